@@ -1,0 +1,54 @@
+"""What a plugin says about each thing it offers. Light: imported by `--help` and completion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, is_dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """The replaceable things. The value is the Hydra config group."""
+
+    MODEL = "model"
+    TELEMETRY = "telemetry"
+    EDGE_PREDICTOR = "predictor/edge"
+    LINK_PREDICTOR = "predictor/link"
+    CLOUD_PREDICTOR = "predictor/cloud"
+    COST = "cost"
+    PLANNER = "planner"
+    TRANSPORT = "transport"
+    EXECUTOR = "executor"
+
+    @property
+    def several(self) -> bool:
+        """Whether a config may select several at once, as in `telemetry=[cpufreq,tcp_ping]`."""
+        return self in (Kind.MODEL, Kind.TELEMETRY)
+
+
+@dataclass(frozen=True)
+class Component:
+    """One thing a plugin offers, under the name people type.
+
+    Attributes:
+        name: what stands in a config or on the command line, e.g. `planner=NAME`.
+        config: a dataclass type, or an instance whose values become the defaults. Its fields are
+            the knobs; they are typed, so a misspelt or mistyped knob is an error. Use `Enum`, not
+            `Literal`, for choices.
+        target: dotted path of a class or function called with the config's fields as keyword
+            arguments (and with what `midcut.protocols` states for the kind). Imported when chosen.
+        summary: one line for `midcut plugins`.
+    """
+
+    name: str
+    config: Any
+    target: str
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        if not is_dataclass(self.config):
+            raise TypeError(f"component {self.name!r}: config must be a dataclass, got {self.config!r}")
+        if not self.name.replace("_", "").isalnum():
+            raise ValueError(f"component name {self.name!r}: use letters, digits and underscores only")
+        if "." not in self.target:
+            raise ValueError(f"component {self.name!r}: target {self.target!r} is not a dotted path")

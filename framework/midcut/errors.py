@@ -1,0 +1,109 @@
+"""Everything midcut raises on purpose. Each message is one line: what was wrong, where, what is right.
+
+    MidcutError
+    ├── ConfigError               a knob or a combination of choices
+    │   └── UnknownComponentError a name no plugin registered
+    ├── PluginError               a plugin that cannot be used
+    ├── FileError                 a profile, trace, image or label file
+    ├── ForecastError             a weight or a forecast no planner can use
+    ├── TelemetryError            a source that could not read
+    ├── GraphError                a model that cannot be captured
+    │   └── CutError              a cut that does not exist or is not offered
+    └── WireError                 a request or a reply; `status` is the HTTP status it becomes
+        ├── MalformedError        400
+        ├── UnknownModelError     404
+        ├── FingerprintError      409
+        ├── TooLargeError         413
+        └── CloudError            502  the cloud did not answer as it should
+            ├── CloudUnreachableError
+            ├── CloudTimeoutError
+            └── CloudRefusedError
+
+They derive from Hydra's compact exception, so the command line prints the line and no traceback.
+"""
+
+from __future__ import annotations
+
+from hydra.errors import CompactHydraException
+
+
+class MidcutError(CompactHydraException):
+    """Base of all expected errors."""
+
+
+class ConfigError(MidcutError):
+    """A knob, or a combination of choices, that cannot work."""
+
+
+class UnknownComponentError(ConfigError):
+    """A config names a component that no plugin registered."""
+
+
+class PluginError(MidcutError):
+    """A plugin that is broken, doubled, misspelt or has the wrong signature."""
+
+
+class FileError(MidcutError):
+    """A file that is missing, unreadable or holds something else than it should."""
+
+
+class ForecastError(MidcutError):
+    """A weight outside [0, 1], or a forecast that no planner can choose from."""
+
+
+class TelemetryError(MidcutError):
+    """A telemetry source could not read."""
+
+
+class GraphError(MidcutError):
+    """A model that cannot be captured or cut."""
+
+
+class CutError(GraphError):
+    """A cut that does not exist, or that is not offered for this model."""
+
+
+class WireError(MidcutError):
+    """A request or a reply that cannot be served; `status` is the HTTP status it becomes."""
+
+    status = 400
+
+
+class MalformedError(WireError):
+    """A body that is not what the protocol asks for."""
+
+
+class UnknownModelError(WireError):
+    """A model that this cloud has not loaded."""
+
+    status = 404
+
+
+class FingerprintError(WireError):
+    """Both sides know the model, but not with the same weights, graph and cuts."""
+
+    status = 409
+
+
+class TooLargeError(WireError):
+    """A body over the limit."""
+
+    status = 413
+
+
+class CloudError(WireError):
+    """The cloud did not answer as it should; the edge finishes the inference itself."""
+
+    status = 502
+
+
+class CloudUnreachableError(CloudError):
+    """No connection, or the connection broke."""
+
+
+class CloudTimeoutError(CloudError):
+    """No answer in time."""
+
+
+class CloudRefusedError(CloudError):
+    """The cloud answered with an error, or with something that is not an answer."""
