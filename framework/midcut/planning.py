@@ -1,0 +1,48 @@
+"""Checks every planner shares, so that all of them refuse the same inputs with the same words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midcut.errors import ForecastError
+
+if TYPE_CHECKING:
+    from midcut.types import Floats, Forecast
+
+
+def check_weight(w: Any) -> Floats:
+    """Return w as a float array.
+
+    Raises:
+        ForecastError: not a number, or outside [0, 1].
+    """
+    try:
+        weights = np.asarray(w, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ForecastError(f"w must be a number from 0 (fast) to 1 (cheap), got {w!r}") from None
+    inside = (weights >= 0.0) & (weights <= 1.0)  # NaN is not inside
+    if not inside.all():
+        raise ForecastError(f"w must be from 0 (fast) to 1 (cheap), got {weights[~inside].flat[0]}")
+    return weights
+
+
+def check_forecast(forecast: Forecast) -> None:
+    """Refuse a forecast nobody can choose from.
+
+    Raises:
+        ForecastError: no placement, or latency or cost that is NaN, infinite or negative.
+    """
+    if len(forecast) == 0:
+        raise ForecastError("the forecast has no placement: no cut is legal under this configuration")
+    for name, values in (("latency_s", forecast.latency_s), ("cost_usd", forecast.cost_usd)):
+        # The sum is finite and the minimum not negative exactly when every value is: two cheap passes.
+        if not (np.isfinite(values.sum()) and values.min() >= 0.0):
+            bad = ~(np.isfinite(values) & (values >= 0.0))
+            if bad.any():
+                row = int(np.argwhere(bad)[0][-1])
+                raise ForecastError(
+                    f"forecast has {name} = {values[bad].flat[0]} at cut {int(forecast.placements.cut[row])}; "
+                    "every value must be a finite number, not negative"
+                )

@@ -1,0 +1,162 @@
+"""What each kind of component must be able to do. The engine sees these and nothing else.
+
+A component's target is called with its config's fields as keyword arguments (plus what is stated
+below for the kind) and returns an object with the methods of the protocol. No base class is needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import torch
+
+    from midcut.types import (
+        Floats,
+        Forecast,
+        Ints,
+        LoadedModel,
+        Observation,
+        TailReply,
+        TailRequest,
+        Transfer,
+    )
+
+
+class Model(Protocol):
+    """A network by name. Its target is called with the keyword `name`, the component's, as well."""
+
+    def load(self) -> LoadedModel:
+        """Make the network. Seeded, so that two processes get the same weights.
+
+        Raises:
+            GraphError: the model cannot be made; the message says what is missing.
+        """
+        ...
+
+
+class TelemetrySource(Protocol):
+    """Measures one or more fields of an `Observation`."""
+
+    interval_s: float
+    """Seconds between two reads."""
+
+    def read(self) -> Mapping[str, float]:
+        """Measure now. May block: it runs on a thread of its own, never two reads at once.
+
+        Returns:
+            any of `clock_mhz`, `bandwidth_kbps`, `ping_ms`; an empty mapping for "nothing new".
+
+        Raises:
+            TelemetryError: it could not be measured; the hub reports that once.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds. Called once, after the last read."""
+        ...
+
+
+@runtime_checkable
+class TransferListener(Protocol):
+    """A telemetry source that also learns from the requests themselves."""
+
+    def transferred(self, transfer: Transfer) -> None:
+        """Take note of one exchange with the cloud. Must not block."""
+        ...
+
+
+class LatencyPredictor(Protocol):
+    """Seconds for every placement. Its target gets the keyword `placements: Placements` as well."""
+
+    needs: frozenset[str]
+    """The fields of an observation it reads, e.g. `frozenset({"clock_mhz"})`."""
+
+    def seconds(self, observation: Observation) -> Floats:
+        """Predict this part of the latency.
+
+        Args:
+            observation: fields are numbers, or arrays that broadcast together to shape (...).
+
+        Returns:
+            seconds, shape (..., P), finite and not negative. A predictor that needs no field may
+            return shape (P,).
+        """
+        ...
+
+
+class CostModel(Protocol):
+    """Money for one inference."""
+
+    def cost_usd(self, edge_s: Any, link_s: Any, cloud_s: Any) -> Any:
+        """Price busy seconds.
+
+        Args:
+            edge_s, link_s, cloud_s: numbers or arrays that broadcast together.
+
+        Returns:
+            US dollars, in the broadcast shape; not negative; does not fall when a part grows.
+        """
+        ...
+
+
+class Planner(Protocol):
+    """Picks one placement."""
+
+    w: float
+    """The configured weight: 0 fast, 1 cheap."""
+
+    def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
+        """Pick a row for every observation and weight.
+
+        Args:
+            forecast: arrays of shape (..., P).
+            w: a number, or an array that broadcasts with the forecast's leading shape (...).
+
+        Returns:
+            row indices, shape broadcast of (...) and w's. The pick is never dominated, at w = 0 it
+            is a fastest placement and at w = 1 a cheapest one.
+
+        Raises:
+            ForecastError: w outside [0, 1], NaN in the forecast, or no placement.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """Carries a payload to the cloud's tail and its output back."""
+
+    async def open(self) -> None:
+        """Get ready. Must not need the cloud to be up."""
+        ...
+
+    async def infer(self, request: TailRequest) -> TailReply:
+        """Run the tail in the cloud.
+
+        Raises:
+            CloudError: unreachable, too slow, refused, or an answer that is none. The edge then
+                finishes the inference itself.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs segments on this device and says how long they took."""
+
+    def run(self, segment: Callable[[], Sequence[torch.Tensor | int]]) -> tuple[Sequence[torch.Tensor | int], float]:
+        """Run one segment to its end, on the calling thread.
+
+        Returns:
+            what the segment returned, and the seconds it took.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...

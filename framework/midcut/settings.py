@@ -1,0 +1,94 @@
+"""The core's own knobs, typed. Plugins bring theirs with their components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class Capture(Enum):
+    """How a graph is made."""
+
+    fx = "fx"
+    export = "export"
+
+
+class Fallback(Enum):
+    """What to run when an observation is incomplete."""
+
+    edge = "edge"
+    cloud = "cloud"
+    hold = "hold"
+
+
+@dataclass
+class CutSettings:
+    """How the model is captured and which of its cuts are on offer.
+
+    Attributes:
+        capture: the tracer; the other one is tried where it fails.
+        verify: compare every cut with the whole model once, at load.
+        single_tensor: offer only cuts that one tensor crosses.
+        modules: offer one cut per leaf module (the paper's counting), beside cut 0.
+        first_cut, last_cut: bounds, inclusive; negative counts from the end, null is none.
+        keep_on_edge: names of nodes or modules that must run at the edge.
+        keep_in_cloud: names of nodes or modules that must run in the cloud.
+    """
+
+    capture: Capture = Capture.fx
+    verify: bool = True
+    single_tensor: bool = False
+    modules: bool = False
+    first_cut: int | None = None
+    last_cut: int | None = None
+    keep_on_edge: list[str] = field(default_factory=list)
+    keep_in_cloud: list[str] = field(default_factory=list)
+
+
+@dataclass
+class EngineSettings:
+    """The edge's planning loop and execution.
+
+    Attributes:
+        interval_s: seconds between two planning steps.
+        threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
+        max_age_s: a telemetry value older than this is missing.
+        fallback: what runs while a needed telemetry value is missing.
+    """
+
+    interval_s: float = 1.0
+    threads: int = 1
+    max_age_s: float = 30.0
+    fallback: Fallback = Fallback.edge
+
+
+@dataclass
+class ServerSettings:
+    """Where an HTTP server listens and what it takes.
+
+    Attributes:
+        host, port: address; port 0 lets the system choose (it is printed).
+        body_timeout_s: a request body must be complete after this long.
+        drain_s: after SIGTERM, how long requests in flight may take to finish.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    body_timeout_s: float = 30.0
+    drain_s: float = 10.0
+
+
+@dataclass
+class PlanConfig:
+    """`midcut plan`."""
+
+    model: Any = MISSING
+    telemetry: Any = MISSING
+    predictor: Any = MISSING
+    cost: Any = MISSING
+    planner: Any = MISSING
+    cuts: CutSettings = field(default_factory=CutSettings)
+    observation: Any = None

@@ -1,0 +1,357 @@
+"""The values that travel through the framework. numpy only: importing this imports no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from PIL import Image
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.intp]
+FIELDS = ("clock_mhz", "bandwidth_kbps", "ping_ms")
+
+
+class ValueSpec(msgspec.Struct, frozen=True):
+    """One value that crosses a cut, as seen when the model was captured.
+
+    Attributes:
+        name: the node that made it, or the input's name.
+        dtype: torch's name without the prefix (`float32`), or `int` for a plain Python int.
+        shape: with the captured batch size first; `()` for an int.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+    @property
+    def is_tensor(self) -> bool:
+        return self.dtype != "int"
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of the bare values, without any encoding (8 for an int)."""
+        return int(np.prod(self.shape, dtype=np.int64)) * _ITEM_BYTES[self.dtype]
+
+
+_ITEM_BYTES = {
+    "int": 8, "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8,
+}  # fmt: skip
+DTYPES = frozenset(_ITEM_BYTES) - {"int"}
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One operation of the captured graph.
+
+    Attributes:
+        name: unique in the graph.
+        op: what runs, e.g. `Conv2d` or `aten.convolution.default`.
+        module: qualified name of the leaf module it belongs to, `""` where there is none.
+    """
+
+    name: str
+    op: str
+    module: str = ""
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """One position in execution order: nodes before `index` run at the edge.
+
+    Attributes:
+        index: the `k` of "cut k", 0 (all in the cloud) to the number of nodes (all on the edge).
+        layer: leaf modules finished before the cut: the paper's splitting point SP.
+        ends_module: whether the node before the cut is the last one of a leaf module.
+        values: the payload, in the order it is sent. At the last cut: the model's output.
+    """
+
+    index: int
+    layer: int
+    ends_module: bool
+    values: tuple[ValueSpec, ...]
+
+    @property
+    def payload_bytes(self) -> int:
+        return sum(value.payload_bytes for value in self.values)
+
+    @property
+    def single_tensor(self) -> bool:
+        return len(self.values) == 1 and self.values[0].is_tensor
+
+
+class CutTable(msgspec.Struct, frozen=True):
+    """Every cut of a captured model, legal or not. Goes into profiles and to the cloud's model list.
+
+    Attributes:
+        model: name the model goes by on both sides.
+        capture: how the graph was made (`fx` or `export`).
+        nodes: in execution order, N of them.
+        cuts: N + 1 of them; `cuts[k].index == k`.
+        graph: hash over nodes, their arguments and the cut list.
+        weights: hash over the names, dtypes, shapes and bytes of parameters and buffers.
+    """
+
+    model: str
+    capture: str
+    nodes: tuple[Node, ...]
+    cuts: tuple[Cut, ...]
+    graph: str
+    weights: str
+
+    @property
+    def last(self) -> int:
+        """The cut at which everything runs on the edge."""
+        return len(self.cuts) - 1
+
+    @property
+    def layers(self) -> int:
+        """Number of leaf modules."""
+        return self.cuts[-1].layer
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal on both sides exactly when cut k means the same there."""
+        return f"{self.graph}-{self.weights}"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What a planner chooses among. Today: a cut."""
+
+    cut: int
+
+
+@dataclass(frozen=True)
+class Placements:
+    """The placements on offer, as columns of length P for the predictors.
+
+    Attributes:
+        model: name of the model.
+        cut, layer: node position and finished leaf modules, shape (P,), int.
+        payload_bytes: bare payload, shape (P,), float.
+        request_bytes: what the transport writes for it, headers included, shape (P,), float;
+            0 where everything runs on the edge and nothing is sent.
+        reply_bytes: what the cloud writes back, headers included, shape (P,), float; 0 likewise.
+        on_edge: shape (P,), bool: nothing is sent.
+        nodes, layers: totals over the whole model.
+    """
+
+    model: str
+    cut: Ints
+    layer: Ints
+    payload_bytes: Floats
+    request_bytes: Floats
+    reply_bytes: Floats
+    on_edge: NDArray[np.bool_]
+    nodes: int
+    layers: int
+
+    def __len__(self) -> int:
+        return len(self.cut)
+
+    def __getitem__(self, index: int) -> Placement:
+        return Placement(cut=int(self.cut[index]))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One telemetry snapshot, or many at once: each field a number, or an array of one shared shape.
+
+    Attributes:
+        clock_mhz: the edge's clock, MHz.
+        bandwidth_kbps: edge to cloud, kbit/s (1 kbit = 1000 bit).
+        ping_ms: round trip, ms.
+        at_s: when, seconds since the epoch.
+        source: field -> name of the source it came from.
+        age_s: field -> how old the value was at `at_s`.
+        missing: field -> why there is no value.
+    """
+
+    clock_mhz: Any = None
+    bandwidth_kbps: Any = None
+    ping_ms: Any = None
+    at_s: float = field(default_factory=time.time)
+    source: Mapping[str, str] = field(default_factory=dict)
+    age_s: Mapping[str, float] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """The measured fields by name, `None` where missing."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Placements x objectives. All arrays have shape (..., P); leading axes are observations.
+
+    Attributes:
+        placements: the rows' meaning, P of them.
+        edge_s, link_s, cloud_s: predicted parts of the latency, seconds.
+        cost_usd: predicted money for one inference, US dollars.
+    """
+
+    placements: Placements
+    edge_s: Floats
+    link_s: Floats
+    cloud_s: Floats
+    cost_usd: Floats
+
+    @cached_property
+    def latency_s(self) -> Floats:
+        """End-to-end latency, seconds."""
+        return self.edge_s + self.link_s + self.cloud_s
+
+    def __len__(self) -> int:
+        return len(self.placements)
+
+    def row(self, index: int) -> dict[str, float]:
+        """One placement of a forecast made on a single observation, as plain numbers."""
+        return {
+            "cut": int(self.placements.cut[index]),
+            "latency_s": float(self.latency_s[index]),
+            "cost_usd": float(self.cost_usd[index]),
+            "edge_s": float(self.edge_s[index]),
+            "link_s": float(self.link_s[index]),
+            "cloud_s": float(self.cloud_s[index]),
+        }
+
+    def without(self, index: int) -> Forecast:
+        """The same forecast with one placement left out: what the runner-up is picked from."""
+        keep = np.arange(len(self)) != index
+        columns = {
+            name: getattr(self.placements, name)[keep]
+            for name in ("cut", "layer", "payload_bytes", "request_bytes", "reply_bytes", "on_edge")
+        }
+        parts = {name: getattr(self, name)[..., keep] for name in ("edge_s", "link_s", "cloud_s", "cost_usd")}
+        return Forecast(placements=replace(self.placements, **columns), **parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One planning step's outcome. Swapped into the engine as one reference.
+
+    Attributes:
+        placement: what to run from now on.
+        index: its row in the forecast; -1 where there was no forecast to choose from.
+        reason: one line for a log.
+        weight: the planner's w, 0 (fast) to 1 (cheap).
+        observation, forecast: what it was made on (`forecast` is None on a fallback).
+        planning_s: time taken from observation to choice.
+    """
+
+    placement: Placement
+    index: int
+    reason: str
+    weight: float
+    observation: Observation
+    forecast: Forecast | None = None
+    planning_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One completed exchange with the cloud, for sources that measure the link passively.
+
+    Attributes:
+        sent_bytes, received_bytes: on the wire, headers included.
+        wall_s: from the first byte written to the last byte read.
+        server_s: of that, spent inside the cloud (decoding, queueing, computing).
+        at_s: when it ended, seconds since the epoch.
+    """
+
+    sent_bytes: int
+    received_bytes: int
+    wall_s: float
+    server_s: float
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TailRequest:
+    """What a transport carries to the cloud. `values` are tensors and ints as `Cut.values` lists."""
+
+    model: str
+    cut: int
+    fingerprint: str
+    values: Sequence[torch.Tensor | int]
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TailReply:
+    """What came back: the values live at the last cut, and where the time went.
+
+    Attributes:
+        values: the model's output values, flat, in the order of the last cut.
+        compute_s: the tail alone, seconds, by the cloud's clock.
+        server_s: everything inside the cloud, decoding, queueing and encoding included.
+        sent_bytes, received_bytes: on the wire, headers included.
+    """
+
+    values: Sequence[torch.Tensor | int]
+    compute_s: float
+    server_s: float
+    sent_bytes: int
+    received_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResult:
+    """One answered request.
+
+    Attributes:
+        output: what the unsplit model would have returned.
+        cut: the cut it began with.
+        finished_by: `cloud`, or `edge` where nothing was sent or the cloud failed.
+        fallback: why the edge finished what the cloud should have, `""` where it did not have to.
+        edge_s, link_s, cloud_s, latency_s: measured, seconds. The link's part is what is left of the
+            whole when both computations are taken off (paper, section 4.1).
+        cost_usd: the cost model applied to the measured times.
+        predicted: the decision's row for this cut (`Forecast.row`), empty on a fallback decision.
+    """
+
+    request_id: str
+    output: Any
+    cut: int
+    finished_by: str
+    fallback: str
+    edge_s: float
+    link_s: float
+    cloud_s: float
+    latency_s: float
+    cost_usd: float
+    sent_bytes: int
+    predicted: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What a model component returns: the network and what belongs to it.
+
+    Attributes:
+        name: what both sides call it.
+        module: in eval mode, on the CPU.
+        example: positional inputs of batch size 1 that the module accepts.
+        preprocess: an image to one input of batch size 1.
+        labels: class names by index, empty where unknown.
+        note: where the weights come from, one line; shown at start.
+    """
+
+    name: str
+    module: torch.nn.Module
+    example: tuple[torch.Tensor, ...]
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    labels: Sequence[str] = ()
+    note: str = ""
