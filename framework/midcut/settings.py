@@ -92,3 +92,8 @@ class PlanConfig:
     planner: Any = MISSING
     cuts: CutSettings = field(default_factory=CutSettings)
     observation: Any = None
+
+
+# Name of the primary config -> its schema, and the nodes of the core's own config groups.
+SCHEMAS: dict[str, type] = {"plan": PlanConfig}
+NODES: list[tuple[str, str, Any]] = []

@@ -1,0 +1,118 @@
+"""`midcut VERB [hydra overrides]`: takes the verb off and hands the rest to Hydra."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing midcut does. `hydra` verbs take overrides; the others parse their own arguments."""
+
+    summary: str
+    example: str
+    hydra: bool = True
+
+
+VERBS = {
+    "plan": Verb("forecast every cut for one observation and pick one", "midcut plan model=vgg16 planner.w=0.3"),
+    "profile": Verb("measure seconds per node on this machine", "midcut profile model=resnet18 role=edge"),
+    "fit": Verb("fit the clock law of the paper's Figure 4 to profiles", "midcut fit profiles='[a.json,b.json]'"),
+    "cloud": Verb("serve tails: the stateless cloud", "midcut cloud model='[alexnet,mnist]'"),
+    "edge": Verb("serve or stream inferences, moving the cut", "midcut edge model=mnist input=folder input.path=DIR"),
+    "plugins": Verb("list what is installed, and what is wrong with it", "midcut plugins --kind planner", hydra=False),
+}
+
+_FLAGS = """\
+Any verb takes Hydra's overrides and flags:
+  group=name        choose a component          planner=weighted_sum  policy=paper
+  a.b=value         set a knob                  planner.w=0.3  telemetry.constant.ping_ms=80
+  -m, --multirun    sweep                       planner.w='range(0,1.01,0.05)'
+  --cfg job         show the composed config    -sc install=bash    shell completion
+  --help            the verb's groups and knobs
+"""
+
+
+def main() -> None:
+    """Entry point of the `midcut` command."""
+    arguments = sys.argv[1:]
+    if arguments[:1] in (["-sc"], ["--shell-completion"]) or arguments[:1] == ["--shell_completion"]:
+        _complete(arguments)
+    elif not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage())
+    elif arguments[0] in ("-V", "--version"):
+        sys.stdout.write(f"midcut {importlib.metadata.version('midcut')}\n")
+    elif arguments[0] not in VERBS:
+        close = difflib.get_close_matches(arguments[0], VERBS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        sys.exit(f"midcut: no verb {arguments[0]!r}; {hint}there are: {', '.join(VERBS)}")
+    elif VERBS[arguments[0]].hydra:
+        _run(arguments[0], arguments[1:])
+    else:
+        sys.exit(importlib.import_module(f"midcut.verbs.{arguments[0]}").main(arguments[1:]))
+
+
+def usage() -> str:
+    """What `midcut --help` prints."""
+    rows = "".join(f"  {name:<9}{verb.summary}\n{'':<11}{verb.example}\n" for name, verb in VERBS.items())
+    return f"usage: midcut VERB [overrides]\n\n{rows}\n{_FLAGS}"
+
+
+def _run(verb: str, arguments: Sequence[str]) -> None:
+    import hydra  # noqa: PLC0415 - a quarter of a second that `midcut --help` does not owe
+
+    from midcut import choices, composition  # noqa: PLC0415
+    from midcut.errors import MidcutError  # noqa: PLC0415
+    from midcut.plugins import registry  # noqa: PLC0415
+
+    composition.register()
+    for problem in registry().problems:
+        sys.stderr.write(f"midcut: warning: {problem}\n")
+    try:
+        choices.check(arguments)
+    except MidcutError as error:
+        sys.exit(f"midcut: {error}")
+    sys.argv = ["midcut", *arguments]
+    task = _in_task(importlib.import_module(f"midcut.verbs.{verb}").run)
+    hydra.main(version_base="1.3", config_path=str(composition.conf_dir()), config_name=verb)(task)()
+
+
+def _in_task(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    @functools.wraps(run)
+    def task(config: DictConfig) -> Any:
+        from midcut import composition, logs  # noqa: PLC0415
+
+        composition.register()
+        logs.configure()
+        return run(config)
+
+    return task
+
+
+def _complete(arguments: Sequence[str]) -> None:
+    """Answer a shell's completion query: verbs first, then Hydra's completion for the verb."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    querying = any(argument.startswith("query=") for argument in arguments)
+    if querying and (len(words) < 2 or (len(words) == 2 and not line.endswith(" "))):
+        typed = words[1] if len(words) == 2 else ""
+        sys.stdout.write(" ".join(verb for verb in VERBS if verb.startswith(typed)) + "\n")
+        return
+    verb = words[1] if querying else "plan"
+    if verb not in VERBS or not VERBS[verb].hydra:
+        return
+    if querying:
+        os.environ["COMP_LINE"] = line.replace(f"{words[0]} {verb}", words[0], 1)
+    _run(verb, arguments)
