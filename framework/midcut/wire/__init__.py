@@ -1,0 +1,61 @@
+"""What travels between edge and cloud: JSON with base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4).
+
+    POST /v1/infer   {"model", "cut", "fingerprint", "request_id", "values": [value, ...]}
+    reply            {"request_id", "values": [value, ...], "compute_s", "server_s"}
+    refusal          {"error": "one line"}
+
+A value is a plain integer, or a tensor {"dtype", "shape", "dim_order", "data"}: `data` is base64 of
+the bare elements, little-endian, and `dim_order` names the dimensions from outermost to innermost in
+memory where that differs from the order of `shape` (else null). Restoring it keeps results
+bit-identical. Importing this imports no torch.
+"""
+
+from __future__ import annotations
+
+from midcut.wire.messages import (
+    ErrorMessage,
+    InferMessage,
+    ReplyMessage,
+    ValueList,
+    decode_values,
+    encode_error,
+    encode_reply,
+    encode_request,
+    encode_values,
+    read_error,
+    read_reply,
+    read_request,
+    read_values,
+)
+from midcut.wire.sizes import (
+    INFER_PATH,
+    JSON_TYPE,
+    body_limit,
+    reply_bytes,
+    reply_head_bytes,
+    request_bytes,
+    request_head_bytes,
+)
+
+__all__ = [
+    "INFER_PATH",
+    "JSON_TYPE",
+    "ErrorMessage",
+    "InferMessage",
+    "ReplyMessage",
+    "ValueList",
+    "body_limit",
+    "decode_values",
+    "encode_error",
+    "encode_reply",
+    "encode_request",
+    "encode_values",
+    "read_error",
+    "read_reply",
+    "read_request",
+    "read_values",
+    "reply_bytes",
+    "reply_head_bytes",
+    "request_bytes",
+    "request_head_bytes",
+]

@@ -1,0 +1,215 @@
+"""The messages as strict types: whatever does not fit them exactly is a `MalformedError`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import msgspec
+import pybase64
+
+from midcut.errors import MalformedError
+from midcut.types import DTYPES, ValueSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from midcut.types import TailRequest
+
+_Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}\Z")]
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_MAX_DIMS: Final = 16
+_ITEM_BYTES: Final = {dtype: ValueSpec("", dtype).payload_bytes for dtype in DTYPES}
+_Message = TypeVar("_Message")
+
+
+class TensorValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tensor on the wire. Checked only by type until `decode_values`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    dim_order: tuple[int, ...] | None
+    data: str
+
+
+class InferMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /v1/infer, values still encoded."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    cut: _Int64
+    fingerprint: Annotated[str, msgspec.Meta(max_length=200)]
+    request_id: _Identifier
+    values: list[TensorValue | _Int64]
+
+
+class ReplyMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a 200, values still encoded."""
+
+    request_id: _Identifier
+    values: list[TensorValue | _Int64]
+    compute_s: Annotated[float, msgspec.Meta(ge=0.0)]
+    server_s: Annotated[float, msgspec.Meta(ge=0.0)]
+
+
+class ValueList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body of values alone: what the edge server takes in place of an image."""
+
+    values: list[TensorValue | _Int64]
+
+
+class ErrorMessage(msgspec.Struct, frozen=True):
+    """The body of a refusal."""
+
+    error: str
+
+
+class _EncodedReply(msgspec.Struct, frozen=True):
+    request_id: str
+    values: msgspec.Raw
+    compute_s: float
+    server_s: float
+
+
+def encode_values(values: Sequence[torch.Tensor | int]) -> list[TensorValue | int]:
+    """Tensors and ints to what the messages hold.
+
+    Raises:
+        MalformedError: a dtype the wire has no name for.
+    """
+    from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
+
+    encoded: list[TensorValue | int] = []
+    for value in values:
+        if isinstance(value, int):
+            encoded.append(value)
+            continue
+        dtype = str(value.dtype).removeprefix("torch.")
+        if dtype not in _ITEM_BYTES:
+            raise MalformedError(
+                f"a tensor of dtype {dtype} cannot be sent; the wire knows {', '.join(sorted(DTYPES))}"
+            )
+        data, dim_order = tensor_to_bytes(value)
+        text = pybase64.b64encode_as_string(data)
+        encoded.append(TensorValue(dtype=dtype, shape=tuple(value.shape), dim_order=dim_order, data=text))
+    return encoded
+
+
+def decode_values(values: Sequence[TensorValue | int]) -> list[torch.Tensor | int]:
+    """Message values to fresh tensors and ints.
+
+    Raises:
+        MalformedError: unknown dtype, impossible shape or dimension order, data that is not strict
+            base64, or not as long as dtype and shape say. Sizes are checked before a tensor is made.
+    """
+    return [value if isinstance(value, int) else _tensor(value, position) for position, value in enumerate(values)]
+
+
+def _tensor(value: TensorValue, position: int) -> torch.Tensor:
+    from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
+
+    where = f"values[{position}]"
+    item_bytes = _ITEM_BYTES.get(value.dtype)
+    if item_bytes is None:
+        raise MalformedError(f"{where}: unknown dtype {_short(value.dtype)}; known are {', '.join(sorted(DTYPES))}")
+    dims = len(value.shape)
+    if dims > _MAX_DIMS or any(size < 0 or size >= 2**48 for size in value.shape):
+        raise MalformedError(f"{where}: impossible shape {_short(value.shape)}")
+    if value.dim_order is not None and sorted(value.dim_order) != list(range(dims)):
+        raise MalformedError(f"{where}: dim_order {_short(value.dim_order)} is no order of {dims} dimensions")
+    expected = math.prod(value.shape) * item_bytes
+    if len(value.data) != (expected + 2) // 3 * 4:
+        raise MalformedError(
+            f"{where}: {value.dtype} {_short(value.shape)} takes {expected} bytes, "
+            f"not what {len(value.data)} characters of base64 hold"
+        )
+    try:
+        data = pybase64.b64decode_as_bytearray(value.data, validate=True)
+    except ValueError as error:
+        raise MalformedError(f"{where}: data is not base64: {error}") from None
+    if len(data) != expected:
+        raise MalformedError(f"{where}: {value.dtype} {_short(value.shape)} takes {expected} bytes, got {len(data)}")
+    return tensor_from_bytes(data, value.dtype, value.shape, value.dim_order)
+
+
+def encode_request(request: TailRequest) -> bytes:
+    """The body of POST /v1/infer."""
+    message = InferMessage(
+        model=request.model,
+        cut=request.cut,
+        fingerprint=request.fingerprint,
+        request_id=request.request_id,
+        values=encode_values(request.values),
+    )
+    return msgspec.json.encode(message)
+
+
+def encode_reply(request_id: str, values: Sequence[torch.Tensor | int], compute_s: float, started: float) -> bytes:
+    """The body of a 200.
+
+    Args:
+        started: `time.perf_counter()` when the request was complete; `server_s` is what has passed
+            since, encoding of the values included.
+    """
+    encoded = msgspec.Raw(msgspec.json.encode(encode_values(values)))
+    server_s = round(perf_counter() - started, 9)
+    return msgspec.json.encode(_EncodedReply(request_id, encoded, round(compute_s, 9), server_s))
+
+
+def encode_error(reason: str) -> bytes:
+    """The body of a refusal, one line."""
+    return msgspec.json.encode(ErrorMessage(" ".join(reason.split())))
+
+
+_REQUESTS: Final = msgspec.json.Decoder(InferMessage)
+_REPLIES: Final = msgspec.json.Decoder(ReplyMessage)
+_VALUES: Final = msgspec.json.Decoder(ValueList)
+_ERRORS: Final = msgspec.json.Decoder(ErrorMessage)
+
+
+def read_request(body: bytes | bytearray) -> InferMessage:
+    """Parse a request body.
+
+    Raises:
+        MalformedError: it is not exactly the message.
+    """
+    return _read(_REQUESTS, body)
+
+
+def read_reply(body: bytes | bytearray) -> ReplyMessage:
+    """Parse a reply body.
+
+    Raises:
+        MalformedError: it is not exactly the message.
+    """
+    return _read(_REPLIES, body)
+
+
+def read_values(body: bytes | bytearray) -> ValueList:
+    """Parse a body of values alone.
+
+    Raises:
+        MalformedError: it is not exactly the message.
+    """
+    return _read(_VALUES, body)
+
+
+def read_error(body: bytes | bytearray) -> str:
+    """The reason in a refusal; what can be shown of the body where it holds none."""
+    try:
+        return " ".join(_read(_ERRORS, body).error.split())[:500]
+    except MalformedError:
+        return _short(bytes(body[:200]).decode("utf-8", "replace"))
+
+
+def _read(decoder: msgspec.json.Decoder[_Message], body: bytes | bytearray) -> _Message:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError(f"the body is not the JSON this takes: {error}") from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
