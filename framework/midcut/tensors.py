@@ -1,0 +1,117 @@
+"""Tensors as bytes and back, strides included: what the wire carries and what verification repeats.
+
+A kernel may pick another order of additions for another memory layout, so a tensor that arrives
+contiguous where it left permuted can change the result's last bits. The layout of a dense tensor is
+its dim order (physical order of its dimensions, outermost first), so that is sent along.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from midcut.errors import MalformedError
+from midcut.types import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
+_NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return torch's name without the prefix (`float32`).
+
+    Raises:
+        MalformedError: a dtype that does not travel.
+    """
+    try:
+        return _NAMES[dtype]
+    except KeyError:
+        raise MalformedError(f"dtype {dtype} does not travel; what does: {', '.join(sorted(DTYPES))}") from None
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The opposite of `dtype_name`.
+
+    Raises:
+        MalformedError: no such dtype, or one that does not travel.
+    """
+    try:
+        return _TORCH_DTYPES[name]
+    except (KeyError, TypeError):
+        raise MalformedError(f"unknown dtype {name!r}; what travels: {', '.join(sorted(DTYPES))}") from None
+
+
+def dim_order(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """Dimensions from the outermost in memory to the innermost; None for the usual 0, 1, 2, ...
+
+    A tensor that holds one element several times (expanded) counts as usual: it travels unrolled.
+    """
+    strides = tensor.stride()
+    dims = range(len(strides))
+    if any(stride == 0 and size > 1 for stride, size in zip(strides, tensor.shape, strict=True)):
+        return None
+    # Of dimensions with one stride, the one that has elements is the outermost; the rest have size 1.
+    order = sorted(dims, key=lambda dim: (-strides[dim], tensor.shape[dim] == 1))
+    return None if order == list(dims) else tuple(order)
+
+
+def tensor_to_bytes(tensor: torch.Tensor) -> tuple[memoryview, tuple[int, ...] | None]:
+    """Return the elements in physical order, little-endian, and the dim order that restores them.
+
+    Where the tensor is dense the bytes are a view of its memory, not a copy: they change with it.
+    """
+    order = dim_order(tensor)
+    physical = tensor.detach() if order is None else tensor.detach().permute(order)
+    flat = physical.contiguous().reshape(-1).view(torch.uint8)
+    return flat.numpy().data, order
+
+
+def tensor_from_bytes(
+    buffer: bytes | bytearray | memoryview,
+    dtype: str,
+    shape: Sequence[int],
+    dim_order: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Copy bytes into a fresh tensor of torch's own, aligned allocation.
+
+    Args:
+        buffer: elements in physical order, as `tensor_to_bytes` gives them. It is not kept.
+        dtype: torch's name without the prefix.
+        shape: logical shape.
+        dim_order: physical order of the dimensions, None for the usual one.
+
+    Raises:
+        MalformedError: unknown dtype, a negative size, a length that does not fit the shape, a dim
+            order that is no permutation, or a bool that is neither 0 nor 1.
+    """
+    kind = torch_dtype(dtype)
+    shape = tuple(shape)
+    if any(size < 0 for size in shape):
+        raise MalformedError(f"shape {shape} has a negative size")
+    source = np.frombuffer(buffer, dtype=np.uint8) if memoryview(buffer).nbytes else np.empty(0, np.uint8)
+    expected = math.prod(shape) * kind.itemsize
+    if source.size != expected:
+        raise MalformedError(f"{dtype} of shape {shape} takes {expected} bytes, got {source.size}")
+    order = tuple(range(len(shape))) if dim_order is None else tuple(dim_order)
+    if sorted(order) != list(range(len(shape))):
+        raise MalformedError(f"dim_order {order} is not a permutation of the {len(shape)} dimensions")
+    if kind is torch.bool and source.size and int(source.max()) > 1:
+        raise MalformedError("a bool must be sent as 0 or 1")
+    try:
+        tensor = torch.empty_permuted(shape, order, dtype=kind)
+    except (RuntimeError, TypeError, OverflowError):  # a zero beside sizes no tensor can have
+        raise MalformedError(f"no tensor can have shape {shape}") from None
+    tensor.permute(order).reshape(-1).view(torch.uint8).numpy()[:] = source
+    return tensor
+
+
+def as_received(tensor: torch.Tensor) -> torch.Tensor:
+    """What the other side gets when this tensor is sent: equal bits, dense, same dim order, own memory."""
+    data, order = tensor_to_bytes(tensor)
+    return tensor_from_bytes(data, dtype_name(tensor.dtype), tensor.shape, order)
