@@ -1,0 +1,196 @@
+"""Suites for what touches the world: telemetry sources, executors, models, transports."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from midcut.errors import CloudError, TelemetryError
+from midcut.types import FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from midcut.protocols import Executor, Model, TelemetrySource, Transport
+    from midcut.types import TailRequest
+
+
+class TelemetrySourceSuite:
+    """What every telemetry source owes, while what it measures is there."""
+
+    def make(self) -> TelemetrySource:
+        raise NotImplementedError
+
+    def test_a_read_gives_known_fields_with_finite_numbers(self) -> None:
+        source = self.make()
+        try:
+            reading = source.read()
+            assert set(reading) <= set(FIELDS)
+            assert all(np.isfinite(value) and value >= 0 for value in reading.values())
+        finally:
+            source.close()
+
+    def test_its_interval_is_positive(self) -> None:
+        source = self.make()
+        try:
+            assert source.interval_s > 0
+        finally:
+            source.close()
+
+    def test_it_can_be_read_again(self) -> None:
+        source = self.make()
+        try:
+            source.read()
+            source.read()
+        finally:
+            source.close()
+
+    def make_broken(self) -> TelemetrySource | None:
+        """A source whose measurement fails; None where it cannot fail."""
+        return None
+
+    def test_a_failure_is_a_telemetry_error_of_one_line(self) -> None:
+        source = self.make_broken()
+        if source is None:
+            pytest.skip("this source cannot fail")
+        try:
+            with pytest.raises(TelemetryError) as caught:
+                source.read()
+            assert "\n" not in str(caught.value)
+        finally:
+            source.close()
+
+
+class ExecutorSuite:
+    """What every executor owes."""
+
+    def make(self) -> Executor:
+        raise NotImplementedError
+
+    def test_it_returns_what_the_segment_returned_and_its_seconds(self) -> None:
+        executor = self.make()
+        try:
+            values, seconds = executor.run(lambda: (1, 2))
+            assert tuple(values) == (1, 2)
+            assert seconds >= 0.0
+        finally:
+            executor.close()
+
+    def test_an_error_in_the_segment_comes_through(self) -> None:
+        executor = self.make()
+
+        def fails() -> tuple[int]:
+            raise ValueError("inside")
+
+        try:
+            with pytest.raises(ValueError, match="inside"):
+                executor.run(fails)
+            assert tuple(executor.run(lambda: (3,))[0]) == (3,)
+        finally:
+            executor.close()
+
+
+class ModelSuite:
+    """What every model owes."""
+
+    def make(self) -> Model:
+        raise NotImplementedError
+
+    def test_it_is_in_eval_mode_and_takes_its_example(self) -> None:
+        import torch
+
+        model = self.make().load()
+        assert not model.module.training
+        with torch.inference_mode():
+            model.module(*model.example)
+
+    def test_its_example_has_batch_size_1(self) -> None:
+        assert all(tensor.shape[0] == 1 for tensor in self.make().load().example)
+
+    def test_loading_twice_gives_the_same_weights(self) -> None:
+        import torch
+
+        first, second = self.make().load().module.state_dict(), self.make().load().module.state_dict()
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+    def test_preprocessing_makes_an_input_it_accepts(self) -> None:
+        import torch
+        from PIL import Image
+
+        model = self.make().load()
+        value = model.preprocess(Image.new("RGB", (320, 240), (90, 120, 60)))
+        assert value.shape == model.example[0].shape
+        with torch.inference_mode():
+            model.module(value)
+
+
+class TransportSuite:
+    """What every transport owes. `make` gives one whose cloud serves `request()`."""
+
+    def make(self) -> Transport:
+        raise NotImplementedError
+
+    def request(self) -> TailRequest:
+        """A request the cloud can serve."""
+        raise NotImplementedError
+
+    def expected(self) -> Sequence[torch.Tensor | int]:
+        """The tail's output values for `request()`."""
+        raise NotImplementedError
+
+    def make_unreachable(self) -> Transport:
+        """One whose cloud is not there."""
+        raise NotImplementedError
+
+    def test_it_brings_the_tails_output(self) -> None:
+        async def go() -> None:
+            transport = self.make()
+            await transport.open()
+            try:
+                reply = await transport.infer(self.request())
+            finally:
+                await transport.close()
+            _assert_same(reply.values, self.expected())
+            assert reply.compute_s >= 0.0
+            assert reply.server_s >= reply.compute_s
+
+        asyncio.run(go())
+
+    def test_requests_at_once_do_not_mix(self) -> None:
+        async def go() -> None:
+            transport = self.make()
+            await transport.open()
+            try:
+                replies = await asyncio.gather(*(transport.infer(self.request()) for _ in range(5)))
+            finally:
+                await transport.close()
+            for reply in replies:
+                _assert_same(reply.values, self.expected())
+
+        asyncio.run(go())
+
+    def test_a_missing_cloud_is_a_cloud_error(self) -> None:
+        async def go() -> None:
+            transport = self.make_unreachable()
+            await transport.open()
+            try:
+                with pytest.raises(CloudError):
+                    await asyncio.wait_for(transport.infer(self.request()), timeout=30)
+            finally:
+                await transport.close()
+
+        asyncio.run(go())
+
+
+def _assert_same(values: Sequence[torch.Tensor | int], expected: Sequence[torch.Tensor | int]) -> None:
+    import torch
+
+    assert len(values) == len(expected)
+    for one, other in zip(values, expected, strict=True):
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))

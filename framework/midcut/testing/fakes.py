@@ -1,0 +1,130 @@
+"""Stand-ins that let a plugin be tested without sockets, clocks or a network."""
+
+from __future__ import annotations
+
+import itertools
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midcut.errors import CloudUnreachableError, TelemetryError, UnknownModelError
+from midcut.types import Forecast, Placements, TailReply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from midcut.graph import Partition
+    from midcut.types import TailRequest
+
+
+class LoopbackTransport:
+    """A transport whose cloud is a partition in this process: no sockets, no encoding.
+
+    Attributes:
+        up: set it to False to play a cloud that cannot be reached.
+        requests: what was carried, in order.
+    """
+
+    def __init__(self, *partitions: Partition) -> None:
+        self.up = True
+        self.requests: list[TailRequest] = []
+        self._partitions = {partition.table.model: partition for partition in partitions}
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def infer(self, request: TailRequest) -> TailReply:
+        """Run the tail here.
+
+        Raises:
+            CloudUnreachableError: `up` is False.
+            UnknownModelError: no partition of that name was given.
+        """
+        if not self.up:
+            raise CloudUnreachableError("the loopback cloud is switched off")
+        partition = self._partitions.get(request.model)
+        if partition is None:
+            raise UnknownModelError(f"no model {request.model!r}; there are: {', '.join(self._partitions)}")
+        self.requests.append(request)
+        start = perf_counter()
+        values = partition.tail(request.cut, tuple(request.values))
+        seconds = perf_counter() - start
+        size = sum(value.numel() * value.element_size() for value in request.values if not isinstance(value, int))
+        return TailReply(values=values, compute_s=seconds, server_s=seconds, sent_bytes=size, received_bytes=0)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class ScriptedTelemetry:
+    """A source that reads out a script: one entry a read, the last one for ever.
+
+    Args:
+        script: mappings to return; an exception instance among them is raised instead.
+        interval_s: seconds between two reads.
+    """
+
+    def __init__(self, script: Iterable[Mapping[str, float] | Exception], interval_s: float = 0.01) -> None:
+        self.interval_s = interval_s
+        self.reads = 0
+        self.closed = False
+        self._script = list(script)
+        if not self._script:
+            raise TelemetryError("the script is empty")
+
+    def read(self) -> Mapping[str, float]:
+        entry = self._script[min(self.reads, len(self._script) - 1)]
+        self.reads += 1
+        if isinstance(entry, Exception):
+            raise entry
+        return entry
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def chain_placements(payload_bytes: Iterable[float], model: str = "chain") -> Placements:
+    """Placements of a chain with one tensor per cut, every node a layer; the last sends nothing.
+
+    Args:
+        payload_bytes: bare bytes at cut 0, 1, ..., N.
+    """
+    sizes = np.array(list(payload_bytes), dtype=np.float64)
+    index = np.arange(len(sizes), dtype=np.intp)
+    on_edge = index == len(sizes) - 1
+    return Placements(
+        model=model,
+        cut=index,
+        layer=index,
+        payload_bytes=sizes,
+        request_bytes=np.where(on_edge, 0.0, sizes * 4 / 3 + 500),
+        reply_bytes=np.where(on_edge, 0.0, 6000.0),
+        on_edge=on_edge,
+        nodes=len(sizes) - 1,
+        layers=len(sizes) - 1,
+    )
+
+
+def random_forecast(
+    generator: np.random.Generator, placements: int, leading: tuple[int, ...] = (), levels: int | None = None
+) -> Forecast:
+    """A forecast of independent random parts.
+
+    Args:
+        generator: where the numbers come from.
+        placements: P.
+        leading: shape of the observations.
+        levels: draw from that many distinct values, to make ties likely; None draws from a continuum.
+    """
+
+    def part(scale: float) -> np.ndarray:
+        shape = (*leading, placements)
+        if levels is None:
+            return generator.random(shape) * scale
+        return generator.integers(0, levels, shape) * (scale / levels)
+
+    edge_s, cost_usd = part(1.0), part(1e-5)
+    zeros = np.zeros_like(edge_s)
+    sizes = itertools.repeat(1000.0, placements)
+    return Forecast(chain_placements(sizes), edge_s, zeros, zeros, cost_usd)

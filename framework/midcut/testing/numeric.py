@@ -1,0 +1,157 @@
+"""Suites for what computes on arrays: planners, predictors, cost models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pytest
+
+from midcut.errors import ForecastError
+from midcut.testing.fakes import chain_placements, random_forecast
+from midcut.types import FIELDS, Forecast, Observation
+
+if TYPE_CHECKING:
+    from midcut.protocols import CostModel, LatencyPredictor, Planner
+    from midcut.types import Placements
+
+
+class PlannerSuite:
+    """What every planner owes. Set `pareto = False` where picking dominated placements is intended."""
+
+    pareto = True
+
+    def make(self) -> Planner:
+        """A planner with any weight."""
+        raise NotImplementedError
+
+    def test_a_single_forecast_gives_one_index(self) -> None:
+        pick = self.make().choose(random_forecast(np.random.default_rng(1), 9), 0.5)
+        assert np.shape(pick) == ()
+        assert 0 <= int(pick) < 9
+
+    def test_it_broadcasts_over_observations_and_weights(self) -> None:
+        planner, weights = self.make(), np.linspace(0, 1, 5)
+        forecast = random_forecast(np.random.default_rng(2), 7, leading=(4, 1))
+        picks = planner.choose(forecast, weights)
+        assert picks.shape == (4, 5)
+        assert np.issubdtype(picks.dtype, np.integer)
+        for row in range(4):
+            alone = Forecast(
+                forecast.placements,
+                forecast.edge_s[row, 0],
+                forecast.link_s[row, 0],
+                forecast.cloud_s[row, 0],
+                forecast.cost_usd[row, 0],
+            )
+            assert [int(planner.choose(alone, w)) for w in weights] == picks[row].tolist()
+
+    def test_its_own_weight_is_in_range(self) -> None:
+        assert 0.0 <= self.make().w <= 1.0
+
+    def test_the_same_forecast_gives_the_same_pick(self) -> None:
+        forecast = random_forecast(np.random.default_rng(3), 30, levels=4)
+        planner = self.make()
+        assert int(planner.choose(forecast, 0.4)) == int(planner.choose(forecast, 0.4))
+
+    def test_the_ends_of_the_weight_are_single_objective_optima(self) -> None:
+        planner = self.make()
+        for seed in range(50):
+            forecast = random_forecast(np.random.default_rng(seed), 12, levels=5)
+            if self.pareto:
+                fast, cheap = int(planner.choose(forecast, 0.0)), int(planner.choose(forecast, 1.0))
+                assert forecast.latency_s[fast] == forecast.latency_s.min()
+                assert forecast.cost_usd[cheap] == forecast.cost_usd.min()
+
+    def test_no_pick_is_dominated(self) -> None:
+        planner = self.make()
+        for seed in range(100 if self.pareto else 0):
+            generator = np.random.default_rng(seed)
+            forecast = random_forecast(generator, 15, levels=6)
+            pick = int(planner.choose(forecast, float(generator.random())))
+            latency, cost = forecast.latency_s, forecast.cost_usd
+            no_worse = (latency <= latency[pick]) & (cost <= cost[pick])
+            better = (latency < latency[pick]) | (cost < cost[pick])
+            assert not (no_worse & better).any()
+
+    @pytest.mark.parametrize("w", [-0.01, 1.01, float("nan"), float("inf")])
+    def test_it_refuses_a_weight_outside_0_to_1(self, w: float) -> None:
+        with pytest.raises(ForecastError, match="w must be"):
+            self.make().choose(random_forecast(np.random.default_rng(4), 3), w)
+
+    def test_it_refuses_a_forecast_with_nan(self) -> None:
+        forecast = random_forecast(np.random.default_rng(5), 3)
+        forecast.edge_s[1] = np.nan
+        with pytest.raises(ForecastError, match="latency_s = nan at cut 1"):
+            self.make().choose(forecast, 0.5)
+
+    def test_it_refuses_a_forecast_without_placements(self) -> None:
+        with pytest.raises(ForecastError, match="no placement"):
+            self.make().choose(random_forecast(np.random.default_rng(6), 0), 0.5)
+
+
+class LatencyPredictorSuite:
+    """What every latency predictor owes, whatever its role."""
+
+    observation: ClassVar[dict[str, Any]] = {"clock_mhz": 1200.0, "bandwidth_kbps": 8000.0, "ping_ms": 30.0}
+
+    def placements(self) -> Placements:
+        """Override where the predictor knows only certain models."""
+        return chain_placements([600_000, 200_000, 50_000, 4_000])
+
+    def make(self, placements: Placements) -> LatencyPredictor:
+        """A predictor for these placements."""
+        raise NotImplementedError
+
+    def test_it_names_fields_of_an_observation(self) -> None:
+        assert self.make(self.placements()).needs <= set(FIELDS)
+
+    def test_one_observation_gives_one_row(self) -> None:
+        placements = self.placements()
+        seconds = self.make(placements).seconds(Observation(**self.observation))
+        assert seconds.shape == (len(placements),)
+        assert np.isfinite(seconds).all()
+        assert (seconds >= 0).all()
+
+    def test_many_observations_give_the_same_rows_at_once(self) -> None:
+        placements = self.placements()
+        predictor = self.make(placements)
+        scales = np.array([0.5, 1.0, 1.7])
+        many: dict[str, Any] = {name: value * scales for name, value in self.observation.items()}
+        rows = np.broadcast_to(predictor.seconds(Observation(**many)), (3, len(placements)))
+        for index, scale in enumerate(scales):
+            one = Observation(**{name: value * scale for name, value in self.observation.items()})
+            np.testing.assert_allclose(rows[index], predictor.seconds(one), rtol=1e-12)
+
+    def test_it_reads_only_what_it_says_it_needs(self) -> None:
+        predictor = self.make(self.placements())
+        only: dict[str, Any] = {name: value for name, value in self.observation.items() if name in predictor.needs}
+        np.testing.assert_array_equal(
+            predictor.seconds(Observation(**only)), predictor.seconds(Observation(**self.observation))
+        )
+
+
+class CostModelSuite:
+    """What every cost model owes."""
+
+    def make(self) -> CostModel:
+        raise NotImplementedError
+
+    def test_nothing_busy_costs_nothing(self) -> None:
+        assert float(self.make().cost_usd(0.0, 0.0, 0.0)) == 0.0
+
+    def test_it_broadcasts(self) -> None:
+        edge_s = np.linspace(0, 1, 5)
+        cost = np.broadcast_to(self.make().cost_usd(edge_s[:, None], 0.1, edge_s), (5, 5))
+        for row in range(5):
+            for column in range(5):
+                alone = self.make().cost_usd(edge_s[row], 0.1, edge_s[column])
+                assert float(cost[row, column]) == pytest.approx(float(alone), rel=1e-12)
+
+    def test_it_never_falls_when_a_part_grows(self) -> None:
+        model, base = self.make(), (0.2, 0.1, 0.3)
+        before = float(model.cost_usd(*base))
+        assert before >= 0.0
+        for part in range(3):
+            grown = tuple(value + (0.05 if index == part else 0.0) for index, value in enumerate(base))
+            assert float(model.cost_usd(*grown)) >= before
