@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -14,6 +13,8 @@ from midcut.errors import MalformedError
 from midcut.types import DTYPES, ValueSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from midcut.types import TailRequest
@@ -78,21 +79,16 @@ def encode_values(values: Sequence[torch.Tensor | int]) -> list[TensorValue | in
     Raises:
         MalformedError: a dtype the wire has no name for.
     """
-    from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
+    from midcut.tensors import dtype_name, tensor_to_bytes  # noqa: PLC0415 - imports torch
 
     encoded: list[TensorValue | int] = []
     for value in values:
         if isinstance(value, int):
             encoded.append(value)
             continue
-        dtype = str(value.dtype).removeprefix("torch.")
-        if dtype not in _ITEM_BYTES:
-            raise MalformedError(
-                f"a tensor of dtype {dtype} cannot be sent; the wire knows {', '.join(sorted(DTYPES))}"
-            )
         data, dim_order = tensor_to_bytes(value)
         text = pybase64.b64encode_as_string(data)
-        encoded.append(TensorValue(dtype=dtype, shape=tuple(value.shape), dim_order=dim_order, data=text))
+        encoded.append(TensorValue(dtype_name(value.dtype), tuple(value.shape), dim_order, text))
     return encoded
 
 
@@ -112,7 +108,7 @@ def _tensor(value: TensorValue, position: int) -> torch.Tensor:
     where = f"values[{position}]"
     item_bytes = _ITEM_BYTES.get(value.dtype)
     if item_bytes is None:
-        raise MalformedError(f"{where}: unknown dtype {_short(value.dtype)}; known are {', '.join(sorted(DTYPES))}")
+        raise MalformedError(f"{where}: unknown dtype {_short(value.dtype)}; what travels: {', '.join(sorted(DTYPES))}")
     dims = len(value.shape)
     if dims > _MAX_DIMS or any(size < 0 or size >= 2**48 for size in value.shape):
         raise MalformedError(f"{where}: impossible shape {_short(value.shape)}")
