@@ -57,12 +57,14 @@ class EngineSettings:
         threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
         max_age_s: a telemetry value older than this is missing.
         fallback: what runs while a needed telemetry value is missing.
+        retry_after_s: after the cloud failed, requests are finished at the edge for this long; then one tries it again.
     """
 
     interval_s: float = 1.0
     threads: int = 1
     max_age_s: float = 30.0
     fallback: Fallback = Fallback.edge
+    retry_after_s: float = 1.0
 
 
 @dataclass
@@ -72,13 +74,30 @@ class ServerSettings:
     Attributes:
         host, port: address; port 0 lets the system choose (it is printed).
         body_timeout_s: a request body must be complete after this long.
+        idle_timeout_s: a connection without a complete request head is closed after this long.
         drain_s: after SIGTERM, how long requests in flight may take to finish.
     """
 
     host: str = "127.0.0.1"
     port: int = 8700
     body_timeout_s: float = 30.0
+    idle_timeout_s: float = 75.0
     drain_s: float = 10.0
+
+
+@dataclass
+class CloudSettings:
+    """How tails are computed.
+
+    Attributes:
+        threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
+        workers: tails computed at once.
+        max_batch: largest batch in one request; the body limit grows with it.
+    """
+
+    threads: int = 1
+    workers: int = 1
+    max_batch: int = 1
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Transports: how a payload gets to the cloud and its output back."""
