@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -11,6 +11,10 @@ from omegaconf import DictConfig
 from midcut.component import Kind
 from midcut.errors import ConfigError, MidcutError
 from midcut.plugins import registry
+from midcut.policy import Policy
+
+if TYPE_CHECKING:
+    from midcut.types import Placements
 
 
 def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
@@ -62,3 +66,16 @@ def only(kind: Kind, nodes: Any, verb: str) -> str:
     if len(names) != 1:
         raise ConfigError(f"midcut {verb} works on one {kind}, got {', '.join(names) or 'none'}: say {kind}=NAME")
     return names[0]
+
+
+def build_policy(config: DictConfig, placements: Placements) -> Policy:
+    """Predictors, cost model and planner as the groups `predictor`, `cost` and `planner` choose them."""
+    predictor = config.predictor
+    return Policy(
+        placements,
+        edge=build(Kind.EDGE_PREDICTOR, predictor.edge, placements=placements),
+        link=build(Kind.LINK_PREDICTOR, predictor.link, placements=placements),
+        cloud=build(Kind.CLOUD_PREDICTOR, predictor.cloud, placements=placements),
+        cost=build(Kind.COST, config.cost),
+        planner=build(Kind.PLANNER, config.planner),
+    )

@@ -102,7 +102,17 @@ class CloudSettings:
 
 @dataclass
 class PlanConfig:
-    """`midcut plan`."""
+    """`midcut plan`.
+
+    Attributes:
+        model, telemetry, predictor, cost, planner: the chosen components and their knobs.
+        cuts: which cuts are on offer.
+        table: where the model's cut list is taken from: a profile file, a folder of profiles, or a shipped device.
+        cloud_url: the cloud that probing telemetry sources reach.
+        wait_s: how long the telemetry sources may take to answer.
+        max_age_s: a telemetry value older than this is missing.
+        plot: also draw `plan.png`.
+    """
 
     model: Any = MISSING
     telemetry: Any = MISSING
@@ -110,7 +120,11 @@ class PlanConfig:
     cost: Any = MISSING
     planner: Any = MISSING
     cuts: CutSettings = field(default_factory=CutSettings)
-    observation: Any = None
+    table: str = "pi4"
+    cloud_url: str = "http://127.0.0.1:8700"
+    wait_s: float = 10.0
+    max_age_s: float = 30.0
+    plot: bool = False
 
 
 # Name of the primary config -> its schema, and the nodes of the core's own config groups.

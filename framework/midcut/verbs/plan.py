@@ -1,0 +1,123 @@
+"""`midcut plan`: one observation, the forecast of every cut, and the pick. Needs a profile, no model, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from midcut.build import build_each, build_policy, only
+from midcut.component import Kind
+from midcut.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from midcut.policy import Policy
+    from midcut.types import CutTable, Decision, Forecast, Observation
+
+RESULT = "plan.json"
+PLOT = "plan.png"
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Plan once; write `plan.json` into the run directory and print the table.
+
+    Returns:
+        the chosen row, what it was chosen on, and how long it took; a sweep records it.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from midcut.cuts import legal_cuts
+    from midcut.placements import placements
+    from midcut.profiles import Role, find_profile
+
+    table = find_profile(cfg.table, Role.edge, only(Kind.MODEL, cfg.model, "plan")).table
+    settings = OmegaConf.to_object(cfg.cuts)
+    policy = build_policy(cfg, placements(table, legal_cuts(table, settings)))
+    observation = _observe(cfg, policy)
+    decision = policy.decide(observation)
+    forecast = cast("Forecast", decision.forecast)  # a decision made by a policy has one
+    rows = _rows(forecast)
+    result = _result(table, decision, rows[decision.index])
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    _write(folder / RESULT, result | {"rows": rows})
+    if cfg.plot:
+        from midcut.verbs._plots import draw_forecast
+
+        draw_forecast(folder / PLOT, table.model, forecast, decision.index)
+    if not _in_sweep():
+        _print(table, decision, rows, policy.runner_up(decision))
+    return result
+
+
+def _observe(cfg: DictConfig, policy: Policy) -> Observation:
+    from midcut.engine.hub import TelemetryHub
+
+    with TelemetryHub(build_each(Kind.TELEMETRY, cfg.telemetry), cfg.max_age_s) as hub:
+        hub.wait(cfg.wait_s)
+        observation = hub.observe()
+    missing = sorted(policy.needs & set(observation.missing))
+    if missing:
+        why = "; ".join(f"{name}: {observation.missing[name]}" for name in missing)
+        raise ConfigError(f"the predictors need what telemetry={list(cfg.telemetry)} did not give: {why}")
+    return observation
+
+
+def _result(table: CutTable, decision: Decision, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": table.model,
+        "w": decision.weight,
+        **row,
+        "after": table.nodes[decision.placement.cut - 1].name if decision.placement.cut else "input",
+        "observation": decision.observation.values(),
+        "planning_s": decision.planning_s,
+    }
+
+
+def _rows(forecast: Forecast) -> list[dict[str, Any]]:
+    columns = forecast.placements
+    return [
+        forecast.row(index) | {"layer": int(columns.layer[index]), "request_bytes": float(columns.request_bytes[index])}
+        for index in range(len(forecast))
+    ]
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    import msgspec
+
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
+def _in_sweep() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], runner_up: dict[str, float] | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    seen = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
+    title = f"{table.model}, w={decision.weight:g}, " + ", ".join(f"{name} {value}" for name, value in seen.items())
+    columns = ("", "cut", "after", "sent kB", "edge ms", "link ms", "cloud ms", "latency ms", "cost µ$")
+    rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+    for column in rich.columns[3:]:
+        column.justify = "right"
+    for index, row in enumerate(rows):
+        cut = row["cut"]
+        mark = ">" if index == decision.index else "." if runner_up and cut == runner_up["cut"] else ""
+        rich.add_row(
+            mark,
+            str(cut),
+            table.nodes[cut - 1].name if cut else "input",
+            f"{row['request_bytes'] / 1e3:.1f}",
+            *(f"{row[part] * 1e3:.2f}" for part in ("edge_s", "link_s", "cloud_s", "latency_s")),
+            f"{row['cost_usd'] * 1e6:.3f}",
+            style="bold green" if mark == ">" else None,
+        )
+    console = Console()
+    console.print(rich)
+    console.print(f"> {decision.reason}, in {decision.planning_s * 1e6:.0f} µs   . runner-up", highlight=False)
