@@ -43,7 +43,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     _write(folder / RESULT, result | {"rows": rows})
     if cfg.plot:
-        from midcut.verbs._plots import draw_forecast
+        from midcut.plots import draw_forecast
 
         draw_forecast(folder / PLOT, table.model, forecast, decision.index)
     if not _in_sweep():
