@@ -1,0 +1,27 @@
+"""Measured seconds per node, and what is fitted to them: two kinds of JSON file. Light: no torch.
+
+A *profile* is one model on one machine, at one or more clock settings (`midcut profile`). A *fit*
+holds the parameters of the paper's clock law for several models (`midcut fit`).
+"""
+
+from midcut.profiles.files import SHIPPED
+from midcut.profiles.fit import Fit, Law, ModelLaw, Normalisation, find_fit, read_fit, write_fit
+from midcut.profiles.profile import Machine, Profile, Role, Run, find_profile, read_profile, write_profile
+
+__all__ = [
+    "SHIPPED",
+    "Fit",
+    "Law",
+    "Machine",
+    "ModelLaw",
+    "Normalisation",
+    "Profile",
+    "Role",
+    "Run",
+    "find_fit",
+    "find_profile",
+    "read_fit",
+    "read_profile",
+    "write_fit",
+    "write_profile",
+]

@@ -1,0 +1,71 @@
+"""Reading and writing the JSON files: one line of error with the file and the path inside it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from midcut.errors import FileError
+
+SHIPPED = Path(__file__).parent / "data"
+"""Folder of what comes with midcut: `profiles/DEVICE/MODEL.json` and `fits/DEVICE.json`."""
+
+T = TypeVar("T")
+
+
+def read_json(path: Path, kind: type[T], what: str, hint: str) -> T:
+    """Decode a typed JSON file.
+
+    Args:
+        path: the file.
+        kind: the msgspec type it must have.
+        what: how the error names it, e.g. `profile`.
+        hint: how to get a right one.
+
+    Raises:
+        FileError: it is missing, unreadable, not JSON or not of this type.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{what} {path}: {error.strerror or error}; {hint}") from None
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        raise FileError(f"{what} {path}: {error}; {hint}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"{what} {path}: not JSON ({error}); {hint}") from None
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a file at once or not at all; missing folders are made.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    text = msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+        Path(name).replace(path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FileError(f"cannot write {path}: {error.strerror or error}") from None
+        raise
+    return path
+
+
+def shipped_names(folder: str) -> list[str]:
+    """Names of the devices that come with midcut, below `profiles` or `fits`."""
+    return sorted(entry.stem for entry in (SHIPPED / folder).glob("*") if not entry.name.startswith("."))

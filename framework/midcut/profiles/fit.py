@@ -1,0 +1,139 @@
+"""The fit: the paper's clock law, its parameters for every model, and how far off it is."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from midcut.errors import FileError
+from midcut.profiles.files import SHIPPED, read_json, shipped_names, write_json
+
+FORMAT = "midcut-fit/1"
+
+
+class Normalisation(StrEnum):
+    """How slopes of different models are made comparable before one curve is fitted to all.
+
+    `minmax` is the paper's: (slope - lower) / (upper - lower). `max` divides by the upper bound, so
+    that the law can reach small values. `loglog` fits a straight line in logarithms per model.
+    """
+
+    minmax = "minmax"
+    max = "max"
+    loglog = "loglog"
+
+
+class ModelLaw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model's slope: (a * clock_mhz ** b) * (upper - lower) + lower, seconds per layer (Eq. 1 and 2).
+
+    Attributes:
+        a, b: of the curve; the same for all models but under `loglog`.
+        upper, lower: the model's bounds, seconds per layer.
+    """
+
+    a: float
+    b: float
+    upper: float
+    lower: float
+
+
+class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one normalisation gave.
+
+    Attributes:
+        models: by model name.
+        r2: of the normalised slopes, on the points left out of the fit; null where they do not vary.
+        mean_error, max_error: relative error of the predicted slope on those points, 0.01 is 1 %.
+    """
+
+    models: dict[str, ModelLaw]
+    r2: float | None
+    mean_error: float
+    max_error: float
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The clock law fitted to one device's profiles (Luger, Aral, Brandic 2023, section 3.1).
+
+    Attributes:
+        device: name of the machine.
+        clock_min_mhz, clock_max_mhz: the range that was measured.
+        seed: of the split.
+        fitted, validated: number of points used and left out.
+        modelled: any of the profiles was modelled, not measured.
+        laws: by normalisation.
+        format: what this file is, and which version of it.
+    """
+
+    device: str
+    clock_min_mhz: float
+    clock_max_mhz: float
+    seed: int
+    fitted: int
+    validated: int
+    modelled: bool
+    laws: dict[Normalisation, Law]
+    format: str = FORMAT
+
+
+_HINT = "make one with `midcut fit profiles='[A.json,B.json]'`"
+
+
+def read_fit(path: Path | str) -> Fit:
+    """Read and check a fit.
+
+    Raises:
+        FileError: missing, not JSON, not this format, or parameters that give no latency.
+    """
+    fit = read_json(Path(path), Fit, "fit", _HINT)
+    wrong = _wrong(fit)
+    if wrong:
+        raise FileError(f"fit {path}: {wrong}; {_HINT}")
+    return fit
+
+
+def write_fit(fit: Fit, path: Path | str) -> Path:
+    """Write a fit, whole or not at all."""
+    return write_json(Path(path), fit)
+
+
+def find_fit(spec: Path | str) -> Fit:
+    """Read a fit file, or the one of a device that comes with midcut.
+
+    Raises:
+        FileError: there is none; says which exist.
+    """
+    path = Path(spec).expanduser()
+    if not path.exists() and str(spec) in shipped_names("fits"):
+        path = SHIPPED / "fits" / f"{spec}.json"
+    if not path.exists():
+        devices = ", ".join(shipped_names("fits"))
+        raise FileError(f"no fit {str(spec)!r}: not a file, not a shipped device ({devices}); {_HINT}")
+    return read_fit(path)
+
+
+def _wrong(fit: Fit) -> str:
+    if fit.format != FORMAT:
+        return f"$.format is {fit.format!r}, this version reads {FORMAT!r}"
+    if not 0.0 < fit.clock_min_mhz <= fit.clock_max_mhz < math.inf:
+        return f"$.clock_min_mhz, $.clock_max_mhz are {fit.clock_min_mhz}, {fit.clock_max_mhz}: no range of clocks"
+    for name, law in fit.laws.items():
+        for model, one in law.models.items():
+            wrong = wrong_law(one)
+            if wrong:
+                return f"$.laws.{name}.models.{model}: {wrong}"
+    return ""
+
+
+def wrong_law(law: ModelLaw) -> str:
+    """Say why a law cannot give seconds, or `""`."""
+    if not all(map(math.isfinite, (law.a, law.b, law.upper, law.lower))):
+        return f"a={law.a}, b={law.b}, upper={law.upper}, lower={law.lower} must be finite"
+    if law.a < 0.0:
+        return f"a is {law.a}, must be 0 or more"
+    if not 0.0 <= law.lower <= law.upper:
+        return f"bounds must be 0 <= lower <= upper, got lower={law.lower}, upper={law.upper}"
+    return ""

@@ -1,0 +1,1 @@
+"""Cost models: an edge server that is owned, or rented."""

@@ -1,0 +1,1 @@
+"""Planners: the paper's Algorithm 1, and a weighted sum."""

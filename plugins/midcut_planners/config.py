@@ -1,0 +1,47 @@
+"""Knobs of the planners. Light: no numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Semantics(Enum):
+    """How Algorithm 1's windows grow with the weight."""
+
+    ratio = "ratio"
+    offset = "offset"
+
+
+class Prefilter(Enum):
+    """Which placements Algorithm 1 ranks."""
+
+    none = "none"
+    pareto = "pareto"
+
+
+@dataclass
+class Algorithm1Config:
+    """The paper's Algorithm 1.
+
+    Attributes:
+        w: weight, 0 (fast) to 1 (cheap).
+        semantics: `ratio` grows the two windows in the ratio of the weights; `offset` starts one ahead.
+        prefilter: `pareto` leaves dominated placements out before ranking, so that how modules are
+            counted does not move the pick.
+    """
+
+    w: float = 0.5
+    semantics: Semantics = Semantics.ratio
+    prefilter: Prefilter = Prefilter.none
+
+
+@dataclass
+class WeightedSumConfig:
+    """Smallest weighted sum of latency and cost, each scaled to [0, 1] over the forecast.
+
+    Attributes:
+        w: weight, 0 (fast) to 1 (cheap).
+    """
+
+    w: float = 0.5

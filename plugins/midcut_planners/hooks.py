@@ -1,0 +1,29 @@
+"""The planners that come with midcut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midcut import Component, hookimpl
+from midcut_planners.config import Algorithm1Config, WeightedSumConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@hookimpl
+def midcut_planners() -> Sequence[Component]:
+    return (
+        Component(
+            name="algorithm1",
+            config=Algorithm1Config,
+            target="midcut_planners.algorithm1.Algorithm1",
+            summary="the paper's Algorithm 1: first match of two ranked lists",
+        ),
+        Component(
+            name="weighted_sum",
+            config=WeightedSumConfig,
+            target="midcut_planners.weighted_sum.WeightedSum",
+            summary="smallest weighted sum of scaled latency and cost",
+        ),
+    )
