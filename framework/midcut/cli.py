@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 import importlib.metadata
 import os
@@ -85,18 +84,18 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     except MidcutError as error:
         sys.exit(f"midcut: {error}")
     sys.argv = ["midcut", *arguments]
-    task = _in_task(importlib.import_module(f"midcut.verbs.{verb}").run)
-    hydra.main(version_base="1.3", config_path=str(composition.conf_dir()), config_name=verb)(task)()
+    hydra.main(version_base="1.3", config_path=str(composition.conf_dir()), config_name=verb)(_task(verb))()
 
 
-def _in_task(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    @functools.wraps(run)
+def _task(verb: str) -> Callable[[DictConfig], Any]:
+    """What Hydra runs. It imports the verb's module itself: help and completion owe no torch."""
+
     def task(config: DictConfig) -> Any:
         from midcut import composition, logs  # noqa: PLC0415
 
         composition.register()
         logs.configure()
-        return run(config)
+        return importlib.import_module(f"midcut.verbs.{verb}").run(config)
 
     return task
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
 from midcut.build import build_each, build_policy, only
 from midcut.component import Kind
+from midcut.cuts import legal_cuts
+from midcut.engine.hub import TelemetryHub
 from midcut.errors import ConfigError
+from midcut.placements import placements
+from midcut.profiles import Role, find_profile
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,13 +36,6 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         the chosen row, what it was chosen on, and how long it took; a sweep records it.
     """
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    from midcut.cuts import legal_cuts
-    from midcut.placements import placements
-    from midcut.profiles import Role, find_profile
-
     table = find_profile(cfg.table, Role.edge, only(Kind.MODEL, cfg.model, "plan")).table
     settings = OmegaConf.to_object(cfg.cuts)
     policy = build_policy(cfg, placements(table, legal_cuts(table, settings)))
@@ -43,7 +47,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     _write(folder / RESULT, result | {"rows": rows})
     if cfg.plot:
-        from midcut.plots import draw_forecast
+        from midcut.plots import draw_forecast  # noqa: PLC0415 - matplotlib, in a sweep of many jobs
 
         draw_forecast(folder / PLOT, table.model, forecast, decision.index)
     if not _in_sweep():
@@ -52,8 +56,6 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _observe(cfg: DictConfig, policy: Policy) -> Observation:
-    from midcut.engine.hub import TelemetryHub
-
     with TelemetryHub(build_each(Kind.TELEMETRY, cfg.telemetry), cfg.max_age_s) as hub:
         hub.wait(cfg.wait_s)
         observation = hub.observe()
@@ -84,21 +86,16 @@ def _rows(forecast: Forecast) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
-    import msgspec
 
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
 
 
 def _in_sweep() -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], runner_up: dict[str, float] | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
 
     seen = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
     title = f"{table.model}, w={decision.weight:g}, " + ", ".join(f"{name} {value}" for name, value in seen.items())

@@ -7,6 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import msgspec
+from rich.console import Console
+from rich.table import Table
 
 from midcut.component import Kind
 from midcut.plugins import DISABLE_ENV, registry
@@ -51,9 +53,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _print(found: Registry, rows: list[dict[str, str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console()
     table = Table("kind", "name", "distribution", "hook", "what it is", box=None, pad_edge=False)
     for row in rows:
