@@ -115,3 +115,7 @@ def _complete(arguments: Sequence[str]) -> None:
     if querying:
         os.environ["COMP_LINE"] = line.replace(f"{words[0]} {verb}", words[0], 1)
     _run(verb, arguments)
+
+
+if __name__ == "__main__":
+    main()

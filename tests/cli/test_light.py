@@ -1,0 +1,80 @@
+"""What is typed most answers without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from midcut.cli import VERBS
+
+RUN = """
+import sys
+sys.argv = {argv!r}
+from midcut.cli import main
+try:
+    main()
+finally:
+    heavy = [name for name in ("torch", "torchvision", "scipy", "matplotlib", "aiohttp") if name in sys.modules]
+    assert not heavy, heavy
+"""
+
+
+def run(*arguments, **environment):
+    code = RUN.format(argv=["midcut", *arguments])
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_imports_nothing_heavy(verb):
+    finished = run(verb, "--help")
+    assert finished.returncode == 0, finished.stderr
+    assert "AssertionError" not in finished.stderr
+    assert f"midcut {verb}" in finished.stdout
+
+
+def test_listing_plugins_imports_nothing_heavy():
+    finished = run("plugins", "--json")
+    assert finished.returncode == 0, finished.stderr
+    answer = json.loads(finished.stdout)
+    assert answer["problems"] == []
+    names = {(row["kind"], row["name"]) for row in answer["components"]}
+    assert {("planner", "algorithm1"), ("predictor/edge", "power_law"), ("model", "alexnet")} <= names
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("midcut pl", {"plan", "plugins"}),
+        ("midcut ", set(VERBS)),
+        ("midcut plan planner=", {"planner=algorithm1", "planner=weighted_sum"}),
+        ("midcut plan cost=r", {"cost=rented"}),
+        ("midcut plan cuts.first", {"cuts.first_cut="}),
+        ("midcut edge input=f", {"input=folder"}),
+    ],
+)
+def test_completion(line, words):
+    finished = run("-sc", "query=bash", COMP_LINE=line)
+    assert finished.returncode == 0, finished.stderr
+    assert set(finished.stdout.split()) == words
+
+
+def test_completion_is_installed_as_for_any_hydra_app():
+    assert "complete -o nospace" in run("-sc", "install=bash").stdout
+
+
+def test_a_misspelt_verb():
+    finished = run("plann")
+    assert finished.returncode == 1
+    assert finished.stderr.strip() == (f"midcut: no verb 'plann'; did you mean 'plan'? there are: {', '.join(VERBS)}")

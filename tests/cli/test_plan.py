@@ -1,0 +1,69 @@
+"""`midcut plan` as people type it."""
+
+from __future__ import annotations
+
+import json
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def result(tmp_path):
+    (path,) = tmp_path.glob("outputs/plan/*/plan.json")
+    return json.loads(path.read_text())
+
+
+def test_the_weights_ends_are_the_fastest_and_the_cheapest_cut(midcut, tmp_path):
+    finished = midcut("plan", "-m", "model=alexnet", "planner.w=0,1", "cost=rented", "hydra.sweep.dir=sweep")
+    assert finished.returncode == 0, finished.stderr
+    fast, cheap = sorted(rows(tmp_path / "sweep/sweep.jsonl"), key=lambda line: line["job"])
+    all_rows = [json.loads((tmp_path / f"sweep/{job}/plan.json").read_text())["rows"] for job in (0, 1)]
+    assert fast["result"]["latency_s"] == min(row["latency_s"] for row in all_rows[0])
+    assert cheap["result"]["cost_usd"] == min(row["cost_usd"] for row in all_rows[1])
+
+
+def test_a_sweep_has_a_line_for_every_job_also_for_one_that_failed(midcut, tmp_path):
+    finished = midcut("plan", "-m", "planner.w=0.2,7", "cost=owned,rented", "hydra.sweep.dir=sweep")
+    assert finished.returncode == 1
+    assert "w must be from 0 (fast) to 1 (cheap), got 7" in finished.stderr
+    lines = rows(tmp_path / "sweep/sweep.jsonl")
+    assert sorted(line["status"] for line in lines) == ["completed", "completed", "failed", "failed"]
+    assert {tuple(line["overrides"]) for line in lines} == {
+        (f"planner.w={w}", f"cost={cost}") for w in ("0.2", "7") for cost in ("owned", "rented")
+    }
+
+
+def test_the_table_marks_the_pick_and_the_file_holds_all(midcut, tmp_path):
+    finished = midcut("plan", "model=vgg16", "policy=paper", "planner.w=0.5")
+    assert finished.returncode == 0, finished.stderr
+    found = result(tmp_path)
+    marked = [line for line in finished.stdout.splitlines() if line.startswith(">") and "chosen" not in line]
+    assert len(marked) == 1
+    assert marked[0].split()[1] == str(found["cut"])
+    assert len(found["rows"]) == 40  # cut 0 and one per leaf module of VGG16
+
+
+def test_piece_by_piece_beats_the_preset(midcut):
+    finished = midcut("plan", "policy=paper", "predictor/link=round_trip", "--cfg", "job")
+    assert finished.returncode == 0, finished.stderr
+    assert "RoundTrip" in finished.stdout
+    assert "PowerLaw" in finished.stdout
+
+
+def test_presets_and_experiments_compose(midcut):
+    for words in (
+        ["experiment=paper_alexnet"],
+        ["experiment=owned_vgg16"],
+        ["telemetry=linux"],
+        ["telemetry=raspberry_pi"],
+    ):
+        finished = midcut("plan", *words, "--cfg", "job")
+        assert finished.returncode == 0, finished.stderr
+
+
+def test_a_plot(midcut, tmp_path):
+    finished = midcut("plan", "plot=true")
+    assert finished.returncode == 0, finished.stderr
+    (path,) = tmp_path.glob("outputs/plan/*/plan.png")
+    assert path.read_bytes().startswith(b"\x89PNG")

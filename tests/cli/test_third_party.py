@@ -1,0 +1,83 @@
+"""A stranger's package: built, installed, used by name, with its typed knob and its preset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "third_party" / "midcut-budget"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The package built as a wheel and installed into a folder of its own."""
+    source = tmp_path_factory.mktemp("source") / "midcut-budget"
+    shutil.copytree(PACKAGE, source)
+    folder = tmp_path_factory.mktemp("site")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--no-build-isolation", "--target", folder, source),
+        ],
+        check=True,
+        timeout=120,
+    )
+    return folder
+
+
+def test_it_is_listed_with_its_version(midcut, installed):
+    finished = midcut("plugins", "--json", path=[installed])
+    (row,) = [row for row in json.loads(finished.stdout)["components"] if row["name"] == "budget"]
+    assert (row["kind"], row["distribution"], row["version"]) == ("planner", "midcut-budget", "1.2.0")
+
+
+def test_it_plans(midcut, installed, tmp_path):
+    finished = midcut("plan", "planner=budget", "planner.x=2", path=[installed])
+    assert finished.returncode == 0, finished.stderr
+    assert len(list(tmp_path.glob("outputs/plan/*/plan.json"))) == 1
+
+
+def test_its_preset_composes(midcut, installed):
+    finished = midcut("plan", "planner=generous", "--cfg", "job", path=[installed])
+    assert finished.returncode == 0, finished.stderr
+    assert "x: 0.25" in finished.stdout
+    assert "midcut_budget.planner.Budget" in finished.stdout
+
+
+def test_it_sweeps_beside_the_built_in_ones(midcut, installed, tmp_path):
+    finished = midcut(
+        "plan", "-m", "planner=budget,algorithm1,generous", "planner.w=0.1,0.9", "hydra.sweep.dir=s", path=[installed]
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert len((tmp_path / "s" / "sweep.jsonl").read_text().splitlines()) == 6
+
+
+def test_a_misspelt_knob_of_it_is_refused(midcut, installed):
+    finished = midcut("plan", "planner=budget", "planner.y=2", path=[installed])
+    assert finished.returncode == 1
+    assert "planner.y" in finished.stderr
+
+
+def test_it_can_be_switched_off(midcut, installed):
+    finished = midcut("plan", "planner=budget", path=[installed], MIDCUT_DISABLE_PLUGINS="all")
+    assert finished.returncode == 1
+    assert "no planner is named 'budget'" in finished.stderr
+
+
+def test_its_own_tests_pass(installed, tmp_path):
+    shutil.copytree(PACKAGE / "tests", tmp_path / "tests")
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "tests"],
+        env={"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
