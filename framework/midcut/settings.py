@@ -127,6 +127,96 @@ class PlanConfig:
     plot: bool = False
 
 
+class InputKind(Enum):
+    """What feeds an edge."""
+
+    server = "server"
+    folder = "folder"
+
+
+@dataclass
+class InputServer(ServerSettings):
+    """`midcut edge input=server`: requests come by HTTP, an image or a tensor each.
+
+    Attributes:
+        max_body_mb: largest request body, MB; at least what the model's own input takes.
+        max_pixels: an image of more pixels is refused before it is decoded.
+    """
+
+    kind: InputKind = InputKind.server
+    port: int = 8701
+    max_body_mb: float = 32.0
+    max_pixels: int = 50_000_000
+
+
+@dataclass
+class InputFolder:
+    """`midcut edge input=folder`: images of a folder, in order of their names.
+
+    Attributes:
+        path: the folder.
+        pattern: which files, as a glob; `**/*` goes into subfolders. By default all images of the folder.
+        repeat: how often the folder is gone through.
+        limit: stop after that many images; null is all.
+        rate_hz: images per second; null is as fast as they are answered.
+        labels: CSV file with the header `file,label` (class number or label text), to count right answers.
+    """
+
+    kind: InputKind = InputKind.folder
+    path: str = MISSING
+    pattern: str | None = None
+    repeat: int = 1
+    limit: int | None = None
+    rate_hz: float | None = None
+    labels: str | None = None
+
+
+@dataclass
+class CloudConfig:
+    """`midcut cloud`.
+
+    Attributes:
+        model, executor: the models to serve, and what runs their tails.
+        cuts: which cuts are on offer; the edge must capture likewise.
+        server: where to listen.
+        cloud: how tails are computed.
+    """
+
+    model: Any = MISSING
+    executor: Any = MISSING
+    cuts: CutSettings = field(default_factory=CutSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    cloud: CloudSettings = field(default_factory=CloudSettings)
+
+
+@dataclass
+class EdgeConfig:
+    """`midcut edge`.
+
+    Attributes:
+        model, telemetry, predictor, cost, planner, transport, executor: the chosen components and their knobs.
+        cuts: which cuts are on offer.
+        engine: planning loop and execution.
+        cloud_url: where the cloud listens; transport and telemetry take it from here.
+        input: a server, or a folder of images.
+    """
+
+    model: Any = MISSING
+    telemetry: Any = MISSING
+    predictor: Any = MISSING
+    cost: Any = MISSING
+    planner: Any = MISSING
+    transport: Any = MISSING
+    executor: Any = MISSING
+    cuts: CutSettings = field(default_factory=CutSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    cloud_url: str = "http://127.0.0.1:8700"
+    input: Any = MISSING
+
+
 # Name of the primary config -> its schema, and the nodes of the core's own config groups.
-SCHEMAS: dict[str, type] = {"plan": PlanConfig}
-NODES: list[tuple[str, str, Any]] = []
+SCHEMAS: dict[str, type] = {"plan": PlanConfig, "cloud": CloudConfig, "edge": EdgeConfig}
+NODES: list[tuple[str, str, Any]] = [
+    ("input", "server_schema", InputServer),
+    ("input", "folder_schema", InputFolder),
+]

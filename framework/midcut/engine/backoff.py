@@ -1,0 +1,54 @@
+"""After a failure, leave the cloud alone for a while; then let one request find out whether it is back."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Backoff:
+    """Keeps a dead cloud from costing every request a time-out. Used on the event loop only.
+
+    Args:
+        retry_after_s: how long after a failure nothing is sent; 0 tries every time.
+    """
+
+    def __init__(self, retry_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._retry_after_s = retry_after_s
+        self._clock = clock
+        self._until_s = 0.0
+        self._reason = ""
+        self._trying = False
+
+    def why_not(self) -> str:
+        """Why the cloud is not to be asked now, `""` where it is."""
+        if not self._reason:
+            return ""
+        wait_s = self._until_s - self._clock()
+        if wait_s > 0.0:
+            return f"the cloud failed, next try in {wait_s:.2f} s: {self._reason}"
+        if self._trying:
+            return f"the cloud failed, one request is trying it again: {self._reason}"
+        return ""
+
+    def trying(self) -> None:
+        """A request goes to the cloud."""
+        self._trying = bool(self._reason)
+
+    def succeeded(self) -> bool:
+        """It was answered. True where that ends a failure."""
+        ended, self._reason, self._trying = bool(self._reason), "", False
+        return ended
+
+    def failed(self, reason: str) -> bool:
+        """It was not. True where that begins a failure."""
+        began, self._reason, self._trying = not self._reason, reason, False
+        self._until_s = self._clock() + self._retry_after_s
+        return began
+
+    def abandoned(self) -> None:
+        """It was cancelled before there was an outcome."""
+        self._trying = False

@@ -1,0 +1,52 @@
+"""Image bytes from anywhere to a model's input, without trusting them."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from midcut.errors import MalformedError
+
+if TYPE_CHECKING:
+    import torch
+
+    from midcut.types import LoadedModel
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+MAX_PIXELS: Final = 50_000_000
+
+
+def read_image(data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image, upright.
+
+    Raises:
+        MalformedError: no image of a known format, a broken one, or one of too many pixels.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width * height <= max_pixels:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError:
+        raise MalformedError(f"not an image of a known format ({', '.join(FORMATS)})") from None
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever a broken file makes them
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MalformedError(f"the image is broken: {reason}") from None
+    raise MalformedError(f"the image has {width} x {height} pixels, over the limit of {max_pixels}")
+
+
+def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
+    """Decode and preprocess: what a worker thread does before an inference.
+
+    Raises:
+        MalformedError: as `read_image`, or an image the model's preprocessing cannot use.
+    """
+    image = read_image(data, max_pixels)
+    try:
+        return model.preprocess(image)
+    except Exception as error:  # noqa: BLE001 - preprocessing is the model author's
+        raise MalformedError(f"the image cannot be preprocessed for {model.name}: {error}") from None

@@ -1,0 +1,81 @@
+"""The edge's HTTP endpoint: an image or a tensor in, class, timings and cut out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from midcut import wire
+from midcut.engine.answers import classification, explained, leaves, measured
+from midcut.engine.images import model_input
+from midcut.errors import MalformedError
+from midcut.serving import DRAIN, HEALTH_PATH, RefusedError, json_response, new_app, read_body
+
+if TYPE_CHECKING:
+    import torch
+    from aiohttp import web
+
+    from midcut.engine.edge import EdgeEngine
+    from midcut.settings import InputServer
+    from midcut.types import InferenceResult, LoadedModel
+
+
+def make_app(engine: EdgeEngine, model: LoadedModel, settings: InputServer) -> web.Application:
+    """Build the edge's application around a started engine."""
+    routes = _Routes(engine, model, settings)
+    app = new_app(routes.limit_bytes)
+    app.router.add_post(wire.INFER_PATH, routes.infer)
+    app.router.add_get("/v1/decision", routes.decision)
+    app.router.add_get(HEALTH_PATH, routes.health)
+    return app
+
+
+class _Routes:
+    def __init__(self, engine: EdgeEngine, model: LoadedModel, settings: InputServer) -> None:
+        self._engine = engine
+        self._model = model
+        self._settings = settings
+        table = engine.partition.table
+        self.limit_bytes = max(int(settings.max_body_mb * 1_000_000), wire.body_limit([table]))
+
+    async def infer(self, request: web.Request) -> web.Response:
+        kind = request.content_type
+        if not kind.startswith("image/") and kind != wire.JSON_TYPE:
+            raise RefusedError(415, f"Content-Type must be image/... or {wire.JSON_TYPE}, got {kind!r}")
+        body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
+        if kind == wire.JSON_TYPE:
+            inputs = await asyncio.to_thread(_tensors, body)
+        else:
+            inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
+        result = await self._engine.infer(inputs)
+        return json_response(await asyncio.to_thread(self._answer, result, "values" in request.query))
+
+    def _answer(self, result: InferenceResult, with_values: bool) -> bytes:
+        numbers = measured(result)
+        timings = {name: numbers.pop(name) for name in ("edge_s", "link_s", "cloud_s", "latency_s")}
+        answer: dict[str, Any] = {**classification(result.output, self._model.labels), **numbers, "timings": timings}
+        if with_values:
+            answer["values"] = wire.encode_values(leaves(result.output))
+        return msgspec.json.encode(answer)
+
+    async def decision(self, _: web.Request) -> web.Response:
+        return json_response(msgspec.json.encode(explained(self._engine.decision, table=True)))
+
+    async def health(self, request: web.Request) -> web.Response:
+        draining = request.app[DRAIN].draining
+        body = {
+            "status": "draining" if draining else "ok",
+            "model": self._model.name,
+            "cut": self._engine.decision.placement.cut,
+        }
+        return json_response(msgspec.json.encode(body), 503 if draining else 200)
+
+
+def _tensors(body: bytearray) -> list[torch.Tensor]:
+    values = wire.decode_values(wire.read_values(body).values)
+    tensors = [value for value in values if not isinstance(value, int)]
+    if len(tensors) != len(values):
+        raise MalformedError("a model's inputs are tensors, got a plain int")
+    return tensors
