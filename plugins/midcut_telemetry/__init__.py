@@ -1,0 +1,1 @@
+"""Built-in telemetry sources: clock, ping, bandwidth, constants and replay."""

@@ -1,0 +1,102 @@
+"""What the sources that talk to the cloud share: its address, and a kept-alive connection."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from midcut.errors import ConfigError, TelemetryError
+
+_MAX_REPLY_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the cloud is. `base` is the path in front of the API's, without a slash at the end."""
+
+    scheme: str
+    host: str
+    port: int
+    base: str
+
+    @classmethod
+    def parse(cls, url: str) -> Endpoint:
+        """Take a URL apart.
+
+        Raises:
+            ConfigError: it is not `http(s)://host[:port][/base]`.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        except (ValueError, KeyError):
+            parts, port = urlsplit(""), 0
+        if not parts.hostname:
+            raise ConfigError(f"the cloud's url must be http://host:port, got {url!r}")
+        return cls(scheme=parts.scheme, host=parts.hostname, port=port, base=parts.path.rstrip("/"))
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}{self.base}"
+
+
+class KeptAlive:
+    """One HTTP/1.1 connection that is opened when needed and kept. Not for several threads at once."""
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._connection: http.client.HTTPConnection | None = None
+
+    def exchange(self, method: str, path: str, body: bytes | None = None) -> tuple[float, bytes]:
+        """Send one request and read the whole answer.
+
+        Returns:
+            seconds from the first byte written to the last byte read, without connecting, and the body.
+
+        Raises:
+            TelemetryError: no connection, too slow, or a status other than 200.
+        """
+        reused = self._connection is not None
+        try:
+            try:
+                return self._once(method, path, body)
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                if not reused:
+                    raise
+                return self._once(method, path, body)  # the server had closed the idle connection
+        except (OSError, http.client.HTTPException) as error:
+            reason = f"no answer in {self._timeout_s:g} s" if isinstance(error, TimeoutError) else error
+            raise TelemetryError(f"{method} {self._endpoint}{path}: {reason or type(error).__name__}") from None
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _once(self, method: str, path: str, body: bytes | None) -> tuple[float, bytes]:
+        try:
+            connection = self._connected()
+            headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
+            start = time.perf_counter()
+            connection.request(method, self._endpoint.base + path, body=body, headers=headers)
+            response = connection.getresponse()
+            answer = response.read(_MAX_REPLY_BYTES)
+            seconds = time.perf_counter() - start
+            if not response.isclosed():
+                self.close()  # more than any answer of ours: do not read on, start anew
+        except BaseException:
+            self.close()
+            raise
+        if response.status != http.client.OK:
+            raise TelemetryError(f"{method} {self._endpoint}{path}: status {response.status}; is this a midcut cloud?")
+        return seconds, answer
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._connection is None:
+            kind = http.client.HTTPSConnection if self._endpoint.scheme == "https" else http.client.HTTPConnection
+            self._connection = kind(self._endpoint.host, self._endpoint.port, timeout=self._timeout_s)
+            self._connection.connect()
+        return self._connection

@@ -1,0 +1,175 @@
+"""Knobs of the telemetry sources. `interval_s` is everywhere the seconds between two reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class Aggregate(Enum):
+    """How the clocks of several cores become one."""
+
+    max = "max"
+    mean = "mean"
+    min = "min"
+
+
+class Estimate(Enum):
+    """How the last transfers become one figure."""
+
+    median = "median"
+    ewma = "ewma"
+
+
+@dataclass
+class ConstantConfig:
+    """Numbers that do not change.
+
+    Attributes:
+        clock_mhz: edge clock, MHz; null leaves the field to other sources, as below.
+        bandwidth_kbps: edge to cloud, kbit/s.
+        ping_ms: round trip, ms.
+    """
+
+    clock_mhz: float | None = 1500.0
+    bandwidth_kbps: float | None = 10000.0
+    ping_ms: float | None = 20.0
+    interval_s: float = 1.0
+
+
+@dataclass
+class ReplayConfig:
+    """A recorded trace, played against the wall clock.
+
+    Attributes:
+        path: CSV or JSON with `time_s` and any of `clock_mhz`, `bandwidth_kbps`, `ping_ms`.
+        speed: 2 plays twice as fast.
+        loop: start again at the end; otherwise the last row holds.
+        epoch_s: when the trace starts, seconds since the epoch; null is at start.
+    """
+
+    path: str = MISSING
+    speed: float = 1.0
+    loop: bool = False
+    epoch_s: float | None = None
+    interval_s: float = 1.0
+
+
+@dataclass
+class CpufreqConfig:
+    """The clock that the kernel's cpufreq asks for (on a Raspberry Pi the real one may be lower: `vcgencmd`).
+
+    Attributes:
+        root: where `sys` and `proc` are.
+        aggregate: what to report of several cores.
+        core: report this core instead.
+    """
+
+    root: str = "/"
+    aggregate: Aggregate = Aggregate.max
+    core: int | None = None
+    interval_s: float = 1.0
+
+
+@dataclass
+class VcgencmdConfig:
+    """The real clock of a Raspberry Pi, by its firmware; throttling flags are logged when they change.
+
+    Attributes:
+        command: the program, by name or path.
+        timeout_s: it must answer after this long.
+    """
+
+    command: str = "vcgencmd"
+    timeout_s: float = 2.0
+    interval_s: float = 1.0
+
+
+@dataclass
+class TcpPingConfig:
+    """Round trip as the time of a TCP connect; a refused connection counts too. Needs no rights.
+
+    Attributes:
+        url: the cloud.
+        samples: connects per read; the median counts.
+        timeout_s: each connect must be done after this long.
+    """
+
+    url: str = "${cloud_url}"
+    samples: int = 3
+    timeout_s: float = 2.0
+    interval_s: float = 1.0
+
+
+@dataclass
+class IcmpPingConfig:
+    """Round trip by ICMP echo. Needs the extra `icmp`, and rights.
+
+    Attributes:
+        url: the cloud.
+        samples: echoes per read; the median counts.
+        privileged: raw sockets (root or CAP_NET_RAW); otherwise `net.ipv4.ping_group_range` must include us.
+        timeout_s: each echo must be back after this long.
+    """
+
+    url: str = "${cloud_url}"
+    samples: int = 3
+    privileged: bool = False
+    timeout_s: float = 2.0
+    interval_s: float = 1.0
+
+
+@dataclass
+class HttpPingConfig:
+    """Round trip as `GET /health` on a kept-alive connection: about 1 ms over ICMP, and sees proxies as requests do.
+
+    Attributes:
+        url: the cloud.
+        samples: requests per read; the smallest counts.
+        timeout_s: each request must be answered after this long.
+    """
+
+    url: str = "${cloud_url}"
+    samples: int = 3
+    timeout_s: float = 2.0
+    interval_s: float = 1.0
+
+
+@dataclass
+class BandwidthProbeConfig:
+    """Bandwidth by a timed upload to the cloud's probe endpoint. Costs traffic: `probe_bytes` every `interval_s`.
+
+    Attributes:
+        url: the cloud.
+        probe_bytes: size of the upload; too small for a fast link gives a lower bound.
+        timeout_s: the upload must be done after this long.
+    """
+
+    url: str = "${cloud_url}"
+    probe_bytes: int = 200_000
+    timeout_s: float = 10.0
+    interval_s: float = 10.0
+
+
+@dataclass
+class PassiveBandwidthConfig:
+    """Bandwidth from the requests themselves, without traffic of its own; silent while nothing is sent.
+
+    Attributes:
+        min_bytes: exchanges smaller than this say nothing about bandwidth.
+        small_bytes: exchanges up to this size say what the round trip is.
+        rtt_ms: round trip to take off; null takes the shortest small exchange, 0 where there was none yet.
+        window: how many of the last exchanges count.
+        estimate: how they become one figure.
+        forget_s: exchanges older than this no longer count.
+    """
+
+    min_bytes: int = 20_000
+    small_bytes: int = 4_096
+    rtt_ms: float | None = None
+    window: int = 5
+    estimate: Estimate = Estimate.median
+    forget_s: float = 60.0
+    interval_s: float = 1.0

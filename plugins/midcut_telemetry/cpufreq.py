@@ -1,0 +1,89 @@
+"""The clock as Linux tells it: cpufreq in sysfs, else /proc/cpuinfo."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midcut.errors import TelemetryError
+from midcut_telemetry.config import Aggregate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+_AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {
+    Aggregate.max: max,
+    Aggregate.min: min,
+    Aggregate.mean: statistics.fmean,
+}
+
+
+class Cpufreq:
+    """Reads `scaling_cur_freq` of every policy and counts it for every core the policy governs.
+
+    The value is the clock the kernel asks for; firmware may run slower (raspberrypi/linux issue 2986).
+    """
+
+    def __init__(self, root: str, aggregate: Aggregate, core: int | None, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._root = Path(root)
+        self._cpu = self._root / "sys/devices/system/cpu"
+        self._cpuinfo = self._root / "proc/cpuinfo"
+        self._aggregate = aggregate
+        self._core = core
+
+    def read(self) -> Mapping[str, float]:
+        cores = self._from_policies() or self._from_cores() or self._from_cpuinfo()
+        if not cores:
+            raise TelemetryError(
+                f"no clock under {self._root}: neither {self._cpu}/cpufreq/policy*/scaling_cur_freq "
+                f"nor a 'cpu MHz' line in {self._cpuinfo}; use telemetry=constant or replay here"
+            )
+        if self._core is None:
+            return {"clock_mhz": float(_AGGREGATES[self._aggregate](cores.values()))}
+        if self._core not in cores:
+            known = ", ".join(str(core) for core in sorted(cores))
+            raise TelemetryError(f"core {self._core} has no clock under {self._root}; these have: {known}")
+        return {"clock_mhz": cores[self._core]}
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _from_policies(self) -> dict[int, float]:
+        clocks: dict[int, float] = {}
+        for policy in sorted((self._cpu / "cpufreq").glob("policy[0-9]*")):
+            cores = _cores(policy)
+            if cores:  # a policy whose cores are all offline has no clock
+                clocks |= dict.fromkeys(cores, _mhz(policy / "scaling_cur_freq"))
+        return clocks
+
+    def _from_cores(self) -> dict[int, float]:
+        folders = self._cpu.glob("cpu[0-9]*/cpufreq")
+        return {int(folder.parent.name[3:]): _mhz(folder / "scaling_cur_freq") for folder in folders}
+
+    def _from_cpuinfo(self) -> dict[int, float]:
+        try:
+            text = self._cpuinfo.read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return {}
+        clocks = re.findall(r"^cpu MHz\s*:\s*(\d+(?:\.\d+)?)\s*$", text, flags=re.MULTILINE)
+        return {core: float(mhz) for core, mhz in enumerate(clocks)}
+
+
+def _cores(policy: Path) -> Sequence[int]:
+    try:
+        return [int(core) for core in (policy / "affected_cpus").read_text(encoding="ascii").split()]
+    except (OSError, ValueError):
+        return [int(policy.name.removeprefix("policy"))]
+
+
+def _mhz(file: Path) -> float:
+    try:
+        text = file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise TelemetryError(f"{file}: {error.strerror or error}") from None
+    if not text.isdigit() or int(text) == 0:
+        raise TelemetryError(f"{file}: not a clock in kHz: {text!r}")
+    return int(text) / 1000.0

@@ -1,0 +1,46 @@
+"""The telemetry sources that come with midcut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midcut import Component, hookimpl
+from midcut_telemetry import config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@hookimpl
+def midcut_telemetry_sources() -> Sequence[Component]:
+    return (
+        Component("constant", config.ConstantConfig, "midcut_telemetry.played.Constant", "numbers that do not change"),
+        Component("replay", config.ReplayConfig, "midcut_telemetry.played.Replay", "a recorded trace, CSV or JSON"),
+        Component(
+            "cpufreq", config.CpufreqConfig, "midcut_telemetry.cpufreq.Cpufreq", "clock: Linux cpufreq, /proc/cpuinfo"
+        ),
+        Component(
+            "vcgencmd", config.VcgencmdConfig, "midcut_telemetry.vcgencmd.Vcgencmd", "clock: a Raspberry Pi's real one"
+        ),
+        Component(
+            "tcp_ping", config.TcpPingConfig, "midcut_telemetry.tcp_ping.TcpPing", "ping: TCP connect, needs no rights"
+        ),
+        Component(
+            "icmp_ping", config.IcmpPingConfig, "midcut_telemetry.icmp_ping.IcmpPing", "ping: ICMP echo, extra `icmp`"
+        ),
+        Component(
+            "http_ping", config.HttpPingConfig, "midcut_telemetry.http_ping.HttpPing", "ping: GET /health, kept alive"
+        ),
+        Component(
+            "bandwidth_probe",
+            config.BandwidthProbeConfig,
+            "midcut_telemetry.bandwidth_probe.BandwidthProbe",
+            "bandwidth: timed upload to the cloud",
+        ),
+        Component(
+            "passive_bandwidth",
+            config.PassiveBandwidthConfig,
+            "midcut_telemetry.passive_bandwidth.PassiveBandwidth",
+            "bandwidth: from the requests themselves",
+        ),
+    )

@@ -1,0 +1,25 @@
+"""Round trip as the time of a small HTTP request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midcut_telemetry.cloud import Endpoint, KeptAlive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class HttpPing:
+    """Asks the cloud's `/health` on one kept-alive connection; the smallest of `samples` counts."""
+
+    def __init__(self, url: str, samples: int, timeout_s: float, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._line = KeptAlive(Endpoint.parse(url), timeout_s)
+        self._samples = max(samples, 1)
+
+    def read(self) -> Mapping[str, float]:
+        return {"ping_ms": min(self._line.exchange("GET", "/health")[0] for _ in range(self._samples)) * 1e3}
+
+    def close(self) -> None:
+        self._line.close()

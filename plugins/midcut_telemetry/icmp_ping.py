@@ -1,0 +1,63 @@
+"""Round trip by ICMP echo, through icmplib."""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from midcut.errors import ConfigError, TelemetryError
+from midcut_telemetry.cloud import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_GAP_S = 0.02
+
+
+class IcmpPing:
+    """Sends `samples` echo requests; the median of the answers counts.
+
+    Raises:
+        ConfigError: icmplib is not installed.
+    """
+
+    def __init__(self, url: str, samples: int, privileged: bool, timeout_s: float, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._host = Endpoint.parse(url).host
+        self._samples = max(samples, 1)
+        self._privileged = privileged
+        self._timeout_s = timeout_s
+        self._icmplib = _icmplib()
+
+    def read(self) -> Mapping[str, float]:
+        try:
+            host = self._icmplib.ping(
+                self._host,
+                count=self._samples,
+                interval=_GAP_S,
+                timeout=self._timeout_s,
+                privileged=self._privileged,
+            )
+        except self._icmplib.SocketPermissionError:
+            needed = "needs root or CAP_NET_RAW" if self._privileged else "needs a wider net.ipv4.ping_group_range"
+            other = "privileged=false" if self._privileged else "privileged=true as root"
+            raise TelemetryError(
+                f"no right to send ICMP: privileged={str(self._privileged).lower()} {needed}; "
+                f"or use {other}, or telemetry=tcp_ping"
+            ) from None
+        except self._icmplib.ICMPLibError as error:
+            raise TelemetryError(f"ICMP to {self._host}: {error}") from None
+        if not host.rtts:
+            raise TelemetryError(f"{self._host} answers no ICMP echo in {self._timeout_s:g} s; telemetry=tcp_ping may")
+        return {"ping_ms": float(statistics.median(host.rtts))}
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _icmplib() -> Any:
+    try:
+        return importlib.import_module("icmplib")
+    except ImportError:
+        raise ConfigError("telemetry=icmp_ping needs icmplib: pip install 'midcut[icmp]'") from None

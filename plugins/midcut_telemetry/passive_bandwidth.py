@@ -1,0 +1,96 @@
+"""Bandwidth from the requests themselves."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from midcut.errors import ConfigError
+from midcut_telemetry.config import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midcut.types import Transfer
+
+
+class PassiveBandwidth:
+    """Estimates (sent + received) * 8 / (wall - server - round trip) over the last exchanges.
+
+    A read gives a value only when an exchange was made since the last one, so that the value's age is true.
+
+    Raises:
+        ConfigError: `window` is not over 0.
+    """
+
+    def __init__(
+        self,
+        min_bytes: int,
+        small_bytes: int,
+        rtt_ms: float | None,
+        window: int,
+        estimate: Estimate,
+        forget_s: float,
+        interval_s: float,
+    ) -> None:
+        if window < 1:
+            raise ConfigError(f"telemetry.passive_bandwidth.window must be over 0, got {window}")
+        self.interval_s = interval_s
+        self._min_bytes, self._small_bytes = min_bytes, small_bytes
+        self._rtt_s = None if rtt_ms is None else rtt_ms / 1e3
+        self._estimate, self._forget_s = estimate, forget_s
+        self._large: deque[Transfer] = deque(maxlen=window)
+        self._small: deque[Transfer] = deque(maxlen=max(window, 20))
+        self._new = False
+        self._lock = threading.Lock()
+
+    def transferred(self, transfer: Transfer) -> None:
+        """Take note of one exchange; one that took no time counts for nothing."""
+        if _exchange_s(transfer) <= 0.0:
+            return
+        with self._lock:
+            if _size(transfer) <= self._small_bytes:
+                self._small.append(transfer)
+            if _size(transfer) >= self._min_bytes:
+                self._large.append(transfer)
+                self._new = True
+
+    def read(self) -> Mapping[str, float]:
+        since = time.time() - self._forget_s
+        with self._lock:
+            large = [transfer for transfer in self._large if transfer.at_s >= since]
+            small = [transfer for transfer in self._small if transfer.at_s >= since]
+            new, self._new = self._new, False
+        if not (new and large):
+            return {}
+        rtt_s = self._rtt_s if self._rtt_s is not None else min(map(_exchange_s, small), default=0.0)
+        rates = [_rate_kbps(transfer, rtt_s) for transfer in large]
+        return {"bandwidth_kbps": statistics.median(rates) if self._estimate is Estimate.median else _ewma(rates)}
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _size(transfer: Transfer) -> int:
+    return transfer.sent_bytes + transfer.received_bytes
+
+
+def _exchange_s(transfer: Transfer) -> float:
+    return transfer.wall_s - transfer.server_s
+
+
+def _rate_kbps(transfer: Transfer, rtt_s: float) -> float:
+    # A round trip that was longer when it was measured than now must not leave nothing.
+    seconds = max(_exchange_s(transfer) - rtt_s, 0.1 * _exchange_s(transfer))
+    return _size(transfer) * 8 / seconds / 1e3
+
+
+def _ewma(rates: Sequence[float]) -> float:
+    weight = 2.0 / (len(rates) + 1)
+    value = rates[0]
+    for rate in rates[1:]:
+        value += weight * (rate - value)
+    return value

@@ -1,0 +1,53 @@
+"""Telemetry that is not measured: constants and recorded traces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midcut.errors import ConfigError
+from midcut.traces import Playback, Trace, read_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Constant:
+    """Gives the same numbers at every read; a field that is None is left to other sources."""
+
+    def __init__(
+        self, clock_mhz: float | None, bandwidth_kbps: float | None, ping_ms: float | None, interval_s: float
+    ) -> None:
+        fields = {"clock_mhz": clock_mhz, "bandwidth_kbps": bandwidth_kbps, "ping_ms": ping_ms}
+        for name, value in fields.items():
+            if value is not None and not (value > 0.0 or (value == 0.0 and name == "ping_ms")):
+                raise ConfigError(f"telemetry.constant.{name} must be over 0, or null, got {value:g}")
+        self.interval_s = interval_s
+        self._values = {name: value for name, value in fields.items() if value is not None}
+
+    def read(self) -> Mapping[str, float]:
+        return dict(self._values)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Replay:
+    """Plays a trace.
+
+    Raises:
+        FileError: the trace is not one.
+        ConfigError: the speed is not over 0.
+    """
+
+    def __init__(self, path: str, speed: float, loop: bool, epoch_s: float | None, interval_s: float) -> None:
+        if not speed > 0.0:
+            raise ConfigError(f"telemetry.replay.speed must be over 0, got {speed:g}")
+        self.interval_s = interval_s
+        self.trace: Trace = read_trace(path)
+        self._playback = Playback(self.trace, epoch_s=epoch_s, speed=speed, loop=loop)
+
+    def read(self) -> Mapping[str, float]:
+        return self._playback.now()
+
+    def close(self) -> None:
+        """Nothing to close."""

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from midcut.errors import ConfigError, TelemetryError
+from midcut.protocols import TransferListener
+from midcut.testing import TelemetrySourceSuite
+from midcut.types import Transfer
+from midcut_telemetry.bandwidth_probe import BandwidthProbe
+from midcut_telemetry.config import Estimate
+from midcut_telemetry.passive_bandwidth import PassiveBandwidth
+
+
+def probe(url, probe_bytes=100_000, timeout_s=5.0):
+    return BandwidthProbe(url=url, probe_bytes=probe_bytes, timeout_s=timeout_s, interval_s=1.0)
+
+
+class TestProbeContract(TelemetrySourceSuite):
+    @pytest.fixture(autouse=True)
+    def _cloud(self, cloud):
+        self.cloud = cloud
+
+    def make(self):
+        return probe(self.cloud.url)
+
+    def make_broken(self):
+        return probe("http://127.0.0.1:1")
+
+
+def test_the_probe_posts_its_bytes_on_one_connection(cloud):
+    source = probe(cloud.url)
+    source.read()
+    source.read()
+    source.close()
+    assert cloud.connections == 1
+    assert cloud.requests.count(("POST", "/v1/probe")) == 2
+
+
+def test_the_clouds_own_time_and_the_round_trip_do_not_count(cloud):
+    # 50 ms of trip and 200 ms of server leave next to nothing of 250: the floor of a tenth of the whole holds.
+    cloud.delay_s, cloud.server_s = 0.05, 0.2
+    kbps = probe(cloud.url).read()["bandwidth_kbps"]
+    assert 100_000 * 8 / 1000 / 0.1 < kbps <= 100_000 * 8 / 1000 / 0.025
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (b"", "not a probe's answer"),
+        (b"[]", "not a probe's answer"),
+        (b'{"received_bytes": 100000}', "not a probe's answer"),
+        (b'{"received_bytes": 7, "server_s": 0}', "counted 7 bytes of 100000"),
+        (b'{"received_bytes": 100000, "server_s": -1}', "says it took -1.0 s"),
+        (b'{"received_bytes": 100000, "server_s": NaN}', "says it took nan s"),
+    ],
+)
+def test_an_odd_answer_is_refused(cloud, answer, complaint):
+    cloud.answer = answer
+    with pytest.raises(TelemetryError, match=complaint):
+        probe(cloud.url).read()
+
+
+def test_an_endless_answer_is_not_read_to_its_end(cloud):
+    cloud.answer = b" " * 1_000_000
+    with pytest.raises(TelemetryError):
+        probe(cloud.url).read()
+
+
+def test_an_empty_probe_is_refused():
+    with pytest.raises(ConfigError, match="probe_bytes must be over 0"):
+        probe("http://127.0.0.1:1", probe_bytes=0)
+
+
+def passive(**knobs):
+    defaults = {
+        "min_bytes": 20_000,
+        "small_bytes": 4_096,
+        "rtt_ms": None,
+        "window": 3,
+        "estimate": Estimate.median,
+        "forget_s": 60.0,
+        "interval_s": 1.0,
+    }
+    return PassiveBandwidth(**(defaults | knobs))
+
+
+def transfer(size, wall_s, server_s=0.0, age_s=0.0):
+    return Transfer(
+        sent_bytes=size - 1000, received_bytes=1000, wall_s=wall_s, server_s=server_s, at_s=time.time() - age_s
+    )
+
+
+class TestPassiveContract(TelemetrySourceSuite):
+    def make(self):
+        return passive()
+
+
+def test_it_is_a_transfer_listener():
+    assert isinstance(passive(), TransferListener)
+
+
+def test_bandwidth_is_bytes_over_what_server_and_round_trip_leave():
+    source = passive()
+    source.transferred(transfer(2_000, wall_s=0.060, server_s=0.010))  # round trip 50 ms
+    source.transferred(transfer(100_000, wall_s=0.160, server_s=0.030))  # 800 kbit in 160 - 30 - 50 = 80 ms
+    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+
+
+def test_a_configured_round_trip_goes_before_the_seen_one():
+    source = passive(rtt_ms=20.0)
+    source.transferred(transfer(2_000, wall_s=0.5))
+    source.transferred(transfer(100_000, wall_s=0.1))  # 800 kbit in 80 ms
+    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+
+
+def test_without_a_small_exchange_it_is_a_lower_bound():
+    source = passive()
+    source.transferred(transfer(100_000, wall_s=0.1))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0)
+
+
+def test_nothing_new_is_nothing_said():
+    source = passive()
+    assert source.read() == {}
+    source.transferred(transfer(100_000, wall_s=0.1))
+    assert source.read() != {}
+    assert source.read() == {}
+    source.transferred(transfer(19_999, wall_s=0.1))  # too small to tell
+    assert source.read() == {}
+
+
+def test_one_stalled_request_does_not_move_the_median():
+    source = passive()
+    for wall_s in (0.1, 5.0, 0.1):
+        source.transferred(transfer(100_000, wall_s=wall_s))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0)
+
+
+def test_the_window_forgets_the_oldest():
+    source = passive(window=3)
+    for wall_s in (0.1, 0.1, 0.1, 0.2, 0.2):
+        source.transferred(transfer(100_000, wall_s=wall_s))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(4_000.0)
+
+
+def test_ewma_leans_to_the_newest():
+    source = passive(window=3, estimate=Estimate.ewma)
+    for wall_s in (0.1, 0.1, 0.2):  # 8000, 8000, 4000 with weight 2 / (3 + 1)
+        source.transferred(transfer(100_000, wall_s=wall_s))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(6_000.0)
+
+
+def test_old_exchanges_age_out():
+    source = passive(forget_s=60.0)
+    source.transferred(transfer(100_000, wall_s=0.4, age_s=61.0))
+    assert source.read() == {}
+    source.transferred(transfer(100_000, wall_s=0.1))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0)
+
+
+def test_a_round_trip_longer_than_the_exchange_leaves_a_tenth():
+    source = passive(rtt_ms=200.0)
+    source.transferred(transfer(100_000, wall_s=0.1))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(80_000.0)
+
+
+def test_an_exchange_without_time_is_left_out():
+    source = passive()
+    source.transferred(transfer(100_000, wall_s=0.1, server_s=0.1))
+    assert source.read() == {}
+
+
+def test_a_window_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="window must be over 0"):
+        passive(window=0)

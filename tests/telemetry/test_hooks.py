@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
+
+from midcut_telemetry.config import Aggregate
+from midcut_telemetry.hooks import midcut_telemetry_sources
+
+SOURCES = {component.name: component for component in midcut_telemetry_sources()}
+
+
+def test_the_names_people_type():
+    assert list(SOURCES) == [
+        "constant",
+        "replay",
+        "cpufreq",
+        "vcgencmd",
+        "tcp_ping",
+        "icmp_ping",
+        "http_ping",
+        "bandwidth_probe",
+        "passive_bandwidth",
+    ]
+    assert all(component.summary for component in SOURCES.values())
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_target_takes_exactly_its_knobs(name):
+    module, _, attribute = SOURCES[name].target.rpartition(".")
+    taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+    assert set(taken) == {field.name for field in fields(SOURCES[name].config)}
+
+
+@pytest.mark.parametrize("name", ["tcp_ping", "icmp_ping", "http_ping", "bandwidth_probe"])
+def test_the_url_is_the_clouds_unless_given(name):
+    cfg = OmegaConf.create({"cloud_url": "http://10.0.0.7:8700", "telemetry": {name: SOURCES[name].config}})
+    assert cfg.telemetry[name].url == "http://10.0.0.7:8700"
+
+
+def test_knobs_are_typed():
+    cfg = OmegaConf.structured(SOURCES["cpufreq"].config)
+    cfg.aggregate = "mean"
+    assert cfg.aggregate is Aggregate.mean
+    with pytest.raises(ValidationError):
+        cfg.aggregate = "median"
+    with pytest.raises(ValidationError):
+        cfg.core = "first"
+
+
+def test_the_hooks_import_nothing_heavy():
+    heavy = ("numpy", "torch", "scipy", "aiohttp", "structlog", "icmplib", "http.client")
+    code = f"import sys, midcut_telemetry.hooks\nprint([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
