@@ -1,0 +1,54 @@
+"""The README's code is the code that is tested, and its commands are run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from midcut.plugins import HOOKS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PACKAGE = ROOT / "tests/third_party/midcut-budget"
+
+
+@pytest.mark.parametrize("file", ["src/midcut_budget/hooks.py", "src/midcut_budget/planner.py", "tests/test_budget.py"])
+def test_the_plugin_in_the_readme_is_the_one_that_is_tested(file):
+    assert f"```python\n{(PACKAGE / file).read_text()}```" in README
+
+
+def test_its_entry_point_is_the_one_that_is_tested():
+    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert block in (PACKAGE / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_in_the_readme(hook):
+    assert f"`{hook}`" in README
+
+
+def commands():
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["midcut"] and "planner=budget" not in line and "planner=budget,algorithm1" not in line:
+                yield words[1:]
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[0] in ("plan", "plugins")], ids=" ".join)
+def test_commands_that_end_by_themselves_work(midcut, words, tmp_path):
+    finished = midcut(*words)
+    assert finished.returncode == 0, finished.stderr
+    if "-m" in words:
+        (path,) = tmp_path.glob("multirun/plan/*/sweep.jsonl")
+        assert len(path.read_text().splitlines()) == 84
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[0] != "plugins"], ids=" ".join)
+def test_every_command_composes(midcut, words):
+    finished = midcut(*(word for word in words if word != "-m"), "--cfg", "job")
+    if "-m" not in words:
+        assert finished.returncode == 0, finished.stderr
