@@ -1,5 +1,6 @@
-from midcut.testing import PlannerSuite
 from midcut_budget.planner import Budget
+
+from midcut.testing import PlannerSuite
 
 
 class TestBudget(PlannerSuite):
