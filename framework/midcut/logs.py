@@ -7,7 +7,8 @@ each task, because a launcher's worker process runs the task and nothing before 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -40,13 +41,23 @@ def configure() -> None:
 
 
 def console_formatter() -> structlog.stdlib.ProcessorFormatter:
-    """One aligned line an event, coloured on a terminal."""
-    return _formatter(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28))
+    """One aligned line an event, coloured on a terminal, numbers to four digits."""
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+    return _formatter(lambda logger, name, event: renderer(logger, name, {k: short(v) for k, v in event.items()}))
 
 
 def json_formatter() -> structlog.stdlib.ProcessorFormatter:
     """One JSON object a line."""
     return _formatter(structlog.processors.JSONRenderer())
+
+
+def short(value: Any) -> Any:
+    """Round what a person reads: floats to four digits, mappings as `name=value` words."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={short(inner)}" for name, inner in value.items())
+    return value
 
 
 def _formatter(renderer: Processor) -> structlog.stdlib.ProcessorFormatter:
