@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+import structlog
 
 from midcut import Kind
 from midcut.plugins import load
@@ -125,7 +126,7 @@ def test_built_in_plugins_cannot_be_left_out(install):
     assert load(install("midcut", GOOD), "all").names(Kind.PLANNER) == ["mine"]
 
 
-def test_an_observer_is_told_and_its_failure_goes_no_further(install, capsys):
+def test_an_observer_is_told_and_its_failure_goes_no_further(install):
     source = """
     from midcut import hookimpl
     seen = []
@@ -139,13 +140,14 @@ def test_an_observer_is_told_and_its_failure_goes_no_further(install, capsys):
         raise RuntimeError("observer is broken")
     """
     found = load(install("watcher", source))
-    found.decided("a decision")
-    found.inferred("a result")
-    found.inferred("another")
+    with structlog.testing.capture_logs() as logged:
+        found.decided("a decision")
+        found.inferred("a result")
+        found.inferred("another")
     assert sys.modules["watcher_hooks"].seen == ["a decision"]
-    printed = capsys.readouterr().out
-    assert printed.count("observer is broken") == 1
-    assert "watcher 2.1" in printed
+    (line,) = logged
+    assert line["error"] == "RuntimeError: observer is broken"
+    assert "watcher 2.1" in line["plugin"]
 
 
 def test_an_unknown_name_says_what_there_is_and_who_offers_it(install):
