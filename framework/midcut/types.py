@@ -74,12 +74,14 @@ class Cut(msgspec.Struct, frozen=True):
         layer: leaf modules finished before the cut: the paper's splitting point SP.
         ends_module: whether the node before the cut is the last one of a leaf module.
         values: the payload, in the order it is sent. At the last cut: the model's output.
+        refused: why this cut is not offered, `""` where it is.
     """
 
     index: int
     layer: int
     ends_module: bool
     values: tuple[ValueSpec, ...]
+    refused: str = ""
 
     @property
     def payload_bytes(self) -> int:

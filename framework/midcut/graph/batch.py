@@ -1,0 +1,113 @@
+"""How the sizes of what crosses a cut grow with the batch, learnt without computing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from midcut.errors import MalformedError
+from midcut.tensors import dtype_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midcut.graph.program import Program
+
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What one crossing value must look like: at batch B its sizes are `sizes + growth * (B - 1)`.
+
+    For an int, the one size is its value.
+    """
+
+    name: str
+    dtype: str
+    sizes: Sizes
+    growth: Sizes
+
+
+def growth(
+    program: Program, example: Sequence[torch.Tensor], sizes: Mapping[int, tuple[str, Sizes]]
+) -> dict[int, Sizes]:
+    """Register -> growth of its sizes per added batch item.
+
+    Shapes alone are propagated at batch 2 (fake tensors). Where a model takes one batch size only, or
+    a node has no shape rule, what lies behind it is taken not to grow.
+    """
+    seen: dict[int, Sizes] = {}
+    # Shape propagation reads real parameters by their shape; it neither copies nor computes.
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+        fakes = [mode.from_tensor(value) for value in example]
+        inputs = [torch.cat([fake, fake]) if fake.dim() else fake for fake in fakes]
+        registers = program.load(0, [inputs[register] for register in program.live[0]])
+        _note(program.live[0], registers, seen)
+        for index, step in enumerate(program.steps):
+            try:
+                program.advance(registers, index)
+            except Exception:  # noqa: BLE001  # any kernel may refuse; the answer is then "does not grow"
+                break
+            _note((step.out,), registers, seen)
+    return {
+        register: tuple(b - a for a, b in zip(base, seen.get(register, base), strict=True))
+        for register, (_, base) in sizes.items()
+    }
+
+
+def _note(registers: Sequence[int], values: Sequence[Any], seen: dict[int, Sizes]) -> None:
+    for register in registers:
+        value = values[register]
+        if isinstance(value, torch.Tensor):
+            seen[register] = tuple(int(size) for size in value.shape)
+        elif type(value) is int:
+            seen[register] = (value,)
+
+
+def check(values: Sequence[Any], expected: Sequence[Expected], where: str) -> None:
+    """Refuse values that cannot be what crosses at this cut, for any one batch size.
+
+    Raises:
+        MalformedError: count, kind, dtype, rank or sizes differ, or two values disagree on the batch.
+    """
+    if len(values) != len(expected):
+        raise MalformedError(f"{where} takes {len(expected)} values, got {len(values)}")
+    batch: int | None = None
+    for value, spec in zip(values, expected, strict=True):
+        sizes = _sizes(value, spec, where)
+        for size, base, more in zip(sizes, spec.sizes, spec.growth, strict=True):
+            if more and batch is None:
+                batch = 1 + (size - base) // more
+            if size != base + more * ((batch or 1) - 1) or (batch is not None and batch < 1):
+                what = f"shape {list(sizes)}" if spec.dtype != "int" else f"value {size}"
+                raise MalformedError(f"{where}: {spec.name!r} has {what}, expected {_pattern(spec)}{_at(batch)}")
+
+
+def _sizes(value: Any, spec: Expected, where: str) -> Sizes:
+    if spec.dtype == "int":
+        if type(value) is not int:
+            raise MalformedError(f"{where}: {spec.name!r} must be an int, got {type(value).__name__}")
+        return (value,)
+    if not isinstance(value, torch.Tensor):
+        raise MalformedError(f"{where}: {spec.name!r} must be a {spec.dtype} tensor, got {type(value).__name__}")
+    if dtype_name(value.dtype) != spec.dtype:
+        raise MalformedError(f"{where}: {spec.name!r} must be {spec.dtype}, got {dtype_name(value.dtype)}")
+    if value.dim() != len(spec.sizes):
+        raise MalformedError(f"{where}: {spec.name!r} has {value.dim()} dimensions, expected {_pattern(spec)}")
+    return tuple(value.shape)
+
+
+def _pattern(spec: Expected) -> str:
+    terms = []
+    for base, more in zip(spec.sizes, spec.growth, strict=True):
+        scaled = "B" if more == 1 else f"{more}*B"
+        terms.append(str(base) if not more else scaled if base == more else f"{base - more}+{scaled}")
+    return terms[0] if spec.dtype == "int" else f"[{', '.join(terms)}]"
+
+
+def _at(batch: int | None) -> str:
+    return "" if batch is None else f" with batch B = {batch}"
