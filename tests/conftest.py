@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from time import perf_counter
+
 import pytest
 import structlog
 
@@ -9,3 +15,114 @@ def _fresh_logging():
     """A test that configures structlog does so for itself only."""
     yield
     structlog.reset_defaults()
+
+
+class PlainExecutor:
+    def run(self, segment):
+        import torch
+
+        started = perf_counter()
+        with torch.inference_mode():
+            values = segment()
+        return values, perf_counter() - started
+
+    def close(self):
+        pass
+
+
+def _preprocess(image):
+    import torch
+
+    pixels = torch.frombuffer(bytearray(image.convert("RGB").resize((16, 16)).tobytes()), dtype=torch.uint8)
+    return (pixels.reshape(1, 16, 16, 3).permute(0, 3, 1, 2).float() / 255).contiguous()
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """A few milliseconds of everything that crosses cuts: a branch, in-place operations, a permuted payload."""
+    import torch
+    from torch import nn
+
+    from midcut.types import LoadedModel
+
+    class Tiny(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 8, 3, padding=1)
+            self.relu = nn.ReLU(inplace=True)
+            self.left = nn.Conv2d(8, 8, 3, padding=1)
+            self.right = nn.Conv2d(8, 8, 1)
+            self.head = nn.Linear(8, 10)
+
+        def forward(self, x):
+            x = self.relu(self.first(x))
+            x = self.left(x) + self.right(x)
+            x = self.relu(x).permute(0, 2, 3, 1)
+            return self.head(x.mean(dim=(1, 2)))
+
+    torch.manual_seed(3)
+    labels = [f"label {index}" for index in range(10)]
+    return LoadedModel("tiny", Tiny().eval(), (torch.randn(1, 3, 16, 16),), _preprocess, labels, "random, seeded")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_model):
+    """The tiny model, cut: a `Partition` with cuts 0 to 9, all legal."""
+    from midcut.graph import partition
+    from midcut.settings import CutSettings
+
+    return partition(tiny_model, CutSettings())
+
+
+@pytest.fixture
+def executor():
+    return PlainExecutor()
+
+
+@contextmanager
+def _running(hosted, **settings):
+    """A cloud on a thread and a loop of its own."""
+    from midcut import cloud
+    from midcut.serving import serve
+    from midcut.settings import ServerSettings
+
+    bound, ended = threading.Event(), {}
+
+    def ready(url):
+        ended["url"] = url
+        bound.set()
+
+    async def go():
+        ended["stop"], ended["loop"] = asyncio.Event(), asyncio.get_running_loop()
+        knobs = ServerSettings(**{"port": 0} | settings)
+        with ThreadPoolExecutor(2) as pool:
+            await serve(cloud.make_app(hosted, pool, knobs), knobs, ready, ended["stop"])
+
+    thread = threading.Thread(target=lambda: asyncio.run(go()))
+    thread.start()
+    assert bound.wait(20)
+    try:
+        yield ended["url"]
+    finally:
+        ended["loop"].call_soon_threadsafe(ended["stop"].set)
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def running_cloud(tiny):
+    """Starts clouds: `with running_cloud() as url`, with the tiny model unless others are given."""
+    from midcut import cloud
+
+    def start(*partitions, executor=None, max_batch=1, **settings):
+        named = {one.table.model: one for one in partitions or (tiny,)}
+        return _running(cloud.HostedModels(named, executor or PlainExecutor(), max_batch), **settings)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def cloud_url(running_cloud):
+    """One cloud for all tests that only ask it things."""
+    with running_cloud(body_timeout_s=2.0, idle_timeout_s=2.0) as url:
+        yield url
