@@ -18,7 +18,7 @@ from midcut.settings import Capture
 from midcut.types import Cut, CutTable, Node, ValueSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from midcut.graph.program import Program
     from midcut.graph.verify import Examination
@@ -74,6 +74,16 @@ class Partition:
         if not 0 <= start <= stop <= self.table.last:
             raise CutError(f"model {self.table.model!r} has cuts 0 to {self.table.last}, got {start} to {stop}")
         return self._program.run(start, stop, values)
+
+    def walk(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
+        """Run the whole graph on the model's inputs, pausing after each node: for timing them in place.
+
+        The inputs are copied first. Wrap the loop in `torch.no_grad()`, as `run` does for itself.
+        """
+        registers = self._program.load(0, [value.clone() for value in inputs])
+        for index in range(len(self._program)):
+            self._program.advance(registers, index)
+            yield
 
     def head(self, cut: int, inputs: Sequence[torch.Tensor]) -> tuple[Any, ...]:
         """Run what lies before the cut on the model's inputs; returns the payload."""

@@ -5,7 +5,7 @@ holds the parameters of the paper's clock law for several models (`midcut fit`).
 """
 
 from midcut.profiles.files import SHIPPED
-from midcut.profiles.fit import Fit, Law, ModelLaw, Normalisation, find_fit, read_fit, write_fit
+from midcut.profiles.fit import Fit, Law, ModelLaw, Normalisation, find_fit, read_fit, write_fit, wrong_law
 from midcut.profiles.profile import Machine, Profile, Role, Run, find_profile, read_profile, write_profile
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "read_profile",
     "write_fit",
     "write_profile",
+    "wrong_law",
 ]

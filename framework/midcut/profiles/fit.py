@@ -45,7 +45,8 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         models: by model name.
-        r2: of the normalised slopes, on the points left out of the fit; null where they do not vary.
+        r2: of the normalised slopes (under `loglog`: divided by the largest), on the points left out of
+            the fit; null where they do not vary.
         mean_error, max_error: relative error of the predicted slope on those points, 0.01 is 1 %.
     """
 

@@ -1,0 +1,97 @@
+"""Knobs of the predictors. Light: no numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Normalisation(Enum):
+    """Which of a fit's laws to use; see `midcut.profiles.Normalisation`."""
+
+    minmax = "minmax"
+    max = "max"
+    loglog = "loglog"
+
+
+@dataclass
+class PowerLawConfig:
+    """Edge latency by a power law of the clock, linear in the layer (Eq. 1 and 2).
+
+    Attributes:
+        fit: a file made by `midcut fit`, or a shipped device.
+        normalisation: which of its laws: `minmax` is the paper's, `max` and `loglog` are closer at high clocks.
+        a, b: the curve a * clock_mhz ** b instead of the fit's; both or none.
+        upper, lower: the model's bounds, seconds per layer, instead of the fit's; both or none.
+    """
+
+    fit: str = "pi4"
+    normalisation: Normalisation = Normalisation.minmax
+    a: float | None = None
+    b: float | None = None
+    upper: float | None = None
+    lower: float | None = None
+
+
+@dataclass
+class EdgeProfileConfig:
+    """Edge latency from measured seconds per node and a clock law for each.
+
+    Attributes:
+        profile: a profile file, a folder of profiles, or a shipped device.
+        match_whole: scale a run's nodes so that they add up to the measured whole; what a timer around
+            every node costs is then not predicted.
+    """
+
+    profile: str = "pi4"
+    match_whole: bool = True
+
+
+@dataclass
+class CloudLinearConfig:
+    """Cloud latency linear in the layers left; no clock (section 3.1).
+
+    Attributes:
+        profile: where the slope comes from: a profile file, a folder of profiles, or a shipped device.
+        slope_s: seconds per layer instead.
+    """
+
+    profile: str = "cloud"
+    slope_s: float | None = None
+
+
+@dataclass
+class CloudProfileConfig:
+    """Cloud latency from measured seconds per node.
+
+    Attributes:
+        profile: a profile file, a folder of profiles, or a shipped device; of several clocks the highest counts.
+        match_whole: scale the nodes so that they add up to the measured whole.
+    """
+
+    profile: str = "cloud"
+    match_whole: bool = True
+
+
+@dataclass
+class Eq3Config:
+    """Link latency as printed: the bare payload at the bandwidth, and half a ping (Eq. 3).
+
+    Attributes:
+        all_edge_pays_link: whether the last cut ships its output to the cloud, as the equation has it.
+    """
+
+    all_edge_pays_link: bool = True
+
+
+@dataclass
+class RoundTripConfig:
+    """Link latency of what is really sent: request, reply, both headers and a whole ping; nothing if nothing is sent.
+
+    Attributes:
+        downlink_kbps: bandwidth of the reply, kbit/s; null is the observed bandwidth.
+        overhead_s: seconds per request beyond that, e.g. encoding at both ends.
+    """
+
+    downlink_kbps: float | None = None
+    overhead_s: float = 0.0

@@ -1,0 +1,59 @@
+"""Seconds between edge and cloud."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midcut.errors import ConfigError
+from midcut_predictors.fields import not_negative, positive
+
+if TYPE_CHECKING:
+    from midcut.types import Floats, Observation, Placements
+
+NEEDS = frozenset({"bandwidth_kbps", "ping_ms"})
+
+
+class Eq3:
+    """OS(SP) * 8 / (1000 * BW) + PL / (2 * 1000) (Luger, Aral, Brandic 2023, Eq. 3)."""
+
+    needs = NEEDS
+
+    def __init__(self, placements: Placements, *, all_edge_pays_link: bool = True) -> None:
+        pays = np.ones(len(placements)) if all_edge_pays_link else (~placements.on_edge).astype(np.float64)
+        self._bits = placements.payload_bytes * 8 * pays
+        self._pays = pays
+
+    def seconds(self, observation: Observation) -> Floats:
+        """See `midcut.protocols.LatencyPredictor`."""
+        bandwidth_kbps, ping_ms = positive(observation, "bandwidth_kbps"), not_negative(observation, "ping_ms")
+        seconds: Floats = self._bits / (1000 * bandwidth_kbps) + self._pays * (ping_ms / (2 * 1000))
+        return seconds
+
+
+class RoundTrip:
+    """What is really sent: (request * 8) / (1000 * BW) + (reply * 8) / (1000 * downlink) + PL / 1000 + overhead.
+
+    Encoding and headers are in the bytes. A placement that sends nothing takes no time.
+    """
+
+    needs = NEEDS
+
+    def __init__(self, placements: Placements, downlink_kbps: float | None = None, overhead_s: float = 0.0) -> None:
+        if downlink_kbps is not None and not 0.0 < downlink_kbps < math.inf:
+            raise ConfigError(f"predictor.link.downlink_kbps must be greater than 0 or null, got {downlink_kbps}")
+        if not 0.0 <= overhead_s < math.inf:
+            raise ConfigError(f"predictor.link.overhead_s must be 0 or more, got {overhead_s}")
+        sends = (~placements.on_edge).astype(np.float64)
+        up, down = (sends * size * 8 / 1000 for size in (placements.request_bytes, placements.reply_bytes))
+        self._sends = sends
+        self._kbit = up + down if downlink_kbps is None else up
+        self._fixed = sends * overhead_s + (0.0 if downlink_kbps is None else down / downlink_kbps)
+
+    def seconds(self, observation: Observation) -> Floats:
+        """See `midcut.protocols.LatencyPredictor`."""
+        bandwidth_kbps, ping_ms = positive(observation, "bandwidth_kbps"), not_negative(observation, "ping_ms")
+        seconds: Floats = self._kbit / bandwidth_kbps + self._sends * (ping_ms / 1000) + self._fixed
+        return seconds

@@ -1,0 +1,113 @@
+"""Computation latency as in the paper: linear in the layer (Luger, Aral, Brandic 2023, section 3.1)."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midcut.errors import ConfigError
+from midcut.profiles import Fit, ModelLaw, Role, find_fit, find_profile, wrong_law
+from midcut.profiles import Normalisation as LawName
+from midcut_predictors.config import Normalisation
+from midcut_predictors.fields import positive
+from midcut_predictors.profiled import fastest
+
+if TYPE_CHECKING:
+    from midcut.types import Floats, Observation, Placements
+
+logger = logging.getLogger(__name__)
+
+
+class PowerLaw:
+    """((a * CS ** b) * (upper - lower) + lower) * SP (Eq. 1 and 2).
+
+    Eq. 2's bounds undo the normalisation that the curve was fitted under. Outside the fitted clock
+    range the law is only extrapolated; that is said once.
+    """
+
+    needs = frozenset({"clock_mhz"})
+
+    def __init__(
+        self,
+        placements: Placements,
+        fit: str = "pi4",
+        normalisation: Normalisation | str = Normalisation.minmax,
+        a: float | None = None,
+        b: float | None = None,
+        upper: float | None = None,
+        lower: float | None = None,
+    ) -> None:
+        _both("a", a, "b", b)
+        _both("upper", upper, "lower", lower)
+        self._range = (0.0, math.inf)
+        if a is None or b is None or upper is None or lower is None:
+            read = find_fit(fit)
+            law = _law(read, fit, LawName(Normalisation(normalisation).value), placements.model)
+            curve = (law.a, law.b) if a is None or b is None else (a, b)
+            bounds = (law.upper, law.lower) if upper is None or lower is None else (upper, lower)
+            self._range = (read.clock_min_mhz, read.clock_max_mhz)
+        else:
+            curve, bounds = (a, b), (upper, lower)
+        wrong = wrong_law(ModelLaw(*curve, *bounds))
+        if wrong:
+            raise ConfigError(f"predictor.edge: {wrong}")
+        self._a, self._b = curve
+        self._upper, self._lower = bounds
+        self._layer = placements.layer.astype(np.float64)
+
+    def seconds(self, observation: Observation) -> Floats:
+        """See `midcut.protocols.LatencyPredictor`."""
+        clock_mhz = positive(observation, "clock_mhz")
+        if self._range[0] > 0.0:
+            self._check_range(clock_mhz)
+        slope = (self._a * clock_mhz**self._b) * (self._upper - self._lower) + self._lower
+        seconds: Floats = slope * self._layer
+        return seconds
+
+    def _check_range(self, clock_mhz: Any) -> None:
+        low, high = self._range
+        lowest, highest = (clock_mhz, clock_mhz) if isinstance(clock_mhz, float) else (clock_mhz.min(), clock_mhz.max())
+        if lowest < low or highest > high:
+            logger.warning(
+                "clock %g MHz is outside the range the power law was fitted on, %g to %g MHz: it extrapolates",
+                lowest if lowest < low else highest, low, high,
+            )  # fmt: skip
+            self._range = (0.0, math.inf)
+
+
+class CloudLinear:
+    """slope * (layers - SP): as at the edge, without the clock."""
+
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, placements: Placements, profile: str = "cloud", slope_s: float | None = None) -> None:
+        if slope_s is None:
+            found = find_profile(profile, Role.cloud, placements.model)
+            slope_s = fastest(found).whole_s / found.table.layers
+        if not 0.0 <= slope_s < math.inf:
+            raise ConfigError(f"predictor.cloud.slope_s must be seconds per layer, 0 or more, got {slope_s}")
+        self._seconds: Floats = slope_s * (placements.layers - placements.layer).astype(np.float64)
+
+    def seconds(self, observation: Observation) -> Floats:  # noqa: ARG002 - a cloud's clock is fixed
+        """See `midcut.protocols.LatencyPredictor`."""
+        return self._seconds
+
+
+def _law(fit: Fit, spec: str, normalisation: LawName, model: str) -> ModelLaw:
+    if normalisation not in fit.laws:
+        raise ConfigError(f"fit {spec!r} has no law {normalisation.value!r}; it has: {', '.join(fit.laws)}")
+    laws = fit.laws[normalisation].models
+    if model not in laws:
+        raise ConfigError(
+            f"fit {spec!r} does not know model {model!r}, it knows: {', '.join(sorted(laws))}; "
+            f"profile it and fit again: midcut profile model={model}, midcut fit profiles='[...]'"
+        )
+    return laws[model]
+
+
+def _both(first: str, one: float | None, second: str, other: float | None) -> None:
+    if (one is None) != (other is None):
+        raise ConfigError(f"predictor.edge: set both {first} and {second}, or neither")
