@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midcut.errors import FileError
+from midcut.errors import ConfigError, FileError
 from midcut.types import FIELDS, Floats
 
 if TYPE_CHECKING:
@@ -86,9 +86,14 @@ class Playback:
         epoch_s: when time zero is, seconds since the epoch; None is now. Before it, the first row holds.
         speed: 2 plays twice as fast.
         loop: start again at the end.
+
+    Raises:
+        ConfigError: the speed is not over 0.
     """
 
     def __init__(self, trace: Trace, *, epoch_s: float | None = None, speed: float = 1.0, loop: bool = False) -> None:
+        if not speed > 0.0:
+            raise ConfigError(f"a trace's speed must be over 0, got {speed:g}")
         self.trace = trace
         self.epoch_s = time.time() if epoch_s is None else epoch_s
         self.speed = speed

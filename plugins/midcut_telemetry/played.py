@@ -40,8 +40,6 @@ class Replay:
     """
 
     def __init__(self, path: str, speed: float, loop: bool, epoch_s: float | None, interval_s: float) -> None:
-        if not speed > 0.0:
-            raise ConfigError(f"telemetry.replay.speed must be over 0, got {speed:g}")
         self.interval_s = interval_s
         self.trace: Trace = read_trace(path)
         self._playback = Playback(self.trace, epoch_s=epoch_s, speed=speed, loop=loop)

@@ -1,0 +1,133 @@
+"""An EMULATED edge clock that follows a trace."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from midcut.errors import ConfigError
+from midcut.traces import Playback, read_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import torch
+
+    from midcut.traces import Trace
+
+_log = structlog.get_logger(__name__)
+_SPIN_S = 0.0003  # sleep() wakes up to some 0.1 ms late; the rest is waited out
+_REFRESH_S = 0.05
+
+
+class EmulatedClock:
+    """Makes each run take busy seconds * highest clock / current clock.
+
+    The clock at the start of a run counts for all of it. Meanwhile `root` holds a tree in which the ordinary
+    `cpufreq` telemetry finds the current clock, as on a Raspberry Pi.
+
+    Raises:
+        FileError: the trace is not one.
+        ConfigError: the trace has no clock, or one over `max_clock_mhz`, or `root` cannot be used.
+    """
+
+    def __init__(
+        self, trace: str, root: str, max_clock_mhz: float | None, epoch_s: float | None, speed: float, loop: bool
+    ) -> None:
+        loaded = read_trace(trace)
+        self._max_mhz = _max_mhz(trace, loaded, max_clock_mhz)
+        self._playback = Playback(loaded, epoch_s=epoch_s, speed=speed, loop=loop)
+        self._tree = CpufreqTree(root, self._max_mhz)
+        self._tree.write(self.clock_mhz)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="emulated-clock", daemon=True)
+        self._thread.start()
+        _log.warning("EMULATED clock: runs are stretched", trace=trace, max_clock_mhz=self._max_mhz, root=root)
+
+    @property
+    def clock_mhz(self) -> float:
+        """The emulated clock at this moment."""
+        return self._playback.now()["clock_mhz"]
+
+    def run(self, segment: Callable[[], Sequence[torch.Tensor | int]]) -> tuple[Sequence[torch.Tensor | int], float]:
+        stretch = self._max_mhz / self.clock_mhz
+        start = time.perf_counter()
+        values = segment()
+        _wait_until(start + (time.perf_counter() - start) * stretch)
+        return values, time.perf_counter() - start
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(2.0)
+        self._tree.remove()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(_REFRESH_S):
+            try:
+                self._tree.write(self.clock_mhz)
+            except OSError as error:
+                _log.warning("EMULATED clock: cannot be shown any more", error=str(error))
+                return
+
+
+class CpufreqTree:
+    """A folder that looks like a device's `/`, as far as cpufreq goes: one policy for all cores.
+
+    Raises:
+        ConfigError: the folder is the real root, or cannot be written.
+    """
+
+    def __init__(self, root: str, max_mhz: float) -> None:
+        if Path(root).resolve() == Path("/"):
+            raise ConfigError(f"executor.root must be a folder of its own, not {root!r}: it holds an EMULATED sysfs")
+        self._policy = Path(root) / "sys/devices/system/cpu/cpufreq/policy0"
+        self._written: int | None = None
+        cores = " ".join(str(core) for core in range(os.cpu_count() or 1))
+        try:
+            self._policy.mkdir(parents=True, exist_ok=True)
+            (self._policy / "affected_cpus").write_text(cores + "\n", encoding="ascii")
+            (self._policy / "cpuinfo_max_freq").write_text(f"{round(max_mhz * 1000)}\n", encoding="ascii")
+            (self._policy / "scaling_driver").write_text("EMULATED\n", encoding="ascii")
+        except OSError as error:
+            raise ConfigError(f"executor.root={root}: cannot write there: {error.strerror or error}") from None
+
+    def write(self, clock_mhz: float) -> None:
+        """Show this clock. A reader sees the old value or the new one, never half a file."""
+        khz = max(round(clock_mhz * 1000), 1)
+        if khz == self._written:
+            return
+        draft = self._policy / ".scaling_cur_freq"
+        draft.write_text(f"{khz}\n", encoding="ascii")
+        draft.replace(self._policy / "scaling_cur_freq")
+        self._written = khz
+
+    def remove(self) -> None:
+        """Take the clock away, so that nobody reads one that is no longer followed."""
+        (self._policy / "scaling_cur_freq").unlink(missing_ok=True)
+
+
+def _max_mhz(path: str, trace: Trace, max_clock_mhz: float | None) -> float:
+    if "clock_mhz" not in trace.fields:
+        raise ConfigError(f"{path}: an emulated clock needs the column clock_mhz")
+    highest = float(trace.fields["clock_mhz"].max())
+    if max_clock_mhz is None:
+        return highest
+    if max_clock_mhz < highest:
+        raise ConfigError(
+            f"executor.max_clock_mhz={max_clock_mhz:g} is under the trace's highest clock, {highest:g} ({path}): "
+            "a run can be stretched, not shortened"
+        )
+    return max_clock_mhz
+
+
+def _wait_until(end_s: float) -> None:
+    left_s = end_s - time.perf_counter()
+    if left_s > _SPIN_S:
+        time.sleep(left_s - _SPIN_S)
+    while time.perf_counter() < end_s:
+        pass

@@ -1,0 +1,169 @@
+"""An EMULATED link: a TCP proxy on real sockets that is as slow as it is told.
+
+    python -m midcut_emulation.link --listen 127.0.0.1:8701 --upstream 127.0.0.1:8700 --trace link.csv
+
+What goes through it is late and slow; a TCP connect to it is not, as the proxy itself accepts at once. So measure
+ping through it with `telemetry=http_ping`. `bandwidth_kbps` counts the bytes of the connection, without the headers
+of TCP and IP, and applies to each direction; half of `ping_ms` to each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import selectors
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from midcut.errors import ConfigError, MidcutError
+from midcut.traces import Playback, read_trace
+from midcut_emulation.shaping import Direction, join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_CONNECT_S = 5.0
+_JOIN_S = 5.0
+
+
+class ShapedLink:
+    """The proxy, in a thread with an event loop of its own. A context manager.
+
+        state = {"bandwidth_kbps": 10_000, "ping_ms": 20}
+        with ShapedLink("127.0.0.1:8700", lambda: state) as link:
+            ...  # talk to link.address; change `state` at will
+
+    Args:
+        upstream: HOST:PORT it leads to.
+        shape: called for every chunk: `bandwidth_kbps` (absent: no limit) and `ping_ms` (absent: none).
+            `Playback.now` of a trace fits.
+        listen: HOST:PORT to listen on; port 0 lets the system choose.
+
+    Raises:
+        ConfigError: an address that is none, or on entering, one that cannot be listened on.
+    """
+
+    def __init__(self, upstream: str, shape: Callable[[], Mapping[str, float]], *, listen: str = "127.0.0.1:0") -> None:
+        self.address = listen
+        self._upstream = _address("upstream", upstream)
+        self._listen = _address("listen", listen)
+        self._up, self._down = Direction(shape), Direction(shape)
+        self._connections: set[asyncio.Task[None]] = set()
+        self._ready = threading.Event()
+        self._error: OSError | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="emulated-link", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The address as the cloud's URL."""
+        return f"http://{self.address}"
+
+    def __enter__(self) -> Self:
+        # The default epoll loop rounds waits up to 1 ms, which makes 1 MB take up to twice its time.
+        self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
+        self._thread.start()
+        self._ready.wait(_JOIN_S)
+        if self._error is not None:
+            self._thread.join(_JOIN_S)
+            raise ConfigError(
+                f"EMULATED link: cannot listen on {self.address}: {self._error.strerror or self._error}"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_JOIN_S)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except OSError as error:
+            self._error = error
+        finally:
+            self._loop.close()
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._accept, *self._listen)
+        host, port = server.sockets[0].getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has a task
+        self._connections.add(task)
+        ends = [writer]
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                far = await asyncio.open_connection(*self._upstream)
+            ends.append(far[1])
+            await join((reader, writer), far, self._up, self._down)
+        except* OSError:  # a side that broke, or was never there: the other one breaks too
+            for end in ends:
+                end.transport.abort()
+        finally:
+            self._connections.discard(task)
+            for end in ends:
+                end.close()
+
+
+def _address(what: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"EMULATED link: {what} must be HOST:PORT, got {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m midcut_emulation.link", description="An EMULATED slow link.")
+    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 lets the system choose")
+    parser.add_argument("--upstream", required=True, metavar="HOST:PORT", help="where the cloud listens")
+    parser.add_argument("--trace", required=True, metavar="FILE", help="CSV or JSON with bandwidth_kbps and ping_ms")
+    parser.add_argument("--epoch-s", type=float, metavar="S", help="when the trace starts, seconds since the epoch")
+    parser.add_argument("--speed", type=float, default=1.0, help="2 plays the trace twice as fast")
+    parser.add_argument("--loop", action="store_true", help="start the trace again at its end")
+    return parser
+
+
+def _play(options: argparse.Namespace) -> Playback:
+    trace = read_trace(options.trace)
+    if not {"bandwidth_kbps", "ping_ms"} & set(trace.fields):
+        raise ConfigError(f"{options.trace}: an emulated link needs the column bandwidth_kbps or ping_ms")
+    return Playback(trace, epoch_s=options.epoch_s, speed=options.speed, loop=options.loop)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the proxy until SIGTERM or SIGINT. Returns the exit status."""
+    options = _arguments().parse_args(arguments)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        playback = _play(options)
+        with ShapedLink(options.upstream, playback.now, listen=options.listen) as link:
+            duration_s = playback.trace.duration_s
+            sys.stdout.write(
+                f"EMULATED link ready: {link.address} -> {options.upstream}, {options.trace} ({duration_s:g} s)\n"
+            )
+            sys.stdout.flush()
+            ended.wait()
+    except MidcutError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""The executors that come with midcut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midcut import Component, hookimpl
+from midcut_executors.config import NativeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@hookimpl
+def midcut_executors() -> Sequence[Component]:
+    return (Component("native", NativeConfig, "midcut_executors.native.Native", "this machine, as fast as it is"),)
