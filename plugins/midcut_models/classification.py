@@ -1,0 +1,133 @@
+"""torchvision's classifiers, with its own weights, transforms and class names."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from midcut.errors import ConfigError, GraphError
+from midcut.types import LoadedModel
+from midcut_models.torchvision_shim import import_torchvision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from PIL import Image
+
+_DOWNLOAD_TIMEOUT_S = 30.0
+_SLOW_INIT = ("googlenet", "inception_v3")  # they ask whether to draw from a truncated normal, which takes seconds
+
+
+class Torchvision:
+    """A classification model of torchvision by name."""
+
+    def __init__(self, *, name: str, weights: str | None = None, seed: int = 0, num_classes: int | None = None) -> None:
+        self._name = name
+        self._weights = weights
+        self._seed = seed
+        self._classes = num_classes
+
+    def load(self) -> LoadedModel:
+        models = import_torchvision().models
+        enum = models.get_model_weights(self._name)
+        if self._weights is None:
+            chosen, module = _usual(enum), self._random(models)
+            note = f"random weights, seed {self._seed}: answers mean nothing (weights=DEFAULT fetches trained ones)"
+        else:
+            if self._classes is not None:
+                raise ConfigError(f"model.{self._name}: num_classes goes with random weights, not with {self._weights}")
+            chosen = _named(enum, self._weights, self._name)
+            module = _fetch(models, self._name, chosen)
+            note = f"torchvision {chosen}"
+        size = _crop(chosen)
+        return LoadedModel(
+            name=self._name,
+            module=module.eval(),
+            example=(torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)),),
+            preprocess=_reader(chosen.transforms()),
+            labels=tuple(chosen.meta["categories"]) if self._classes is None else (),
+            note=note,
+        )
+
+    def _random(self, models: Any) -> torch.nn.Module:
+        kwargs: dict[str, Any] = {"init_weights": False} if self._name in _SLOW_INIT else {}
+        if self._classes is not None:
+            kwargs["num_classes"] = self._classes
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            module: torch.nn.Module = models.get_model(self._name, weights=None, **kwargs)
+        return module
+
+
+def _usual(enum: Any) -> Any:
+    """The weights whose transforms fit the model as it is built without weights: the smallest crop."""
+    return min(enum, key=_crop)
+
+
+def _crop(weights: Any) -> int:
+    return int(weights.transforms().crop_size[0])
+
+
+def _named(enum: Any, name: str, model: str) -> Any:
+    try:
+        return enum[name.rpartition(".")[2]]
+    except KeyError:
+        known = ", ".join(["DEFAULT", *(member.name for member in enum)])
+        raise ConfigError(f"model.{model}.weights: {model} has no weights {name!r}; there are: {known}") from None
+
+
+def _fetch(models: Any, model: str, weights: Any) -> torch.nn.Module:
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    try:
+        with _bounded_download(), _no_code_in_weights(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module: torch.nn.Module = models.get_model(model, weights=weights, progress=False)
+    except (OSError, http.client.HTTPException) as error:
+        raise GraphError(
+            f"the weights {weights} could not be fetched ({error}); put {weights.url} into {cache}, "
+            f"or use model.{model}.weights=null for random ones"
+        ) from None
+    except RuntimeError as error:
+        raise GraphError(f"the weights {weights} in {cache} are damaged ({error}); delete the file") from None
+    return module
+
+
+@contextlib.contextmanager
+def _bounded_download() -> Iterator[None]:
+    """torch.hub sets no time-out of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextlib.contextmanager
+def _no_code_in_weights() -> Iterator[None]:
+    """Make torch.load take tensors only, whatever its caller says: weights files cannot run code."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _reader(transforms: Any) -> Callable[[Image.Image], torch.Tensor]:
+    def read(image: Image.Image) -> torch.Tensor:
+        tensor: torch.Tensor = transforms(image.convert("RGB")).unsqueeze(0)
+        return tensor
+
+    return read

@@ -1,0 +1,75 @@
+"""The paper's digit network: two convolutions, two dense layers, 13 leaf modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from midcut.errors import GraphError
+from midcut.types import LoadedModel
+from midcut_models.images import image_reader
+
+SHIPPED = Path(__file__).with_name("mnist.safetensors")
+DIGITS = Path(__file__).with_name("digits")
+SHAPE = (1, 28, 28)
+MEAN, STD = 0.1307, 0.3081
+
+
+def digit_network() -> nn.Sequential:
+    """Make the untrained network: (B, 1, 28, 28) to log probabilities (B, 10)."""
+    return nn.Sequential(
+        nn.Conv2d(1, 10, kernel_size=5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(10, 20, kernel_size=5),
+        nn.Dropout(),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(320, 50),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(50, 10),
+        nn.LogSoftmax(dim=1),
+    )
+
+
+class Mnist:
+    """The digit network with trained weights."""
+
+    def __init__(self, *, name: str, weights: str | None = None) -> None:
+        self._name = name
+        self._weights = Path(weights).expanduser() if weights else SHIPPED
+
+    def load(self) -> LoadedModel:
+        network = digit_network()
+        provenance = read_weights(network, self._weights)
+        return LoadedModel(
+            name=self._name,
+            module=network.eval(),
+            example=(torch.zeros(1, *SHAPE),),
+            preprocess=image_reader(SHAPE, [MEAN], [STD]),
+            labels=tuple(str(digit) for digit in range(10)),
+            note=provenance.get("note", f"weights from {self._weights}"),
+        )
+
+
+def read_weights(module: nn.Module, path: Path) -> dict[str, str]:
+    """Load a safetensors state dict into a module; returns the file's metadata.
+
+    Raises:
+        GraphError: no such file, not safetensors, or another network's weights.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # the file is no mapping
+            metadata = file.metadata() or {}
+        module.load_state_dict(state)
+    except (OSError, SafetensorError) as error:
+        raise GraphError(f"cannot read the weights {path}: {error}; a safetensors file is needed") from None
+    except RuntimeError as error:
+        raise GraphError(f"the weights {path} belong to another network: {' '.join(str(error).split())}") from None
+    return dict(metadata)

@@ -1,0 +1,111 @@
+"""Any module of the user's."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from midcut.errors import ConfigError, FileError, GraphError
+from midcut.types import LoadedModel
+from midcut_models.images import image_reader
+from midcut_models.mnist import read_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from PIL import Image
+
+
+class Module:
+    """A `torch.nn.Module` made by a class or factory that a dotted path names."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        path: str,
+        kwargs: dict[str, Any],
+        input_shapes: list[list[int]],
+        weights: str | None,
+        seed: int,
+        mean: list[float],
+        std: list[float],
+        labels: str | None,
+    ) -> None:
+        self._name = name
+        self._path = path
+        self._kwargs = kwargs
+        self._shapes = [tuple(shape) for shape in input_shapes]
+        self._weights = weights
+        self._seed = seed
+        self._mean = mean
+        self._std = std
+        self._labels = labels
+
+    def load(self) -> LoadedModel:
+        if not self._shapes or any(size < 1 for shape in self._shapes for size in shape):
+            raise ConfigError(f"model.{self._name}.input_shapes: one shape per input, sizes from 1, got {self._shapes}")
+        module = self._make()
+        note = f"{self._path}, seed {self._seed}"
+        if self._weights:
+            read_weights(module, Path(self._weights).expanduser())
+            note = f"{self._path}, weights from {self._weights}"
+        return LoadedModel(
+            name=self._name,
+            module=module.eval(),
+            example=self._example(),
+            preprocess=self._reader(),
+            labels=_read_labels(self._labels),
+            note=note,
+        )
+
+    def _make(self) -> torch.nn.Module:
+        factory = _find(self._path, f"model.{self._name}.path")
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._seed)
+                module = factory(**self._kwargs)
+        except Exception as error:  # a stranger's constructor may raise anything
+            raise GraphError(f"{self._path}(**{self._kwargs}) failed: {type(error).__name__}: {error}") from error
+        if not isinstance(module, torch.nn.Module):
+            raise GraphError(f"{self._path} gave a {type(module).__name__}, not a torch.nn.Module")
+        return module
+
+    def _example(self) -> tuple[torch.Tensor, ...]:
+        generator = torch.Generator().manual_seed(self._seed)
+        return tuple(torch.rand(1, *shape, generator=generator) for shape in self._shapes)
+
+    def _reader(self) -> Callable[[Image.Image], torch.Tensor]:
+        shapes, mean, std = self._shapes, self._mean, self._std
+
+        def read(image: Image.Image) -> torch.Tensor:
+            if len(shapes) != 1:
+                raise GraphError(f"model {self._name!r} takes {len(shapes)} inputs, an image is one")
+            return image_reader(shapes[0], mean, std)(image)
+
+        return read
+
+
+def _find(path: str, knob: str) -> Callable[..., Any]:
+    module_name, _, attribute = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{knob}: cannot import {module_name!r} of {path!r}: {error}") from None
+    except AttributeError:
+        raise ConfigError(f"{knob}: {module_name!r} has no {attribute!r}") from None
+    if not callable(found):
+        raise ConfigError(f"{knob}: {path!r} is a {type(found).__name__}, not a class or factory")
+    return found  # type: ignore[no-any-return]
+
+
+def _read_labels(path: str | None) -> Sequence[str]:
+    if path is None:
+        return ()
+    try:
+        return tuple(line.strip() for line in Path(path).expanduser().read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"cannot read the labels {path}: {error}") from None
