@@ -1,4 +1,7 @@
-"""Knobs of the predictors. Light: no numpy."""
+"""Knobs of the predictors. Light: no numpy.
+
+`profile` is the top-level `edge_profile` or `cloud_profile` unless one predictor is told otherwise.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class PowerLawConfig:
 
     Attributes:
         fit: a file made by `midcut fit`, or a shipped device.
-        normalisation: which of its laws: `minmax` is the paper's, `max` and `loglog` are closer at high clocks.
+        normalisation: which of its laws: `minmax` is the paper's; `loglog` has a law per model and is the closest.
         a, b: the curve a * clock_mhz ** b instead of the fit's; both or none.
         upper, lower: the model's bounds, seconds per layer, instead of the fit's; both or none.
     """
@@ -43,7 +46,7 @@ class EdgeProfileConfig:
             every node costs is then not predicted.
     """
 
-    profile: str = "pi4"
+    profile: str = "${edge_profile}"
     match_whole: bool = True
 
 
@@ -56,7 +59,7 @@ class CloudLinearConfig:
         slope_s: seconds per layer instead.
     """
 
-    profile: str = "cloud"
+    profile: str = "${cloud_profile}"
     slope_s: float | None = None
 
 
@@ -69,7 +72,7 @@ class CloudProfileConfig:
         match_whole: scale the nodes so that they add up to the measured whole.
     """
 
-    profile: str = "cloud"
+    profile: str = "${cloud_profile}"
     match_whole: bool = True
 
 
