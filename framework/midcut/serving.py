@@ -150,13 +150,19 @@ async def _counted(request: web.Request, handler: _Handler) -> web.StreamRespons
         drain.leave()
 
 
-async def serve(app: web.Application, settings: ServerSettings, ready: Callable[[str], None]) -> None:
-    """Run until SIGTERM or SIGINT, then finish what is in flight.
+async def serve(
+    app: web.Application,
+    settings: ServerSettings,
+    ready: Callable[[str], None],
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Run until told to stop, then finish what is in flight.
 
     While draining, health answers 503 and new work is refused; after `drain_s` what is left is cut off.
 
     Args:
         ready: called once with the bound address, `http://host:port`.
+        stop: ends it; without one, SIGTERM and SIGINT do.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -176,15 +182,20 @@ async def serve(app: web.Application, settings: ServerSettings, ready: Callable[
             await site.start()
         except (OSError, OverflowError) as error:
             raise ConfigError(f"cannot listen on server.host={settings.host} port={settings.port}: {error}") from None
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        stop = stop or stop_signals()
         ready(site.name)
         await stop.wait()
         await _drain(app[DRAIN], settings.drain_s)
     finally:
         await runner.cleanup()
+
+
+def stop_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set. Main thread only."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 async def _drain(drain: Drain, drain_s: float) -> None:

@@ -107,7 +107,8 @@ class PlanConfig:
     Attributes:
         model, telemetry, predictor, cost, planner: the chosen components and their knobs.
         cuts: which cuts are on offer.
-        table: where the model's cut list is taken from: a profile file, a folder of profiles, or a shipped device.
+        edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
+            profiles, or a shipped device. The model's cut list is the edge profile's.
         cloud_url: the cloud that probing telemetry sources reach.
         wait_s: how long the telemetry sources may take to answer.
         max_age_s: a telemetry value older than this is missing.
@@ -120,7 +121,8 @@ class PlanConfig:
     cost: Any = MISSING
     planner: Any = MISSING
     cuts: CutSettings = field(default_factory=CutSettings)
-    table: str = "pi4"
+    edge_profile: str = "pi4"
+    cloud_profile: str = "cloud"
     cloud_url: str = "http://127.0.0.1:8700"
     wait_s: float = 10.0
     max_age_s: float = 30.0
@@ -197,6 +199,8 @@ class EdgeConfig:
         model, telemetry, predictor, cost, planner, transport, executor: the chosen components and their knobs.
         cuts: which cuts are on offer.
         engine: planning loop and execution.
+        edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
+            profiles, or a shipped device.
         cloud_url: where the cloud listens; transport and telemetry take it from here.
         input: a server, or a folder of images.
     """
@@ -210,6 +214,8 @@ class EdgeConfig:
     executor: Any = MISSING
     cuts: CutSettings = field(default_factory=CutSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    edge_profile: str = "pi4"
+    cloud_profile: str = "cloud"
     cloud_url: str = "http://127.0.0.1:8700"
     input: Any = MISSING
 
@@ -276,6 +282,6 @@ SCHEMAS: dict[str, type] = {
     "edge": EdgeConfig,
 }
 NODES: list[tuple[str, str, Any]] = [
-    ("input", "server_schema", InputServer),
-    ("input", "folder_schema", InputFolder),
+    ("schema", "input_server", InputServer),
+    ("schema", "input_folder", InputFolder),
 ]

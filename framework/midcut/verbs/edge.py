@@ -1,0 +1,131 @@
+"""`midcut edge`: answer requests or a folder of images, moving the cut as clock and link change."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import structlog
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from midcut.build import build, build_each, build_policy, only
+from midcut.component import Kind
+from midcut.engine.edge import EdgeEngine, EdgeParts
+from midcut.engine.greeting import CloudAbsentError, difference
+from midcut.engine.hub import TelemetryHub
+from midcut.engine.replan import PlanningLoop
+from midcut.engine.server import make_app
+from midcut.engine.stream import RESULTS, image_files, read_labels, stream
+from midcut.engine.summary import as_table, summarise
+from midcut.errors import ConfigError
+from midcut.graph import partition
+from midcut.placements import placements
+from midcut.plugins import registry
+from midcut.serving import serve, stop_signals
+from midcut.settings import InputFolder
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from midcut.graph import Partition
+    from midcut.settings import CutSettings, EngineSettings, InputServer
+    from midcut.types import LoadedModel
+
+_log = structlog.get_logger("midcut.edge")
+SUMMARY = "summary.json"
+
+
+def run(cfg: DictConfig) -> dict[str, Any] | None:
+    """Serve until SIGTERM or Ctrl-C, or stream a folder to its end.
+
+    Returns:
+        the stream's summary; a sweep records it.
+    """
+    settings = cast("EngineSettings", OmegaConf.to_object(cfg.engine))
+    source = cast("InputServer | InputFolder", OmegaConf.to_object(cfg.input))
+    _check(settings)
+    if isinstance(source, InputFolder):
+        image_files(source)  # what cannot be streamed is said before models are loaded
+        read_labels(source.labels)
+    torch.set_num_threads(settings.threads)
+    model = build_each(Kind.MODEL, cfg.model)[only(Kind.MODEL, cfg.model, "edge")].load()
+    cut = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
+    _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
+    return asyncio.run(_run(cfg, settings, source, model, cut))
+
+
+async def _run(
+    cfg: DictConfig, settings: EngineSettings, source: InputServer | InputFolder, model: LoadedModel, cut: Partition
+) -> dict[str, Any] | None:
+    stop = stop_signals()
+    engine = await _engine(cfg, settings, cut)
+    try:
+        await engine.start()
+        if isinstance(source, InputFolder):
+            return await _stream(engine, model, source, stop)
+        await serve(make_app(engine, model, source), source, _ready, stop)
+        return None
+    finally:
+        await engine.close()
+
+
+async def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> EdgeEngine:
+    policy = build_policy(cfg, placements(cut.table, await _useful_cuts(cfg.cloud_url, cut)))
+    hub = TelemetryHub(build_each(Kind.TELEMETRY, cfg.telemetry), settings.max_age_s)
+    parts = EdgeParts(
+        partition=cut,
+        transport=build(Kind.TRANSPORT, cfg.transport),
+        executor=build(Kind.EXECUTOR, cfg.executor),
+        cost=policy.cost,
+        hub=hub,
+        planning=PlanningLoop(policy, hub, settings, registry()),
+        observers=registry(),
+    )
+    return EdgeEngine(parts, settings.retry_after_s)
+
+
+async def _useful_cuts(cloud_url: str, cut: Partition) -> tuple[int, ...]:
+    """The legal cuts, or the last one alone where the cloud cannot finish this model's inferences."""
+    try:
+        why = await difference(cloud_url, cut.table)
+    except CloudAbsentError as error:
+        _log.warning("the cloud is not there yet", url=cloud_url, reason=str(error))
+        return cut.legal
+    if not why:
+        return cut.legal
+    if cut.table.last not in cut.legal:
+        _log.warning("every request will be finished here", reason=why)
+        return cut.legal
+    _log.warning("planning for the edge alone", reason=why)
+    return (cut.table.last,)
+
+
+async def _stream(engine: EdgeEngine, model: LoadedModel, source: InputFolder, stop: asyncio.Event) -> dict[str, Any]:
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    done = await stream(engine, model, source, folder / RESULTS, stop)
+    summary = {"model": model.name, **summarise(done)}
+    (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
+    console = Console()
+    console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)
+    console.print(f"in {folder}: {RESULTS}, {SUMMARY}", highlight=False, soft_wrap=True)
+    return summary
+
+
+def _ready(url: str) -> None:
+    sys.stdout.write(f"midcut edge ready on {url}\n")
+    sys.stdout.flush()
+
+
+def _check(settings: EngineSettings) -> None:
+    if not settings.interval_s > 0.0:
+        raise ConfigError(f"engine.interval_s must be over 0, got {settings.interval_s}")
+    if settings.threads < 1:
+        raise ConfigError(f"engine.threads must be at least 1, got {settings.threads}")
+    if not settings.retry_after_s >= 0.0:
+        raise ConfigError(f"engine.retry_after_s must be 0 or more, got {settings.retry_after_s}")
