@@ -155,17 +155,19 @@ class BandwidthProbeConfig:
 
 @dataclass
 class PassiveBandwidthConfig:
-    """Bandwidth from the requests themselves, without traffic of its own; silent while nothing is sent.
+    """Bandwidth from the requests themselves, without uploads of its own; silent while nothing is sent.
 
     Attributes:
+        url: the cloud; a TCP connect there gives the round trip until a small exchange did. null: none is made.
         min_bytes: exchanges smaller than this say nothing about bandwidth.
         small_bytes: exchanges up to this size say what the round trip is.
-        rtt_ms: round trip to take off; null takes the shortest small exchange, 0 where there was none yet.
+        rtt_ms: round trip to take off; null takes the shortest small exchange.
         window: how many of the last exchanges count.
         estimate: how they become one figure.
         forget_s: exchanges older than this no longer count.
     """
 
+    url: str | None = "${cloud_url}"
     min_bytes: int = 20_000
     small_bytes: int = 4_096
     rtt_ms: float | None = None

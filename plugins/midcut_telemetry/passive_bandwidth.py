@@ -8,19 +8,23 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, TelemetryError
 from midcut_telemetry.config import Estimate
+from midcut_telemetry.tcp_ping import TcpPing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midcut.types import Transfer
 
+_CONNECT_S = 2.0
+
 
 class PassiveBandwidth:
     """Estimates (sent + received) * 8 / (wall - server - round trip) over the last exchanges.
 
-    A read gives a value only when an exchange was made since the last one, so that the value's age is true.
+    The round trip is the configured one, else the shortest of the small exchanges, else a TCP connect to `url`,
+    else 0, which makes the figure a lower bound. A read gives a value only when an exchange was made since the last one, so that the value's age is true.
 
     Raises:
         ConfigError: `window` is not over 0.
@@ -28,6 +32,7 @@ class PassiveBandwidth:
 
     def __init__(
         self,
+        url: str | None,
         min_bytes: int,
         small_bytes: int,
         rtt_ms: float | None,
@@ -41,6 +46,7 @@ class PassiveBandwidth:
         self.interval_s = interval_s
         self._min_bytes, self._small_bytes = min_bytes, small_bytes
         self._rtt_s = None if rtt_ms is None else rtt_ms / 1e3
+        self._ping = None if url is None else TcpPing(url, samples=1, timeout_s=_CONNECT_S, interval_s=interval_s)
         self._estimate, self._forget_s = estimate, forget_s
         self._large: deque[Transfer] = deque(maxlen=window)
         self._small: deque[Transfer] = deque(maxlen=max(window, 20))
@@ -66,12 +72,22 @@ class PassiveBandwidth:
             new, self._new = self._new, False
         if not (new and large):
             return {}
-        rtt_s = self._rtt_s if self._rtt_s is not None else min(map(_exchange_s, small), default=0.0)
+        rtt_s = self._round_trip_s(small)
         rates = [_rate_kbps(transfer, rtt_s) for transfer in large]
         return {"bandwidth_kbps": statistics.median(rates) if self._estimate is Estimate.median else _ewma(rates)}
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _round_trip_s(self, small: Sequence[Transfer]) -> float:
+        if self._rtt_s is not None:
+            return self._rtt_s
+        if small or self._ping is None:
+            return min(map(_exchange_s, small), default=0.0)
+        try:
+            return self._ping.read()["ping_ms"] / 1e3
+        except TelemetryError:
+            return 0.0
 
 
 def _size(transfer: Transfer) -> int:

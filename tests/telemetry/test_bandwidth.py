@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -75,6 +76,7 @@ def test_an_empty_probe_is_refused():
 
 def passive(**knobs):
     defaults = {
+        "url": None,
         "min_bytes": 20_000,
         "small_bytes": 4_096,
         "rtt_ms": None,
@@ -115,7 +117,23 @@ def test_a_configured_round_trip_goes_before_the_seen_one():
     assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
 
 
-def test_without_a_small_exchange_it_is_a_lower_bound():
+def test_until_a_small_exchange_came_a_connect_gives_the_round_trip(monkeypatch, cloud):
+    slow_connect = socket.socket.connect
+
+    def connect(sock, address):
+        slow_connect(sock, address)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    source = passive(url=cloud.url)
+    source.transferred(transfer(100_000, wall_s=0.85))  # 800 kbit in 800 ms and a connect of 50
+    assert source.read()["bandwidth_kbps"] == pytest.approx(1_000.0, rel=0.1)
+    source.transferred(transfer(2_000, wall_s=0.45))
+    source.transferred(transfer(100_000, wall_s=0.85))  # 800 kbit in 400 ms
+    assert source.read()["bandwidth_kbps"] == pytest.approx(2_000.0)
+
+
+def test_without_any_round_trip_it_is_a_lower_bound():
     source = passive()
     source.transferred(transfer(100_000, wall_s=0.1))
     assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0)
