@@ -24,7 +24,8 @@ class PassiveBandwidth:
     """Estimates (sent + received) * 8 / (wall - server - round trip) over the last exchanges.
 
     The round trip is the configured one, else the shortest of the small exchanges, else a TCP connect to `url`,
-    else 0, which makes the figure a lower bound. A read gives a value only when an exchange was made since the last one, so that the value's age is true.
+    else 0, which makes the figure a lower bound. A read gives a value only when an exchange was made since the last
+    one, so that the value's age is true.
 
     Raises:
         ConfigError: `window` is not over 0.
