@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         the chosen row, what it was chosen on, and how long it took; a sweep records it.
     """
-    table = find_profile(cfg.table, Role.edge, only(Kind.MODEL, cfg.model, "plan")).table
+    table = find_profile(cfg.edge_profile, Role.edge, only(Kind.MODEL, cfg.model, "plan")).table
     settings = OmegaConf.to_object(cfg.cuts)
     policy = build_policy(cfg, placements(table, legal_cuts(table, settings)))
     observation = _observe(cfg, policy)
