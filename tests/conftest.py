@@ -126,3 +126,33 @@ def cloud_url(running_cloud):
     """One cloud for all tests that only ask it things."""
     with running_cloud(body_timeout_s=2.0, idle_timeout_s=2.0) as url:
         yield url
+
+
+@pytest.fixture
+def profile_of():
+    """Makes a profile of a chain of two nodes: seconds per node by clock."""
+    return make_profile
+
+
+def make_profile(seconds, *, whole_s=None, role="edge", model="two"):
+    from midcut.profiles import Machine, Profile, Role, Run
+    from midcut.types import Cut, CutTable, Node, ValueSpec
+
+    nodes = tuple(Node(f"node{index}", "Conv2d", f"layer{index}") for index in range(2))
+    cuts = tuple(Cut(index, index, index > 0, (ValueSpec("x", "float32", (1, 100)),)) for index in range(3))
+    runs = tuple(
+        Run(clock, tuple(node_s), (0.0,) * len(node_s), whole_s or sum(node_s), 0.0, 5)
+        for clock, node_s in sorted(seconds.items(), key=lambda item: item[0] or 0.0)
+    )
+    return Profile(
+        model=model,
+        role=Role(role),
+        table=CutTable(model, "fx", nodes, cuts, "graph", "weights"),
+        machine=Machine(name="board", processor="core", cores=2, system="Linux"),
+        versions={"torch": "2"},
+        threads=1,
+        batch=1,
+        modelled=False,
+        origin="test",
+        runs=runs,
+    )
