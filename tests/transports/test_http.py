@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from midcut import wire
+from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
+from midcut.testing import TransportSuite
+from midcut.types import TailRequest
+from midcut_transports.http import HttpTransport
+
+
+def transport(url, timeout_s=5.0, connect_timeout_s=2.0):
+    return HttpTransport(url, timeout_s, connect_timeout_s)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class TestHttp(TransportSuite):
+    @pytest.fixture(autouse=True)
+    def _cloud(self, tiny, tiny_model, cloud_url):
+        self.tiny, self.model, self.url = tiny, tiny_model, cloud_url
+
+    def make(self):
+        return transport(self.url)
+
+    def request(self):
+        with torch.inference_mode():
+            values = self.tiny.head(4, self.model.example)
+        return TailRequest("tiny", 4, self.tiny.table.fingerprint, values, "suite")
+
+    def expected(self):
+        with torch.inference_mode():
+            return [self.model.module(*self.model.example)]
+
+    def make_unreachable(self):
+        return transport(f"http://127.0.0.1:{free_port()}")
+
+
+class Scripted:
+    """A server whose n-th request gets the n-th answer: bytes to send; None hangs; "close" hangs up."""
+
+    def __init__(self, answers):
+        self.seen = []
+        self._left = list(answers)
+        self._release = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection, contextlib.suppress(OSError):
+            while self._left and (body := receive(connection)) is not None:
+                self.seen.append(body)
+                answer = self._left.pop(0)
+                if answer is None:
+                    self._release.wait(20)
+                if answer in (None, "close"):
+                    return
+                connection.sendall(answer)
+                if b"Connection: close" in answer:
+                    return
+
+    def close(self):
+        self._release.set()
+        self._listener.close()
+
+
+@contextmanager
+def scripted(*answers):
+    server = Scripted(answers)
+    try:
+        yield server.url, server.seen
+    finally:
+        server.close()
+
+
+def receive(connection):
+    """One request's body, or None where the client hung up."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return None
+        data += chunk
+    head, body = data.split(b"\r\n\r\n", 1)
+    length = next(
+        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+    )
+    while len(body) < length:
+        body += connection.recv(65536)
+    return body
+
+
+def reply(body=None, status="200 OK", headers="", request_id="r"):
+    body = wire.encode_reply(request_id, [torch.ones(2)], 0.001, time.perf_counter()) if body is None else body
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+REQUEST = TailRequest("m", 1, "f", [torch.zeros(3)], "r")
+
+
+def send(url, times=1, **knobs):
+    async def go():
+        one = transport(url, **knobs)
+        await one.open()
+        try:
+            for _ in range(times):
+                answer = await one.infer(REQUEST)
+        finally:
+            await one.close()
+        return answer
+
+    return asyncio.run(go())
+
+
+def test_a_reply_is_read():
+    with scripted(reply()) as (url, seen):
+        answer = send(url)
+    assert torch.equal(answer.values[0], torch.ones(2))
+    assert answer.compute_s == 0.001
+    assert json.loads(seen[0])["request_id"] == "r"
+
+
+def test_the_connection_is_kept_for_the_next_request():
+    with scripted(reply(), reply(), reply()) as (url, seen):
+        send(url, times=3)
+    assert len(seen) == 3
+
+
+def test_a_kept_connection_that_the_cloud_has_closed_is_tried_once_more():
+    with scripted(reply(), "close", reply()) as (url, seen):
+        assert torch.equal(send(url, times=2).values[0], torch.ones(2))
+    assert len(seen) == 3
+    assert seen[1] == seen[2]  # the very same request, id included
+
+
+def test_a_cloud_that_hangs_up_twice_is_unreachable():
+    with scripted("close", "close", reply()) as (url, seen), pytest.raises(CloudUnreachableError, match="broke"):
+        send(url)
+    assert len(seen) == 2
+
+
+def test_nobody_listening_is_unreachable_and_says_where():
+    port = free_port()
+    with pytest.raises(CloudUnreachableError, match=f"cannot reach 127.0.0.1:{port}"):
+        send(f"http://127.0.0.1:{port}")
+
+
+def test_a_name_that_does_not_resolve_is_unreachable():
+    with pytest.raises(CloudUnreachableError, match=r"cannot reach no-such-host\.invalid"):
+        send("http://no-such-host.invalid:1")
+
+
+def test_no_answer_in_time_is_a_timeout():
+    with scripted(None) as (url, _), pytest.raises(CloudTimeoutError, match=r"no answer from .* in 0\.3 s"):
+        send(url, timeout_s=0.3)
+
+
+def test_a_reply_that_trickles_is_a_timeout():
+    slow = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
+    with scripted(slow, None) as (url, _), pytest.raises(CloudTimeoutError):
+        send(url, timeout_s=0.3)
+
+
+def test_a_full_backlog_is_a_connect_timeout_or_a_timeout():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.settimeout(0)
+            filler.connect_ex(("127.0.0.1", port))
+            fillers.append(filler)
+        with pytest.raises(CloudTimeoutError, match=r"in 0\.[35] s"):
+            send(f"http://127.0.0.1:{port}", timeout_s=0.5, connect_timeout_s=0.3)
+        for filler in fillers:
+            filler.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "part"),
+    [
+        (reply(wire.encode_error("other weights"), "409 Conflict"), "the cloud says 409: other weights"),
+        (reply(wire.encode_error("draining"), "503 Service Unavailable"), "the cloud says 503: draining"),
+        (reply(b"<html>Bad Gateway</html>", "502 Bad Gateway"), "the cloud says 502: '<html>Bad Gateway"),
+        (reply(b"", "301 Moved Permanently", "Location: http://127.0.0.1:1/\r\n"), "the cloud says 301"),
+        (reply(b"{}"), "reply is none: the body is not the JSON"),
+        (reply(b"\x00\xff" * 50), "reply is none"),
+        (reply(b'{"request_id":"r","values":[{}],"compute_s":0,"server_s":0}'), "reply is none"),
+        (reply(request_id="another"), "answered request 'another', asked was 'r'"),
+        (reply(headers="Content-Encoding: gzip\r\n"), "gzip-encoded"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "127.0.0.1"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "127.0.0.1"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused_with_the_reason(answer, part):
+    with scripted(answer, answer) as (url, _), pytest.raises(CloudRefusedError) as caught:
+        send(url)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reply_that_ends_too_soon_is_unreachable():
+    cut_short = reply(headers="Connection: close\r\n")[:-5]
+    with scripted(cut_short) as (url, _), pytest.raises(CloudUnreachableError, match="broke"):
+        send(url)
+
+
+def test_a_payload_over_a_megabyte_arrives_whole():
+    big = TailRequest("m", 1, "f", [torch.arange(400_000, dtype=torch.float32)], "r")
+
+    async def go(url):
+        one = transport(url)
+        await one.open()
+        try:
+            return await one.infer(big)
+        finally:
+            await one.close()
+
+    with scripted(reply()) as (url, seen):
+        answer = asyncio.run(go(url))
+    (tensor,) = wire.decode_values(wire.read_request(seen[0]).values)
+    assert torch.equal(tensor, big.values[0])
+    assert answer.sent_bytes > len(seen[0]) > 2_000_000
+
+
+def test_a_url_with_a_path_is_kept_in_front():
+    with scripted(reply()) as (url, _):
+        assert send(f"{url}/behind/a/proxy/").values
+
+
+@pytest.mark.parametrize("url", ["", "cloud:8700", "ftp://cloud", "/v1", "http://"])
+def test_a_url_that_is_none_is_a_config_error(url):
+    with pytest.raises(ConfigError, match=r"transport\.url must look like http://host:port"):
+        transport(url)
+
+
+@pytest.mark.parametrize("knob", ["timeout_s", "connect_timeout_s"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_a_timeout_must_be_over_zero(knob, value):
+    with pytest.raises(ConfigError, match=f"transport.{knob} must be over 0"):
+        transport("http://127.0.0.1:1", **{knob: value})
+
+
+def test_used_before_it_is_open_it_is_a_cloud_error():
+    with pytest.raises(CloudUnreachableError, match="not open"):
+        asyncio.run(transport("http://127.0.0.1:1").infer(REQUEST))
