@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,13 +13,14 @@ from midcut.errors import ConfigError
 from midcut.profiles import Fit, Law, ModelLaw, Normalisation, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from midcut.profiles import Profile
     from midcut.types import Floats
 
+logger = logging.getLogger(__name__)
 MIN_CLOCKS = 3
 FITTED_SHARE = 0.6
 
@@ -73,9 +75,7 @@ def _points(profile: Profile, rng: np.random.Generator) -> Points:
         )
     clock_mhz, slope_s = np.array(sorted(clocks)).T
     if slope_s.max() == slope_s.min():
-        raise ConfigError(
-            f"the profile of {profile.model!r} takes {slope_s[0]} s a layer at every clock: nothing to fit"
-        )
+        raise ConfigError(f"the profile of {profile.model!r} takes the same time at every clock: nothing to fit")
     count = len(clocks)
     fitted = np.zeros(count, dtype=np.bool_)
     fitted[rng.permutation(count)[: min(count - 1, round(FITTED_SHARE * count))]] = True
@@ -83,10 +83,10 @@ def _points(profile: Profile, rng: np.random.Generator) -> Points:
 
 
 def fit(profiles: Sequence[Profile], seed: int) -> Fit:
-    """Fit all three normalisations.
+    """Fit all three normalisations. One whose curve does not converge is left out, and said so.
 
     Raises:
-        ConfigError: as `points` does, or the curve cannot be fitted.
+        ConfigError: as `points` does.
     """
     measured = points(profiles, seed)
     clocks = np.concatenate([one.clock_mhz for one in measured])
@@ -99,8 +99,16 @@ def fit(profiles: Sequence[Profile], seed: int) -> Fit:
         fitted=used,
         validated=len(clocks) - used,
         modelled=any(profile.modelled for profile in profiles),
-        laws={name: _law(measured, name) for name in Normalisation},
+        laws=dict(_laws(measured)),
     )
+
+
+def _laws(measured: Sequence[Points]) -> Iterator[tuple[Normalisation, Law]]:
+    for name in Normalisation:
+        try:
+            yield name, _law(measured, name)
+        except RuntimeError as error:  # scipy's word for "no convergence"
+            logger.warning("no power law fits the slopes normalised by %s: %s", name.value, error)
 
 
 def _law(measured: Sequence[Points], name: Normalisation) -> Law:
@@ -124,17 +132,14 @@ def power_law(clock_mhz: Floats, normalised: Floats) -> tuple[float, float]:
     """Fit a * clock ** b by least squares.
 
     Raises:
-        ConfigError: the fit does not converge.
+        RuntimeError: the fit does not converge.
     """
     from scipy.optimize import OptimizeWarning, curve_fit  # noqa: PLC0415 - half a second
 
     reference = float(clock_mhz.min())  # keeps both parameters near 1 while fitting
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OptimizeWarning)  # two points leave no covariance; it is not used
-            (scale, b), _ = curve_fit(lambda x, a, b: a * x**b, clock_mhz / reference, normalised, p0=(1.0, -1.0))
-    except RuntimeError as error:
-        raise ConfigError(f"the power law does not fit these slopes: {error}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OptimizeWarning)  # two points leave no covariance; it is not used
+        (scale, b), _ = curve_fit(lambda x, a, b: a * x**b, clock_mhz / reference, normalised, p0=(1.0, -1.0))
     return float(scale / reference**b), float(b)
 
 

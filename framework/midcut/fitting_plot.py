@@ -31,10 +31,9 @@ def draw_fit(path: Path, measured: Sequence[Points], fitted: Fit) -> Path:
     """
     figure = Figure(figsize=(12, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(Normalisation), sharey=True)
+    panels = figure.subplots(1, len(fitted.laws), sharey=True, squeeze=False)[0]
     clock_mhz = np.linspace(fitted.clock_min_mhz, fitted.clock_max_mhz, 200)
-    for axes, name in zip(panels, Normalisation, strict=True):
-        law = fitted.laws[name]
+    for axes, (name, law) in zip(panels, fitted.laws.items(), strict=True):
         for index, one in enumerate(measured):
             colour = COLOURS[index % len(COLOURS)]
             low = one.slope_s.min() if name is Normalisation.minmax else 0.0

@@ -1,0 +1,103 @@
+"""The clock law: exact data come back exactly; the shipped fit is what its profiles give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from midcut.errors import ConfigError
+from midcut.fitting import fit, points, predicted_slope_s
+from midcut.fitting_plot import draw_fit
+from midcut.profiles import Normalisation, find_fit, find_profile
+
+CLOCKS = [600.0, 700.0, 800.0, 900.0, 1000.0, 1100.0, 1200.0, 1300.0, 1400.0, 1500.0]
+
+
+def on_a_power_law(profile_of, model, scale, b=-1.0):
+    # Two layers: whole_s = 2 * slope.
+    return profile_of({mhz: (scale * mhz**b, scale * mhz**b) for mhz in CLOCKS}, model=model)
+
+
+def test_a_law_without_offset_is_found_exactly(profile_of):
+    found = fit([on_a_power_law(profile_of, "one", 3.0), on_a_power_law(profile_of, "two", 40.0)], seed=0)
+    # Divided by the slope at 600 MHz the law is 600 / CS: a = 600, b = -1.
+    law = found.laws[Normalisation.max]
+    assert law.models["one"].a == pytest.approx(600.0, rel=1e-6)
+    assert law.models["one"].b == law.models["two"].b == pytest.approx(-1.0, rel=1e-9)
+    assert law.models["two"].upper == pytest.approx(40.0 / 600, rel=1e-15)
+    assert law.models["two"].lower == 0.0
+    assert law.max_error < 1e-8
+    assert law.r2 == pytest.approx(1.0)
+    line = found.laws[Normalisation.loglog].models
+    assert (line["one"].a, line["two"].a) == (pytest.approx(3.0, rel=1e-9), pytest.approx(40.0, rel=1e-9))
+    assert (found.clock_min_mhz, found.clock_max_mhz) == (600.0, 1500.0)
+    assert (found.fitted, found.validated) == (12, 8), "60 % and 40 % of twenty points"
+
+
+def test_minmax_cannot_reach_the_lower_bound(profile_of):
+    law = fit([on_a_power_law(profile_of, "one", 3.0)], seed=0).laws[Normalisation.minmax]
+    one = law.models["one"]
+    assert (one.upper, one.lower) == (pytest.approx(3.0 / 600), pytest.approx(3.0 / 1500))
+    assert -3.2 < one.b < -2.0, "far from the true -1"
+    assert predicted_slope_s(one, np.array([1500.0]))[0] > 1.04 * 3.0 / 1500
+
+
+def test_the_error_is_of_the_points_left_out(profile_of):
+    profiles = [on_a_power_law(profile_of, "one", 3.0)]
+    (measured,) = points(profiles, seed=4)
+    law = fit(profiles, seed=4).laws[Normalisation.minmax]
+    off = np.abs(predicted_slope_s(law.models["one"], measured.clock_mhz) / measured.slope_s - 1)[~measured.fitted]
+    assert measured.fitted.sum() == 6
+    assert law.mean_error == pytest.approx(off.mean())
+    assert law.max_error == pytest.approx(off.max())
+    again, other = points(profiles, seed=4)[0].fitted, points(profiles, seed=5)[0].fitted
+    assert (again == measured.fitted).all()
+    assert (other != measured.fitted).any()
+
+
+def test_three_clocks_suffice(profile_of):
+    profile = profile_of({600.0: (5, 5), 1000.0: (3, 3), 1500.0: (2, 2)})
+    found = fit([profile], seed=0)
+    assert (found.fitted, found.validated) == (2, 1)
+    assert found.laws[Normalisation.loglog].models["two"].b == pytest.approx(-1.0)
+
+
+def test_the_shipped_fit_is_reproduced():
+    shipped = find_fit("pi4")
+    again = fit([find_profile("pi4", "edge", model) for model in ("alexnet", "vgg16", "mnist")], shipped.seed)
+    assert shipped.modelled
+    for name, law in shipped.laws.items():
+        for model, one in law.models.items():
+            assert again.laws[name].models[model].b == pytest.approx(one.b, rel=1e-6)
+            assert again.laws[name].models[model].upper == pytest.approx(one.upper, rel=1e-12)
+    assert -2.7 < shipped.laws[Normalisation.minmax].models["alexnet"].b < -2.2
+    assert shipped.laws[Normalisation.loglog].mean_error < 0.01
+
+
+def test_a_curve_that_does_not_converge_is_left_out_and_said(profile_of, caplog):
+    # Two points are fitted; min-max normalised they are 1 and 0, and no power law is 0.
+    profile = profile_of({600.0: (5, 5), 1000.0: (3, 3), 1500.0: (2, 2)})
+    seed = next(seed for seed in range(99) if points([profile], seed)[0].fitted.tolist() == [True, False, True])
+    found = fit([profile], seed)
+    assert list(found.laws) == [Normalisation.max, Normalisation.loglog]
+    assert "no power law fits the slopes normalised by minmax" in caplog.text
+
+
+def test_the_plot_is_drawn(tmp_path, profile_of):
+    profiles = [on_a_power_law(profile_of, "one", 3.0)]
+    path = draw_fit(tmp_path / "fit.png", points(profiles, 0), fit(profiles, 0))
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_refusals(profile_of):
+    one = on_a_power_law(profile_of, "one", 3.0)
+    for profiles, message in [
+        ([], "midcut fit needs profiles"),
+        ([one, one], "got 2 profiles of model 'one'"),
+        ([profile_of({600.0: (2, 2), 900.0: (1, 1)})], "'two' has 2 clock settings, a fit needs 3 or more"),
+        ([profile_of({None: (2, 2)})], "'two' has 0 clock settings"),
+        ([profile_of({1.0: (2, 2), 2.0: (1, 1), 3.0: (1, 1)}, role="cloud")], "is of role cloud"),
+        ([profile_of({1.0: (2, 2), 2.0: (2, 2), 3.0: (2, 2)})], "takes the same time at every clock"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            fit(profiles, 0)
