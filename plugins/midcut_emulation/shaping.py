@@ -34,12 +34,17 @@ class Direction:
         rate_kbps = self._shape().get("bandwidth_kbps")
         return _MAX_CHUNK if rate_kbps is None else int(min(max(rate_kbps * 125 * _CHUNK_S, _MIN_CHUNK), _MAX_CHUNK))
 
-    def send(self, size_bytes: int, now_s: float) -> tuple[float, float]:
-        """Occupy the line. Returns when the chunk has left and when it arrives, both on the clock of `now_s`."""
+    def send(self, size_bytes: int, now_s: float, waited_s: float) -> tuple[float, float]:
+        """Occupy the line with a chunk that came at `now_s`, after `waited_s` in which there was nothing to send.
+
+        Returns:
+            when the chunk has left and when it arrives, both on the clock of `now_s`.
+        """
         shape = self._shape()
         rate_kbps = shape.get("bandwidth_kbps")
         on_line_s = 0.0 if rate_kbps is None else size_bytes * 8 / (rate_kbps * 1e3)
-        self._free_s = max(self._free_s, now_s - _SLACK_S) + on_line_s
+        late_s = max(_SLACK_S - waited_s, 0.0)  # an idle line saves nothing up
+        self._free_s = max(self._free_s, now_s - late_s) + on_line_s
         return self._free_s, max(self._free_s, now_s) + shape.get("ping_ms", 0.0) / 2e3
 
 
@@ -65,8 +70,10 @@ async def _take(reader: asyncio.StreamReader, direction: Direction, queue: async
     loop = asyncio.get_running_loop()
     data = b"begun"
     while data:
+        ready_s = loop.time()
         data = await reader.read(direction.chunk_bytes())
-        left_s, arrives_s = direction.send(len(data), loop.time())
+        now_s = loop.time()
+        left_s, arrives_s = direction.send(len(data), now_s, now_s - ready_s)
         await queue.put((arrives_s, data))  # an empty chunk is the end, and takes its time too
         await _until(left_s)
 

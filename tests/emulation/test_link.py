@@ -113,6 +113,17 @@ def test_one_megabyte_takes_its_time(cloud, mbit):
         source.close()
 
 
+def test_an_idle_line_saves_nothing_up(echo):
+    with ShapedLink(echo, fixed(bandwidth_kbps=1_000, ping_ms=20)) as link, connect(link) as sock:
+        for _ in range(2):
+            time.sleep(0.1)
+            start, left = time.perf_counter(), 5_000
+            sock.sendall(b"x" * left)
+            while left:
+                left -= len(sock.recv(65536))
+            assert time.perf_counter() - start >= 0.040 + 0.020  # 40 kbit and a round trip, and the way back
+
+
 @pytest.mark.parametrize("ping_ms", [20, 100])
 def test_a_small_request_takes_a_round_trip(cloud, ping_ms):
     with ShapedLink(cloud, fixed(bandwidth_kbps=50_000, ping_ms=ping_ms)) as link:
