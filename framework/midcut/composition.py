@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf, open_dict
@@ -16,8 +16,9 @@ from midcut.plugins import registry
 
 if TYPE_CHECKING:
     from hydra.core.config_search_path import ConfigSearchPath
+    from omegaconf import DictConfig
 
-    from midcut.plugins import Offer
+    from midcut.component import Component, Kind
 
 
 def conf_dir() -> Path:
@@ -31,6 +32,17 @@ def conf_dir() -> Path:
         if (candidate / "plan.yaml").is_file():
             return candidate
     raise FileNotFoundError(f"midcut's conf folder is neither in {package} nor beside its sources; reinstall midcut")
+
+
+class _Shared(dict[str, Any]):
+    """The store's nodes, copied by nobody: Hydra copies the whole store for every question it asks of it.
+
+    A node is copied again when it is loaded, so that sharing the store is safe. With a hundred models
+    in it, this is the difference between 6 s and half a second for `--help`.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
 
 class PluginPresets(SearchPathPlugin):
@@ -49,21 +61,30 @@ def register() -> None:
         store.store(name=f"{verb}_schema", node=schema, provider="midcut")
     for group, name, node in settings.NODES:
         store.store(group=group, name=name, node=node, provider="midcut")
-    for offer in registry().offers.values():
-        _store(store, offer)
+    nodes: dict[tuple[int, str], DictConfig] = {}
+    for (kind, name), offer in registry().offers.items():
+        component = offer.component
+        # Eighty models share one config; making a node for each would take longer than all of `--help` may.
+        key = (id(component.config), component.target)
+        if key not in nodes:
+            nodes[key] = _node(component)
+        package = kind.value.replace("/", ".")
+        _put(store, kind, name, nodes[key], f"{package}.{name}" if kind.several else package, offer.source.distribution)
+    store.repo = _Shared(store.repo)
     Plugins.instance().register(PluginPresets)
 
 
-def _store(store: ConfigStore, offer: Offer) -> None:
-    kind, component = offer.kind, offer.component
-    node = OmegaConf.structured(component.config)
+def _node(component: Component) -> DictConfig:
+    node: DictConfig = OmegaConf.structured(component.config)
     with open_dict(node):
         node["_target_"] = component.target
-    package = kind.value.replace("/", ".")
-    store.store(
-        group=kind.value,
-        name=component.name,
-        node=node,
-        package=f"{package}.{component.name}" if kind.several else package,
-        provider=offer.source.distribution,
-    )
+    return node
+
+
+def _put(store: ConfigStore, kind: Kind, name: str, node: DictConfig, package: str, provider: str) -> None:
+    """What `ConfigStore.store` does, without making the node anew."""
+    folder = store.repo
+    for part in kind.value.split("/"):
+        folder = folder.setdefault(part, {})
+    file = f"{name}.yaml"
+    folder[file] = ConfigNode(name=file, node=node, group=kind.value, package=package, provider=provider)
