@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from midcut.engine.edge import EdgeEngine, EdgeParts
+from midcut.engine.hub import TelemetryHub
+from midcut.engine.replan import PlanningLoop
+from midcut.placements import placements
+from midcut.policy import Policy
+from midcut.settings import EngineSettings
+from midcut.testing import LoopbackTransport, ScriptedTelemetry
+
+
+class Rate:
+    """Seconds that go with one field of the observation: `scale` per value, times a weight per placement."""
+
+    def __init__(self, needs, weights):
+        self.needs = frozenset(needs)
+        self._weights = np.asarray(weights, dtype=np.float64)
+
+    def seconds(self, observation):
+        factor = 1.0
+        for name in self.needs:
+            factor = factor * 1000.0 / np.asarray(getattr(observation, name), dtype=np.float64)[..., None]
+        return self._weights * factor
+
+
+class Priced:
+    """One dollar an edge second, two a cloud second."""
+
+    def cost_usd(self, edge_s, link_s, cloud_s):
+        return edge_s + 2.0 * cloud_s + 0.0 * link_s
+
+
+class Fastest:
+    w = 0.0
+
+    def choose(self, forecast, w):  # noqa: ARG002
+        return np.argmin(forecast.latency_s, axis=-1)
+
+
+class Watch:
+    """Observers that remember."""
+
+    def __init__(self):
+        self.decisions, self.results = [], []
+
+    def decided(self, decision):
+        self.decisions.append(decision)
+
+    def inferred(self, result):
+        self.results.append(result)
+
+
+class Bench:
+    """An engine and everything around it. A fast link puts the cut at 0, a slow one at the last cut."""
+
+    def __init__(self, tiny, executor, script=None, legal=None, transport=None, **knobs):
+        legal = legal or tiny.legal
+        laid_out = placements(tiny.table, legal)
+        steps = np.arange(len(legal), dtype=np.float64)
+        self.telemetry = ScriptedTelemetry(script or [{"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}])
+        self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0} | knobs)
+        self.watch = Watch()
+        self.transport = transport or LoopbackTransport(tiny)
+        self.hub = TelemetryHub({"scripted": self.telemetry}, self.settings.max_age_s)
+        self.policy = Policy(
+            laid_out,
+            edge=Rate({"clock_mhz"}, steps * 0.01),
+            link=Rate({"bandwidth_kbps"}, np.where(laid_out.on_edge, 0.0, 1.0)),
+            cloud=Rate((), np.zeros(len(legal))),
+            cost=Priced(),
+            planner=Fastest(),
+        )
+        self.planning = PlanningLoop(self.policy, self.hub, self.settings, self.watch)
+        parts = EdgeParts(
+            partition=tiny,
+            transport=self.transport,
+            executor=executor,
+            cost=Priced(),
+            hub=self.hub,
+            planning=self.planning,
+            observers=self.watch,
+        )
+        self.engine = EdgeEngine(parts, self.settings.retry_after_s)
+
+    async def until(self, condition, seconds=10.0):
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def bench(tiny, executor):
+    """`async with bench(...) as b`: a started engine."""
+
+    @asynccontextmanager
+    async def start(*, executor=executor, **knobs):
+        made = Bench(tiny, executor, **knobs)
+        await made.engine.start()
+        try:
+            yield made
+        finally:
+            await made.engine.close()
+
+    return start
