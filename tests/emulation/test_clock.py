@@ -58,33 +58,30 @@ class TestEmulatedClockContract(ExecutorSuite):
         return emulated(self.folder, max_clock_mhz=3000)
 
 
-def busy(seconds):
-    def segment():
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            pass
-        return (seconds,)
-
-    return segment
+def busy_segment():
+    """Works for 20 ms; returns how long it really took, as others may have wanted the core."""
+    start = time.perf_counter()
+    while time.perf_counter() < start + 0.02:
+        pass
+    return (time.perf_counter() - start,)
 
 
 @pytest.mark.parametrize(("clock_mhz", "stretch"), [(1500, 1.0), (750, 2.0), (600, 2.5)])
 def test_a_run_takes_highest_over_current_clock_times_as_long(make, clock_mhz, stretch):
     executor = make(f"time_s,clock_mhz\n0,{clock_mhz}\n", max_clock_mhz=1500)
     ratios = []
-    for _ in range(3):  # the best of three, as the machine may be busy elsewhere
+    for _ in range(5):  # the best of five, as the machine may be busy elsewhere
         start = time.perf_counter()
-        values, seconds = executor.run(busy(0.02))
-        assert values == (0.02,)
+        (busy_s,), seconds = executor.run(busy_segment)
         assert time.perf_counter() - start >= seconds
-        ratios.append(seconds / (0.02 * stretch))
-    assert min(ratios) == pytest.approx(1.0, abs=0.1)
-    assert min(ratios) >= 1.0
+        ratios.append(seconds / (busy_s * stretch))
+    assert 1.0 <= min(ratios) < 1.1
 
 
 def test_the_highest_clock_of_the_trace_runs_unslowed(make):
     executor = make("time_s,clock_mhz\n0,1500\n1000,600\n")
-    assert min(executor.run(busy(0.02))[1] for _ in range(3)) < 0.03
+    runs = [executor.run(busy_segment) for _ in range(5)]
+    assert 1.0 <= min(seconds / busy_s for (busy_s,), seconds in runs) < 1.1
 
 
 def test_cpufreq_telemetry_reads_the_emulated_clock_as_it_changes(make, tmp_path):

@@ -130,7 +130,7 @@ def test_a_small_request_takes_a_round_trip(cloud, ping_ms):
         source = ping(link)
         seen_ms = min(source.read()["ping_ms"] for _ in range(2))
         source.close()
-    assert ping_ms <= seen_ms < ping_ms + 10
+    assert ping_ms <= seen_ms < ping_ms + 30
 
 
 def test_connecting_is_not_slowed_which_is_why_tcp_ping_does_not_see_the_link(cloud):
@@ -142,12 +142,12 @@ def test_it_follows_changes_while_a_connection_stands(cloud):
     state = {"bandwidth_kbps": 50_000.0, "ping_ms": 0.0}
     with ShapedLink(cloud, lambda: state) as link:
         source = probe(link, probe_bytes=200_000)
-        fast = source.read()["bandwidth_kbps"]
+        fast = max(source.read()["bandwidth_kbps"] for _ in range(3))
         state["bandwidth_kbps"] = 5_000.0
-        slow = min(source.read()["bandwidth_kbps"] for _ in range(2))
+        slow = source.read()["bandwidth_kbps"]
         source.close()
-    assert fast > 15_000.0
-    assert 3_000.0 < slow < 6_000.0
+    assert slow < 5_500.0
+    assert 2 * slow < fast < 60_000.0
 
 
 def test_it_follows_a_trace(cloud):
