@@ -40,9 +40,10 @@ def _print(fitted: Fit) -> None:
     title = (
         f"{fitted.device}{' (modelled)' if fitted.modelled else ''}, "
         f"{fitted.clock_min_mhz:g} to {fitted.clock_max_mhz:g} MHz, "
-        f"{fitted.fitted} points fitted, {fitted.validated} left out"
+        f"{fitted.fitted} points fitted, {fitted.validated} left out\n"
+        "slope = a · MHz^b · (upper - lower) + lower; upper, lower in ms a layer; R² and errors of the points left out"
     )
-    columns = ("normalised by", "model", "a", "b", "upper ms/layer", "lower ms/layer", "R²", "mean error", "max error")
+    columns = ("law", "model", "a", "b", "upper", "lower", "R²", "mean err", "max err")
     rich = Table(*columns, title=title, title_justify="left", box=None)
     for column in rich.columns[2:]:
         column.justify = "right"
@@ -52,7 +53,7 @@ def _print(fitted: Fit) -> None:
         for position, (model, one) in enumerate(law.models.items()):
             bounds = ("", "") if name == "loglog" else (f"{one.upper * 1e3:.4f}", f"{one.lower * 1e3:.4f}")
             rich.add_row(
-                "" if position else name.value, model, f"{one.a:.4g}", f"{one.b:.4f}", *bounds,
+                "" if position else name.value, model, f"{one.a:.3g}", f"{one.b:.4f}", *bounds,
                 *(("", "", "") if position else whole),
             )  # fmt: skip
     Console().print(rich)

@@ -41,12 +41,13 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     name = only(Kind.MODEL, cfg.model, "profile")
     _check(cfg)
+    clocks = CpuClocks(Path(cfg.cpufreq_root))
+    settings = _settings(cfg, clocks)
     torch.set_num_threads(cfg.threads)
     model = build_each(Kind.MODEL, cfg.model)[name].load()
     captured = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
-    clocks = CpuClocks(Path(cfg.cpufreq_root))
     inputs = [torch.cat([value] * cfg.batch) if value.dim() else value for value in model.example]
-    runs = _runs(cfg, captured, inputs, clocks)
+    runs = _runs(cfg, captured, inputs, clocks, settings)
     profile = Profile(
         model=captured.table.model,
         role=Role(cfg.role.value),
@@ -78,8 +79,9 @@ def _check(cfg: DictConfig) -> None:
             raise ConfigError(f"a clock must be MHz, greater than 0, got {clock}")
 
 
-def _runs(cfg: DictConfig, captured: Partition, inputs: Sequence[torch.Tensor], clocks: CpuClocks) -> list[Run]:
-    settings = _settings(cfg, clocks)
+def _runs(
+    cfg: DictConfig, captured: Partition, inputs: Sequence[torch.Tensor], clocks: CpuClocks, settings: Sequence[float]
+) -> list[Run]:
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
     )

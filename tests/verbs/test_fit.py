@@ -1,0 +1,41 @@
+"""`midcut fit` as people type it."""
+
+from __future__ import annotations
+
+import pytest
+
+from midcut.profiles import SHIPPED, read_fit
+
+
+@pytest.fixture
+def shipped():
+    paths = (SHIPPED / "profiles" / "pi4" / f"{model}.json" for model in ("alexnet", "vgg16", "mnist"))
+    return f"profiles=[{','.join(map(str, paths))}]"
+
+
+def test_parameters_plot_and_use(midcut, tmp_path, shipped):
+    status, out, err = midcut("fit", shipped, "out=made/fit.json")
+    assert status == 0, err
+    fit = read_fit(tmp_path / "made" / "fit.json")
+    assert (fit.fitted, fit.validated, fit.modelled) == (18, 12, True)
+    assert (tmp_path / "made" / "fit.png").read_bytes().startswith(b"\x89PNG")
+    assert f"{fit.laws['minmax'].models['alexnet'].b:.4f}" in out
+    status, out, err = midcut(
+        "plan", "policy=paper", "predictor.edge.fit=made/fit.json", "predictor.edge.normalisation=loglog"
+    )
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    ("profiles", "message"),
+    [
+        ("profiles=[]", "midcut fit needs profiles"),
+        ("profiles=[none.json]", "profile none.json: No such file"),
+        (f"profiles=[{SHIPPED}/profiles/cloud/vgg16.json]", "is of role cloud"),
+    ],
+)
+def test_refusals(midcut, profiles, message):
+    status, _, err = midcut("fit", profiles)
+    assert status == 1
+    assert message in err
+    assert "Traceback" not in err

@@ -1,0 +1,84 @@
+"""`midcut profile` as people type it, on a fake clock tree and the real digit network."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+import torch
+
+from midcut.measuring import measure
+from midcut.profiles import find_profile, read_profile
+
+
+def test_measured_at_every_clock_and_used_by_plan(midcut, cpufreq, tmp_path):
+    root = cpufreq.parents[1]
+    status, out, err = midcut("profile", "model=mnist", "repeats=3", "warmup=1", f"cpufreq_root={root}", "out=here")
+    assert status == 0, err
+    profile = find_profile(tmp_path / "here", "edge", "mnist")
+    assert [run.clock_mhz for run in profile.runs] == [600.0, 900.0, 1200.0, 1500.0]
+    assert all(run.repeats == 3 and len(run.node_s) == 13 and min(run.node_s) > 0 for run in profile.runs)
+    assert not profile.modelled
+    assert profile.table.weights
+    assert profile.versions["torch"] == torch.__version__
+    assert (profile.threads, profile.batch) == (1, 1)
+    assert ((cpufreq / "scaling_min_freq").read_text(), (cpufreq / "scaling_max_freq").read_text()) == (
+        "600000",
+        "1500000",
+    ), "the clock limits are put back"
+    assert "Conv2d" in out
+    assert "1500 MHz: whole" in out
+    assert "here/mnist-edge.json" in out
+    status, out, err = midcut("plan", "model=mnist", "predictor.edge.profile=here")
+    assert status == 0, err
+
+
+def test_ctrl_c_puts_the_clock_back_and_writes_nothing(start, cpufreq, tmp_path):
+    root = cpufreq.parents[1]
+    process = start("profile", "model=mnist", "repeats=1000000", f"cpufreq_root={root}", "out=here")
+    deadline = time.monotonic() + 60
+    while (cpufreq / "scaling_max_freq").read_text() != "600000":
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert (cpufreq / "scaling_max_freq").read_text() == "1500000"
+    assert not (tmp_path / "here").exists()
+
+
+def test_the_clock_can_be_stated(midcut, tmp_path):
+    arguments = ("role=cloud", "repeats=2", "warmup=0", "stated_clock_mhz=2400", "batch=2", "out=cloud.json")
+    status, _, err = midcut("profile", "model=mnist", f"cpufreq_root={tmp_path}", *arguments)
+    assert status == 0, err
+    profile = read_profile(tmp_path / "cloud.json")
+    assert (profile.role, profile.batch, [run.clock_mhz for run in profile.runs]) == ("cloud", 2, [2400.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("clocks_mhz=[600]", "cpufreq_root=/nowhere"), "clocks_mhz cannot be set here: /nowhere has no cpufreq"),
+        (("repeats=0",), "repeats must be 1 or more, got 0"),
+    ],
+)
+def test_refusals(midcut, arguments, message):
+    status, _, err = midcut("profile", "model=mnist", *arguments)
+    assert status == 1
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_nodes_are_timed_in_place(tiny, tiny_model):
+    """What runs node by node is the model: the values a walk passes are those of a run."""
+    turns = []
+    run = measure(tiny, tiny_model.example, 1000.0, repeats=4, warmup=2, advance=lambda: turns.append(1))
+    assert len(turns) == 6
+    assert len(run.node_s) == len(run.node_spread_s) == tiny.node_count
+    assert 0.2 < sum(run.node_s) / run.whole_s < 5.0
+    before = tiny_model.example[0].clone()
+    with torch.no_grad():
+        assert sum(1 for _ in tiny.walk(tiny_model.example)) == tiny.node_count
+    assert torch.equal(before, tiny_model.example[0]), "in-place nodes do not write into the input"
