@@ -1,0 +1,262 @@
+"""The main job on real images: two processes, two models, a link and a clock that change by a trace.
+
+Everything is real but two things, and those say so: the link between edge and cloud is paced by a
+user-space proxy, and the edge's clock is played by stretching each segment (`midcut_emulation`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from midcut.plots import draw_streams
+from midcut.traces import read_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONSOLE = Console(highlight=False)
+MIDCUT = [sys.executable, "-m", "midcut.cli"]
+# At full clock this machine is the edge's "6000 MHz": at 1500 MHz it is then four times slower than the cloud,
+# and at 600 MHz ten times, about as a Raspberry Pi 4 beside a server.
+FULL_CLOCK_MHZ = 6000
+TRACE = """\
+time_s,clock_mhz,bandwidth_kbps,ping_ms
+0,1500,20000,10
+6,600,20000,10
+12,600,2000,10
+18,1500,2000,60
+24,1500,50000,10
+"""
+START_S, STOP_S, LEAD_S = 120.0, 15.0, 6.0
+
+
+def main() -> int:
+    options = arguments()
+    out = Path(options.out or tempfile.mkdtemp(prefix="midcut-demo-"))
+    out.mkdir(parents=True, exist_ok=True)
+    trace = out / "trace.csv"
+    trace.write_text(TRACE)
+    streams = {"mnist": digits(), "alexnet": Path(options.photos) if options.photos else photos(out / "photos")}
+    CONSOLE.print(f"[bold]midcut demo[/]: results go to {out}")
+    measure(out, list(streams))
+    summaries = {}
+    with cloud(list(streams), out / "cloud.log") as url:
+        for model, folder in streams.items():
+            summaries[model] = stream(model, folder, url, trace, out, options)
+    report(out, summaries, trace)
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tools/demo", description=__doc__)
+    parser.add_argument("--photos", metavar="DIR", help="a folder of images for AlexNet, instead of scikit-image's")
+    parser.add_argument("--requests", metavar="N", type=int, default=64, help="per model (default 64)")
+    parser.add_argument("--w", metavar="W", type=float, default=0.5, help="0 fast to 1 cheap (default 0.5)")
+    parser.add_argument("--out", metavar="DIR", help="where results go (default a new temporary folder)")
+    return parser.parse_args()
+
+
+def digits() -> Path:
+    """The test digits that ship with the MNIST model."""
+    import midcut_models  # noqa: PLC0415 - to find its folder
+
+    return Path(midcut_models.__file__).parent / "digits"
+
+
+def photos(folder: Path) -> Path:
+    """The colour photographs inside scikit-image's wheel, as files."""
+    from PIL import Image  # noqa: PLC0415 - not needed with --photos
+    from skimage import data  # noqa: PLC0415 - likewise
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        Image.fromarray(getattr(data, name)()).convert("RGB").save(folder / f"{name}.png")
+    return folder
+
+
+def measure(out: Path, models: list[str]) -> None:
+    """Profile both sides on this machine, as a user would once per machine."""
+    for model in models:
+        for role in ("edge", "cloud"):
+            CONSOLE.print(f"profiling {model} as {role} ...")
+            run = [
+                *MIDCUT,
+                "profile",
+                f"model={model}",
+                f"role={role}",
+                f"stated_clock_mhz={FULL_CLOCK_MHZ}",
+                "repeats=15",
+            ]
+            finished = subprocess.run(
+                [*run, f"out={out}/profiles/{role}-{model}.json"], cwd=out, capture_output=True, text=True, check=False
+            )
+            if finished.returncode:
+                sys.exit(f"tools/demo: midcut profile failed:\n{finished.stderr}")
+
+
+@contextmanager
+def process(command: list[str], log: Path, ready: str) -> Iterator[re.Match[str]]:
+    """A child that is ready once a line matches; ended with SIGTERM."""
+    with log.open("w") as errors:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=log.parent)
+    assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+    try:
+        deadline = time.monotonic() + START_S
+        for line in child.stdout:
+            match = re.search(ready, line)
+            if match:
+                yield match
+                return
+            if time.monotonic() > deadline:
+                break
+        sys.exit(f"tools/demo: {' '.join(command[:4])} did not start; see {log}:\n{log.read_text()[-2000:]}")
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        child.stdout.close()
+
+
+@contextmanager
+def cloud(models: list[str], log: Path) -> Iterator[str]:
+    """The stateless cloud, a process of its own, on a free port."""
+    command = [*MIDCUT, "cloud", f"model=[{','.join(models)}]", "server.port=0"]
+    with process(command, log, r"(http://[\d.]+:\d+)") as match:
+        CONSOLE.print(f"cloud: process ready at {match[1]}, serves {' and '.join(models)}")
+        yield match[1]
+
+
+def stream(model: str, folder: Path, url: str, trace: Path, out: Path, options: argparse.Namespace) -> Path:
+    """One edge process through the slow link; print every answer as it comes. Returns its run directory."""
+    run, clock = out / model, out / f"clock-{model}"
+    duration_s = read_trace(trace).duration_s
+    with ExitStack() as stack:
+        link = [sys.executable, "-m", "midcut_emulation.link", "--upstream", url.removeprefix("http://")]
+        # Link and clock follow one trace: it starts when the edge is up, which takes `LEAD_S`.
+        epoch_s = time.time() + LEAD_S
+        command = [*link, "--trace", str(trace), "--epoch-s", str(epoch_s)]
+        near = "http://" + stack.enter_context(process(command, out / "link.log", r"ready: (\S+) ->"))[1]
+        CONSOLE.rule(f"{model}: {options.requests} requests, w={options.w:g}, EMULATED link and clock by {trace.name}")
+        edge = [
+            *(*MIDCUT, "edge", f"model={model}", f"cloud_url={near}", f"planner.w={options.w}"),
+            *(f"edge_profile={out}/profiles", f"cloud_profile={out}/profiles"),
+            *("executor=emulated_clock", f"executor.trace={trace}", f"executor.root={clock}"),
+            *(f"executor.max_clock_mhz={FULL_CLOCK_MHZ}", f"executor.epoch_s={epoch_s}"),
+            *("telemetry=[cpufreq,http_ping,passive_bandwidth,bandwidth_probe]", f"telemetry.cpufreq.root={clock}"),
+            *("telemetry.cpufreq.interval_s=0.2", "telemetry.bandwidth_probe.interval_s=2"),
+            *("telemetry.bandwidth_probe.probe_bytes=60000", "telemetry.passive_bandwidth.forget_s=3"),
+            *("engine.interval_s=0.5", "input=folder", f"input.path={folder}", "input.repeat=1000"),
+            *(f"input.limit={options.requests}", f"input.rate_hz={options.requests / (duration_s + LEAD_S):.3f}"),
+            f"hydra.run.dir={run}",
+        ]
+        if (folder / "labels.csv").exists():
+            edge.append(f"input.labels={folder / 'labels.csv'}")
+        with (out / f"edge-{model}.log").open("w") as log:
+            child = subprocess.Popen(edge, stdout=log, stderr=subprocess.STDOUT, cwd=out)
+        try:
+            follow(run / "results.jsonl", child)
+        finally:
+            child.terminate()
+            child.wait(STOP_S)
+    if child.returncode:
+        sys.exit(f"tools/demo: the edge failed; its log:\n{(out / f'edge-{model}.log').read_text()[-3000:]}")
+    return run
+
+
+def follow(results: Path, child: subprocess.Popen[bytes]) -> None:
+    """Print each line of `results.jsonl` as the edge writes it, until the edge has ended."""
+    before: int | None = None
+    position = 0
+    while True:
+        ended = child.poll() is not None
+        lines = results.read_text().splitlines(keepends=True) if results.exists() else []
+        for line in lines[position:]:
+            if line.endswith("\n"):
+                record = json.loads(line)
+                say(record, before)
+                before = record["cut"]
+                position += 1
+        if ended:
+            return
+        time.sleep(0.1)
+
+
+def say(record: dict[str, Any], before: int | None) -> None:
+    seen = record["decision"]["observation"]
+    grade = {True: "[green]right[/]", False: "[red]wrong[/]"}.get(record.get("right"), "     ")
+    moved = before is not None and before != record["cut"]
+    cut = f"[bold yellow]cut {before} -> {record['cut']}[/]" if moved else f"cut {record['cut']}"
+    predicted = record["predicted"].get("latency_s")
+    told = "no forecast" if predicted is None else f"told {predicted * 1e3:6.1f}"
+    measured = " ".join(
+        f"no {unit}" if seen[name] is None else f"{seen[name] / scale:.{digits}f} {unit}"
+        for name, scale, digits, unit in (
+            ("clock_mhz", 1, 0, "MHz"),
+            ("bandwidth_kbps", 1000, 1, "Mbit/s"),
+            ("ping_ms", 1, 0, "ms ping"),
+        )
+    )
+    CONSOLE.print(
+        f"#{record['n']:<3} {(record['label'] or '?')[:14]:<14} {grade} {record['latency_s'] * 1e3:7.1f} ms ({told}) "
+        f"{record['cost_usd'] * 1e6:7.3f} µ$  {cut}, {record['finished_by']} [dim]| {measured}[/] {record['fallback']}",
+        soft_wrap=True,
+    )
+
+
+def report(out: Path, runs: dict[str, Path], trace: Path) -> None:
+    """The closing table and `demo.png`."""
+    columns = (
+        "model",
+        "requests",
+        "right",
+        "median ms",
+        "95 % ms",
+        "off by",
+        "cost µ$",
+        "switches",
+        "cuts used",
+        "finished by",
+    )
+    table = Table(
+        *columns, title=f"[bold]midcut demo[/], link and clock EMULATED by {trace.name}", title_justify="left"
+    )
+    for model, run in runs.items():
+        summary = json.loads((run / "summary.json").read_text())
+        error = summary["prediction_error"]["latency_s"]
+        table.add_row(
+            model,
+            str(summary["requests"]),
+            f"{summary['right']} of {summary['graded']}" if summary["graded"] else "random weights",
+            f"{summary['latency_s']['median'] * 1e3:.1f}",
+            f"{summary['latency_s']['p95'] * 1e3:.1f}",
+            "-" if error is None else f"{error:.1%}",
+            f"{summary['cost_usd']['median'] * 1e6:.3f}",
+            str(summary["switches"]),
+            ", ".join(f"{cut} ({count}x)" for cut, count in summary["cuts"].items()),
+        )
+    CONSOLE.print(table)
+    records = {
+        model: [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+        for model, run in runs.items()
+    }
+    draw_streams(out / "demo.png", records)
+    CONSOLE.print(f"picture: {out / 'demo.png'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
