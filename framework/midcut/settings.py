@@ -115,8 +115,8 @@ class PlanConfig:
         plot: also draw `plan.png`.
     """
 
-    model: Any = MISSING
-    telemetry: Any = MISSING
+    model: Any = field(default_factory=dict)
+    telemetry: Any = field(default_factory=dict)
     predictor: Any = MISSING
     cost: Any = MISSING
     planner: Any = MISSING
@@ -184,7 +184,7 @@ class CloudConfig:
         cloud: how tails are computed.
     """
 
-    model: Any = MISSING
+    model: Any = field(default_factory=dict)
     executor: Any = MISSING
     cuts: CutSettings = field(default_factory=CutSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -205,8 +205,8 @@ class EdgeConfig:
         input: a server, or a folder of images.
     """
 
-    model: Any = MISSING
-    telemetry: Any = MISSING
+    model: Any = field(default_factory=dict)
+    telemetry: Any = field(default_factory=dict)
     predictor: Any = MISSING
     cost: Any = MISSING
     planner: Any = MISSING
@@ -245,7 +245,7 @@ class ProfileConfig:
         out: a `.json` file, or a folder for it; null is the run directory.
     """
 
-    model: Any = MISSING
+    model: Any = field(default_factory=dict)
     cuts: CutSettings = field(default_factory=CutSettings)
     role: MachineRole = MachineRole.edge
     repeats: int = 20

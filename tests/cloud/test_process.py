@@ -1,0 +1,97 @@
+"""The cloud as people run it: a process, a port, signals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+@contextmanager
+def cloud_process(folder, *overrides):
+    """`midcut cloud` with the small model; yields the process and its port."""
+    command = [sys.executable, "-m", "midcut.cli", "cloud", "model=mnist", "cuts.verify=false", "server.port=0"]
+    with (folder / "cloud.err").open("w+") as errors:
+        process = subprocess.Popen(
+            [*command, *overrides], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder, env=ENVIRONMENT
+        )
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("midcut cloud ready on http://127.0.0.1:"), (
+                line,
+                (folder / "cloud.err").read_text(),
+            )
+            yield process, int(line.split()[4].rsplit(":", 1)[1])
+        finally:
+            process.kill()
+            process.wait(20)
+            process.stdout.close()
+
+
+def get(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_sigterm_drains_health_says_so_the_request_in_flight_is_answered_and_the_exit_is_clean(tmp_path):
+    with cloud_process(tmp_path) as (process, port):
+        assert get(port, "/health") == (200, {"status": "ok", "models": ["mnist"]})
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+            slow.sendall(b"POST /v1/probe HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + 10
+            while get(port, "/health")[0] != 503:
+                assert time.monotonic() < deadline
+            assert get(port, "/health") == (503, {"status": "draining", "models": ["mnist"]})
+            assert get(port, "/v1/models") == (503, {"error": "this server is shutting down"})
+            slow.sendall(b"def")
+            answer = slow.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"received_bytes":6' in answer
+        assert process.wait(20) == 0
+    assert "Traceback" not in (tmp_path / "cloud.err").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cloud.err"]  # a server leaves no run directory
+
+
+def test_a_request_that_never_ends_is_cut_off_when_the_drain_is_over(tmp_path):
+    with cloud_process(tmp_path, "server.drain_s=0.5") as (process, port), socket.socket() as slow:
+        slow.connect(("127.0.0.1", port))
+        slow.sendall(b"POST /v1/probe HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert "requests cut off" in (tmp_path / "cloud.err").read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["model=[]"], "needs a model"),
+        (["cloud.workers=0"], "must be at least 1"),
+        (["server.host=203.0.113.7"], "cannot listen on server.host=203.0.113.7"),
+    ],
+)
+def test_a_config_that_cannot_serve_is_one_message_and_a_failure(tmp_path, overrides, part):
+    command = [sys.executable, "-m", "midcut.cli", "cloud", "model=mnist", "cuts.verify=false", "server.port=0"]
+    done = subprocess.run(
+        [*command, *overrides], capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=90, check=False
+    )
+    assert done.returncode != 0
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
