@@ -94,8 +94,9 @@ def _fetch(models: Any, model: str, weights: Any) -> torch.nn.Module:
             f"the weights {weights} could not be fetched ({error}); put {weights.url} into {cache}, "
             f"or use model.{model}.weights=null for random ones"
         ) from None
-    except RuntimeError as error:
-        raise GraphError(f"the weights {weights} in {cache} are damaged ({error}); delete the file") from None
+    except Exception as error:  # a damaged file, or one with more than tensors: torch raises several kinds
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise GraphError(f"the weights {weights} in {cache} cannot be used ({line}); delete the file") from error
     return module
 
 

@@ -35,28 +35,36 @@ class Expected:
 def growth(
     program: Program, example: Sequence[torch.Tensor], sizes: Mapping[int, tuple[str, Sizes]]
 ) -> dict[int, Sizes]:
-    """Register -> growth of its sizes per added batch item.
+    """Register -> growth of its sizes per added batch item; zeros for a model that takes batch 1 only.
 
-    Shapes alone are propagated at batch 2 (fake tensors). Where a model takes one batch size only, or
-    a node has no shape rule, what lies behind it is taken not to grow.
+    Shapes alone are propagated at batch 2 (fake tensors). Where an operation has no shape rule, the
+    graph is run at batch 2.
     """
-    seen: dict[int, Sizes] = {}
     # Shape propagation reads real parameters by their shape; it neither copies nor computes.
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
-        fakes = [mode.from_tensor(value) for value in example]
-        inputs = [torch.cat([fake, fake]) if fake.dim() else fake for fake in fakes]
-        registers = program.load(0, [inputs[register] for register in program.live[0]])
-        _note(program.live[0], registers, seen)
-        for index, step in enumerate(program.steps):
-            try:
-                program.advance(registers, index)
-            except Exception:  # noqa: BLE001  # any kernel may refuse; the answer is then "does not grow"
-                break
-            _note((step.out,), registers, seen)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        seen = _sizes_at_two(program, [mode.from_tensor(value) for value in example])
+    if seen is None:
+        seen = _sizes_at_two(program, example) or {}
     return {
         register: tuple(b - a for a, b in zip(base, seen.get(register, base), strict=True))
         for register, (_, base) in sizes.items()
     }
+
+
+def _sizes_at_two(program: Program, example: Sequence[torch.Tensor]) -> dict[int, Sizes] | None:
+    seen: dict[int, Sizes] = {}
+    inputs = [torch.cat([value, value]) if value.dim() else value.clone() for value in example]
+    with torch.no_grad():
+        registers = program.load(0, [inputs[register] for register in program.live[0]])
+        _note(program.live[0], registers, seen)
+        for index, step in enumerate(program.steps):
+            try:
+                registers[step.out] = step.call(registers)
+            except Exception:  # noqa: BLE001  # whatever a kernel raises, it does not take this batch
+                return None
+            _note((step.out,), registers, seen)
+            program.drop(registers, index)
+    return seen
 
 
 def _note(registers: Sequence[int], values: Sequence[Any], seen: dict[int, Sizes]) -> None:

@@ -15,6 +15,8 @@ from midcut.graph.compile import compile_graph
 from midcut.settings import Capture
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from midcut.graph.program import Program
 
 _COMPARISONS = (operator.ge, operator.le, operator.gt, operator.lt, operator.eq, operator.ne)
@@ -92,18 +94,28 @@ def _drop_assertions(graph: fx.Graph) -> None:
 
 
 def _unpack_early(graph: fx.Graph) -> None:
-    """Take shapes and split tensors apart where they are made: their parts can cross a cut, a tuple cannot.
+    """Read shapes where the tensor is made, and take tuples apart at once.
 
-    Taking an item of such a tuple reads no element, so its place in the order does not matter.
+    A tensor need then not cross a cut for its shape alone, and the parts of a tuple can cross where the
+    tuple cannot. Neither reads an element, so its place in the order does not matter (a module that
+    changes a tensor's shape in place would be caught by the comparison with the whole).
     """
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for node in list(graph.nodes):
         is_shape = node.target is getattr and len(node.args) == 2 and node.args[1] == "shape"
-        name = str(getattr(node.target, "__name__", node.target))
-        if not is_shape and name not in ("size", "chunk", "split", "tensor_split", "unbind"):
+        is_size = node.op == "call_method" and node.target == "size"
+        if (is_shape or is_size) and isinstance(node.args[0], fx.Node) and not any(_nodes(node.args[1:])):
+            source = node.args[0]
+            (inputs[-1] if source.op == "placeholder" else source).append(node)
+        elif str(getattr(node.target, "__name__", node.target)) not in ("chunk", "split", "tensor_split", "unbind"):
             continue
         items = [user for user in node.users if user.target is operator.getitem and isinstance(user.args[1], int)]
         for item in reversed(items):
             node.append(item)
+
+
+def _nodes(arguments: tuple[Any, ...]) -> Iterator[fx.Node]:
+    return (argument for argument in arguments if isinstance(argument, fx.Node))
 
 
 def _leaf_passes(graph: fx.Graph, module: torch.nn.Module) -> dict[fx.Node, str]:

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, *, stride=1, eps=1e-5, slope=0.1, swap=False):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=stride, padding=1)
+        self.norm = nn.BatchNorm2d(4, eps=eps)
+        self.slope, self.swap = slope, swap
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        y = torch.relu(y) if not self.swap else torch.sigmoid(y)
+        return torch.cat([y, y * self.slope], dim=1)[:, 1:5]
+
+
+def fingerprint(cut_up, **changes):
+    torch.manual_seed(0)
+    return cut_up(Net(**changes), torch.ones(1, 3, 8, 8)).table
+
+
+def test_equal_models_have_equal_fingerprints(cut_up):
+    one, other = fingerprint(cut_up), fingerprint(cut_up)
+    assert one == other
+    assert len(one.graph) == len(one.weights) == 16
+    assert one.fingerprint == f"{one.graph}-{one.weights}"
+
+
+@pytest.mark.parametrize("changes", [{"stride": 2}, {"eps": 1e-4}, {"slope": 0.2}, {"swap": True}])
+def test_another_operation_or_constant_is_another_graph_with_the_same_weights(changes, cut_up):
+    one, other = fingerprint(cut_up), fingerprint(cut_up, **changes)
+    assert one.graph != other.graph
+    assert one.weights == other.weights
+
+
+def test_one_bit_of_one_weight_or_buffer_is_another_weights_hash(cut_up):
+    seen = set()
+    for change in ("", "conv.weight", "norm.running_var"):
+        torch.manual_seed(0)
+        net = Net()
+        if change:
+            tensor = net.get_parameter(change) if "weight" in change else net.get_buffer(change)
+            with torch.no_grad():
+                tensor.view(-1).view(torch.int32)[0] ^= 1
+        seen.add(cut_up(net, torch.ones(1, 3, 8, 8)).table.fingerprint)
+    assert len(seen) == 3
+    assert len({entry.partition("-")[0] for entry in seen}) == 1
+
+
+def test_what_is_offered_does_not_change_it(cut_up):
+    torch.manual_seed(0)
+    narrow = cut_up(Net(), torch.ones(1, 3, 8, 8), first_cut=2, single_tensor=True, verify=False).table
+    assert narrow.fingerprint == fingerprint(cut_up).fingerprint
+
+
+SCRIPT = """
+import torch
+from midcut.graph import partition
+from midcut.settings import CutSettings, Capture
+from midcut_models.mnist import Mnist
+model = Mnist(name="mnist").load()
+for how in Capture:
+    print(partition(model, CutSettings(capture=how)).table.fingerprint)
+"""
+
+
+def test_two_processes_agree_whatever_their_hash_seed():
+    lines = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120, check=True
+        )
+        lines.append(done.stdout.split())
+    assert len(lines[0]) == 2
+    assert lines[0] == lines[1]
+    assert lines[0][0] != lines[0][1]

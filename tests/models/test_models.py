@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import csv
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from midcut.errors import ConfigError, FileError, GraphError
+from midcut_models.classification import Torchvision
+from midcut_models.mnist import DIGITS, SHIPPED, Mnist
+from midcut_models.module import Module
+from midcut_models.names import TORCHVISION
+from midcut_models.torchvision_shim import import_torchvision
+
+PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (250, 400, 3), dtype=np.uint8))
+
+
+def module(**changes):
+    knobs = {
+        "name": "module",
+        "path": "torch.nn.Linear",
+        "kwargs": {"in_features": 3, "out_features": 2},
+        "input_shapes": [[3]],
+        "weights": None,
+        "seed": 0,
+        "mean": [0.0],
+        "std": [1.0],
+        "labels": None,
+    }
+    return Module(**(knobs | changes))
+
+
+def test_the_names_are_torchvisions():
+    models = import_torchvision().models
+    assert list(TORCHVISION) == models.list_models(module=models)
+    assert len(TORCHVISION) == 80
+
+
+def test_listing_the_models_imports_no_torch():
+    code = "import sys, midcut_models.hooks as h; print(len(h.midcut_models()), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["82", "False"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("inception_v3", 299), ("vit_b_32", 224), ("swin_v2_t", 256), ("efficientnet_b1", 240), ("resnet18", 224)],
+)
+def test_example_and_preprocessing_fit_the_model(name, size):
+    model = Torchvision(name=name).load()
+    assert model.example[0].shape == (1, 3, size, size)
+    image = model.preprocess(PHOTO.convert("L"))
+    assert image.shape == (1, 3, size, size)
+    assert not model.module.training
+    with torch.no_grad():
+        assert model.module(image).shape == (1, 1000)
+    assert len(model.labels) == 1000
+    assert model.labels[0] == "tench"
+    assert "random weights, seed 0" in model.note
+
+
+def test_imagenet_normalisation_by_hand():
+    grey = Torchvision(name="squeezenet1_1").load().preprocess(Image.new("RGB", (300, 300), (255, 0, 128)))
+    expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (128 / 255 - 0.406) / 0.225]
+    assert grey[0, :, 100, 100].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_seeds_make_equal_weights_and_leave_the_callers_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    states = [Torchvision(name="squeezenet1_1", seed=seed).load().module.state_dict() for seed in (1, 1, 2)]
+    assert torch.equal(torch.rand(3), expected)
+    key = "classifier.1.weight"
+    assert torch.equal(states[0][key], states[1][key])
+    assert not torch.equal(states[0][key], states[2][key])
+
+
+def test_num_classes_goes_with_random_weights_only():
+    model = Torchvision(name="squeezenet1_1", num_classes=7).load()
+    with torch.no_grad():
+        assert model.module(*model.example).shape == (1, 7)
+    assert model.labels == ()
+    with pytest.raises(ConfigError, match="num_classes goes with random weights"):
+        Torchvision(name="squeezenet1_1", weights="DEFAULT", num_classes=7).load()
+
+
+def test_an_unknown_weights_name_lists_what_there_is():
+    with pytest.raises(ConfigError, match="no weights 'V9'; there are: DEFAULT, IMAGENET1K_V1"):
+        Torchvision(name="squeezenet1_1", weights="V9").load()
+
+
+def test_weights_that_cannot_be_fetched_say_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    with pytest.raises(GraphError, match=r"could not be fetched .*\.weights=null for random ones") as caught:
+        Torchvision(name="squeezenet1_1", weights="DEFAULT").load()
+    assert "\n" not in str(caught.value)
+    assert "squeezenet1_1-b8a52dc0.pth" in str(caught.value)
+
+
+def cached(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(content, folder / "squeezenet1_1-b8a52dc0.pth")
+
+
+def test_weights_go_through_torchvisions_loader(tmp_path, monkeypatch):
+    state = Torchvision(name="squeezenet1_1", seed=9).load().module.state_dict()
+    cached(tmp_path, monkeypatch, state)
+    model = Torchvision(name="squeezenet1_1", weights="IMAGENET1K_V1").load()
+    assert all(torch.equal(value, state[key]) for key, value in model.module.state_dict().items())
+    assert "IMAGENET1K_V1" in model.note
+
+
+class Attack:
+    marker = ""
+
+    def __reduce__(self):
+        return (open, (self.marker, "w"))
+
+
+def test_a_weights_file_cannot_run_code(tmp_path, monkeypatch):
+    marker = tmp_path / "ran"
+    monkeypatch.setattr(Attack, "marker", str(marker))
+    cached(tmp_path, monkeypatch, Attack())
+    with pytest.raises(GraphError, match=r"cannot be used .* delete the file"):
+        Torchvision(name="squeezenet1_1", weights="DEFAULT").load()
+    assert not marker.exists()
+
+
+def test_the_shipped_digits_are_read_right():
+    model = Mnist(name="mnist").load()
+    with (DIGITS / "labels.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 200
+    with torch.no_grad():
+        images = torch.cat([model.preprocess(Image.open(DIGITS / row["file"])) for row in rows])
+        answers = model.module(images).argmax(1)
+    right = sum(model.labels[answer] == row["label"] for answer, row in zip(answers.tolist(), rows, strict=True))
+    assert right >= 194  # 97 %
+    assert "99." in model.note
+
+
+def test_what_ships_is_small_and_safetensors():
+    (header,) = struct.unpack("<Q", SHIPPED.read_bytes()[:8])
+    assert SHIPPED.read_bytes()[8 : 8 + header].startswith(b"{")
+    assert SHIPPED.stat().st_size <= 1_000_000
+    assert sum(path.stat().st_size for path in DIGITS.iterdir()) <= 150_000
+
+
+def test_digit_preprocessing_by_hand():
+    image = Mnist(name="mnist").load().preprocess(Image.new("L", (28, 28), 255))
+    assert image.shape == (1, 1, 28, 28)
+    assert image[0, 0, 3, 3].item() == pytest.approx((1 - 0.1307) / 0.3081)
+
+
+def test_mnist_weights_that_do_not_fit_are_named(tmp_path):
+    with pytest.raises(GraphError, match="cannot read the weights"):
+        Mnist(name="mnist", weights=str(tmp_path / "none.safetensors")).load()
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(GraphError, match="a safetensors file is needed"):
+        Mnist(name="mnist", weights=str(tmp_path / "text.safetensors")).load()
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(GraphError, match="belong to another network"):
+        Mnist(name="mnist", weights=str(tmp_path / "other.safetensors")).load()
+
+
+def test_any_module_by_path(tmp_path):
+    save_file({"weight": torch.ones(2, 3), "bias": torch.zeros(2)}, tmp_path / "w.safetensors")
+    (tmp_path / "labels.txt").write_text("no\nyes\n")
+    model = module(weights=str(tmp_path / "w.safetensors"), labels=str(tmp_path / "labels.txt")).load()
+    assert model.name == "module"
+    assert model.example[0].shape == (1, 3)
+    with torch.no_grad():
+        assert model.module(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[7.0, 7.0]]
+    assert tuple(model.labels) == ("no", "yes")
+    one, other = (module().load().module.weight for _ in range(2))
+    assert torch.equal(one, other)
+
+
+def test_a_modules_image_is_scaled_cut_and_normalised():
+    knobs = {"path": "torch.nn.Conv2d", "kwargs": {"in_channels": 3, "out_channels": 1, "kernel_size": 3}}
+    model = module(**knobs, input_shapes=[[3, 20, 30]], mean=[0.5], std=[0.25]).load()
+    image = model.preprocess(Image.new("RGB", (90, 40), (255, 0, 255)))
+    assert image.shape == (1, 3, 20, 30)
+    assert image[0, :, 5, 5].tolist() == [2.0, -2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"path": "no_such_package.Net"}, ConfigError, "cannot import 'no_such_package'"),
+        ({"path": "torch.nn.Linnear"}, ConfigError, "'torch.nn' has no 'Linnear'"),
+        ({"path": "torch.pi"}, ConfigError, "is a float, not a class or factory"),
+        ({"path": "Linear"}, ConfigError, "cannot import ''"),
+        ({"kwargs": {"in_features": 3}}, GraphError, r"failed: TypeError"),
+        ({"path": "builtins.dict", "kwargs": {}}, GraphError, "gave a dict, not a torch.nn.Module"),
+        ({"input_shapes": []}, ConfigError, "one shape per input"),
+        ({"input_shapes": [[0]]}, ConfigError, "sizes from 1"),
+        ({"labels": "/nowhere/labels.txt"}, FileError, "cannot read the labels"),
+    ],
+)
+def test_a_module_that_cannot_be_made_is_named(changes, error, words):
+    with pytest.raises(error, match=words):
+        module(**changes).load()
+
+
+def test_an_image_for_a_model_that_takes_none_is_refused():
+    with pytest.raises(GraphError, match="not images"):
+        module().load().preprocess(PHOTO)
+    with pytest.raises(GraphError, match="takes 2 inputs"):
+        module(input_shapes=[[3], [3]]).load().preprocess(PHOTO)
