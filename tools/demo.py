@@ -40,7 +40,8 @@ time_s,clock_mhz,bandwidth_kbps,ping_ms
 18,1500,2000,60
 24,1500,50000,10
 """
-START_S, STOP_S, LEAD_S = 120.0, 15.0, 6.0
+START_S, STOP_S = 120.0, 15.0
+HOLD_S = 8.0  # how long the trace's last row is shown
 
 
 def main() -> int:
@@ -51,12 +52,12 @@ def main() -> int:
     trace.write_text(TRACE)
     streams = {"mnist": digits(), "alexnet": Path(options.photos) if options.photos else photos(out / "photos")}
     CONSOLE.print(f"[bold]midcut demo[/]: results go to {out}")
-    measure(out, list(streams))
-    summaries = {}
+    took = measure(out, list(streams))
+    runs = {}
     with cloud(list(streams), out / "cloud.log") as url:
         for model, folder in streams.items():
-            summaries[model] = stream(model, folder, url, trace, out, options)
-    report(out, summaries, trace)
+            runs[model] = stream(model, folder, url, trace, out, options, lead_s=took[model])
+    report(out, runs, trace)
     return 0
 
 
@@ -87,8 +88,9 @@ def photos(folder: Path) -> Path:
     return folder
 
 
-def measure(out: Path, models: list[str]) -> None:
-    """Profile both sides on this machine, as a user would once per machine."""
+def measure(out: Path, models: list[str]) -> dict[str, float]:
+    """Profile both sides on this machine, as a user would once per machine. Returns the seconds each model took."""
+    took: dict[str, float] = {}
     for model in models:
         for role in ("edge", "cloud"):
             CONSOLE.print(f"profiling {model} as {role} ...")
@@ -105,6 +107,8 @@ def measure(out: Path, models: list[str]) -> None:
             )
             if finished.returncode:
                 sys.exit(f"tools/demo: midcut profile failed:\n{finished.stderr}")
+            took[model] = time.monotonic() - began
+    return took
 
 
 @contextmanager
@@ -141,14 +145,16 @@ def cloud(models: list[str], log: Path) -> Iterator[str]:
         yield match[1]
 
 
-def stream(model: str, folder: Path, url: str, trace: Path, out: Path, options: argparse.Namespace) -> Path:
+def stream(
+    model: str, folder: Path, url: str, trace: Path, out: Path, options: argparse.Namespace, *, lead_s: float
+) -> Path:
     """One edge process through the slow link; print every answer as it comes. Returns its run directory."""
     run, clock = out / model, out / f"clock-{model}"
     duration_s = read_trace(trace).duration_s
     with ExitStack() as stack:
         link = [sys.executable, "-m", "midcut_emulation.link", "--upstream", url.removeprefix("http://")]
-        # Link and clock follow one trace: it starts when the edge is up, which takes `LEAD_S`.
-        epoch_s = time.time() + LEAD_S
+        # Link and clock follow one trace: it starts when the edge is up, which takes about as long as a profile.
+        epoch_s = time.time() + lead_s
         command = [*link, "--trace", str(trace), "--epoch-s", str(epoch_s)]
         near = "http://" + stack.enter_context(process(command, out / "link.log", r"ready: (\S+) ->"))[1]
         CONSOLE.rule(f"{model}: {options.requests} requests, w={options.w:g}, EMULATED link and clock by {trace.name}")
@@ -161,7 +167,7 @@ def stream(model: str, folder: Path, url: str, trace: Path, out: Path, options: 
             *("telemetry.cpufreq.interval_s=0.2", "telemetry.bandwidth_probe.interval_s=2"),
             *("telemetry.bandwidth_probe.probe_bytes=60000", "telemetry.passive_bandwidth.forget_s=3"),
             *("engine.interval_s=0.5", "input=folder", f"input.path={folder}", "input.repeat=1000"),
-            *(f"input.limit={options.requests}", f"input.rate_hz={options.requests / (duration_s + LEAD_S):.3f}"),
+            *(f"input.limit={options.requests}", f"input.rate_hz={options.requests / (duration_s + HOLD_S):.3f}"),
             f"hydra.run.dir={run}",
         ]
         if (folder / "labels.csv").exists():
@@ -220,18 +226,7 @@ def say(record: dict[str, Any], before: int | None) -> None:
 
 def report(out: Path, runs: dict[str, Path], trace: Path) -> None:
     """The closing table and `demo.png`."""
-    columns = (
-        "model",
-        "requests",
-        "right",
-        "median ms",
-        "95 % ms",
-        "off by",
-        "cost µ$",
-        "switches",
-        "cuts used",
-        "finished by",
-    )
+    columns = ("model", "right", "median ms", "95 %", "off by", "µ$", "switches", "cuts used")
     table = Table(
         *columns, title=f"[bold]midcut demo[/], link and clock EMULATED by {trace.name}", title_justify="left"
     )
@@ -240,14 +235,13 @@ def report(out: Path, runs: dict[str, Path], trace: Path) -> None:
         error = summary["prediction_error"]["latency_s"]
         table.add_row(
             model,
-            str(summary["requests"]),
-            f"{summary['right']} of {summary['graded']}" if summary["graded"] else "random weights",
+            f"{summary['right']} of {summary['graded']}" if summary["graded"] else f"{summary['requests']} answers",
             f"{summary['latency_s']['median'] * 1e3:.1f}",
             f"{summary['latency_s']['p95'] * 1e3:.1f}",
             "-" if error is None else f"{error:.1%}",
             f"{summary['cost_usd']['median'] * 1e6:.3f}",
             str(summary["switches"]),
-            ", ".join(f"{cut} ({count}x)" for cut, count in summary["cuts"].items()),
+            ", ".join(f"{cut} ({count})" for cut, count in summary["cuts"].items()),
         )
     CONSOLE.print(table)
     records = {

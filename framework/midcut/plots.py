@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,9 +76,13 @@ def _draw_stream(rows: Sequence[Axes], name: str, records: Sequence[Mapping[str,
     band = telemetry.twinx()
     band.plot(time_s, _column(seen, "bandwidth_kbps") / 1000, color=PARTS["link_s"][1], label="bandwidth")
     band.set(ylabel="bandwidth [Mbit/s]", yscale="log")
+    band.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    band.yaxis.set_major_formatter("{x:g}")
+    band.yaxis.set_minor_locator(NullLocator())
     _legend(telemetry, band)
     cut.step(time_s, _column(records, "cut"), where="post", color="#222222")
     cut.set(ylabel="cut in use")
+    cut.yaxis.set_major_locator(MaxNLocator(integer=True))
     bars = np.zeros(len(records))
     for part, (label, colour) in PARTS.items():
         top = bars + _column(records, part) * 1e3
