@@ -94,6 +94,7 @@ def measure(out: Path, models: list[str]) -> dict[str, float]:
     for model in models:
         for role in ("edge", "cloud"):
             CONSOLE.print(f"profiling {model} as {role} ...")
+            began = time.monotonic()
             run = [
                 *MIDCUT,
                 "profile",
@@ -204,7 +205,7 @@ def follow(results: Path, child: subprocess.Popen[bytes]) -> None:
 
 def say(record: dict[str, Any], before: int | None) -> None:
     seen = record["decision"]["observation"]
-    grade = {True: "[green]right[/]", False: "[red]wrong[/]"}.get(record.get("right"), "     ")
+    grade = ("[green]right[/]" if record["right"] else "[red]wrong[/]") if "right" in record else ""
     moved = before is not None and before != record["cut"]
     cut = f"[bold yellow]cut {before} -> {record['cut']}[/]" if moved else f"cut {record['cut']}"
     predicted = record["predicted"].get("latency_s")
@@ -218,7 +219,7 @@ def say(record: dict[str, Any], before: int | None) -> None:
         )
     )
     CONSOLE.print(
-        f"#{record['n']:<3} {(record['label'] or '?')[:14]:<14} {grade} {record['latency_s'] * 1e3:7.1f} ms ({told}) "
+        f"#{record['n']:<3} {(record['label'] or '?')[:14]:<14} {grade:<5} {record['latency_s'] * 1e3:7.1f} ms ({told}) "
         f"{record['cost_usd'] * 1e6:7.3f} µ$  {cut}, {record['finished_by']} [dim]| {measured}[/] {record['fallback']}",
         soft_wrap=True,
     )

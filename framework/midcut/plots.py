@@ -61,7 +61,7 @@ def draw_streams(path: Path, streams: Mapping[str, Sequence[Mapping[str, Any]]])
     FigureCanvasAgg(figure)
     grid = figure.subplots(4, len(streams), sharex="col", squeeze=False)
     for column, (name, records) in enumerate(streams.items()):
-        _draw_stream(grid[:, column], name, records)
+        _draw_stream(list(grid[:, column]), name, records)
     figure.savefig(path, dpi=130)
 
 

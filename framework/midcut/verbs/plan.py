@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.policy import Policy
+    from midcut.settings import CutSettings
     from midcut.types import CutTable, Decision, Forecast, Observation
 
 RESULT = "plan.json"
@@ -37,7 +38,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         the chosen row, what it was chosen on, and how long it took; a sweep records it.
     """
     table = find_profile(cfg.edge_profile, Role.edge, only(Kind.MODEL, cfg.model, "plan")).table
-    settings = OmegaConf.to_object(cfg.cuts)
+    settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
     policy = build_policy(cfg, placements(table, legal_cuts(table, settings)))
     observation = _observe(cfg, policy)
     decision = policy.decide(observation)
