@@ -219,7 +219,7 @@ def say(record: dict[str, Any], before: int | None) -> None:
         )
     )
     CONSOLE.print(
-        f"#{record['n']:<3} {(record['label'] or '?')[:14]:<14} {grade:<5} {record['latency_s'] * 1e3:7.1f} ms ({told}) "
+        f"#{record['n']:<3} {record['label'][:14]:<14} {grade:<5} {record['latency_s'] * 1e3:7.1f} ms ({told}) "
         f"{record['cost_usd'] * 1e6:7.3f} µ$  {cut}, {record['finished_by']} [dim]| {measured}[/] {record['fallback']}",
         soft_wrap=True,
     )
