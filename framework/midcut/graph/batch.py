@@ -1,4 +1,4 @@
-"""How the sizes of what crosses a cut grow with the batch, learnt without computing anything."""
+"""How the sizes of what crosses a cut grow with the batch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from midcut.graph.program import Program
 
 Sizes = tuple[int, ...]
+_PROPAGATE_S = 0.003  # what a fake tensor costs per node, roughly
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,24 @@ class Expected:
 
 
 def growth(
-    program: Program, example: Sequence[torch.Tensor], sizes: Mapping[int, tuple[str, Sizes]]
+    program: Program, example: Sequence[torch.Tensor], sizes: Mapping[int, tuple[str, Sizes]], forward_s: float
 ) -> dict[int, Sizes]:
     """Register -> growth of its sizes per added batch item; zeros for a model that takes batch 1 only.
 
-    Shapes alone are propagated at batch 2 (fake tensors). Where an operation has no shape rule, the
-    graph is run at batch 2.
+    The graph is run at batch 2 where that is cheap; otherwise shapes alone are propagated (fake
+    tensors), unless an operation has no shape rule.
+
+    Args:
+        program: the captured graph.
+        example: the inputs at batch 1.
+        sizes: register -> (dtype, sizes) as seen at batch 1.
+        forward_s: seconds one run at batch 1 takes.
     """
-    # Shape propagation reads real parameters by their shape; it neither copies nor computes.
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        seen = _sizes_at_two(program, [mode.from_tensor(value) for value in example])
+    seen = None
+    if 2 * forward_s > _PROPAGATE_S * len(program):
+        # Shape propagation reads real parameters by their shape; it neither copies nor computes.
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            seen = _sizes_at_two(program, [mode.from_tensor(value) for value in example])
     if seen is None:
         seen = _sizes_at_two(program, example) or {}
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -139,9 +140,9 @@ def _partition(model: LoadedModel, settings: CutSettings, how: Capture) -> Parti
     if len(program.live[0]) != len(model.example):
         raise GraphError(f"the graph uses {len(program.live[0])} of the model's {len(model.example)} inputs")
     found = _examine(program, model, settings)
-    structure = _compare_whole(program, found, model)
+    structure, forward_s = _compare_whole(program, found, model)
     program.protect(found.group, found.writes)
-    grows = growth(program, model.example, found.sizes)
+    grows = growth(program, model.example, found.sizes, forward_s)
     expected = [
         tuple(
             Expected(program.names[r], found.sizes[r][0], found.sizes[r][1], grows[r])
@@ -168,7 +169,8 @@ def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Exa
     try:
         found = examine(program, model.example, verify=settings.verify)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
-        raise GraphError(f"the captured graph does not run: {str(error).strip().splitlines()[0]}") from error
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise GraphError(f"the captured graph does not run: {line}") from error
     if before != [tensor._version for tensor in state]:  # noqa: SLF001
         raise GraphError("the model changes its own parameters or buffers while it runs")
     last = len(program)
@@ -177,14 +179,17 @@ def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Exa
     return found
 
 
-def _compare_whole(program: Program, found: Examination, model: LoadedModel) -> Any:
-    """Compare with the module itself; returns the structure of its output."""
+def _compare_whole(program: Program, found: Examination, model: LoadedModel) -> tuple[Any, float]:
+    """Compare with the module itself; returns the structure of its output and the seconds it took."""
+    inputs = [value.detach().clone() for value in model.example]
+    started = time.perf_counter()
     with torch.no_grad():
-        whole = model.module(*[value.detach().clone() for value in model.example])
+        whole = model.module(*inputs)
+    forward_s = time.perf_counter() - started
     leaves, structure = pytree.tree_flatten(whole)
     if not same_bits(program.output_leaves(found.output), leaves):
         raise GraphError("the captured graph does not give the module's own output bit for bit")
-    return structure
+    return structure, forward_s
 
 
 def _cuts(program: Program, found: Examination, expected: Sequence[tuple[Expected, ...]]) -> tuple[Cut, ...]:
