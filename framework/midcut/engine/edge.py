@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from midcut.engine.hub import TelemetryHub
-    from midcut.engine.replan import Observers, PlanningLoop
+    from midcut.engine.replan import Observers, Planning
     from midcut.graph import Partition
     from midcut.protocols import CostModel, Executor, Transport
     from midcut.types import Decision, TailReply
@@ -42,7 +42,7 @@ class EdgeParts:
     executor: Executor
     cost: CostModel
     hub: TelemetryHub
-    planning: PlanningLoop
+    planning: Planning
     observers: Observers
 
 

@@ -31,6 +31,17 @@ class Observers(Protocol):
     def inferred(self, result: InferenceResult) -> None: ...
 
 
+class Planning(Protocol):
+    """What an engine asks: the decision of the moment, as one reference."""
+
+    @property
+    def decision(self) -> Decision: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class PlanningLoop:
     """Re-plans every `interval_s`.
 
