@@ -86,6 +86,11 @@ class CloudLinear:
     def __init__(self, placements: Placements, profile: str = "cloud", slope_s: float | None = None) -> None:
         if slope_s is None:
             found = find_profile(profile, Role.cloud, placements.model)
+            if not found.table.layers:
+                raise ConfigError(
+                    f"model {placements.model!r} has no leaf modules, and a linear predictor counts layers: "
+                    "use predictor/cloud=profile"
+                )
             slope_s = fastest(found).whole_s / found.table.layers
         if not 0.0 <= slope_s < math.inf:
             raise ConfigError(f"predictor.cloud.slope_s must be seconds per layer, 0 or more, got {slope_s}")

@@ -59,6 +59,17 @@ def test_round_trip(tmp_path, profile):
         (("runs", 0, "clock_mhz"), 0.0, r"\$\.runs\[0\]\.clock_mhz is 0\.0, must be more than 0"),
         (("runs", 0, "repeats"), -3, r"\$\.runs\[0\]\.repeats is -3"),
         (("table", "cuts", 1, "index"), 2, r"\$\.table\.cuts must count from 0 to the number of nodes, 2"),
+        (
+            ("table", "cuts", 2, "layer"),
+            0,
+            r"\$\.table\.cuts\[2\]\.layer is 0, must not be less",
+        ),
+        (
+            ("table", "cuts", 1, "values", 0, "dtype"),
+            "float31",
+            r"cuts\[1\]\.values\[0\]\.dtype is 'float31'",
+        ),
+        (("table", "cuts", 1, "values", 0, "shape"), [1, -4], r"cuts\[1\]\.values\[0\]\.shape is \[1, -4\]"),
         (("machine",), DELETE, r"missing required field `machine`"),
     ],
 )

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from midcut.errors import ConfigError
-from midcut.fitting import fit, points, predicted_slope_s
-from midcut.fitting_plot import draw_fit
 from midcut.profiles import Normalisation, find_fit, find_profile
+from midcut.profiling.fitting import fit, points, predicted_slope_s
+from midcut.profiling.plot import draw_fit
 
 CLOCKS = [600.0, 700.0, 800.0, 900.0, 1000.0, 1100.0, 1200.0, 1300.0, 1400.0, 1500.0]
 

@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from midcut.measuring import measure
 from midcut.profiles import find_profile, read_profile
+from midcut.profiling.measuring import measure
 
 
 def test_measured_at_every_clock_and_used_by_plan(midcut, cpufreq, tmp_path):

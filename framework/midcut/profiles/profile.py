@@ -10,7 +10,7 @@ import msgspec
 
 from midcut.errors import FileError
 from midcut.profiles.files import SHIPPED, read_json, shipped_names, write_json
-from midcut.types import CutTable
+from midcut.types import DTYPES, CutTable
 
 FORMAT = "midcut-profile/1"
 
@@ -120,7 +120,22 @@ def _wrong(profile: Profile) -> str:
         return f"$.model is {profile.model!r} but $.table.model is {profile.table.model!r}"
     if [cut.index for cut in profile.table.cuts] != list(range(len(profile.table.nodes) + 1)):
         return f"$.table.cuts must count from 0 to the number of nodes, {len(profile.table.nodes)}"
-    return _wrong_runs(profile)
+    return _wrong_cuts(profile.table) or _wrong_runs(profile)
+
+
+def _wrong_cuts(table: CutTable) -> str:
+    layer = 0
+    for index, cut in enumerate(table.cuts):
+        if cut.layer < layer:
+            return f"$.table.cuts[{index}].layer is {cut.layer}, must not be less than before the node, {layer}"
+        layer = cut.layer
+        for position, value in enumerate(cut.values):
+            where = f"$.table.cuts[{index}].values[{position}]"
+            if value.dtype not in DTYPES and value.is_tensor:
+                return f"{where}.dtype is {value.dtype!r}, known are int, {', '.join(sorted(DTYPES))}"
+            if min(value.shape, default=0) < 0:
+                return f"{where}.shape is {list(value.shape)}, sizes are 0 or more"
+    return ""
 
 
 def _wrong_runs(profile: Profile) -> str:

@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
-from midcut.fitting import fit, points
-from midcut.fitting_plot import draw_fit
 from midcut.profiles import read_profile, write_fit
+from midcut.profiling.fitting import fit, points
+from midcut.profiling.plot import draw_fit
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from midcut.build import build_each, only
-from midcut.clocks import CpuClocks
 from midcut.component import Kind
 from midcut.errors import ConfigError
 from midcut.graph import partition
-from midcut.measuring import measure, this_machine, versions
 from midcut.profiles import Profile, Role, write_profile
+from midcut.profiling.clocks import CpuClocks
+from midcut.profiling.measuring import measure, this_machine, versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,15 +8,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from midcut.fitting import predicted_slope_s
 from midcut.profiles import Normalisation
+from midcut.profiling.fitting import predicted_slope_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from midcut.fitting import Points
     from midcut.profiles import Fit
+    from midcut.profiling.fitting import Points
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 

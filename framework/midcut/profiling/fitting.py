@@ -67,6 +67,8 @@ def points(profiles: Sequence[Profile], seed: int) -> list[Points]:
 def _points(profile: Profile, rng: np.random.Generator) -> Points:
     if profile.role is not Role.edge:
         raise ConfigError(f"the profile of {profile.model!r} is of role {profile.role}; the clock law is the edge's")
+    if not profile.table.layers:
+        raise ConfigError(f"{profile.model!r} has no leaf modules, the law counts layers: use predictor/edge=profile")
     clocks = [(run.clock_mhz, run.whole_s / profile.table.layers) for run in profile.runs if run.clock_mhz is not None]
     if len(clocks) < MIN_CLOCKS:
         raise ConfigError(

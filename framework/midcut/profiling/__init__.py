@@ -1,0 +1,1 @@
+"""Measuring a model on this machine, and fitting a clock law to what was measured."""

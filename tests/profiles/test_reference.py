@@ -1,0 +1,55 @@
+"""The shipped profiles belong to the graphs that are captured, and are what their tool makes."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from midcut.profiles import find_profile
+
+TOOL = Path(__file__).parents[2] / "tools" / "make_reference_profiles"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    loader = importlib.machinery.SourceFileLoader("make_reference_profiles", str(TOOL))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
+    yield module
+    del sys.modules[loader.name]
+
+
+@pytest.mark.parametrize(
+    ("model", "nodes", "layers"),
+    [("mnist", 13, 13), ("alexnet", 22, 21), pytest.param("vgg16", 40, 39, marks=pytest.mark.slow)],
+)
+def test_same_graph_and_same_seconds(tool, model, nodes, layers):
+    loaded, table = tool._captured([model])[model]
+    for device, role, constants in (("pi4", "edge", tool.PI4), ("cloud", "cloud", tool.CLOUD)):
+        shipped = find_profile(device, role, model)
+        assert (len(shipped.table.nodes), shipped.table.layers) == (nodes, layers)
+        assert shipped.table.nodes == table.nodes
+        assert shipped.table.cuts == table.cuts
+        fastest = shipped.runs[-1]
+        again = [core + memory for core, memory in tool.node_seconds(table, loaded.module, constants)]
+        assert fastest.node_s == pytest.approx(again, rel=1e-12)
+
+
+def test_alexnet_by_hand():
+    # First convolution on the Pi at 1500 MHz: 64 x 55 x 55 outputs x 363 multiply-adds x 2 = 140,553,600 operations,
+    # twice for its kernel of 11: 0.2811072 GFLOP * 0.05404549 s + 80 us; and 774,400 bytes * 0.004446947 s/MB.
+    # Second dense layer: (4096 * 4096 + 4096) * 4 bytes = 67.125 MB * 0.56693981 s/GB + 80 us.
+    profile = find_profile("pi4", "edge", "alexnet")
+    node_s = dict(zip((node.name for node in profile.table.nodes), profile.runs[-1].node_s, strict=True))
+    assert node_s["features_0"] == pytest.approx(0.2811072 * 0.0540454940 + 80e-6 + 0.7744 * 0.00444694677, rel=1e-8)
+    assert node_s["classifier_4"] == pytest.approx(0.067125248 * 0.56693981 + 80e-6, rel=1e-7)
+    assert node_s["flatten"] == 80e-6
+    # At 600 MHz only what follows the clock is 2.5 times slower.
+    slow = dict(zip((node.name for node in profile.table.nodes), profile.runs[0].node_s, strict=True))
+    assert slow["classifier_4"] - node_s["classifier_4"] == pytest.approx(80e-6 * 1.5, rel=1e-6)
