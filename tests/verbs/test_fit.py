@@ -29,7 +29,6 @@ def test_parameters_plot_and_use(midcut, tmp_path, shipped):
 @pytest.mark.parametrize(
     ("profiles", "message"),
     [
-        ("profiles=[]", "midcut fit needs profiles"),
         ("profiles=[none.json]", "profile none.json: No such file"),
         (f"profiles=[{SHIPPED}/profiles/cloud/vgg16.json]", "is of role cloud"),
     ],

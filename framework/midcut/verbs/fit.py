@@ -44,7 +44,7 @@ def _print(fitted: Fit) -> None:
         "slope = a · MHz^b · (upper - lower) + lower; upper, lower in ms a layer; R² and errors of the points left out"
     )
     columns = ("law", "model", "a", "b", "upper", "lower", "R²", "mean err", "max err")
-    rich = Table(*columns, title=title, title_justify="left", box=None)
+    rich = Table(*columns, box=None, pad_edge=False)
     for column in rich.columns[2:]:
         column.justify = "right"
     for name, law in fitted.laws.items():
@@ -56,4 +56,6 @@ def _print(fitted: Fit) -> None:
                 "" if position else name.value, model, f"{one.a:.3g}", f"{one.b:.4f}", *bounds,
                 *(("", "", "") if position else whole),
             )  # fmt: skip
-    Console().print(rich)
+    console = Console()
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(rich)

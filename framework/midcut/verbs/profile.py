@@ -130,7 +130,7 @@ def _print(profile: Profile, path: Path) -> None:
     fastest = profile.runs[-1]
     clock = f"{fastest.clock_mhz:g} MHz" if fastest.clock_mhz else "an unknown clock"
     title = f"{profile.model} as {profile.role} on {profile.machine.name}, {profile.threads} thread(s), at {clock}"
-    rich = Table("node", "op", "ms", "± IQR", "share", "sends kB", title=title, title_justify="left", box=None)
+    rich = Table("node", "op", "ms", "± IQR", "share", "sends kB", box=None, pad_edge=False)
     for column in rich.columns[2:]:
         column.justify = "right"
     total = sum(fastest.node_s)
@@ -145,6 +145,7 @@ def _print(profile: Profile, path: Path) -> None:
             f"{profile.table.cuts[index + 1].payload_bytes / 1e3:.1f}",
         )
     console = Console()
+    console.print(title, highlight=False, soft_wrap=True)
     console.print(rich)
     for one in profile.runs:
         at = f"{one.clock_mhz:g} MHz" if one.clock_mhz else "unknown clock"
