@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from midcut.component import Kind
 from midcut.errors import ConfigError, MidcutError
@@ -36,6 +36,9 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
         raise ConfigError(
             f"{kind}: {target!r} is not the target of a registered component; choose one by name: {kind}=NAME"
         )
+    unset = sorted(OmegaConf.missing_keys(node))
+    if unset:
+        raise ConfigError(f"{unset[0]} must be given: {unset[0]}=...")
     try:
         # Not recursive: a knob is data, also when it looks like something to instantiate.
         return hydra.utils.instantiate(node, **context, _convert_="object", _recursive_=False)
@@ -64,7 +67,7 @@ def only(kind: Kind, nodes: Any, verb: str) -> str:
     """
     names = [str(name) for name in nodes]
     if len(names) != 1:
-        raise ConfigError(f"midcut {verb} works on one {kind}, got {', '.join(names) or 'none'}: say {kind}=NAME")
+        raise ConfigError(f"{verb} works on one {kind}, got {', '.join(names) or 'none'}: say {kind}=NAME")
     return names[0]
 
 

@@ -44,4 +44,5 @@ def _presets(kind: Kind) -> tuple[str, ...]:
     from hydra.core.object_type import ObjectType  # noqa: PLC0415
 
     repository = ConfigRepository(create_config_search_path(str(conf_dir())))
-    return tuple(repository.get_group_options(kind.value, ObjectType.CONFIG))
+    known = set(repository.get_group_options(kind.value, ObjectType.CONFIG)) - set(registry().names(kind))
+    return tuple(sorted(known))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
 @dataclass(frozen=True)
 class Verb:
     """One thing midcut does. `hydra` verbs take overrides; the others parse their own arguments."""
@@ -70,32 +73,47 @@ def usage() -> str:
 
 
 def _run(verb: str, arguments: Sequence[str]) -> None:
+    """Hand over to Hydra. An expected error ends in one line; HYDRA_FULL_ERROR=1 asks for its traceback."""
     import hydra  # noqa: PLC0415 - a quarter of a second that `midcut --help` does not owe
+    from hydra.errors import CompactHydraException  # noqa: PLC0415
 
-    from midcut import choices, composition  # noqa: PLC0415
-    from midcut.errors import MidcutError  # noqa: PLC0415
+    from midcut import choices, composition, failures  # noqa: PLC0415
     from midcut.plugins import registry  # noqa: PLC0415
 
     composition.register()
     for problem in registry().problems:
         sys.stderr.write(f"midcut: warning: {problem}\n")
+    sys.argv = ["midcut", *arguments]
+    traceback_wanted = os.environ.get(FULL_ERROR) == "1"
+    os.environ[FULL_ERROR] = "1"  # Hydra then raises what it would otherwise print in several lines
     try:
         choices.check(arguments)
-    except MidcutError as error:
-        sys.exit(f"midcut: {error}")
-    sys.argv = ["midcut", *arguments]
-    hydra.main(version_base="1.3", config_path=str(composition.conf_dir()), config_name=verb)(_task(verb))()
+        task = _task(verb, traceback_wanted=traceback_wanted)
+        hydra.main(version_base="1.3", config_path=str(composition.conf_dir()), config_name=verb)(task)()
+    except CompactHydraException as error:
+        if traceback_wanted:
+            raise
+        sys.exit(f"midcut {verb}: {failures.one_line(error)}")
 
 
-def _task(verb: str) -> Callable[[DictConfig], Any]:
+def _task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], Any]:
     """What Hydra runs. It imports the verb's module itself: help and completion owe no torch."""
 
     def task(config: DictConfig) -> Any:
+        from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+        from hydra.types import RunMode  # noqa: PLC0415
+
         from midcut import composition, logs  # noqa: PLC0415
+        from midcut.errors import MidcutError  # noqa: PLC0415
 
         composition.register()
         logs.configure()
-        return importlib.import_module(f"midcut.verbs.{verb}").run(config)
+        try:
+            return importlib.import_module(f"midcut.verbs.{verb}").run(config)
+        except MidcutError as error:
+            if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # a sweep records it and says which job it was
+            sys.exit(f"midcut {verb}: {error}")
 
     return task
 

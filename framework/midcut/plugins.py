@@ -92,11 +92,10 @@ class Registry:
         by_distribution: dict[str, list[str]] = {}
         for known in self.names(kind):
             by_distribution.setdefault(self.offers[kind, known].source.distribution, []).append(known)
-        if presets:
-            by_distribution["presets"] = sorted(presets)
         close = difflib.get_close_matches(name, [*self.names(kind), *presets], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else ";"
         offered = "; ".join(f"{dist} offers {_listed(names)}" for dist, names in sorted(by_distribution.items()))
+        offered += f"; presets: {_listed(sorted(presets))}" if presets else ""
         broken = f" (not loaded: {'; '.join(self.problems)})" if self.problems else ""
         return UnknownComponentError(f"no {kind} is named {name!r}{hint} {offered}{broken}".replace("  ", " "))
 

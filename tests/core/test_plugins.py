@@ -152,6 +152,4 @@ def test_an_observer_is_told_and_its_failure_goes_no_further(install):
 
 def test_an_unknown_name_says_what_there_is_and_who_offers_it(install):
     error = load(install("goodpack", GOOD)).unknown(Kind.PLANNER, "mime", ("relaxed",))
-    assert str(error) == (
-        "no planner is named 'mime'; did you mean 'mine'? goodpack offers mine; presets offers relaxed"
-    )
+    assert str(error) == ("no planner is named 'mime'; did you mean 'mine'? goodpack offers mine; presets: relaxed")

@@ -1,0 +1,36 @@
+"""Turns the errors of Hydra and OmegaConf into one line that says what is right."""
+
+from __future__ import annotations
+
+import difflib
+
+from hydra.errors import MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+
+def one_line(error: Exception) -> str:
+    """The first line of the error and of its cause, and for an unknown key the keys there are."""
+    cause = error.__cause__
+    parts = [_first(error)]
+    if isinstance(error, MissingConfigException) and error.options:
+        parts.append(f"there are: {', '.join(error.options)}")
+    if isinstance(cause, OmegaConfBaseException):
+        parts += [_first(cause), _known(cause)]
+    return "; ".join(part.rstrip(".") for part in parts if part)
+
+
+def _first(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _known(error: OmegaConfBaseException) -> str:
+    """`did you mean` for a misspelt key, else the keys that exist beside it."""
+    try:
+        known = [str(key) for key in error.parent_node.keys() if key != "_target_"]  # noqa: SIM118 - a config node
+    except (AttributeError, TypeError):
+        return ""
+    if str(error.key) in known:
+        return ""
+    close = difflib.get_close_matches(str(error.key), known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
