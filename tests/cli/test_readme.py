@@ -44,7 +44,7 @@ def ending():
             yield pytest.param(words, id=" ".join(words), marks=[pytest.mark.slow] if "-m" in words else [])
 
 
-@pytest.mark.parametrize("words", ending())
+@pytest.mark.parametrize("words", list(ending()))
 def test_commands_that_end_by_themselves_work(midcut, words, tmp_path):
     finished = midcut(*words)
     assert finished.returncode == 0, finished.stderr
