@@ -181,7 +181,7 @@ async def serve(
         try:
             await site.start()
         except (OSError, OverflowError) as error:
-            raise ConfigError(f"cannot listen on server.host={settings.host} port={settings.port}: {error}") from None
+            raise ConfigError(f"cannot listen on host={settings.host} port={settings.port}: {error}") from None
         stop = stop or stop_signals()
         ready(site.name)
         await stop.wait()

@@ -58,7 +58,9 @@ def edge(folder, *overrides, timeout=120):
 
 def test_a_folder_is_streamed_and_summed_up(tmp_path, cloud):
     folder = ("input=folder", f"input.path={DIGITS}", "input.limit=30", f"input.labels={DIGITS / 'labels.csv'}")
-    done = edge(tmp_path, f"cloud_url={cloud}", "cuts.last_cut=10", *folder)  # cuts 0 to 10 of 13 need the cloud
+    done = edge(
+        tmp_path, f"cloud_url={cloud}", "cuts.last_cut=10", "planner.w=0", *folder
+    )  # cuts 0 to 10 of 13 need the cloud
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -128,25 +130,11 @@ def test_sigterm_in_a_stream_ends_it_with_a_summary(tmp_path, cloud):
     assert summary["requests"] == len(results.read_text().splitlines())
 
 
-@pytest.mark.parametrize(
-    ("overrides", "part"),
-    [
-        (["input=folder", "input.path=/no/such"], "input.path=/no/such is not a folder"),
-        (["engine.interval_s=0", "input=folder", f"input.path={DIGITS}"], "engine.interval_s must be over 0"),
-    ],
-)
-def test_a_config_that_cannot_run_is_one_message(tmp_path, overrides, part):
-    done = edge(tmp_path, *overrides)
-    assert done.returncode != 0
-    assert part in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_the_cloud_killed_and_started_again_costs_no_answer_and_no_bit(tmp_path):
     """A short version of the benchmark; it exits with 1 where an answer is missing or wrong."""
     command = [sys.executable, str(TOOLS / "bench_outage"), "--model", "mnist", "--cut", "4"]
     done = subprocess.run(
-        [*command, "--requests", "60", "--rate", "10"],
+        [*command, "--requests", "60", "--rate", "12"],
         capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

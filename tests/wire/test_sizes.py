@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 
@@ -32,10 +33,10 @@ class Tap:
             threading.Thread(target=self._relay, args=(server, client, "down"), daemon=True).start()
 
     def _relay(self, source, sink, name):
-        while data := source.recv(65536):
-            setattr(self, name, getattr(self, name) + len(data))
-            sink.sendall(data)
-        sink.close()
+        with sink, contextlib.suppress(OSError):  # either end may hang up first
+            while data := source.recv(65536):
+                setattr(self, name, getattr(self, name) + len(data))
+                sink.sendall(data)
 
     def close(self):
         self._listener.close()

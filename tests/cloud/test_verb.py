@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from midcut import composition
+from midcut.errors import ConfigError
+from midcut.verbs import cloud
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["model=[]"], "midcut cloud needs a model"),
+        (["cloud.workers=0"], "cloud.threads, cloud.workers and cloud.max_batch must be at least 1"),
+        (["cloud.max_batch=-1"], "must be at least 1"),
+        (["server.host=203.0.113.7"], "cannot listen on host=203.0.113.7 port=0"),
+        (["server.host=no-such-host.invalid"], "cannot listen on host=no-such-host.invalid"),
+        (["server.port=99999"], "cannot listen on host=127.0.0.1 port=99999"),
+        (["cuts.first_cut=99"], "99"),
+    ],
+)
+def test_a_config_that_cannot_serve_is_one_line(overrides, part):
+    composition.register()
+    plain = ["model=mnist", "cuts.verify=false", "server.port=0"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(composition.conf_dir())):
+        config = compose("cloud", overrides=[*plain, *overrides])
+    with pytest.raises(ConfigError) as caught:
+        cloud.run(config)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)

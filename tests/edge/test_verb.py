@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from midcut import composition
+from midcut.errors import ConfigError, FileError, MidcutError
+from midcut.verbs import edge
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "part"),
+    [
+        (["model=[]"], ConfigError, "edge works on one model, got none"),
+        (["model=[mnist,alexnet]"], ConfigError, "edge works on one model, got mnist, alexnet"),
+        (["engine.interval_s=0"], ConfigError, "engine.interval_s must be over 0, got 0.0"),
+        (["engine.threads=0"], ConfigError, "engine.threads must be at least 1, got 0"),
+        (["engine.retry_after_s=-1"], ConfigError, "engine.retry_after_s must be 0 or more, got -1.0"),
+        (["cloud_url=cloud"], ConfigError, "url must"),
+        (["transport.timeout_s=0"], ConfigError, "transport.timeout_s must be over 0, got 0.0"),
+        (["planner.w=1.5"], MidcutError, "1.5"),
+        (["input=folder", "input.path=/no/such"], FileError, "input.path=/no/such is not a folder"),
+        (["input.host=203.0.113.7"], ConfigError, "cannot listen on host=203.0.113.7"),
+    ],
+)
+def test_a_config_that_cannot_run_is_one_line(overrides, error, part):
+    composition.register()
+    plain = ["model=mnist", "cuts.verify=false", "telemetry=constant", "input.port=0", "cloud_url=http://127.0.0.1:9"]
+    if any(one.startswith("input=") for one in overrides):
+        plain.remove("input.port=0")
+    with initialize_config_dir(version_base="1.3", config_dir=str(composition.conf_dir())):
+        config = compose("edge", overrides=[*plain, *overrides])
+    with pytest.raises(error) as caught:
+        edge.run(config)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
