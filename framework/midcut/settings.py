@@ -57,7 +57,8 @@ class EngineSettings:
         threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
         max_age_s: a telemetry value older than this is missing.
         fallback: what runs while a needed telemetry value is missing.
-        retry_after_s: after the cloud failed, requests are finished at the edge for this long; then one tries it again.
+        retry_after_s: after the cloud failed, requests are finished at the edge for this long, or for four times
+            the time the failed try took where that is more; then one tries it again. 0 tries every time.
     """
 
     interval_s: float = 1.0

@@ -15,7 +15,7 @@ def failed_once(retry_after_s=2.0):
     backoff = Backoff(retry_after_s, clock)
     assert backoff.why_not() == ""
     backoff.trying()
-    assert backoff.failed("no route") is True
+    assert backoff.failed("no route", 0.1) is True
     return backoff, clock
 
 
@@ -46,7 +46,7 @@ def test_another_failure_waits_again_and_is_no_new_failure():
     backoff, clock = failed_once()
     clock.now_s += 3.0
     backoff.trying()
-    assert backoff.failed("still no route") is False
+    assert backoff.failed("still no route", 0.1) is False
     assert backoff.why_not() == "the cloud failed, next try in 2.00 s: still no route"
 
 
@@ -61,3 +61,11 @@ def test_a_cancelled_try_lets_the_next_one_try():
 def test_without_a_wait_every_request_tries():
     backoff, _ = failed_once(retry_after_s=0.0)
     assert backoff.why_not() == ""
+
+
+def test_a_try_that_failed_slowly_is_repeated_more_seldom():
+    backoff, clock = failed_once()
+    clock.now_s += 3.0
+    backoff.trying()
+    backoff.failed("no answer in 10 s", 10.0)
+    assert backoff.why_not() == "the cloud failed, next try in 40.00 s: no answer in 10 s"

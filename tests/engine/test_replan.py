@@ -62,6 +62,17 @@ async def test_hold_keeps_the_cut_when_a_value_grows_too_old(bench):
         assert "over max_age_s=0.2" in b.engine.decision.reason
 
 
+async def test_losing_and_regaining_the_telemetry_is_logged_also_where_the_cut_stays(bench):
+    with structlog.testing.capture_logs() as logs:
+        async with bench(script=[SLOW, {}], max_age_s=0.1) as b:
+            await b.until(lambda: b.engine.decision.forecast is None)
+            assert b.engine.decision.placement.cut == 9
+            b.telemetry._script = [SLOW]
+            await b.until(lambda: b.engine.decision.forecast is not None)
+    told = [entry["event"] for entry in logs if entry["event"].startswith("planning")]
+    assert told == ["planning stopped", "planning goes on"]
+
+
 async def test_it_falls_back_within_the_legal_cuts(bench):
     async with bench(script=[TelemetryError("no")], legal=(2, 3, 5)) as b:
         assert b.engine.decision.placement.cut == 5

@@ -125,27 +125,27 @@ class EdgeEngine:
         if why_not:
             return None, why_not
         self._backoff.trying()
+        started = perf_counter()
         try:
-            started = perf_counter()
             reply = await self._parts.transport.infer(request)
             wall_s = perf_counter() - started
             self._check(reply, inputs)
         except WireError as error:
-            return None, self._failed(str(error))
+            return None, self._failed(str(error), started)
         except asyncio.CancelledError:
             self._backoff.abandoned()
             raise
         except Exception as error:  # noqa: BLE001 - a stranger's transport; no request may be lost
             _log.exception("transport failed")
-            return None, self._failed(f"transport failed: {type(error).__name__}: {error}")
+            return None, self._failed(f"transport failed: {type(error).__name__}: {error}", started)
         if self._backoff.succeeded():
             _log.info("the cloud answers again")
         sent, received = reply.sent_bytes, reply.received_bytes
         self._parts.hub.transferred(Transfer(sent, received, wall_s, reply.server_s, at_s=time.time()))
         return reply, ""
 
-    def _failed(self, reason: str) -> str:
-        if self._backoff.failed(reason):
+    def _failed(self, reason: str, started: float) -> str:
+        if self._backoff.failed(reason, perf_counter() - started):
             _log.warning("the cloud fails, the edge finishes by itself", reason=reason)
         return reason
 

@@ -138,9 +138,11 @@ def _report(decision: Decision, before: Decision | None, runner_up: dict[str, fl
         "runner_up": runner_up,
         "planning_s": decision.planning_s,
     }
-    if not moved:
-        _log.debug("cut stays", **details)
-    elif before is None:
+    if before is None:
         _log.info("first cut", **details)
-    else:
+    elif moved:
         _log.info("cut moves", was=before.placement.cut, **details)
+    elif (decision.forecast is None) != (before.forecast is None):
+        _log.info("planning stopped" if decision.forecast is None else "planning goes on", **details)
+    else:
+        _log.debug("cut stays", **details)
