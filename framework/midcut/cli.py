@@ -102,18 +102,19 @@ def _task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], Any]:
     def task(config: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
         from hydra.types import RunMode  # noqa: PLC0415
+        from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
-        from midcut import composition, logs  # noqa: PLC0415
+        from midcut import composition, failures, logs  # noqa: PLC0415
         from midcut.errors import MidcutError  # noqa: PLC0415
 
         composition.register()
         logs.configure()
         try:
             return importlib.import_module(f"midcut.verbs.{verb}").run(config)
-        except MidcutError as error:
+        except (MidcutError, OmegaConfBaseException) as error:
             if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # a sweep records it and says which job it was
-            sys.exit(f"midcut {verb}: {error}")
+            sys.exit(f"midcut {verb}: {failures.one_line(error)}")
 
     return task
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf, open_dict
 
 from midcut import settings
 from midcut.plugins import registry
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from hydra.core.config_search_path import ConfigSearchPath
     from omegaconf import DictConfig
 
-    from midcut.component import Component, Kind
+    from midcut.component import Kind
 
 
 def conf_dir() -> Path:
@@ -61,24 +60,11 @@ def register() -> None:
         store.store(name=f"{verb}_schema", node=schema, provider="midcut")
     for group, name, node in settings.NODES:
         store.store(group=group, name=name, node=node, provider="midcut")
-    nodes: dict[tuple[int, str], DictConfig] = {}
     for (kind, name), offer in registry().offers.items():
-        component = offer.component
-        # Eighty models share one config; making a node for each would take longer than all of `--help` may.
-        key = (id(component.config), component.target)
-        if key not in nodes:
-            nodes[key] = _node(component)
         package = kind.value.replace("/", ".")
-        _put(store, kind, name, nodes[key], f"{package}.{name}" if kind.several else package, offer.source.distribution)
+        _put(store, kind, name, offer.node, f"{package}.{name}" if kind.several else package, offer.source.distribution)
     store.repo = _Shared(store.repo)
     Plugins.instance().register(PluginPresets)
-
-
-def _node(component: Component) -> DictConfig:
-    node: DictConfig = OmegaConf.structured(component.config)
-    with open_dict(node):
-        node["_target_"] = component.target
-    return node
 
 
 def _put(store: ConfigStore, kind: Kind, name: str, node: DictConfig, package: str, provider: str) -> None:

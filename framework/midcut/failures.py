@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 
 from hydra.errors import MissingConfigException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 
 def one_line(error: Exception) -> str:
     """The first line of the error and of its cause, and for an unknown key the keys there are."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} must be given: {error.full_key}=..."
     cause = error.__cause__
     parts = [_first(error)]
+    if parts[0].startswith("Ambiguous value"):
+        parts = ["several values for one choice: sweep over them with -m, or write [a,b] where a list is meant"]
     if isinstance(error, MissingConfigException) and error.options:
         parts.append(f"there are: {', '.join(error.options)}")
     if isinstance(cause, OmegaConfBaseException):

@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from midcut import hookspecs
 from midcut.component import Component, Kind
 from midcut.errors import PluginError, UnknownComponentError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from midcut.types import Decision, InferenceResult
 
 ENTRY_POINTS = "midcut"
@@ -62,12 +66,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Offer:
-    """A component, and who offers it through which hook."""
+    """A component, who offers it through which hook, and its knobs as a config node."""
 
     kind: Kind
     component: Component
     source: Source
     hook: str
+    node: DictConfig
 
 
 @dataclass
@@ -196,12 +201,16 @@ def _register(
     source = Source(source.plugin, source.distribution, source.version, tuple(implementations))
     if not implementations:
         raise PluginError(f"{source} implements no hook; there are: {', '.join(HOOKS)}")
+    for hook, impl in implementations.items():
+        if impl.wrapper or impl.hookwrapper:
+            raise PluginError(f"{source}: {hook} is a hook wrapper; midcut's hooks take plain implementations only")
+    answers = _ask(source, {name: impl.function for name, impl in implementations.items() if name not in _OBSERVERS})
     found.sources.append(source)
+    _take(found, source, answers)
     for hook in _OBSERVERS:
         if hook in implementations:
             impl = implementations[hook]
             found._observers.setdefault(hook, []).append((source, impl.function, tuple(impl.argnames)))  # noqa: SLF001
-    _ask(found, source, {name: impl.function for name, impl in implementations.items() if name not in _OBSERVERS})
 
 
 def _check_spelling(manager: pluggy.PluginManager, plugin: object, source: Source) -> None:
@@ -215,21 +224,37 @@ def _check_spelling(manager: pluggy.PluginManager, plugin: object, source: Sourc
             raise PluginError(f"{source}: {name!r} is not marked: put @midcut.hookimpl above it")
 
 
-def _ask(found: Registry, source: Source, hooks: Mapping[str, Callable[[], Any]]) -> None:
+def _ask(source: Source, hooks: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    answers = {}
     for hook, function in hooks.items():
         try:
-            answer = function()
+            answers[hook] = function()
         except Exception as error:
             raise PluginError(f"{source}: {hook} failed: {type(error).__name__}: {error}") from error
+    return answers
+
+
+def _take(found: Registry, source: Source, answers: Mapping[str, Any]) -> None:
+    nodes: dict[tuple[int, str], DictConfig] = {}
+    for hook, answer in answers.items():
         if hook == _CONFIG_PATH:
             if not isinstance(answer, str) or "://" not in answer:
-                raise PluginError(
-                    f"{source}: {hook} must return a Hydra search path like 'pkg://my.conf', got {answer!r}"
-                )
+                raise PluginError(f"{source}: {hook} must return a Hydra search path: 'pkg://my.conf', got {answer!r}")
             found.config_paths.append((source.distribution, answer))
             continue
         for kind, component in _components(hook, answer, source):
-            _add(found, Offer(kind, component, source, hook))
+            # Eighty models share one config; making a node for each would take longer than all of `--help` may.
+            key = (id(component.config), component.target)
+            try:
+                node = nodes[key] if key in nodes else nodes.setdefault(key, _node(component))
+            except OmegaConfBaseException as error:
+                first = str(error).strip().splitlines()[0]
+                found.problems.append(
+                    f"{source}: the config of {kind} {component.name!r}, {_name(component.config)}, "
+                    f"cannot be a Hydra config: {first}"
+                )
+                continue
+            _add(found, Offer(kind, component, source, hook, node))
 
 
 def _components(hook: str, answer: Any, source: Source) -> Iterator[tuple[Kind, Component]]:
@@ -244,6 +269,18 @@ def _components(hook: str, answer: Any, source: Source) -> Iterator[tuple[Kind, 
             raise PluginError(f"{source}: {hook} must return a list of midcut.Component, got {components!r}")
         for component in components:
             yield kind, component
+
+
+def _node(component: Component) -> DictConfig:
+    node: DictConfig = OmegaConf.structured(component.config)
+    OmegaConf.set_readonly(node, value=None)  # a frozen dataclass gives knobs that nobody could set
+    with open_dict(node):
+        node["_target_"] = component.target
+    return node
+
+
+def _name(config: Any) -> str:
+    return config.__name__ if isinstance(config, type) else type(config).__name__
 
 
 def _add(found: Registry, offer: Offer) -> None:

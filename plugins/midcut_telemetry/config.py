@@ -79,10 +79,12 @@ class VcgencmdConfig:
 
     Attributes:
         command: the program, by name or path.
+        optional: where there is no such program, give nothing instead of failing.
         timeout_s: it must answer after this long.
     """
 
     command: str = "vcgencmd"
+    optional: bool = False
     timeout_s: float = 2.0
     interval_s: float = 1.0
 

@@ -20,6 +20,8 @@ CASES = {
     "negative price": (["cost.cloud_usd_per_hour=-1"], ["-1"]),
     "a target of one's own": (["planner._target_=os.system"], ["'os.system' is not the target of a registered"]),
     "a knob without a default": (["telemetry=replay"], ["telemetry.replay.path must be given"]),
+    "an interpolation of nothing": (["edge_profile=${nope}"], ["'nope' not found"]),
+    "two values for one choice": (["planner=algorithm1,weighted_sum"], ["sweep over them with -m"]),
     "bandwidth of nothing": (["telemetry.constant.bandwidth_kbps=0"], ["bandwidth_kbps"]),
 }  # fmt: skip
 
@@ -33,3 +35,9 @@ def test_one_line_says_it(midcut, name):
     assert line.startswith("midcut plan: ")
     for word in words:
         assert word in finished.stderr
+
+
+def test_an_edge_without_a_folder(midcut):
+    finished = midcut("edge", "model=mnist", "input=folder")
+    assert finished.returncode == 1
+    assert finished.stderr == "midcut edge: input.path must be given: input.path=...\n"

@@ -56,7 +56,6 @@ def test_presets_and_experiments_compose(midcut):
         ["experiment=paper_alexnet"],
         ["experiment=owned_vgg16"],
         ["telemetry=linux"],
-        ["telemetry=raspberry_pi"],
     ):
         finished = midcut("plan", *words, "--cfg", "job")
         assert finished.returncode == 0, finished.stderr

@@ -67,6 +67,11 @@ def test_a_good_plugin_is_listed_with_its_distribution_version_and_hooks(install
         (GOOD.replace("return [", 'return "mine", ['), ["list of midcut.Component", "'mine'"]),
         (GOOD.replace('"somewhere.Planner"', '"somewhere"'), ["midcut_planners failed", "not a dotted path"]),
         (GOOD.replace("@dataclass\n", ""), ["config must be a dataclass"]),
+        (
+            "from typing import Literal\n" + GOOD.replace("x: int = 1", "x: Literal[1, 2] = 1"),
+            ["broken 2.1", "the config of planner 'mine', Config, cannot be a Hydra config", "Literal"],
+        ),
+        (GOOD.replace("@hookimpl", "@hookimpl(wrapper=True)").replace("return [", "yield ["), ["is a hook wrapper"]),
         ("x = 1", ["broken 2.1", "implements no hook", "midcut_decided"]),
         (
             "from midcut import hookimpl\n@hookimpl\ndef midcut_config_path():\n    return '/etc'",
@@ -84,6 +89,21 @@ def test_what_is_wrong_is_said_in_one_line(install, source, words):
     for word in words:
         assert word in found.problems[0]
     assert "\n" not in "".join(found.problems)
+
+
+def test_a_frozen_config_has_knobs_that_can_be_set(install):
+    found = load(install("goodpack", GOOD.replace("@dataclass", "@dataclass(frozen=True)")))
+    node = found.offers[Kind.PLANNER, "mine"].node.copy()
+    node.x = 7
+    assert (node.x, node._target_, found.problems) == (7, "somewhere.Planner", [])
+
+
+def test_a_plugin_that_fails_half_way_observes_nothing(install):
+    source = GOOD + "@hookimpl\ndef midcut_models():\n    1 / 0\n@hookimpl\ndef midcut_decided():\n    1 / 0\n"
+    found = load(install("broken", source))
+    found.decided("a decision")
+    assert found.offers == {}
+    assert found.sources == []
 
 
 def test_one_broken_plugin_does_not_cost_the_others(install):

@@ -182,3 +182,8 @@ def test_an_odd_firmware_is_a_telemetry_error(tmp_path, script, complaint):
 def test_without_the_program_the_error_says_what_to_use(tmp_path):
     with pytest.raises(TelemetryError, match="No such file or directory; it exists on a Raspberry Pi only"):
         Vcgencmd(str(tmp_path / "absent"), 1.0, 1.0).read()
+
+
+def test_vcgencmd_where_there_is_none_gives_nothing_if_optional(tmp_path):
+    assert Vcgencmd(str(tmp_path / "absent"), 1.0, 1.0, optional=True).read() == {}
+    assert Vcgencmd(firmware(tmp_path, FIRMWARE), 5.0, 1.0, optional=True).read() == {"clock_mhz": 600.117184}
