@@ -30,4 +30,5 @@ def placements(table: CutTable, legal: Sequence[int]) -> Placements:
         on_edge=on_edge,
         nodes=len(table.nodes),
         layers=table.layers,
+        graph=table.graph,
     )

@@ -147,6 +147,7 @@ class Placements:
         reply_bytes: what the cloud writes back, headers included, shape (P,), float; 0 likewise.
         on_edge: shape (P,), bool: nothing is sent.
         nodes, layers: totals over the whole model.
+        graph: `CutTable.graph`, so that a profile of another graph is told; `""` where there is none.
     """
 
     model: str
@@ -158,6 +159,7 @@ class Placements:
     on_edge: NDArray[np.bool_]
     nodes: int
     layers: int
+    graph: str = ""
 
     def __len__(self) -> int:
         return len(self.cut)
@@ -299,6 +301,7 @@ class TailReply:
         compute_s: the tail alone, seconds, by the cloud's clock.
         server_s: everything inside the cloud, decoding, queueing and encoding included.
         sent_bytes, received_bytes: on the wire, headers included.
+        wall_s: from the first byte written to the last byte read, without encoding, decoding and connecting.
     """
 
     values: Sequence[torch.Tensor | int]
@@ -306,6 +309,19 @@ class TailReply:
     server_s: float
     sent_bytes: int
     received_bytes: int
+    wall_s: float
+
+
+class HeldModel(msgspec.Struct, frozen=True):
+    """A model as a cloud lists it.
+
+    Attributes:
+        fingerprint: its `CutTable.fingerprint` there.
+        legal: the cuts the cloud takes requests at.
+    """
+
+    fingerprint: str
+    legal: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,8 +333,13 @@ class InferenceResult:
         cut: the cut it began with.
         finished_by: `cloud`, or `edge` where nothing was sent or the cloud failed.
         fallback: why the edge finished what the cloud should have, `""` where it did not have to.
-        edge_s, link_s, cloud_s, latency_s: measured, seconds. The link's part is what is left of the
-            whole when both computations are taken off (paper, section 4.1).
+        edge_s, cloud_s: measured seconds of computation.
+        link_s: what the exchange with the cloud took beside the cloud's computation: encoding and decoding on both
+            sides, connecting, the wire, queueing in the cloud; the whole try where it failed; 0 where nothing was
+            sent. Where nothing queues at the edge this is the whole less both computations, as in section 4.1 of the
+            paper.
+        latency_s: the whole, seconds. More than the sum of the parts by what the request waited for the edge's
+            compute thread.
         cost_usd: the cost model applied to the measured times.
         predicted: the decision's row for this cut (`Forecast.row`), empty on a fallback decision.
     """

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.profiles import Fit, ModelLaw, Role, find_fit, find_profile, wrong_law
+from midcut.profiles import Fit, ModelLaw, Role, find_fit, wrong_law
 from midcut.profiles import Normalisation as LawName
 from midcut_predictors.config import Normalisation
 from midcut_predictors.fields import positive
-from midcut_predictors.profiled import fastest
+from midcut_predictors.profiled import fastest, profile_for
 
 if TYPE_CHECKING:
     from midcut.types import Floats, Observation, Placements
@@ -85,7 +85,7 @@ class CloudLinear:
 
     def __init__(self, placements: Placements, profile: str = "cloud", slope_s: float | None = None) -> None:
         if slope_s is None:
-            found = find_profile(profile, Role.cloud, placements.model)
+            found = profile_for(placements, profile, Role.cloud)
             if not found.table.layers:
                 raise ConfigError(
                     f"model {placements.model!r} has no leaf modules, and a linear predictor counts layers: "

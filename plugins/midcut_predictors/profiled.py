@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.errors import ConfigError
-from midcut.profiles import Profile, Role, Run, find_profile
+from midcut.errors import FileError
+from midcut.profiles import Profile, Role, Run, find_profile, one_image_at_a_time
 from midcut_predictors.fields import positive
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class EdgeProfile:
     """
 
     def __init__(self, placements: Placements, profile: str = "pi4", *, match_whole: bool = True) -> None:
-        found = find_profile(profile, Role.edge, placements.model)
+        found = profile_for(placements, profile, Role.edge)
         check_nodes(found, profile, placements)
         node_s = np.array([seconds_per_node(run, match_whole=match_whole) for run in found.runs])
         clocks = np.array([run.clock_mhz or 0.0 for run in found.runs])
@@ -56,7 +56,7 @@ class CloudProfile:
     needs: frozenset[str] = frozenset()
 
     def __init__(self, placements: Placements, profile: str = "cloud", *, match_whole: bool = True) -> None:
-        found = find_profile(profile, Role.cloud, placements.model)
+        found = profile_for(placements, profile, Role.cloud)
         check_nodes(found, profile, placements)
         node_s = seconds_per_node(fastest(found), match_whole=match_whole)
         # Summed from the back, so that nothing is left over at the last cut.
@@ -67,15 +67,33 @@ class CloudProfile:
         return self._seconds
 
 
-def check_nodes(profile: Profile, spec: str, placements: Placements) -> None:
-    """Refuse a profile of another graph.
+def profile_for(placements: Placements, spec: str, role: Role) -> Profile:
+    """Find the profile of the placements' model.
 
     Raises:
-        ConfigError: the numbers of nodes or layers differ.
+        FileError: there is none, it is of several images at once, or it was measured on another graph.
+    """
+    profile = find_profile(spec, role, placements.model)
+    one_image_at_a_time(profile)
+    measured = profile.table.graph
+    if measured and placements.graph and measured != placements.graph:
+        raise FileError(
+            f"profile {spec!r} of {profile.model!r} as {role} was measured on another graph, {measured}, than is "
+            f"split here, {placements.graph} (cuts.capture, num_classes or the torch version differ); "
+            f"profile it again as it is captured now: midcut profile model={profile.model} role={role}"
+        )
+    return profile
+
+
+def check_nodes(profile: Profile, spec: str, placements: Placements) -> None:
+    """Refuse a profile whose nodes cannot be those of the placements, also where neither side has a hash.
+
+    Raises:
+        FileError: the numbers of nodes or layers differ.
     """
     profiled = (len(profile.table.nodes), profile.table.layers)
     if profiled != (placements.nodes, placements.layers):
-        raise ConfigError(
+        raise FileError(
             f"profile {spec!r} of {profile.model!r} has {profiled[0]} nodes and {profiled[1]} layers "
             f"(cuts.capture={profile.table.capture}), the model has {placements.nodes} and {placements.layers}; "
             "profile it again as it is captured now"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 import pytest
 from scipy.optimize import nnls
 
 from midcut.cuts import legal_cuts
-from midcut.errors import ConfigError
+from midcut.errors import FileError
 from midcut.placements import placements
 from midcut.profiles import find_profile, write_profile
 from midcut.settings import CutSettings
 from midcut.testing import LatencyPredictorSuite
 from midcut.types import Observation
+from midcut_predictors.paper import CloudLinear
 from midcut_predictors.profiled import CloudProfile, EdgeProfile, clock_law
 
 
@@ -86,9 +90,34 @@ def test_cloud_sums_what_is_left(profile_of, tmp_path):
 @pytest.mark.parametrize("predictor", [EdgeProfile, CloudProfile])
 def test_another_graph_is_refused(predictor):
     vgg16 = everywhere(find_profile("pi4", "edge", "vgg16"))
-    wrong = type(vgg16)(**(vars(vgg16) | {"model": "alexnet"}))
-    with pytest.raises(ConfigError, match=r"has 22 nodes and 21 layers .* the model has 40 and 39; profile it again"):
+    wrong = replace(vgg16, model="alexnet", graph="")
+    with pytest.raises(FileError, match=r"has 22 nodes and 21 layers .* the model has 40 and 39; profile it again"):
         predictor(wrong)
+
+
+@pytest.mark.parametrize("predictor", [EdgeProfile, CloudProfile, CloudLinear])
+def test_an_equally_long_graph_with_another_hash_is_refused(predictor):
+    alexnet = everywhere(find_profile("pi4", "edge", "alexnet"))
+    assert alexnet.graph == "5057a718b9c57026"
+    predictor(replace(alexnet, graph=""))
+    with pytest.raises(FileError) as error:
+        predictor(replace(alexnet, graph="00000000ffffffff"))
+    role = "edge" if predictor is EdgeProfile else "cloud"
+    assert f"of 'alexnet' as {role} was measured on another graph, 5057a718b9c57026, than is split here, 0000" in str(
+        error.value
+    )
+    assert "(cuts.capture, num_classes or the torch version differ); profile it again" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("predictor", [EdgeProfile, CloudProfile, CloudLinear])
+def test_seconds_of_several_images_are_refused(predictor, profile_of, tmp_path):
+    profile = profile_of({1000.0: (0.003, 0.002)}, role="edge" if predictor is EdgeProfile else "cloud")
+    path = str(write_profile(profile, tmp_path / "one.json"))
+    predictor(everywhere(profile), path)
+    path = str(write_profile(msgspec.structs.replace(profile, batch=8), tmp_path / "eight.json"))
+    with pytest.raises(FileError, match=r"has the seconds of 8 images at once, .* profile again with batch=1"):
+        predictor(everywhere(profile), path)
 
 
 class TestEdgeProfile(LatencyPredictorSuite):

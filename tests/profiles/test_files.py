@@ -140,10 +140,15 @@ def test_find_by_file_and_folder(tmp_path, profile_of):
 
 
 def test_find_nothing():
-    with pytest.raises(FileError, match=r"not a shipped device \(cloud, pi4\); measure one with `midcut profile"):
+    with pytest.raises(
+        FileError, match=r"not a shipped device \(cloud, pi4\); measure one with `midcut profile"
+    ) as error:
         find_profile("pi5", "edge", "vgg16")
+    assert str(error.value).endswith("`midcut profile model=vgg16 role=edge`, then edge_profile=FILE")
     with pytest.raises(FileError, match="'pi4' has no profile of 'resnet18' as edge; it has: alexnet as edge, mnist"):
         find_profile("pi4", "edge", "resnet18")
+    with pytest.raises(FileError, match=r"profile of 'resnet18' as cloud; .* role=cloud`, then cloud_profile=FILE"):
+        find_profile("cloud", "cloud", "resnet18")
     with pytest.raises(FileError, match="'cloud' has no profile of 'vgg16' as edge; it has: alexnet as cloud"):
         find_profile("cloud", "edge", "vgg16")
 

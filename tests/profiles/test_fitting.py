@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, FileError
 from midcut.profiles import Normalisation, find_fit, find_profile
 from midcut.profiling.fitting import fit, points, predicted_slope_s
 from midcut.profiling.plot import draw_fit
@@ -101,3 +102,9 @@ def test_refusals(profile_of):
     ]:
         with pytest.raises(ConfigError, match=message):
             fit(profiles, 0)
+
+
+def test_seconds_of_several_images_are_refused(profile_of):
+    one = on_a_power_law(profile_of, "one", 3.0)
+    with pytest.raises(FileError, match="profile of 'one' as edge has the seconds of 4 images at once"):
+        fit([msgspec.structs.replace(one, batch=4)], 0)

@@ -6,7 +6,16 @@ holds the parameters of the paper's clock law for several models (`midcut fit`).
 
 from midcut.profiles.files import SHIPPED
 from midcut.profiles.fit import Fit, Law, ModelLaw, Normalisation, find_fit, read_fit, write_fit, wrong_law
-from midcut.profiles.profile import Machine, Profile, Role, Run, find_profile, read_profile, write_profile
+from midcut.profiles.profile import (
+    Machine,
+    Profile,
+    Role,
+    Run,
+    find_profile,
+    one_image_at_a_time,
+    read_profile,
+    write_profile,
+)
 
 __all__ = [
     "SHIPPED",
@@ -20,6 +29,7 @@ __all__ = [
     "Run",
     "find_fit",
     "find_profile",
+    "one_image_at_a_time",
     "read_fit",
     "read_profile",
     "write_fit",

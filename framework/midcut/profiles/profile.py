@@ -183,7 +183,7 @@ def find_profile(spec: Path | str, role: Role | str, model: str) -> Profile:
     path = Path(spec).expanduser()
     if not path.exists() and str(spec) in shipped_names("profiles"):
         path = SHIPPED / "profiles" / str(spec)
-    how = f"measure one with `midcut profile model={model} role={role}`"
+    how = f"measure one with `midcut profile model={model} role={role}`, then {role}_profile=FILE"
     if path.is_dir():
         return _in_folder(path, str(spec), role, model, how)
     if not path.exists():
@@ -195,6 +195,19 @@ def find_profile(spec: Path | str, role: Role | str, model: str) -> Profile:
             f"profile {path} is of model {profile.model!r} as {profile.role}, needed is {model!r} as {role}; {how}"
         )
     return profile
+
+
+def one_image_at_a_time(profile: Profile) -> None:
+    """Refuse seconds for several images at once: forecasts and fits are per image.
+
+    Raises:
+        FileError: the profile's batch is not 1.
+    """
+    if profile.batch != 1:
+        raise FileError(
+            f"the profile of {profile.model!r} as {profile.role} has the seconds of {profile.batch} images at once, "
+            "needed are those of one: profile again with batch=1"
+        )
 
 
 def _in_folder(folder: Path, spec: str, role: Role, model: str, how: str) -> Profile:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.profiles import Fit, Law, ModelLaw, Normalisation, Role
+from midcut.profiles import Fit, Law, ModelLaw, Normalisation, Role, one_image_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,6 +53,7 @@ def points(profiles: Sequence[Profile], seed: int) -> list[Points]:
 
     Raises:
         ConfigError: no profile, two of one model, a cloud's, or fewer than three clocks.
+        FileError: a profile of several images at once.
     """
     if not profiles:
         raise ConfigError("midcut fit needs profiles: say profiles='[A.json,B.json]'")
@@ -67,6 +68,7 @@ def points(profiles: Sequence[Profile], seed: int) -> list[Points]:
 def _points(profile: Profile, rng: np.random.Generator) -> Points:
     if profile.role is not Role.edge:
         raise ConfigError(f"the profile of {profile.model!r} is of role {profile.role}; the clock law is the edge's")
+    one_image_at_a_time(profile)
     if not profile.table.layers:
         raise ConfigError(f"{profile.model!r} has no leaf modules, the law counts layers: use predictor/edge=profile")
     clocks = [(run.clock_mhz, run.whole_s / profile.table.layers) for run in profile.runs if run.clock_mhz is not None]

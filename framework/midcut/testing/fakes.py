@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.errors import CloudUnreachableError, TelemetryError, UnknownModelError
-from midcut.types import Forecast, Placements, TailReply
+from midcut.errors import CloudRefusedError, CloudUnreachableError, TelemetryError
+from midcut.types import Forecast, HeldModel, Placements, TailReply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,19 +39,31 @@ class LoopbackTransport:
 
         Raises:
             CloudUnreachableError: `up` is False.
-            UnknownModelError: no partition of that name was given.
+            CloudRefusedError: no partition of that name was given.
         """
         if not self.up:
             raise CloudUnreachableError("the loopback cloud is switched off")
         partition = self._partitions.get(request.model)
         if partition is None:
-            raise UnknownModelError(f"no model {request.model!r}; there are: {', '.join(self._partitions)}")
+            raise CloudRefusedError(f"no model {request.model!r}; there are: {', '.join(self._partitions)}", said=404)
         self.requests.append(request)
         start = perf_counter()
         values = partition.tail(request.cut, tuple(request.values))
         seconds = perf_counter() - start
         size = sum(value.numel() * value.element_size() for value in request.values if not isinstance(value, int))
-        return TailReply(values=values, compute_s=seconds, server_s=seconds, sent_bytes=size, received_bytes=0)
+        return TailReply(
+            values=values, compute_s=seconds, server_s=seconds, sent_bytes=size, received_bytes=0, wall_s=seconds
+        )
+
+    async def listing(self) -> Mapping[str, HeldModel]:
+        """What the partitions are.
+
+        Raises:
+            CloudUnreachableError: `up` is False.
+        """
+        if not self.up:
+            raise CloudUnreachableError("the loopback cloud is switched off")
+        return {name: HeldModel(one.table.fingerprint, one.legal) for name, one in self._partitions.items()}
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -103,6 +115,7 @@ def chain_placements(payload_bytes: Iterable[float], model: str = "chain") -> Pl
         on_edge=on_edge,
         nodes=len(sizes) - 1,
         layers=len(sizes) - 1,
+        graph="",
     )
 
 
