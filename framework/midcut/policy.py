@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from midcut.protocols import CostModel, LatencyPredictor, Planner
     from midcut.types import Observation, Placements
 
+PARTS = ("edge", "link", "cloud")
+
 
 class Policy:
     """What `policy=...` selects.
 
     Attributes:
         needs: observation fields without which there is no forecast.
+        based_on: part of the latency -> where its predictor's numbers come from, for people: what a predictor
+            may say of itself in an attribute `based_on`.
     """
 
     def __init__(
@@ -35,6 +39,8 @@ class Policy:
         self.planner = planner
         self.needs = edge.needs | link.needs | cloud.needs
         self._parts = (edge, link, cloud)
+        said = {name: str(getattr(part, "based_on", "")) for name, part in zip(PARTS, self._parts, strict=True)}
+        self.based_on = {name: text for name, text in said.items() if text}
 
     def forecast(self, observation: Observation) -> Forecast:
         """Predict every placement for one observation, or for an array of them.

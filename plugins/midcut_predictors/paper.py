@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +12,11 @@ from midcut.profiles import Fit, ModelLaw, Role, find_fit, wrong_law
 from midcut.profiles import Normalisation as LawName
 from midcut_predictors.config import Normalisation
 from midcut_predictors.fields import positive
-from midcut_predictors.profiled import fastest, profile_for
+from midcut_predictors.profiled import describe, fastest, profile_for
+from midcut_predictors.ranges import ClockRange, clocks_text
 
 if TYPE_CHECKING:
     from midcut.types import Floats, Observation, Placements
-
-logger = logging.getLogger(__name__)
 
 
 class PowerLaw:
@@ -42,13 +40,16 @@ class PowerLaw:
     ) -> None:
         _both("a", a, "b", b)
         _both("upper", upper, "lower", lower)
-        self._range = (0.0, math.inf)
+        self.based_on = ""
+        self._range: ClockRange | None = None
         if a is None or b is None or upper is None or lower is None:
             read = find_fit(fit)
             law = _law(read, fit, LawName(Normalisation(normalisation).value), placements.model)
             curve = (law.a, law.b) if a is None or b is None else (a, b)
             bounds = (law.upper, law.lower) if upper is None or lower is None else (upper, lower)
-            self._range = (read.clock_min_mhz, read.clock_max_mhz)
+            low, high = read.clock_min_mhz, read.clock_max_mhz
+            self.based_on = f"fit to {read.device}{' (modelled)' if read.modelled else ''}, {clocks_text(low, high)}"
+            self._range = ClockRange(low, high, f"fit {fit!r}: the power law extrapolates")
         else:
             curve, bounds = (a, b), (upper, lower)
         wrong = wrong_law(ModelLaw(*curve, *bounds))
@@ -61,21 +62,11 @@ class PowerLaw:
     def seconds(self, observation: Observation) -> Floats:
         """See `midcut.protocols.LatencyPredictor`."""
         clock_mhz = positive(observation, "clock_mhz")
-        if self._range[0] > 0.0:
-            self._check_range(clock_mhz)
+        if self._range is not None:
+            self._range.check(clock_mhz)
         slope = (self._a * clock_mhz**self._b) * (self._upper - self._lower) + self._lower
         seconds: Floats = slope * self._layer
         return seconds
-
-    def _check_range(self, clock_mhz: Any) -> None:
-        low, high = self._range
-        lowest, highest = (clock_mhz, clock_mhz) if isinstance(clock_mhz, float) else (clock_mhz.min(), clock_mhz.max())
-        if lowest < low or highest > high:
-            logger.warning(
-                "clock %g MHz is outside the range the power law was fitted on, %g to %g MHz: it extrapolates",
-                lowest if lowest < low else highest, low, high,
-            )  # fmt: skip
-            self._range = (0.0, math.inf)
 
 
 class CloudLinear:
@@ -84,6 +75,7 @@ class CloudLinear:
     needs: frozenset[str] = frozenset()
 
     def __init__(self, placements: Placements, profile: str = "cloud", slope_s: float | None = None) -> None:
+        self.based_on = ""
         if slope_s is None:
             found = profile_for(placements, profile, Role.cloud)
             if not found.table.layers:
@@ -92,6 +84,7 @@ class CloudLinear:
                     "use predictor/cloud=profile"
                 )
             slope_s = fastest(found).whole_s / found.table.layers
+            self.based_on = describe(found)
         if not 0.0 <= slope_s < math.inf:
             raise ConfigError(f"predictor.cloud.slope_s must be seconds per layer, 0 or more, got {slope_s}")
         self._seconds: Floats = slope_s * (placements.layers - placements.layer).astype(np.float64)

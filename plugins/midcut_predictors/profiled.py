@@ -10,6 +10,7 @@ import numpy as np
 from midcut.errors import FileError
 from midcut.profiles import Profile, Role, Run, find_profile, one_image_at_a_time
 from midcut_predictors.fields import positive
+from midcut_predictors.ranges import ClockRange, clocks_text
 
 if TYPE_CHECKING:
     from midcut.types import Floats, Observation, Placements
@@ -22,12 +23,13 @@ class EdgeProfile:
 
     Computation follows the clock, waiting for memory does not; both parts of each node come from a
     non-negative least-squares fit over the profile's clocks. With one clock all of it is taken to
-    follow the clock; with a clock that is not known, none.
+    follow the clock; with a clock that is not known, none. A clock outside the profile's is said once.
     """
 
     def __init__(self, placements: Placements, profile: str = "pi4", *, match_whole: bool = True) -> None:
         found = profile_for(placements, profile, Role.edge)
         check_nodes(found, profile, placements)
+        self.based_on = describe(found)
         node_s = np.array([seconds_per_node(run, match_whole=match_whole) for run in found.runs])
         clocks = np.array([run.clock_mhz or 0.0 for run in found.runs])
         self._reference_mhz = float(clocks.max())
@@ -39,6 +41,12 @@ class EdgeProfile:
             law = "follow the clock" if self._reference_mhz else "not depend on a clock"
             logger.info("profile %s of %s has one clock setting: all of it is taken to %s", profile, found.model, law)
         self.needs = frozenset({"clock_mhz"}) if self._reference_mhz else frozenset[str]()
+        self._range = ClockRange(
+            float(clocks.min()),
+            self._reference_mhz,
+            f"profile {profile!r} ({found.machine.name}): the prediction extrapolates; "
+            f"for another machine: midcut profile model={found.model}, then edge_profile=FILE",
+        )
         self._core = before(core)[placements.cut]
         self._memory = before(memory)[placements.cut]
 
@@ -46,7 +54,9 @@ class EdgeProfile:
         """See `midcut.protocols.LatencyPredictor`."""
         if not self._reference_mhz:
             return self._memory
-        seconds: Floats = self._core * (self._reference_mhz / positive(observation, "clock_mhz")) + self._memory
+        clock_mhz = positive(observation, "clock_mhz")
+        self._range.check(clock_mhz)
+        seconds: Floats = self._core * (self._reference_mhz / clock_mhz) + self._memory
         return seconds
 
 
@@ -58,6 +68,7 @@ class CloudProfile:
     def __init__(self, placements: Placements, profile: str = "cloud", *, match_whole: bool = True) -> None:
         found = profile_for(placements, profile, Role.cloud)
         check_nodes(found, profile, placements)
+        self.based_on = describe(found)
         node_s = seconds_per_node(fastest(found), match_whole=match_whole)
         # Summed from the back, so that nothing is left over at the last cut.
         self._seconds = before(node_s[::-1])[::-1][placements.cut]
@@ -82,7 +93,19 @@ def profile_for(placements: Placements, spec: str, role: Role) -> Profile:
             f"split here, {placements.graph} (cuts.capture, num_classes or the torch version differ); "
             f"profile it again as it is captured now: midcut profile model={profile.model} role={role}"
         )
+    if profile.modelled:
+        logger.info(
+            "profile %s of %s as %s is modelled, not measured: %s", spec, profile.model, role, describe(profile)
+        )
     return profile
+
+
+def describe(profile: Profile) -> str:
+    """What the seconds are of, for people: machine, clocks, threads."""
+    clocks = [run.clock_mhz for run in profile.runs if run.clock_mhz is not None]
+    at = f", {clocks_text(min(clocks), max(clocks))}" if clocks else ""
+    threads = f", {profile.threads} thread{'s' if profile.threads > 1 else ''}"
+    return f"profile of {profile.machine.name}{' (modelled)' if profile.modelled else ''}{at}{threads}"
 
 
 def check_nodes(profile: Profile, spec: str, placements: Placements) -> None:

@@ -111,7 +111,7 @@ def test_outside_the_fitted_range_is_said_once(caplog):
         for _ in range(3):
             assert (edge.seconds(Observation(clock_mhz=np.array([900.0, 1800.0]))) >= 0).all()
     assert [record.getMessage() for record in caplog.records] == [
-        "clock 1800 MHz is outside the range the power law was fitted on, 600 to 1500 MHz: it extrapolates"
+        "clock 1800 MHz is outside the range, 600 to 1500 MHz, of fit 'pi4': the power law extrapolates"
     ]
 
 

@@ -46,13 +46,13 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     rows = _rows(forecast)
     result = _result(table, decision, rows[decision.index])
     folder = Path(HydraConfig.get().runtime.output_dir)
-    _write(folder / RESULT, result | {"rows": rows})
+    _write(folder / RESULT, result | {"based_on": policy.based_on, "rows": rows})
     if cfg.plot:
         from midcut.plots import draw_forecast  # noqa: PLC0415 - matplotlib, in a sweep of many jobs
 
         draw_forecast(folder / PLOT, table.model, forecast, decision.index)
     if not _in_sweep():
-        _print(table, decision, rows, policy.runner_up(decision))
+        _print(table, decision, rows, policy)
     return result
 
 
@@ -87,17 +87,15 @@ def _rows(forecast: Forecast) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
-
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
 
 
 def _in_sweep() -> bool:
-
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], runner_up: dict[str, float] | None) -> None:
-
+def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], policy: Policy) -> None:
+    runner_up = policy.runner_up(decision)
     seen = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
     title = f"{table.model}, w={decision.weight:g}, " + ", ".join(f"{name} {value}" for name, value in seen.items())
     columns = ("", "cut", "after", "sent kB", "edge ms", "link ms", "cloud ms", "latency ms", "cost µ$")
@@ -119,3 +117,5 @@ def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], runn
     console = Console()
     console.print(rich)
     console.print(f"> {decision.reason}, in {decision.planning_s * 1e6:.0f} µs   . runner-up", highlight=False)
+    for part, source in policy.based_on.items():
+        console.print(f"{part}: {source}", highlight=False, soft_wrap=True)
