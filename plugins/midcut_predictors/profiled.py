@@ -94,9 +94,7 @@ def profile_for(placements: Placements, spec: str, role: Role) -> Profile:
             f"profile it again as it is captured now: midcut profile model={profile.model} role={role}"
         )
     if profile.modelled:
-        logger.info(
-            "profile %s of %s as %s is modelled, not measured: %s", spec, profile.model, role, describe(profile)
-        )
+        logger.info("the %s's seconds for %s are modelled, not measured: %s", role, profile.model, describe(profile))
     return profile
 
 

@@ -42,6 +42,17 @@ def test_the_table_marks_the_pick_and_the_file_holds_all(midcut, tmp_path):
     assert len(marked) == 1
     assert marked[0].split()[1] == str(found["cut"])
     assert len(found["rows"]) == 40  # cut 0 and one per leaf module of VGG16
+    assert found["based_on"] == {
+        "edge": "fit to Raspberry Pi 4 Model B (modelled), 600 to 1500 MHz",
+        "cloud": "profile of 2-core virtual machine (modelled), 1 thread",
+    }
+    assert f"edge: {found['based_on']['edge']}" in finished.stdout
+
+
+def test_the_papers_policy_outside_the_fitted_clocks(midcut):
+    finished = midcut("plan", "policy=paper", "model=mnist", "telemetry.constant.clock_mhz=3400")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.count("warning") == finished.stderr.count("clock 3400 MHz is outside the range, 600 to") == 1
 
 
 def test_piece_by_piece_beats_the_preset(midcut):

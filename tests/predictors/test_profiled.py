@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import msgspec
@@ -118,6 +119,36 @@ def test_seconds_of_several_images_are_refused(predictor, profile_of, tmp_path):
     path = str(write_profile(msgspec.structs.replace(profile, batch=8), tmp_path / "eight.json"))
     with pytest.raises(FileError, match=r"has the seconds of 8 images at once, .* profile again with batch=1"):
         predictor(everywhere(profile), path)
+
+
+def test_a_clock_outside_the_profile_is_said_once(caplog):
+    alexnet = everywhere(find_profile("pi4", "edge", "alexnet"))
+    edge = EdgeProfile(alexnet)
+    with caplog.at_level(logging.WARNING):
+        for inside in (575.0, 1000.0, 1570.0, np.array([580.0, 1500.0])):  # 600 to 1500 MHz, and 5 % at either end
+            edge.seconds(Observation(clock_mhz=inside))
+        assert not caplog.records
+        for outside in (560.0, 3400.0, np.array([1000.0, 3400.0])):
+            edge.seconds(Observation(clock_mhz=outside))
+        EdgeProfile(alexnet).seconds(Observation(clock_mhz=np.array([[1000.0], [3400.0]])))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"clock {clock} MHz is outside the range, 600 to 1500 MHz, of profile 'pi4' (Raspberry Pi 4 Model B): "
+        "the prediction extrapolates; for another machine: midcut profile model=alexnet, then edge_profile=FILE"
+        for clock in (560, 3400)
+    ]
+
+
+def test_modelled_seconds_are_said_to_be(caplog, profile_of, tmp_path):
+    measured = profile_of({1000.0: (0.003, 0.002), 500.0: (0.006, 0.002)})
+    with caplog.at_level(logging.INFO):
+        edge = EdgeProfile(everywhere(measured), str(write_profile(measured, tmp_path / "p.json")))
+        assert edge.based_on == "profile of board, 500 to 1000 MHz, 1 thread"
+        assert not caplog.records
+        CloudProfile(everywhere(find_profile("cloud", "cloud", "mnist")))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the cloud's seconds for mnist are modelled, not measured: "
+        "profile of 2-core virtual machine (modelled), 1 thread"
+    ]
 
 
 class TestEdgeProfile(LatencyPredictorSuite):
