@@ -29,13 +29,14 @@ class ModuleConfig:
     """Any `torch.nn.Module` by dotted path.
 
     Attributes:
-        path: class or factory, importable where midcut runs, e.g. `my_package.nets.Net`.
+        path: class or factory, e.g. `my_package.nets.Net`; the current folder is looked in as well.
         kwargs: what it is called with.
         input_shapes: one per positional input, without the batch, e.g. `[[3,224,224]]`.
         weights: a safetensors file with its state dict; null leaves what the call made, seeded.
         seed: set before the call.
         mean, std: normalisation of images scaled to 0..1, one number or one per channel.
         labels: a text file with one class name a line; null is none.
+        title: what edge, cloud and profiles call the model; null is `module`. Equal on both sides.
     """
 
     path: str = MISSING
@@ -46,6 +47,7 @@ class ModuleConfig:
     mean: list[float] = field(default_factory=lambda: [0.0])
     std: list[float] = field(default_factory=lambda: [1.0])
     labels: str | None = None
+    title: str | None = None
 
 
 @dataclass

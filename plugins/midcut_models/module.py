@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +17,11 @@ from midcut_models.images import image_reader
 from midcut_models.mnist import read_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from PIL import Image
+
+_TITLE = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 class Module:
@@ -34,8 +39,10 @@ class Module:
         mean: list[float],
         std: list[float],
         labels: str | None,
+        title: str | None = None,
     ) -> None:
         self._name = name
+        self._title = name if title is None else title
         self._path = path
         self._kwargs = kwargs
         self._shapes = [tuple(shape) for shape in input_shapes]
@@ -48,13 +55,15 @@ class Module:
     def load(self) -> LoadedModel:
         if not self._shapes or any(size < 1 for shape in self._shapes for size in shape):
             raise ConfigError(f"model.{self._name}.input_shapes: one shape per input, sizes from 1, got {self._shapes}")
+        if not _TITLE.fullmatch(self._title):
+            raise ConfigError(f"model.{self._name}.title: letters, digits, '.', '-' and '_', got {self._title!r}")
         module = self._make()
         note = f"{self._path}, seed {self._seed}"
         if self._weights:
             read_weights(module, Path(self._weights).expanduser())
             note = f"{self._path}, weights from {self._weights}"
         return LoadedModel(
-            name=self._name,
+            name=self._title,
             module=module.eval(),
             example=self._example(),
             preprocess=self._reader(),
@@ -63,13 +72,15 @@ class Module:
         )
 
     def _make(self) -> torch.nn.Module:
-        factory = _find(self._path, f"model.{self._name}.path")
         try:
-            with torch.random.fork_rng(devices=[]):
+            with _current_folder(), torch.random.fork_rng(devices=[]):
+                factory = _find(self._path, f"model.{self._name}.path")
                 torch.manual_seed(self._seed)
                 module = factory(**self._kwargs)
+        except ConfigError:
+            raise
         except Exception as error:  # a stranger's constructor may raise anything
-            raise GraphError(f"{self._path}(**{self._kwargs}) failed: {type(error).__name__}: {error}") from error
+            raise GraphError(f"{self._path}(**{self._kwargs}) failed: {_one_line(error)}") from error
         if not isinstance(module, torch.nn.Module):
             raise GraphError(f"{self._path} gave a {type(module).__name__}, not a torch.nn.Module")
         return module
@@ -79,24 +90,44 @@ class Module:
         return tuple(torch.rand(1, *shape, generator=generator) for shape in self._shapes)
 
     def _reader(self) -> Callable[[Image.Image], torch.Tensor]:
-        shapes, mean, std = self._shapes, self._mean, self._std
+        shapes, mean, std, title = self._shapes, self._mean, self._std, self._title
 
         def read(image: Image.Image) -> torch.Tensor:
             if len(shapes) != 1:
-                raise GraphError(f"model {self._name!r} takes {len(shapes)} inputs, an image is one")
+                raise GraphError(f"model {title!r} takes {len(shapes)} inputs, an image is one")
             return image_reader(shapes[0], mean, std)(image)
 
         return read
 
 
+@contextlib.contextmanager
+def _current_folder() -> Iterator[None]:
+    """Import from the current folder as well, as `python -m` does and a console script does not."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # what was imported may have edited the list
+            sys.path.remove(folder)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def _find(path: str, knob: str) -> Callable[..., Any]:
     module_name, _, attribute = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{knob}: cannot import {module_name!r} of {path!r}: {error}") from None
-    except AttributeError:
-        raise ConfigError(f"{knob}: {module_name!r} has no {attribute!r}") from None
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a stranger's file may raise anything
+        raise ConfigError(
+            f"{knob}: cannot import {module_name!r} of {path!r}, from {Path.cwd()} or installed: {_one_line(error)}"
+        ) from error
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{knob}: {module_name!r} has no {attribute!r}")
+    found = getattr(module, attribute)
     if not callable(found):
         raise ConfigError(f"{knob}: {path!r} is a {type(found).__name__}, not a class or factory")
     return found  # type: ignore[no-any-return]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from midcut.profiles import write_profile
+
 
 def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -77,3 +79,13 @@ def test_a_plot(midcut, tmp_path):
     assert finished.returncode == 0, finished.stderr
     (path,) = tmp_path.glob("outputs/plan/*/plan.png")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_module_goes_by_its_title(midcut, tmp_path, profile_of):
+    for role in ("edge", "cloud"):
+        write_profile(profile_of({1000.0: (0.003, 0.002)}, role=role), tmp_path / "mine" / f"{role}.json")
+    words = ("plan", "model=module", "edge_profile=mine", "cloud_profile=mine")
+    finished = midcut(*words, "model.module.title=two")
+    assert finished.returncode == 0, finished.stderr
+    assert result(tmp_path)["model"] == "two"
+    assert "has no profile of 'module' as edge; it has: two as cloud, two as edge" in midcut(*words).stderr

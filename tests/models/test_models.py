@@ -187,6 +187,54 @@ def test_any_module_by_path(tmp_path):
     assert torch.equal(one, other)
 
 
+NET = """
+from torch import nn
+import shapes  # beside it
+class Net(nn.Sequential):
+    def __init__(self, width):
+        import late
+        super().__init__(nn.Linear(shapes.INPUT, width), nn.ReLU(), nn.Linear(width, late.OUTPUT))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a user's own network in three files, and the current one; what it imports is forgotten."""
+    (tmp_path / "my_net_of_3_files.py").write_text(NET)
+    (tmp_path / "shapes.py").write_text("INPUT = 3")
+    (tmp_path / "late.py").write_text("OUTPUT = 2")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def test_a_network_in_the_current_folder(folder):
+    paths = list(sys.path)
+    model = module(path="my_net_of_3_files.Net", kwargs={"width": 5}, title="mine").load()
+    assert (model.name, [tuple(value.shape) for value in model.module.parameters()]) == (
+        "mine",
+        [(5, 3), (5,), (2, 5), (2,)],
+    )
+    assert sys.path == paths
+    assert str(folder) not in sys.path
+
+
+def test_a_broken_file_in_the_current_folder_is_one_line(folder):
+    (folder / "broken_net.py").write_text("class Net(\n")
+    (folder / "raising_net.py").write_text("raise RuntimeError('no\\nsuch device')")
+    for path, words in (("broken_net.Net", "SyntaxError: '(' was never closed"), ("raising_net.Net", "no such device")):
+        with pytest.raises(ConfigError) as error:
+            module(path=path).load()
+        assert words in str(error.value)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match=r"title: letters, digits, .* got '\.\./mine'"):
+        module(title="../mine").load()
+
+
 def test_a_modules_image_is_scaled_cut_and_normalised():
     knobs = {"path": "torch.nn.Conv2d", "kwargs": {"in_channels": 3, "out_channels": 1, "kernel_size": 3}}
     model = module(**knobs, input_shapes=[[3, 20, 30]], mean=[0.5], std=[0.25]).load()

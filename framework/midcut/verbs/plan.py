@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         the chosen row, what it was chosen on, and how long it took; a sweep records it.
     """
-    table = find_profile(cfg.edge_profile, Role.edge, only(Kind.MODEL, cfg.model, "plan")).table
+    table = find_profile(cfg.edge_profile, Role.edge, _model(cfg)).table
     settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
     policy = build_policy(cfg, placements(table, legal_cuts(table, settings)))
     observation = _observe(cfg, policy)
@@ -54,6 +54,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if not _in_sweep():
         _print(table, decision, rows, policy)
     return result
+
+
+def _model(cfg: DictConfig) -> str:
+    """What profiles call the model: a `title` where its component has one, as `model=module` does."""
+    name = only(Kind.MODEL, cfg.model, "plan")
+    return str(OmegaConf.select(cfg.model[name], "title") or name)
 
 
 def _observe(cfg: DictConfig, policy: Policy) -> Observation:
