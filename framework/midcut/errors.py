@@ -106,4 +106,12 @@ class CloudTimeoutError(CloudError):
 
 
 class CloudRefusedError(CloudError):
-    """The cloud answered with an error, or with something that is not an answer."""
+    """The cloud answered with an error, or with something that is not an answer.
+
+    Attributes:
+        said: the HTTP status it answered with, 0 where it gave none. 400, 413 and 415 concern one request only.
+    """
+
+    def __init__(self, reason: str, said: int = 0) -> None:
+        super().__init__(reason)
+        self.said = said

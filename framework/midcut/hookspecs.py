@@ -83,7 +83,8 @@ def midcut_config_path() -> str:
 def midcut_decided(decision: Decision) -> None:
     """Observe a decision.
 
-    Called on the planning loop after each planning step, also when the cut stays where it is.
+    Called on the planning thread after each planning step, also when the cut stays where it is. No inference
+    waits for it; the next planning step does.
 
     Args:
         decision: the placement picked, with the forecast and the observation it was made on.
@@ -94,7 +95,8 @@ def midcut_decided(decision: Decision) -> None:
 def midcut_inferred(result: InferenceResult) -> None:
     """Observe an answered request.
 
-    Called once a request, after the answer is complete and before it is returned.
+    Called once a request, after the answer is complete and before it is returned. It runs on the event loop that
+    serves all requests: it must not block. What takes longer belongs on a thread of the observer's own.
 
     Args:
         result: the output, where it was computed, measured and predicted times, and cost.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from midcut.types import (
         Floats,
         Forecast,
+        HeldModel,
         Ints,
         LoadedModel,
         Observation,
@@ -41,7 +42,11 @@ class TelemetrySource(Protocol):
     """Measures one or more fields of an `Observation`."""
 
     interval_s: float
-    """Seconds between two reads."""
+    """Seconds between two reads.
+
+    A source may also have an attribute `max_age_s`: its values count no longer than that, where this is less than
+    `engine.max_age_s`.
+    """
 
     def read(self) -> Mapping[str, float]:
         """Measure now. May block: it runs on a thread of its own, never two reads at once.
@@ -143,6 +148,19 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+@runtime_checkable
+class ModelLister(Protocol):
+    """A transport that can also say what the cloud holds. The edge plans on the cuts that both sides offer."""
+
+    async def listing(self) -> Mapping[str, HeldModel]:
+        """Ask the cloud for its models, by name. Called while the transport is open.
+
+        Raises:
+            CloudError: as for `infer`.
+        """
         ...
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import torch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from midcut.types import LoadedModel
 
 log = structlog.get_logger(__name__)
+_REASONS_TOLD: Final = 3
 
 
 class Partition:
@@ -111,6 +113,22 @@ class Partition:
             raise CutError(f"cut {cut} of model {self.table.model!r} is not offered: {self.refused[cut]}")
         check(values, self._expected[cut], f"cut {cut} of model {self.table.model!r}")
 
+    def check_inputs(self, inputs: Sequence[Any]) -> None:
+        """Check the model's inputs, whether cut 0 is on offer or not; the batch size is free.
+
+        Raises:
+            MalformedError: count, dtype or shape do not fit.
+        """
+        check(inputs, self._expected[0], f"model {self.table.model!r}")
+
+    def warm_up(self) -> None:
+        """Run every node once on zeros, on the calling thread: a thread's first run is far slower than the next."""
+        specs = self.table.cuts[0].values
+        try:
+            self.tail(0, [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs])
+        except Exception as error:  # noqa: BLE001 - zeros may be no input of this model; requests bring real ones
+            log.info("not warmed up", model=self.table.model, reason=str(error))
+
 
 def partition(model: LoadedModel, settings: CutSettings) -> Partition:
     """Capture a model, compare its cuts with the whole, and narrow them down by config.
@@ -126,10 +144,13 @@ def partition(model: LoadedModel, settings: CutSettings) -> Partition:
     reasons = []
     for how in (settings.capture, other):
         try:
-            return _partition(model, settings, how)
+            made = _partition(model, settings, how)
         except GraphError as error:
             reasons.append(f"{how.value}: {error}")
             log.warning("capture_failed", model=model.name, capture=how.value, reason=str(error))
+        else:
+            _tell_refused(made)
+            return made
     raise GraphError(f"model {model.name!r} cannot be captured; {'; '.join(reasons)}")
 
 
@@ -161,6 +182,12 @@ def _partition(model: LoadedModel, settings: CutSettings, how: Capture) -> Parti
         weights=weights_hash(model.module),
     )
     return Partition(program, table, legal_cuts(table, settings), expected, structure)
+
+
+def _tell_refused(made: Partition) -> None:
+    if made.refused:
+        first = dict(itertools.islice(made.refused.items(), _REASONS_TOLD))
+        log.warning("cuts not offered", model=made.table.model, count=len(made.refused), cuts=first)
 
 
 def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Examination:

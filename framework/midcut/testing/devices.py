@@ -159,6 +159,7 @@ class TransportSuite:
             _assert_same(reply.values, self.expected())
             assert reply.compute_s >= 0.0
             assert reply.server_s >= reply.compute_s
+            assert reply.wall_s >= reply.server_s
 
         asyncio.run(go())
 

@@ -4,6 +4,10 @@
     reply            {"request_id", "values": [value, ...], "compute_s", "server_s"}
     refusal          {"error": "one line"}
 
+    GET /v1/models   {"models": [{"name", "fingerprint", "legal": [cut, ...], ...}]}
+    POST /v1/probe   any body; {"received_bytes"}
+    GET /health      {"status": "ok" or "draining", ...}
+
 A value is a plain integer, or a tensor {"dtype", "shape", "dim_order", "data"}: `data` is base64 of
 the bare elements, little-endian, and `dim_order` names the dimensions from outermost to innermost in
 memory where that differs from the order of `shape` (else null). Restoring it keeps results
@@ -23,13 +27,17 @@ from midcut.wire.messages import (
     encode_request,
     encode_values,
     read_error,
+    read_models,
     read_reply,
     read_request,
     read_values,
 )
 from midcut.wire.sizes import (
+    HEALTH_PATH,
     INFER_PATH,
     JSON_TYPE,
+    MODELS_PATH,
+    PROBE_PATH,
     body_limit,
     reply_bytes,
     reply_head_bytes,
@@ -38,8 +46,11 @@ from midcut.wire.sizes import (
 )
 
 __all__ = [
+    "HEALTH_PATH",
     "INFER_PATH",
     "JSON_TYPE",
+    "MODELS_PATH",
+    "PROBE_PATH",
     "ErrorMessage",
     "InferMessage",
     "ReplyMessage",
@@ -51,6 +62,7 @@ __all__ = [
     "encode_request",
     "encode_values",
     "read_error",
+    "read_models",
     "read_reply",
     "read_request",
     "read_values",

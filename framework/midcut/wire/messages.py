@@ -10,7 +10,7 @@ import msgspec
 import pybase64
 
 from midcut.errors import MalformedError
-from midcut.types import DTYPES, ValueSpec
+from midcut.types import DTYPES, HeldModel, ValueSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +64,14 @@ class ErrorMessage(msgspec.Struct, frozen=True):
     """The body of a refusal."""
 
     error: str
+
+
+class _ListedModel(HeldModel, frozen=True):
+    name: str
+
+
+class _ModelList(msgspec.Struct, frozen=True):
+    models: list[_ListedModel]
 
 
 class _EncodedReply(msgspec.Struct, frozen=True):
@@ -162,6 +170,7 @@ _REQUESTS: Final = msgspec.json.Decoder(InferMessage)
 _REPLIES: Final = msgspec.json.Decoder(ReplyMessage)
 _VALUES: Final = msgspec.json.Decoder(ValueList)
 _ERRORS: Final = msgspec.json.Decoder(ErrorMessage)
+_MODELS: Final = msgspec.json.Decoder(_ModelList)
 
 
 def read_request(body: bytes | bytearray) -> InferMessage:
@@ -189,6 +198,15 @@ def read_values(body: bytes | bytearray) -> ValueList:
         MalformedError: it is not exactly the message.
     """
     return _read(_VALUES, body)
+
+
+def read_models(body: bytes | bytearray) -> dict[str, HeldModel]:
+    """Parse what GET /v1/models answers, by model name; more fields than those needed are fine.
+
+    Raises:
+        MalformedError: it is not a list of models.
+    """
+    return {model.name: model for model in _read(_MODELS, body).models}
 
 
 def read_error(body: bytes | bytearray) -> str:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from midcut.types import Cut, CutTable
 
 INFER_PATH: Final = "/v1/infer"
+MODELS_PATH: Final = "/v1/models"
+PROBE_PATH: Final = "/v1/probe"
+HEALTH_PATH: Final = "/health"
 JSON_TYPE: Final = "application/json"
 # What a request carries that a table does not know: ids of a uuid's length, an address of the usual one.
 _REQUEST_ID: Final = "0" * 32
