@@ -159,6 +159,10 @@ class BandwidthProbeConfig:
 class PassiveBandwidthConfig:
     """Bandwidth from the requests themselves, without uploads of its own; silent while nothing is sent.
 
+    Alone it cannot begin with `engine.fallback=edge`: without a bandwidth nothing is sent, and without requests there
+    is no bandwidth. Put `bandwidth_probe` behind it, which also sees a slow link recover once the planner has moved
+    all to the edge, or use `engine.fallback=cloud`.
+
     Attributes:
         url: the cloud; a TCP connect there gives the round trip until a small exchange did. null: none is made.
         min_bytes: exchanges smaller than this say nothing about bandwidth.
@@ -166,7 +170,7 @@ class PassiveBandwidthConfig:
         rtt_ms: round trip to take off; null takes the shortest small exchange.
         window: how many of the last exchanges count.
         estimate: how they become one figure.
-        forget_s: exchanges older than this no longer count.
+        forget_s: exchanges older than this no longer count, and a figure older than this gives way to the next source.
     """
 
     url: str | None = "${cloud_url}"
@@ -175,5 +179,5 @@ class PassiveBandwidthConfig:
     rtt_ms: float | None = None
     window: int = 5
     estimate: Estimate = Estimate.median
-    forget_s: float = 60.0
+    forget_s: float = 15.0
     interval_s: float = 1.0

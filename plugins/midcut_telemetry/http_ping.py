@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from midcut import wire
 from midcut_telemetry.cloud import Endpoint, KeptAlive
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class HttpPing:
         self._samples = max(samples, 1)
 
     def read(self) -> Mapping[str, float]:
-        return {"ping_ms": min(self._line.exchange("GET", "/health")[0] for _ in range(self._samples)) * 1e3}
+        return {"ping_ms": min(self._line.exchange("GET", wire.HEALTH_PATH)[0] for _ in range(self._samples)) * 1e3}
 
     def close(self) -> None:
         self._line.close()

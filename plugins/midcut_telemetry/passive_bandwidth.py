@@ -27,6 +27,9 @@ class PassiveBandwidth:
     else 0, which makes the figure a lower bound. A read gives a value only when an exchange was made since the last
     one, so that the value's age is true.
 
+    Attributes:
+        max_age_s: `forget_s`: a figure counts no longer than the exchanges it was made from, then other sources do.
+
     Raises:
         ConfigError: `window` is not over 0.
     """
@@ -44,7 +47,7 @@ class PassiveBandwidth:
     ) -> None:
         if window < 1:
             raise ConfigError(f"telemetry.passive_bandwidth.window must be over 0, got {window}")
-        self.interval_s = interval_s
+        self.interval_s, self.max_age_s = interval_s, forget_s
         self._min_bytes, self._small_bytes = min_bytes, small_bytes
         self._rtt_s = None if rtt_ms is None else rtt_ms / 1e3
         self._ping = None if url is None else TcpPing(url, samples=1, timeout_s=_CONNECT_S, interval_s=interval_s)

@@ -13,7 +13,6 @@ class Cloud:
 
     def __init__(self):
         self.delay_s = 0.0
-        self.server_s = 0.0  # what the probe says it took, and really takes
         self.status = 200
         self.answer = None
         self.connections = 0
@@ -48,9 +47,8 @@ class Cloud:
 
             def do_POST(self):
                 received = len(self.rfile.read(int(self.headers["Content-Length"])))
-                time.sleep(cloud.delay_s + cloud.server_s)
-                body = {"received_bytes": received, "server_s": cloud.server_s}
-                self._reply(json.dumps(body).encode() if cloud.answer is None else cloud.answer)
+                time.sleep(cloud.delay_s)
+                self._reply(json.dumps({"received_bytes": received}).encode() if cloud.answer is None else cloud.answer)
 
             def _reply(self, body):
                 cloud.requests.append((self.command, self.path))

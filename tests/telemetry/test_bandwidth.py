@@ -39,11 +39,11 @@ def test_the_probe_posts_its_bytes_on_one_connection(cloud):
     assert cloud.requests.count(("POST", "/v1/probe")) == 2
 
 
-def test_the_clouds_own_time_and_the_round_trip_do_not_count(cloud):
-    # 50 ms of trip and 200 ms of server leave next to nothing of 250: the floor of a tenth of the whole holds.
-    cloud.delay_s, cloud.server_s = 0.05, 0.2
+def test_the_round_trip_does_not_count(cloud):
+    # 200 ms of trip leave next to nothing of 200: the floor of a tenth of the whole holds.
+    cloud.delay_s = 0.2
     kbps = probe(cloud.url).read()["bandwidth_kbps"]
-    assert 100_000 * 8 / 1000 / 0.1 < kbps <= 100_000 * 8 / 1000 / 0.025
+    assert 100_000 * 8 / 1000 / 0.1 < kbps <= 100_000 * 8 / 1000 / 0.02
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,9 @@ def test_the_clouds_own_time_and_the_round_trip_do_not_count(cloud):
     [
         (b"", "not a probe's answer"),
         (b"[]", "not a probe's answer"),
-        (b'{"received_bytes": 100000}', "not a probe's answer"),
-        (b'{"received_bytes": 7, "server_s": 0}', "counted 7 bytes of 100000"),
-        (b'{"received_bytes": 100000, "server_s": -1}', "says it took -1.0 s"),
-        (b'{"received_bytes": 100000, "server_s": NaN}', "says it took nan s"),
+        (b'{"server_s": 0}', "not a probe's answer"),
+        (b'{"received_bytes": "many"}', "not a probe's answer"),
+        (b'{"received_bytes": 7}', "counted 7 bytes of 100000"),
     ],
 )
 def test_an_odd_answer_is_refused(cloud, answer, complaint):

@@ -29,6 +29,7 @@ class _Watch:
 
     name: str
     source: TelemetrySource
+    max_age_s: float
     values: dict[str, tuple[float, float]] = field(default_factory=dict)  # field -> (value, monotonic time)
     error: str = ""
     reported: bool = False
@@ -46,21 +47,23 @@ class TelemetryHub:
 
     Args:
         sources: name -> source, in order of priority.
-        max_age_s: a value older than this is missing.
+        max_age_s: a value older than this is missing; a source's own `max_age_s` may be less.
 
     Raises:
         ConfigError: a source that reads so seldom that its values would be missing between two reads.
     """
 
     def __init__(self, sources: Mapping[str, TelemetrySource], max_age_s: float) -> None:
-        for name, source in sources.items():
-            if not 0.0 < source.interval_s <= max_age_s:
+        self._watches = [
+            _Watch(name, source, min(max_age_s, getattr(source, "max_age_s", max_age_s)))
+            for name, source in sources.items()
+        ]
+        for watch in self._watches:
+            if not 0.0 < watch.source.interval_s <= watch.max_age_s:
                 raise ConfigError(
-                    f"telemetry.{name}.interval_s must be over 0 and at most max_age_s={max_age_s:g}, "
-                    f"got {source.interval_s:g}: its values would be missing between two reads"
+                    f"telemetry.{watch.name}.interval_s must be over 0 and at most max_age_s={watch.max_age_s:g}, "
+                    f"got {watch.source.interval_s:g}: its values would be missing between two reads"
                 )
-        self.max_age_s = max_age_s
-        self._watches = [_Watch(name, source) for name, source in sources.items()]
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -97,7 +100,7 @@ class TelemetryHub:
             for watch in late:
                 watch.reported = True
         for watch in late:
-            _log.warning("telemetry source is stale", source=watch.name, max_age_s=self.max_age_s)
+            _log.warning("telemetry source is stale", source=watch.name, max_age_s=watch.max_age_s)
         return Observation(**found, source=source, age_s=age, missing=missing)
 
     def transferred(self, transfer: Transfer) -> None:
@@ -159,16 +162,16 @@ class TelemetryHub:
             _log.warning("telemetry source failed", source=watch.name, error=text)
 
     def _fresh(self, watch: _Watch, name: str, now: float) -> bool:
-        return name in watch.values and now - watch.values[name][1] <= self.max_age_s
+        return name in watch.values and now - watch.values[name][1] <= watch.max_age_s
 
     def _late(self, watch: _Watch, now: float) -> bool:
-        if now - watch.heard_s > self.max_age_s + watch.source.interval_s:
+        if now - watch.heard_s > watch.max_age_s + watch.source.interval_s:
             return True
         return any(not self._fresh(watch, name, now) for name in watch.values)
 
     def _why(self, name: str, now: float) -> str:
         reasons = [
-            f"{watch.name}: last value is {now - watch.values[name][1]:.1f} s old, over max_age_s={self.max_age_s:g}"
+            f"{watch.name}: last value is {now - watch.values[name][1]:.1f} s old, over max_age_s={watch.max_age_s:g}"
             + (f" ({watch.error})" if watch.error else "")
             for watch in self._watches
             if name in watch.values
