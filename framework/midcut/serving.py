@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.serving")
 _LINGER_S: Final = 2.0
-HEALTH_PATH: Final = "/health"
+# A response that is being written when the drain is over may still take this long.
+_CUT_OFF_S: Final = 1.0
 
 
 class RefusedError(WireError):
@@ -140,7 +141,7 @@ def _refuse(request: web.Request, status: int, reason: str) -> web.Response:
 
 @web.middleware
 async def _counted(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    if request.path == HEALTH_PATH:
+    if request.path == wire.HEALTH_PATH:
         return await handler(request)
     drain = request.app[DRAIN]
     drain.enter()
@@ -173,7 +174,7 @@ async def serve(
         auto_decompress=False,  # a small body could unfold to gigabytes
         keepalive_timeout=settings.idle_timeout_s,
         lingering_time=_LINGER_S,
-        shutdown_timeout=settings.drain_s,
+        shutdown_timeout=_CUT_OFF_S,  # aiohttp may wait that long twice, after the drain
     )
     await runner.setup()
     try:

@@ -64,6 +64,7 @@ def test_health_and_the_model_list(tiny, cloud_url):
             "fingerprint": tiny.table.fingerprint,
             "cuts": 10,
             "legal": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+            "refused": {},
             "nodes": 9,
         }
     ]
@@ -71,9 +72,7 @@ def test_health_and_the_model_list(tiny, cloud_url):
 
 def test_the_probe_counts_what_it_throws_away(cloud_url):
     status, answer, _ = ask(cloud_url, "POST", "/v1/probe", b"x" * 300_000)
-    assert status == 200
-    assert answer["received_bytes"] == 300_000
-    assert 0.0 <= answer["server_s"] < 1.0
+    assert (status, answer) == (200, {"received_bytes": 300_000})
 
 
 @pytest.mark.parametrize(

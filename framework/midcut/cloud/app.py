@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from midcut import wire
-from midcut.serving import DRAIN, HEALTH_PATH, discard_body, json_response, new_app, read_body
+from midcut.serving import DRAIN, discard_body, json_response, new_app, read_body
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor as Pool
@@ -33,9 +33,9 @@ def make_app(hosted: HostedModels, pool: Pool, settings: ServerSettings) -> web.
     routes = _Routes(hosted, pool, settings.body_timeout_s)
     app = new_app(hosted.body_limit_bytes)
     app.router.add_post(wire.INFER_PATH, routes.infer)
-    app.router.add_get("/v1/models", routes.models)
-    app.router.add_post("/v1/probe", routes.probe)
-    app.router.add_get(HEALTH_PATH, routes.health)
+    app.router.add_get(wire.MODELS_PATH, routes.models)
+    app.router.add_post(wire.PROBE_PATH, routes.probe)
+    app.router.add_get(wire.HEALTH_PATH, routes.health)
     return app
 
 
@@ -56,9 +56,7 @@ class _Routes:
     async def probe(self, request: web.Request) -> web.Response:
         """Take a body and throw it away: a timed upload measures the link."""
         received = await discard_body(request, PROBE_LIMIT_BYTES, self._body_timeout_s)
-        started = perf_counter()
-        answer = {"received_bytes": received, "server_s": round(perf_counter() - started, 9)}
-        return json_response(msgspec.json.encode(answer))
+        return json_response(msgspec.json.encode({"received_bytes": received}))
 
     async def health(self, request: web.Request) -> web.Response:
         draining = request.app[DRAIN].draining

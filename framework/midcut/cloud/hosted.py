@@ -49,10 +49,16 @@ class HostedModels:
                 "fingerprint": one.table.fingerprint,
                 "cuts": len(one.table.cuts),
                 "legal": list(one.legal),
+                "refused": {str(cut): why for cut, why in one.refused.items()},
                 "nodes": one.node_count,
             }
             for name, one in self._partitions.items()
         ]
+
+    def warm_up(self) -> None:
+        """Run every model once, so that the first request is not the slowest."""
+        for one in self._partitions.values():
+            one.warm_up()
 
     def answer(self, body: bytes | bytearray, started: float) -> bytes:
         """One request body to one reply body.

@@ -11,7 +11,7 @@ from midcut import wire
 from midcut.engine.answers import classification, explained, leaves, measured
 from midcut.engine.images import model_input
 from midcut.errors import MalformedError
-from midcut.serving import DRAIN, HEALTH_PATH, RefusedError, json_response, new_app, read_body
+from midcut.serving import DRAIN, RefusedError, json_response, new_app, read_body
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def make_app(engine: EdgeEngine, model: LoadedModel, settings: InputServer) -> w
     app = new_app(routes.limit_bytes)
     app.router.add_post(wire.INFER_PATH, routes.infer)
     app.router.add_get("/v1/decision", routes.decision)
-    app.router.add_get(HEALTH_PATH, routes.health)
+    app.router.add_get(wire.HEALTH_PATH, routes.health)
     return app
 
 

@@ -42,10 +42,18 @@ def run(cfg: DictConfig) -> None:
         sys.stdout.flush()
 
     try:
-        with ThreadPoolExecutor(knobs.workers, thread_name_prefix="tail") as pool:
+        with _pool(knobs) as pool:
+            pool.submit(hosted.warm_up).result()
             asyncio.run(serve(make_app(hosted, pool, settings), settings, ready))
     finally:
         executor.close()
+
+
+def _pool(knobs: CloudSettings) -> ThreadPoolExecutor:
+    # torch's thread count holds on the thread that sets it.
+    return ThreadPoolExecutor(
+        knobs.workers, thread_name_prefix="tail", initializer=torch.set_num_threads, initargs=(knobs.threads,)
+    )
 
 
 def _partitions(cfg: DictConfig) -> dict[str, Partition]:
