@@ -57,7 +57,7 @@ async def test_an_image_is_answered_with_class_timings_and_cut(edge, images, exp
     assert answer["label"] == f"label {answer['class']}"
     assert (answer["cut"], answer["finished_by"], answer["fallback"]) == (4, "cloud", "")
     timings = answer["timings"]
-    assert timings["edge_s"] + timings["link_s"] + timings["cloud_s"] == pytest.approx(timings["latency_s"])
+    assert timings["edge_s"] + timings["link_s"] + timings["cloud_s"] <= timings["latency_s"]
     assert answer["cost_usd"] == pytest.approx(timings["edge_s"] + 2 * timings["cloud_s"])
     # The forecast's row for cut 4, as the fixture scripted it: 1 + 2 + 3 ms, 1 ms + 2 * 3 ms in dollars.
     assert answer["predicted"]["latency_s"] == pytest.approx(0.006)

@@ -36,7 +36,9 @@ def run_stream(make_engine, model, settings, results, stop=None):
 def test_every_image_is_one_line_in_order_of_names(make_engine, tiny_model, photos, tmp_path, expected_class):
     done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos)), tmp_path / "r.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
-    assert lines == done.records
+    assert [{name: line[name] for name in record} for line, record in zip(lines, done.records, strict=True)] == (
+        done.records
+    )
     assert [line["file"] for line in lines] == [str(photos / f"{number}.png") for number in range(4)]
     assert [line["class"] for line in lines] == [expected_class((photos / f"{n}.png").read_bytes()) for n in range(4)]
     assert [line["n"] for line in lines] == [0, 1, 2, 3]
@@ -48,7 +50,9 @@ def test_every_image_is_one_line_in_order_of_names(make_engine, tiny_model, phot
 def test_repeat_limit_and_pattern(make_engine, tiny_model, photos, tmp_path):
     knobs = InputFolder(path=str(photos), repeat=3, limit=7, pattern="[012].png")
     done = run_stream(make_engine, tiny_model, knobs, tmp_path / "r.jsonl")
-    assert [record["file"][-5] for record in done.records] == list("0120120")
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [line["file"][-5] for line in lines] == list("0120120")
+    assert len(done.records) == 7
 
 
 def test_an_unreadable_image_is_skipped_and_counted(make_engine, tiny_model, photos, tmp_path, capsys):

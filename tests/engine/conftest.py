@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from midcut.engine.edge import EdgeEngine, EdgeParts
+from midcut.engine.greeting import CloudScope
 from midcut.engine.hub import TelemetryHub
 from midcut.engine.replan import PlanningLoop
 from midcut.placements import placements
@@ -59,23 +60,15 @@ class Watch:
 class Bench:
     """An engine and everything around it. A fast link puts the cut at 0, a slow one at the last cut."""
 
-    def __init__(self, tiny, executor, script=None, legal=None, transport=None, **knobs):
+    def __init__(self, tiny, executor, script=None, legal=None, transport=None, scoped=False, **knobs):
         legal = legal or tiny.legal
-        laid_out = placements(tiny.table, legal)
-        steps = np.arange(len(legal), dtype=np.float64)
+        self._table = tiny.table
         self.telemetry = ScriptedTelemetry(script or [{"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}])
         self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0} | knobs)
         self.watch = Watch()
         self.transport = transport or LoopbackTransport(tiny)
         self.hub = TelemetryHub({"scripted": self.telemetry}, self.settings.max_age_s)
-        self.policy = Policy(
-            laid_out,
-            edge=Rate({"clock_mhz"}, steps * 0.01),
-            link=Rate({"bandwidth_kbps"}, np.where(laid_out.on_edge, 0.0, 1.0)),
-            cloud=Rate((), np.zeros(len(legal))),
-            cost=Priced(),
-            planner=Fastest(),
-        )
+        self.policy = self.policy_for(legal)
         self.planning = PlanningLoop(self.policy, self.hub, self.settings, self.watch)
         parts = EdgeParts(
             partition=tiny,
@@ -85,8 +78,20 @@ class Bench:
             hub=self.hub,
             planning=self.planning,
             observers=self.watch,
+            scope=CloudScope(self.transport, tiny, self.planning, self.policy_for) if scoped else None,
         )
-        self.engine = EdgeEngine(parts, self.settings.retry_after_s)
+        self.engine = EdgeEngine(parts, self.settings.retry_after_s, self.settings.threads)
+
+    def policy_for(self, cuts):
+        laid_out = placements(self._table, cuts)
+        return Policy(
+            laid_out,
+            edge=Rate({"clock_mhz"}, np.arange(len(cuts), dtype=np.float64) * 0.01),
+            link=Rate({"bandwidth_kbps"}, np.where(laid_out.on_edge, 0.0, 1.0)),
+            cloud=Rate((), np.zeros(len(cuts))),
+            cost=Priced(),
+            planner=Fastest(),
+        )
 
     async def until(self, condition, seconds=10.0):
         async with asyncio.timeout(seconds):

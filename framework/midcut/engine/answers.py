@@ -76,6 +76,7 @@ def explained(decision: Decision, *, table: bool = False) -> dict[str, Any]:
             **observation.values(),
             "at_s": observation.at_s,
             "source": dict(observation.source),
+            "age_s": dict(observation.age_s),
             "missing": dict(observation.missing),
         },
         **rows,

@@ -30,7 +30,7 @@ class Backoff:
 
     def why_not(self) -> str:
         """Why the cloud is not to be asked now, `""` where it is."""
-        if not self._reason:
+        if not self._reason or not self._retry_after_s > 0.0:
             return ""
         wait_s = self._until_s - self._clock()
         if wait_s > 0.0:
@@ -51,8 +51,7 @@ class Backoff:
     def failed(self, reason: str, took_s: float) -> bool:
         """It was not, and that took so long. True where that begins a failure."""
         began, self._reason, self._trying = not self._reason, reason, False
-        if self._retry_after_s > 0.0:
-            self._until_s = self._clock() + max(self._retry_after_s, _REST_PER_TRY * took_s)
+        self._until_s = self._clock() + max(self._retry_after_s, _REST_PER_TRY * took_s)
         return began
 
     def abandoned(self) -> None:

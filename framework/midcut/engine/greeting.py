@@ -1,39 +1,152 @@
-"""At start, the edge asks the cloud what it holds: planning for a cloud with other weights is planning in vain."""
+"""What the cloud holds: planning for a cloud with other weights or other cuts is planning in vain."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, Protocol
 
-import aiohttp
-import msgspec
+import structlog
+
+from midcut.errors import CloudError
+from midcut.protocols import ModelLister
 
 if TYPE_CHECKING:
-    from midcut.types import CutTable
+    from collections.abc import Callable, Mapping
 
+    from midcut.graph import Partition
+    from midcut.policy import Policy
+    from midcut.protocols import Transport
+    from midcut.types import CutTable, HeldModel
+
+_log = structlog.get_logger("midcut.engine")
 _TIMEOUT_S: Final = 3.0
-_MAX_BYTES: Final = 16 * 1024 * 1024
+_PAUSE_S: Final = 1.0
+# While the edge plans on fewer cuts than it has, maybe on none that would find out, it asks by itself.
+_AGAIN_S: Final = 30.0
 
 
-class CloudAbsentError(Exception):
-    """The cloud did not list its models; it may do so later."""
+class Replanned(Protocol):
+    """What takes another policy while it runs. A `PlanningLoop` is one."""
+
+    async def replan(self, policy: Policy) -> None: ...
 
 
-async def difference(cloud_url: str, table: CutTable) -> str:
-    """Why the cloud cannot finish this model's inferences, `""` where it can.
+class CloudScope:
+    """Keeps planning on the cuts that edge and cloud both offer.
 
-    Raises:
-        CloudAbsentError: nobody there, or not a midcut cloud.
+    The cloud is asked at start, after `ask_soon`, and every 30 s while planning is narrowed. A transport that
+    cannot list the cloud's models is never asked.
+
+    Args:
+        policy_for: makes the policy for some of the legal cuts.
     """
-    held = await _listing(cloud_url.rstrip("/") + "/v1/models")
-    fingerprint = held.get(table.model)
-    if fingerprint is None:
-        return f"the cloud does not hold model {table.model!r}; it holds: {', '.join(held) or 'none'}"
-    if fingerprint != table.fingerprint:
-        return (
-            f"the cloud's model {table.model!r} is {fingerprint}, here it is {table.fingerprint}: "
-            f"other {_what_differs(fingerprint, table)}"
+
+    def __init__(
+        self,
+        transport: Transport,
+        partition: Partition,
+        planning: Replanned,
+        policy_for: Callable[[tuple[int, ...]], Policy],
+    ) -> None:
+        self._lister = transport if isinstance(transport, ModelLister) else None
+        self._partition = partition
+        self._planning = planning
+        self._policy_for = policy_for
+        self._cuts, self._why = partition.legal, ""
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Ask once, then whenever there is a reason to. The transport is open, planning has not begun."""
+        if self._lister is None:
+            return
+        absent = await self._narrow(self._lister)
+        if absent:
+            _log.warning("the cloud is not there yet", reason=absent)
+        self._task = asyncio.create_task(self._watch(self._lister), name="cloud scope")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def ask_soon(self) -> None:
+        """The cloud may have changed: it answers again, or it refused a request."""
+        self._wanted.set()
+
+    async def _watch(self, lister: ModelLister) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_S if self._why else None):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._narrow(lister)
+            except Exception:  # noqa: BLE001 - a policy that cannot be made for these cuts; those in use stay
+                _log.exception("planning on other cuts failed")
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _narrow(self, lister: ModelLister) -> str:
+        """Ask, and plan anew where the answer differs from the last one. Returns why there was none."""
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                held = await lister.listing()
+        except CloudError as error:
+            return str(error)
+        except TimeoutError:
+            return f"no answer in {_TIMEOUT_S:g} s"
+        except Exception as error:  # noqa: BLE001 - a stranger's transport
+            _log.exception("the transport's listing failed")
+            return f"{type(error).__name__}: {error}"
+        cuts, why = useful_cuts(held, self._partition.table, self._partition.legal)
+        if (cuts, why) != (self._cuts, self._why):
+            if cuts != self._cuts:
+                await self._planning.replan(await asyncio.to_thread(self._policy_for, cuts))
+            self._cuts, self._why = cuts, why
+            self._report()
+        return ""
+
+    def _report(self) -> None:
+        if not self._why:
+            _log.info("planning on all cuts", cuts=len(self._cuts))
+        elif self._cuts == (self._partition.table.last,):
+            _log.warning("planning for the edge alone", reason=self._why)
+        elif self._cuts == self._partition.legal:
+            _log.warning("every request will be finished here", reason=self._why)
+        else:
+            _log.warning("planning on fewer cuts", cuts=len(self._cuts), reason=self._why)
+
+
+def useful_cuts(held: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+    """The legal cuts that the cloud can finish, and the last one, which needs no cloud, where it is legal.
+
+    Returns:
+        cuts, and why they are fewer (`""` where they are not). All legal cuts where none would be left.
+    """
+    there, why = _offered(held, table)
+    cuts = tuple(cut for cut in legal if cut in there or cut == table.last)
+    if cuts == legal and not why:
+        return legal, ""
+    return cuts or legal, why or f"the cloud takes {len(there)} cuts of {table.model!r}: {_span(there)}"
+
+
+def _offered(held: Mapping[str, HeldModel], table: CutTable) -> tuple[frozenset[int], str]:
+    model = held.get(table.model)
+    if model is None:
+        return frozenset(), f"the cloud does not hold model {table.model!r}; it holds: {', '.join(held) or 'none'}"
+    if model.fingerprint != table.fingerprint:
+        return frozenset(), (
+            f"the cloud's model {table.model!r} is {model.fingerprint}, here it is {table.fingerprint}: "
+            f"other {_what_differs(model.fingerprint, table)}"
         )
-    return ""
+    return frozenset(model.legal), ""
+
+
+def _span(cuts: frozenset[int]) -> str:
+    return f"{min(cuts)} to {max(cuts)}" if cuts else "none"
 
 
 def _what_differs(fingerprint: str, table: CutTable) -> str:
@@ -41,15 +154,3 @@ def _what_differs(fingerprint: str, table: CutTable) -> str:
     parts = (("graph or cuts", graph != table.graph), ("weights", weights != table.weights))
     differing = [name for name, differs in parts if differs]
     return " and ".join(differing) if differing else "format of fingerprints"
-
-
-async def _listing(url: str) -> dict[str, str]:
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            answer: Any = msgspec.json.decode(await response.content.read(_MAX_BYTES))
-            return {str(model["name"]): str(model["fingerprint"]) for model in answer["models"]}
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise CloudAbsentError(" ".join(str(error).split()) or f"no answer in {_TIMEOUT_S:g} s") from None
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise CloudAbsentError(f"{url} does not list models as a midcut cloud does: {error}") from None

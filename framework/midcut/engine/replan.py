@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.engine")
 _FIRST_READ_S: Final = 2.0
+_LAST_STEP_S: Final = 2.0
 
 
 class Observers(Protocol):
@@ -43,7 +44,7 @@ class Planning(Protocol):
 
 
 class PlanningLoop:
-    """Re-plans every `interval_s`.
+    """Re-plans every `interval_s`. Decides, logs and tells observers on a thread of its own.
 
     Raises:
         ConfigError: there is no placement to choose from.
@@ -79,41 +80,54 @@ class PlanningLoop:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        with contextlib.suppress(TimeoutError, RuntimeError):  # the step under way, unless a planner hangs
+            await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, int), _LAST_STEP_S)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def step(self) -> Decision:
-        """One planning step, on a thread of its own."""
-        loop = asyncio.get_running_loop()
-        decision, runner_up = await loop.run_in_executor(self._thread, self._decide)
-        before, self._decision = self._decision, decision
-        _report(decision, before, runner_up)
-        self._observers.decided(decision)
-        return decision
+        """One planning step."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step)
+
+    async def replan(self, policy: Policy) -> None:
+        """Plan with another policy from now on; at once, where planning has begun."""
+        self._policy = policy
+        if self._decision is not None:
+            await self.step()
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._settings.interval_s)
-            await self.step()
+            try:
+                await self.step()
+            except Exception:  # noqa: BLE001 - the decision stays; the next step may go well
+                _log.exception("planning step failed")
 
-    def _decide(self) -> tuple[Decision, dict[str, float] | None]:
+    def _step(self) -> Decision:
+        policy = self._policy  # one reference: another may come in while this step is under way
+        decision = self._decide(policy)
+        before, self._decision = self._decision, decision
+        _report(decision, before, _runner_up(policy, decision))
+        self._observers.decided(decision)
+        return decision
+
+    def _decide(self, policy: Policy) -> Decision:
         observation = self._hub.observe()
-        missing = sorted(name for name in self._policy.needs if getattr(observation, name) is None)
+        missing = sorted(name for name in policy.needs if getattr(observation, name) is None)
         if missing:
             whys = "; ".join(f"no {name}: {observation.missing.get(name, 'nothing gave it')}" for name in missing)
-            return self._fall_back(observation, whys), None
+            return self._fall_back(policy, observation, whys)
         try:
-            decision = self._policy.decide(observation)
-            return decision, self._policy.runner_up(decision)
+            return policy.decide(observation)
         except MidcutError as error:
-            return self._fall_back(observation, str(error)), None
+            return self._fall_back(policy, observation, str(error))
         except Exception as error:  # noqa: BLE001 - a stranger's planner; the edge must go on answering
             _log.exception("planning failed")
-            return self._fall_back(observation, f"{type(error).__name__}: {error}"), None
+            return self._fall_back(policy, observation, f"{type(error).__name__}: {error}")
 
-    def _fall_back(self, observation: Observation, why: str) -> Decision:
-        cuts = self._policy.placements.cut
+    def _fall_back(self, policy: Policy, observation: Observation, why: str) -> Decision:
+        cuts = policy.placements.cut
         how = self._settings.fallback
-        if how is Fallback.hold and self._decision is not None:
+        if how is Fallback.hold and self._decision is not None and self._decision.placement.cut in cuts:
             placement = self._decision.placement
         else:
             # Without an earlier decision there is nothing to hold; the edge needs nobody.
@@ -122,9 +136,18 @@ class PlanningLoop:
             placement=placement,
             index=-1,
             reason=f"fallback {how.value}: {why}",
-            weight=self._policy.planner.w,
+            weight=policy.planner.w,
             observation=observation,
         )
+
+
+def _runner_up(policy: Policy, decision: Decision) -> dict[str, float] | None:
+    """For the log only: an error here says nothing about the decision."""
+    try:
+        return policy.runner_up(decision)
+    except Exception as error:  # noqa: BLE001 - a stranger's planner
+        _log.debug("no runner-up", error=f"{type(error).__name__}: {error}")
+        return None
 
 
 def _report(decision: Decision, before: Decision | None, runner_up: dict[str, float] | None) -> None:
@@ -134,6 +157,7 @@ def _report(decision: Decision, before: Decision | None, runner_up: dict[str, fl
         "reason": decision.reason,
         "weight": decision.weight,
         "observation": decision.observation.values(),
+        "age_s": dict(decision.observation.age_s),
         "chosen": decision.forecast.row(decision.index) if decision.forecast is not None else None,
         "runner_up": runner_up,
         "planning_s": decision.planning_s,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.stream")
 RESULTS: Final = "results.jsonl"
+# What a summary needs of a record; the whole of it is in the file.
+_KEPT: Final = ("cut", "latency_s", "cost_usd", "finished_by", "fallback", "predicted", "right")
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Streamed:
     """What a stream did.
 
     Attributes:
-        records: one a request, as in `results.jsonl`.
+        records: one a request: of its line in `results.jsonl`, what a summary needs.
         skipped: images that could not be read.
         wall_s: from the first image to the last answer.
         stopped: the stream was told to end early.
@@ -80,7 +82,7 @@ def read_labels(path: str | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        with Path(path).expanduser().open(newline="", encoding="utf-8") as lines:
+        with Path(path).expanduser().open(newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines)
             if not {"file", "label"} <= set(rows.fieldnames or ()):
                 raise FileError(f"input.labels={path} needs the header file,label, got {rows.fieldnames}")
@@ -97,9 +99,12 @@ async def stream(
     Args:
         results: file of one JSON line a request, written as it goes.
         stop: when set, the request in flight is finished and the stream ends.
+
+    Raises:
+        FileError: not one image could be read.
     """
     files, labels = image_files(settings), read_labels(settings.labels)
-    done = Streamed()
+    done, unreadable = Streamed(), ""
     began = time.perf_counter()
     with results.open("wb", buffering=0) as lines:
         for position, file in enumerate(_repeated(files, settings)):
@@ -110,11 +115,14 @@ async def stream(
                 record = await _one(engine, model, file)
             except MalformedError as error:
                 done.skipped += 1
+                unreadable = f"{file.name}: {error}"
                 _log.warning("image skipped", file=str(file), reason=str(error))
                 continue
             record = {"n": len(done.records), **record, **_graded(record, _expected(labels, file, settings.path))}
             lines.write(msgspec.json.encode(record) + b"\n")
-            done.records.append(record)
+            done.records.append({name: record[name] for name in _KEPT if name in record})
+    if done.skipped and not done.records and not done.stopped:
+        raise FileError(f"input.path={settings.path}: none of {done.skipped} images could be read; last {unreadable}")
     done.wall_s = time.perf_counter() - began
     return done
 

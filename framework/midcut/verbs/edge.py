@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,7 @@ from rich.console import Console
 from midcut.build import build, build_each, build_policy, only
 from midcut.component import Kind
 from midcut.engine.edge import EdgeEngine, EdgeParts
-from midcut.engine.greeting import CloudAbsentError, difference
+from midcut.engine.greeting import CloudScope
 from midcut.engine.hub import TelemetryHub
 from midcut.engine.replan import PlanningLoop
 from midcut.engine.server import make_app
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.graph import Partition
+    from midcut.policy import Policy
     from midcut.settings import CutSettings, EngineSettings, InputServer
     from midcut.types import LoadedModel
 
@@ -63,8 +65,12 @@ def run(cfg: DictConfig) -> dict[str, Any] | None:
 async def _run(
     cfg: DictConfig, settings: EngineSettings, source: InputServer | InputFolder, model: LoadedModel, cut: Partition
 ) -> dict[str, Any] | None:
+    # Images are decoded on the loop's own threads; torch's thread count holds on the thread that sets it.
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(settings.threads,))
+    )
     stop = stop_signals()
-    engine = await _engine(cfg, settings, cut)
+    engine = _engine(cfg, settings, cut)
     try:
         await engine.start()
         if isinstance(source, InputFolder):
@@ -75,35 +81,25 @@ async def _run(
         await engine.close()
 
 
-async def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> EdgeEngine:
-    policy = build_policy(cfg, placements(cut.table, await _useful_cuts(cfg.cloud_url, cut)))
+def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> EdgeEngine:
+    def policy_for(cuts: tuple[int, ...]) -> Policy:
+        return build_policy(cfg, placements(cut.table, cuts))
+
+    policy = policy_for(cut.legal)
     hub = TelemetryHub(build_each(Kind.TELEMETRY, cfg.telemetry), settings.max_age_s)
+    transport = build(Kind.TRANSPORT, cfg.transport)
+    planning = PlanningLoop(policy, hub, settings, registry())
     parts = EdgeParts(
         partition=cut,
-        transport=build(Kind.TRANSPORT, cfg.transport),
+        transport=transport,
         executor=build(Kind.EXECUTOR, cfg.executor),
         cost=policy.cost,
         hub=hub,
-        planning=PlanningLoop(policy, hub, settings, registry()),
+        planning=planning,
         observers=registry(),
+        scope=CloudScope(transport, cut, planning, policy_for),
     )
-    return EdgeEngine(parts, settings.retry_after_s)
-
-
-async def _useful_cuts(cloud_url: str, cut: Partition) -> tuple[int, ...]:
-    """The legal cuts, or the last one alone where the cloud cannot finish this model's inferences."""
-    try:
-        why = await difference(cloud_url, cut.table)
-    except CloudAbsentError as error:
-        _log.warning("the cloud is not there yet", url=cloud_url, reason=str(error))
-        return cut.legal
-    if not why:
-        return cut.legal
-    if cut.table.last not in cut.legal:
-        _log.warning("every request will be finished here", reason=why)
-        return cut.legal
-    _log.warning("planning for the edge alone", reason=why)
-    return (cut.table.last,)
+    return EdgeEngine(parts, settings.retry_after_s, settings.threads)
 
 
 async def _stream(engine: EdgeEngine, model: LoadedModel, source: InputFolder, stop: asyncio.Event) -> dict[str, Any]:
