@@ -56,6 +56,14 @@ def test_the_clock_can_be_stated(midcut, tmp_path):
     assert (profile.role, profile.batch, [run.clock_mhz for run in profile.runs]) == ("cloud", 2, [2400.0])
 
 
+def test_a_clock_that_is_not_set_is_read(midcut, cpufreq, tmp_path):
+    (cpufreq / "scaling_available_frequencies").unlink()
+    words = ("profile", "model=mnist", "repeats=2", "warmup=0", f"cpufreq_root={cpufreq.parents[1]}", "out=edge.json")
+    status, _, err = midcut(*words)
+    assert status == 0, err
+    assert [run.clock_mhz for run in read_profile(tmp_path / "edge.json").runs] == [900.0]
+
+
 def test_clocks_that_cannot_be_set_are_refused(midcut):
     status, _, err = midcut("profile", "model=mnist", "clocks_mhz=[600]", "cpufreq_root=/nowhere")
     assert status == 1
@@ -66,8 +74,10 @@ def test_clocks_that_cannot_be_set_are_refused(midcut):
 def test_nodes_are_timed_in_place(tiny, tiny_model):
     """What runs node by node is the model: the values a walk passes are those of a run."""
     turns = []
-    run = measure(tiny, tiny_model.example, 1000.0, repeats=4, warmup=2, advance=lambda: turns.append(1))
+    told = iter([900.0, None, 1200.0, 1000.0])  # a governor's choice after each of the four that count
+    run = measure(tiny, tiny_model.example, lambda: next(told), repeats=4, warmup=2, advance=lambda: turns.append(1))
     assert len(turns) == 6
+    assert run.clock_mhz == 1000.0
     assert len(run.node_s) == len(run.node_spread_s) == tiny.node_count
     assert 0.2 < sum(run.node_s) / run.whole_s < 5.0
     before = tiny_model.example[0].clone()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def measure(
     partition: Partition,
     inputs: Sequence[torch.Tensor],
-    clock_mhz: float | None,
+    clock_mhz: Callable[[], float | None],
     *,
     repeats: int,
     warmup: int,
@@ -35,21 +35,24 @@ def measure(
     Args:
         partition: the captured model.
         inputs: what the model takes.
-        clock_mhz: the setting, for the record.
+        clock_mhz: tells the clock, None where unknown; asked after each turn that counts. The median is recorded.
         repeats: passes of each kind that count.
         warmup: passes of each kind before.
         advance: called after each turn.
     """
     node_s = np.empty((repeats, partition.node_count))
     whole_s = np.empty(repeats)
+    clocks = []
     with torch.no_grad():
         for turn in range(-warmup, repeats):
             nodes, whole = _nodes(partition, inputs), _whole(partition, inputs)
             if turn >= 0:
                 node_s[turn], whole_s[turn] = nodes, whole
+                clocks.append(clock_mhz())
             advance()
+    told = [clock for clock in clocks if clock is not None]
     return Run(
-        clock_mhz=clock_mhz,
+        clock_mhz=float(np.median(told)) if told else None,
         node_s=tuple(np.median(node_s, axis=0).tolist()),
         node_spread_s=tuple(spread(node_s).tolist()),
         whole_s=float(np.median(whole_s)),

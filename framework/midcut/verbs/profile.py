@@ -22,7 +22,7 @@ from midcut.profiling.clocks import CpuClocks
 from midcut.profiling.measuring import measure, this_machine, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from omegaconf import DictConfig
 
@@ -95,12 +95,17 @@ def _runs(
             if clock:
                 clocks.set_mhz(clock)
                 progress.update(bar, description=f"{captured.table.model} at {clock:g} MHz")
-            told = clock or cfg.stated_clock_mhz or clocks.current_mhz()
+            told = _told(clock or cfg.stated_clock_mhz, clocks)
             repeats, warmup = cfg.repeats, cfg.warmup
             runs.append(
                 measure(captured, inputs, told, repeats=repeats, warmup=warmup, advance=lambda: progress.advance(bar))
             )
     return runs
+
+
+def _told(fixed_mhz: float | None, clocks: CpuClocks) -> Callable[[], float | None]:
+    """A clock that was set or stated is that; any other one moves while the model runs, and is read again."""
+    return (lambda: fixed_mhz) if fixed_mhz else clocks.current_mhz
 
 
 def _settings(cfg: DictConfig, clocks: CpuClocks) -> list[float]:
