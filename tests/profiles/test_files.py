@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import msgspec
 import pytest
 
 from midcut.errors import FileError
@@ -151,6 +152,13 @@ def test_find_nothing():
         find_profile("cloud", "cloud", "resnet18")
     with pytest.raises(FileError, match="'cloud' has no profile of 'vgg16' as edge; it has: alexnet as cloud"):
         find_profile("cloud", "edge", "vgg16")
+
+
+def test_a_wrong_fit_is_not_written(tmp_path):
+    wrong = msgspec.structs.replace(find_fit("pi4"), clock_max_mhz=math.inf)
+    with pytest.raises(FileError, match=r"^fit for .*fit\.json not written: \$\.clock_min_mhz, .* no range of clocks"):
+        write_fit(wrong, tmp_path / "fit.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_fit_round_trip_and_refusals(tmp_path):

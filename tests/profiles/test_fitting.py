@@ -108,3 +108,20 @@ def test_seconds_of_several_images_are_refused(profile_of):
     one = on_a_power_law(profile_of, "one", 3.0)
     with pytest.raises(FileError, match="profile of 'one' as edge has the seconds of 4 images at once"):
         fit([msgspec.structs.replace(one, batch=4)], 0)
+
+
+def test_several_machines_are_refused_by_name(profile_of):
+    one, two = (on_a_power_law(profile_of, model, 3.0) for model in ("one", "two"))
+    updated = msgspec.structs.replace(two, machine=msgspec.structs.replace(two.machine, system="Linux 99"))
+    assert fit([one, updated], 0).device == "board"
+    for other in (
+        msgspec.structs.replace(two, machine=msgspec.structs.replace(two.machine, name="laptop")),
+        msgspec.structs.replace(two, threads=4),
+    ):
+        with pytest.raises(ConfigError) as error:
+            fit([one, other], 0)
+        name, threads = other.machine.name, other.threads
+        assert str(error.value) == (
+            "midcut fit takes profiles of one machine: that of 'one' is of board (core, 2 cores), threads=1, "
+            f"that of 'two' of {name} (core, 2 cores), threads={threads}"
+        )

@@ -97,7 +97,14 @@ def read_fit(path: Path | str) -> Fit:
 
 
 def write_fit(fit: Fit, path: Path | str) -> Path:
-    """Write a fit, whole or not at all."""
+    """Write a fit, whole or not at all.
+
+    Raises:
+        FileError: its numbers are not what a reader accepts, or the file cannot be written.
+    """
+    wrong = _wrong(fit)
+    if wrong:
+        raise FileError(f"fit for {path} not written: {wrong}")
     return write_json(Path(path), fit)
 
 

@@ -52,7 +52,7 @@ def points(profiles: Sequence[Profile], seed: int) -> list[Points]:
     Drawing per model keeps the shares and leaves no model without a point on either side.
 
     Raises:
-        ConfigError: no profile, two of one model, a cloud's, or fewer than three clocks.
+        ConfigError: no profile, two of one model, of several machines, a cloud's, or fewer than three clocks.
         FileError: a profile of several images at once.
     """
     if not profiles:
@@ -61,8 +61,26 @@ def points(profiles: Sequence[Profile], seed: int) -> list[Points]:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"midcut fit got {names.count(name)} profiles of model {name!r}; give one a model")
+    _one_machine(profiles)
     rng = np.random.default_rng(seed)
     return [_points(profile, rng) for profile in profiles]
+
+
+def _one_machine(profiles: Sequence[Profile]) -> None:
+    """The law is one device's: its curve is shared by the models."""
+    first, *others = profiles
+    for other in others:
+        if _machine(other) != _machine(first):
+            raise ConfigError(
+                f"midcut fit takes profiles of one machine: that of {first.model!r} is of {_machine(first)}, "
+                f"that of {other.model!r} of {_machine(other)}"
+            )
+
+
+def _machine(profile: Profile) -> str:
+    """What must be equal for seconds to be comparable; a system that was updated in between may differ."""
+    machine = profile.machine
+    return f"{machine.name} ({machine.processor}, {machine.cores} cores), threads={profile.threads}"
 
 
 def _points(profile: Profile, rng: np.random.Generator) -> Points:
