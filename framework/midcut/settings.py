@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from midcut.terms import Role
+
 
 class Capture(Enum):
     """How a graph is made."""
@@ -221,13 +223,6 @@ class EdgeConfig:
     input: Any = MISSING
 
 
-class MachineRole(Enum):
-    """Which side of the cut a profiled machine stands on."""
-
-    edge = "edge"
-    cloud = "cloud"
-
-
 @dataclass
 class ProfileConfig:
     """`midcut profile`.
@@ -248,7 +243,7 @@ class ProfileConfig:
 
     model: Any = field(default_factory=dict)
     cuts: CutSettings = field(default_factory=CutSettings)
-    role: MachineRole = MachineRole.edge
+    role: Role = Role.edge
     repeats: int = 20
     warmup: int = 3
     threads: int = 1

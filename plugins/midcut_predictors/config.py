@@ -6,15 +6,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
-
-class Normalisation(Enum):
-    """Which of a fit's laws to use; see `midcut.profiles.Normalisation`."""
-
-    minmax = "minmax"
-    max = "max"
-    loglog = "loglog"
+from midcut.terms import Normalisation
 
 
 @dataclass

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.profiles import Fit, ModelLaw, Role, find_fit, wrong_law
-from midcut.profiles import Normalisation as LawName
-from midcut_predictors.config import Normalisation
+from midcut.profiles import Fit, ModelLaw, Normalisation, Role, find_fit, wrong_law
 from midcut_predictors.fields import positive
 from midcut_predictors.profiled import describe, fastest, profile_for
 from midcut_predictors.ranges import ClockRange, clocks_text
@@ -44,7 +42,7 @@ class PowerLaw:
         self._range: ClockRange | None = None
         if a is None or b is None or upper is None or lower is None:
             read = find_fit(fit)
-            law = _law(read, fit, LawName(Normalisation(normalisation).value), placements.model)
+            law = _law(read, fit, Normalisation(normalisation), placements.model)
             curve = (law.a, law.b) if a is None or b is None else (a, b)
             bounds = (law.upper, law.lower) if upper is None or lower is None else (upper, lower)
             low, high = read.clock_min_mhz, read.clock_max_mhz
@@ -94,7 +92,7 @@ class CloudLinear:
         return self._seconds
 
 
-def _law(fit: Fit, spec: str, normalisation: LawName, model: str) -> ModelLaw:
+def _law(fit: Fit, spec: str, normalisation: Normalisation, model: str) -> ModelLaw:
     if normalisation not in fit.laws:
         raise ConfigError(f"fit {spec!r} has no law {normalisation.value!r}; it has: {', '.join(fit.laws)}")
     laws = fit.laws[normalisation].models

@@ -5,17 +5,17 @@ holds the parameters of the paper's clock law for several models (`midcut fit`).
 """
 
 from midcut.profiles.files import SHIPPED
-from midcut.profiles.fit import Fit, Law, ModelLaw, Normalisation, find_fit, read_fit, write_fit, wrong_law
+from midcut.profiles.fit import Fit, Law, ModelLaw, find_fit, read_fit, write_fit, wrong_law
 from midcut.profiles.profile import (
     Machine,
     Profile,
-    Role,
     Run,
     find_profile,
     one_image_at_a_time,
     read_profile,
     write_profile,
 )
+from midcut.terms import Normalisation, Role
 
 __all__ = [
     "SHIPPED",

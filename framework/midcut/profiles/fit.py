@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
 from midcut.errors import FileError
 from midcut.profiles.files import SHIPPED, read_json, shipped_names, write_json
+from midcut.terms import Normalisation
 
 FORMAT = "midcut-fit/1"
-
-
-class Normalisation(StrEnum):
-    """How slopes of different models are made comparable before one curve is fitted to all.
-
-    `minmax` is the paper's: (slope - lower) / (upper - lower). `max` divides by the upper bound, so
-    that the law can reach small values. `loglog` fits a straight line in logarithms per model.
-    """
-
-    minmax = "minmax"
-    max = "max"
-    loglog = "loglog"
 
 
 class ModelLaw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
 from midcut.errors import FileError
 from midcut.profiles.files import SHIPPED, read_json, shipped_names, write_json
+from midcut.terms import Role
 from midcut.types import DTYPES, CutTable
 
 FORMAT = "midcut-profile/1"
-
-
-class Role(StrEnum):
-    """Which side of the cut the machine stands on."""
-
-    edge = "edge"
-    cloud = "cloud"
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

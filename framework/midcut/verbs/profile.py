@@ -17,7 +17,7 @@ from midcut.build import build_each, only
 from midcut.component import Kind
 from midcut.errors import ConfigError
 from midcut.graph import partition
-from midcut.profiles import Profile, Role, write_profile
+from midcut.profiles import Profile, write_profile
 from midcut.profiling.clocks import CpuClocks
 from midcut.profiling.measuring import measure, this_machine, versions
 
@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     runs = _runs(cfg, captured, inputs, clocks, settings)
     profile = Profile(
         model=captured.table.model,
-        role=Role(cfg.role.value),
+        role=cfg.role,
         table=captured.table,
         machine=this_machine(),
         versions=versions(),
