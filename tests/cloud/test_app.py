@@ -259,3 +259,15 @@ def test_a_tail_that_fails_on_its_values_is_a_400(running_cloud, body):
         status, answer = infer(url, body)
     assert status == 400
     assert answer["error"].endswith("index 7 is out of bounds for dimension 0")
+
+
+def test_what_is_left_when_the_drain_is_over_is_cut_off_soon(running_cloud):
+    with socket.socket() as slow:
+        with running_cloud(drain_s=3.0, body_timeout_s=60.0) as url:
+            parts = urlsplit(url)
+            slow.connect((parts.hostname, parts.port))
+            slow.sendall(b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+            time.sleep(0.2)
+            told_to_end = time.monotonic()
+        took_s = time.monotonic() - told_to_end
+    assert 3.0 <= took_s < 3.0 + 4.0

@@ -67,6 +67,15 @@ def test_sigterm_drains_health_says_so_the_request_in_flight_is_answered_and_the
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cloud.err"]  # a server leaves no run directory
 
 
+def test_a_server_writes_json_lines_where_it_is_told_to(tmp_path):
+    knobs = ("hydra.job_logging.root.handlers=[console,file]", "hydra.job_logging.handlers.file.filename=here.jsonl")
+    with cloud_process(tmp_path, *knobs) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    events = [json.loads(line) for line in (tmp_path / "here.jsonl").read_text().splitlines()]
+    assert {"model loaded", "draining"} <= {event["event"] for event in events}
+
+
 def test_a_request_that_never_ends_is_cut_off_when_the_drain_is_over(tmp_path):
     with cloud_process(tmp_path, "server.drain_s=0.5") as (process, port), socket.socket() as slow:
         slow.connect(("127.0.0.1", port))

@@ -75,6 +75,7 @@ def test_a_folder_is_streamed_and_summed_up(tmp_path, cloud):
     first = next(event for event in events if event["event"] == "first cut")
     assert first["chosen"]["cut"] == lines[0]["cut"]
     assert first["runner_up"]["latency_s"] >= first["chosen"]["latency_s"]
+    assert set(first["age_s"]) == {"clock_mhz", "bandwidth_kbps", "ping_ms"}
 
 
 def test_other_weights_in_the_cloud_are_told_in_one_line_and_nothing_is_sent(tmp_path, cloud):
@@ -109,6 +110,40 @@ def test_the_edge_server_answers_without_a_cloud_and_ends_on_sigterm(tmp_path):
     assert "the cloud is not there yet" in errors
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_planning_step_is_in_the_log_file_and_only_moves_on_the_terminal(tmp_path, cloud):
+    folder = ("input=folder", f"input.path={DIGITS}", "input.limit=10", "input.rate_hz=10", "engine.interval_s=0.1")
+    done = edge(tmp_path, f"cloud_url={cloud}", *folder)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in (tmp_path / "run" / "edge.jsonl").read_text().splitlines()]
+    stays = [event for event in events if event["event"] == "cut stays"]
+    assert len(stays) >= 3
+    assert {"observation", "age_s", "chosen", "runner_up", "reason"} <= set(stays[0])
+    assert "cut stays" not in done.stderr
+
+
+def test_a_cloud_that_offers_fewer_cuts_is_planned_for(tmp_path):
+    process, url = start(tmp_path, "cloud", "model=mnist", "server.port=0", "cuts.last_cut=4")
+    try:
+        folder = ("input=folder", f"input.path={DIGITS}", "input.limit=5", "cuts.first_cut=3", "cuts.last_cut=10")
+        done = edge(tmp_path, f"cloud_url={url}", "planner.w=0", *folder)
+    finally:
+        assert end(process)[0] == 0
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("planning on fewer cuts") == 1
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["finished_by"] == {"cloud": 5}
+    assert set(summary["cuts"]) <= {"3", "4"}
+
+
+def test_a_folder_of_unreadable_images_ends_with_status_1_and_one_line(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"broken")
+    done = edge(tmp_path, "cloud_url=http://127.0.0.1:9", "input=folder", "input.path=photos")
+    assert done.returncode == 1
+    assert "none of 1 images could be read" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_sigterm_in_a_stream_ends_it_with_a_summary(tmp_path, cloud):

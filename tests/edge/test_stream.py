@@ -153,3 +153,19 @@ def test_a_summary_of_nothing_is_a_summary():
     assert summary["requests"] == 0
     assert summary["latency_s"]["median"] is None
     assert as_table(summary, "t").row_count == 1
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_an_error_and_says_why(make_engine, tiny_model, tmp_path):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"\x89PNG broken")
+    with pytest.raises(FileError, match=r"none of 2 images could be read; last b\.png: ") as caught:
+        run_stream(make_engine, tiny_model, InputFolder(path=str(folder)), tmp_path / "r.jsonl")
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_saved_by_a_spreadsheet_are_read(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\na.png,7\n", encoding="utf-8-sig")
+    assert read_labels(str(path)) == {"a.png": "7"}

@@ -104,8 +104,8 @@ def bench(tiny, executor):
     """`async with bench(...) as b`: a started engine."""
 
     @asynccontextmanager
-    async def start(*, executor=executor, **knobs):
-        made = Bench(tiny, executor, **knobs)
+    async def start(*, executor=executor, partition=tiny, **knobs):
+        made = Bench(partition, executor, **knobs)
         await made.engine.start()
         try:
             yield made

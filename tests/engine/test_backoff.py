@@ -69,3 +69,9 @@ def test_a_try_that_failed_slowly_is_repeated_more_seldom():
     backoff.trying()
     backoff.failed("no answer in 10 s", 10.0)
     assert backoff.why_not() == "the cloud failed, next try in 40.00 s: no answer in 10 s"
+
+
+def test_without_a_wait_requests_at_once_all_try():
+    backoff, _ = failed_once(retry_after_s=0.0)
+    backoff.trying()
+    assert backoff.why_not() == ""

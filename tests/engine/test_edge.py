@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import pytest
 import torch
 
-from midcut.errors import CloudRefusedError, CloudTimeoutError, MalformedError
+from midcut.errors import CloudRefusedError, CloudTimeoutError, CutError, MalformedError
+from midcut.graph import partition
+from midcut.settings import CutSettings
 from midcut.testing import LoopbackTransport
-from midcut.types import TailReply
+from midcut.types import LoadedModel, TailReply, TailRequest
 
 FAST = {"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}  # cut 0
 MIDDLE = (4, 9)  # legal cuts that leave 4 on a fast link
@@ -51,7 +55,7 @@ async def test_times_add_up_and_are_priced(bench, tiny_model):
     assert result.edge_s > 0.0
     assert result.cloud_s > 0.0
     # Sending, and what the request waited for the compute thread, which is in the whole only.
-    assert 0.0 < result.link_s
+    assert result.link_s > 0.0
     assert result.edge_s + result.link_s + result.cloud_s <= result.latency_s
     assert result.cost_usd == pytest.approx(result.edge_s + 2.0 * result.cloud_s)
     # Two 8 x 16 x 16 float32 cross cut 4.
@@ -195,3 +199,124 @@ async def test_the_payload_is_not_written_to(bench, tiny, tiny_model):
         await b.engine.infer(tiny_model.example)
         with torch.inference_mode():
             assert torch.equal(b.transport.requests[0].values[0], tiny.head(1, tiny_model.example)[0])
+
+
+async def test_the_configured_threads_hold_where_the_model_is_computed_from_the_warm_up_on(bench, tiny, monkeypatch):
+    seen = []
+
+    def note(what):
+        seen.append((what, threading.current_thread().name, torch.get_num_threads()))
+
+    class Noting:
+        def run(self, segment):
+            note("segment")
+            return segment(), 0.0
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(tiny, "warm_up", lambda: note("warm-up"))
+    before = torch.get_num_threads()
+    async with bench(executor=Noting(), legal=(9,), threads=before + 1) as b:
+        await b.engine.infer([torch.zeros(1, 3, 16, 16)])
+    assert seen == [("warm-up", "compute_0", before + 1), ("segment", "compute_0", before + 1)]
+
+
+@pytest.mark.parametrize("said", [400, 413, 415])
+async def test_a_request_the_cloud_refuses_for_itself_costs_the_others_nothing(bench, tiny, tiny_model, said):
+    transport = Answering(tiny, CloudRefusedError(f"the cloud says {said}", said=said))
+    async with bench(legal=MIDDLE, transport=transport, retry_after_s=60.0) as b:
+        refused = await b.engine.infer(tiny_model.example)
+        transport.answer = None
+        assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+    assert (refused.finished_by, refused.fallback) == ("edge", f"the cloud says {said}")
+    assert torch.equal(refused.output, whole(tiny_model))
+
+
+@pytest.mark.parametrize("said", [0, 404, 409, 500, 503])
+async def test_a_cloud_that_refuses_all_alike_is_left_alone(bench, tiny, tiny_model, said):
+    transport = Answering(tiny, CloudRefusedError("no", said=said))
+    async with bench(legal=MIDDLE, transport=transport, retry_after_s=60.0) as b:
+        await b.engine.infer(tiny_model.example)
+        assert "next try in" in (await b.engine.infer(tiny_model.example)).fallback
+    assert transport.asked == 1
+
+
+async def test_waiting_for_the_compute_thread_is_in_the_whole_only(bench, tiny_model):
+    class Slow:
+        def run(self, segment):
+            time.sleep(0.05)
+            return segment(), 0.05
+
+        def close(self):
+            pass
+
+    async with bench(executor=Slow(), legal=MIDDLE) as b:
+        results = await asyncio.gather(*(b.engine.infer(tiny_model.example) for _ in range(3)))
+    last = max(results, key=lambda result: result.latency_s)
+    # Two other heads of 50 ms each went first.
+    assert last.latency_s - (last.edge_s + last.link_s + last.cloud_s) >= 0.1
+
+
+async def test_a_failed_try_is_the_links_time_and_during_back_off_there_is_none(bench, tiny, tiny_model):
+    class Late(LoopbackTransport):
+        async def infer(self, request):  # noqa: ARG002
+            await asyncio.sleep(0.05)
+            raise CloudTimeoutError("no answer")
+
+    async with bench(legal=MIDDLE, transport=Late(tiny), retry_after_s=60.0) as b:
+        tried, spared = [await b.engine.infer(tiny_model.example) for _ in range(2)]
+    assert tried.link_s >= 0.049
+    assert tried.link_s <= tried.latency_s - tried.edge_s
+    assert spared.link_s == 0.0
+
+
+async def test_inputs_are_taken_also_where_cut_0_is_not_on_offer(bench):
+    class WritesThroughView(torch.nn.Module):
+        def forward(self, x):
+            view = x[:, :2]
+            y = x * 2
+            view.add_(1.0)
+            return x + y
+
+    model = LoadedModel("view", WritesThroughView().eval(), (torch.rand(1, 4),), preprocess=lambda image: image)
+    parts = partition(model, CutSettings())
+    parts.refused = {0: "for this test"}
+    parts.check_inputs(model.example)
+    with pytest.raises(MalformedError, match="takes 1 values, got 0"):
+        parts.check_inputs([])
+    with pytest.raises(CutError, match="cut 0 of model 'view' is not offered"):
+        parts.check_values(0, model.example)
+    async with bench(partition=parts, legal=(parts.table.last,)) as b:
+        expected = model.module(model.example[0].clone())
+        assert torch.equal((await b.engine.infer(model.example)).output, expected)
+
+
+async def test_closing_releases_everything_whatever_fails(bench):
+    closed = []
+
+    class Failing(LoopbackTransport):
+        async def close(self):
+            raise OSError("cannot close")
+
+    class Told:
+        def run(self, segment):
+            return segment(), 0.0
+
+        def close(self):
+            closed.append("executor")
+
+    with pytest.raises(OSError, match="cannot close"):
+        async with bench(executor=Told(), transport=Failing()) as b:
+            pass
+    assert closed == ["executor"]
+    assert b.telemetry.closed
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("compute", "planning"))]
+
+
+async def test_a_loopback_cloud_refuses_what_it_does_not_hold_as_a_cloud_does(tiny):
+    transport = LoopbackTransport(tiny)
+    with pytest.raises(CloudRefusedError, match="no model 'other'; there are: tiny") as caught:
+        await transport.infer(TailRequest("other", 0, "", [], "x"))
+    assert caught.value.said == 404
+    assert (await transport.listing())["tiny"].legal == tiny.legal

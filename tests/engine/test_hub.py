@@ -208,3 +208,21 @@ def test_observing_from_many_threads_while_sources_change():
         for thread in threads:
             thread.join()
     assert seen == [1.0] * 800
+
+
+def test_a_sources_own_max_age_is_shorter_than_the_hubs():
+    quick, steady = Scripted(bandwidth_kbps=1.0), Scripted(bandwidth_kbps=2.0)
+    quick.max_age_s = 0.2
+    with TelemetryHub({"quick": quick, "steady": steady}, 30.0) as hub:
+        assert hub.wait(SOON_S)
+        assert hub.observe().source == {"bandwidth_kbps": "quick"}
+        quick.values = {}  # it has nothing new to say
+        until(lambda: hub.observe().source == {"bandwidth_kbps": "steady"})
+        assert hub.observe().bandwidth_kbps == 2.0
+
+
+def test_an_interval_over_the_sources_own_max_age_is_refused():
+    slow = Scripted()
+    slow.interval_s, slow.max_age_s = 5.0, 3.0
+    with pytest.raises(ConfigError, match=r"telemetry\.passive\.interval_s must be over 0 and at most max_age_s=3,"):
+        TelemetryHub({"passive": slow}, 30.0)

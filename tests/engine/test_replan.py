@@ -6,6 +6,7 @@ import threading
 import pytest
 import structlog
 
+from midcut.engine.answers import explained
 from midcut.engine.replan import PlanningLoop
 from midcut.errors import ConfigError, TelemetryError
 from midcut.settings import Fallback
@@ -18,7 +19,7 @@ async def test_the_cut_follows_the_link(bench):
     async with bench(script=[FAST, SLOW]) as b:
         assert b.engine.decision.placement.cut == 0
         await b.until(lambda: b.engine.decision.placement.cut == 9)
-        assert b.engine.decision.reason == "chosen at w=0 among 10 placements"
+        assert b.engine.decision.reason.startswith("at w=0 of 10 placements: 0 are faster")
     assert [decision.placement.cut for decision in b.watch.decisions][:1] == [0]
 
 
@@ -40,7 +41,8 @@ async def test_a_move_is_logged_with_what_it_was_made_on(bench):
     assert first["chosen"]["latency_s"] == pytest.approx(0.001)
     assert (first["runner_up"]["cut"], first["runner_up"]["latency_s"]) == (1, pytest.approx(0.011))
     move = next(entry for entry in logs if entry["event"] == "cut moves")
-    assert (move["was"], move["cut"], move["reason"]) == (0, 9, "chosen at w=0 among 10 placements")
+    assert (move["was"], move["cut"]) == (0, 9)
+    assert move["reason"].startswith("at w=0 of 10 placements: 0 are faster")
     assert all(entry["log_level"] == "debug" for entry in logs if entry["event"] == "cut stays")
 
 
@@ -134,3 +136,49 @@ async def test_closing_ends_the_loop(bench):
     await asyncio.sleep(0.1)
     assert len(b.watch.decisions) == count
     assert b.telemetry.closed
+
+
+async def test_a_planner_that_knows_no_runner_up_still_decides(bench):
+    class Once:
+        """Chooses among all ten placements, and fails where one is left out."""
+
+        w = 0.0
+
+        def choose(self, forecast, w):  # noqa: ARG002
+            if len(forecast) < 10:
+                raise ZeroDivisionError("only nine")
+            return 3
+
+    async with bench() as b:
+        b.policy.planner = Once()
+        await b.until(lambda: b.engine.decision.placement.cut == 3)
+        assert b.engine.decision.forecast is not None
+
+
+async def test_an_observer_or_a_hub_that_raises_does_not_end_the_loop(bench):
+    async with bench() as b:
+        observe, b.hub.observe = b.hub.observe, None  # not callable
+        with structlog.testing.capture_logs() as logs:
+            await b.until(lambda: any(entry["event"] == "planning step failed" for entry in logs))
+        b.hub.observe = observe
+        count = len(b.watch.decisions)
+        await b.until(lambda: len(b.watch.decisions) > count)
+
+
+async def test_observers_of_decisions_run_beside_the_event_loop(bench):
+    names = set()
+    async with bench() as b:
+        b.watch.decided = lambda _: names.add(threading.current_thread().name)
+        await b.until(lambda: names)
+    assert names == {"planning_0"}
+
+
+async def test_every_step_is_logged_with_how_old_its_values_are(bench):
+    with structlog.testing.capture_logs() as logs:
+        async with bench() as b:
+            await b.until(lambda: sum(entry["event"] == "cut stays" for entry in logs) >= 2)
+            assert set(explained(b.engine.decision)["observation"]["age_s"]) == {"clock_mhz", "bandwidth_kbps"}
+    stays = next(entry for entry in logs if entry["event"] == "cut stays")
+    assert set(stays["age_s"]) == {"clock_mhz", "bandwidth_kbps"}
+    assert 0.0 <= stays["age_s"]["clock_mhz"] < 30.0
+    assert {"observation", "chosen", "runner_up", "reason"} <= set(stays)

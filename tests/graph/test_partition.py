@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import structlog
 import torch
 from torch import nn
 from torch.nn import functional
@@ -441,3 +442,23 @@ def test_a_model_that_takes_one_batch_size_only_says_so(cut_up, assert_exact):
 def test_no_legal_cut_is_a_config_error(cut_up):
     with pytest.raises(ConfigError, match="no cut of model 'toy' is left"):
         cut_up(Residual(), torch.rand(1, 8), single_tensor=True, first_cut=1, last_cut=3)
+
+
+def test_what_is_not_offered_is_told_once_with_the_first_reasons(cut_up):
+    with structlog.testing.capture_logs() as logs:
+        cut_up(WritesThroughView(), torch.rand(1, 4))
+        cut_up(Residual(), torch.rand(1, 8))
+    (told,) = [entry for entry in logs if entry["event"] == "cuts not offered"]
+    assert (told["log_level"], told["model"], told["count"], sorted(told["cuts"])) == ("warning", "toy", 2, [2, 3])
+    assert "its tail differs" in told["cuts"][2]
+
+
+@pytest.mark.parametrize("module", [Residual(), nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))])
+def test_a_warm_up_needs_no_input_and_changes_nothing(module, cut_up):
+    example = torch.rand(1, 8) if isinstance(module, Residual) else torch.tensor([[4, 1]])
+    parts = cut_up(module, example)
+    before = parts.tail(0, [example])
+    with structlog.testing.capture_logs() as logs:
+        parts.warm_up()
+    assert logs == []
+    assert same_bits(parts.tail(0, [example]), before)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from midcut.engine.hub import TelemetryHub
 from midcut.errors import ConfigError, TelemetryError
 from midcut.protocols import TransferListener
 from midcut.testing import TelemetrySourceSuite
@@ -192,3 +193,21 @@ def test_an_exchange_without_time_is_left_out():
 def test_a_window_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="window must be over 0"):
         passive(window=0)
+
+
+def test_when_nothing_is_sent_any_more_the_probe_shows_the_recovery(cloud):
+    first, second = passive(forget_s=0.3, interval_s=0.02), probe(cloud.url)
+    with TelemetryHub({"passive_bandwidth": first, "bandwidth_probe": second}, 30.0) as hub:
+        assert hub.wait(5.0)
+        hub.transferred(transfer(100_000, wall_s=80.0))  # 10 kbit/s: the planner sends nothing from here on
+        until(lambda: hub.observe().source["bandwidth_kbps"] == "passive_bandwidth")
+        assert hub.observe().bandwidth_kbps == pytest.approx(10.0)
+        until(lambda: hub.observe().source["bandwidth_kbps"] == "bandwidth_probe")
+        assert hub.observe().bandwidth_kbps > 1_000.0
+
+
+def until(condition):
+    deadline = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < deadline, "did not come to pass"
+        time.sleep(0.005)

@@ -263,3 +263,82 @@ def test_a_timeout_must_be_over_zero(knob, value):
 def test_used_before_it_is_open_it_is_a_cloud_error():
     with pytest.raises(CloudUnreachableError, match="not open"):
         asyncio.run(transport("http://127.0.0.1:1").infer(REQUEST))
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found", "413 Too Large", "503 Service Unavailable"])
+def test_a_refusal_carries_the_status(status):
+    answer = reply(wire.encode_error("no"), status)
+    with scripted(answer, answer) as (url, _), pytest.raises(CloudRefusedError) as caught:
+        send(url)
+    assert caught.value.said == int(status[:3])
+
+
+def ask(url):
+    async def go():
+        one = transport(url)
+        await one.open()
+        try:
+            return await one.listing()
+        finally:
+            await one.close()
+
+    return asyncio.run(go())
+
+
+def test_it_lists_what_the_cloud_holds(tiny, cloud_url):
+    held = ask(cloud_url)
+    assert list(held) == ["tiny"]
+    assert (held["tiny"].fingerprint, held["tiny"].legal) == (tiny.table.fingerprint, tuple(range(10)))
+    assert ask(cloud_url + "/")["tiny"] == held["tiny"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"hello", b"{}", b'{"models":5}', b'{"models":[{"name":"x","fingerprint":"f"}]}', b'{"models":["x"]}']
+)
+def test_a_list_that_is_none_is_refused(body):
+    with scripted_get(reply(body)) as url, pytest.raises(CloudRefusedError, match="does not list models"):
+        ask(url)
+
+
+def test_a_cloud_that_drains_lists_nothing():
+    answer = reply(wire.encode_error("this server is shutting down"), "503 Service Unavailable")
+    with scripted_get(answer) as url, pytest.raises(CloudRefusedError, match="503: this server is shutting down"):
+        ask(url)
+
+
+def test_nobody_there_lists_nothing():
+    with pytest.raises(CloudUnreachableError):
+        ask(f"http://127.0.0.1:{free_port()}")
+
+
+@contextmanager
+def scripted_get(answer):
+    """A server that gives one answer to whatever comes first."""
+
+    def serve():
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_the_exchange_is_timed_from_the_first_byte_written():
+    class Slow(Scripted):
+        def _serve(self, connection):
+            receive(connection)
+            time.sleep(0.2)
+            connection.sendall(reply())
+
+    server = Slow([])
+    try:
+        started = time.perf_counter()
+        answer = send(server.url)
+        took_s = time.perf_counter() - started
+    finally:
+        server.close()
+    assert 0.19 < answer.wall_s < took_s
