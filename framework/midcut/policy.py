@@ -66,7 +66,7 @@ class Policy:
         return Decision(
             placement=self.placements[index],
             index=index,
-            reason=f"chosen at w={w:g} among {len(self.placements)} placements",
+            reason=_reason(forecast, index, w),
             weight=w,
             observation=observation,
             forecast=forecast,
@@ -79,3 +79,9 @@ class Policy:
             return None
         rest = decision.forecast.without(decision.index)
         return rest.row(int(self.planner.choose(rest, decision.weight)))
+
+
+def _reason(forecast: Forecast, index: int, w: float) -> str:
+    faster = np.count_nonzero(forecast.latency_s < forecast.latency_s[index])
+    cheaper = np.count_nonzero(forecast.cost_usd < forecast.cost_usd[index])
+    return f"at w={w:g} of {len(forecast)} placements: {faster} are faster, {cheaper} are cheaper"

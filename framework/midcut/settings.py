@@ -165,6 +165,7 @@ class InputFolder:
         limit: stop after that many images; null is all.
         rate_hz: images per second; null is as fast as they are answered.
         labels: CSV file with the header `file,label` (class number or label text), to count right answers.
+        plot: draw `stream.png` at the end: telemetry, cut, latency and cost over time.
     """
 
     kind: InputKind = InputKind.folder
@@ -174,6 +175,7 @@ class InputFolder:
     limit: int | None = None
     rate_hz: float | None = None
     labels: str | None = None
+    plot: bool = True
 
 
 @dataclass
@@ -234,7 +236,7 @@ class ProfileConfig:
         repeats: passes that count, at each clock.
         warmup: passes before them.
         threads: torch's intra-op threads.
-        batch: images per pass.
+        batch: images per pass; predictors and fits take profiles of 1.
         clocks_mhz: clocks to set; null is all the machine lists, where it lets them be set.
         stated_clock_mhz: the clock this machine runs at, where it does not tell; nothing is set then.
         cpufreq_root: the sysfs folder with the clock policies.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.edge")
 SUMMARY = "summary.json"
+PLOT = "stream.png"
 
 
 def run(cfg: DictConfig) -> dict[str, Any] | None:
@@ -109,8 +110,19 @@ async def _stream(engine: EdgeEngine, model: LoadedModel, source: InputFolder, s
     (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
     console = Console()
     console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)
-    console.print(f"in {folder}: {RESULTS}, {SUMMARY}", highlight=False, soft_wrap=True)
+    written = [RESULTS, SUMMARY]
+    if source.plot and done.records:
+        _draw(folder, model.name)
+        written.append(PLOT)
+    console.print(f"in {folder}: {', '.join(written)}", highlight=False, soft_wrap=True)
     return summary
+
+
+def _draw(folder: Path, name: str) -> None:
+    from midcut.plots import draw_streams  # noqa: PLC0415 - matplotlib, which a server never needs
+
+    with (folder / RESULTS).open("rb") as lines:
+        draw_streams(folder / PLOT, {name: [msgspec.json.decode(line) for line in lines]})
 
 
 def _ready(url: str) -> None:
