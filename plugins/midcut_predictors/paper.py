@@ -99,7 +99,8 @@ def _law(fit: Fit, spec: str, normalisation: Normalisation, model: str) -> Model
     if model not in laws:
         raise ConfigError(
             f"fit {spec!r} does not know model {model!r}, it knows: {', '.join(sorted(laws))}; "
-            f"profile it and fit again: midcut profile model={model}, midcut fit profiles='[...]'"
+            f"profile it and fit again: midcut profile model={model}, "
+            "midcut fit profiles='[...]', then predictor.edge.fit=FILE"
         )
     return laws[model]
 

@@ -36,6 +36,7 @@ def test_same_graph_and_same_seconds(tool, model, nodes, layers):
         assert (len(shipped.table.nodes), shipped.table.layers) == (nodes, layers)
         assert shipped.table.nodes == table.nodes
         assert shipped.table.cuts == table.cuts
+        assert shipped.table.graph == table.graph, "a predictor would refuse the shipped profile"
         fastest = shipped.runs[-1]
         again = [core + memory for core, memory in tool.node_seconds(table, loaded.module, constants)]
         assert fastest.node_s == pytest.approx(again, rel=1e-12)

@@ -50,8 +50,9 @@ def test_ctrl_c_puts_the_clock_back_and_writes_nothing(start, cpufreq, tmp_path)
 
 def test_the_clock_can_be_stated(midcut, tmp_path):
     arguments = ("role=cloud", "repeats=2", "warmup=0", "stated_clock_mhz=2400", "batch=2", "out=cloud.json")
-    status, _, err = midcut("profile", "model=mnist", f"cpufreq_root={tmp_path}", *arguments)
+    status, out, err = midcut("profile", "model=mnist", f"cpufreq_root={tmp_path}", *arguments)
     assert status == 0, err
+    assert "of 2 images at once: predictors and fits take batch=1" in out
     profile = read_profile(tmp_path / "cloud.json")
     assert (profile.role, profile.batch, [run.clock_mhz for run in profile.runs]) == ("cloud", 2, [2400.0])
 

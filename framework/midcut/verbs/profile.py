@@ -160,3 +160,5 @@ def _print(profile: Profile, path: Path) -> None:
             highlight=False,
         )
     console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if profile.batch != 1:
+        console.print(f"of {profile.batch} images at once: predictors and fits take batch=1", highlight=False)
