@@ -40,7 +40,7 @@ def test_the_table_marks_the_pick_and_the_file_holds_all(midcut, tmp_path):
     finished = midcut("plan", "model=vgg16", "policy=paper", "planner.w=0.5")
     assert finished.returncode == 0, finished.stderr
     found = result(tmp_path)
-    marked = [line for line in finished.stdout.splitlines() if line.startswith(">") and "chosen" not in line]
+    marked = [line for line in finished.stdout.splitlines() if line.startswith(">") and "faster" not in line]
     assert len(marked) == 1
     assert marked[0].split()[1] == str(found["cut"])
     assert len(found["rows"]) == 40  # cut 0 and one per leaf module of VGG16
