@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from midcut import composition
 from midcut.errors import ConfigError
+from midcut.settings import CloudSettings
 from midcut.verbs import cloud
 
 
@@ -29,3 +33,15 @@ def test_a_config_that_cannot_serve_is_one_line(overrides, part):
         cloud.run(config)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_configured_threads_hold_on_every_worker():
+    threads = torch.get_num_threads() + 1
+    both_there = threading.Barrier(2)
+
+    def count():
+        both_there.wait(10)
+        return torch.get_num_threads()
+
+    with cloud._pool(CloudSettings(threads=threads, workers=2)) as pool:
+        assert [future.result() for future in [pool.submit(count), pool.submit(count)]] == [threads, threads]
