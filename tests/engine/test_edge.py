@@ -12,6 +12,7 @@ from midcut.graph import partition
 from midcut.settings import CutSettings
 from midcut.testing import LoopbackTransport
 from midcut.types import LoadedModel, TailReply, TailRequest
+from midcut_transports.http import HttpTransport
 
 FAST = {"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}  # cut 0
 MIDDLE = (4, 9)  # legal cuts that leave 4 on a fast link
@@ -320,3 +321,15 @@ async def test_a_loopback_cloud_refuses_what_it_does_not_hold_as_a_cloud_does(ti
         await transport.infer(TailRequest("other", 0, "", [], "x"))
     assert caught.value.said == 404
     assert (await transport.listing())["tiny"].legal == tiny.legal
+
+
+async def test_a_batch_over_the_clouds_limit_is_finished_here_and_the_next_request_there(bench, tiny_model, cloud_url):
+    batch = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    transport = HttpTransport(cloud_url, timeout_s=10.0, connect_timeout_s=2.0)
+    async with bench(legal=MIDDLE, transport=transport, retry_after_s=60.0, scoped=True) as b:
+        four = await b.engine.infer([batch])
+        one = await b.engine.infer(tiny_model.example)
+    assert four.finished_by == "edge"
+    assert "the cloud says 413" in four.fallback
+    assert torch.equal(four.output, whole(tiny_model, batch))
+    assert (one.finished_by, one.fallback) == ("cloud", "")
