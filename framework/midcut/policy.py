@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from midcut.types import Decision, Forecast
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from midcut.protocols import CostModel, LatencyPredictor, Planner
     from midcut.types import Observation, Placements
 
+_log = structlog.get_logger("midcut.policy")
 PARTS = ("edge", "link", "cloud")
 
 
@@ -41,6 +43,7 @@ class Policy:
         self._parts = (edge, link, cloud)
         said = {name: str(getattr(part, "based_on", "")) for name, part in zip(PARTS, self._parts, strict=True)}
         self.based_on = {name: text for name, text in said.items() if text}
+        self._said = not self.based_on
 
     def forecast(self, observation: Observation) -> Forecast:
         """Predict every placement for one observation, or for an array of them.
@@ -54,7 +57,7 @@ class Policy:
         return Forecast(self.placements, edge_s, link_s, cloud_s, self.cost.cost_usd(edge_s, link_s, cloud_s))
 
     def decide(self, observation: Observation) -> Decision:
-        """One planning step on one complete observation.
+        """One planning step on one complete observation. The first one logs what the forecasts rest on.
 
         Raises:
             ForecastError: no placement can be chosen; the message says why.
@@ -63,7 +66,7 @@ class Policy:
         forecast = self.forecast(observation)
         w = self.planner.w
         index = int(self.planner.choose(forecast, w))
-        return Decision(
+        decision = Decision(
             placement=self.placements[index],
             index=index,
             reason=_reason(forecast, index, w),
@@ -72,6 +75,10 @@ class Policy:
             forecast=forecast,
             planning_s=perf_counter() - start,
         )
+        if not self._said:
+            self._said = True
+            _log.info("forecasts rest on", **self.based_on)
+        return decision
 
     def runner_up(self, decision: Decision) -> dict[str, float] | None:
         """The forecast row the planner would take if the chosen one were not there."""

@@ -93,8 +93,6 @@ def profile_for(placements: Placements, spec: str, role: Role) -> Profile:
             f"split here, {placements.graph} (cuts.capture, num_classes or the torch version differ); "
             f"profile it again as it is captured now: midcut profile model={profile.model} role={role}"
         )
-    if profile.modelled:
-        logger.info("the %s's seconds for %s are modelled, not measured: %s", role, profile.model, describe(profile))
     return profile
 
 
