@@ -74,7 +74,10 @@ class TransferListener(Protocol):
 
 
 class LatencyPredictor(Protocol):
-    """Seconds for every placement. Its target gets the keyword `placements: Placements` as well."""
+    """Seconds for every placement. Its target gets the keyword `placements: Placements` as well.
+
+    It may have an attribute `based_on: str`: what its numbers rest on, one line for people.
+    """
 
     needs: frozenset[str]
     """The fields of an observation it reads, e.g. `frozenset({"clock_mhz"})`."""

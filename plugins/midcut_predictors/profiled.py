@@ -82,12 +82,13 @@ def profile_for(placements: Placements, spec: str, role: Role) -> Profile:
     """Find the profile of the placements' model.
 
     Raises:
-        FileError: there is none, it is of several images at once, or it was measured on another graph.
+        FileError: there is none, it is of several images at once, or it was measured on another graph. A modelled
+            profile holds for an architecture, however the installed torch spells its nodes: there the count decides.
     """
     profile = find_profile(spec, role, placements.model)
     one_image_at_a_time(profile)
     measured = profile.table.graph
-    if measured and placements.graph and measured != placements.graph:
+    if measured and placements.graph and measured != placements.graph and not profile.modelled:
         raise FileError(
             f"profile {spec!r} of {profile.model!r} as {role} was measured on another graph, {measured}, than is "
             f"split here, {placements.graph} (cuts.capture, num_classes or the torch version differ); "

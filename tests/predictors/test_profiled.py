@@ -97,13 +97,18 @@ def test_another_graph_is_refused(predictor):
 
 
 @pytest.mark.parametrize("predictor", [EdgeProfile, CloudProfile, CloudLinear])
-def test_an_equally_long_graph_with_another_hash_is_refused(predictor):
-    alexnet = everywhere(find_profile("pi4", "edge", "alexnet"))
-    assert alexnet.graph == "5057a718b9c57026"
-    predictor(replace(alexnet, graph=""))
-    with pytest.raises(FileError) as error:
-        predictor(replace(alexnet, graph="00000000ffffffff"))
+def test_an_equally_long_graph_with_another_hash_is_refused(predictor, tmp_path):
     role = "edge" if predictor is EdgeProfile else "cloud"
+    modelled = find_profile("pi4" if role == "edge" else "cloud", role, "alexnet")
+    alexnet = everywhere(modelled)
+    assert alexnet.graph == "5057a718b9c57026"
+    other = replace(alexnet, graph="00000000ffffffff")
+    predictor(other)  # a modelled profile holds for the architecture
+    path = str(write_profile(msgspec.structs.replace(modelled, modelled=False), tmp_path / "measured.json"))
+    predictor(alexnet, path)
+    predictor(replace(alexnet, graph=""), path)
+    with pytest.raises(FileError) as error:
+        predictor(other, path)
     assert f"of 'alexnet' as {role} was measured on another graph, 5057a718b9c57026, than is split here, 0000" in str(
         error.value
     )
