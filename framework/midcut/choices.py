@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from midcut.component import Kind
-from midcut.composition import conf_dir
 from midcut.plugins import registry
+from midcut.usage import presets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,17 +32,6 @@ def check(arguments: Sequence[str]) -> None:
         kind = kinds[match["group"]]
         for name in (word.strip() for word in match["value"].strip("[]").split(",")):
             if _NAME.match(name) and name != "null" and (kind, name) not in registry().offers:
-                presets = _presets(kind)
-                if name not in presets:
-                    raise registry().unknown(kind, name, presets)
-
-
-def _presets(kind: Kind) -> tuple[str, ...]:
-    """Names of YAML presets for a kind, in midcut's own conf and in plugins' folders."""
-    from hydra._internal.config_repository import ConfigRepository  # noqa: PLC0415 - slow, and only on the way to an error
-    from hydra._internal.utils import create_config_search_path  # noqa: PLC0415
-    from hydra.core.object_type import ObjectType  # noqa: PLC0415
-
-    repository = ConfigRepository(create_config_search_path(str(conf_dir())))
-    known = set(repository.get_group_options(kind.value, ObjectType.CONFIG)) - set(registry().names(kind))
-    return tuple(sorted(known))
+                known = presets(kind.value)
+                if name not in known:
+                    raise registry().unknown(kind, name, tuple(known))

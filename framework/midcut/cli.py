@@ -60,6 +60,10 @@ def main() -> None:
         close = difflib.get_close_matches(arguments[0], VERBS, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         sys.exit(f"midcut: no verb {arguments[0]!r}; {hint}there are: {', '.join(VERBS)}")
+    elif VERBS[arguments[0]].hydra and {"-h", "--help"} & set(arguments):
+        from midcut.usage import verb_usage  # noqa: PLC0415 - loads the plugins
+
+        sys.stdout.write(verb_usage(arguments[0], VERBS[arguments[0]].summary))
     elif VERBS[arguments[0]].hydra:
         _run(arguments[0], arguments[1:])
     else:
@@ -78,7 +82,9 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     from hydra.errors import CompactHydraException  # noqa: PLC0415
 
     from midcut import choices, composition, failures  # noqa: PLC0415
+    from midcut.errors import MidcutError  # noqa: PLC0415
     from midcut.plugins import registry  # noqa: PLC0415
+    from midcut.usage import conf_dir  # noqa: PLC0415
 
     composition.register()
     for problem in registry().problems:
@@ -89,8 +95,8 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     try:
         choices.check(arguments)
         task = _task(verb, traceback_wanted=traceback_wanted)
-        hydra.main(version_base="1.3", config_path=str(composition.conf_dir()), config_name=verb)(task)()
-    except CompactHydraException as error:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+    except (CompactHydraException, MidcutError) as error:
         if traceback_wanted:
             raise
         sys.exit(f"midcut {verb}: {failures.one_line(error)}")

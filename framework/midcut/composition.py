@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hydra.core.config_store import ConfigNode, ConfigStore
@@ -18,19 +17,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.component import Kind
-
-
-def conf_dir() -> Path:
-    """The folder of primary configs: inside the package in a wheel, `conf/` in a checkout.
-
-    Raises:
-        FileNotFoundError: neither is there; the installation is broken.
-    """
-    package = Path(__file__).resolve().parent
-    for candidate in (package / "conf", package.parents[1] / "conf"):
-        if (candidate / "plan.yaml").is_file():
-            return candidate
-    raise FileNotFoundError(f"midcut's conf folder is neither in {package} nor beside its sources; reinstall midcut")
 
 
 class _Shared(dict[str, Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -42,6 +43,15 @@ def test_help_of_every_verb_imports_nothing_heavy(verb):
     assert finished.returncode == 0, finished.stderr
     assert "AssertionError" not in finished.stderr
     assert f"midcut {verb}" in finished.stdout
+
+
+def test_help_tells_groups_choices_and_what_each_knob_is():
+    text = run("edge", "--help").stdout
+    assert "  planner         algorithm1, weighted_sum\n" in text
+    assert "  telemetry       linux, bandwidth_probe," in text
+    assert re.search(r"^  engine.interval_s=1.0 +seconds between two planning steps\.$", text, re.MULTILINE)
+    assert re.search(r"^  telemetry.tcp_ping.samples=3 +connects per read", text, re.MULTILINE)  # inside a preset
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_listing_plugins_imports_nothing_heavy():

@@ -42,6 +42,13 @@ def test_it_plans(midcut, installed, tmp_path):
     assert len(list(tmp_path.glob("outputs/plan/*/plan.json"))) == 1
 
 
+def test_help_offers_it_and_its_preset(midcut, installed):
+    assert (
+        "  planner         algorithm1, budget, generous, weighted_sum\n"
+        in midcut("plan", "--help", path=[installed]).stdout
+    )
+
+
 def test_its_preset_composes(midcut, installed):
     finished = midcut("plan", "planner=generous", "--cfg", "job", path=[installed])
     assert finished.returncode == 0, finished.stderr

@@ -1,0 +1,166 @@
+"""What `midcut VERB --help` prints: groups, choices and knobs, without composing a config.
+
+Composing takes Hydra half a second; `--cfg job` does it. This reads the verb's primary config for its
+groups, asks the registry for the choices, and the typed configs for the knobs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from midcut import settings
+from midcut.component import Kind
+from midcut.plugins import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_KINDS = {kind.value: kind for kind in Kind}
+_WIDTH = 118
+
+
+def conf_dir() -> Path:
+    """The folder of primary configs: inside the package in a wheel, `conf/` in a checkout.
+
+    Raises:
+        FileNotFoundError: neither is there; the installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    for candidate in (package / "conf", package.parents[1] / "conf"):
+        if (candidate / "plan.yaml").is_file():
+            return candidate
+    raise FileNotFoundError(f"midcut's conf folder is neither in {package} nor beside its sources; reinstall midcut")
+
+
+def presets(group: str) -> list[str]:
+    """Names of a group's YAML files, in midcut's own conf and in the folders plugins name."""
+    folders = [conf_dir(), *filter(None, (_folder(path) for _, path in registry().config_paths))]
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+
+
+def _folder(search_path: str) -> Path | None:
+    """Where `pkg://a.b` or `file://...` lies on disk."""
+    scheme, _, place = search_path.partition("://")
+    if scheme == "file":
+        return Path(place)
+    parent, _, last = place.replace("/", ".").rpartition(".")
+    spec = importlib.util.find_spec(parent or last)
+    locations = (spec.submodule_search_locations if spec else None) or [""]
+    return Path(locations[0], last) if parent else Path(locations[0])
+
+
+def verb_usage(verb: str, summary: str) -> str:
+    """The text for one verb."""
+    chosen = dict(_groups(verb))
+    schema = settings.SCHEMAS[verb]
+    return "\n".join(
+        (
+            f"midcut {verb}: {summary}",
+            "",
+            f"usage: midcut {verb} [group=name ...] [knob=value ...]   -m sweeps, --cfg job shows the outcome",
+            "",
+            "Groups, choose with group=name (the first is the default):",
+            *(_wrapped(f"  {group:<16}", _choices(group, default)) for group, default in chosen.items()),
+            "",
+            "Knobs, set with knob=value:",
+            *(f"  {knob}" for knob in _knobs(schema, "")),
+            "",
+            "Knobs of the groups' defaults (another choice has its own):",
+            *(f"  {knob}" for group, default in chosen.items() for knob in _component_knobs(group, default)),
+            "",
+        )
+    )
+
+
+def _groups(verb: str) -> Iterator[tuple[str, Any]]:
+    entries = yaml.safe_load((conf_dir() / f"{verb}.yaml").read_text(encoding="utf-8"))["defaults"]
+    for entry in entries:
+        if isinstance(entry, dict):
+            ((group, default),) = entry.items()
+            if not group.startswith("override "):
+                yield group, default
+
+
+def _choices(group: str, default: Any) -> list[str]:
+    kind = _KINDS.get(group)
+    names = sorted({*presets(group), *(registry().names(kind) if kind else [])})
+    first = ["null" if name is None else str(name) for name in _listed(default)]
+    return first + [name for name in names if name not in first]
+
+
+def _component_knobs(group: str, default: Any) -> Iterator[str]:
+    kind = _KINDS.get(group)
+    if kind is None:
+        return
+    for name in _listed(default):
+        offer = registry().offers.get((kind, name))
+        preset = conf_dir() / group / f"{name}.yaml"
+        if offer:
+            package = kind.value.replace("/", ".") + (f".{name}" if kind.several else "")
+            yield from _knobs(offer.component.config, f"{package}.")
+        elif preset.is_file():
+            yield from _component_knobs(group, yaml.safe_load(preset.read_text(encoding="utf-8"))["defaults"])
+
+
+def _listed(default: Any) -> list[Any]:
+    return default if isinstance(default, list) else [default]
+
+
+def _knobs(config: Any, prefix: str) -> Iterator[str]:
+    """`a.b=default  what it is` for every field; nested settings are walked, groups are not."""
+    made = config if not isinstance(config, type) else None
+    told = _told(config.__doc__ or "")
+    for field in dataclasses.fields(config):
+        value = getattr(made, field.name) if made is not None else _default(field)
+        if dataclasses.is_dataclass(value):
+            yield from _knobs(value, f"{prefix}{field.name}.")
+        elif prefix or field.name not in _GROUP_FIELDS:
+            knob = f"{prefix}{field.name}={_text(value)}"
+            yield _wrapped(f"{knob:<40} ", told.get(field.name, "").split(), "")
+
+
+def _told(doc: str) -> dict[str, str]:
+    """What a docstring's `Attributes:` say of each name."""
+    told: dict[str, str] = {}
+    names: list[str] = []
+    for line in doc.partition("Attributes:")[2].splitlines():
+        head = _ATTRIBUTE.match(line)
+        if head:
+            names = [name.strip() for name in head[1].split(",")]
+        for name in names if line.strip() else []:
+            told[name] = f"{told.get(name, '')} {head[2] if head else line.strip()}".strip()
+    return told
+
+
+_ATTRIBUTE = re.compile(r"^ {4,8}(\w+(?:, \w+)*): (.*)$")
+_GROUP_FIELDS = frozenset(kind.value.partition("/")[0] for kind in Kind) | {"input"}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Enum):
+        return str(value.name)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return {None: "null", "": "''"}.get(value, str(value)) if not isinstance(value, list | dict) else str(value)
+
+
+def _wrapped(head: str, words: list[str], separator: str = ",") -> str:
+    indent = " " * (18 if separator else 43)
+    lines, line = [], head
+    for position, word in enumerate(words):
+        if len(line) + len(word) > _WIDTH:
+            lines.append(line.rstrip())
+            line = indent
+        line += word + (f"{separator} " if position < len(words) - 1 else "")
+    return "\n".join([*lines, line.rstrip()])
