@@ -126,20 +126,21 @@ def _task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], Any]:
 
 
 def _complete(arguments: Sequence[str]) -> None:
-    """Answer a shell's completion query: verbs first, then Hydra's completion for the verb."""
+    """Answer a shell: `install=SHELL` prints Hydra's script, `query=SHELL` the words that fit COMP_LINE."""
+    if not any(argument.startswith("query=") for argument in arguments):
+        _run("plan", arguments)
+        return
     line = os.environ.get("COMP_LINE", "")
-    words = line.split()
-    querying = any(argument.startswith("query=") for argument in arguments)
-    if querying and (len(words) < 2 or (len(words) == 2 and not line.endswith(" "))):
-        typed = words[1] if len(words) == 2 else ""
-        sys.stdout.write(" ".join(verb for verb in VERBS if verb.startswith(typed)) + "\n")
-        return
-    verb = words[1] if querying else "plan"
-    if verb not in VERBS or not VERBS[verb].hydra:
-        return
-    if querying:
-        os.environ["COMP_LINE"] = line.replace(f"{words[0]} {verb}", words[0], 1)
-    _run(verb, arguments)
+    words = [*line.split()[1:], *([""] if line.endswith(" ") else [])]
+    if len(words) < 2:
+        found = [verb for verb in VERBS if verb.startswith("".join(words))]
+    elif words[0] in VERBS and VERBS[words[0]].hydra:
+        from midcut.usage import completions  # noqa: PLC0415 - loads the plugins
+
+        found = completions(words[0], words[1:])
+    else:
+        found = []
+    sys.stdout.write(" ".join(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `midcut VERB --help` prints: groups, choices and knobs, without composing a config.
+"""What `midcut VERB --help` and completion know: groups, choices and knobs, without composing a config.
 
 Composing takes Hydra half a second; `--cfg job` does it. This reads the verb's primary config for its
 groups, asks the registry for the choices, and the typed configs for the knobs.
@@ -59,7 +59,6 @@ def _folder(search_path: str) -> Path | None:
 def verb_usage(verb: str, summary: str) -> str:
     """The text for one verb."""
     chosen = dict(_groups(verb))
-    schema = settings.SCHEMAS[verb]
     return "\n".join(
         (
             f"midcut {verb}: {summary}",
@@ -70,13 +69,35 @@ def verb_usage(verb: str, summary: str) -> str:
             *(_wrapped(f"  {group:<16}", _choices(group, default)) for group, default in chosen.items()),
             "",
             "Knobs, set with knob=value:",
-            *(f"  {knob}" for knob in _knobs(schema, "")),
+            *(_line(*knob) for knob in _knobs(settings.SCHEMAS[verb], "")),
             "",
             "Knobs of the groups' defaults (another choice has its own):",
-            *(f"  {knob}" for group, default in chosen.items() for knob in _component_knobs(group, default)),
+            *(_line(*knob) for group, default in chosen.items() for knob in _component_knobs(group, default)),
             "",
         )
     )
+
+
+def completions(verb: str, words: list[str]) -> list[str]:
+    """What the last word may become: groups, their choices, knobs with their defaults.
+
+    Args:
+        verb: what stands before them.
+        words: as typed so far, the last one unfinished (`""` where it is not begun). Choices among the
+            earlier ones decide which knobs there are.
+    """
+    *typed, last = words
+    chosen = dict(_groups(verb))
+    picked = (word.partition("=") for word in typed)
+    picks = {group: value.strip("[]").split(",") for group, _, value in picked if group in chosen}
+    knobs = [*_knobs(settings.SCHEMAS[verb], "")]
+    for group, default in (chosen | picks).items():
+        knobs += _component_knobs(group, default)
+    key, equals, _ = last.partition("=")
+    if not equals:
+        return [f"{name}=" for name in (*chosen, *(name for name, _, _ in knobs)) if name.startswith(last)]
+    values = _choices(key, chosen[key]) if key in chosen else [value for name, value, _ in knobs if name == key]
+    return [f"{key}={value}" for value in values if f"{key}={value}".startswith(last)]
 
 
 def _groups(verb: str) -> Iterator[tuple[str, Any]]:
@@ -95,7 +116,7 @@ def _choices(group: str, default: Any) -> list[str]:
     return first + [name for name in names if name not in first]
 
 
-def _component_knobs(group: str, default: Any) -> Iterator[str]:
+def _component_knobs(group: str, default: Any) -> Iterator[tuple[str, str, str]]:
     kind = _KINDS.get(group)
     if kind is None:
         return
@@ -113,8 +134,8 @@ def _listed(default: Any) -> list[Any]:
     return default if isinstance(default, list) else [default]
 
 
-def _knobs(config: Any, prefix: str) -> Iterator[str]:
-    """`a.b=default  what it is` for every field; nested settings are walked, groups are not."""
+def _knobs(config: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning of every field; nested settings are walked, groups are not."""
     made = config if not isinstance(config, type) else None
     told = _told(config.__doc__ or "")
     for field in dataclasses.fields(config):
@@ -122,8 +143,12 @@ def _knobs(config: Any, prefix: str) -> Iterator[str]:
         if dataclasses.is_dataclass(value):
             yield from _knobs(value, f"{prefix}{field.name}.")
         elif prefix or field.name not in _GROUP_FIELDS:
-            knob = f"{prefix}{field.name}={_text(value)}"
-            yield _wrapped(f"{knob:<40} ", told.get(field.name, "").split(), "")
+            yield f"{prefix}{field.name}", _text(value), told.get(field.name, "")
+
+
+def _line(name: str, default: str, meaning: str) -> str:
+    knob = f"{name}={default}"
+    return _wrapped(f"  {knob:<40} ", meaning.split(), "")
 
 
 def _told(doc: str) -> dict[str, str]:

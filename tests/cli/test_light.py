@@ -72,6 +72,12 @@ def test_listing_plugins_imports_nothing_heavy():
         ("midcut plan cost=r", {"cost=rented"}),
         ("midcut plan cuts.first", {"cuts.first_cut="}),
         ("midcut edge input=f", {"input=folder"}),
+        ("midcut plan predictor/", {"predictor/edge=", "predictor/link=", "predictor/cloud="}),
+        ("midcut plan planner.w", {"planner.w="}),
+        ("midcut plan planner.w=", {"planner.w=0.5"}),
+        ("midcut plan telemetry=[tcp_ping] telemetry.tcp_ping.s", {"telemetry.tcp_ping.samples="}),
+        ("midcut plan nothing.like.this", set()),
+        ("midcut nothing ", set()),
     ],
 )
 def test_completion(line, words):
