@@ -72,13 +72,15 @@ def _draw_stream(rows: Sequence[Axes], name: str, records: Sequence[Mapping[str,
     seen = [record["decision"]["observation"] for record in records]
     telemetry.plot(time_s, _column(seen, "clock_mhz") / 1000, color=PARTS["edge_s"][1], label="clock [GHz]")
     telemetry.plot(time_s, _column(seen, "ping_ms") / 100, color="#aa3377", label="ping [100 ms]")
-    telemetry.set(title=name, ylabel="clock [GHz], ping [100 ms]", ylim=(0, None))
+    telemetry.set(title=name, ylabel="clock [GHz], ping [100 ms]")
     band = telemetry.twinx()
     band.plot(time_s, _column(seen, "bandwidth_kbps") / 1000, color=PARTS["link_s"][1], label="bandwidth")
     band.set(ylabel="bandwidth [Mbit/s]", yscale="log")
     band.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     band.yaxis.set_major_formatter("{x:g}")
     band.yaxis.set_minor_locator(NullLocator())
+    for axes in (telemetry, band):
+        axes.margins(y=0.35)
     _legend(telemetry, band)
     cut.step(time_s, _column(records, "cut"), where="post", color="#222222")
     cut.set(ylabel="cut in use")
