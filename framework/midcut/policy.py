@@ -69,7 +69,7 @@ class Policy:
         decision = Decision(
             placement=self.placements[index],
             index=index,
-            reason=_reason(forecast, index, w),
+            held="",
             weight=w,
             observation=observation,
             forecast=forecast,
@@ -86,9 +86,3 @@ class Policy:
             return None
         rest = decision.forecast.without(decision.index)
         return rest.row(int(self.planner.choose(rest, decision.weight)))
-
-
-def _reason(forecast: Forecast, index: int, w: float) -> str:
-    faster = np.count_nonzero(forecast.latency_s < forecast.latency_s[index])
-    cheaper = np.count_nonzero(forecast.cost_usd < forecast.cost_usd[index])
-    return f"at w={w:g} of {len(forecast)} placements: {faster} are faster, {cheaper} are cheaper"

@@ -248,7 +248,7 @@ class Decision:
     Attributes:
         placement: what to run from now on.
         index: its row in the forecast; -1 where there was no forecast to choose from.
-        reason: one line for a log.
+        held: why there was no choice, `""` where there was one.
         weight: the planner's w, 0 (fast) to 1 (cheap).
         observation, forecast: what it was made on (`forecast` is None on a fallback).
         planning_s: time taken from observation to choice.
@@ -256,11 +256,21 @@ class Decision:
 
     placement: Placement
     index: int
-    reason: str
+    held: str
     weight: float
     observation: Observation
     forecast: Forecast | None = None
     planning_s: float = 0.0
+
+    @property
+    def reason(self) -> str:
+        """One line for a log: why it was held, or where the pick stands among the placements."""
+        if self.forecast is None:
+            return self.held
+        latency_s, cost_usd = self.forecast.latency_s, self.forecast.cost_usd
+        faster = np.count_nonzero(latency_s < latency_s[self.index])
+        cheaper = np.count_nonzero(cost_usd < cost_usd[self.index])
+        return f"at w={self.weight:g} of {len(self.forecast)} placements: {faster} are faster, {cheaper} are cheaper"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ class PlanningLoop:
         return Decision(
             placement=placement,
             index=-1,
-            reason=f"fallback {how.value}: {why}",
+            held=f"fallback {how.value}: {why}",
             weight=policy.planner.w,
             observation=observation,
         )
