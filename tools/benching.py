@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hydra import compose, initialize_config_dir
 
-from midcut import composition, usage
+from midcut import composition, conf_files
 from midcut.build import build, build_each
 from midcut.component import Kind
 from midcut.engine.edge import EdgeEngine, EdgeParts
@@ -72,7 +72,7 @@ def server(verb: str, log: Path, *overrides: str) -> Iterator[str]:
 def compose_edge(*overrides: str) -> DictConfig:
     """The config that `midcut edge` would have with these overrides."""
     composition.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(usage.conf_dir())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
         return compose("edge", overrides=list(overrides))
 
 

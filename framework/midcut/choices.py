@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from midcut.component import Kind
+from midcut.conf_files import presets
 from midcut.plugins import registry
-from midcut.usage import presets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

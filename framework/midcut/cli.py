@@ -82,9 +82,9 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     from hydra.errors import CompactHydraException  # noqa: PLC0415
 
     from midcut import choices, composition, failures  # noqa: PLC0415
+    from midcut.conf_files import conf_dir  # noqa: PLC0415
     from midcut.errors import MidcutError  # noqa: PLC0415
     from midcut.plugins import registry  # noqa: PLC0415
-    from midcut.usage import conf_dir  # noqa: PLC0415
 
     composition.register()
     for problem in registry().problems:

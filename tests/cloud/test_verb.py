@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from midcut import composition, usage
+from midcut import composition, conf_files
 from midcut.errors import ConfigError
 from midcut.settings import CloudSettings
 from midcut.verbs import cloud
@@ -27,7 +27,7 @@ from midcut.verbs import cloud
 def test_a_config_that_cannot_serve_is_one_line(overrides, part):
     composition.register()
     plain = ["model=mnist", "cuts.verify=false", "server.port=0"]
-    with initialize_config_dir(version_base="1.3", config_dir=str(usage.conf_dir())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
         config = compose("cloud", overrides=[*plain, *overrides])
     with pytest.raises(ConfigError) as caught:
         cloud.run(config)

@@ -36,8 +36,8 @@ def test_every_step_goes_into_the_file_moves_onto_the_terminal_and_other_librari
     """In a process of its own: this sets up the whole of logging."""
     script = f"""
 import logging, logging.config, structlog, yaml
-from midcut import logs, usage
-text = (usage.conf_dir() / "hydra" / "job_logging" / "midcut.yaml").read_text()
+from midcut import conf_files, logs
+text = (conf_files.conf_dir() / "hydra" / "job_logging" / "midcut.yaml").read_text()
 file = "${{hydra.runtime.output_dir}}/${{hydra.job.name}}.jsonl"
 config = yaml.safe_load(text.replace(file, {str(tmp_path / "log.jsonl")!r}))
 logging.config.dictConfig(config)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hydra import compose, initialize_config_dir
 
-from midcut import composition, usage
+from midcut import composition, conf_files
 from midcut.errors import ConfigError, FileError, MidcutError
 from midcut.verbs import edge
 
@@ -28,7 +28,7 @@ def test_a_config_that_cannot_run_is_one_line(overrides, error, part):
     plain = ["model=mnist", "cuts.verify=false", "telemetry=constant", "input.port=0", "cloud_url=http://127.0.0.1:9"]
     if any(one.startswith("input=") for one in overrides):
         plain.remove("input.port=0")
-    with initialize_config_dir(version_base="1.3", config_dir=str(usage.conf_dir())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
         config = compose("edge", overrides=[*plain, *overrides])
     with pytest.raises(error) as caught:
         edge.run(config)

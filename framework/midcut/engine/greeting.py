@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from midcut.engine.tasks import end
 from midcut.errors import CloudError
 from midcut.protocols import ModelLister
 
@@ -67,11 +68,8 @@ class CloudScope:
         self._task = asyncio.create_task(self._watch(self._lister), name="cloud scope")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await end(self._task)
+        self._task = None
 
     def ask_soon(self) -> None:
         """The cloud may have changed: it answers again, or it refused a request."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from midcut.engine.tasks import end
 from midcut.errors import ConfigError, MidcutError
 from midcut.settings import Fallback
 from midcut.types import Decision, Placement
@@ -75,11 +76,8 @@ class PlanningLoop:
         self._task = asyncio.create_task(self._run(), name="planning")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await end(self._task)
+        self._task = None
         with contextlib.suppress(TimeoutError, RuntimeError):  # the step under way, unless a planner hangs
             await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, int), _LAST_STEP_S)
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from midcut.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHIPPED = Path(__file__).parent / "data"
 """Folder of what comes with midcut: `profiles/DEVICE/MODEL.json` and `fits/DEVICE.json`."""
@@ -17,36 +20,44 @@ SHIPPED = Path(__file__).parent / "data"
 T = TypeVar("T")
 
 
-def read_json(path: Path, kind: type[T], what: str, hint: str) -> T:
-    """Decode a typed JSON file.
+def read_json(path: Path, kind: type[T], what: str, hint: str, wrong: Callable[[T], str]) -> T:
+    """Decode a typed JSON file and check its numbers.
 
     Args:
         path: the file.
         kind: the msgspec type it must have.
         what: how the error names it, e.g. `profile`.
         hint: how to get a right one.
+        wrong: says what no right file has, or `""`.
 
     Raises:
-        FileError: it is missing, unreadable, not JSON or not of this type.
+        FileError: it is missing, unreadable, not JSON, not of this type, or wrong.
     """
     try:
         text = path.read_bytes()
     except OSError as error:
         raise FileError(f"{what} {path}: {error.strerror or error}; {hint}") from None
     try:
-        return msgspec.json.decode(text, type=kind)
+        value = msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
         raise FileError(f"{what} {path}: {error}; {hint}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FileError(f"{what} {path}: not JSON ({error}); {hint}") from None
+    found = wrong(value)
+    if found:
+        raise FileError(f"{what} {path}: {found}; {hint}")
+    return value
 
 
-def write_json(path: Path, value: Any) -> Path:
-    """Write a file at once or not at all; missing folders are made.
+def write_json(path: Path, value: T, what: str, wrong: Callable[[T], str]) -> Path:
+    """Write a file that `read_json` accepts, at once or not at all; missing folders are made.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: it is wrong, or it cannot be written.
     """
+    found = wrong(value)
+    if found:
+        raise FileError(f"{what} for {path} not written: {found}")
     text = msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,11 +77,7 @@ def read_fit(path: Path | str) -> Fit:
     Raises:
         FileError: missing, not JSON, not this format, or parameters that give no latency.
     """
-    fit = read_json(Path(path), Fit, "fit", _HINT)
-    wrong = _wrong(fit)
-    if wrong:
-        raise FileError(f"fit {path}: {wrong}; {_HINT}")
-    return fit
+    return read_json(Path(path), Fit, "fit", _HINT, _wrong)
 
 
 def write_fit(fit: Fit, path: Path | str) -> Path:
@@ -90,10 +86,7 @@ def write_fit(fit: Fit, path: Path | str) -> Path:
     Raises:
         FileError: its numbers are not what a reader accepts, or the file cannot be written.
     """
-    wrong = _wrong(fit)
-    if wrong:
-        raise FileError(f"fit for {path} not written: {wrong}")
-    return write_json(Path(path), fit)
+    return write_json(Path(path), fit, "fit", _wrong)
 
 
 def find_fit(spec: Path | str) -> Fit:

@@ -86,11 +86,7 @@ def read_profile(path: Path | str) -> Profile:
         FileError: missing, not JSON, not this format, or numbers that no measurement gives.
     """
     hint = "make one with `midcut profile model=NAME`"
-    profile = read_json(Path(path), Profile, "profile", hint)
-    wrong = _wrong(profile)
-    if wrong:
-        raise FileError(f"profile {path}: {wrong}; {hint}")
-    return profile
+    return read_json(Path(path), Profile, "profile", hint, _wrong)
 
 
 def write_profile(profile: Profile, path: Path | str) -> Path:
@@ -99,10 +95,7 @@ def write_profile(profile: Profile, path: Path | str) -> Path:
     Raises:
         FileError: its numbers are not what a reader accepts, or the file cannot be written.
     """
-    wrong = _wrong(profile)
-    if wrong:
-        raise FileError(f"profile for {path} not written: {wrong}")
-    return write_json(Path(path), profile)
+    return write_json(Path(path), profile, "profile", _wrong)
 
 
 def _wrong(profile: Profile) -> str:
