@@ -1,0 +1,1 @@
+"""Policies evaluated on many observations at once, without sockets: predictors pick, a truth set answers."""

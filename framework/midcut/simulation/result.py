@@ -1,0 +1,195 @@
+"""What `midcut simulate` writes into `simulation.json`, and `midcut report` reads back.
+
+The same configuration gives the same bytes: nothing here depends on the time, the machine or the folder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from midcut.errors import FileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "simulation.json"
+FORMAT = "midcut-simulation/1"
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A statistic over repetitions of the scenario with other seeds."""
+
+    mean: float
+    p5: float
+    p95: float
+
+
+class Series(msgspec.Struct, frozen=True):
+    """One strategy at one weight, over all samples of the chosen seed.
+
+    Attributes:
+        strategy: `latency_optimal`, `cost_optimal`, `edge_only`, `cloud_only`, `static_best`, `oracle`, or a planner.
+        planner: whether it is an installed planner (else one of the fixed strategies above).
+        w: weight it was asked at; 0 and 1 for the two optimal ones, None where no weight counts.
+        latency_s, cost_usd: means over the samples of what the truth set says of its picks.
+        latency_p95_s: 95th percentile over the samples.
+        latency_regret: mean latency over the mean of the fastest placement of every sample, minus 1.
+        objective_regret: mean over the samples of J(pick) - min J, where J = (1 - w) latency + w cost, both
+            min-max scaled over the placements of the sample. None where no weight counts.
+        dominated: share of picks for which another placement is better in one objective and not worse in the other.
+        distinct: number of different cuts picked over the samples.
+        switches_per_100: times another cut than at the sample before was picked, per 100 samples.
+        dwell: planning steps a cut is kept at least; 0 is the strategy as it is.
+        unmet: share of samples where no placement satisfied the planner's own limit; None for planners without one.
+        latency_ratio, cost_ratio: over repetitions, mean latency (cost) relative to the mean of `latency_optimal`
+            and of `cost_optimal`, by that name; empty without a population, or where that mean is 0.
+        picks: picked cut of every sample; empty where there are more samples than are kept.
+        sample_latency_s, sample_cost_usd: likewise.
+    """
+
+    strategy: str
+    planner: bool
+    w: float | None
+    latency_s: float
+    cost_usd: float
+    latency_p95_s: float
+    latency_regret: float
+    objective_regret: float | None
+    dominated: float
+    distinct: int
+    switches_per_100: float
+    dwell: int = 0
+    unmet: float | None = None
+    latency_ratio: dict[str, Interval] = {}
+    cost_ratio: dict[str, Interval] = {}
+    picks: tuple[int, ...] = ()
+    sample_latency_s: tuple[float, ...] = ()
+    sample_cost_usd: tuple[float, ...] = ()
+
+
+class Front(msgspec.Struct, frozen=True):
+    """One planner over all weights: means over the samples.
+
+    Attributes:
+        hypervolume: area dominated by its picks over the area dominated by all placements; both below and left of
+            the worst latency and cost of the sample, by the truth set. 1 where the true front has no area.
+        front_share: share of the sample's Pareto-optimal (latency, cost) points that some weight reached.
+        dominated: share of picks, over samples and weights, that another placement dominates.
+        distinct: number of different cuts over the weights.
+        objective_regret: mean of `Series.objective_regret` over the weights.
+    """
+
+    planner: str
+    hypervolume: float
+    front_share: float
+    dominated: float
+    distinct: float
+    objective_regret: float
+
+
+class PartError(msgspec.Struct, frozen=True):
+    """How far the picking predictors are from the truth set, over samples and placements where the truth is not 0.
+
+    Attributes:
+        part: `edge`, `link`, `cloud`, `latency` or `cost`.
+        mape: mean of |predicted - true| / true.
+        p95: its 95th percentile.
+        bias: mean of (predicted - true) / true.
+    """
+
+    part: str
+    mape: float
+    p95: float
+    bias: float
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A published number beside the simulated ones, all in percent: 100 * (ratio of means - 1).
+
+    Attributes:
+        where: e.g. `Figure 6`.
+        what: in words, e.g. `cost against latency-optimal`.
+        metric: `latency_s` or `cost_usd`.
+        strategy, w: whose mean.
+        against: the strategy it is divided by.
+        published: as printed.
+        simulated: with the chosen seed; None where the divisor is 0.
+        population: over other seeds; None where the scenario is not drawn.
+        note: why it differs, as the experiment says.
+    """
+
+    where: str
+    what: str
+    metric: str
+    strategy: str
+    w: float
+    against: str
+    published: float
+    simulated: float | None
+    population: Interval | None = None
+    note: str = ""
+
+
+class Simulation(msgspec.Struct, frozen=True):
+    """A whole run.
+
+    Attributes:
+        title: the experiment's, or the model's name.
+        model: name.
+        scenario: its knobs, as configured.
+        policy: part -> what the picking predictor is called; `truth`: likewise for the truth set.
+        cost: name of the cost model.
+        samples, population: number of samples, and of repetitions with other seeds.
+        cuts: cut of every placement; `layers`: finished leaf modules; `after`: name of the node before it.
+        weights: every planner was asked at.
+        clock_mhz, bandwidth_kbps, ping_ms: of every sample; empty where there are more than are kept.
+        time_s: of every sample where a trace was sampled; else empty.
+        based_on: part -> where the picking predictor's numbers come from, and `truth.` + part likewise.
+    """
+
+    title: str
+    model: str
+    scenario: dict[str, Any]
+    policy: dict[str, str]
+    truth: dict[str, str]
+    cost: str
+    samples: int
+    population: int
+    cuts: tuple[int, ...]
+    layers: tuple[int, ...]
+    after: tuple[str, ...]
+    weights: tuple[float, ...]
+    series: tuple[Series, ...]
+    fronts: tuple[Front, ...] = ()
+    errors: tuple[PartError, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    clock_mhz: tuple[float, ...] = ()
+    bandwidth_kbps: tuple[float, ...] = ()
+    ping_ms: tuple[float, ...] = ()
+    time_s: tuple[float, ...] = ()
+    based_on: dict[str, str] = {}
+    format: str = FORMAT
+
+
+def write_simulation(path: Path, simulation: Simulation) -> None:
+    """Write a result, one line per field where it is short."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(simulation), indent=1) + b"\n")
+
+
+def read_simulation(path: Path) -> Simulation:
+    """Read a result back.
+
+    Raises:
+        FileError: it cannot be read, or is not such a file; the message says where.
+    """
+    try:
+        simulation = msgspec.json.decode(path.read_bytes(), type=Simulation)
+    except OSError as error:
+        raise FileError(f"{path}: cannot read the simulation: {error.strerror or error}") from None
+    except msgspec.DecodeError as error:
+        raise FileError(f"{path}: not a simulation: {error}") from None
+    if simulation.format != FORMAT:
+        raise FileError(f"{path}: $.format is {simulation.format!r}, this version reads {FORMAT!r}")
+    return simulation
