@@ -19,11 +19,12 @@ class Kind(StrEnum):
     PLANNER = "planner"
     TRANSPORT = "transport"
     EXECUTOR = "executor"
+    CODEC = "codec"
 
     @property
     def several(self) -> bool:
         """Whether a config may select several at once, as in `telemetry=[cpufreq,tcp_ping]`."""
-        return self in (Kind.MODEL, Kind.TELEMETRY)
+        return self in (Kind.MODEL, Kind.TELEMETRY, Kind.CODEC)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,12 @@ def midcut_executors() -> Sequence[Component]:
 
 
 @hookspec
+def midcut_codecs() -> Sequence[Component]:
+    """Offer codecs: each target returns a `midcut.protocols.Codec`. Config group `codec`."""
+    raise NotImplementedError
+
+
+@hookspec
 def midcut_config_path() -> str:
     """Name a folder of YAML presets, as a Hydra search path (`pkg://my_package.conf`)."""
     raise NotImplementedError

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from midcut.types import (
+        Encoded,
         Floats,
         Forecast,
         HeldModel,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         TailReply,
         TailRequest,
         Transfer,
+        ValueSpec,
     )
 
 
@@ -164,6 +166,46 @@ class ModelLister(Protocol):
         Raises:
             CloudError: as for `infer`.
         """
+        ...
+
+
+class Codec(Protocol):
+    """Tensors as bytes and back. Its target is called with the keyword `name`, the component's, as well.
+
+    Used by several threads at once, on either side: it keeps no state between calls.
+    """
+
+    name: str
+
+    agreement: float | None
+    """Share of inputs whose class stays what it was, 1.0 for a lossless codec, None where nobody measured it."""
+
+    def encode(self, value: torch.Tensor) -> Encoded:
+        """Make bytes of a tensor.
+
+        Raises:
+            MalformedError: a dtype it does not take; it then travels as it is.
+        """
+        ...
+
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        """Make the tensor again, in memory of its own.
+
+        Args:
+            encoded: from a stranger. Nothing in it may be believed.
+            spec: dtype and shape the tensor must have; sizes are bounded by it before anything is unfolded.
+
+        Raises:
+            MalformedError: it is not what `encode` makes for such a tensor.
+        """
+        ...
+
+    def encoded_bytes(self, spec: ValueSpec) -> int:
+        """How many bytes `encode` makes of such a tensor; an estimate where that depends on the values."""
+        ...
+
+    def codec_s(self, spec: ValueSpec) -> float:
+        """Seconds that encoding and decoding together take, an estimate for forecasts."""
         ...
 
 

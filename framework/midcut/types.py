@@ -129,9 +129,10 @@ class CutTable(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What a planner chooses among. Today: a cut."""
+    """What a planner chooses among: a cut, and how the payload is encoded."""
 
     cut: int
+    codec: str = "raw"
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class Placements:
             0 where everything runs on the edge and nothing is sent.
         reply_bytes: what the cloud writes back, headers included, shape (P,), float; 0 likewise.
         on_edge: shape (P,), bool: nothing is sent.
+        codec: name of the codec per placement, length P; `raw` where nothing is sent.
+        codec_s: encoding and decoding at both ends, seconds, shape (P,), float.
         nodes, layers: totals over the whole model.
         graph: `CutTable.graph`, so that a profile of another graph is told; `""` where there is none.
     """
@@ -160,12 +163,19 @@ class Placements:
     nodes: int
     layers: int
     graph: str = ""
+    codec: tuple[str, ...] = ()
+    codec_s: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if not self.codec:
+            object.__setattr__(self, "codec", ("raw",) * len(self.cut))
+            object.__setattr__(self, "codec_s", np.zeros(len(self.cut)))
 
     def __len__(self) -> int:
         return len(self.cut)
 
     def __getitem__(self, index: int) -> Placement:
-        return Placement(cut=int(self.cut[index]))
+        return Placement(cut=int(self.cut[index]), codec=self.codec[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +229,11 @@ class Forecast:
     def __len__(self) -> int:
         return len(self.placements)
 
-    def row(self, index: int) -> dict[str, float]:
+    def row(self, index: int) -> dict[str, Any]:
         """One placement of a forecast made on a single observation, as plain numbers."""
         return {
             "cut": int(self.placements.cut[index]),
+            "codec": self.placements.codec[index],
             "latency_s": float(self.latency_s[index]),
             "cost_usd": float(self.cost_usd[index]),
             "edge_s": float(self.edge_s[index]),
@@ -235,8 +246,9 @@ class Forecast:
         keep = np.arange(len(self)) != index
         columns = {
             name: getattr(self.placements, name)[keep]
-            for name in ("cut", "layer", "payload_bytes", "request_bytes", "reply_bytes", "on_edge")
+            for name in ("cut", "layer", "payload_bytes", "request_bytes", "reply_bytes", "on_edge", "codec_s")
         }
+        columns["codec"] = tuple(name for name, kept in zip(self.placements.codec, keep, strict=True) if kept)
         parts = {name: getattr(self, name)[..., keep] for name in ("edge_s", "link_s", "cloud_s", "cost_usd")}
         return Forecast(placements=replace(self.placements, **columns), **parts)
 
@@ -292,14 +304,41 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """A tensor as a codec made it.
+
+    Attributes:
+        data: the bytes, in one or several pieces; nothing is copied to join them. They may be views of the tensor.
+        parameters: what decoding needs beside them, e.g. a scale: strings, numbers and bools.
+        dim_order: physical order of the dimensions that the bytes stand in, None for the usual one.
+    """
+
+    data: Sequence[bytes | bytearray | memoryview]
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    dim_order: tuple[int, ...] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(memoryview(piece).nbytes for piece in self.data)
+
+
+@dataclass(frozen=True, slots=True)
 class TailRequest:
-    """What a transport carries to the cloud. `values` are tensors and ints as `Cut.values` lists."""
+    """What a transport carries to the cloud.
+
+    Attributes:
+        values: tensors and ints as `Cut.values` lists.
+        codec: name of the codec for the tensors.
+        timeout_s: nobody waits for the answer any longer than that; None for as long as the transport does.
+    """
 
     model: str
     cut: int
     fingerprint: str
     values: Sequence[torch.Tensor | int]
     request_id: str
+    codec: str = "raw"
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
