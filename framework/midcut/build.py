@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from midcut.component import Kind
 from midcut.errors import ConfigError, MidcutError
 from midcut.plugins import registry
-from midcut.policy import Policy
+from midcut.policy import Forecaster, Policy
 
 if TYPE_CHECKING:
     from midcut.types import Placements
@@ -73,12 +73,16 @@ def only(kind: Kind, nodes: Any, verb: str) -> str:
 
 def build_policy(config: DictConfig, placements: Placements) -> Policy:
     """Predictors, cost model and planner as the groups `predictor`, `cost` and `planner` choose them."""
-    predictor = config.predictor
-    return Policy(
-        placements,
-        edge=build(Kind.EDGE_PREDICTOR, predictor.edge, placements=placements),
-        link=build(Kind.LINK_PREDICTOR, predictor.link, placements=placements),
-        cloud=build(Kind.CLOUD_PREDICTOR, predictor.cloud, placements=placements),
-        cost=build(Kind.COST, config.cost),
-        planner=build(Kind.PLANNER, config.planner),
-    )
+    parts = _predictors(config.predictor, placements)
+    cost = build(Kind.COST, config.cost)
+    return Policy(placements, **parts, cost=cost, planner=build(Kind.PLANNER, config.planner))
+
+
+def build_forecaster(predictor: DictConfig, cost: DictConfig, placements: Placements) -> Forecaster:
+    """A set of predictors, with the keys `edge`, `link` and `cloud`, and a cost model."""
+    return Forecaster(placements, **_predictors(predictor, placements), cost=build(Kind.COST, cost))
+
+
+def _predictors(nodes: DictConfig, placements: Placements) -> dict[str, Any]:
+    kinds = {"edge": Kind.EDGE_PREDICTOR, "link": Kind.LINK_PREDICTOR, "cloud": Kind.CLOUD_PREDICTOR}
+    return {role: build(kind, nodes[role], placements=placements) for role, kind in kinds.items()}

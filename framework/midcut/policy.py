@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from midcut.protocols import LimitedPlanner
 from midcut.types import Decision, Forecast
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.policy")
 PARTS = ("edge", "link", "cloud")
+_ANY_WEIGHT = 0.5
 
 
-class Policy:
-    """What `policy=...` selects.
+class Forecaster:
+    """Predictors and a cost model: an observation in, a forecast out.
 
     Attributes:
         needs: observation fields without which there is no forecast.
@@ -34,16 +36,13 @@ class Policy:
         link: LatencyPredictor,
         cloud: LatencyPredictor,
         cost: CostModel,
-        planner: Planner,
     ) -> None:
         self.placements = placements
         self.cost = cost
-        self.planner = planner
         self.needs = edge.needs | link.needs | cloud.needs
         self._parts = (edge, link, cloud)
         said = {name: str(getattr(part, "based_on", "")) for name, part in zip(PARTS, self._parts, strict=True)}
         self.based_on = {name: text for name, text in said.items() if text}
-        self._said = not self.based_on
 
     def forecast(self, observation: Observation) -> Forecast:
         """Predict every placement for one observation, or for an array of them.
@@ -56,6 +55,23 @@ class Policy:
             edge_s, link_s, cloud_s = np.broadcast_arrays(edge_s, link_s, cloud_s)
         return Forecast(self.placements, edge_s, link_s, cloud_s, self.cost.cost_usd(edge_s, link_s, cloud_s))
 
+
+class Policy(Forecaster):
+    """What `policy=...` selects: a forecaster, and a planner that picks from what it says."""
+
+    def __init__(
+        self,
+        placements: Placements,
+        edge: LatencyPredictor,
+        link: LatencyPredictor,
+        cloud: LatencyPredictor,
+        cost: CostModel,
+        planner: Planner,
+    ) -> None:
+        super().__init__(placements, edge, link, cloud, cost)
+        self.planner = planner
+        self._said = not self.based_on
+
     def decide(self, observation: Observation) -> Decision:
         """One planning step on one complete observation. The first one logs what the forecasts rest on.
 
@@ -64,25 +80,37 @@ class Policy:
         """
         start = perf_counter()
         forecast = self.forecast(observation)
-        w = self.planner.w
-        index = int(self.planner.choose(forecast, w))
+        index = self._choose(forecast)
+        limit, met = self.kept(forecast, index)
         decision = Decision(
             placement=self.placements[index],
             index=index,
             held="",
-            weight=w,
+            weight=self.planner.w,
             observation=observation,
             forecast=forecast,
             planning_s=perf_counter() - start,
+            limit=limit,
+            met=met,
         )
         if not self._said:
             self._said = True
             _log.info("forecasts rest on", **self.based_on)
         return decision
 
+    def kept(self, forecast: Forecast, index: int) -> tuple[str, bool]:
+        """The planner's own limit in words, and whether a row of a single forecast keeps it; `""` and True without."""
+        if not isinstance(self.planner, LimitedPlanner):
+            return "", True
+        return self.planner.limit, bool(self.planner.meets(forecast, np.asarray(index)))
+
+    def _choose(self, forecast: Forecast) -> int:
+        w = self.planner.w
+        return int(self.planner.choose(forecast, _ANY_WEIGHT if w is None else w))
+
     def runner_up(self, decision: Decision) -> dict[str, float] | None:
         """The forecast row the planner would take if the chosen one were not there."""
         if decision.forecast is None or len(decision.forecast) < 2:
             return None
         rest = decision.forecast.without(decision.index)
-        return rest.row(int(self.planner.choose(rest, decision.weight)))
+        return rest.row(self._choose(rest))
