@@ -54,3 +54,22 @@ def test_alexnet_by_hand():
     # At 600 MHz only what follows the clock is 2.5 times slower.
     slow = dict(zip((node.name for node in profile.table.nodes), profile.runs[0].node_s, strict=True))
     assert slow["classifier_4"] - node_s["classifier_4"] == pytest.approx(80e-6 * 1.5, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "edge_s", "cloud_s"),
+    [("alexnet", 21, 0.145, 0.145 / 5.3), ("vgg16", 21, 2.17, 2.17 / 8.4), ("mnist", 13, 0.003, 0.003 / 7.2)],
+)
+def test_the_figures_profiles(model, layers, edge_s, cloud_s):
+    edge, cloud = find_profile("paper_edge", "edge", model), find_profile("paper_cloud", "cloud", model)
+    assert len(edge.table.nodes) == edge.table.layers == layers
+    assert edge.table == cloud.table
+    assert cloud.runs[0].whole_s == pytest.approx(cloud_s, rel=1e-12)
+    for run in edge.runs:
+        assert run.whole_s == pytest.approx(edge_s * 1500 / run.clock_mhz, rel=1e-12)
+    # A layer's share is that of its nodes in the profile it is made of; VGG16's second is conv1_2 with its ReLU.
+    pi4 = find_profile("pi4", "edge", model)
+    nodes = {node.name: second for node, second in zip(pi4.table.nodes, pi4.runs[-1].node_s, strict=True)}
+    parts = {"alexnet": ["features_1"], "vgg16": ["features_2", "features_3"], "mnist": ["_1"]}[model]
+    share = sum(nodes[part] for part in parts) / sum(nodes.values())
+    assert edge.runs[-1].node_s[1] == pytest.approx(share * edge_s, rel=1e-9)

@@ -7,6 +7,17 @@ import pytest
 from midcut.profiles import SHIPPED, read_fit
 
 
+def test_figure4(midcut, tmp_path):
+    for name in ("one", "two"):
+        status, _, err = midcut("fit", "experiment=figure4", f"out={name}/fit.json")
+        assert status == 0, err
+    fit = read_fit(tmp_path / "one" / "fit.json")
+    assert sorted(fit.laws["minmax"].models) == ["alexnet", "mnist", "vgg16"]
+    assert fit.laws["minmax"].models["alexnet"].b == pytest.approx(-2.385, abs=1e-3)
+    for name in ("fit.json", "fit.svg"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
 @pytest.fixture
 def shipped():
     paths = (SHIPPED / "profiles" / "pi4" / f"{model}.json" for model in ("alexnet", "vgg16", "mnist"))
@@ -29,7 +40,7 @@ def test_parameters_plot_and_use(midcut, tmp_path, shipped):
 @pytest.mark.parametrize(
     ("profiles", "message"),
     [
-        ("profiles=[none.json]", "profile none.json: No such file"),
+        ("profiles=[none.json]", "no profile 'none.json': not a file, not a folder, not a shipped device"),
         (f"profiles=[{SHIPPED}/profiles/cloud/vgg16.json]", "is of role cloud"),
     ],
 )

@@ -44,6 +44,20 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_error: float
 
 
+class Slopes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model's measurements, by clock.
+
+    Attributes:
+        clock_mhz: settings, ascending.
+        slope_s: seconds per layer at each.
+        fitted: whether the fit saw the point; the others validate it.
+    """
+
+    clock_mhz: tuple[float, ...]
+    slope_s: tuple[float, ...]
+    fitted: tuple[bool, ...]
+
+
 class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The clock law fitted to one device's profiles (Luger, Aral, Brandic 2023, section 3.1).
 
@@ -54,6 +68,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         fitted, validated: number of points used and left out.
         modelled: any of the profiles was modelled, not measured.
         laws: by normalisation.
+        points: what it was fitted to, by model, for plots; empty in fits of before it was kept.
         format: what this file is, and which version of it.
     """
 
@@ -65,6 +80,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     validated: int
     modelled: bool
     laws: dict[Normalisation, Law]
+    points: dict[str, Slopes] = {}
     format: str = FORMAT
 
 
@@ -109,6 +125,9 @@ def _wrong(fit: Fit) -> str:
         return f"$.format is {fit.format!r}, this version reads {FORMAT!r}"
     if not 0.0 < fit.clock_min_mhz <= fit.clock_max_mhz < math.inf:
         return f"$.clock_min_mhz, $.clock_max_mhz are {fit.clock_min_mhz}, {fit.clock_max_mhz}: no range of clocks"
+    for model, seen in fit.points.items():
+        if not len(seen.clock_mhz) == len(seen.slope_s) == len(seen.fitted) > 0:
+            return f"$.points.{model}: clock_mhz, slope_s and fitted must be as long as one another, and not empty"
     for name, law in fit.laws.items():
         for model, one in law.models.items():
             wrong = wrong_law(one)

@@ -166,21 +166,47 @@ def find_profile(spec: Path | str, role: Role | str, model: str) -> Profile:
         FileError: there is none, several fit, or it is of another model or role; says which exist.
     """
     role = Role(role)
-    path = Path(spec).expanduser()
-    if not path.exists() and str(spec) in shipped_names("profiles"):
-        path = SHIPPED / "profiles" / str(spec)
     how = f"measure one with `midcut profile model={model} role={role}`, then {role}_profile=FILE"
+    path = _existing(spec, how)
     if path.is_dir():
         return _in_folder(path, str(spec), role, model, how)
-    if not path.exists():
-        devices = ", ".join(shipped_names("profiles"))
-        raise FileError(f"no profile {str(spec)!r}: not a file, not a folder, not a shipped device ({devices}); {how}")
     profile = read_profile(path)
     if (profile.model, profile.role) != (model, role):
         raise FileError(
             f"profile {path} is of model {profile.model!r} as {profile.role}, needed is {model!r} as {role}; {how}"
         )
     return profile
+
+
+def find_profiles(spec: Path | str, role: Role | str) -> list[Profile]:
+    """Find the profiles of all models of one side.
+
+    Args:
+        spec: a profile file, a folder of them, or the name of a device that comes with midcut.
+        role: `edge` or `cloud`.
+
+    Raises:
+        FileError: there is none.
+    """
+    how = f"measure one with `midcut profile role={role}`"
+    path = _existing(spec, how)
+    if not path.is_dir():
+        return [read_profile(path)]
+    kinds = {file: _kind(file) for file in sorted(path.glob("*.json"))}
+    found = [read_profile(file) for file, kind in kinds.items() if kind and kind[1] == Role(role).value]
+    if not found:
+        raise FileError(f"{str(spec)!r} has no profile as {role}; {how}")
+    return found
+
+
+def _existing(spec: Path | str, how: str) -> Path:
+    path = Path(spec).expanduser()
+    if not path.exists() and str(spec) in shipped_names("profiles"):
+        return SHIPPED / "profiles" / str(spec)
+    if not path.exists():
+        devices = ", ".join(shipped_names("profiles"))
+        raise FileError(f"no profile {str(spec)!r}: not a file, not a folder, not a shipped device ({devices}); {how}")
+    return path
 
 
 def one_image_at_a_time(profile: Profile) -> None:

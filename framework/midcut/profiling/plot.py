@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -51,5 +52,6 @@ def draw_fit(path: Path, measured: Sequence[Points], fitted: Fit) -> Path:
         axes.set(xlabel="clock CS [MHz]", title=title)
         axes.legend(fontsize=8)
     panels[0].set_ylabel("normalised slope [1]")
-    figure.savefig(path, dpi=150)
+    with rc_context({"svg.hashsalt": "midcut"}):  # the same fit, the same bytes
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     return path

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
-from midcut.profiles import read_profile, write_fit
+from midcut.profiles import Role, find_profiles, write_fit
 from midcut.profiling.fitting import fit, points
 from midcut.profiling.plot import draw_fit
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Fit, write `fit.json` and `fit.png`, and print the table.
+    """Fit, write `fit.json`, `fit.png` and `fit.svg`, and print the table.
 
     Returns:
         where the fit is, and its laws; a sweep records it.
     """
-    profiles = [read_profile(Path(str(path)).expanduser()) for path in cfg.profiles]
+    profiles = [profile for spec in cfg.profiles for profile in find_profiles(str(spec), Role.edge)]
     fitted = fit(profiles, cfg.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
     path = write_fit(fitted, Path(cfg.out).expanduser() if cfg.out else folder / "fit.json")
-    plot = draw_fit(path.with_suffix(".png"), points(profiles, cfg.seed), fitted)
+    plots = [draw_fit(path.with_suffix(suffix), points(profiles, cfg.seed), fitted) for suffix in (".png", ".svg")]
     _print(fitted)
-    Console().print(f"written: {path}, {plot}", highlight=False, soft_wrap=True)
+    Console().print(f"written: {', '.join(map(str, (path, *plots)))}", highlight=False, soft_wrap=True)
     return {"fit": str(path), "laws": msgspec.to_builtins(fitted.laws, str_keys=True)}
 
 
