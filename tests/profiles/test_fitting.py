@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from midcut.errors import ConfigError, FileError
-from midcut.profiles import Normalisation, find_fit, find_profile
-from midcut.profiling.fitting import fit, points, predicted_slope_s
+from midcut.profiles import Normalisation, find_fit, find_profile, read_fit, write_fit
+from midcut.profiling.fitting import fit, kept_points, points, predicted_slope_s
 from midcut.profiling.plot import draw_fit
 
 CLOCKS = [600.0, 700.0, 800.0, 900.0, 1000.0, 1100.0, 1200.0, 1300.0, 1400.0, 1500.0]
@@ -125,3 +125,15 @@ def test_several_machines_are_refused_by_name(profile_of):
             "midcut fit takes profiles of one machine: that of 'one' is of board (core, 2 cores), threads=1, "
             f"that of 'two' of {name} (core, 2 cores), threads={threads}"
         )
+
+
+def test_the_points_are_kept_in_the_file(tmp_path, profile_of):
+    profiles = [on_a_power_law(profile_of, "one", 3.0), on_a_power_law(profile_of, "two", 5.0)]
+    read = read_fit(write_fit(fit(profiles, 0), tmp_path / "fit.json"))
+    for before, after in zip(points(profiles, 0), kept_points(read), strict=True):
+        assert (after.model, after.clock_mhz.tolist()) == (before.model, before.clock_mhz.tolist())
+        assert (after.slope_s.tolist(), after.fitted.tolist()) == (before.slope_s.tolist(), before.fitted.tolist())
+
+    seen = msgspec.structs.replace(read.points["one"], fitted=())
+    with pytest.raises(FileError, match=r"\$.points.one: clock_mhz, slope_s and fitted must be as long"):
+        write_fit(msgspec.structs.replace(read, points={"one": seen}), tmp_path / "wrong.json")

@@ -11,6 +11,7 @@ import numpy as np
 
 from midcut.errors import ConfigError
 from midcut.profiles import Fit, Law, ModelLaw, Normalisation, Role, one_image_at_a_time
+from midcut.profiles.fit import Slopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,7 +123,21 @@ def fit(profiles: Sequence[Profile], seed: int) -> Fit:
         validated=len(clocks) - used,
         modelled=any(profile.modelled for profile in profiles),
         laws=dict(_laws(measured)),
+        points={one.model: _kept(one) for one in measured},
     )
+
+
+def _kept(one: Points) -> Slopes:
+    clock_mhz, slope_s, fitted = one.clock_mhz.tolist(), one.slope_s.tolist(), one.fitted.tolist()
+    return Slopes(tuple(clock_mhz), tuple(slope_s), tuple(fitted))
+
+
+def kept_points(fitted: Fit) -> list[Points]:
+    """The points of a fit read back from its file; empty where they were not kept."""
+    return [
+        Points(model, np.array(one.clock_mhz), np.array(one.slope_s), np.array(one.fitted, dtype=np.bool_))
+        for model, one in fitted.points.items()
+    ]
 
 
 def _laws(measured: Sequence[Points]) -> Iterator[tuple[Normalisation, Law]]:
