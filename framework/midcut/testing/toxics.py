@@ -1,0 +1,217 @@
+"""What can go wrong on a connection, under the names Toxiproxy gave it, and `garbage`.
+
+A toxic acts on one direction of a connection. Times are in milliseconds (`delay_us` in microseconds), as there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from midcut.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from random import Random
+
+_SMOOTH_S: Final = 0.02
+
+
+class CutError(Exception):
+    """This connection ends here; with `reset` by a TCP RST, not in good order."""
+
+    def __init__(self, *, reset: bool) -> None:
+        super().__init__()
+        self.reset = reset
+
+
+@dataclass
+class Course:
+    """What one toxic remembers of one direction of one connection."""
+
+    dice: Random
+    passed_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Toxic:
+    """Base: passes everything on."""
+
+    name: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for knob in fields(self):
+            if not getattr(self, knob.name) >= 0:
+                raise ConfigError(f"toxic {self.name}: {knob.name} must be 0 or more, got {getattr(self, knob.name)}")
+
+    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+        """Pass a chunk on, whole or in pieces, late or not at all.
+
+        Args:
+            data: never empty.
+            at_s: when it came, on the event loop's clock.
+            course: this connection's.
+
+        Raises:
+            CutError: the connection ends.
+        """
+        yield data
+
+    async def end(self) -> None:
+        """The sender has closed its side; what this takes delays the other side's learning of it."""
+
+
+@dataclass(frozen=True)
+class Latency(Toxic):
+    """Everything comes `latency_ms` later, give or take `jitter_ms`."""
+
+    name: ClassVar[str] = "latency"
+    latency_ms: float = 0.0
+    jitter_ms: float = 0.0
+
+    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:
+        late_s = (self.latency_ms + course.dice.uniform(-self.jitter_ms, self.jitter_ms)) / 1e3
+        await asyncio.sleep(max(at_s + late_s - asyncio.get_running_loop().time(), 0.0))
+        yield data
+
+
+@dataclass(frozen=True)
+class Bandwidth(Toxic):
+    """At most `rate_kbytes_s` thousand bytes a second."""
+
+    name: ClassVar[str] = "bandwidth"
+    rate_kbytes_s: float = 1000.0
+
+    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+        rate_s = max(self.rate_kbytes_s, 1e-3) * 1e3
+        size = max(int(rate_s * _SMOOTH_S), 1)
+        for start in range(0, len(data), size):
+            piece = data[start : start + size]
+            await asyncio.sleep(len(piece) / rate_s)
+            yield piece
+
+
+@dataclass(frozen=True)
+class SlowClose(Toxic):
+    """The end of the stream comes `delay_ms` late."""
+
+    name: ClassVar[str] = "slow_close"
+    delay_ms: float = 0.0
+
+    async def end(self) -> None:
+        await asyncio.sleep(self.delay_ms / 1e3)
+
+
+@dataclass(frozen=True)
+class Timeout(Toxic):
+    """Nothing gets through; `timeout_ms` after the first data the connection is closed. 0: never, data is lost."""
+
+    name: ClassVar[str] = "timeout"
+    timeout_ms: float = 0.0
+
+    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+        if self.timeout_ms > 0.0:
+            await asyncio.sleep(self.timeout_ms / 1e3)
+            raise CutError(reset=False)
+        return
+        yield b""  # an async generator that yields nothing
+
+
+@dataclass(frozen=True)
+class ResetPeer(Toxic):
+    """`timeout_ms` after the first data the connection is reset; nothing gets through."""
+
+    name: ClassVar[str] = "reset_peer"
+    timeout_ms: float = 0.0
+
+    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+        await asyncio.sleep(self.timeout_ms / 1e3)
+        raise CutError(reset=True)
+        yield b""  # likewise
+
+
+@dataclass(frozen=True)
+class Slicer(Toxic):
+    """Data comes in pieces of `average_bytes`, give or take `variation_bytes`, `delay_us` apart."""
+
+    name: ClassVar[str] = "slicer"
+    average_bytes: int = 64
+    variation_bytes: int = 0
+    delay_us: float = 0.0
+
+    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+        start = 0
+        while start < len(data):
+            size = self.average_bytes + course.dice.randint(-self.variation_bytes, self.variation_bytes)
+            piece = data[start : start + max(size, 1)]
+            start += len(piece)
+            yield piece
+            await asyncio.sleep(self.delay_us / 1e6)
+
+
+@dataclass(frozen=True)
+class LimitData(Toxic):
+    """The connection is closed after that many bytes: cut in the middle of a body."""
+
+    name: ClassVar[str] = "limit_data"
+    limit_bytes: int = 0
+
+    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+        left = self.limit_bytes - course.passed_bytes
+        course.passed_bytes += len(data)
+        if left > 0:
+            yield data[:left]
+        if len(data) >= left:
+            raise CutError(reset=False)
+
+
+@dataclass(frozen=True)
+class Garbage(Toxic):
+    """After the first `after_bytes`, random bytes instead of what was sent, as many of them."""
+
+    name: ClassVar[str] = "garbage"
+    after_bytes: int = 0
+
+    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+        good = min(max(self.after_bytes - course.passed_bytes, 0), len(data))
+        course.passed_bytes += len(data)
+        yield data[:good] + course.dice.randbytes(len(data) - good)
+
+
+TOXICS: Final = {
+    kind.name: kind for kind in (Latency, Bandwidth, SlowClose, Timeout, ResetPeer, Slicer, LimitData, Garbage)
+}
+
+
+def toxic(name: str, **knobs: float) -> Toxic:
+    """Make a toxic by its name.
+
+    Raises:
+        ConfigError: no such toxic or knob, or a knob below 0.
+    """
+    kind: Any = TOXICS.get(name)
+    if kind is None:
+        raise ConfigError(f"no toxic is named {name!r}; there are: {', '.join(TOXICS)}")
+    known = [knob.name for knob in fields(kind)]
+    unknown = [knob for knob in knobs if knob not in known]
+    if unknown:
+        raise ConfigError(f"toxic {name} has no {unknown[0]}; there are: {', '.join(known) or 'none'}")
+    whole = [knob.name for knob in fields(kind) if knob.type == "int" and knobs.get(knob.name, 0) % 1]
+    if whole:
+        raise ConfigError(f"toxic {name}: {whole[0]} must be a whole number, got {knobs[whole[0]]}")
+    made: Toxic = kind(**knobs)
+    return made
+
+
+@dataclass
+class Courses:
+    """The toxics' memories for one direction of one connection; dice per toxic say whether it acts on it at all."""
+
+    dice: Random
+    known: dict[int, tuple[bool, Course]] = field(default_factory=dict)
+
+    def of(self, key: int, toxicity: float) -> tuple[bool, Course]:
+        if key not in self.known:
+            self.known[key] = (self.dice.random() < toxicity, Course(self.dice))
+        return self.known[key]
