@@ -23,7 +23,7 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
     Args:
         kind: what it must be.
         node: the config under the kind's group, as composed by Hydra.
-        context: keywords that `midcut.protocols` states for the kind (`placements`, `name`).
+        context: keywords that `midcut.protocols` states for the kind (`placements`, `name`, `codecs`).
 
     Returns:
         an object that fulfils the kind's protocol.
@@ -55,7 +55,7 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
 
 def build_each(kind: Kind, nodes: DictConfig) -> dict[str, Any]:
     """Make all components of a multi-select group, by name, in config order."""
-    named = kind is Kind.MODEL
+    named = kind in (Kind.MODEL, Kind.CODEC)
     return {str(name): build(kind, node, **({"name": str(name)} if named else {})) for name, node in nodes.items()}
 
 

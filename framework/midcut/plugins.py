@@ -39,6 +39,7 @@ _HOOK_KINDS = {
     "midcut_planners": Kind.PLANNER,
     "midcut_transports": Kind.TRANSPORT,
     "midcut_executors": Kind.EXECUTOR,
+    "midcut_codecs": Kind.CODEC,
 }
 _ROLE_KINDS = {
     "edge": Kind.EDGE_PREDICTOR,

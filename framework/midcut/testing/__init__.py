@@ -10,11 +10,13 @@ pytest then runs every test of the contract on it. midcut's own components pass 
 The suites need pytest; the fakes do not.
 """
 
+from midcut.testing.codecs import CodecSuite
 from midcut.testing.devices import ExecutorSuite, ModelSuite, TelemetrySourceSuite, TransportSuite
 from midcut.testing.fakes import LoopbackTransport, ScriptedTelemetry, chain_placements, random_forecast
 from midcut.testing.numeric import CostModelSuite, LatencyPredictorSuite, PlannerSuite
 
 __all__ = [
+    "CodecSuite",
     "CostModelSuite",
     "ExecutorSuite",
     "LatencyPredictorSuite",

@@ -1,0 +1,1 @@
+"""Codecs: tensors as bytes for the link, exact, rounded or packed."""

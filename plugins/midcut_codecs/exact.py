@@ -1,0 +1,68 @@
+"""Codecs that bring every bit across and do not look at the values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pybase64
+
+from midcut.errors import MalformedError
+from midcut.tensors import tensor_from_bytes, tensor_to_bytes
+from midcut.types import Encoded
+from midcut_codecs.pieces import bytes_per_s, exactly
+
+if TYPE_CHECKING:
+    import torch
+
+    from midcut.types import ValueSpec
+
+
+class Raw:
+    """The bare elements in physical order; a view of the tensor's memory where it is dense."""
+
+    agreement: float | None = 1.0
+
+    def __init__(self, *, name: str) -> None:
+        self.name = name
+
+    def encode(self, value: torch.Tensor) -> Encoded:
+        data, order = tensor_to_bytes(value)
+        return Encoded((data,), dim_order=order)
+
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        data = exactly(encoded, spec.payload_bytes, self.name, spec)
+        return tensor_from_bytes(data, spec.dtype, spec.shape, encoded.dim_order)
+
+    def encoded_bytes(self, spec: ValueSpec) -> int:
+        return spec.payload_bytes
+
+    def codec_s(self, spec: ValueSpec) -> float:  # noqa: ARG002 - a view on one side and a memcpy on the other
+        return 0.0
+
+
+class Base64:
+    """Base64 of the bare elements (Luger, Aral, Brandic 2023, section 2.4)."""
+
+    agreement: float | None = 1.0
+
+    def __init__(self, *, name: str, mb_per_s: float) -> None:
+        self.name = name
+        self._bytes_per_s = bytes_per_s(mb_per_s, name)
+
+    def encode(self, value: torch.Tensor) -> Encoded:
+        data, order = tensor_to_bytes(value)
+        return Encoded((pybase64.b64encode(data),), dim_order=order)
+
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        text = exactly(encoded, self.encoded_bytes(spec), self.name, spec)
+        try:
+            data = pybase64.b64decode_as_bytearray(text, validate=True)
+        except ValueError as error:
+            raise MalformedError(f"codec {self.name}: this is not base64: {error}") from None
+        return tensor_from_bytes(data, spec.dtype, spec.shape, encoded.dim_order)
+
+    def encoded_bytes(self, spec: ValueSpec) -> int:
+        return (spec.payload_bytes + 2) // 3 * 4
+
+    def codec_s(self, spec: ValueSpec) -> float:
+        return spec.payload_bytes / self._bytes_per_s

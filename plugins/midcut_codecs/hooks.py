@@ -1,0 +1,22 @@
+"""The codecs that come with midcut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midcut import Component, hookimpl
+from midcut_codecs.config import Base64Config, Float16Config, Int8Config, RawConfig, ZstdConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@hookimpl
+def midcut_codecs() -> Sequence[Component]:
+    return (
+        Component("raw", RawConfig, "midcut_codecs.exact.Raw", "the bare elements, little-endian"),
+        Component("base64", Base64Config, "midcut_codecs.exact.Base64", "base64 in JSON (the paper's), lossless"),
+        Component("fp16", Float16Config, "midcut_codecs.rounded.Float16", "half precision, lossy: 1/2 of the bytes"),
+        Component("int8", Int8Config, "midcut_codecs.rounded.Int8", "256 steps a channel, lossy: 1/4 of the bytes"),
+        Component("zstd", ZstdConfig, "midcut_codecs.packed.Zstd", "Zstandard where it pays, lossless"),
+    )

@@ -1,0 +1,53 @@
+"""What the codecs share: bytes in one piece, and knobs that make sense."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from midcut.errors import ConfigError, MalformedError
+
+if TYPE_CHECKING:
+    from midcut.types import Encoded, ValueSpec
+
+
+def in_one_piece(encoded: Encoded) -> memoryview:
+    """All the bytes; copied only where they came in several pieces."""
+    if len(encoded.data) == 1:
+        return memoryview(encoded.data[0]).cast("B")
+    return memoryview(b"".join(encoded.data))
+
+
+def exactly(encoded: Encoded, expected: int, codec: str, spec: ValueSpec) -> memoryview:
+    """All the bytes, as many as there must be.
+
+    Raises:
+        MalformedError: they are more or fewer.
+    """
+    if encoded.size_bytes != expected:
+        raise MalformedError(
+            f"codec {codec}: {spec.dtype} {list(spec.shape)} takes {expected} bytes, got {encoded.size_bytes}"
+        )
+    return in_one_piece(encoded)
+
+
+def share(value: float | None, knob: str) -> float | None:
+    """A share of 1, or None.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise ConfigError(f"codec.{knob} must be from 0 to 1, got {value}")
+    return value
+
+
+def bytes_per_s(mb_per_s: float, codec: str) -> float:
+    """MB/s as bytes/s.
+
+    Raises:
+        ConfigError: not over 0.
+    """
+    if not 0.0 < mb_per_s < math.inf:
+        raise ConfigError(f"codec.{codec}.mb_per_s must be over 0, got {mb_per_s}")
+    return mb_per_s * 1e6
