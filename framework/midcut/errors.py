@@ -14,6 +14,8 @@
         ├── UnknownModelError     404
         ├── FingerprintError      409
         ├── TooLargeError         413
+        ├── BusyError             503  come back later
+        ├── ExpiredError          504  nobody waits for the answer any more
         └── CloudError            502  the cloud did not answer as it should
             ├── CloudUnreachableError
             ├── CloudTimeoutError
@@ -23,6 +25,12 @@ The command line prints the line and no traceback; HYDRA_FULL_ERROR=1 asks for i
 """
 
 from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class MidcutError(Exception):
@@ -62,9 +70,15 @@ class CutError(GraphError):
 
 
 class WireError(MidcutError):
-    """A request or a reply that cannot be served; `status` is the HTTP status it becomes."""
+    """A request or a reply that cannot be served.
+
+    Attributes:
+        status: the HTTP status it becomes.
+        headers: what goes into the answer's head beside it.
+    """
 
     status = 400
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class MalformedError(WireError):
@@ -87,6 +101,22 @@ class TooLargeError(WireError):
     """A body over the limit."""
 
     status = 413
+
+
+class BusyError(WireError):
+    """As much work is waiting as may wait. `Retry-After` tells when to come back."""
+
+    status = 503
+
+    def __init__(self, reason: str, retry_after_s: int = 1) -> None:
+        super().__init__(reason)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
+class ExpiredError(WireError):
+    """The time the asker gave is over before the answer is there."""
+
+    status = 504
 
 
 class CloudError(WireError):

@@ -78,14 +78,25 @@ class ServerSettings:
         host, port: address; port 0 lets the system choose (it is printed).
         body_timeout_s: a request body must be complete after this long.
         idle_timeout_s: a connection without a complete request head is closed after this long.
-        drain_s: after SIGTERM, how long requests in flight may take to finish.
+        leave_s: after SIGTERM, how long work is still taken while readiness already says 503, so that balancers notice.
+        drain_s: after that, how long requests in flight may take to finish.
+        token_env, token_file: environment variable or file with the bearer token that requests must bring; null asks
+            for none. Health needs no token.
+        tls_cert, tls_key: files with certificate and key, PEM; null is plain HTTP.
+        tls_client_ca: file with the CA whose certificates clients must show (mutual TLS); null asks for none.
     """
 
     host: str = "127.0.0.1"
     port: int = 8700
     body_timeout_s: float = 30.0
     idle_timeout_s: float = 75.0
+    leave_s: float = 0.0
     drain_s: float = 10.0
+    token_env: str | None = None
+    token_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
 
 
 @dataclass
@@ -96,11 +107,20 @@ class CloudSettings:
         threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
         workers: tails computed at once.
         max_batch: largest batch in one request; the body limit grows with it.
+        queue: inferences taken in beyond those being computed; more are told to come back (503, Retry-After).
+        batch_requests: requests of one model, cut and shape computed together, at most; 1 computes one by one, which
+            alone is bit-identical.
+        batch_delay_s: how long a free worker waits for more of them; 0 takes what is there.
+        device: where tails run: cpu, cuda, cuda:1.
     """
 
     threads: int = 1
     workers: int = 1
     max_batch: int = 1
+    queue: int = 32
+    batch_requests: int = 1
+    batch_delay_s: float = 0.0
+    device: str = "cpu"
 
 
 @dataclass
@@ -261,7 +281,8 @@ class FitConfig:
     """`midcut fit`.
 
     Attributes:
-        profiles: edge profiles of different models on one machine, three or more clocks each.
+        profiles: edge profiles of different models on one machine, three or more clocks each: files, folders of
+            profiles, or shipped devices.
         seed: of the split into 60 % to fit and 40 % to validate.
         out: the file to write, the plot beside it; null is the run directory.
     """
@@ -271,6 +292,151 @@ class FitConfig:
     out: str | None = None
 
 
+class DistributionKind(Enum):
+    """How one telemetry field goes over the samples."""
+
+    constant = "constant"
+    values = "values"
+    uniform = "uniform"
+    normal = "normal"
+    poisson = "poisson"
+
+
+@dataclass
+class Distribution:
+    """One telemetry field over the samples. A kind reads its own knobs; the others do not count.
+
+    Attributes:
+        kind: `constant`: value; `values`: values, gone through again and again; `uniform`: from low to high;
+            `normal`: mean and sd, clipped to low and high; `poisson`: counts with a mean, times unit.
+        value: of `constant`.
+        values: of `values`.
+        mean: of `normal`, in the field's unit; of `poisson`, in counts.
+        sd: of `normal`.
+        low, high: bounds of `uniform`; what `normal` is clipped to, null is no bound. The low of `poisson` is in
+            counts, 1 where it is null.
+        unit: of `poisson`: the field's value for one count.
+    """
+
+    kind: DistributionKind = DistributionKind.constant
+    value: float | None = None
+    values: list[float] = field(default_factory=list)
+    mean: float | None = None
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: float = 1.0
+
+
+class ScenarioKind(Enum):
+    """Where a simulation's samples come from."""
+
+    drawn = "drawn"
+    trace = "trace"
+
+
+@dataclass
+class ScenarioDrawn:
+    """Samples drawn from distributions, or gone through as listed.
+
+    Attributes:
+        samples: how many; null is the length of the longest list of values.
+        seed: of numpy's default generator. bandwidth_kbps is drawn first, then clock_mhz, then ping_ms.
+        clock_mhz, bandwidth_kbps, ping_ms: how each goes.
+    """
+
+    kind: ScenarioKind = ScenarioKind.drawn
+    samples: int | None = None
+    seed: int = 0
+    clock_mhz: Distribution = field(default_factory=Distribution)
+    bandwidth_kbps: Distribution = field(default_factory=Distribution)
+    ping_ms: Distribution = field(default_factory=Distribution)
+
+
+@dataclass
+class ScenarioTrace:
+    """Samples of a recorded trace.
+
+    Attributes:
+        path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms.
+        step_s: seconds between two samples, from 0 to the trace's end.
+    """
+
+    kind: ScenarioKind = ScenarioKind.trace
+    path: str = MISSING
+    step_s: float = 1.0
+
+
+class Metric(Enum):
+    """What a published number is about."""
+
+    latency_s = "latency_s"
+    cost_usd = "cost_usd"
+
+
+@dataclass
+class ClaimSettings:
+    """A published number: how much more or less one strategy takes than another, over the means.
+
+    Attributes:
+        where: e.g. `Figure 6`.
+        what: in words.
+        metric: latency_s or cost_usd.
+        strategy: whose mean; `against`: relative to whose.
+        against: a planner, latency_optimal, cost_optimal, edge_only, cloud_only, static_best or oracle.
+        w: weight of both; null where only one is simulated.
+        published: as printed, percent.
+        note: why the simulation differs, for the report.
+    """
+
+    where: str = MISSING
+    what: str = MISSING
+    metric: Metric = MISSING
+    strategy: str = MISSING
+    against: str = MISSING
+    published: float = MISSING
+    w: float | None = None
+    note: str = ""
+
+
+@dataclass
+class SimulateConfig:
+    """`midcut simulate`.
+
+    Attributes:
+        model: the chosen one; its cut list is the edge profile's.
+        predictor: the set that the planners pick by.
+        truth: the set that says what the picks really take.
+        cost, strategy: the cost model of both, and the planners with their knobs.
+        scenario: the samples.
+        cuts: which cuts are on offer.
+        edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
+            profiles, or a shipped device.
+        w: weight that every planner is asked at; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
+        population: repetitions of a drawn scenario, with the seeds 0, 1, ...
+        dwell: planners are also evaluated with these numbers of samples between two switches, at least.
+        keep_samples: up to that many samples are written out one by one.
+        claims: published numbers to put beside the simulated ones.
+        title: what the report calls this run; null is the model's name.
+    """
+
+    model: Any = field(default_factory=dict)
+    predictor: Any = MISSING
+    truth: Any = MISSING
+    cost: Any = MISSING
+    strategy: Any = field(default_factory=dict)
+    scenario: Any = MISSING
+    cuts: CutSettings = field(default_factory=CutSettings)
+    edge_profile: str = "pi4"
+    cloud_profile: str = "cloud"
+    w: Any = 0.5
+    population: int = 0
+    dwell: list[int] = field(default_factory=list)
+    keep_samples: int = 1000
+    claims: list[ClaimSettings] = field(default_factory=list)
+    title: str | None = None
+
+
 # Name of the primary config -> its schema, and the nodes of the core's own config groups.
 SCHEMAS: dict[str, type] = {
     "plan": PlanConfig,
@@ -278,8 +444,11 @@ SCHEMAS: dict[str, type] = {
     "fit": FitConfig,
     "cloud": CloudConfig,
     "edge": EdgeConfig,
+    "simulate": SimulateConfig,
 }
 NODES: list[tuple[str, str, Any]] = [
     ("schema", "input_server", InputServer),
     ("schema", "input_folder", InputFolder),
+    ("schema", "scenario_drawn", ScenarioDrawn),
+    ("schema", "scenario_trace", ScenarioTrace),
 ]

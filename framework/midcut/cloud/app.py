@@ -31,7 +31,7 @@ def make_app(hosted: HostedModels, pool: Pool, settings: ServerSettings) -> web.
         settings: its `body_timeout_s` bounds every body.
     """
     routes = _Routes(hosted, pool, settings.body_timeout_s)
-    app = new_app(hosted.body_limit_bytes)
+    app = new_app(hosted.body_limit_bytes, settings)
     app.router.add_post(wire.INFER_PATH, routes.infer)
     app.router.add_get(wire.MODELS_PATH, routes.models)
     app.router.add_post(wire.PROBE_PATH, routes.probe)
@@ -59,6 +59,6 @@ class _Routes:
         return json_response(msgspec.json.encode({"received_bytes": received}))
 
     async def health(self, request: web.Request) -> web.Response:
-        draining = request.app[DRAIN].draining
-        body = {"status": "draining" if draining else "ok", "models": self._hosted.names}
-        return json_response(msgspec.json.encode(body), 503 if draining else 200)
+        leaving = not request.app[DRAIN].ready
+        body = {"status": "draining" if leaving else "ok", "models": self._hosted.names}
+        return json_response(msgspec.json.encode(body), 503 if leaving else 200)

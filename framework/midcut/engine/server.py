@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def make_app(engine: EdgeEngine, model: LoadedModel, settings: InputServer) -> web.Application:
     """Build the edge's application around a started engine."""
     routes = _Routes(engine, model, settings)
-    app = new_app(routes.limit_bytes)
+    app = new_app(routes.limit_bytes, settings)
     app.router.add_post(wire.INFER_PATH, routes.infer)
     app.router.add_get("/v1/decision", routes.decision)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
@@ -64,13 +64,13 @@ class _Routes:
         return json_response(msgspec.json.encode(explained(self._engine.decision, table=True)))
 
     async def health(self, request: web.Request) -> web.Response:
-        draining = request.app[DRAIN].draining
+        leaving = not request.app[DRAIN].ready
         body = {
-            "status": "draining" if draining else "ok",
+            "status": "draining" if leaving else "ok",
             "model": self._model.name,
             "cut": self._engine.decision.placement.cut,
         }
-        return json_response(msgspec.json.encode(body), 503 if draining else 200)
+        return json_response(msgspec.json.encode(body), 503 if leaving else 200)
 
 
 def _tensors(body: bytearray) -> list[torch.Tensor]:

@@ -1,0 +1,108 @@
+"""Bearer tokens and TLS contexts from knobs, for servers and for those who ask them."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import Final
+
+from midcut.errors import ConfigError
+
+_LEAST: Final = ssl.TLSVersion.TLSv1_2
+
+
+def read_token(token_env: str | None, token_file: str | None) -> str | None:
+    """The bearer token from an environment variable or a file; None where neither is named.
+
+    Raises:
+        ConfigError: both are named, or what is named holds no token.
+    """
+    if token_env and token_file:
+        raise ConfigError("token_env and token_file are both set: keep one")
+    if token_env:
+        token, source = os.environ.get(token_env, ""), f"token_env: the environment variable {token_env}"
+    elif token_file:
+        source = f"token_file: {token_file}"
+        try:
+            token = Path(token_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source} cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from None
+    else:
+        return None
+    token = token.strip()
+    if not token:
+        raise ConfigError(f"{source} is empty; it must hold the token")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ConfigError(f"{source} holds what no HTTP header can carry; a token is ASCII without spaces")
+    return token
+
+
+def server_tls(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
+    """A server's TLS; None for plain HTTP.
+
+    Args:
+        cert: file with its certificate and the chain to the CA, PEM.
+        key: file with its key; None where `cert` holds it too.
+        client_ca: file with the CA whose certificates clients must show; None asks for none.
+
+    Raises:
+        ConfigError: a file is missing or holds something else, or one is needed that is not named.
+    """
+    if not cert:
+        if key or client_ca:
+            raise ConfigError("tls_key and tls_client_ca need tls_cert")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = _LEAST
+    _load_pair(context, cert, key)
+    if client_ca:
+        _load_ca(context, client_ca, "tls_client_ca")
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
+    """How one who asks checks a server, and shows who they are.
+
+    Args:
+        ca: file with the CA that signed the server's certificate, PEM; None trusts the system's.
+        cert, key: files with a certificate of their own and its key, where the server asks for one.
+
+    Raises:
+        ConfigError: a file is missing or holds something else, or one is needed that is not named.
+    """
+    if key and not cert:
+        raise ConfigError("tls_key needs tls_cert")
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
+    context.minimum_version = _LEAST
+    if ca:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks names and certificates; trusts nobody yet
+        context.minimum_version = _LEAST
+        _load_ca(context, ca, "tls_ca")
+    if cert:
+        _load_pair(context, cert, key)
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+    try:
+        context.load_cert_chain(cert, key, password="")  # an encrypted key fails instead of asking
+    except (OSError, ValueError) as error:
+        files = ", ".join(filter(None, (cert, key)))
+        raise ConfigError(f"tls_cert, tls_key ({files}): {_reason(error)}") from None
+
+
+def _load_ca(context: ssl.SSLContext, ca: str, knob: str) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{knob} ({ca}): {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, ssl.SSLError):
+        return f"not what it should be, a certificate and its unencrypted key in PEM ({error.reason or error})"
+    return getattr(error, "strerror", None) or str(error)

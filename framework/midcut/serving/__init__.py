@@ -1,0 +1,26 @@
+"""What midcut's two HTTP servers share: bounded bodies, access, metrics, refusals as JSON, an orderly end."""
+
+from __future__ import annotations
+
+from midcut.serving.access import OPEN_PATHS
+from midcut.serving.app import METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
+from midcut.serving.bodies import discard_body, read_body
+from midcut.serving.lifecycle import DRAIN, Drain, serve, stop_signals
+from midcut.serving.refusals import RefusedError, json_response
+
+__all__ = [
+    "DRAIN",
+    "METRICS_PATH",
+    "OPEN_PATHS",
+    "REGISTRY",
+    "REQUEST_ID",
+    "Drain",
+    "RefusedError",
+    "bind_request_id",
+    "discard_body",
+    "json_response",
+    "new_app",
+    "read_body",
+    "serve",
+    "stop_signals",
+]

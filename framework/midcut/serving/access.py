@@ -1,0 +1,57 @@
+"""Who may ask: whoever brings the bearer token. Probes of health need none."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import web
+
+from midcut import wire
+from midcut.serving.refusals import RefusedError
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
+
+    from midcut.serving.refusals import Handler
+    from midcut.settings import ServerSettings
+
+_log = structlog.get_logger("midcut.serving")
+# What a balancer asks; it tells nothing but whether this server works.
+OPEN_PATHS: Final = frozenset({wire.HEALTH_PATH, "/v2/health/live", "/v2/health/ready"})
+
+
+def authorised(token: str) -> Middleware:
+    """A middleware that lets nobody pass who does not send `Authorization: Bearer TOKEN`."""
+    expected = token.encode()
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in OPEN_PATHS:
+            given = request.headers.get("Authorization", "")
+            scheme, _, rest = given.partition(" ")
+            # The comparison takes as long for a wrong token as for the right one. A scheme's case is free (RFC 7235).
+            same = hmac.compare_digest(rest.strip().encode(errors="surrogateescape"), expected)
+            if not same or scheme.lower() != "bearer":
+                why = "not this server's token" if given else "a token is asked for: Authorization: Bearer TOKEN"
+                raise RefusedError(401, why, {"WWW-Authenticate": 'Bearer realm="midcut"'})
+        return await handler(request)
+
+    return check
+
+
+def warn_if_exposed(settings: ServerSettings) -> None:
+    """Say so where anybody on the network may ask."""
+    if not (_loopback(settings.host) or settings.token_env or settings.token_file or settings.tls_client_ca):
+        _log.warning(
+            "anybody who reaches this address may ask: set token_env, token_file or tls_client_ca", host=settings.host
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,118 @@
+"""The application both servers begin with: request ids, refusals, access, counting, metrics."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from midcut.credentials import read_token
+from midcut.metrics import ServerMetrics, new_registry
+from midcut.serving.access import OPEN_PATHS, authorised
+from midcut.serving.lifecycle import DRAIN, Drain
+from midcut.serving.refusals import refusals
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
+
+    from midcut.serving.refusals import Handler
+    from midcut.settings import ServerSettings
+
+_log = structlog.get_logger("midcut.serving")
+METRICS_PATH: Final = "/metrics"
+REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
+# Who asked, in the logs of both sides; from the header X-Request-Id, or made up.
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegistry | None = None) -> web.Application:
+    """An application with the shared middleware, a `Drain` and `/metrics`.
+
+    Args:
+        limit_bytes: largest body.
+        settings: its token is asked for, where there is one.
+        registry: what `/metrics` shows; a new one where none is given.
+
+    Raises:
+        ConfigError: the token cannot be had.
+    """
+    registry = registry or new_registry()
+    token = read_token(settings.token_env, settings.token_file)
+    layers: list[Middleware] = [_observed(ServerMetrics(registry)), refusals]
+    layers += [authorised(token)] if token else []
+    app = web.Application(middlewares=[*layers, _counted], client_max_size=limit_bytes)
+    app[DRAIN] = Drain()
+    app[REGISTRY] = registry
+    app.router.add_get(METRICS_PATH, _metrics)
+    return app
+
+
+def bind_request_id(request: web.Request, request_id: str) -> None:
+    """From here on the logs of this request bear the id that its body tells."""
+    request[REQUEST_ID] = request_id
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    body = generate_latest(request.app[REGISTRY])
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Server": "midcut"})
+
+
+def _observed(metrics: ServerMetrics) -> Middleware:
+    """A middleware that binds the request id, counts and times."""
+    detailed = _somebody_reads_details()
+
+    @web.middleware
+    async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request[REQUEST_ID] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status, started = 499, perf_counter()  # nginx's number for a client that did not wait
+        metrics.began()
+        try:
+            response = await handler(request)
+            status = response.status
+        finally:
+            took_s = perf_counter() - started
+            metrics.answered(_method(request), _route(request), status, took_s)
+            if detailed:
+                _log.debug("answered", path=request.path[:200], status=status, took_s=took_s)
+            structlog.contextvars.unbind_contextvars("request_id")
+        return response
+
+    return observe
+
+
+def _method(request: web.Request) -> str:
+    return request.method if request.method in hdrs.METH_ALL else "other"  # a stranger may send any word
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+def _somebody_reads_details() -> bool:
+    """Whether a handler takes debug lines; formatting one for nobody costs what a small request should not."""
+    return any(handler.level <= logging.DEBUG for handler in logging.getLogger().handlers)
+
+
+@web.middleware
+async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.path in OPEN_PATHS or request.path == METRICS_PATH:
+        return await handler(request)
+    drain = request.app[DRAIN]
+    drain.enter()
+    try:
+        return await handler(request)
+    finally:
+        drain.leave()

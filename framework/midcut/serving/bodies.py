@@ -1,0 +1,55 @@
+"""Request bodies, bounded in size and in time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import http_exceptions, web
+
+from midcut.errors import TooLargeError
+from midcut.serving.refusals import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) -> bytearray:
+    """Read a whole body.
+
+    Raises:
+        TooLargeError: over the limit, by its own word or in fact.
+        RefusedError: encoded (415), not complete in time (408), or not framed as HTTP asks (400).
+    """
+    body = bytearray()
+    await _each_chunk(request, limit_bytes, timeout_s, body.extend)
+    return body
+
+
+async def discard_body(request: web.Request, limit_bytes: int, timeout_s: float) -> int:
+    """Read a whole body away and return its length. Raises like `read_body`."""
+    lengths: list[int] = []
+    await _each_chunk(request, limit_bytes, timeout_s, lambda chunk: lengths.append(len(chunk)))
+    return sum(lengths)
+
+
+async def _each_chunk(
+    request: web.Request, limit_bytes: int, timeout_s: float, take: Callable[[bytes], object]
+) -> None:
+    if "Content-Encoding" in request.headers:
+        raise RefusedError(415, "encoded bodies are not taken: send the body without Content-Encoding")
+    too_large = TooLargeError(f"the body is over this server's limit of {limit_bytes} bytes")
+    if (request.content_length or 0) > limit_bytes:
+        raise too_large
+    received = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.content.iter_any():
+                received += len(chunk)
+                if received > limit_bytes:
+                    raise too_large
+                take(chunk)
+    except TimeoutError:
+        raise RefusedError(408, f"the body was not complete after {timeout_s:g} s") from None
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
+        raise RefusedError(400, f"the body is not complete or not framed as it should be: {error}") from None
