@@ -78,10 +78,20 @@ def tensor_from_bytes(
     shape: Sequence[int],
     dim_order: Sequence[int] | None = None,
 ) -> torch.Tensor:
+    """`tensor_from_pieces` where the elements stand in one piece."""
+    return tensor_from_pieces((buffer,), dtype, shape, dim_order)
+
+
+def tensor_from_pieces(
+    pieces: Sequence[bytes | bytearray | memoryview],
+    dtype: str,
+    shape: Sequence[int],
+    dim_order: Sequence[int] | None = None,
+) -> torch.Tensor:
     """Copy bytes into a fresh tensor of torch's own, aligned allocation.
 
     Args:
-        buffer: elements in physical order, as `tensor_to_bytes` gives them. It is not kept.
+        pieces: elements in physical order, as `tensor_to_bytes` gives them, cut up anywhere. They are not kept.
         dtype: torch's name without the prefix.
         shape: logical shape.
         dim_order: physical order of the dimensions, None for the usual one.
@@ -94,20 +104,23 @@ def tensor_from_bytes(
     shape = tuple(shape)
     if any(size < 0 for size in shape):
         raise MalformedError(f"shape {shape} has a negative size")
-    source = np.frombuffer(buffer, dtype=np.uint8) if memoryview(buffer).nbytes else np.empty(0, np.uint8)
-    expected = math.prod(shape) * kind.itemsize
-    if source.size != expected:
-        raise MalformedError(f"{dtype} of shape {shape} takes {expected} bytes, got {source.size}")
+    sources = [np.frombuffer(piece, dtype=np.uint8) for piece in pieces if memoryview(piece).nbytes]
+    expected, got = math.prod(shape) * kind.itemsize, sum(source.size for source in sources)
+    if got != expected:
+        raise MalformedError(f"{dtype} of shape {shape} takes {expected} bytes, got {got}")
     order = tuple(range(len(shape))) if dim_order is None else tuple(dim_order)
     if sorted(order) != list(range(len(shape))):
         raise MalformedError(f"dim_order {order} is not a permutation of the {len(shape)} dimensions")
-    if kind is torch.bool and source.size and int(source.max()) > 1:
+    if kind is torch.bool and any(int(source.max()) > 1 for source in sources):
         raise MalformedError("a bool must be sent as 0 or 1")
     try:
         tensor = torch.empty_permuted(shape, order, dtype=kind)
     except (RuntimeError, TypeError, OverflowError):  # a zero beside sizes no tensor can have
         raise MalformedError(f"no tensor can have shape {shape}") from None
-    tensor.permute(order).reshape(-1).view(torch.uint8).numpy()[:] = source
+    memory, at = tensor.permute(order).reshape(-1).view(torch.uint8).numpy(), 0
+    for source in sources:
+        memory[at : at + source.size] = source
+        at += source.size
     return tensor
 
 
