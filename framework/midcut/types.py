@@ -342,6 +342,7 @@ class TailRequest:
 
 
 @dataclass(frozen=True, slots=True)
+        names: of the values, as `Cut.values` has them; without any they go by their position.
 class TailReply:
     """What came back: the values live at the last cut, and where the time went.
 
@@ -351,6 +352,7 @@ class TailReply:
         server_s: everything inside the cloud, decoding, queueing and encoding included.
         sent_bytes, received_bytes: on the wire, headers included.
         wall_s: from the first byte written to the last byte read, without encoding, decoding and connecting.
+    names: Sequence[str] = ()
     """
 
     values: Sequence[torch.Tensor | int]
