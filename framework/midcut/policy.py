@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import structlog
 
-from midcut.protocols import LimitedPlanner
+from midcut.errors import ForecastError
 from midcut.types import Decision, Forecast
 
 if TYPE_CHECKING:
-    from midcut.protocols import CostModel, LatencyPredictor, Planner
+    from midcut.protocols import CostModel, LatencyPredictor, LimitedPlanner, Planner
     from midcut.types import Observation, Placements
 
 _log = structlog.get_logger("midcut.policy")
@@ -100,17 +100,22 @@ class Policy(Forecaster):
 
     def kept(self, forecast: Forecast, index: int) -> tuple[str, bool]:
         """The planner's own limit in words, and whether a row of a single forecast keeps it; `""` and True without."""
-        if not isinstance(self.planner, LimitedPlanner):
+        # Asking `isinstance` of a protocol takes longer than a choice.
+        if not hasattr(self.planner, "meets"):
             return "", True
-        return self.planner.limit, bool(self.planner.meets(forecast, np.asarray(index)))
+        planner = cast("LimitedPlanner", self.planner)
+        return planner.limit, bool(planner.meets(forecast, np.asarray(index)))
 
     def _choose(self, forecast: Forecast) -> int:
         w = self.planner.w
         return int(self.planner.choose(forecast, _ANY_WEIGHT if w is None else w))
 
     def runner_up(self, decision: Decision) -> dict[str, float] | None:
-        """The forecast row the planner would take if the chosen one were not there."""
+        """The forecast row the planner would take if the chosen one were not there; None where it would take none."""
         if decision.forecast is None or len(decision.forecast) < 2:
             return None
         rest = decision.forecast.without(decision.index)
-        return rest.row(self._choose(rest))
+        try:
+            return rest.row(self._choose(rest))
+        except ForecastError:  # a limit that only the chosen one keeps
+            return None

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from midcut.types import (
         Encoded,
@@ -115,22 +117,45 @@ class CostModel(Protocol):
 class Planner(Protocol):
     """Picks one placement."""
 
-    w: float
-    """The configured weight: 0 fast, 1 cheap."""
+    @property
+    def w(self) -> float | None:
+        """The configured weight, 0 fast to 1 cheap; None where the planner follows no weight. An attribute will do."""
+        ...
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
         """Pick a row for every observation and weight.
 
         Args:
             forecast: arrays of shape (..., P).
-            w: a number, or an array that broadcasts with the forecast's leading shape (...).
+            w: a number, or an array that broadcasts with the forecast's leading shape (...). A planner that
+                follows no weight checks it, and picks the same for all.
 
         Returns:
-            row indices, shape broadcast of (...) and w's. The pick is never dominated, at w = 0 it
-            is a fastest placement and at w = 1 a cheapest one.
+            row indices, shape broadcast of (...) and w's. The pick is never dominated; where a weight is
+            followed, at w = 0 it is a fastest placement and at w = 1 a cheapest one.
 
         Raises:
             ForecastError: w outside [0, 1], NaN in the forecast, or no placement.
+        """
+        ...
+
+
+@runtime_checkable
+class LimitedPlanner(Protocol):
+    """A planner with a limit of its own. Where no placement keeps it, it picks the nearest one."""
+
+    limit: str
+    """The limit in words, e.g. `latency at most 0.15 s`."""
+
+    def meets(self, forecast: Forecast, picks: Ints) -> NDArray[np.bool_]:
+        """Say which picks keep the limit.
+
+        Args:
+            forecast: arrays of shape (..., P).
+            picks: row indices as `choose` returns them: their shape broadcasts with (...).
+
+        Returns:
+            in the broadcast shape. Where a pick of `choose` does not keep it, no placement does.
         """
         ...
 

@@ -260,29 +260,41 @@ class Decision:
     Attributes:
         placement: what to run from now on.
         index: its row in the forecast; -1 where there was no forecast to choose from.
-        held: why there was no choice, `""` where there was one.
-        weight: the planner's w, 0 (fast) to 1 (cheap).
+        held: why the planner's choice does not count, `""` where it does: a fallback, or dwell.
+        weight: the planner's w, 0 (fast) to 1 (cheap); None where it follows no weight.
         observation, forecast: what it was made on (`forecast` is None on a fallback).
         planning_s: time taken from observation to choice.
+        limit: the planner's own limit in words, `""` where it has none; `met`: whether the placement keeps it.
     """
 
     placement: Placement
     index: int
     held: str
-    weight: float
+    weight: float | None
     observation: Observation
     forecast: Forecast | None = None
     planning_s: float = 0.0
+    limit: str = ""
+    met: bool = True
 
     @property
     def reason(self) -> str:
-        """One line for a log: why it was held, or where the pick stands among the placements."""
+        """One line for a log: why it was held, and where it stands among the placements."""
         if self.forecast is None:
             return self.held
         latency_s, cost_usd = self.forecast.latency_s, self.forecast.cost_usd
         faster = np.count_nonzero(latency_s < latency_s[self.index])
         cheaper = np.count_nonzero(cost_usd < cost_usd[self.index])
-        return f"at w={self.weight:g} of {len(self.forecast)} placements: {faster} are faster, {cheaper} are cheaper"
+        stands = f"of {len(self.forecast)} placements: {faster} are faster, {cheaper} are cheaper"
+        weighted = "" if self.weight is None else f"at w={self.weight:g} "
+        return f"{self._circumstances()}{weighted}{stands}"
+
+    def _circumstances(self) -> str:
+        if self.held:
+            return f"{self.held}; " if self.met else f"{self.held}; not kept: {self.limit}; "
+        if not self.limit:
+            return ""
+        return f"with {self.limit}, " if self.met else f"no placement has {self.limit}, this is the nearest; "
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +342,7 @@ class TailRequest:
         values: tensors and ints as `Cut.values` lists.
         codec: name of the codec for the tensors.
         timeout_s: nobody waits for the answer any longer than that; None for as long as the transport does.
+        names: of the values, as `Cut.values` has them; without any they go by their position.
     """
 
     model: str
@@ -339,10 +352,10 @@ class TailRequest:
     request_id: str
     codec: str = "raw"
     timeout_s: float | None = None
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-        names: of the values, as `Cut.values` has them; without any they go by their position.
 class TailReply:
     """What came back: the values live at the last cut, and where the time went.
 
@@ -352,7 +365,6 @@ class TailReply:
         server_s: everything inside the cloud, decoding, queueing and encoding included.
         sent_bytes, received_bytes: on the wire, headers included.
         wall_s: from the first byte written to the last byte read, without encoding, decoding and connecting.
-    names: Sequence[str] = ()
     """
 
     values: Sequence[torch.Tensor | int]

@@ -1,1 +1,1 @@
-"""Planners: the paper's Algorithm 1, and a weighted sum."""
+"""Planners: the paper's Algorithm 1, a weighted sum, a limit on one objective, and the knee of the front."""

@@ -45,3 +45,24 @@ class WeightedSumConfig:
     """
 
     w: float = 0.5
+
+
+@dataclass
+class EpsilonConstraintConfig:
+    """One objective under a limit on the other one; give exactly one limit.
+
+    Attributes:
+        max_latency_s: cheapest placement of at most this latency, seconds.
+        max_cost_usd: fastest placement of at most this cost for one inference, US dollars.
+        strict: nothing within the limit is an error (the edge then falls back); else the nearest is picked, and
+            said to be no more than that.
+    """
+
+    max_latency_s: float | None = None
+    max_cost_usd: float | None = None
+    strict: bool = False
+
+
+@dataclass
+class KneeConfig:
+    """The Pareto-optimal placement farthest below the line between the fastest and the cheapest one; no knobs."""

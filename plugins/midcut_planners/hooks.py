@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut import Component, hookimpl
-from midcut_planners.config import Algorithm1Config, WeightedSumConfig
+from midcut_planners.config import Algorithm1Config, EpsilonConstraintConfig, KneeConfig, WeightedSumConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,5 +25,17 @@ def midcut_planners() -> Sequence[Component]:
             config=WeightedSumConfig,
             target="midcut_planners.weighted_sum.WeightedSum",
             summary="smallest weighted sum of scaled latency and cost",
+        ),
+        Component(
+            name="epsilon_constraint",
+            config=EpsilonConstraintConfig,
+            target="midcut_planners.epsilon_constraint.EpsilonConstraint",
+            summary="cheapest under a latency limit, or fastest under a budget",
+        ),
+        Component(
+            name="knee",
+            config=KneeConfig,
+            target="midcut_planners.knee.Knee",
+            summary="knee point of the Pareto front",
         ),
     )

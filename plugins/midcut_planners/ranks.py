@@ -76,6 +76,12 @@ def rank_one(forecast: Forecast) -> tuple[Ints, Ints]:
     return order, by_cost
 
 
+def is_single(forecast: Forecast, w: float | Floats) -> bool:
+    """Whether this is one observation with placements and one legal weight: what an engine asks at every step."""
+    legal = isinstance(w, float) and 0.0 <= w <= 1.0
+    return legal and forecast.latency_s.ndim == forecast.cost_usd.ndim == 1 and len(forecast) > 0
+
+
 def choose(ranked: Ranked, weights: NDArray[Any], position: Callable[[Ints, NDArray[Any]], Ints]) -> Ints:
     """Pair observations with weights, and look the chosen positions up.
 

@@ -47,7 +47,7 @@ def test_help_of_every_verb_imports_nothing_heavy(verb):
 
 def test_help_tells_groups_choices_and_what_each_knob_is():
     text = run("edge", "--help").stdout
-    assert "  planner         algorithm1, weighted_sum\n" in text
+    assert "  planner         algorithm1, epsilon_constraint, knee, weighted_sum\n" in text
     assert "  telemetry       linux, bandwidth_probe," in text
     assert re.search(r"^  engine.interval_s=1.0 +seconds between two planning steps\.$", text, re.MULTILINE)
     assert re.search(r"^  telemetry.tcp_ping.samples=3 +connects per read", text, re.MULTILINE)  # inside a preset
@@ -68,7 +68,10 @@ def test_listing_plugins_imports_nothing_heavy():
     [
         ("midcut pl", {"plan", "plugins"}),
         ("midcut ", set(VERBS)),
-        ("midcut plan planner=", {"planner=algorithm1", "planner=weighted_sum"}),
+        (
+            "midcut plan planner=",
+            {f"planner={name}" for name in ("algorithm1", "epsilon_constraint", "knee", "weighted_sum")},
+        ),
         ("midcut plan cost=r", {"cost=rented"}),
         ("midcut plan cuts.first", {"cuts.first_cut="}),
         ("midcut edge input=f", {"input=folder"}),

@@ -75,6 +75,52 @@ def test_presets_and_experiments_compose(midcut):
         assert finished.returncode == 0, finished.stderr
 
 
+def test_a_limit_is_kept_or_said_not_to_be(midcut, tmp_path):
+    finished = midcut("plan", "planner=epsilon_constraint", "planner.max_latency_s=0.3")
+    assert finished.returncode == 0, finished.stderr
+    found = result(tmp_path)
+    within = [row for row in found["rows"] if row["latency_s"] <= 0.3]
+    assert (found["cost_usd"], found["met"]) == (min(row["cost_usd"] for row in within), True)
+    assert found["w"] is None
+    assert "> with latency at most 0.3 s, of 23 placements: " in finished.stdout
+
+
+def test_a_limit_that_nothing_keeps(midcut, tmp_path):
+    words = ("plan", "planner=epsilon_constraint", "planner.max_latency_s=0.001")
+    finished = midcut(*words)
+    assert finished.returncode == 0, finished.stderr
+    found = result(tmp_path)
+    assert (found["latency_s"], found["met"]) == (min(row["latency_s"] for row in found["rows"]), False)
+    assert "no placement has latency at most 0.001 s, this is the nearest; of 23 placements: 0 are faster" in (
+        finished.stdout
+    )
+    strict = midcut(*words, "planner.strict=true")
+    assert strict.returncode == 1
+    assert strict.stderr.startswith("midcut plan: no placement has latency at most 0.001 s, the nearest has 0.")
+    assert len(strict.stderr.splitlines()) == 1
+
+
+def test_the_only_placement_within_a_strict_limit_has_no_runner_up(midcut, tmp_path):
+    words = ("plan", "planner=epsilon_constraint", "planner.strict=true")
+    assert midcut(*words, "planner.max_latency_s=9").returncode == 0
+    fastest = min(row["latency_s"] for row in result(tmp_path)["rows"])
+    finished = midcut(*words, f"planner.max_latency_s={fastest * (1 + 1e-9)}", "hydra.run.dir=only")
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "only/plan.json").read_text())["latency_s"] == fastest
+
+
+def test_a_planner_without_a_weight(midcut, tmp_path):
+    finished = midcut("plan", "planner=knee")
+    assert finished.returncode == 0, finished.stderr
+    assert result(tmp_path)["w"] is None
+    assert "> of 23 placements: " in finished.stdout
+    assert "w=" not in finished.stdout
+    refused = midcut("plan", "planner=epsilon_constraint")
+    assert refused.stderr.splitlines() == [
+        "midcut plan: epsilon_constraint takes exactly one of max_latency_s and max_cost_usd, got none"
+    ]
+
+
 def test_a_plot(midcut, tmp_path):
     finished = midcut("plan", "plot=true")
     assert finished.returncode == 0, finished.stderr

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from midcut.errors import ForecastError
+from midcut.protocols import LimitedPlanner
 from midcut.testing.fakes import chain_placements, random_forecast
 from midcut.types import FIELDS, Forecast, Observation
 
@@ -22,7 +23,7 @@ class PlannerSuite:
     pareto = True
 
     def make(self) -> Planner:
-        """A planner with any weight."""
+        """A planner with any weight, or with a limit it does not insist on."""
         raise NotImplementedError
 
     def test_a_single_forecast_gives_one_index(self) -> None:
@@ -47,7 +48,8 @@ class PlannerSuite:
             assert [int(planner.choose(alone, w)) for w in weights] == picks[row].tolist()
 
     def test_its_own_weight_is_in_range(self) -> None:
-        assert 0.0 <= self.make().w <= 1.0
+        w = self.make().w
+        assert w is None or 0.0 <= w <= 1.0
 
     def test_the_same_forecast_gives_the_same_pick(self) -> None:
         forecast = random_forecast(np.random.default_rng(3), 30, levels=4)
@@ -58,10 +60,27 @@ class PlannerSuite:
         planner = self.make()
         for seed in range(50):
             forecast = random_forecast(np.random.default_rng(seed), 12, levels=5)
-            if self.pareto:
+            if self.pareto and planner.w is not None:
                 fast, cheap = int(planner.choose(forecast, 0.0)), int(planner.choose(forecast, 1.0))
                 assert forecast.latency_s[fast] == forecast.latency_s.min()
                 assert forecast.cost_usd[cheap] == forecast.cost_usd.min()
+
+    def test_without_a_weight_of_its_own_it_picks_the_same_at_every_weight(self) -> None:
+        planner = self.make()
+        forecast = random_forecast(np.random.default_rng(7), 12, leading=(5, 1), levels=6)
+        picks = planner.choose(forecast, np.linspace(0, 1, 4))
+        assert planner.w is not None or (picks == picks[:, :1]).all()
+
+    def test_a_limit_is_kept_where_a_placement_keeps_it(self) -> None:
+        planner = self.make()
+        if not isinstance(planner, LimitedPlanner):
+            return
+        forecast = random_forecast(np.random.default_rng(8), 12, leading=(40,), levels=6)
+        picks = planner.choose(forecast, 0.5)
+        met = planner.meets(forecast, picks)
+        assert met.shape == picks.shape
+        assert met.dtype == np.bool_
+        assert (met == planner.meets(forecast, np.arange(12)[:, None]).any(axis=0)).all()
 
     def test_no_pick_is_dominated(self) -> None:
         planner = self.make()

@@ -77,6 +77,7 @@ def _result(table: CutTable, decision: Decision, row: dict[str, Any]) -> dict[st
     return {
         "model": table.model,
         "w": decision.weight,
+        **({"limit": decision.limit, "met": decision.met} if decision.limit else {}),
         **row,
         "after": table.nodes[decision.placement.cut - 1].name if decision.placement.cut else "input",
         "observation": decision.observation.values(),
@@ -103,7 +104,8 @@ def _in_sweep() -> bool:
 def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], policy: Policy) -> None:
     runner_up = policy.runner_up(decision)
     seen = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
-    title = f"{table.model}, w={decision.weight:g}, " + ", ".join(f"{name} {value}" for name, value in seen.items())
+    weight = "" if decision.weight is None else f"w={decision.weight:g}, "
+    title = f"{table.model}, {weight}" + ", ".join(f"{name} {value}" for name, value in seen.items())
     columns = ("", "cut", "after", "sent kB", "edge ms", "link ms", "cloud ms", "latency ms", "cost µ$")
     rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for column in rich.columns[3:]:
