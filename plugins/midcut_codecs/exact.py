@@ -1,4 +1,4 @@
-"""Codecs that bring every bit across and do not look at the values."""
+"""Codecs that bring every bit across and never look at the values. Light until one is used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pybase64
 
 from midcut.errors import MalformedError
-from midcut.tensors import tensor_from_bytes, tensor_to_bytes
 from midcut.types import Encoded
 from midcut_codecs.pieces import bytes_per_s, exactly
 
@@ -26,10 +25,14 @@ class Raw:
         self.name = name
 
     def encode(self, value: torch.Tensor) -> Encoded:
+        from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
+
         data, order = tensor_to_bytes(value)
         return Encoded((data,), dim_order=order)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
+
         data = exactly(encoded, spec.payload_bytes, self.name, spec)
         return tensor_from_bytes(data, spec.dtype, spec.shape, encoded.dim_order)
 
@@ -50,10 +53,14 @@ class Base64:
         self._bytes_per_s = bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
+        from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
+
         data, order = tensor_to_bytes(value)
         return Encoded((pybase64.b64encode(data),), dim_order=order)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
+
         text = exactly(encoded, self.encoded_bytes(spec), self.name, spec)
         try:
             data = pybase64.b64decode_as_bytearray(text, validate=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from midcut.errors import ConfigError, MalformedError
-from midcut.tensors import tensor_from_bytes, tensor_to_bytes
 from midcut.types import Encoded
 from midcut_codecs.pieces import bytes_per_s, in_one_piece
 
@@ -44,6 +43,8 @@ class Zstd:
         self._bytes_per_s = bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
+        from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
+
         data, order = tensor_to_bytes(value)
         # One compressor a call: a compressor must not be used by two threads at once.
         packed = zstandard.ZstdCompressor(level=self._level).compress(data)
@@ -51,6 +52,8 @@ class Zstd:
         return Encoded((packed if pays else data,), dim_order=order)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
+
         data = in_one_piece(encoded)
         expected = spec.payload_bytes
         if data.nbytes > expected:

@@ -1,22 +1,21 @@
-"""Codecs that round: fewer bits for each element, at the price of some accuracy."""
+"""Codecs that round: fewer bits for each element, at the price of some accuracy. Light until one is used."""
 
 from __future__ import annotations
 
-from typing import Final
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Final
 
 from midcut.errors import MalformedError
-from midcut.tensors import tensor_from_bytes, tensor_to_bytes, torch_dtype
-from midcut.types import Encoded, ValueSpec
+from midcut.types import ValueSpec
 from midcut_codecs.config import Scale
 from midcut_codecs.pieces import bytes_per_s, exactly, share
 
+if TYPE_CHECKING:
+    import torch
+
+    from midcut.types import Encoded
+
 _WIDE: Final = ("float32", "float64")
 _FLOATS: Final = ("float16", "bfloat16", *_WIDE)
-_LARGEST_HALF: Final = 65504.0
-_STEPS: Final = 255
 _RANGE_BYTES: Final = 8  # float32 offset and float32 step
 
 
@@ -29,17 +28,16 @@ class Float16:
         self._bytes_per_s = bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
-        _refuse(self.name, _dtype(value), _WIDE)
-        half = value.detach().to(torch.float16)
-        if half.isinf().any():
-            largest = value.detach().clamp(-_LARGEST_HALF, _LARGEST_HALF).to(torch.float16)
-            half = torch.where(value.isinf(), half, largest)
-        data, order = tensor_to_bytes(half)
-        return Encoded((data,), dim_order=order)
+        from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
+
+        _refuse(self.name, rounding.dtype_name(value.dtype), _WIDE)
+        return rounding.to_halves(value)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
+
         data = exactly(encoded, self.encoded_bytes(spec), self.name, spec)
-        return tensor_from_bytes(data, "float16", spec.shape, encoded.dim_order).to(torch_dtype(spec.dtype))
+        return rounding.from_halves(data, spec, encoded.dim_order)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
         _refuse(self.name, spec.dtype, _WIDE)
@@ -64,30 +62,22 @@ class Int8:
         self._bytes_per_s = bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
-        _refuse(self.name, _dtype(value), _FLOATS)
+        from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
+
+        _refuse(self.name, rounding.dtype_name(value.dtype), _FLOATS)
         if not value.numel():
             raise MalformedError(f"codec {self.name}: there is nothing to round in shape {list(value.shape)}")
-        work = value.detach() if _dtype(value) in _WIDE else value.detach().float()
-        low, step = _range(work, self._channels(tuple(value.shape)))
-        if not bool((low.isfinite() & step.isfinite()).all()):
-            raise MalformedError(f"codec {self.name}: the values are not all finite, or too large for float32")
-        codes = (work - _spread(low, work)).mul_(_spread(_inverse(step), work)).round_().clamp_(0, _STEPS)
-        data, order = tensor_to_bytes(codes.to(torch.uint8))
-        table = torch.stack((low, step)).numpy().tobytes()
-        return Encoded((table, data), dim_order=order)
+        return rounding.to_steps(value, self._channels(tuple(value.shape)))
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
+
         _refuse(self.name, spec.dtype, _FLOATS)
         elements = ValueSpec("", "uint8", spec.shape).payload_bytes
         channels = self._sent_channels(encoded.size_bytes - elements, spec)
         data = exactly(encoded, channels * _RANGE_BYTES + elements, self.name, spec)
-        table = np.frombuffer(data[: channels * _RANGE_BYTES], dtype="<f4").reshape(2, channels)
-        if not (np.isfinite(table).all() and (table[1] >= 0).all()):
-            raise MalformedError(f"codec {self.name}: an offset or a step is not a number that encoding makes")
-        low, step = torch.tensor(table[0]), torch.tensor(table[1])
-        codes = tensor_from_bytes(data[channels * _RANGE_BYTES :], "uint8", spec.shape, encoded.dim_order)
-        work = codes.to(torch.float64 if spec.dtype == "float64" else torch.float32)
-        return work.mul_(_spread(step, work)).add_(_spread(low, work)).to(torch_dtype(spec.dtype))
+        split = channels * _RANGE_BYTES
+        return rounding.from_steps(data[:split], data[split:], spec, encoded.dim_order)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
         _refuse(self.name, spec.dtype, _FLOATS)
@@ -98,7 +88,7 @@ class Int8:
 
     def _channels(self, shape: tuple[int, ...]) -> int:
         """Channels with a table entry each; 1 where the table would outweigh what it describes."""
-        several = self._scale is Scale.channel and len(shape) > 2
+        several = self._scale is Scale.channel and len(shape) > 2  # (batch, channels, ...)
         return shape[1] if several else 1
 
     def _sent_channels(self, table_bytes: int, spec: ValueSpec) -> int:
@@ -111,33 +101,6 @@ class Int8:
         return channels
 
 
-def _dtype(value: torch.Tensor) -> str:
-    return str(value.dtype).removeprefix("torch.")
-
-
 def _refuse(codec: str, dtype: str, taken: tuple[str, ...]) -> None:
     if dtype not in taken:
         raise MalformedError(f"codec {codec} does not take {dtype}; it takes: {', '.join(taken)}")
-
-
-def _range(work: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Smallest value and step of each channel, float32, shape (channels,)."""
-    kept = [1] if channels > 1 else []
-    others = [dim for dim in range(work.dim()) if dim not in kept]
-    low = work.amin(others).reshape(channels) if others else work.reshape(1)
-    high = work.amax(others).reshape(channels) if others else work.reshape(1)
-    step = (high.double() - low.double()) / _STEPS
-    return low.float(), step.float()
-
-
-def _inverse(step: torch.Tensor) -> torch.Tensor:
-    """1 / step; 0 where all values are the same, or so close that any code would do."""
-    inverse = step.reciprocal()
-    return torch.where(inverse.isfinite(), inverse, torch.zeros_like(step))
-
-
-def _spread(per_channel: torch.Tensor, work: torch.Tensor) -> torch.Tensor:
-    """Laid out to broadcast against (batch, channels, ...)."""
-    if per_channel.numel() == 1:
-        return per_channel.reshape(()).to(work.dtype)
-    return per_channel.to(work.dtype).reshape(-1, *([1] * (work.dim() - 2)))

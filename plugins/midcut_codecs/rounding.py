@@ -1,0 +1,92 @@
+"""The arithmetic of the codecs that round."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from midcut.errors import MalformedError
+from midcut.tensors import dtype_name, tensor_from_bytes, tensor_to_bytes, torch_dtype
+from midcut.types import Encoded
+
+if TYPE_CHECKING:
+    from midcut.types import ValueSpec
+
+__all__ = ["dtype_name", "from_halves", "from_steps", "to_halves", "to_steps"]
+_LARGEST_HALF: Final = 65504.0
+_STEPS: Final = 255
+
+
+def to_halves(value: torch.Tensor) -> Encoded:
+    """Round to half precision; finite values stay finite."""
+    half = value.detach().to(torch.float16)
+    if half.isinf().any():
+        largest = value.detach().clamp(-_LARGEST_HALF, _LARGEST_HALF).to(torch.float16)
+        half = torch.where(value.isinf(), half, largest)
+    data, order = tensor_to_bytes(half)
+    return Encoded((data,), dim_order=order)
+
+
+def from_halves(data: memoryview, spec: ValueSpec, dim_order: tuple[int, ...] | None) -> torch.Tensor:
+    """The opposite of `to_halves`, in the dtype the tensor had."""
+    return tensor_from_bytes(data, "float16", spec.shape, dim_order).to(torch_dtype(spec.dtype))
+
+
+def to_steps(value: torch.Tensor, channels: int) -> Encoded:
+    """Round to 256 even steps from the smallest value to the largest, of the tensor or of each channel.
+
+    Raises:
+        MalformedError: values that are not finite, or too far apart for float32.
+    """
+    work = value.detach() if value.dtype in (torch.float32, torch.float64) else value.detach().float()
+    low, step = _range(work, channels)
+    if not bool((low.isfinite() & step.isfinite()).all()):
+        raise MalformedError("only finite values that float32 can hold are rounded to steps")
+    codes = (work - _spread(low, work)).mul_(_spread(_inverse(step), work)).round_().clamp_(0, _STEPS)
+    data, order = tensor_to_bytes(codes.to(torch.uint8))
+    table = torch.stack((low, step)).numpy().tobytes()
+    return Encoded((table, data), dim_order=order)
+
+
+def from_steps(
+    table: memoryview, codes: memoryview, spec: ValueSpec, dim_order: tuple[int, ...] | None
+) -> torch.Tensor:
+    """The opposite of `to_steps`, in the dtype the tensor had.
+
+    Args:
+        table: float32 offsets, then as many float32 steps.
+        codes: a byte for each element.
+
+    Raises:
+        MalformedError: an offset or step that `to_steps` does not make, or a dim order that is none.
+    """
+    ranges = np.frombuffer(table, dtype="<f4").reshape(2, -1)
+    if not (np.isfinite(ranges).all() and (ranges[1] >= 0).all()):
+        raise MalformedError("an offset or a step is not a number that rounding makes")
+    low, step = torch.tensor(ranges[0]), torch.tensor(ranges[1])
+    work = tensor_from_bytes(codes, "uint8", spec.shape, dim_order)
+    work = work.to(torch.float64 if spec.dtype == "float64" else torch.float32)
+    return work.mul_(_spread(step, work)).add_(_spread(low, work)).to(torch_dtype(spec.dtype))
+
+
+def _range(work: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smallest value and step of each channel, float32, shape (channels,)."""
+    others = [dim for dim in range(work.dim()) if channels == 1 or dim != 1]
+    low, high = (edge.reshape(channels) for edge in (work.amin(others), work.amax(others)))
+    step = (high.double() - low.double()) / _STEPS
+    return low.float(), step.float()
+
+
+def _inverse(step: torch.Tensor) -> torch.Tensor:
+    """1 / step; 0 where all values are the same, or so close that any code would do."""
+    inverse = step.reciprocal()
+    return torch.where(inverse.isfinite(), inverse, torch.zeros_like(step))
+
+
+def _spread(per_channel: torch.Tensor, work: torch.Tensor) -> torch.Tensor:
+    """Laid out to broadcast against (batch, channels, ...)."""
+    if per_channel.numel() == 1:
+        return per_channel.reshape(()).to(work.dtype)
+    return per_channel.to(work.dtype).reshape(-1, *([1] * (work.dim() - 2)))
