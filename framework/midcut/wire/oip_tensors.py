@@ -61,7 +61,7 @@ def encode_infer(request: TailRequest, codec: Codec | None = None, *, plain: boo
         head, own = _int_head(name, value) if isinstance(value, int) else _tensor_head(name, value, codec, plain=plain)
         heads.append(head)
         pieces += own
-    head = infer_head(
+    said = infer_head(
         heads,
         request.request_id,
         request.timeout_s,
@@ -69,7 +69,7 @@ def encode_infer(request: TailRequest, codec: Codec | None = None, *, plain: boo
         fingerprint=None if plain else request.fingerprint,
         codec=codec.name if codec is not None else RAW,
     )
-    return Message(encode_head(head), pieces)
+    return Message(encode_head(said), pieces)
 
 
 def encode_reply(
