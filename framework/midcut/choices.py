@@ -24,14 +24,13 @@ def check(arguments: Sequence[str]) -> None:
     Raises:
         UnknownComponentError: one line: what was asked, what there is, which distribution offers it.
     """
-    kinds = {kind.value: kind for kind in Kind}
     for argument in arguments:
         match = _CHOICE.match(argument)
-        if match is None or match["group"] not in kinds:
+        kind = Kind.of_group(match["group"]) if match else None
+        if match is None or kind is None:
             continue
-        kind = kinds[match["group"]]
         for name in (word.strip() for word in match["value"].strip("[]").split(",")):
             if _NAME.match(name) and name != "null" and (kind, name) not in registry().offers:
-                known = presets(kind.value)
+                known = presets(match["group"])
                 if name not in known:
                     raise registry().unknown(kind, name, tuple(known))

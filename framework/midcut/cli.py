@@ -34,6 +34,8 @@ VERBS = {
     "fit": Verb("fit the clock law of the paper's Figure 4 to profiles", "midcut fit profiles='[a.json,b.json]'"),
     "cloud": Verb("serve tails: the stateless cloud", "midcut cloud model='[alexnet,mnist]'"),
     "edge": Verb("serve or stream inferences, moving the cut", "midcut edge model=mnist input=folder input.path=DIR"),
+    "simulate": Verb("evaluate planners on many samples, no sockets", "midcut simulate w=0:1:0.05 population=200"),
+    "report": Verb("turn run and sweep directories into one page", "midcut report outputs multirun", hydra=False),
     "plugins": Verb("list what is installed, and what is wrong with it", "midcut plugins --kind planner", hydra=False),
 }
 

@@ -26,6 +26,16 @@ class Kind(StrEnum):
         """Whether a config may select several at once, as in `telemetry=[cpufreq,tcp_ping]`."""
         return self in (Kind.MODEL, Kind.TELEMETRY, Kind.CODEC)
 
+    @classmethod
+    def of_group(cls, group: str) -> Kind | None:
+        """The kind that a config group chooses from; also of one that puts its choice elsewhere, as `group@package`."""
+        name = group.partition("@")[0]
+        return cls.PLANNER if name == STRATEGY else next((kind for kind in cls if kind.value == name), None)
+
+
+STRATEGY = "strategy"
+"""A second group with every planner: several at once, compared by `midcut simulate`."""
+
 
 @dataclass(frozen=True)
 class Component:

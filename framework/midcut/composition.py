@@ -10,13 +10,12 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from midcut import settings
+from midcut.component import STRATEGY, Kind
 from midcut.plugins import registry
 
 if TYPE_CHECKING:
     from hydra.core.config_search_path import ConfigSearchPath
     from omegaconf import DictConfig
-
-    from midcut.component import Kind
 
 
 class _Shared(dict[str, Any]):
@@ -48,15 +47,18 @@ def register() -> None:
         store.store(group=group, name=name, node=node, provider="midcut")
     for (kind, name), offer in registry().offers.items():
         package = kind.value.replace("/", ".")
-        _put(store, kind, name, offer.node, f"{package}.{name}" if kind.several else package, offer.source.distribution)
+        distribution = offer.source.distribution
+        _put(store, kind.value, name, offer.node, f"{package}.{name}" if kind.several else package, distribution)
+        if kind is Kind.PLANNER:
+            _put(store, STRATEGY, name, offer.node, f"{STRATEGY}.{name}", distribution)
     store.repo = _Shared(store.repo)
     Plugins.instance().register(PluginPresets)
 
 
-def _put(store: ConfigStore, kind: Kind, name: str, node: DictConfig, package: str, provider: str) -> None:
+def _put(store: ConfigStore, group: str, name: str, node: DictConfig, package: str, provider: str) -> None:
     """What `ConfigStore.store` does, without making the node anew."""
     folder = store.repo
-    for part in kind.value.split("/"):
+    for part in group.split("/"):
         folder = folder.setdefault(part, {})
     file = f"{name}.yaml"
-    folder[file] = ConfigNode(name=file, node=node, group=kind.value, package=package, provider=provider)
+    folder[file] = ConfigNode(name=file, node=node, group=group, package=package, provider=provider)

@@ -10,22 +10,39 @@ if TYPE_CHECKING:
     from midcut.types import Ints
 
 
-def with_dwell(picks: Ints, ticks: int) -> Ints:
-    """Hold every pick for a number of planning steps.
+class Dwell:
+    """Holds every pick for a number of planning steps, piece by piece of one sequence.
 
     Args:
-        picks: what a planner wants at every step, shape (..., T) in order of time.
         ticks: a switch is allowed once the current pick has been in use for at least that many steps; 0 and 1
             change nothing.
-
-    Returns:
-        what is in use at every step, in the same shape.
     """
-    held = np.array(picks)
-    age = np.ones(held.shape[:-1], dtype=np.intp)
-    for step in range(1, held.shape[-1]):
-        before = held[..., step - 1]
-        switch = (picks[..., step] != before) & (age >= ticks)
-        held[..., step] = np.where(switch, picks[..., step], before)
-        age = np.where(switch, 1, age + 1)
-    return held
+
+    def __init__(self, ticks: int) -> None:
+        self._ticks = ticks
+        self._current: Ints | None = None
+        self._age: Ints = np.zeros(0, dtype=np.intp)
+
+    def held(self, picks: Ints) -> Ints:
+        """Go on with the next steps.
+
+        Args:
+            picks: what a planner wants at every step, shape (..., T) in order of time.
+
+        Returns:
+            what is in use at every step, in the same shape.
+        """
+        held = np.array(np.moveaxis(picks, -1, 0))
+        for step, wanted in enumerate(held):
+            if self._current is None:
+                self._current, self._age = wanted.copy(), np.zeros(wanted.shape, dtype=np.intp)
+            switch = (wanted != self._current) & (self._age >= self._ticks)
+            self._current = np.where(switch, wanted, self._current)
+            self._age = np.where(switch, 1, self._age + 1)
+            held[step] = self._current
+        return np.moveaxis(held, 0, -1)
+
+
+def with_dwell(picks: Ints, ticks: int) -> Ints:
+    """Hold every pick of a whole sequence, shape (..., T); see `Dwell`."""
+    return Dwell(ticks).held(picks)

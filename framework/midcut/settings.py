@@ -59,15 +59,21 @@ class EngineSettings:
         threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
         max_age_s: a telemetry value older than this is missing.
         fallback: what runs while a needed telemetry value is missing.
-        retry_after_s: after the cloud failed, requests are finished at the edge for this long, or for four times
-            the time the failed try took where that is more; then one tries it again. 0 tries every time.
+        breaker_failures: after so many failures in a row, or one that took longer than retry_after_s, the cloud is
+            left alone, and planning is for the edge alone where it may be.
+        retry_after_s: for how long, or for four times the time the failed try took where that is more; then one
+            request tries it again. 0 tries every time.
+        deadline_s: a request is answered after this long; the edge finishes it by itself when the time left only
+            just suffices for that. null waits for the cloud as long as the transport does.
     """
 
     interval_s: float = 1.0
     threads: int = 1
     max_age_s: float = 30.0
     fallback: Fallback = Fallback.edge
+    breaker_failures: int = 3
     retry_after_s: float = 1.0
+    deadline_s: float | None = None
 
 
 @dataclass

@@ -1,0 +1,105 @@
+"""Published numbers beside the simulated ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from midcut.errors import ConfigError
+from midcut.simulation.result import Claim, Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midcut.settings import ClaimSettings
+    from midcut.simulation.strategies import Strategy
+    from midcut.types import Floats
+
+Means: TypeAlias = "Mapping[str, Floats]"
+"""`latency_s` and `cost_usd` -> means of one strategy, shape (W,) or (W, repetitions)."""
+
+
+def check_claims(claims: Sequence[ClaimSettings], strategies: Sequence[Strategy], weights: Sequence[float]) -> None:
+    """Refuse what cannot be looked up, before anything is computed.
+
+    Raises:
+        ConfigError: an unknown strategy, a weight that is not simulated, or a number that is none.
+    """
+    known = [one.name for one in strategies]
+    for position, claim in enumerate(claims):
+        where = f"claims[{position}]"
+        for knob in ("strategy", "against"):
+            name = getattr(claim, knob)
+            if name not in known:
+                raise ConfigError(f"{where}.{knob}: nothing is named {name!r} here; there are: {', '.join(known)}")
+        if not np.isfinite(claim.published):
+            raise ConfigError(f"{where}.published must be a number of percent, got {claim.published}")
+        if claim.w is None and len(weights) > 1:
+            raise ConfigError(f"{where}.w must be given: {len(weights)} weights are simulated")
+        if claim.w is not None and claim.w not in weights:
+            raise ConfigError(f"{where}.w={claim.w:g} is not simulated; w is {', '.join(f'{w:g}' for w in weights)}")
+
+
+def settle(
+    claim: ClaimSettings,
+    weights: Sequence[float],
+    means: Mapping[str, Means],
+    repeated: Mapping[str, Means],
+) -> Claim:
+    """Look a claim up.
+
+    Args:
+        claim: checked.
+        weights: that were simulated.
+        means: strategy -> means over the chosen samples.
+        repeated: likewise over every repetition; empty without.
+    """
+    w = weights[0] if claim.w is None else claim.w
+
+    def change(of: Mapping[str, Means]) -> Floats | None:
+        name, row = claim.metric.value, weights.index(w)
+        value, divisor = (_row(of[one][name], row) for one in (claim.strategy, claim.against))
+        return None if np.any(divisor <= 0.0) else 100.0 * (value / divisor - 1.0)
+
+    simulated, population = change(means), change(repeated) if repeated else None
+    return Claim(
+        where=claim.where,
+        what=claim.what,
+        metric=claim.metric.value,
+        strategy=claim.strategy,
+        w=w,
+        against=claim.against,
+        published=claim.published,
+        simulated=None if simulated is None else float(simulated),
+        population=None if population is None else interval(population),
+        note=claim.note,
+    )
+
+
+def interval(values: Floats) -> Interval:
+    """Mean and 5th to 95th percentile over the repetitions, shape (R,)."""
+    low, high = np.percentile(values, (5.0, 95.0))
+    return Interval(mean=float(values.mean()), p5=float(low), p95=float(high))
+
+
+def ratios(
+    repeated: Mapping[str, Means], strategy: str, metric: str, against: Sequence[str]
+) -> list[dict[str, Interval]]:
+    """For every weight of a strategy: the name of another one -> its means relative to that one's.
+
+    A strategy whose mean is 0 in some repetition is left out.
+    """
+    rows: list[dict[str, Interval]] = [{} for _ in repeated[strategy][metric]]
+    for name in against:
+        divisor = repeated[name][metric][0]
+        if np.all(divisor > 0.0):
+            for row, values in zip(rows, repeated[strategy][metric], strict=True):
+                row[name] = interval(values / divisor)
+    return rows
+
+
+def _row(values: Floats, row: int) -> Floats:
+    """The row of a weight; strategies without one have a single row."""
+    found: Floats = values[row if len(values) > 1 else 0]
+    return found

@@ -1,0 +1,180 @@
+"""Metrics of one strategy, gathered piece by piece. What each number means stands in `midcut.simulation.result`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midcut.errors import ForecastError
+from midcut.simulation.largest import Largest
+from midcut.simulation.result import Front, Interval, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from midcut.simulation.ground import Ground
+    from midcut.types import Floats, Ints, Placements
+
+SHARE = 0.95
+
+
+class Tally:
+    """One strategy over the samples, at W weights (None where no weight counts).
+
+    Args:
+        placements: what the rows mean.
+        weights: one per row of picks.
+        samples: how many there will be in all.
+        keep: whether picks and what they take are kept one by one.
+    """
+
+    def __init__(
+        self, placements: Placements, weights: Sequence[float | None], samples: int, *, keep: bool = False
+    ) -> None:
+        self.weights = tuple(weights)
+        rows = len(self.weights)
+        self._placements, self._samples, self._keep = placements, samples, keep
+        self._counting = tuple(0.0 if w is None else w for w in self.weights)
+        self._sums = {name: np.zeros(rows) for name in ("latency", "cost", "regret", "dominated", "unmet")}
+        self._fastest_s = 0.0
+        self._switches = np.zeros(rows, dtype=np.int64)
+        self._picked = np.zeros((rows, len(placements)), dtype=np.bool_)
+        self._last: Ints | None = None
+        self._largest = Largest(samples, SHARE)
+        self._limited = False
+        self._kept: list[tuple[Ints, Floats, Floats]] = []
+
+    def add(self, ground: Ground, picks: Ints, unmet: NDArray[np.bool_] | None = None) -> None:
+        """Take the picks of the next n samples, shape (W, n)."""
+        rows = np.arange(len(ground))
+        latency_s, cost_usd = ground.latency_s[rows, picks], ground.cost_usd[rows, picks]
+        w = np.array(self._counting)[:, None]
+        objective = (1.0 - w) * ground.latency[rows, picks] + w * ground.cost[rows, picks]
+        self._sums["latency"] += latency_s.sum(axis=-1)
+        self._sums["cost"] += cost_usd.sum(axis=-1)
+        self._sums["regret"] += (objective - ground.best(self._counting)[1]).sum(axis=-1)
+        self._sums["dominated"] += (~ground.front[rows, picks]).sum(axis=-1)
+        if unmet is not None:
+            self._limited = True
+            self._sums["unmet"] += unmet.sum(axis=-1)
+        self._fastest_s += float(ground.latency_s.min(axis=-1).sum())
+        cuts = self._placements.cut[picks]
+        self._picked[np.arange(len(self.weights))[:, None], picks] = True
+        before = cuts[:, :1] if self._last is None else self._last
+        self._switches += (np.diff(cuts, axis=-1, prepend=before) != 0).sum(axis=-1)
+        self._last = cuts[:, -1:]
+        self._largest.add(latency_s)
+        if self._keep:
+            self._kept.append((cuts, latency_s, cost_usd))
+
+    def mean(self, name: str) -> Floats:
+        """Mean `latency` (s), `cost` (USD), `regret` (of J), `dominated` or `unmet` over the samples, shape (W,)."""
+        means: Floats = self._sums[name] / self._samples
+        return means
+
+    def means(self) -> dict[str, Floats]:
+        """Mean `latency_s` and `cost_usd`, each of shape (W,)."""
+        return {"latency_s": self.mean("latency"), "cost_usd": self.mean("cost")}
+
+    def series(
+        self,
+        name: str,
+        *,
+        planner: bool,
+        weighted: bool = True,
+        dwell: int = 0,
+        ratios: Mapping[str, Sequence[Mapping[str, Interval]]] | None = None,
+    ) -> list[Series]:
+        """One result per weight; just one where none counts.
+
+        Args:
+            name: the strategy's.
+            planner: whether it is an installed planner.
+            weighted: False where all rows are the same.
+            dwell: for the record.
+            ratios: `latency_ratio` and `cost_ratio` -> one mapping per row.
+        """
+        if self._fastest_s <= 0.0:
+            raise ForecastError("the truth set says that every sample takes no time: there is nothing to compare")
+        largest = self._largest.percentile()
+        fastest_s = self._fastest_s / self._samples
+        made = []
+        for row in range(len(self.weights) if weighted else 1):
+            w = self.weights[row] if weighted else None
+            cuts, latency_s, cost_usd = self._samples_of(row)
+            made.append(
+                Series(
+                    strategy=name,
+                    planner=planner,
+                    w=w,
+                    latency_s=float(self.mean("latency")[row]),
+                    cost_usd=float(self.mean("cost")[row]),
+                    latency_p95_s=float(largest[row]),
+                    latency_regret=float(self.mean("latency")[row] / fastest_s - 1.0),
+                    objective_regret=None if w is None else float(self.mean("regret")[row]),
+                    dominated=float(self.mean("dominated")[row]),
+                    distinct=len(np.unique(self._placements.cut[self._picked[row]])),
+                    switches_per_100=float(100.0 * self._switches[row] / self._samples),
+                    dwell=dwell,
+                    unmet=float(self.mean("unmet")[row]) if self._limited else None,
+                    **{key: dict(of[row]) for key, of in (ratios or {}).items()},
+                    picks=cuts,
+                    sample_latency_s=latency_s,
+                    sample_cost_usd=cost_usd,
+                )
+            )
+        return made
+
+    def _samples_of(self, row: int) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
+        if not self._kept:
+            return (), (), ()
+        cuts, latency_s, cost_usd = (np.concatenate([piece[part][row] for piece in self._kept]) for part in range(3))
+        return tuple(cuts.tolist()), tuple(latency_s.tolist()), tuple(cost_usd.tolist())
+
+
+class Reach:
+    """What one planner reaches over all its weights."""
+
+    def __init__(self, placements: Placements) -> None:
+        self._cuts = placements.cut
+        self._sums = {"volume": 0.0, "share": 0.0, "distinct": 0}
+        self._samples = 0
+
+    def add(self, ground: Ground, picks: Ints) -> None:
+        """Take the picks of the next n samples, shape (W, n)."""
+        rows = np.arange(len(ground))
+        reached = np.zeros(ground.latency_s.shape, dtype=np.bool_)
+        reached[rows, picks] = True
+        points = np.zeros_like(reached)
+        points[rows, ground.first[rows, picks]] = True
+        whole = ground.area(np.ones_like(reached))
+        flat = whole <= 0.0
+        self._sums["volume"] += float(np.where(flat, 1.0, ground.area(reached) / np.where(flat, 1.0, whole)).sum())
+        on_front = (points & ground.front_points).sum(axis=-1) / ground.front_points.sum(axis=-1)
+        self._sums["share"] += float(on_front.sum())
+        self._sums["distinct"] += int(self._distinct(reached).sum())
+        self._samples += len(ground)
+
+    def _distinct(self, reached: NDArray[np.bool_]) -> Ints:
+        """Cuts of the reached placements: those of one cut count once, shape (n,)."""
+        cuts, which = np.unique(self._cuts, return_inverse=True)
+        by_cut = reached.T
+        if len(cuts) < len(self._cuts):
+            by_cut = np.zeros((len(cuts), len(reached)), dtype=np.bool_)
+            np.logical_or.at(by_cut, which, reached.T)
+        counts: Ints = np.count_nonzero(by_cut, axis=0)
+        return counts
+
+    def front(self, name: str, tally: Tally) -> Front:
+        """The result, with what the planner's tally knows."""
+        return Front(
+            planner=name,
+            hypervolume=self._sums["volume"] / self._samples,
+            front_share=self._sums["share"] / self._samples,
+            dominated=float(tally.mean("dominated").mean()),
+            distinct=self._sums["distinct"] / self._samples,
+            objective_regret=float(tally.mean("regret").mean()),
+        )
