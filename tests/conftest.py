@@ -80,7 +80,7 @@ def executor():
 
 
 @contextmanager
-def _running(hosted, **settings):
+def _running(hosted, executor, knobs, **settings):
     """A cloud on a thread and a loop of its own."""
     from midcut import cloud
     from midcut.serving import serve
@@ -94,9 +94,9 @@ def _running(hosted, **settings):
 
     async def go():
         ended["stop"], ended["loop"] = asyncio.Event(), asyncio.get_running_loop()
-        knobs = ServerSettings(**{"port": 0} | settings)
-        with ThreadPoolExecutor(2) as pool:
-            await serve(cloud.make_app(hosted, pool, knobs), knobs, ready, ended["stop"])
+        server = ServerSettings(**{"port": 0} | settings)
+        with ThreadPoolExecutor(knobs.workers) as pool:
+            await serve(cloud.make_app(hosted, executor, pool, server, knobs), server, ready, ended["stop"])
 
     thread = threading.Thread(target=lambda: asyncio.run(go()))
     thread.start()
@@ -113,10 +113,14 @@ def _running(hosted, **settings):
 def running_cloud(tiny):
     """Starts clouds: `with running_cloud() as url`, with the tiny model unless others are given."""
     from midcut import cloud
+    from midcut.settings import CloudSettings
 
-    def start(*partitions, executor=None, max_batch=1, **settings):
+    def start(*partitions, executor=None, max_batch=1, knobs=None, **settings):
         named = {one.table.model: one for one in partitions or (tiny,)}
-        return _running(cloud.HostedModels(named, executor or PlainExecutor(), max_batch), **settings)
+        hosted, knobs = cloud.HostedModels(named, max_batch), CloudSettings(**{"workers": 2} | (knobs or {}))
+        if knobs.batch_requests > 1:
+            hosted.learn_to_join()
+        return _running(hosted, executor or PlainExecutor(), knobs, **settings)
 
     return start
 

@@ -16,7 +16,7 @@ from midcut.verbs import cloud
     ("overrides", "part"),
     [
         (["model=[]"], "midcut cloud needs a model"),
-        (["cloud.workers=0"], "cloud.threads, cloud.workers and cloud.max_batch must be at least 1"),
+        (["cloud.workers=0"], "cloud.workers must be at least 1, got 0"),
         (["cloud.max_batch=-1"], "must be at least 1"),
         (["server.host=203.0.113.7"], "cannot listen on host=203.0.113.7 port=0"),
         (["server.host=no-such-host.invalid"], "cannot listen on host=no-such-host.invalid"),

@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from midcut import wire
-from midcut.serving import DRAIN, discard_body, json_response, new_app, read_body
+from midcut.cloud.tails import TailQueue
+from midcut.metrics import CloudMetrics
+from midcut.serving import DRAIN, REGISTRY, bind_request_id, discard_body, json_response, new_app, read_body
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor as Pool
 
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
-    from midcut.settings import ServerSettings
+    from midcut.protocols import Executor
+    from midcut.settings import CloudSettings, ServerSettings
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
-def make_app(hosted: HostedModels, pool: Pool, settings: ServerSettings) -> web.Application:
+# Decoding or encoding more bytes than this would hold up the other requests: about a millisecond.
+_ON_THREAD_BYTES: Final = 256 * 1024
+
+
+def make_app(
+    hosted: HostedModels, executor: Executor, pool: Pool, settings: ServerSettings, knobs: CloudSettings
+) -> web.Application:
     """Build the cloud's application.
 
     Args:
         hosted: the models.
-        pool: threads that decode, compute and encode, off the event loop.
+        executor: runs the tails and times them.
+        pool: threads that compute, off the event loop; `knobs.workers` of them.
         settings: its `body_timeout_s` bounds every body.
+        knobs: queue and batching.
     """
-    routes = _Routes(hosted, pool, settings.body_timeout_s)
     app = new_app(hosted.body_limit_bytes, settings)
-    app.router.add_post(wire.INFER_PATH, routes.infer)
+    metrics = CloudMetrics(app[REGISTRY])
+    tails = TailQueue(executor, pool, knobs, metrics, hosted.joinings)
+    routes = _Routes(hosted, tails, metrics, settings.body_timeout_s)
+    app.router.add_post(wire.INFER_PATH, tails.admitted(routes.infer))
     app.router.add_get(wire.MODELS_PATH, routes.models)
     app.router.add_post(wire.PROBE_PATH, routes.probe)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
@@ -40,15 +54,34 @@ def make_app(hosted: HostedModels, pool: Pool, settings: ServerSettings) -> web.
 
 
 class _Routes:
-    def __init__(self, hosted: HostedModels, pool: Pool, body_timeout_s: float) -> None:
+    def __init__(self, hosted: HostedModels, tails: TailQueue, metrics: CloudMetrics, body_timeout_s: float) -> None:
         self._hosted = hosted
-        self._pool = pool
+        self._tails = tails
+        self._metrics = metrics
         self._body_timeout_s = body_timeout_s
 
     async def infer(self, request: web.Request) -> web.Response:
+        began = perf_counter()
         body = await read_body(request, self._hosted.body_limit_bytes, self._body_timeout_s)
-        loop = asyncio.get_running_loop()
-        return json_response(await loop.run_in_executor(self._pool, self._hosted.answer, body, perf_counter()))
+        complete = perf_counter()
+        message, partition, values = await _off_loop(len(body), self._hosted.read_paper, body)
+        bind_request_id(request, message.request_id)
+        parsed = perf_counter()
+        done = await self._tails.compute(partition, message.cut, values)
+        computed = perf_counter()
+        size_bytes = partition.table.cuts[-1].payload_bytes
+        reply = await _off_loop(
+            size_bytes, wire.encode_reply, message.request_id, done.values, done.compute_s, complete
+        )
+        self._metrics.inferred(message.model, "base64")
+        self._metrics.parts(
+            read=complete - began,
+            parse=parsed - complete,
+            queue=done.queue_s,
+            compute=done.compute_s,
+            encode=perf_counter() - computed,
+        )
+        return json_response(reply)
 
     async def models(self, _: web.Request) -> web.Response:
         return json_response(msgspec.json.encode({"models": self._hosted.listing()}))
@@ -62,3 +95,8 @@ class _Routes:
         leaving = not request.app[DRAIN].ready
         body = {"status": "draining" if leaving else "ok", "models": self._hosted.names}
         return json_response(msgspec.json.encode(body), 503 if leaving else 200)
+
+
+async def _off_loop(size_bytes: int, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do big work on a thread, small work at once."""
+    return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_THREAD_BYTES else work(*arguments)

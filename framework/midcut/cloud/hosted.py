@@ -1,41 +1,38 @@
-"""The models a cloud holds, and one request answered from body to body. Runs on worker threads."""
+"""The models a cloud holds: which request means which of them, and what it may ask of it."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import structlog
 
 from midcut import wire
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
+from midcut.graph.joining import Joining
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import torch
 
     from midcut.graph import Partition
-    from midcut.protocols import Executor
     from midcut.types import CutTable
-
-_log = structlog.get_logger("midcut.cloud")
 
 
 class HostedModels:
-    """Answers requests for tails. Keeps nothing between two of them.
+    """Finds models and reads requests for their tails. Keeps nothing between two of them.
 
     Args:
         partitions: by model name.
-        executor: runs the tails and times them.
         max_batch: largest batch in one request.
+
+    Attributes:
+        joinings: model -> how its requests are computed together; empty until `learn_to_join`.
     """
 
-    def __init__(self, partitions: Mapping[str, Partition], executor: Executor, max_batch: int = 1) -> None:
+    def __init__(self, partitions: Mapping[str, Partition], max_batch: int = 1) -> None:
         self._partitions = dict(partitions)
-        self._executor = executor
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self.body_limit_bytes = wire.body_limit((one.table for one in self._partitions.values()), max_batch)
+        self.joinings: dict[str, Joining] = {}
 
     @property
     def names(self) -> list[str]:
@@ -60,53 +57,53 @@ class HostedModels:
         for one in self._partitions.values():
             one.warm_up()
 
-    def answer(self, body: bytes | bytearray, started: float) -> bytes:
-        """One request body to one reply body.
+    def learn_to_join(self) -> None:
+        """Find out at which cuts requests can be computed together; each model runs three times."""
+        self.joinings.update({name: Joining(one) for name, one in self._partitions.items()})
+
+    def find(self, model: str, cut: int, fingerprint: str | None) -> Partition:
+        """The model that a request means.
 
         Args:
-            started: `time.perf_counter()` when the body was complete: waiting for a thread counts as the cloud's.
+            fingerprint: what the asker takes it for; None where they do not say.
+
+        Raises:
+            UnknownModelError: no such model here.
+            FingerprintError: it is another one under the same name.
+            MalformedError: the cut is not offered.
+        """
+        partition = self._partitions.get(model)
+        if partition is None:
+            raise UnknownModelError(f"no model {model!r} here; there are: {', '.join(self._partitions)}")
+        expected = partition.table.fingerprint
+        if fingerprint is not None and fingerprint != expected:
+            raise FingerprintError(
+                f"model {model!r} is {expected} here, not {fingerprint!r}: other weights, graph or cuts"
+            )
+        if cut not in partition.legal:
+            raise MalformedError(
+                f"cut {cut} of {model!r} is not offered: "
+                f"{len(partition.legal)} cuts from {partition.legal[0]} to {partition.legal[-1]} are"
+            )
+        return partition
+
+    def read_paper(self, body: bytes | bytearray) -> tuple[wire.InferMessage, Partition, list[torch.Tensor | int]]:
+        """Take a body of POST /v1/infer apart.
 
         Raises:
             WireError: malformed, unknown model, illegal cut, other fingerprint, values that do not fit.
         """
         message = wire.read_request(body)
-        partition = self._find(message)
+        partition = self.find(message.model, message.cut, message.fingerprint)
         self._check_batch(partition.table, message)
         values = wire.decode_values(message.values)
         partition.check_values(message.cut, values)
-        outputs, compute_s = self._tail(partition, message.cut, values)
-        return wire.encode_reply(message.request_id, outputs, compute_s, started)
-
-    def _find(self, message: wire.InferMessage) -> Partition:
-        partition = self._partitions.get(message.model)
-        if partition is None:
-            raise UnknownModelError(f"no model {message.model!r} here; there are: {', '.join(self._partitions)}")
-        expected = partition.table.fingerprint
-        if message.fingerprint != expected:
-            raise FingerprintError(
-                f"model {message.model!r} is {expected} here, not {message.fingerprint!r}: other weights, graph or cuts"
-            )
-        if message.cut not in partition.legal:
-            raise MalformedError(
-                f"cut {message.cut} of {message.model!r} is not offered: "
-                f"{len(partition.legal)} cuts from {partition.legal[0]} to {partition.legal[-1]} are"
-            )
-        return partition
+        return message, partition, values
 
     def _check_batch(self, table: CutTable, message: wire.InferMessage) -> None:
         """Refuse a batch over the limit before anything is decoded: a small payload may grow in the tail."""
         for value, spec in zip(message.values, table.cuts[message.cut].values, strict=False):
-            if not isinstance(value, int) and len(value.data) > (spec.payload_bytes * self._max_batch + 2) // 3 * 4:
+            if not isinstance(value, int) and len(value.data) > (spec.payload_bytes * self.max_batch + 2) // 3 * 4:
                 raise TooLargeError(
-                    f"value {spec.name!r} is over a batch of {self._max_batch}, the most this cloud takes"
+                    f"value {spec.name!r} is over a batch of {self.max_batch}, the most this cloud takes"
                 )
-
-    def _tail(
-        self, partition: Partition, cut: int, values: Sequence[torch.Tensor | int]
-    ) -> tuple[Sequence[torch.Tensor | int], float]:
-        try:
-            return self._executor.run(partial(partition.tail, cut, values))
-        except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
-            reason = " ".join(str(error).split())[:300]
-            _log.warning("tail failed", model=partition.table.model, cut=cut, error=reason)
-            raise MalformedError(f"the tail from cut {cut} does not run on these values: {reason}") from None

@@ -121,6 +121,10 @@ class Partition:
         """
         check(inputs, self._expected[0], f"model {self.table.model!r}")
 
+    def expected(self, cut: int) -> tuple[Expected, ...]:
+        """How each value at a cut grows with the batch."""
+        return self._expected[cut]
+
     def warm_up(self) -> None:
         """Run every node once on zeros, on the calling thread: a thread's first run is far slower than the next."""
         specs = self.table.cuts[0].values

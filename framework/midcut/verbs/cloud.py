@@ -19,6 +19,9 @@ from midcut.graph import partition
 from midcut.serving import serve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
     from omegaconf import DictConfig
 
     from midcut.graph import Partition
@@ -30,11 +33,10 @@ _log = structlog.get_logger("midcut.cloud")
 def run(cfg: DictConfig) -> None:
     """Serve until SIGTERM or Ctrl-C, finish what is in flight, return."""
     knobs = cast("CloudSettings", OmegaConf.to_object(cfg.cloud))
-    if knobs.workers < 1 or knobs.max_batch < 1 or knobs.threads < 1:
-        raise ConfigError("cloud.threads, cloud.workers and cloud.max_batch must be at least 1")
+    _check(knobs)
     torch.set_num_threads(knobs.threads)
     executor = build(Kind.EXECUTOR, cfg.executor)
-    hosted = HostedModels(_partitions(cfg), executor, knobs.max_batch)
+    hosted = HostedModels(_partitions(cfg), knobs.max_batch)
     settings = cast("ServerSettings", OmegaConf.to_object(cfg.server))
 
     def ready(url: str) -> None:
@@ -44,9 +46,29 @@ def run(cfg: DictConfig) -> None:
     try:
         with _pool(knobs) as pool:
             pool.submit(hosted.warm_up).result()
-            asyncio.run(serve(make_app(hosted, pool, settings), settings, ready))
+            if knobs.batch_requests > 1:
+                pool.submit(hosted.learn_to_join).result()
+            asyncio.run(_serve(make_app(hosted, executor, pool, settings, knobs), settings, knobs, ready))
     finally:
         executor.close()
+
+
+async def _serve(
+    app: web.Application, settings: ServerSettings, knobs: CloudSettings, ready: Callable[[str], None]
+) -> None:
+    # Big bodies are decoded on the loop's own threads; torch's thread count holds on the thread that sets it.
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(knobs.threads,))
+    )
+    await serve(app, settings, ready)
+
+
+def _check(knobs: CloudSettings) -> None:
+    for name in ("threads", "workers", "max_batch", "batch_requests"):
+        if getattr(knobs, name) < 1:
+            raise ConfigError(f"cloud.{name} must be at least 1, got {getattr(knobs, name)}")
+    if knobs.queue < 0 or not knobs.batch_delay_s >= 0.0:
+        raise ConfigError("cloud.queue and cloud.batch_delay_s must be 0 or more")
 
 
 def _pool(knobs: CloudSettings) -> ThreadPoolExecutor:

@@ -1,0 +1,281 @@
+"""Between a decoded request and its tail: a bounded queue, deadlines, and requests computed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from midcut.errors import BusyError, ExpiredError, MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from concurrent.futures import Executor as Pool
+
+    import torch
+    from aiohttp import web
+
+    from midcut.graph import Partition
+    from midcut.graph.joining import Joining
+    from midcut.metrics import CloudMetrics
+    from midcut.protocols import Executor
+    from midcut.settings import CloudSettings
+
+    Values = Sequence[torch.Tensor | int]
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = structlog.get_logger("midcut.cloud")
+# Bodies being uploaded for every tail that may wait: a slow link must not keep others from a free worker.
+_UPLOADS_PER_PLACE: Final = 8
+# How much the newest tail counts in the estimate of the wait.
+_NEWEST: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A tail's values, and what they took.
+
+    Attributes:
+        values: at the last cut.
+        queue_s: waited for a worker.
+        compute_s: the tail; where several requests were computed together, all of them.
+        together: how many requests were.
+    """
+
+    values: Values
+    queue_s: float
+    compute_s: float
+    together: int
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    partition: Partition
+    cut: int
+    values: Values
+    done: asyncio.Future[Computed]
+    since_s: float  # by perf_counter
+    kind: tuple[Any, ...] = ()
+
+
+class TailQueue:
+    """Computes tails on worker threads, in order of arrival. Used on one event loop.
+
+    Args:
+        executor: runs the tails and times them.
+        pool: the worker threads.
+        settings: `workers`, `queue`, `batch_requests` and `batch_delay_s`.
+        joinings: model -> how its requests are computed together; a model that is not in it is computed one by one.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        pool: Pool,
+        settings: CloudSettings,
+        metrics: CloudMetrics,
+        joinings: Mapping[str, Joining],
+    ) -> None:
+        self._executor = executor
+        self._pool = pool
+        self._settings = settings
+        self._metrics = metrics
+        self._waiting: deque[_Job] = deque()
+        self._arrived = asyncio.Event()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._uploading = 0
+        self._computing = 0
+        self._tail_s = 0.0
+        self._joinings = joinings if settings.batch_requests > 1 else {}
+
+    def admitted(self, handler: Handler) -> Handler:
+        """Wrap a route's handler: while the queue is full it refuses before the body is read.
+
+        Raises:
+            BusyError: from the handler returned.
+        """
+
+        async def admit(request: web.Request) -> web.StreamResponse:
+            places = self._settings.queue + self._settings.workers * self._settings.batch_requests
+            if len(self._waiting) + self._computing >= places or self._uploading >= places * _UPLOADS_PER_PLACE:
+                raise self._busy(f"{len(self._waiting)} requests wait")
+            self._uploading += 1
+            self._metrics.taken_in.set(self._uploading)
+            try:
+                return await handler(request)
+            finally:
+                self._uploading -= 1
+                self._metrics.taken_in.set(self._uploading)
+
+        return admit
+
+    async def compute(
+        self, partition: Partition, cut: int, values: Values, deadline_s: float | None = None
+    ) -> Computed:
+        """Wait for a worker and run a tail. Cancelled or too late while it waits, the tail is not run.
+
+        Args:
+            values: at the cut, checked.
+            deadline_s: by the event loop's clock; the answer is of no use after it.
+
+        Raises:
+            BusyError: the queue is full, or so long that the deadline would pass.
+            ExpiredError: the deadline passed.
+            MalformedError: the tail does not run on these values.
+        """
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) >= self._settings.queue + self._free * self._settings.batch_requests:
+            raise self._busy(f"{len(self._waiting)} requests wait")
+        if deadline_s is not None and loop.time() >= deadline_s:
+            self._metrics.dropped("expired")
+            raise ExpiredError("the request's time was over before its tail was begun")
+        if deadline_s is not None and loop.time() + self._wait_s() >= deadline_s:
+            raise self._busy("the wait would outlast the request's time")
+        job = _Job(partition, cut, values, loop.create_future(), perf_counter(), self._kind(partition, cut, values))
+        self._waiting.append(job)
+        self._arrived.set()
+        self._metrics.waiting.set(len(self._waiting))
+        self._employ()
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                return await job.done
+        except TimeoutError:
+            self._metrics.dropped("expired")
+            raise ExpiredError("the request's time was over before its tail was done") from None
+        except asyncio.CancelledError:
+            self._metrics.dropped("gone")
+            raise
+        finally:
+            if job in self._waiting:
+                self._waiting.remove(job)
+
+    @property
+    def _free(self) -> int:
+        return self._settings.workers - len(self._workers)
+
+    def _wait_s(self) -> float:
+        """Roughly what a request that comes now waits and takes."""
+        return self._tail_s * (1 + len(self._waiting) / self._settings.workers)
+
+    def _busy(self, why: str) -> BusyError:
+        self._metrics.dropped("busy")
+        return BusyError(f"this cloud is busy: {why}", max(1, ceil(self._wait_s())))
+
+    def _kind(self, partition: Partition, cut: int, values: Values) -> tuple[Any, ...]:
+        """Equal for requests that can be computed together; empty where this one cannot."""
+        joining = self._joinings.get(partition.table.model)
+        if joining is None or cut not in joining.cuts:
+            return ()
+        layouts = (v if isinstance(v, int) else (v.dtype, v.shape, v.stride()) for v in values)
+        return (partition.table.model, cut, *layouts)
+
+    def _employ(self) -> None:
+        if self._free > 0:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            if self._settings.batch_delay_s > 0.0:
+                await self._gather()
+            group = self._take()
+            if group:
+                self._computing += len(group)
+                try:
+                    await self._answer(group)
+                finally:
+                    self._computing -= len(group)
+
+    async def _gather(self) -> None:
+        """Wait until enough can be computed together, or the first of them has waited long enough."""
+        while self._waiting:
+            first = self._waiting[0]
+            rest_s = first.since_s + self._settings.batch_delay_s - perf_counter()
+            count = sum(job.kind == first.kind for job in self._waiting)
+            if not first.kind or rest_s <= 0.0 or count >= self._settings.batch_requests:
+                return
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(rest_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return
+
+    def _take(self) -> list[_Job]:
+        """The oldest request, and those that can go with it."""
+        if not self._waiting:
+            return []
+        first = self._waiting.popleft()
+        group = [first]
+        if first.kind:
+            more = (job for job in self._waiting if job.kind == first.kind)
+            group += [job for job, _ in zip(more, range(self._settings.batch_requests - 1), strict=False)]
+            for job in group[1:]:
+                self._waiting.remove(job)
+        self._metrics.waiting.set(len(self._waiting))
+        return group
+
+    async def _answer(self, group: list[_Job]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            outcomes = await loop.run_in_executor(self._pool, self._run, group)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave anybody waiting
+            outcomes = [error] * len(group)
+        for job, outcome in zip(group, outcomes, strict=True):
+            if job.done.done():
+                continue
+            if isinstance(outcome, Computed):
+                job.done.set_result(outcome)
+            else:
+                job.done.set_exception(outcome)
+        self._note(outcomes)
+
+    def _note(self, outcomes: Sequence[Computed | Exception]) -> None:
+        computed = [one for one in outcomes if isinstance(one, Computed)]
+        if computed:
+            self._metrics.together.observe(computed[0].together)
+            newest_s = computed[0].compute_s / computed[0].together
+            self._tail_s += (newest_s - self._tail_s) * (_NEWEST if self._tail_s else 1.0)
+
+    def _run(self, group: list[_Job]) -> Sequence[Computed | Exception]:
+        """On a worker thread. Where several do not run as one, each runs by itself: one may spoil the others."""
+        if len(group) > 1:
+            try:
+                return self._run_together(group)
+            except Exception as error:  # noqa: BLE001 - whatever a kernel raises
+                _log.warning("requests are computed one by one", error=_line(error), requests=len(group))
+        return [self._run_alone(job) for job in group]
+
+    def _run_together(self, group: list[_Job]) -> list[Computed]:
+        begun, first = perf_counter(), group[0]
+        joining = self._joinings[first.partition.table.model]
+
+        def tails() -> Values:
+            return first.partition.tail(first.cut, joining.together(first.cut, [job.values for job in group]))
+
+        outputs, compute_s = self._executor.run(tails)
+        apart = joining.apart(outputs, len(group))
+        return [
+            Computed(values, begun - job.since_s, compute_s, len(group))
+            for job, values in zip(group, apart, strict=True)
+        ]
+
+    def _run_alone(self, job: _Job) -> Computed | Exception:
+        begun = perf_counter()
+        try:
+            values, compute_s = self._executor.run(partial(job.partition.tail, job.cut, job.values))
+        except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
+            _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_line(error))
+            return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_line(error)}")
+        return Computed(values, begun - job.since_s, compute_s, 1)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
