@@ -1,0 +1,180 @@
+"""Dots and intervals: strategies, claims, planners, policies, predictors, dwell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from midcut.reporting.style import BLUE, GREEN, GREY, PALETTE, RED, SIZES, YELLOW, colour, legend_above, marker, panels
+from midcut.reporting.texts import label
+from midcut.reporting.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from midcut.reporting.verdicts import Row
+
+ROW = 0.26
+"""Inches a line of dots takes."""
+VERDICT_COLOURS = {
+    Verdict.reproduced: GREEN,
+    Verdict.one_seed: YELLOW,
+    Verdict.other_seed: BLUE,
+    Verdict.shape: GREY,
+    Verdict.missed: RED,
+}
+_GROUP_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value, and the interval it lies in where one is known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axis: rows in the figure's order, each with a dot per group, or None.
+
+    Attributes:
+        dots: group -> one entry per row.
+        one: where "no difference" is drawn as a line.
+        log: a logarithmic axis of ratios.
+    """
+
+    title: str
+    unit: str
+    dots: Mapping[str, Sequence[Dot | None]]
+    one: float | None = None
+    log: bool = False
+
+
+def draw_dots(rows: Sequence[str], figure_panels: Sequence[Panel], strategies: Sequence[str] = ()) -> Figure:
+    """Panels side by side with the same rows.
+
+    Args:
+        rows: names, from the top.
+        figure_panels: what is shown.
+        strategies: of the rows, for their colours; empty: colours tell the groups apart.
+    """
+    groups = list(dict.fromkeys(name for panel in figure_panels for name in panel.dots))
+    height = (
+        1.15
+        + (ROW + 0.12 * any(len(row) > 30 for row in rows)) * len(rows) * max(1.0, 0.62 * len(groups))
+        + (0.25 if len(groups) > 1 else 0.0)
+    )
+    figure, axes = panels(1, len(figure_panels), height, sharey=True)
+    for panel, one in zip(figure_panels, axes, strict=True):
+        for place, group in enumerate(groups):
+            offset = (place - (len(groups) - 1) / 2) * min(0.3, 0.7 / len(groups))
+            for row, dot in enumerate(panel.dots.get(group, ())):
+                if dot is not None:
+                    paint = colour(strategies[row], strategies) if strategies else PALETTE[place % 8]
+                    shape = marker(strategies[row], strategies) if strategies else _GROUP_MARKERS[place % 8]
+                    _dot(one, row + offset, dot, paint, shape)
+            if len(groups) > 1:
+                one.plot([], [], linestyle="", marker=_GROUP_MARKERS[place % 8], color=PALETTE[place % 8], label=group)
+        _frame(one, panel)
+    axes[0].set_yticks(range(len(rows)), [fill(row, 30) for row in rows])
+    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+    if len(groups) > 1:
+        legend_above(figure, axes[0], columns=2 if max(map(len, groups)) > 34 else 3)
+    return figure
+
+
+def _dot(axes: Axes, y: float, dot: Dot, paint: str, shape: str) -> None:
+    if dot.low is not None and dot.high is not None:
+        axes.plot([dot.low, dot.high], [y, y], color=paint, linewidth=3.2, alpha=0.35, solid_capstyle="butt")
+    size = SIZES.get(shape, 6.0)
+    axes.plot(
+        dot.value, y, linestyle="", marker=shape, color=paint, markersize=size, markeredgecolor="white",
+        markeredgewidth=0.6,
+    )  # fmt: skip
+
+
+def _frame(axes: Axes, panel: Panel) -> None:
+    axes.set_title(panel.title)
+    axes.set_xlabel(panel.unit)
+    if panel.one is not None:
+        axes.axvline(panel.one, color="#555555", linewidth=0.9, linestyle="--", zorder=0)
+    if panel.log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        if panel.one is None:
+            axes.set_xlim(
+                0.0, 1.08 * max((dot.value for row in panel.dots.values() for dot in row if dot), default=1.0)
+            )
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def ratio_panel(title: str, unit: str, dots: Mapping[str, Sequence[Dot | None]]) -> Panel:
+    """Ratios to 1: on a logarithmic axis once they span more than a factor of four."""
+    values = [value for row in dots.values() for dot in row if dot for value in (dot.value, dot.low, dot.high) if value]
+    wide = bool(values) and min(values) > 0.0 and max(values) / min(values) > 4.0
+    return Panel(title, unit, dots, one=1.0, log=wide)
+
+
+def draw_claims(rows: Sequence[Row]) -> Figure:
+    """Published numbers beside the simulated ones: diamond, dot, and the interval of other seeds."""
+    figure, (axes,) = panels(1, 1, 1.2 + 0.36 * len(rows))
+    for y, row in enumerate(rows):
+        paint = VERDICT_COLOURS[row.verdict]
+        if row.population is not None:
+            axes.plot([row.population.p5, row.population.p95], [y, y], color=paint, linewidth=6, alpha=0.35,
+                      solid_capstyle="butt")  # fmt: skip
+            axes.plot(row.population.mean, y, "|", color=paint, markersize=11, markeredgewidth=1.8)
+        if row.simulated is not None:
+            axes.plot(row.simulated, y, "o", color=paint, markersize=6.5, markeredgecolor="white")
+        if row.published is not None:
+            axes.plot(row.published, y, "D", color="black", markerfacecolor="none", markersize=8, markeredgewidth=1.2)
+    axes.plot([], [], "D", color="black", markerfacecolor="none", markersize=8, label="published")
+    axes.plot([], [], "o", color="#555555", markersize=6.5, label="chosen seed")
+    axes.plot([], [], color="#555555", linewidth=6, alpha=0.35, label="other seeds, 5–95 %")
+    axes.plot([], [], "|", color="#555555", markersize=11, markeredgewidth=1.8, label="their mean")
+    for verdict in dict.fromkeys(row.verdict for row in rows):
+        axes.plot([], [], "s", color=VERDICT_COLOURS[verdict], markersize=8, label=verdict.value)
+    axes.axvline(0.0, color="#555555", linewidth=0.9)
+    axes.set_yticks(range(len(rows)), [f"{row.where}: {row.what}" for row in rows])
+    axes.set(xlabel="difference between means [%]", ylim=(len(rows) - 0.4, -0.6))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    legend_above(figure, axes, columns=4)
+    return figure
+
+
+def draw_dwell(curves: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> Figure:
+    """Over the dwell: switches per 100 samples, and the change of mean latency and cost in percent.
+
+    Args:
+        curves: planner -> (dwell, switches, latency change, cost change), dwell ascending.
+    """
+    figure, axes = panels(1, 3, 3.2)
+    names = ("switches per 100 samples", "mean latency [% over no dwell]", "mean cost [% over no dwell]")
+    for strategy, rows in curves.items():
+        table = np.array(rows)
+        for column, one in enumerate(axes, start=1):
+            one.plot(
+                table[:, 0], table[:, column], marker=marker(strategy, list(curves)),
+                color=colour(strategy, list(curves)), label=label(strategy),
+            )  # fmt: skip
+    for name, one in zip(names, axes, strict=True):
+        one.set(xlabel="dwell [samples]", ylabel=name)
+        one.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylim(0, None)
+    legend_above(figure, axes[0])
+    return figure

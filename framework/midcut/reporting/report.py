@@ -1,0 +1,62 @@
+"""From what was found to a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from midcut.reporting.comparing import dwell_section, errors_section, planners_section, policies_section
+from midcut.reporting.document import Report
+from midcut.reporting.merging import merged
+from midcut.reporting.running import fits_section, plans_section, streams_section, sweeps_section
+from midcut.reporting.sections import reproduction_section, simulation_sections
+from midcut.reporting.style import style
+from midcut.reporting.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from midcut.reporting.found import Found
+
+TITLE = "midcut report"
+
+
+def make_report(found: Found, title: str | None = None) -> Report:
+    """Draw all figures and set all tables.
+
+    Args:
+        found: what to report on.
+        title: of the page; None is a plain one.
+    """
+    folders = [sweep.name for sweep in found.sweeps]
+    simulations = merged(found.simulations, folders)
+    single = {
+        name: plan for name, plan in found.plans.items() if not name.startswith(tuple(f"{one}/" for one in folders))
+    }
+    with style():
+        reproduced = reproduction_section(simulations, found.fits)
+        sections = [
+            reproduced[0] if reproduced else None,
+            simulation_sections(simulations) if simulations else None,
+            planners_section(simulations),
+            policies_section(simulations),
+            errors_section(simulations),
+            dwell_section(simulations),
+            sweeps_section(found.sweeps),
+            fits_section(found.fits),
+            plans_section(single),
+            streams_section(found.streams),
+        ]
+    counted = Counter(row.verdict for row in reproduced[1]) if reproduced else Counter()
+    verdicts = {verdict.value: counted[verdict] for verdict in Verdict if counted[verdict]}
+    return Report(title or TITLE, _lead(found, len(simulations)), verdicts, tuple(one for one in sections if one))
+
+
+def _lead(found: Found, simulations: int) -> str:
+    counts = {
+        "simulation": simulations,
+        "sweep": len(found.sweeps),
+        "fit": len(found.fits),
+        "plan": len(found.plans),
+        "stream": len(found.streams),
+    }
+    parts = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
+    return f"Made from {', '.join(parts)}."

@@ -1,0 +1,163 @@
+"""What all figures share: colours, sizes, how they are saved."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+# Paul Tol's bright scheme, told apart with any of the common kinds of colour blindness; shapes differ as well.
+BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GREY, BLACK = (
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#222222",
+)  # fmt: skip
+PALETTE = (BLUE, RED, GREEN, YELLOW, "#2fa5c7", PURPLE, GREY, BLACK)
+"""For what has no colour of its own."""
+COLOURS = {
+    "latency_optimal": BLUE,
+    "cost_optimal": GREEN,
+    "algorithm1": RED,
+    "weighted_sum": PURPLE,
+    "epsilon_constraint": "#b8a100",
+    "knee": "#2fa5c7",
+    "edge_only": "#777777",
+    "cloud_only": "#aaaaaa",
+    "static_best": "#8c6d46",
+    "oracle": BLACK,
+}
+MARKERS = {
+    "latency_optimal": "v",
+    "cost_optimal": "^",
+    "algorithm1": "o",
+    "weighted_sum": "s",
+    "epsilon_constraint": "D",
+    "knee": "P",
+    "edge_only": "<",
+    "cloud_only": ">",
+    "static_best": "X",
+    "oracle": "*",
+}
+SIZES = {"*": 11.0, "P": 8.0, "X": 8.0, "D": 5.5}
+"""Points a marker needs to look as large as a dot of 6."""
+_MORE_COLOURS = ("#e07b00", "#005f73", "#7a5195", "#6a994e")
+_MORE_MARKERS = ("p", "h", "8", "d")
+WIDTH = 8.4
+"""Inches; a page's width."""
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "svg.hashsalt": "midcut",  # the same figure, the same bytes
+    "svg.fonttype": "path",  # the same look on every machine
+}
+
+
+def style() -> Any:
+    """Context in which figures are drawn and saved."""
+    return mpl.rc_context(_STYLE)
+
+
+def panels(rows: int, columns: int, height: float, **how: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of the page's width and its axes, row by row.
+
+    Args:
+        height: inches.
+        how: for `Figure.subplots`.
+    """
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **how).flat)
+
+
+def colour(strategy: str, others: Sequence[str] = ()) -> str:
+    """A strategy's colour, the same in all figures; `others` are the names without one of their own, in order."""
+    return COLOURS.get(strategy) or _MORE_COLOURS[_place(strategy, others) % len(_MORE_COLOURS)]
+
+
+def marker(strategy: str, others: Sequence[str] = ()) -> str:
+    """A strategy's marker, likewise."""
+    return MARKERS.get(strategy) or _MORE_MARKERS[_place(strategy, others) % len(_MORE_MARKERS)]
+
+
+def _place(strategy: str, others: Sequence[str]) -> int:
+    unknown = sorted({name for name in others if name not in COLOURS} | {strategy})
+    return unknown.index(strategy)
+
+
+class Unit(NamedTuple):
+    """What seconds or dollars are multiplied by to be read in a unit."""
+
+    factor: float
+    name: str
+
+
+def seconds(values: Iterable[float]) -> Unit:
+    """The unit that makes latencies readable."""
+    top = max(values, default=0.0)
+    return Unit(1.0, "s") if top >= 10.0 else Unit(1e3, "ms") if top >= 1e-3 else Unit(1e6, "µs")
+
+
+def dollars(values: Iterable[float]) -> Unit:
+    """The unit that makes the cost of an inference readable."""
+    top = max(values, default=0.0)
+    return Unit(1e3, "m$") if top >= 1e-2 else Unit(1e6, "µ$") if top >= 1e-6 or top == 0.0 else Unit(1e9, "n$")
+
+
+def legend_above(figure: Figure, *axes: Axes, columns: int = 4) -> None:
+    """One legend for all panels, out of the way of the data; a name in several panels stands in it once."""
+    handles: dict[str, Any] = {}
+    for one in axes:
+        found, names = one.get_legend_handles_labels()
+        for handle, name in zip(found, names, strict=True):
+            handles.setdefault(name, handle)
+    if handles:
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside upper left", ncols=min(columns, len(handles)),
+            columnspacing=1.6, handlelength=2.2, borderaxespad=0.2,
+        )  # fmt: skip
+
+
+def save(figure: Figure, png: Path, svg: Path) -> None:
+    """Write both files, without the date in them. The layout is settled once."""
+    with style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        figure.savefig(png, dpi=160, metadata={"Software": None})
+        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+
+
+def inlined(svg: str, name: str) -> str:
+    """An SVG for a page that holds others: ids are its own, preamble, style and size are left out.
+
+    Args:
+        svg: as `save` wrote it.
+        name: of the figure, unique on the page.
+    """
+    text = svg[svg.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
+    return re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
