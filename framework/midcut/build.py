@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import hydra.utils
+import structlog
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from midcut.component import Kind
 from midcut.errors import ConfigError, MidcutError
+from midcut.placements import accurate
 from midcut.plugins import registry
 from midcut.policy import Forecaster, Policy
 
 if TYPE_CHECKING:
+    from midcut.protocols import Codec
     from midcut.types import Placements
+
+_log = structlog.get_logger("midcut.build")
 
 
 def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
@@ -57,6 +62,21 @@ def build_each(kind: Kind, nodes: DictConfig) -> dict[str, Any]:
     """Make all components of a multi-select group, by name, in config order."""
     named = kind in (Kind.MODEL, Kind.CODEC)
     return {str(name): build(kind, node, **({"name": str(name)} if named else {})) for name, node in nodes.items()}
+
+
+def build_codecs(config: DictConfig) -> dict[str, Codec]:
+    """The codecs of the group `codec` that keep `accuracy_floor`; the others are named in the log.
+
+    Raises:
+        ConfigError: none is left.
+    """
+    chosen = build_each(Kind.CODEC, config.codec)
+    left = accurate(chosen, config.accuracy_floor)
+    for name in chosen.keys() - left.keys():
+        _log.warning(
+            "codec left out", codec=name, agreement=chosen[name].agreement, accuracy_floor=config.accuracy_floor
+        )
+    return left
 
 
 def only(kind: Kind, nodes: Any, verb: str) -> str:

@@ -63,7 +63,10 @@ def midcut_planners() -> Sequence[Component]:
 
 @hookspec
 def midcut_transports() -> Sequence[Component]:
-    """Offer transports: each target returns a `midcut.protocols.Transport`. Group `transport`."""
+    """Offer transports: each target returns a `midcut.protocols.Transport`. Group `transport`.
+
+    It is called with the keyword `codecs` (by name, `midcut.protocols.Codec`) beside its config.
+    """
     raise NotImplementedError
 
 
@@ -75,7 +78,10 @@ def midcut_executors() -> Sequence[Component]:
 
 @hookspec
 def midcut_codecs() -> Sequence[Component]:
-    """Offer codecs: each target returns a `midcut.protocols.Codec`. Config group `codec`."""
+    """Offer codecs: each target returns a `midcut.protocols.Codec`. Config group `codec`.
+
+    It is called with the keyword `name`, the component's, beside its config.
+    """
     raise NotImplementedError
 
 

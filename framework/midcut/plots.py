@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from midcut.types import Floats, Forecast
+    from midcut.types import Floats, Forecast, Placements
 
 PARTS = {"edge_s": ("edge", "#4477aa"), "link_s": ("link", "#ccbb44"), "cloud_s": ("cloud", "#66ccee")}
 
@@ -41,7 +41,8 @@ def draw_forecast(path: Path, model: str, forecast: Forecast, chosen: int) -> No
     latency.axvline(chosen, color="#ee6677", linestyle="--", label="chosen")
     latency.set(xlabel="cut", ylabel="predicted latency [ms]", title=f"{model}: every cut")
     every = max(1, len(forecast) // 24)
-    latency.set_xticks(positions[::every], [str(cut) for cut in forecast.placements.cut[::every]])
+    labels = _labels(forecast.placements)
+    latency.set_xticks(positions[::every], labels[::every], rotation=0 if max(map(len, labels)) < 4 else 90)
     cost = latency.twinx()
     cost.plot(positions, forecast.cost_usd * 1e6, color="#222222", marker=".", label="cost")
     cost.set(ylabel="predicted cost [µ$ per inference]", ylim=(0, None))
@@ -63,6 +64,17 @@ def draw_streams(path: Path, streams: Mapping[str, Sequence[Mapping[str, Any]]])
     for column, (name, records) in enumerate(streams.items()):
         _draw_stream(list(grid[:, column]), name, records)
     figure.savefig(path, dpi=130)
+
+
+def _labels(placements: Placements) -> list[str]:
+    """The cut; with the codec where there are several."""
+    cuts = [str(cut) for cut in placements.cut]
+    if len({*placements.codec} - {"raw"}) == 0:
+        return cuts
+    return [
+        cut if on_edge else f"{cut} {codec}"
+        for cut, codec, on_edge in zip(cuts, placements.codec, placements.on_edge, strict=True)
+    ]
 
 
 def _draw_stream(rows: Sequence[Axes], name: str, records: Sequence[Mapping[str, Any]]) -> None:

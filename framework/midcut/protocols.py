@@ -161,7 +161,10 @@ class LimitedPlanner(Protocol):
 
 
 class Transport(Protocol):
-    """Carries a payload to the cloud's tail and its output back."""
+    """Carries a payload to the cloud's tail and its output back.
+
+    Its target is called with the keyword `codecs: Mapping[str, Codec]` as well: those that `TailRequest.codec` names.
+    """
 
     async def open(self) -> None:
         """Get ready. Must not need the cloud to be up."""
@@ -209,7 +212,7 @@ class Codec(Protocol):
         """Make bytes of a tensor.
 
         Raises:
-            MalformedError: a dtype it does not take; it then travels as it is.
+            MalformedError: a dtype, or values, that it does not take; the tensor then travels as it is.
         """
         ...
 
@@ -226,7 +229,11 @@ class Codec(Protocol):
         ...
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
-        """How many bytes `encode` makes of such a tensor; an estimate where that depends on the values."""
+        """How many bytes `encode` makes of such a tensor; an estimate where that depends on the values.
+
+        Raises:
+            MalformedError: a dtype it does not take.
+        """
         ...
 
     def codec_s(self, spec: ValueSpec) -> float:

@@ -134,8 +134,10 @@ class PlanConfig:
     """`midcut plan`.
 
     Attributes:
-        model, telemetry, predictor, cost, planner: the chosen components and their knobs.
+        model, telemetry, predictor, cost, planner, codec: the chosen components and their knobs.
         cuts: which cuts are on offer.
+        accuracy_floor: share of inputs whose class must stay what it was: codecs of less agreement, or an unknown one,
+            are left out; null leaves out none.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device. The model's cut list is the edge profile's.
         cloud_url: the cloud that probing telemetry sources reach.
@@ -149,7 +151,9 @@ class PlanConfig:
     predictor: Any = MISSING
     cost: Any = MISSING
     planner: Any = MISSING
+    codec: Any = field(default_factory=dict)
     cuts: CutSettings = field(default_factory=CutSettings)
+    accuracy_floor: float | None = None
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
     cloud_url: str = "http://127.0.0.1:8700"
@@ -210,6 +214,7 @@ class CloudConfig:
 
     Attributes:
         model, executor: the models to serve, and what runs their tails.
+        codec: the codecs that requests may use.
         cuts: which cuts are on offer; the edge must capture likewise.
         server: where to listen.
         cloud: how tails are computed.
@@ -217,6 +222,7 @@ class CloudConfig:
 
     model: Any = field(default_factory=dict)
     executor: Any = MISSING
+    codec: Any = field(default_factory=dict)
     cuts: CutSettings = field(default_factory=CutSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     cloud: CloudSettings = field(default_factory=CloudSettings)
@@ -227,8 +233,10 @@ class EdgeConfig:
     """`midcut edge`.
 
     Attributes:
-        model, telemetry, predictor, cost, planner, transport, executor: the chosen components and their knobs.
+        model, telemetry, predictor, cost, planner, codec, transport, executor: the chosen components and their knobs.
         cuts: which cuts are on offer.
+        accuracy_floor: share of inputs whose class must stay what it was: codecs of less agreement, or an unknown one,
+            are left out; null leaves out none.
         engine: planning loop and execution.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device.
@@ -241,9 +249,11 @@ class EdgeConfig:
     predictor: Any = MISSING
     cost: Any = MISSING
     planner: Any = MISSING
+    codec: Any = field(default_factory=dict)
     transport: Any = MISSING
     executor: Any = MISSING
     cuts: CutSettings = field(default_factory=CutSettings)
+    accuracy_floor: float | None = None
     engine: EngineSettings = field(default_factory=EngineSettings)
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"

@@ -381,10 +381,12 @@ class HeldModel(msgspec.Struct, frozen=True):
     Attributes:
         fingerprint: its `CutTable.fingerprint` there.
         legal: the cuts the cloud takes requests at.
+        codecs: what tensors may be encoded with; None where the cloud does not say.
     """
 
     fingerprint: str
     legal: tuple[int, ...]
+    codecs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class RoundTripConfig:
 
     Attributes:
         downlink_kbps: bandwidth of the reply, kbit/s; null is the observed bandwidth.
-        overhead_s: seconds per request beyond that, e.g. encoding at both ends.
+        overhead_s: seconds per request beyond that and what the codec takes.
     """
 
     downlink_kbps: float | None = None

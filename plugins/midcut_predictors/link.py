@@ -36,7 +36,7 @@ class Eq3:
 class RoundTrip:
     """What is really sent: (request * 8) / (1000 * BW) + (reply * 8) / (1000 * downlink) + PL / 1000 + overhead.
 
-    Encoding and headers are in the bytes. A placement that sends nothing takes no time.
+    Encoding and headers are in the bytes; the codec's own seconds are added. A placement that sends nothing takes none.
     """
 
     needs = NEEDS
@@ -50,11 +50,11 @@ class RoundTrip:
         up, down = (sends * size * 8 / 1000 for size in (placements.request_bytes, placements.reply_bytes))
         self._sends = sends
         self._kbit = up + down if downlink_kbps is None else up
-        self._overhead_s = overhead_s
+        self._fixed_s = sends * (placements.codec_s + overhead_s)
         self._reply_s = None if downlink_kbps is None else down / downlink_kbps
 
     def seconds(self, observation: Observation) -> Floats:
         """See `midcut.protocols.LatencyPredictor`."""
         bandwidth_kbps, ping_ms = positive(observation, "bandwidth_kbps"), not_negative(observation, "ping_ms")
-        seconds: Floats = self._kbit / bandwidth_kbps + self._sends * (ping_ms / 1000 + self._overhead_s)
+        seconds: Floats = self._kbit / bandwidth_kbps + self._sends * (ping_ms / 1000) + self._fixed_s
         return seconds if self._reply_s is None else seconds + self._reply_s

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from midcut.build import build_each, build_policy, only
+from midcut.build import build_codecs, build_each, build_policy, only
 from midcut.component import Kind
 from midcut.cuts import legal_cuts
 from midcut.engine.hub import TelemetryHub
@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     table = find_profile(cfg.edge_profile, Role.edge, _model(cfg)).table
     settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
-    policy = build_policy(cfg, placements(table, legal_cuts(table, settings)))
+    policy = build_policy(cfg, placements(table, legal_cuts(table, settings), build_codecs(cfg)))
     observation = _observe(cfg, policy)
     decision = policy.decide(observation)
     forecast = cast("Forecast", decision.forecast)  # a decision made by a policy has one
@@ -106,17 +106,31 @@ def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], poli
     seen = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
     weight = "" if decision.weight is None else f"w={decision.weight:g}, "
     title = f"{table.model}, {weight}" + ", ".join(f"{name} {value}" for name, value in seen.items())
-    columns = ("", "cut", "after", "sent kB", "edge ms", "link ms", "cloud ms", "latency ms", "cost µ$")
+    coded = any(row["codec"] != "raw" for row in rows)
+    columns = (
+        "",
+        "cut",
+        "after",
+        *(["codec"] if coded else []),
+        "sent kB",
+        "edge ms",
+        "link ms",
+        "cloud ms",
+        "latency ms",
+        "cost µ$",
+    )
     rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
-    for column in rich.columns[3:]:
+    for column in rich.columns[3 + coded :]:
         column.justify = "right"
     for index, row in enumerate(rows):
         cut = row["cut"]
-        mark = ">" if index == decision.index else "." if runner_up and cut == runner_up["cut"] else ""
+        second = runner_up is not None and (cut, row["codec"]) == (runner_up["cut"], runner_up["codec"])
+        mark = ">" if index == decision.index else "." if second else ""
         rich.add_row(
             mark,
             str(cut),
             table.nodes[cut - 1].name if cut else "input",
+            *([row["codec"] if row["request_bytes"] else ""] if coded else []),
             f"{row['request_bytes'] / 1e3:.1f}",
             *(f"{row[part] * 1e3:.2f}" for part in ("edge_s", "link_s", "cloud_s", "latency_s")),
             f"{row['cost_usd'] * 1e6:.3f}",

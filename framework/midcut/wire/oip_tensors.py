@@ -58,7 +58,7 @@ def encode_infer(request: TailRequest, codec: Codec | None = None, *, plain: boo
     heads: list[TensorHead] = []
     pieces: list[memoryview] = []
     for name, value in zip(names, request.values, strict=True):
-        head, own = _int_head(name, value) if isinstance(value, int) else _tensor_head(name, value, codec, plain=plain)
+        head, own = int_head(name, value) if isinstance(value, int) else _tensor_head(name, value, codec, plain=plain)
         heads.append(head)
         pieces += own
     said = infer_head(
@@ -92,7 +92,7 @@ def encode_reply(
             raise MalformedError(f"model {table.model!r} has no output {name[:80]!r}; it has: {', '.join(made)}")
         value = made[name]
         if isinstance(value, int):
-            heads.append(_int_head(name, value)[0])
+            heads.append(int_head(name, value)[0])
         elif binary:
             head, own = _tensor_head(name, value, None, plain=True)
             heads.append(head)
@@ -145,7 +145,8 @@ def _replied(tensor: WireTensor) -> torch.Tensor | int:
     return _plain(tensor, ValueSpec(head.name, _DTYPES[head.datatype], head.shape))
 
 
-def _int_head(name: str, value: int) -> tuple[TensorHead, Sequence[memoryview]]:
+def int_head(name: str, value: int) -> tuple[TensorHead, Sequence[memoryview]]:
+    """What a message says of a plain int, which has no bytes beside the JSON."""
     return TensorHead(name, (1,), "INT64", {"int": True}, msgspec.Raw(b"[%d]" % value)), ()
 
 

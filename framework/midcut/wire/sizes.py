@@ -6,55 +6,87 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from midcut.errors import MalformedError
+from midcut.types import Encoded
+from midcut.wire import oip, oip_tensors
 from midcut.wire.messages import InferMessage, ReplyMessage, TensorValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from midcut.types import Cut, CutTable
+    from midcut.protocols import Codec
+    from midcut.types import Cut, CutTable, ValueSpec
 
 INFER_PATH: Final = "/v1/infer"
 MODELS_PATH: Final = "/v1/models"
 PROBE_PATH: Final = "/v1/probe"
 HEALTH_PATH: Final = "/health"
 JSON_TYPE: Final = "application/json"
+# The codec that travels in the paper's own messages.
+PAPER: Final = "base64"
 # What a request carries that a table does not know: ids of a uuid's length, an address of the usual one.
 _REQUEST_ID: Final = "0" * 32
 _HOST: Final = "127.0.0.1:8700"
 _SECONDS: Final = 0.123456789
+_TIMEOUT_S: Final = 10.0
+_TIMES_US: Final = {"parse_us": 100, "queue_us": 100, "compute_us": 10_000, "server_us": 10_000}
 _SLACK_BYTES: Final = 64 * 1024
 
 
-def request_head_bytes(body_bytes: int, host: str = _HOST, path: str = INFER_PATH) -> int:
-    """Bytes of the HTTP head that the transport `http` writes before a body."""
-    return len(
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {JSON_TYPE}\r\nContent-Length: {body_bytes}\r\n\r\n"
-    )
+def request_head_bytes(
+    body_bytes: int, host: str = _HOST, path: str = INFER_PATH, head_length: int | None = None
+) -> int:
+    """Bytes of the HTTP head that the transport `http` writes before a body.
+
+    Args:
+        head_length: of the JSON before the tensors, where there is such a thing; None for a body that is all JSON.
+    """
+    return len(f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{_content(head_length)}Content-Length: {body_bytes}\r\n\r\n")
 
 
-def reply_head_bytes(body_bytes: int) -> int:
-    """Bytes of the HTTP head that the cloud writes before a reply."""
+def reply_head_bytes(body_bytes: int, head_length: int | None = None) -> int:
+    """Bytes of the HTTP head that the cloud writes before a reply; `head_length` as above."""
     return len(
-        f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\nContent-Length: {body_bytes}\r\n"
+        f"HTTP/1.1 200 OK\r\n{_content(head_length)}Content-Length: {body_bytes}\r\n"
         "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nServer: midcut\r\n\r\n"
     )
 
 
-def request_bytes(table: CutTable, cut_index: int) -> int:
+def request_bytes(table: CutTable, cut_index: int, codec: Codec | None = None) -> int:
     """Bytes of one request at a cut, for the batch size the model was captured with, head included.
 
-    Exact but for what differs from request to request: the digits of plain ints, and the address.
+    Exact but for what differs from request to request: the digits of plain ints, a dim order, the address; and what
+    the codec can only estimate.
+
+    Args:
+        codec: makes the tensors' bytes; None for their own. The one named `base64` travels in the paper's messages.
     """
-    body = _request_body_bytes(table, table.cuts[cut_index])
-    return request_head_bytes(body) + body
+    cut = table.cuts[cut_index]
+    if codec is not None and codec.name == PAPER:
+        body = _request_body_bytes(table, cut)
+        return request_head_bytes(body) + body
+    sent = [_input(spec, codec) for spec in cut.values]
+    name = codec.name if codec is not None else oip.RAW
+    said = oip.infer_head(
+        [head for head, _ in sent], _REQUEST_ID, _TIMEOUT_S, cut=cut.index, fingerprint=table.fingerprint, codec=name
+    )
+    head = len(oip.encode_head(said))
+    body = head + sum(size for _, size in sent)
+    return request_head_bytes(body, path=oip.infer_path(table.model), head_length=head) + body
 
 
-def reply_bytes(table: CutTable) -> int:
-    """Bytes of one reply, head included. Exact but for the digits of two times."""
+def reply_bytes(table: CutTable, codec: Codec | None = None) -> int:
+    """Bytes of one reply, head included. Exact but for the digits of a few times. `codec` as above."""
     cut = table.cuts[table.last]
-    empty = ReplyMessage(request_id=_REQUEST_ID, values=_empty_values(cut), compute_s=_SECONDS, server_s=_SECONDS)
-    body = len(msgspec.json.encode(empty)) + _base64_bytes(cut)
-    return reply_head_bytes(body) + body
+    if codec is not None and codec.name == PAPER:
+        empty = ReplyMessage(request_id=_REQUEST_ID, values=_empty_values(cut), compute_s=_SECONDS, server_s=_SECONDS)
+        body = len(msgspec.json.encode(empty)) + _base64_bytes(cut)
+        return reply_head_bytes(body) + body
+    sent = [_input(spec, None) for spec in cut.values]
+    said = oip.ReplyHead(table.model, [head for head, _ in sent], table.fingerprint, _REQUEST_ID, dict(_TIMES_US))
+    head = len(oip.encode_head(said))
+    body = head + sum(size for _, size in sent)
+    return reply_head_bytes(body, head) + body
 
 
 def body_limit(tables: Iterable[CutTable], max_batch: int = 1) -> int:
@@ -83,3 +115,24 @@ def _empty_values(cut: Cut) -> list[TensorValue | int]:
 
 def _base64_bytes(cut: Cut) -> int:
     return sum((spec.payload_bytes + 2) // 3 * 4 for spec in cut.values if spec.is_tensor)
+
+
+def _content(head_length: int | None) -> str:
+    if head_length is None:
+        return f"Content-Type: {JSON_TYPE}\r\n"
+    return f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {head_length}\r\n"
+
+
+def _input(spec: ValueSpec, codec: Codec | None) -> tuple[oip.TensorHead, int]:
+    """What the JSON says of a value, and the bytes that follow it."""
+    if not spec.is_tensor:
+        return oip_tensors.int_head(spec.name, 1)[0], 0
+    if codec is not None and codec.name != oip.RAW:
+        try:
+            size = codec.encoded_bytes(spec)
+        except MalformedError:  # it does not take the dtype, which then travels as it is
+            pass
+        else:
+            encoded = Encoded((bytes(size),))  # never touched, so that this takes no memory to speak of
+            return oip_tensors.coded_head(spec.name, spec.dtype, spec.shape, encoded)[0], size
+    return oip_tensors.tensor_head(spec.name, spec.dtype, spec.shape, spec.payload_bytes), spec.payload_bytes
