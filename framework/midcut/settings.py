@@ -57,6 +57,7 @@ class EngineSettings:
     Attributes:
         interval_s: seconds between two planning steps.
         threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
+        dwell: planning steps a cut is kept at least; 0 follows the planner at once.
         max_age_s: a telemetry value older than this is missing.
         fallback: what runs while a needed telemetry value is missing.
         breaker_failures: after so many failures in a row, or one that took longer than retry_after_s, the cloud is
@@ -69,6 +70,7 @@ class EngineSettings:
 
     interval_s: float = 1.0
     threads: int = 1
+    dwell: int = 0
     max_age_s: float = 30.0
     fallback: Fallback = Fallback.edge
     breaker_failures: int = 3

@@ -146,6 +146,9 @@ def test_a_summary_counted_by_hand():
     assert summary["cost_usd"] == {"total": pytest.approx(1e-5), "median": pytest.approx(2e-6)}
     assert summary["accuracy"] is None
     assert as_table(summary, "t").row_count == 8
+    planned = {"steps": 40, "switches": 3, "held": 2, "fallbacks": 0, "unmet": 0}
+    told = as_table(summary | {"planning": planned}, "t").columns[1].cells
+    assert "40 steps, 3 switches, 2 held by dwell" in list(told)
 
 
 def test_a_summary_of_nothing_is_a_summary():

@@ -15,6 +15,7 @@ from midcut.verbs import edge
         (["model=[mnist,alexnet]"], ConfigError, "edge works on one model, got mnist, alexnet"),
         (["engine.interval_s=0"], ConfigError, "engine.interval_s must be over 0, got 0.0"),
         (["engine.threads=0"], ConfigError, "engine.threads must be at least 1, got 0"),
+        (["engine.dwell=-1"], ConfigError, "engine.dwell must be 0 or more planning steps, got -1"),
         (["engine.retry_after_s=-1"], ConfigError, "engine.retry_after_s must be 0 or more, got -1.0"),
         (["cloud_url=cloud"], ConfigError, "url must"),
         (["transport.timeout_s=0"], ConfigError, "transport.timeout_s must be over 0, got 0.0"),

@@ -64,7 +64,7 @@ def measured(result: InferenceResult) -> dict[str, Any]:
 def explained(decision: Decision, *, table: bool = False) -> dict[str, Any]:
     """A decision as JSON; with `table`, every row of the forecast it was made on."""
     observation = decision.observation
-    rows: dict[str, Any] = {}
+    rows: dict[str, Any] = {"limit": decision.limit, "met": decision.met} if decision.limit else {}
     if table and decision.forecast is not None:
         rows["forecast"] = [decision.forecast.row(index) for index in range(len(decision.forecast))]
     return {

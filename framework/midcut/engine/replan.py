@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from midcut.engine.dwelling import Dwelling, PlanningCounts
 from midcut.engine.tasks import end
 from midcut.errors import ConfigError, MidcutError
 from midcut.settings import Fallback
@@ -47,6 +49,9 @@ class Planning(Protocol):
 class PlanningLoop:
     """Re-plans every `interval_s`. Decides, logs and tells observers on a thread of its own.
 
+    Attributes:
+        counts: what planning did until now; logged when it ends.
+
     Raises:
         ConfigError: there is no placement to choose from.
     """
@@ -61,6 +66,8 @@ class PlanningLoop:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="planning")
         self._task: asyncio.Task[None] | None = None
         self._decision: Decision | None = None
+        self._dwelling = Dwelling(settings.dwell)
+        self.counts = PlanningCounts()
 
     @property
     def decision(self) -> Decision:
@@ -81,6 +88,7 @@ class PlanningLoop:
         with contextlib.suppress(TimeoutError, RuntimeError):  # the step under way, unless a planner hangs
             await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, int), _LAST_STEP_S)
         self._thread.shutdown(wait=False, cancel_futures=True)
+        _log.info("planned", **asdict(self.counts))
 
     async def step(self) -> Decision:
         """One planning step."""
@@ -102,8 +110,10 @@ class PlanningLoop:
 
     def _step(self) -> Decision:
         policy = self._policy  # one reference: another may come in while this step is under way
-        decision = self._decide(policy)
-        before, self._decision = self._decision, decision
+        before = self._decision
+        decision = self._dwelling.settle(policy, self._decide(policy), before)
+        self._decision = decision
+        self.counts.add(decision, before)
         _report(decision, before, _runner_up(policy, decision))
         self._observers.decided(decision)
         return decision
@@ -166,5 +176,9 @@ def _report(decision: Decision, before: Decision | None, runner_up: dict[str, fl
         _log.info("cut moves", was=before.placement.cut, **details)
     elif (decision.forecast is None) != (before.forecast is None):
         _log.info("planning stopped" if decision.forecast is None else "planning goes on", **details)
+    elif decision.met != before.met:
+        _log.info("limit kept" if decision.met else "limit not kept", **details)
+    elif decision.held and decision.forecast is not None:
+        _log.info("cut held", **details)
     else:
         _log.debug("cut stays", **details)

@@ -68,9 +68,17 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("fallbacks", str(summary["fallbacks"])),
         ("predicted", ", ".join(f"{name}: {_percent(error)}" for name, error in errors.items())),
     ]
+    if "planning" in summary:
+        rows.append(("planning", _planned(summary["planning"])))
     if summary["graded"]:
         rows.append(("right", f"{summary['right']} of {summary['graded']} ({summary['accuracy']:.2%})"))
     return rows
+
+
+def _planned(counts: dict[str, int]) -> str:
+    said = {"switches": "switches", "held": "held by dwell", "fallbacks": "fallbacks", "unmet": "over the limit"}
+    told = [f"{counts[name]} {words}" for name, words in said.items() if counts[name] or name == "switches"]
+    return f"{counts['steps']} steps, {', '.join(told)}"
 
 
 def _percent(error: float | None) -> str:

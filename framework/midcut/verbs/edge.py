@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,18 +72,18 @@ async def _run(
         ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(settings.threads,))
     )
     stop = stop_signals()
-    engine = _engine(cfg, settings, cut)
+    engine, planning = _engine(cfg, settings, cut)
     try:
         await engine.start()
         if isinstance(source, InputFolder):
-            return await _stream(engine, model, source, stop)
+            return await _stream(engine, planning, model, source, stop)
         await serve(make_app(engine, model, source), source, _ready, stop)
         return None
     finally:
         await engine.close()
 
 
-def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> EdgeEngine:
+def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> tuple[EdgeEngine, PlanningLoop]:
     def policy_for(cuts: tuple[int, ...]) -> Policy:
         return build_policy(cfg, placements(cut.table, cuts))
 
@@ -100,13 +101,15 @@ def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> EdgeEn
         observers=registry(),
         scope=CloudScope(transport, cut, planning, policy_for),
     )
-    return EdgeEngine(parts, settings.retry_after_s, settings.threads)
+    return EdgeEngine(parts, settings.retry_after_s, settings.threads), planning
 
 
-async def _stream(engine: EdgeEngine, model: LoadedModel, source: InputFolder, stop: asyncio.Event) -> dict[str, Any]:
+async def _stream(
+    engine: EdgeEngine, planning: PlanningLoop, model: LoadedModel, source: InputFolder, stop: asyncio.Event
+) -> dict[str, Any]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     done = await stream(engine, model, source, folder / RESULTS, stop)
-    summary = {"model": model.name, **summarise(done)}
+    summary = {"model": model.name, **summarise(done), "planning": asdict(planning.counts)}
     (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
     console = Console()
     console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)
@@ -135,5 +138,7 @@ def _check(settings: EngineSettings) -> None:
         raise ConfigError(f"engine.interval_s must be over 0, got {settings.interval_s}")
     if settings.threads < 1:
         raise ConfigError(f"engine.threads must be at least 1, got {settings.threads}")
+    if settings.dwell < 0:
+        raise ConfigError(f"engine.dwell must be 0 or more planning steps, got {settings.dwell}")
     if not settings.retry_after_s >= 0.0:
         raise ConfigError(f"engine.retry_after_s must be 0 or more, got {settings.retry_after_s}")
