@@ -66,7 +66,7 @@ class ErrorMessage(msgspec.Struct, frozen=True):
     error: str
 
 
-class _ListedModel(HeldModel, frozen=True):
+class _ListedModel(HeldModel, frozen=True, kw_only=True):
     name: str
 
 
