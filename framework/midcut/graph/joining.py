@@ -8,6 +8,7 @@ import structlog
 import torch
 
 from midcut.errors import MidcutError
+from midcut.tensors import dim_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ class Joining:
             if spec.dtype == "int":
                 joined.append(values[0] + spec.growth[0] * _more(self._expected[cut], requests[0], len(requests)))
             else:
-                joined.append(torch.cat(values, dim=_axis(spec)))
+                joined.append(_side_by_side(values, _axis(spec)))
         return joined
 
     def apart(self, outputs: Values, count: int) -> list[list[torch.Tensor | int]]:
@@ -82,7 +83,7 @@ class Joining:
             if cut:
                 alone = [list(partition.run(cut - 1, cut, values)) for values in alone]
                 both = list(partition.run(cut - 1, cut, both))
-            if self._fits(cut) and _alike(self.together(cut, alone), both):
+            if cut not in partition.refused and self._fits(cut) and _alike(self.together(cut, alone), both):
                 found.append(cut)
         if last not in found:
             raise ValueError("a sample's output depends on the samples beside it")
@@ -98,6 +99,15 @@ class Joining:
 
 def _axis(spec: Expected) -> int:
     return next((dim for dim, more in enumerate(spec.growth) if more), 0)
+
+
+def _side_by_side(values: Sequence[torch.Tensor], axis: int) -> torch.Tensor:
+    """As `torch.cat`, which keeps only the layouts it knows by name."""
+    order = dim_order(values[0])
+    if order is None:
+        return torch.cat(list(values), dim=axis)
+    physical = torch.cat([value.permute(order) for value in values], dim=order.index(axis))
+    return physical.permute([order.index(dim) for dim in range(len(order))])
 
 
 def _more(specs: Sequence[Expected], values: Values, count: int) -> int:
@@ -124,7 +134,7 @@ def _alike(one: Values, other: Values) -> bool:
 def _same(a: Any, b: Any) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
         return bool(a == b)
-    if a.shape != b.shape or a.stride() != b.stride():
+    if a.shape != b.shape or dim_order(a) != dim_order(b):
         return False
     if not a.is_floating_point():
         return torch.equal(a, b)

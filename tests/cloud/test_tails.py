@@ -1,0 +1,203 @@
+"""The queue before the tails, with an executor that can be held, so that what waits and what is dropped is certain."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from time import perf_counter
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from midcut.cloud.tails import TailQueue
+from midcut.errors import BusyError, ExpiredError, MalformedError
+from midcut.graph.joining import Joining
+from midcut.metrics import CloudMetrics
+from midcut.settings import CloudSettings
+
+GENERATOR = torch.Generator().manual_seed(5)
+
+
+class Gate:
+    """Runs segments while it is open; keeps count."""
+
+    def __init__(self):
+        self.runs = 0
+        self.failing = set()
+        self.begun = threading.Semaphore(0)
+        self._open = threading.Event()
+        self._open.set()
+
+    def shut(self):
+        self._open.clear()
+
+    def open(self):
+        self._open.set()
+
+    def run(self, segment):
+        self.runs += 1
+        self.begun.release()
+        assert self._open.wait(20)
+        started = perf_counter()
+        if self.runs in self.failing:
+            raise RuntimeError("no kernel for this\nat all")
+        with torch.inference_mode():
+            values = segment()
+        return values, perf_counter() - started
+
+
+@asynccontextmanager
+async def queue(tiny, **knobs):
+    settings, gate, registry = CloudSettings(**knobs), Gate(), CollectorRegistry()
+    joinings = {tiny.table.model: Joining(tiny)} if settings.batch_requests > 1 else {}
+    with ThreadPoolExecutor(settings.workers) as pool:
+        tails = TailQueue(gate, pool, settings, CloudMetrics(registry), joinings)
+        tails.read = lambda name, **labels: registry.get_sample_value(name, labels)
+        try:
+            yield tails, gate
+        finally:
+            gate.open()
+
+
+async def ask(tails, tiny, cut, image, **more):
+    """A task that waits for the tail, begun."""
+    task = asyncio.create_task(tails.compute(tiny, cut, tiny.head(cut, (image,)), **more))
+    await asyncio.sleep(0)
+    return task
+
+
+def images(count):
+    return list(torch.randn(count, 1, 3, 16, 16, generator=GENERATOR))
+
+
+async def test_one_by_one_is_bit_for_bit_the_unsplit_model(tiny, tiny_model):
+    pictures = images(6)
+    async with queue(tiny, batch_requests=1) as (tails, gate):
+        done = await asyncio.gather(*[await ask(tails, tiny, 4, one) for one in pictures])
+    assert gate.runs == 6
+    assert [one.together for one in done] == [1] * 6
+    with torch.inference_mode():
+        assert all(
+            torch.equal(one.values[0], tiny_model.module(image)) for one, image in zip(done, pictures, strict=True)
+        )
+
+
+async def test_what_waits_at_one_cut_is_computed_together_and_the_answers_are_not_mixed_up(tiny, tiny_model):
+    pictures = images(9)
+    async with queue(tiny, batch_requests=4) as (tails, gate):
+        gate.shut()
+        cuts = [4, 4, 7, 4, 4, 4, 4, 7, 0]
+        tasks = [await ask(tails, tiny, cut, image) for cut, image in zip(cuts, pictures, strict=True)]
+        gate.open()
+        done = await asyncio.gather(*tasks)
+        # The first one finds a free worker; then the oldest takes those of its kind along: four of cut 4, both of
+        # cut 7, the last of cut 4, the one of cut 0.
+        assert [one.together for one in done] == [1, 4, 2, 4, 4, 4, 1, 2, 1]
+        assert gate.runs == 5
+        assert tails.read("midcut_cloud_batch_requests_sum") == 9.0
+    with torch.inference_mode():
+        for one, image in zip(done, pictures, strict=True):
+            torch.testing.assert_close(one.values[0], tiny_model.module(image), rtol=1e-5, atol=1e-6)
+        assert torch.equal(done[0].values[0], tiny_model.module(pictures[0]))
+
+
+async def test_other_shapes_are_not_computed_together(tiny):
+    async with queue(tiny, batch_requests=4) as (tails, gate):
+        gate.shut()
+        tasks = [await ask(tails, tiny, 4, image) for image in [*images(2), torch.randn(2, 3, 16, 16)]]
+        gate.open()
+        assert [one.together for one in await asyncio.gather(*tasks)] == [1, 1, 1]
+
+
+async def test_a_free_worker_waits_for_more_as_long_as_it_is_told(tiny):
+    async with queue(tiny, batch_requests=3, batch_delay_s=5.0) as (tails, _):
+        tasks = [await ask(tails, tiny, 4, image) for image in images(3)]
+        assert [one.together for one in await asyncio.wait_for(asyncio.gather(*tasks), 4.0)] == [3, 3, 3]
+    async with queue(tiny, batch_requests=3, batch_delay_s=0.05) as (tails, _):
+        tasks = [await ask(tails, tiny, 4, image) for image in images(2)]
+        assert [one.together for one in await asyncio.gather(*tasks)] == [2, 2]
+
+
+async def test_where_they_do_not_run_together_each_runs_alone(tiny):
+    async with queue(tiny, batch_requests=4) as (tails, gate):
+        gate.shut()
+        tasks = [await ask(tails, tiny, 4, image) for image in images(4)]
+        await asyncio.to_thread(gate.begun.acquire)
+        gate.failing = {2, 3}  # the other three together, and then the first of them alone
+        gate.open()
+        await tasks[0]
+        done = await asyncio.gather(*tasks[1:], return_exceptions=True)
+    assert isinstance(done[0], MalformedError)
+    assert str(done[0]) == "the tail from cut 4 does not run on these values: no kernel for this at all"
+    assert [one.together for one in done[1:]] == [1, 1]
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(tiny):
+    async with queue(tiny, queue=2) as (tails, gate):
+        gate.shut()
+        tasks = [await ask(tails, tiny, 4, image) for image in images(3)]
+        with pytest.raises(BusyError, match="this cloud is busy: 2 requests wait") as caught:
+            await tails.compute(tiny, 4, tiny.head(4, images(1)))
+        assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
+        assert tails.read("midcut_cloud_waiting") == 2.0
+        assert tails.read("midcut_cloud_dropped_total", reason="busy") == 1.0
+        gate.open()
+        assert len(await asyncio.gather(*tasks)) == 3
+
+
+async def test_a_request_whose_time_is_over_is_answered_then_and_never_computed(tiny):
+    loop = asyncio.get_running_loop()
+    async with queue(tiny) as (tails, gate):
+        gate.shut()
+        first = await ask(tails, tiny, 4, images(1)[0])
+        with pytest.raises(ExpiredError, match="over before its tail was done") as caught:
+            await tails.compute(tiny, 4, tiny.head(4, images(1)), deadline_s=loop.time() + 0.05)
+        assert caught.value.status == 504
+        with pytest.raises(ExpiredError, match="over before its tail was begun"):
+            await tails.compute(tiny, 4, tiny.head(4, images(1)), deadline_s=loop.time() - 0.05)
+        gate.open()
+        await first
+        assert gate.runs == 1
+        assert tails.read("midcut_cloud_dropped_total", reason="expired") == 2.0
+
+
+async def test_a_request_that_would_be_late_is_refused_before_it_waits(tiny):
+    async with queue(tiny) as (tails, gate):
+        tails._tail_s = 0.5  # what tails took so far
+        gate.shut()
+        first = await ask(tails, tiny, 4, images(1)[0])
+        second = await ask(tails, tiny, 4, images(1)[0])
+        with pytest.raises(BusyError, match="the wait would outlast") as caught:
+            await tails.compute(tiny, 4, tiny.head(4, images(1)), deadline_s=asyncio.get_running_loop().time() + 0.9)
+        assert caught.value.headers == {"Retry-After": "1"}
+        gate.open()
+        await asyncio.gather(first, second)
+
+
+async def test_nobody_waits_any_more_and_the_tail_is_not_run(tiny):
+    async with queue(tiny) as (tails, gate):
+        gate.shut()
+        first, second = [await ask(tails, tiny, 4, image) for image in images(2)]
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        gate.open()
+        await first
+        await asyncio.sleep(0.01)
+        assert gate.runs == 1
+        assert tails.read("midcut_cloud_dropped_total", reason="gone") == 1.0
+
+
+async def test_as_many_workers_as_told(tiny):
+    async with queue(tiny, workers=2) as (tails, gate):
+        gate.shut()
+        tasks = [await ask(tails, tiny, 4, image) for image in images(3)]
+        await asyncio.to_thread(gate.begun.acquire)
+        await asyncio.to_thread(gate.begun.acquire)
+        await asyncio.sleep(0.02)
+        assert gate.runs == 2
+        gate.open()
+        await asyncio.gather(*tasks)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from midcut.graph import partition
+from midcut.graph.joining import Joining
+from midcut.settings import CutSettings
+from midcut.types import LoadedModel
+
+
+def cut_up(module, *example):
+    return partition(LoadedModel("net", module.eval(), example, None, (), "random"), CutSettings())
+
+
+def answers(made, cut, inputs):
+    """Each input's head by itself, all tails as one."""
+    joining = Joining(made)
+    together = joining.together(cut, [made.head(cut, (one,)) for one in inputs])
+    return joining.apart(made.tail(cut, together), len(inputs))
+
+
+def test_requests_computed_together_give_what_each_gives_alone(tiny, tiny_model):
+    inputs = list(torch.randn(5, 1, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
+    joining = Joining(tiny)
+    assert joining.cuts == frozenset(range(10))
+    with torch.inference_mode():
+        expected = [tiny_model.module(one) for one in inputs]
+        for cut in range(10):
+            for (output,), whole in zip(answers(tiny, cut, inputs), expected, strict=True):
+                assert output.shape == (1, 10)
+                torch.testing.assert_close(output, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_requests_that_are_batches_themselves(tiny, tiny_model):
+    inputs = list(torch.randn(3, 2, 3, 16, 16, generator=torch.Generator().manual_seed(2)))
+    with torch.inference_mode():
+        for (output,), one in zip(answers(tiny, 4, inputs), inputs, strict=True):
+            torch.testing.assert_close(output, tiny_model.module(one), rtol=1e-5, atol=1e-6)
+
+
+class Centred(nn.Module):
+    """What one sample gives depends on the samples beside it."""
+
+    def forward(self, x):
+        return x - x.mean(dim=0)
+
+
+class SequenceFirst(nn.Module):
+    """The batch is the second dimension for a while, and then the inner part of a merged one."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.lin(x.transpose(0, 1))  # tokens, batch, 4
+        merged = x.reshape(x.shape[0] * x.shape[1], 4).relu()
+        return merged.reshape(x.shape).transpose(0, 1)
+
+
+class Fixed(nn.Module):
+    def forward(self, x):
+        return x.sum(dim=0)
+
+
+@pytest.mark.parametrize("module", [Centred(), Fixed()])
+def test_a_model_whose_samples_meet_is_not_joined(module):
+    assert Joining(cut_up(module, torch.randn(1, 4))).cuts == frozenset()
+
+
+def test_a_cut_at_which_side_by_side_is_not_the_batch_is_left_out():
+    torch.manual_seed(0)
+    module = SequenceFirst()
+    made = cut_up(module, torch.randn(1, 3, 4))
+    joining = Joining(made)
+    assert {0, made.table.last} <= joining.cuts
+    merged = [cut.index for cut in made.table.cuts if any(value.shape == (3, 4) for value in cut.values)]
+    assert merged
+    assert not joining.cuts & set(merged)
+    inputs = [torch.randn(1, 3, 4), torch.randn(1, 3, 4)]
+    for cut in joining.cuts:
+        for (output,), one in zip(answers(made, cut, inputs), inputs, strict=True):
+            torch.testing.assert_close(output, module(one), rtol=1e-5, atol=1e-6)

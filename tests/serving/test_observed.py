@@ -1,0 +1,204 @@
+"""Metrics, request ids and the end of a server, as a scraper, a reader of logs and a balancer see them."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import re
+import socket
+import time
+from urllib.parse import urlsplit
+
+import pytest
+import structlog
+from aiohttp import ClientSession, web
+from prometheus_client.parser import text_string_to_metric_families
+
+from midcut import wire
+from midcut.serving import DRAIN, REQUEST_ID, Drain, RefusedError, bind_request_id, new_app, serve
+from midcut.settings import ServerSettings
+from midcut.types import TailRequest
+
+
+def ask(url, method, path, body=None, headers=None):
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    try:
+        connection.request(method, path, body=body, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def scrape(url):
+    """Sample -> value, as Prometheus reads them: `name{label=value,...}`."""
+    status, text = ask(url, "GET", "/metrics")
+    assert status == 200
+    found = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}"] = sample.value
+    return found
+
+
+def test_a_cloud_tells_what_it_answered_and_where_the_time_went(running_cloud, tiny, tiny_model):
+    body = wire.encode_request(TailRequest("tiny", 4, tiny.table.fingerprint, tiny.head(4, tiny_model.example), "id-1"))
+    with running_cloud() as url:
+        for _ in range(3):
+            assert ask(url, "POST", "/v1/infer", body)[0] == 200
+        assert ask(url, "POST", "/v1/infer", b"{}")[0] == 400
+        assert ask(url, "PROPFIND", "/coffee")[0] == 404
+        found = scrape(url)
+    assert found["midcut_requests_total{method=POST,route=/v1/infer,status=200}"] == 3
+    assert found["midcut_requests_total{method=POST,route=/v1/infer,status=400}"] == 1
+    assert found["midcut_requests_total{method=other,route=unknown,status=404}"] == 1
+    assert found["midcut_request_seconds_count{route=/v1/infer}"] == 4
+    assert found["midcut_cloud_inferences_total{codec=base64,model=tiny}"] == 3
+    for part in ("read", "parse", "queue", "compute", "encode"):
+        assert found[f"midcut_cloud_part_seconds_count{{part={part}}}"] == 3
+    parts_s = sum(found[f"midcut_cloud_part_seconds_sum{{part={part}}}"] for part in ("parse", "compute", "encode"))
+    assert 0.0 < parts_s < found["midcut_request_seconds_sum{route=/v1/infer}"]
+    assert found["midcut_cloud_waiting{}"] == 0
+    assert found["midcut_requests_in_flight{}"] == 1  # the scrape
+    assert found["process_resident_memory_bytes{}"] > 1e7
+
+
+def test_a_stranger_cannot_make_labels(running_cloud):
+    with running_cloud() as url:
+        ask(url, "GET", "/metrics")
+        before = set(scrape(url))
+        for number in range(20):
+            ask(url, ("GET", "MKCOL", "PROPFIND", "LOCK")[number % 4], f"/path/{number}")
+        after = set(scrape(url)) - before
+    assert {re.sub(r"_(bucket|total|count|sum|created).*", "", name) for name in after} <= {
+        "midcut_requests",
+        "midcut_request_seconds",
+    }
+    assert len(after) < 25
+
+
+def small_app(settings=None):
+    app = new_app(1000, settings or ServerSettings())
+
+    async def work(request):
+        if request.query.get("id"):
+            bind_request_id(request, request.query["id"])
+        if request.query.get("refuse"):
+            raise RefusedError(409, "not today", {"X-Why": "tired"})
+        await asyncio.sleep(float(request.query.get("wait", 0)))
+        structlog.get_logger("test").info("worked")
+        return web.json_response({"id": request[REQUEST_ID]})
+
+    app.router.add_get("/work", work)
+    return app
+
+
+async def start(app, settings=None):
+    bound, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
+    task = asyncio.create_task(serve(app, settings or ServerSettings(port=0), bound.set_result, stop))
+    return await bound, stop, task
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        ({"X-Request-Id": "from-the-proxy.1"}, "", "from-the-proxy.1"),
+        ({"X-Request-Id": "from-the-proxy.1"}, "?id=from-the-body", "from-the-body"),
+        ({"X-Request-Id": "not an id\tat all"}, "", "[0-9a-f]{32}"),
+        ({"X-Request-Id": "x" * 200}, "", "[0-9a-f]{32}"),
+        ({}, "", "[0-9a-f]{32}"),
+    ],
+)
+async def test_the_request_id_stands_in_every_line_of_the_log(headers, query, expected):
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, structlog.testing.LogCapture()])
+    logs = structlog.get_config()["processors"][-1].entries
+    url, stop, task = await start(small_app())
+    async with ClientSession(url) as session:
+        async with session.get(f"/work{query}", headers=headers) as response:
+            request_id = (await response.json())["id"]
+        async with session.get(f"/work{query or '?'}&refuse=1", headers=headers) as response:
+            assert (response.status, response.headers["X-Why"]) == (409, "tired")
+    stop.set()
+    await task
+    assert re.fullmatch(expected, request_id)
+    worked, refused = [entry for entry in logs if entry["event"] in ("worked", "refused")]
+    assert worked["request_id"] == request_id
+    assert re.fullmatch(expected, refused["request_id"])
+    assert all("request_id" not in entry for entry in logs if entry["event"] == "draining")
+
+
+async def test_readiness_ends_first_then_new_work_then_what_is_in_flight():
+    settings = ServerSettings(port=0, leave_s=0.4, drain_s=5.0)
+    app = small_app(settings)
+
+    async def health(request):
+        return web.json_response({}, status=200 if request.app[DRAIN].ready else 503)
+
+    app.router.add_get("/health", health)
+    url, stop, task = await start(app, settings)
+    async with ClientSession(url) as session:
+        long = asyncio.create_task(session.get("/work?wait=1.0"))
+        assert (await session.get("/health")).status == 200
+        stop.set()
+        await asyncio.sleep(0.1)
+        assert (await session.get("/health")).status == 503
+        assert (await session.get("/work")).status == 200  # leaving: still taken
+        await asyncio.sleep(0.5)
+        refused = await session.get("/work")
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        assert (await long).status == 200
+    await task
+
+
+def test_a_drain_without_work_is_over_at_once():
+    drain = Drain()
+    drain.enter()
+    drain.leave()
+    drain.begin()
+    assert drain.idle.is_set()
+    with pytest.raises(RefusedError, match="shutting down"):
+        drain.enter()
+
+
+class Slow:
+    """An executor that takes its time, and counts."""
+
+    runs = 0
+
+    def run(self, segment):
+        type(self).runs += 1
+        time.sleep(0.5)
+        return segment(), 0.5
+
+    def close(self):
+        pass
+
+
+def test_a_full_cloud_answers_before_the_body_and_drops_whom_nobody_waits_for(running_cloud, tiny, tiny_model):
+    body = wire.encode_request(TailRequest("tiny", 4, tiny.table.fingerprint, tiny.head(4, tiny_model.example), "id-1"))
+    head = b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    with running_cloud(executor=Slow(), knobs={"workers": 1, "queue": 1}) as url:
+        parts = urlsplit(url)
+        first, second, third = [socket.create_connection((parts.hostname, parts.port), timeout=10) for _ in range(3)]
+        first.sendall(head % len(body) + body)
+        time.sleep(0.1)
+        second.sendall(head % len(body) + body)
+        time.sleep(0.1)
+        third.sendall(head % len(body))  # and not a byte of the body
+        answer = third.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 1" in answer
+        assert b"this cloud is busy: 1 requests wait" in answer
+        second.close()
+        assert first.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(0.7)
+        found = scrape(url)
+        first.close()
+        third.close()
+    assert Slow.runs == 1
+    assert found["midcut_cloud_dropped_total{reason=busy}"] == 1
+    assert found["midcut_cloud_dropped_total{reason=gone}"] == 1
+    assert found["midcut_requests_total{method=POST,route=/v1/infer,status=499}"] == 1
+    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]
