@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from midcut.component import Kind
+from midcut.component import Kind, takes_several
 from midcut.conf_files import presets
+from midcut.errors import ConfigError
 from midcut.plugins import registry
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def check(arguments: Sequence[str]) -> None:
     Only plain names are looked at; interpolations, sweeps by function and quoted text go to Hydra.
 
     Raises:
+        ConfigError: null, where a list is chosen.
         UnknownComponentError: one line: what was asked, what there is, which distribution offers it.
     """
     for argument in arguments:
@@ -29,6 +31,8 @@ def check(arguments: Sequence[str]) -> None:
         kind = Kind.of_group(match["group"]) if match else None
         if match is None or kind is None:
             continue
+        if takes_several(match["group"]) and match["value"].strip() == "null":
+            raise ConfigError(f"{match['group']}=null: several can be chosen here; for none write {match['group']}=[]")
         for name in (word.strip() for word in match["value"].strip("[]").split(",")):
             if _NAME.match(name) and name != "null" and (kind, name) not in registry().offers:
                 known = presets(match["group"])

@@ -37,6 +37,12 @@ STRATEGY = "strategy"
 """A second group with every planner: several at once, compared by `midcut simulate`."""
 
 
+def takes_several(group: str) -> bool:
+    """Whether a config group is a list, each choice under its own name."""
+    kind = Kind.of_group(group)
+    return group == STRATEGY or (kind is not None and kind.several)
+
+
 @dataclass(frozen=True)
 class Component:
     """One thing a plugin offers, under the name people type.

@@ -176,6 +176,7 @@ class InputServer(ServerSettings):
     """`midcut edge input=server`: requests come by HTTP, an image or a tensor each.
 
     Attributes:
+        kind: goes with input=NAME.
         max_body_mb: largest request body, MB; at least what the model's own input takes.
         max_pixels: an image of more pixels is refused before it is decoded.
     """
@@ -191,6 +192,7 @@ class InputFolder:
     """`midcut edge input=folder`: images of a folder, in order of their names.
 
     Attributes:
+        kind: goes with input=NAME.
         path: the folder.
         pattern: which files, as a glob; `**/*` goes into subfolders. By default all images of the folder.
         repeat: how often the folder is gone through.
@@ -242,7 +244,8 @@ class EdgeConfig:
         engine: planning loop and execution.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device.
-        cloud_url: where the cloud listens; transport and telemetry take it from here.
+        cloud_url: where the cloud listens; transport and telemetry take it from here. A list is in order of
+            preference: requests go to the first cloud that is well.
         input: a server, or a folder of images.
     """
 
@@ -259,7 +262,7 @@ class EdgeConfig:
     engine: EngineSettings = field(default_factory=EngineSettings)
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
-    cloud_url: str = "http://127.0.0.1:8700"
+    cloud_url: Any = "http://127.0.0.1:8700"
     input: Any = MISSING
 
 
@@ -331,7 +334,7 @@ class Distribution:
         values: of `values`.
         mean: of `normal`, in the field's unit; of `poisson`, in counts.
         sd: of `normal`.
-        low, high: bounds of `uniform`; what `normal` is clipped to, null is no bound. The low of `poisson` is in
+        low, high: bounds of `uniform`; what `normal` is clipped to, null is no bound; of `poisson` the fewest
             counts, 1 where it is null.
         unit: of `poisson`: the field's value for one count.
     """
@@ -358,6 +361,7 @@ class ScenarioDrawn:
     """Samples drawn from distributions, or gone through as listed.
 
     Attributes:
+        kind: goes with scenario=NAME.
         samples: how many; null is the length of the longest list of values.
         seed: of numpy's default generator. bandwidth_kbps is drawn first, then clock_mhz, then ping_ms.
         clock_mhz, bandwidth_kbps, ping_ms: how each goes.
@@ -376,6 +380,7 @@ class ScenarioTrace:
     """Samples of a recorded trace.
 
     Attributes:
+        kind: goes with scenario=NAME.
         path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms.
         step_s: seconds between two samples, from 0 to the trace's end.
     """

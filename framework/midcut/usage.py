@@ -9,20 +9,21 @@ from __future__ import annotations
 import dataclasses
 import re
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from midcut import settings
-from midcut.component import Kind
+from midcut.component import STRATEGY, Kind, takes_several
 from midcut.conf_files import conf_dir, presets
 from midcut.plugins import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-_KINDS = {kind.value: kind for kind in Kind}
 _WIDTH = 118
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def verb_usage(verb: str, summary: str) -> str:
@@ -35,7 +36,7 @@ def verb_usage(verb: str, summary: str) -> str:
             f"usage: midcut {verb} [group=name ...] [knob=value ...]   -m sweeps, --cfg job shows the outcome",
             "",
             "Groups, choose with group=name (the first is the default):",
-            *(_wrapped(f"  {group:<16}", _choices(group, default)) for group, default in chosen.items()),
+            *(_wrapped(f"  {group:<15} ", _choices(group, default)) for group, default in chosen.items()),
             "",
             "Knobs, set with knob=value:",
             *(_line(*knob) for knob in _knobs(settings.SCHEMAS[verb], "")),
@@ -79,40 +80,56 @@ def _groups(verb: str) -> Iterator[tuple[str, Any]]:
 
 
 def _choices(group: str, default: Any) -> list[str]:
-    kind = _KINDS.get(group)
-    names = sorted({*presets(group), *(registry().names(kind) if kind else [])})
+    kind = Kind.of_group(group)
+    names = sorted({*presets(group.partition("@")[0]), *(registry().names(kind) if kind else [])})
     first = ["null" if name is None else str(name) for name in _listed(default)]
     return first + [name for name in names if name not in first]
 
 
 def _component_knobs(group: str, default: Any) -> Iterator[tuple[str, str, str]]:
-    kind = _KINDS.get(group)
-    if kind is None:
-        return
+    kind = Kind.of_group(group)
+    folder, _, elsewhere = group.partition("@")
+    package = elsewhere or folder.replace("/", ".")
     for name in _listed(default):
-        offer = registry().offers.get((kind, name))
-        preset = conf_dir() / group / f"{name}.yaml"
+        offer = registry().offers.get((kind, name)) if kind else None
+        preset = conf_dir() / folder / f"{name}.yaml"
         if offer:
-            package = kind.value.replace("/", ".") + (f".{name}" if kind.several else "")
-            yield from _knobs(offer.component.config, f"{package}.")
+            yield from _knobs(offer.component.config, f"{package}.{name}." if takes_several(folder) else f"{package}.")
         elif preset.is_file():
-            yield from _component_knobs(group, yaml.safe_load(preset.read_text(encoding="utf-8"))["defaults"])
+            yield from _preset_knobs(group, package, yaml.safe_load(preset.read_text(encoding="utf-8")))
+
+
+def _preset_knobs(group: str, package: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Knobs of what a preset chooses, or of the core's own schema that it fills in."""
+    for entry in content["defaults"]:
+        if isinstance(entry, str):
+            yield from _component_knobs(group, entry)
+            continue
+        ((what, name),) = entry.items()
+        if what.startswith(_SCHEMA):
+            here = what.removeprefix(_SCHEMA)
+            values = content if here == "_here_" else content.get(here) or {}
+            yield from _knobs(_SCHEMAS[name], f"{package}.", values)
 
 
 def _listed(default: Any) -> list[Any]:
     return default if isinstance(default, list) else [default]
 
 
-def _knobs(config: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
-    """Name, default and meaning of every field; nested settings are walked, groups are not."""
+def _knobs(config: Any, prefix: str, preset: Mapping[str, Any] = _NOTHING) -> Iterator[tuple[str, str, str]]:
+    """Name, default (the preset's where it has one) and meaning of every field.
+
+    Nested settings are walked, groups are not.
+    """
     made = config if not isinstance(config, type) else None
-    told = _told(config.__doc__ or "")
+    bases = reversed((config if made is None else type(config)).__mro__)
+    told = {name: text for base in bases for name, text in _told(base.__doc__ or "").items()}
     for field in dataclasses.fields(config):
         value = getattr(made, field.name) if made is not None else _default(field)
         if dataclasses.is_dataclass(value):
-            yield from _knobs(value, f"{prefix}{field.name}.")
+            yield from _knobs(value, f"{prefix}{field.name}.", preset.get(field.name) or {})
         elif prefix or field.name not in _GROUP_FIELDS:
-            yield f"{prefix}{field.name}", _text(value), told.get(field.name, "")
+            yield f"{prefix}{field.name}", _text(preset.get(field.name, value)), told.get(field.name, "")
 
 
 def _line(name: str, default: str, meaning: str) -> str:
@@ -134,7 +151,9 @@ def _told(doc: str) -> dict[str, str]:
 
 
 _ATTRIBUTE = re.compile(r"^ {4,8}(\w+(?:, \w+)*): (.*)$")
-_GROUP_FIELDS = frozenset(kind.value.partition("/")[0] for kind in Kind) | {"input"}
+_GROUP_FIELDS = frozenset(kind.value.partition("/")[0] for kind in Kind) | {"input", STRATEGY, "scenario", "truth"}
+_SCHEMA = "/schema@"
+_SCHEMAS = {name: schema for _, name, schema in settings.NODES}
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

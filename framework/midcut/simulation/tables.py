@@ -91,7 +91,7 @@ def _interval(one: Interval | None) -> str:
 
 
 def _table(title: str | None, columns: tuple[str, ...], left: int) -> Table:
-    table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(*columns, title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for column in table.columns[left:]:
         column.justify, column.no_wrap = "right", True
     table.columns[0].no_wrap = True

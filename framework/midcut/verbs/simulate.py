@@ -25,7 +25,7 @@ from midcut.simulation.tables import print_simulation
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from midcut.settings import ClaimSettings, CutSettings
+    from midcut.settings import ClaimSettings, CutSettings, ScenarioDrawn, ScenarioTrace
     from midcut.simulation.result import Simulation
     from midcut.types import CutTable, Placements
 
@@ -59,6 +59,9 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
         cfg: as composed for this verb.
         choices: config group -> what was chosen, as Hydra records it.
     """
+    scenario = cast("ScenarioDrawn | ScenarioTrace", OmegaConf.to_object(cfg.scenario))
+    if scenario.kind is not type(scenario).kind:
+        raise ConfigError(f"scenario.kind={scenario.kind.value} goes with another scenario; choose by scenario=NAME")
     name = only(Kind.MODEL, cfg.model, "simulate")
     model = str(OmegaConf.select(cfg.model[name], "title") or name)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
@@ -69,7 +72,7 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
         truth=truth,
         planners={str(name): build(Kind.PLANNER, node) for name, node in (cfg[STRATEGY] or {}).items()},
         weights=weights_of(cfg.w),
-        scenario=cast("Any", OmegaConf.to_object(cfg.scenario)),
+        scenario=scenario,
         population=cfg.population,
         dwell=tuple(dict.fromkeys(cfg.dwell)),
         keep_samples=cfg.keep_samples,
