@@ -18,6 +18,6 @@ def midcut_transports() -> Sequence[Component]:
             name="http",
             config=HttpConfig,
             target="midcut_transports.http.HttpTransport",
-            summary="JSON with base64 tensors over kept-alive HTTP (the paper's)",
+            summary="Open Inference Protocol v2, binary tensors over kept-alive HTTP",
         ),
     )

@@ -11,7 +11,20 @@ import msgspec
 from midcut import wire
 from midcut.cloud.tails import TailQueue
 from midcut.metrics import CloudMetrics
-from midcut.serving import DRAIN, REGISTRY, bind_request_id, discard_body, json_response, new_app, read_body
+from midcut.serving import (
+    DRAIN,
+    REGISTRY,
+    add_inference_routes,
+    bind_request_id,
+    discard_body,
+    json_response,
+    message_response,
+    new_app,
+    read_body,
+    read_chunks,
+)
+from midcut.wire import oip
+from midcut.wire.oip_tensors import encode_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +34,7 @@ if TYPE_CHECKING:
 
     from midcut.cloud.hosted import HostedModels
     from midcut.protocols import Executor
+    from midcut.serving import Meant
     from midcut.settings import CloudSettings, ServerSettings
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -47,6 +61,7 @@ def make_app(
     tails = TailQueue(executor, pool, knobs, metrics, hosted.joinings)
     routes = _Routes(hosted, tails, metrics, settings.body_timeout_s)
     app.router.add_post(wire.INFER_PATH, tails.admitted(routes.infer))
+    add_inference_routes(app, routes, tails.admitted)
     app.router.add_get(wire.MODELS_PATH, routes.models)
     app.router.add_post(wire.PROBE_PATH, routes.probe)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
@@ -82,6 +97,43 @@ class _Routes:
             encode=perf_counter() - computed,
         )
         return json_response(reply)
+
+    def meant(self, name: str) -> Meant:
+        return self._hosted.meant(name)
+
+    async def infer_tensors(self, request: web.Request, meant: Meant) -> web.StreamResponse:
+        began, arrived_s = perf_counter(), asyncio.get_running_loop().time()
+        body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
+        complete = perf_counter()
+        head_length = request.headers.get(oip.HEAD_LENGTH)
+        call, partition, cut, values = await _off_loop(
+            body.size_bytes, self._hosted.read_infer, meant, body, head_length
+        )
+        if call.id:
+            bind_request_id(request, call.id)
+        deadline_s = arrived_s + call.timeout_s if call.timeout_s is not None else None
+        parsed = perf_counter()
+        done = await self._tails.compute(partition, cut, values, deadline_s)
+        computed = perf_counter()
+        specs = meant.table.cuts[-1]
+        told = {
+            "parse_us": int((parsed - complete) * 1e6),
+            "queue_us": int(done.queue_s * 1e6),
+            "compute_us": int(done.compute_s * 1e6),
+            "server_us": int((computed - complete) * 1e6),
+        }
+        made = {spec.name: value for spec, value in zip(specs.values, done.values, strict=True)}
+        size_bytes = 0 if call.binary else specs.payload_bytes * self._hosted.max_batch
+        message = await _off_loop(size_bytes, encode_reply, call, meant.table, made, told)
+        self._metrics.inferred(meant.table.model, call.codec)
+        self._metrics.parts(
+            read=complete - began,
+            parse=parsed - complete,
+            queue=done.queue_s,
+            compute=done.compute_s,
+            encode=perf_counter() - computed,
+        )
+        return message_response(message)
 
     async def models(self, _: web.Request) -> web.Response:
         return json_response(msgspec.json.encode({"models": self._hosted.listing()}))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from midcut import wire
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
 from midcut.graph.joining import Joining
+from midcut.serving import Meant
+from midcut.wire import oip, oip_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
     import torch
 
     from midcut.graph import Partition
+    from midcut.protocols import Codec
     from midcut.types import CutTable
+    from midcut.wire.body import Body
 
 
 class HostedModels:
@@ -23,15 +27,20 @@ class HostedModels:
     Args:
         partitions: by model name.
         max_batch: largest batch in one request.
+        codecs: those that requests may use, by name; `raw` needs none.
 
     Attributes:
         joinings: model -> how its requests are computed together; empty until `learn_to_join`.
     """
 
-    def __init__(self, partitions: Mapping[str, Partition], max_batch: int = 1) -> None:
+    def __init__(
+        self, partitions: Mapping[str, Partition], max_batch: int = 1, codecs: Mapping[str, Codec] | None = None
+    ) -> None:
         self._partitions = dict(partitions)
+        self._codecs = dict(codecs or {})
         self.max_batch = max_batch
-        self.body_limit_bytes = wire.body_limit((one.table for one in self._partitions.values()), max_batch)
+        tables = [one.table for one in self._partitions.values()]
+        self.body_limit_bytes = max(wire.body_limit(tables, max_batch), oip_tensors.json_limit(tables, max_batch))
         self.joinings: dict[str, Joining] = {}
 
     @property
@@ -48,6 +57,7 @@ class HostedModels:
                 "legal": list(one.legal),
                 "refused": {str(cut): why for cut, why in one.refused.items()},
                 "nodes": one.node_count,
+                "codecs": list(dict.fromkeys([oip.RAW, *self._codecs])),
             }
             for name, one in self._partitions.items()
         ]
@@ -86,6 +96,42 @@ class HostedModels:
                 f"{len(partition.legal)} cuts from {partition.legal[0]} to {partition.legal[-1]} are"
             )
         return partition
+
+    def meant(self, name: str) -> Meant:
+        """What a name in a path means: a model, or with `@13` at the end that model from cut 13 on.
+
+        Raises:
+            UnknownModelError: no such model here, or no such cut of it.
+        """
+        partition, cut = self._partitions.get(name), None
+        if partition is None:
+            known, _, digits = name.rpartition("@")
+            partition = self._partitions.get(known)
+            cut = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else -1
+            if partition is None or cut not in partition.legal:
+                raise UnknownModelError(
+                    f"no model {name[:200]!r} here; there are: {', '.join(self._partitions)}, "
+                    "and NAME@CUT for each cut that is offered"
+                )
+        return Meant(partition.table, cut, self.max_batch > 1)
+
+    def read_infer(
+        self, meant: Meant, body: Body, head_length: str | None
+    ) -> tuple[oip.InferCall, Partition, int, list[torch.Tensor | int]]:
+        """Take a body of POST /v2/models/{model}/infer apart: what is asked, of which model, at which cut, with what.
+
+        Raises:
+            WireError: malformed, illegal cut, other fingerprint, values that do not fit.
+        """
+        call = oip.read_infer(body, head_length)
+        if meant.cut is not None and call.cut not in (None, meant.cut):
+            raise MalformedError(f"the path says cut {meant.cut}, parameter cut says {call.cut}")
+        cut = meant.cut or call.cut or 0
+        partition = self.find(meant.table.model, cut, call.fingerprint)
+        where = f"cut {cut} of model {meant.table.model!r}"
+        values = oip_tensors.values_of(call, meant.table.cuts[cut].values, self._codecs, self.max_batch, where)
+        partition.check_values(cut, values)
+        return call, partition, cut, values
 
     def read_paper(self, body: bytes | bytearray) -> tuple[wire.InferMessage, Partition, list[torch.Tensor | int]]:
         """Take a body of POST /v1/infer apart.

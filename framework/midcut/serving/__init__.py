@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from midcut.serving.access import OPEN_PATHS
 from midcut.serving.app import METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
-from midcut.serving.bodies import discard_body, read_body
+from midcut.serving.bodies import discard_body, read_body, read_chunks
+from midcut.serving.inference import Meant, add_inference_routes, message_response
 from midcut.serving.lifecycle import DRAIN, Drain, serve, stop_signals
 from midcut.serving.refusals import RefusedError, json_response
 
@@ -15,12 +16,16 @@ __all__ = [
     "REGISTRY",
     "REQUEST_ID",
     "Drain",
+    "Meant",
     "RefusedError",
+    "add_inference_routes",
     "bind_request_id",
     "discard_body",
     "json_response",
+    "message_response",
     "new_app",
     "read_body",
+    "read_chunks",
     "serve",
     "stop_signals",
 ]

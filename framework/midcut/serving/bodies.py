@@ -9,6 +9,7 @@ from aiohttp import http_exceptions, web
 
 from midcut.errors import TooLargeError
 from midcut.serving.refusals import RefusedError
+from midcut.wire.body import Body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,13 @@ async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) ->
     body = bytearray()
     await _each_chunk(request, limit_bytes, timeout_s, body.extend)
     return body
+
+
+async def read_chunks(request: web.Request, limit_bytes: int, timeout_s: float) -> Body:
+    """Read a whole body and leave it in the chunks it came in. Raises like `read_body`."""
+    chunks: list[bytes] = []
+    await _each_chunk(request, limit_bytes, timeout_s, chunks.append)
+    return Body(chunks)
 
 
 async def discard_body(request: web.Request, limit_bytes: int, timeout_s: float) -> int:

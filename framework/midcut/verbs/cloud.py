@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> None:
     _check(knobs)
     torch.set_num_threads(knobs.threads)
     executor = build(Kind.EXECUTOR, cfg.executor)
-    hosted = HostedModels(_partitions(cfg), knobs.max_batch)
+    hosted = HostedModels(_partitions(cfg), knobs.max_batch, build_each(Kind.CODEC, cfg.codec))
     settings = cast("ServerSettings", OmegaConf.to_object(cfg.server))
 
     def ready(url: str) -> None:

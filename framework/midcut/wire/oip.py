@@ -89,10 +89,12 @@ class Message(NamedTuple):
     Attributes:
         head: the JSON; its length goes into the header `Inference-Header-Content-Length`.
         pieces: the tensors' bytes; views of the tensors where that is possible, so these must not change meanwhile.
+        binary: whether any tensor's bytes come after the head; else the head is the body.
     """
 
     head: bytes
     pieces: Pieces
+    binary: bool = True
 
     @property
     def size_bytes(self) -> int:

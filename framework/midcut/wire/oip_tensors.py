@@ -26,7 +26,7 @@ from midcut.wire.oip import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from midcut.wire.oip import InferCall, Reply
 
 _CODEC: Final = "codec_"
+# A double at its longest, the comma and a blank; and what is around the numbers.
+_JSON_NUMBER_BYTES: Final = 26
+_JSON_HEAD_BYTES: Final = 16 * 1024
 _DTYPES: Final = {datatype: dtype for dtype, datatype in DATATYPES.items() if dtype != "int"}
 # What JSON has no numbers for (FP16, BF16) travels as binary only, as the protocol says.
 _IN_JSON: Final = {
@@ -75,15 +78,18 @@ def encode_infer(request: TailRequest, codec: Codec | None = None, *, plain: boo
 def encode_reply(
     call: InferCall,
     table: CutTable,
-    values: Sequence[torch.Tensor | int],
-    times_us: Mapping[str, int],
+    made: Mapping[str, torch.Tensor | int],
+    told: Mapping[str, str | int],
 ) -> Message:
-    """A reply: the values at the last cut, named as the table names them, those asked for and in that order.
+    """A reply: the outputs that were asked for, in that order; all of them where none was named.
+
+    Args:
+        made: the outputs by name, in the model's order.
+        told: the reply's parameters.
 
     Raises:
         MalformedError: an output that there is not, or one that JSON cannot hold.
     """
-    made = {spec.name: value for spec, value in zip(table.cuts[table.last].values, values, strict=True)}
     wanted = dict.fromkeys(made, call.binary) if call.outputs is None else call.outputs
     heads: list[TensorHead] = []
     pieces: list[memoryview] = []
@@ -99,9 +105,8 @@ def encode_reply(
             pieces += own
         else:
             heads.append(_json_head(name, value))
-    return Message(
-        encode_head(ReplyHead(table.model, heads, table.fingerprint, call.id or None, dict(times_us))), pieces
-    )
+    said = ReplyHead(table.model, heads, table.fingerprint, call.id or None, dict(told))
+    return Message(encode_head(said), pieces, binary=any(not len(one.data) for one in heads))
 
 
 def values_of(
@@ -125,6 +130,12 @@ def values_of(
         raise MalformedError(f"codec {call.codec[:40]!r} is not taken here; {', '.join([RAW, *codecs])} are")
     tensors = _by_name(call.tensors, specs, where)
     return [_value(one, spec, codec, max_batch) for one, spec in zip(tensors, specs, strict=True)]
+
+
+def json_limit(tables: Iterable[CutTable], max_batch: int) -> int:
+    """The largest body of a whole-model request all in JSON; from another cut on, clients send binary."""
+    inputs = max((sum(math.prod(spec.shape) for spec in table.cuts[0].values) for table in tables), default=0)
+    return inputs * max_batch * _JSON_NUMBER_BYTES + _JSON_HEAD_BYTES
 
 
 def reply_values(reply: Reply) -> list[torch.Tensor | int]:

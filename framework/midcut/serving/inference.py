@@ -1,0 +1,150 @@
+"""The Open Inference Protocol v2 as routes: both servers speak it, each with its own way to answer."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+import msgspec
+from aiohttp import payload, web
+
+from midcut.errors import UnknownModelError
+from midcut.serving.lifecycle import DRAIN
+from midcut.serving.refusals import json_response
+from midcut.wire import oip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from midcut.serving.refusals import Handler
+    from midcut.types import CutTable, ValueSpec
+    from midcut.wire.oip import Message
+
+# Up to here a reply is joined: one packet more costs more than the copy.
+_JOINED_BYTES: Final = 64 * 1024
+
+
+class Meant(NamedTuple):
+    """What a model's name in a path stands for.
+
+    Attributes:
+        cut: of an alias like `alexnet@13`; None for the name alone, which is the whole model.
+        batch: whether requests may bring more than the captured batch.
+    """
+
+    table: CutTable
+    cut: int | None
+    batch: bool = False
+
+
+class Answerer(Protocol):
+    """What a server brings: its models, and how a request is answered."""
+
+    def meant(self, name: str) -> Meant:
+        """Find a model by the name in a path. Raises UnknownModelError."""
+        ...
+
+    async def infer_tensors(self, request: web.Request, meant: Meant) -> web.StreamResponse:
+        """Answer POST .../infer. Raises WireError."""
+        ...
+
+
+def add_inference_routes(
+    app: web.Application, answerer: Answerer, admitted: Callable[[Handler], Handler] = lambda handler: handler
+) -> None:
+    """Add everything under /v2 to an application made by `new_app`.
+
+    Args:
+        admitted: wraps the handler of inferences.
+    """
+    routes = _Routes(answerer)
+    app.router.add_get(oip.SERVER_PATH, _server)
+    app.router.add_get(oip.LIVE_PATH, _live)
+    app.router.add_get(oip.READY_PATH, _ready)
+    for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        app.router.add_get(model, routes.metadata)
+        app.router.add_get(f"{model}/ready", routes.model_ready)
+        app.router.add_post(f"{model}/infer", admitted(routes.infer))
+
+
+def message_response(message: Message) -> web.Response:
+    """A message as a response; a large one is written piece by piece."""
+    if not message.binary:
+        return json_response(message.head)
+    body: Any = b"".join((message.head, *message.pieces)) if message.size_bytes <= _JOINED_BYTES else _Pieces(message)
+    headers = {"Content-Type": oip.BINARY_TYPE, oip.HEAD_LENGTH: str(len(message.head)), "Server": "midcut"}
+    return web.Response(body=body, headers=headers)
+
+
+class _Pieces(payload.Payload):
+    """A body that is written without being joined."""
+
+    _autoclose = True  # nothing to close
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message, content_type=oip.BINARY_TYPE)
+        self._size = message.size_bytes
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError(f"tensors are no text to decode as {encoding}, {errors}")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(self._value.head)
+        for piece in self._value.pieces:
+            await writer.write(piece)
+
+
+class _Routes:
+    def __init__(self, answerer: Answerer) -> None:
+        self._answerer = answerer
+
+    async def metadata(self, request: web.Request) -> web.Response:
+        meant = self._find(request)
+        table = meant.table
+        body = {
+            "name": request.match_info["model"],
+            "versions": [table.fingerprint],
+            "platform": oip.PLATFORM,
+            "inputs": [_described(spec, batch=meant.batch) for spec in table.cuts[meant.cut or 0].values],
+            "outputs": [_described(spec, batch=meant.batch) for spec in table.cuts[table.last].values],
+        }
+        return json_response(msgspec.json.encode(body))
+
+    async def model_ready(self, request: web.Request) -> web.Response:
+        self._find(request)
+        return json_response(msgspec.json.encode({"name": request.match_info["model"], "ready": True}))
+
+    async def infer(self, request: web.Request) -> web.StreamResponse:
+        return await self._answerer.infer_tensors(request, self._find(request))
+
+    def _find(self, request: web.Request) -> Meant:
+        name, version = request.match_info["model"], request.match_info.get("version")
+        meant = self._answerer.meant(name)
+        if version is not None and version != meant.table.fingerprint:
+            raise UnknownModelError(
+                f"no version {version[:200]!r} of model {name[:200]!r} here; there is {meant.table.fingerprint}"
+            )
+        return meant
+
+
+async def _server(_: web.Request) -> web.Response:
+    body = {"name": "midcut", "version": metadata.version("midcut"), "extensions": oip.EXTENSIONS}
+    return json_response(msgspec.json.encode(body))
+
+
+async def _live(_: web.Request) -> web.Response:
+    return json_response(b'{"live":true}')
+
+
+async def _ready(request: web.Request) -> web.Response:
+    ready = request.app[DRAIN].ready
+    return json_response(msgspec.json.encode({"ready": ready}), 200 if ready else 503)
+
+
+def _described(spec: ValueSpec, *, batch: bool) -> dict[str, Any]:
+    if not spec.is_tensor:
+        return {"name": spec.name, "datatype": "INT64", "shape": [1]}
+    shape = [-1, *spec.shape[1:]] if batch and spec.shape else list(spec.shape)
+    return {"name": spec.name, "datatype": oip.DATATYPES[spec.dtype], "shape": shape}

@@ -1,0 +1,253 @@
+"""HTTP/1.1 for one thing only: POST a body in pieces, take the answer, keep the connection. Parsing is llhttp's.
+
+A general client spends more time on a small request than the socket does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, cast
+
+import httptools
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+_MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
+_MAX_HEAD_BYTES: Final = 64 * 1024
+# Up to here pieces are joined: one packet more costs more than the copy.
+_JOINED_BYTES: Final = 64 * 1024
+# So much is given to the socket at once; what it does not take at once is copied.
+_WRITE_BYTES: Final = 256 * 1024
+_MAX_IDLE: Final = 32
+
+
+class BrokenError(Exception):
+    """The connection ended before the answer did."""
+
+
+class NotHttpError(Exception):
+    """What came is no answer."""
+
+
+class NoConnectionInTimeError(Exception):
+    """Connecting took too long."""
+
+
+@dataclass
+class Answer:
+    """What came back.
+
+    Attributes:
+        chunks: the body as it came.
+        headers: names in lower case; of those sent twice, the last.
+        sent_bytes, received_bytes: on the connection, heads included (TLS not counted).
+        wall_s: from the first byte written to the last byte read.
+    """
+
+    status: int = 0
+    chunks: list[bytes] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    wall_s: float = 0.0
+    keep: bool = False
+
+
+class Connection(asyncio.Protocol):
+    """A connection that carries one exchange after another."""
+
+    def __init__(self) -> None:
+        self.usable = False
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: Answer | None = None
+        self._done: asyncio.Future[Answer] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._in_head = True
+        self._written = False
+
+    async def exchange(self, head: bytes, pieces: Sequence[memoryview]) -> Answer:
+        """Send one request and take its answer.
+
+        Raises:
+            BrokenError, NotHttpError: the connection is of no use any more.
+        """
+        transport, loop = self._transport, asyncio.get_running_loop()
+        if transport is None or not self.usable:
+            raise BrokenError("it is closed")
+        self.usable = self._written = False
+        self._in_head = True
+        self._done = loop.create_future()
+        self._answer = answer = Answer(sent_bytes=len(head) + sum(piece.nbytes for piece in pieces))
+        started = perf_counter()
+        try:
+            if answer.sent_bytes <= _JOINED_BYTES:
+                transport.write(b"".join((head, *pieces)))
+                self._written = True
+            else:
+                await self._write(transport, head, pieces)
+            await self._done
+        except BaseException:
+            transport.abort()
+            raise
+        answer.wall_s = perf_counter() - started
+        self.usable = answer.keep and self._written and not transport.is_closing()
+        if not self.usable:
+            transport.abort()
+        return answer
+
+    async def _write(self, transport: asyncio.Transport, head: bytes, pieces: Sequence[memoryview]) -> None:
+        transport.write(head)
+        for piece in pieces:
+            for at in range(0, piece.nbytes, _WRITE_BYTES):
+                if self._writable is not None:
+                    await self._writable
+                if self._done is None or self._done.done():
+                    return  # it answers, or is gone, before it has all: no more is needed
+                transport.write(piece[at : at + _WRITE_BYTES])
+        self._written = True
+
+    def close(self) -> None:
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self.usable = True
+
+    def data_received(self, data: bytes) -> None:
+        answer, done = self._answer, self._done
+        if answer is None or done is None or done.done():
+            self.close()  # nobody asked
+            return
+        answer.received_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(NotHttpError(str(error) or type(error).__name__))
+        except httptools.HttpParserUpgrade:
+            self._fail(NotHttpError("it wants another protocol"))
+        if answer.received_bytes > (_MAX_HEAD_BYTES if self._in_head else _MAX_ANSWER_BYTES):
+            self._fail(NotHttpError(f"the reply is over {answer.received_bytes - 1} bytes"))
+
+    def eof_received(self) -> bool:
+        return False  # asyncio closes, and tells `connection_lost`
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.usable = False
+        if self._answer is not None and self._until_the_end():
+            self.on_message_complete()
+        self._fail(BrokenError(str(exc) if exc else "the other side closed it"))
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        waiting, self._writable = self._writable, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def _until_the_end(self) -> bool:
+        """Whether the answer's end is the connection's: it has neither a length nor chunks."""
+        headers = self._answer.headers if self._answer is not None and not self._in_head else {"content-length": ""}
+        return "content-length" not in headers and "transfer-encoding" not in headers
+
+    def _fail(self, error: Exception) -> None:
+        self.usable = False
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
+
+    # What the parser calls.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._answer is not None:
+            self._answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+
+    def on_body(self, chunk: bytes) -> None:
+        if self._answer is not None:
+            self._answer.chunks.append(chunk)
+
+    def on_message_complete(self) -> None:
+        answer, done = self._answer, self._done
+        if answer is None or done is None or done.done():
+            return
+        answer.status = self._parser.get_status_code()
+        if answer.status < HTTPStatus.OK:  # an interim answer; the one that counts follows
+            answer.headers.clear()
+            self._in_head = True
+            return
+        answer.keep = self._parser.should_keep_alive()
+        done.set_result(answer)
+
+
+class Pool:
+    """Connections to one address, kept while they live.
+
+    Args:
+        connect_timeout_s: a connection must stand after this long, TLS included.
+        tls: how to speak TLS, None for plain TCP.
+    """
+
+    def __init__(self, host: str, port: int, connect_timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
+        self._host, self._port, self._tls = host, port, tls
+        self._connect_timeout_s = connect_timeout_s
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    async def exchange(self, head: bytes, pieces: Sequence[memoryview]) -> Answer:
+        """Send a request that is safe to repeat; where the connection breaks, once more on a fresh one.
+
+        Raises:
+            BrokenError, NotHttpError: the second one broke as well, or what came is no answer.
+            NoConnectionInTimeError: `connect_timeout_s` passed.
+            OSError: no connection.
+        """
+        try:
+            return await self._once(self._take() or await self._connect(), head, pieces)
+        except BrokenError:
+            return await self._once(await self._connect(), head, pieces)
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _once(self, connection: Connection, head: bytes, pieces: Sequence[memoryview]) -> Answer:
+        answer = await connection.exchange(head, pieces)
+        if connection.usable:
+            if self._closed or len(self._idle) >= _MAX_IDLE:
+                connection.close()
+            else:
+                self._idle.append(connection)
+        return answer
+
+    def _take(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        connecting = asyncio.timeout(self._connect_timeout_s)
+        try:
+            async with connecting:
+                _, connection = await loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
+        except TimeoutError:
+            if connecting.expired():
+                raise NoConnectionInTimeError from None
+            raise  # the system's own, shorter one
+        return connection

@@ -1,0 +1,122 @@
+"""What is said to the cloud: the Open Inference Protocol, or the paper's JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import quote
+
+from midcut import wire
+from midcut.errors import CloudRefusedError, MalformedError
+from midcut.wire import oip
+from midcut.wire.body import Body, joined
+from midcut.wire.oip_tensors import encode_infer, reply_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from midcut.protocols import Codec
+    from midcut.types import TailRequest
+    from midcut_transports.connection import Answer
+
+
+class Spoken(NamedTuple):
+    """A request ready to be written.
+
+    Attributes:
+        path: percent-encoded.
+        headers: those that belong to the body, as they are written, each with its line end.
+        pieces: the body.
+    """
+
+    path: str
+    headers: str
+    pieces: Sequence[memoryview]
+
+
+class Heard(NamedTuple):
+    """What a reply said; times in seconds by the cloud's clock."""
+
+    values: Sequence[torch.Tensor | int]
+    compute_s: float
+    server_s: float
+
+
+class Dialect(Protocol):
+    """How to say a request and to read its reply. Both may run beside the event loop."""
+
+    def say(self, request: TailRequest) -> Spoken:
+        """Encode. Raises MalformedError where the request cannot be said."""
+        ...
+
+    def hear(self, request: TailRequest, answer: Answer) -> Heard:
+        """Decode and check the answer to a request. Raises CloudRefusedError where it is none."""
+        ...
+
+
+class OpenInference:
+    """The Open Inference Protocol v2, tensors as binary.
+
+    Args:
+        codec: makes the tensors' bytes, None for their own.
+        plain: the server is not midcut's: the whole model only, and no fingerprint to compare.
+    """
+
+    def __init__(self, codec: Codec | None = None, *, plain: bool = False) -> None:
+        self._codec = codec
+        self._plain = plain
+
+    def say(self, request: TailRequest) -> Spoken:
+        if self._plain and request.cut != 0:
+            raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
+        message = encode_infer(request, self._codec, plain=self._plain)
+        headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {len(message.head)}\r\n"
+        return Spoken(
+            oip.infer_path(quote(request.model, safe="")), headers, (memoryview(message.head), *message.pieces)
+        )
+
+    def hear(self, request: TailRequest, answer: Answer) -> Heard:
+        try:
+            reply = oip.read_reply(Body(answer.chunks), answer.headers.get(oip.HEAD_LENGTH.lower()))
+            values = reply_values(reply)
+            server_s, compute_s = (_seconds(reply, name) for name in ("server_us", "compute_us"))
+        except MalformedError as error:
+            raise CloudRefusedError(f"the cloud's reply is none: {error}") from None
+        _same_id(reply.id, request)
+        if not self._plain and reply.model_version != request.fingerprint:
+            raise CloudRefusedError(
+                f"the cloud answered with model {reply.model_version[:80]!r}, asked was {request.fingerprint!r}"
+            )
+        return Heard(values, compute_s, max(server_s, compute_s))
+
+
+class Paper:
+    """The paper's JSON with base64 (Luger, Aral, Brandic 2023, section 2.4)."""
+
+    def say(self, request: TailRequest) -> Spoken:
+        body = wire.encode_request(request)
+        return Spoken(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),))
+
+    def hear(self, request: TailRequest, answer: Answer) -> Heard:
+        try:
+            reply = wire.read_reply(bytes(joined([memoryview(chunk) for chunk in answer.chunks])))
+            values = wire.decode_values(reply.values)
+        except MalformedError as error:
+            raise CloudRefusedError(f"the cloud's reply is none: {error}") from None
+        _same_id(reply.request_id, request)
+        return Heard(values, reply.compute_s, reply.server_s)
+
+
+def _same_id(replied: str, request: TailRequest) -> None:
+    if replied != request.request_id:
+        raise CloudRefusedError(f"the cloud answered request {replied[:80]!r}, asked was {request.request_id!r}")
+
+
+def _seconds(reply: oip.Reply, name: str) -> float:
+    """A time in the reply's parameters; 0 where the server tells none."""
+    value = reply.parameters.get(name, 0)
+    if isinstance(value, bool | str) or not (math.isfinite(value) and value >= 0):
+        raise MalformedError(f"parameter {name} must be microseconds, got {value!r:.40}")
+    return value / 1e6
