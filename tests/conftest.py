@@ -115,9 +115,9 @@ def running_cloud(tiny):
     from midcut import cloud
     from midcut.settings import CloudSettings
 
-    def start(*partitions, executor=None, max_batch=1, knobs=None, **settings):
+    def start(*partitions, executor=None, max_batch=1, codecs=None, knobs=None, **settings):
         named = {one.table.model: one for one in partitions or (tiny,)}
-        hosted, knobs = cloud.HostedModels(named, max_batch), CloudSettings(**{"workers": 2} | (knobs or {}))
+        hosted, knobs = cloud.HostedModels(named, max_batch, codecs), CloudSettings(**{"workers": 2} | (knobs or {}))
         if knobs.batch_requests > 1:
             hosted.learn_to_join()
         return _running(hosted, executor or PlainExecutor(), knobs, **settings)
