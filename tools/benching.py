@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from midcut import composition, conf_files
 from midcut.build import build, build_each
 from midcut.component import Kind
+from midcut.engine.clouds import Clouds
 from midcut.engine.edge import EdgeEngine, EdgeParts
 from midcut.engine.hub import TelemetryHub
 from midcut.plugins import registry
@@ -108,11 +109,11 @@ def engine(config: DictConfig, cut: Partition) -> tuple[EdgeEngine, Held]:
     held = Held(cut.table.last)
     parts = EdgeParts(
         partition=cut,
-        transport=build(Kind.TRANSPORT, config.transport),
+        clouds=Clouds({"cloud": build(Kind.TRANSPORT, config.transport)}, retry_after_s=0.0),
         executor=build(Kind.EXECUTOR, config.executor),
         cost=build(Kind.COST, config.cost),
         hub=TelemetryHub({}, 30.0),
         planning=held,
         observers=registry(),
     )
-    return EdgeEngine(parts, retry_after_s=0.0), held
+    return EdgeEngine(parts), held

@@ -138,8 +138,10 @@ class CloudRefusedError(CloudError):
 
     Attributes:
         said: the HTTP status it answered with, 0 where it gave none. 400, 413 and 415 concern one request only.
+        retry_after_s: how long it asks to be left alone, None where it does not.
     """
 
-    def __init__(self, reason: str, said: int = 0) -> None:
+    def __init__(self, reason: str, said: int = 0, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.said = said
+        self.retry_after_s = retry_after_s

@@ -146,6 +146,7 @@ class PlanConfig:
         wait_s: how long the telemetry sources may take to answer.
         max_age_s: a telemetry value older than this is missing.
         plot: also draw `plan.png`.
+        objectives: numbers of the result, by name, that a sweeper like Optuna searches by: `[latency_s,cost_usd]`.
     """
 
     model: Any = field(default_factory=dict)
@@ -162,6 +163,7 @@ class PlanConfig:
     wait_s: float = 10.0
     max_age_s: float = 30.0
     plot: bool = False
+    objectives: list[str] = field(default_factory=list)
 
 
 class InputKind(Enum):
@@ -441,6 +443,8 @@ class SimulateConfig:
         keep_samples: up to that many samples are written out one by one.
         claims: published numbers to put beside the simulated ones.
         title: what the report calls this run; null is the model's name.
+        objectives: numbers of the result, by name, that a sweeper like Optuna searches by, e.g.
+            `[algorithm1.latency_s,algorithm1.cost_usd]`.
     """
 
     model: Any = field(default_factory=dict)
@@ -458,6 +462,7 @@ class SimulateConfig:
     keep_samples: int = 1000
     claims: list[ClaimSettings] = field(default_factory=list)
     title: str | None = None
+    objectives: list[str] = field(default_factory=list)
 
 
 # Name of the primary config -> its schema, and the nodes of the core's own config groups.

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from midcut.engine.clouds import Clouds
 from midcut.engine.edge import EdgeEngine, EdgeParts
 from midcut.engine.hub import TelemetryHub
 from midcut.engine.replan import PlanningLoop
@@ -57,8 +58,8 @@ def make_engine(tiny, executor):
         parts = (Part([0.001, 0.01]), Part([0.002, 0.0]), Part([0.003, 0.0]))
         policy = Policy(laid_out, *parts, cost=Priced(), planner=Fastest())
         planning = PlanningLoop(policy, hub, EngineSettings(interval_s=5.0), Silent())
-        made = EdgeParts(tiny, transport or LoopbackTransport(tiny), executor, Priced(), hub, planning, Silent())
-        return EdgeEngine(made, retry_after_s=0.0)
+        clouds = Clouds({"cloud": transport or LoopbackTransport(tiny)}, retry_after_s=0.0)
+        return EdgeEngine(EdgeParts(tiny, clouds, executor, Priced(), hub, planning, Silent()))
 
     return make
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
+from midcut.engine.clouds import Clouds
 from midcut.engine.edge import EdgeEngine, EdgeParts
 from midcut.engine.greeting import CloudScope
 from midcut.engine.hub import TelemetryHub
@@ -60,27 +61,31 @@ class Watch:
 class Bench:
     """An engine and everything around it. A fast link puts the cut at 0, a slow one at the last cut."""
 
-    def __init__(self, tiny, executor, script=None, legal=None, transport=None, scoped=False, **knobs):
+    def __init__(
+        self, tiny, executor, script=None, legal=None, transport=None, more_clouds=None, scoped=False, **knobs
+    ):
         legal = legal or tiny.legal
         self._table = tiny.table
         self.telemetry = ScriptedTelemetry(script or [{"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}])
-        self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0} | knobs)
+        self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0, "breaker_failures": 1} | knobs)
         self.watch = Watch()
         self.transport = transport or LoopbackTransport(tiny)
+        transports = {"cloud": self.transport} | dict(more_clouds or {})
+        self.clouds = Clouds(transports, self.settings.retry_after_s, self.settings.breaker_failures)
         self.hub = TelemetryHub({"scripted": self.telemetry}, self.settings.max_age_s)
         self.policy = self.policy_for(legal)
-        self.planning = PlanningLoop(self.policy, self.hub, self.settings, self.watch)
+        self.planning = PlanningLoop(self.policy, self.hub, self.settings, self.watch, self.clouds)
         parts = EdgeParts(
             partition=tiny,
-            transport=self.transport,
+            clouds=self.clouds,
             executor=executor,
             cost=Priced(),
             hub=self.hub,
             planning=self.planning,
             observers=self.watch,
-            scope=CloudScope(self.transport, tiny, self.planning, self.policy_for) if scoped else None,
+            scope=CloudScope(self.clouds.lister, tiny, self.planning, self.policy_for) if scoped else None,
         )
-        self.engine = EdgeEngine(parts, self.settings.retry_after_s, self.settings.threads)
+        self.engine = EdgeEngine(parts, self.settings.threads, self.settings.deadline_s)
 
     def policy_for(self, cuts):
         laid_out = placements(self._table, cuts)

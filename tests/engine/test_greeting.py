@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import structlog
 
+from midcut.engine.clouds import Clouds
 from midcut.engine.greeting import CloudScope, useful_cuts
 from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
@@ -144,7 +145,7 @@ async def test_a_transport_that_cannot_list_is_not_asked(tiny):
 
         async def close(self): ...
 
-    scope = CloudScope(Plain(), tiny, planning=None, policy_for=None)
+    scope = CloudScope(Clouds({"cloud": Plain()}, 1.0).lister, tiny, planning=None, policy_for=None)
     await scope.start()
     scope.ask_soon()
     await scope.close()

@@ -10,14 +10,13 @@ import structlog
 
 from midcut.engine.tasks import end
 from midcut.errors import CloudError
-from midcut.protocols import ModelLister
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from midcut.graph import Partition
     from midcut.policy import Policy
-    from midcut.protocols import Transport
+    from midcut.protocols import ModelLister
     from midcut.types import CutTable, HeldModel
 
 _log = structlog.get_logger("midcut.engine")
@@ -36,21 +35,21 @@ class Replanned(Protocol):
 class CloudScope:
     """Keeps planning on the cuts that edge and cloud both offer.
 
-    The cloud is asked at start, after `ask_soon`, and every 30 s while planning is narrowed. A transport that
-    cannot list the cloud's models is never asked.
+    The cloud is asked at start, after `ask_soon`, and every 30 s while planning is narrowed.
 
     Args:
+        lister: who asks it; None where nobody can.
         policy_for: makes the policy for some of the legal cuts.
     """
 
     def __init__(
         self,
-        transport: Transport,
+        lister: ModelLister | None,
         partition: Partition,
         planning: Replanned,
         policy_for: Callable[[tuple[int, ...]], Policy],
     ) -> None:
-        self._lister = transport if isinstance(transport, ModelLister) else None
+        self._lister = lister
         self._partition = partition
         self._planning = planning
         self._policy_for = policy_for

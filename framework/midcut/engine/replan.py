@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from midcut.engine.breaker import BreakerState
 from midcut.engine.dwelling import Dwelling, PlanningCounts
 from midcut.engine.tasks import end
 from midcut.errors import ConfigError, MidcutError
 from midcut.settings import Fallback
-from midcut.types import Decision, Placement
+from midcut.types import Decision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from midcut.engine.hub import TelemetryHub
     from midcut.policy import Policy
     from midcut.settings import EngineSettings
@@ -35,6 +38,19 @@ class Observers(Protocol):
     def inferred(self, result: InferenceResult) -> None: ...
 
 
+class CloudState(Protocol):
+    """Whether the cloud is there to plan with. `midcut.engine.clouds.Clouds` is one."""
+
+    on_change: list[Callable[[], None]]
+    """Called on the event loop when `state` has changed."""
+
+    @property
+    def state(self) -> BreakerState: ...
+
+    @property
+    def why(self) -> str: ...
+
+
 class Planning(Protocol):
     """What an engine asks: the decision of the moment, as one reference."""
 
@@ -47,7 +63,9 @@ class Planning(Protocol):
 
 
 class PlanningLoop:
-    """Re-plans every `interval_s`. Decides, logs and tells observers on a thread of its own.
+    """Re-plans every `interval_s`, and when the cloud is lost or found. Decides on a thread of its own.
+
+    While the cloud's breaker is open, planning is for the edge alone, where it may finish by itself.
 
     Attributes:
         counts: what planning did until now; logged when it ends.
@@ -56,7 +74,14 @@ class PlanningLoop:
         ConfigError: there is no placement to choose from.
     """
 
-    def __init__(self, policy: Policy, hub: TelemetryHub, settings: EngineSettings, observers: Observers) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        hub: TelemetryHub,
+        settings: EngineSettings,
+        observers: Observers,
+        cloud: CloudState | None = None,
+    ) -> None:
         if not len(policy.placements):
             raise ConfigError("no cut is legal under this configuration")
         self._policy = policy
@@ -64,6 +89,10 @@ class PlanningLoop:
         self._settings = settings
         self._observers = observers
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="planning")
+        self._cloud = cloud
+        self._wanted = asyncio.Event()
+        if cloud is not None:
+            cloud.on_change.append(self._wanted.set)
         self._task: asyncio.Task[None] | None = None
         self._decision: Decision | None = None
         self._dwelling = Dwelling(settings.dwell)
@@ -102,7 +131,10 @@ class PlanningLoop:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.interval_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.interval_s):
+                    await self._wanted.wait()
+            self._wanted.clear()
             try:
                 await self.step()
             except Exception:  # noqa: BLE001 - the decision stays; the next step may go well
@@ -120,6 +152,10 @@ class PlanningLoop:
 
     def _decide(self, policy: Policy) -> Decision:
         observation = self._hub.observe()
+        if self._cloud is not None and self._cloud.state is BreakerState.open and policy.placements.on_edge.any():
+            index = int(policy.placements.on_edge.argmax())
+            why = f"the cloud is left alone: {self._cloud.why}"
+            return Decision(policy.placements[index], -1, why, policy.planner.w, observation)
         missing = sorted(name for name in policy.needs if getattr(observation, name) is None)
         if missing:
             whys = "; ".join(f"no {name}: {observation.missing.get(name, 'nothing gave it')}" for name in missing)
@@ -139,7 +175,7 @@ class PlanningLoop:
             placement = self._decision.placement
         else:
             # Without an earlier decision there is nothing to hold; the edge needs nobody.
-            placement = Placement(int(cuts.min() if how is Fallback.cloud else cuts.max()))
+            placement = policy.placements[int(cuts.argmin() if how is Fallback.cloud else cuts.argmax())]
         return Decision(
             placement=placement,
             index=-1,

@@ -18,9 +18,11 @@ from rich.console import Console
 
 from midcut.build import build, build_each, build_policy, only
 from midcut.component import Kind
+from midcut.engine.clouds import Clouds
 from midcut.engine.edge import EdgeEngine, EdgeParts
 from midcut.engine.greeting import CloudScope
 from midcut.engine.hub import TelemetryHub
+from midcut.engine.per_cloud import per_cloud, telemetry_sources
 from midcut.engine.replan import PlanningLoop
 from midcut.engine.server import make_app
 from midcut.engine.stream import RESULTS, image_files, read_labels, stream
@@ -88,20 +90,22 @@ def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> tuple[
         return build_policy(cfg, placements(cut.table, cuts))
 
     policy = policy_for(cut.legal)
-    hub = TelemetryHub(build_each(Kind.TELEMETRY, cfg.telemetry), settings.max_age_s)
-    transport = build(Kind.TRANSPORT, cfg.transport)
-    planning = PlanningLoop(policy, hub, settings, registry())
+    by_url = per_cloud(cfg)
+    hub = TelemetryHub(telemetry_sources(by_url), settings.max_age_s)
+    transports = {url: build(Kind.TRANSPORT, one.transport) for url, one in by_url.items()}
+    clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
+    planning = PlanningLoop(policy, hub, settings, registry(), clouds)
     parts = EdgeParts(
         partition=cut,
-        transport=transport,
+        clouds=clouds,
         executor=build(Kind.EXECUTOR, cfg.executor),
         cost=policy.cost,
         hub=hub,
         planning=planning,
         observers=registry(),
-        scope=CloudScope(transport, cut, planning, policy_for),
+        scope=CloudScope(clouds.lister, cut, planning, policy_for),
     )
-    return EdgeEngine(parts, settings.retry_after_s, settings.threads), planning
+    return EdgeEngine(parts, settings.threads, settings.deadline_s), planning
 
 
 async def _stream(
@@ -142,3 +146,7 @@ def _check(settings: EngineSettings) -> None:
         raise ConfigError(f"engine.dwell must be 0 or more planning steps, got {settings.dwell}")
     if not settings.retry_after_s >= 0.0:
         raise ConfigError(f"engine.retry_after_s must be 0 or more, got {settings.retry_after_s}")
+    if settings.breaker_failures < 1:
+        raise ConfigError(f"engine.breaker_failures must be at least 1, got {settings.breaker_failures}")
+    if settings.deadline_s is not None and not settings.deadline_s > 0.0:
+        raise ConfigError(f"engine.deadline_s must be over 0, got {settings.deadline_s}")
