@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -16,6 +17,7 @@ SHIPPED = Path(__file__).with_name("mnist.safetensors")
 DIGITS = Path(__file__).with_name("digits")
 SHAPE = (1, 28, 28)
 MEAN, STD = 0.1307, 0.3081
+_READ = image_reader(SHAPE, [MEAN], [STD])
 
 
 def digit_network() -> nn.Sequential:
@@ -50,11 +52,17 @@ class Mnist:
         return LoadedModel(
             name=self._name,
             module=network.eval(),
-            example=(torch.zeros(1, *SHAPE),),
-            preprocess=image_reader(SHAPE, [MEAN], [STD]),
+            example=(_example(),),
+            preprocess=_READ,
             labels=tuple(str(digit) for digit in range(10)),
             note=provenance.get("note", f"weights from {self._weights}"),
         )
+
+
+def _example() -> torch.Tensor:
+    """A digit, so that sizes estimated on the example are those of digits."""
+    with Image.open(DIGITS / "0000.png") as digit:
+        return _READ(digit)
 
 
 def read_weights(module: nn.Module, path: Path) -> dict[str, str]:
