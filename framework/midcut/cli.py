@@ -114,11 +114,13 @@ def _task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], Any]:
 
         from midcut import composition, failures, logs  # noqa: PLC0415
         from midcut.errors import MidcutError  # noqa: PLC0415
+        from midcut.sweeps import objectives, scored  # noqa: PLC0415
 
         composition.register()
         logs.configure()
         try:
-            return importlib.import_module(f"midcut.verbs.{verb}").run(config)
+            names = objectives(config)
+            return scored(importlib.import_module(f"midcut.verbs.{verb}").run(config), names)
         except (MidcutError, OmegaConfBaseException) as error:
             if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # a sweep records it and says which job it was
