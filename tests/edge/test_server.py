@@ -106,6 +106,44 @@ async def test_health_and_the_current_decision(edge):
     assert decision["observation"]["ping_ms"] == 1.0
 
 
+def oip_body(tiny_model, **changes):
+    (x,) = tiny_model.example
+    one = {"name": "x", "shape": list(x.shape), "datatype": "FP32", "data": x.flatten().tolist()}
+    return json.dumps({"id": "abc", "inputs": [one]} | changes)
+
+
+async def test_the_open_inference_protocol_in_and_out_is_the_model_bit_for_bit(edge, tiny, tiny_model):
+    async with edge() as ask:
+        status, answer = await ask("POST", "/v2/models/tiny/infer", oip_body(tiny_model))
+        _, metadata = await ask("GET", "/v2/models/tiny")
+        assert await ask("GET", "/v2/health/ready") == (200, {"ready": True})
+    assert status == 200
+    assert (answer["model_version"], answer["id"]) == (tiny.table.fingerprint, "abc")
+    assert (answer["parameters"]["cut"], answer["parameters"]["finished_by"]) == (4, "cloud")
+    assert 0 < answer["parameters"]["compute_us"] <= answer["parameters"]["server_us"]
+    (output,) = answer["outputs"]
+    assert (output["name"], output["shape"]) == (metadata["outputs"][0]["name"], [1, 10])
+    with torch.inference_mode():
+        assert torch.equal(torch.tensor(output["data"]).reshape(1, 10), tiny_model.module(*tiny_model.example))
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "status", "part"),
+    [
+        ("/v2/models/tiny@4/infer", {}, 404, "no model 'tiny@4' here; there is tiny"),
+        ("/v2/models/tiny/versions/1/infer", {}, 404, "no version '1'"),
+        ("/v2/models/tiny/infer", {"parameters": {"cut": 4}}, 400, "the edge picks the cut itself"),
+        ("/v2/models/tiny/infer", {"parameters": {"fingerprint": "f"}}, 409, "not 'f'"),
+        ("/v2/models/tiny/infer", {"parameters": {"codec": "int8"}}, 400, "codec 'int8' is not taken here"),
+        ("/v2/models/tiny/infer", {"inputs": []}, 400, "takes 1 inputs, got 0"),
+    ],
+)
+async def test_what_the_edge_does_not_take_by_the_protocol(edge, tiny_model, path, changes, status, part):
+    async with edge() as ask:
+        got, answer = await ask("POST", path, oip_body(tiny_model, **changes))
+    assert (got, part in answer["error"]) == (status, True), answer
+
+
 def bomb(width, height):
     """A few hundred bytes that claim to be an image of any size."""
 

@@ -110,7 +110,10 @@ def receive(connection):
     return body
 
 
-def oip_reply(data=struct.pack("<2f", 1.0, 1.0), *, tensor=None, parameters=None, **changes):
+ONES = struct.pack("<2f", 1.0, 1.0)
+
+
+def oip_reply(data=ONES, *, tensor=None, parameters=None, **changes):
     """A reply of the Open Inference Protocol, made by hand: its head, and the bytes after it."""
     output = {"name": "y", "shape": [2], "datatype": "FP32", "parameters": {"binary_data_size": len(data)}}
     head = {

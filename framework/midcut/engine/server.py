@@ -10,8 +10,9 @@ import msgspec
 from midcut import wire
 from midcut.engine.answers import classification, explained, leaves, measured
 from midcut.engine.images import model_input
+from midcut.engine.inference import TensorAnswerer
 from midcut.errors import MalformedError
-from midcut.serving import DRAIN, RefusedError, json_response, new_app, read_body
+from midcut.serving import DRAIN, RefusedError, add_inference_routes, json_response, new_app, read_body
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ def make_app(engine: EdgeEngine, model: LoadedModel, settings: InputServer) -> w
     routes = _Routes(engine, model, settings)
     app = new_app(routes.limit_bytes, settings)
     app.router.add_post(wire.INFER_PATH, routes.infer)
+    add_inference_routes(app, TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s))
     app.router.add_get("/v1/decision", routes.decision)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
     return app

@@ -53,24 +53,33 @@ class TensorHead(msgspec.Struct, frozen=True, omit_defaults=True):
     name: _Name
     shape: _Shape
     datatype: Annotated[str, msgspec.Meta(max_length=16)]
-    parameters: _Parameters = {}
+    parameters: _Parameters | None = None
     data: msgspec.Raw = _NO_DATA
+
+    @property
+    def said(self) -> _Parameters:
+        """The parameters; other vendors send null where there are none."""
+        return self.parameters or {}
+
+    @property
+    def has_data(self) -> bool:
+        return len(self.data) > 0 and not (len(self.data) == 4 and bytes(self.data) == b"null")
 
 
 class OutputWanted(msgspec.Struct, frozen=True, omit_defaults=True):
     """An output that a client asks for by name."""
 
     name: _Name
-    parameters: _Parameters = {}
+    parameters: _Parameters | None = None
 
 
 class InferHead(msgspec.Struct, frozen=True, omit_defaults=True):
     """The JSON of a request. Fields that the protocol does not name are passed over, as others do."""
 
     inputs: Annotated[list[TensorHead], msgspec.Meta(max_length=256)]
-    id: Annotated[str, msgspec.Meta(max_length=128)] = ""
-    parameters: _Parameters = {}
-    outputs: Annotated[list[OutputWanted], msgspec.Meta(max_length=256)] = []
+    id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    parameters: _Parameters | None = None
+    outputs: Annotated[list[OutputWanted], msgspec.Meta(max_length=256)] | None = None
 
 
 class ReplyHead(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -205,13 +214,13 @@ def read_infer(body: Body, head_length: str | None) -> InferCall:
     if length == 0:
         return InferCall("", None, None, RAW, None, (), None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
     head = _read(_REQUESTS, body.joined(0, body.size_bytes if length is None else length))
-    said = head.parameters
+    said = head.parameters or {}
     timeout_us = _parameter(said, "timeout", "the request")
     if timeout_us is not None and timeout_us < 0:
         raise MalformedError(f"parameter timeout of the request must be microseconds, 0 or more, got {timeout_us}")
     binary = bool(_parameter(said, "binary_data_output", "the request"))
     return InferCall(
-        id=head.id,
+        id=head.id or "",
         cut=_parameter(said, "cut", "the request"),
         fingerprint=_parameter(said, "fingerprint", "the request"),
         codec=_parameter(said, "codec", "the request") or RAW,
@@ -247,13 +256,13 @@ def _split(body: Body, length: int | None, heads: Sequence[TensorHead]) -> list[
     tensors = []
     at = body.size_bytes if length is None else length
     for head in heads:
-        size = _parameter(head.parameters, "binary_data_size", f"tensor {head.name!r}")
+        size = _parameter(head.said, "binary_data_size", f"tensor {head.name!r}")
         if size is None:
-            if not len(head.data):
+            if not head.has_data:
                 raise MalformedError(f"tensor {head.name!r} has neither data nor binary_data_size")
             tensors.append(WireTensor(head, None))
             continue
-        if len(head.data) or length is None:
+        if head.has_data or length is None:
             raise MalformedError(
                 f"tensor {head.name!r} has a binary_data_size and {'data' if length else f'no {HEAD_LENGTH}'}"
             )
@@ -271,9 +280,10 @@ def _wanted(outputs: Sequence[OutputWanted], binary: bool) -> dict[str, bool]:
     for output in outputs:
         if output.name in wanted:
             raise MalformedError(f"output {output.name!r} is asked for twice")
-        if output.parameters.get("classification"):
+        said = output.parameters or {}
+        if said.get("classification"):
             raise MalformedError("the classification extension is not offered")
-        as_binary = _parameter(output.parameters, "binary_data", f"output {output.name!r}")
+        as_binary = _parameter(said, "binary_data", f"output {output.name!r}")
         wanted[output.name] = binary if as_binary is None else as_binary
     return wanted
 

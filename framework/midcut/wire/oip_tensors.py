@@ -106,7 +106,7 @@ def encode_reply(
         else:
             heads.append(_json_head(name, value))
     said = ReplyHead(table.model, heads, table.fingerprint, call.id or None, dict(told))
-    return Message(encode_head(said), pieces, binary=any(not len(one.data) for one in heads))
+    return Message(encode_head(said), pieces, binary=any(not one.has_data for one in heads))
 
 
 def values_of(
@@ -149,7 +149,7 @@ def reply_values(reply: Reply) -> list[torch.Tensor | int]:
 
 def _replied(tensor: WireTensor) -> torch.Tensor | int:
     head = tensor.head
-    if head.parameters.get("int"):
+    if head.said.get("int"):
         return _int(tensor)
     if head.datatype not in _DTYPES:
         raise MalformedError(f"{head.name!r} has the unknown datatype {head.datatype!r}")
@@ -226,8 +226,8 @@ def _value(tensor: WireTensor, spec: ValueSpec, codec: Codec | None, max_batch: 
     if not spec.is_tensor:
         return _int(tensor)
     head = tensor.head
-    coded = codec is not None and "dtype" in head.parameters
-    dtype = head.parameters["dtype"] if coded else _DTYPES.get(head.datatype, head.datatype)
+    coded = codec is not None and "dtype" in head.said
+    dtype = head.said["dtype"] if coded else _DTYPES.get(head.datatype, head.datatype)
     shape = _ints(head, "shape") if coded else head.shape
     if dtype != spec.dtype:
         raise MalformedError(f"{spec.name!r} must be {spec.dtype}, got {dtype!r:.40}")
@@ -243,7 +243,7 @@ def _decoded(tensor: WireTensor, spec: ValueSpec, codec: Codec) -> torch.Tensor:
     head = tensor.head
     if tensor.pieces is None or head.datatype != "UINT8" or head.shape != (sum(len(one) for one in tensor.pieces),):
         raise MalformedError(f"{spec.name!r}: what codec {codec.name} made travels as binary UINT8 of shape [bytes]")
-    parameters = {key[len(_CODEC) :]: value for key, value in head.parameters.items() if key.startswith(_CODEC)}
+    parameters = {key[len(_CODEC) :]: value for key, value in head.said.items() if key.startswith(_CODEC)}
     return codec.decode(Encoded(tensor.pieces, parameters, _ints(head, "dim_order")), spec)
 
 
@@ -320,7 +320,7 @@ def _flat(data: Any, head: TensorHead) -> list[Any]:
 
 def _ints(head: TensorHead, name: str) -> tuple[int, ...] | None:
     """A list of sizes in a parameter, `"1,64,55,55"`; None where there is none."""
-    text = head.parameters.get(name)
+    text = head.said.get(name)
     if text is None:
         return None
     parts = text.split(",") if isinstance(text, str) and text else []
