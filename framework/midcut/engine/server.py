@@ -12,21 +12,28 @@ from midcut.engine.answers import classification, explained, leaves, measured
 from midcut.engine.images import model_input
 from midcut.engine.inference import TensorAnswerer
 from midcut.errors import MalformedError
-from midcut.serving import DRAIN, RefusedError, add_inference_routes, json_response, new_app, read_body
+from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
 
 if TYPE_CHECKING:
     import torch
     from aiohttp import web
+    from prometheus_client import CollectorRegistry
 
     from midcut.engine.edge import EdgeEngine
     from midcut.settings import InputServer
     from midcut.types import InferenceResult, LoadedModel
 
 
-def make_app(engine: EdgeEngine, model: LoadedModel, settings: InputServer) -> web.Application:
-    """Build the edge's application around a started engine."""
+def make_app(
+    engine: EdgeEngine, model: LoadedModel, settings: InputServer, registry: CollectorRegistry | None = None
+) -> web.Application:
+    """Build the edge's application around a started engine.
+
+    Args:
+        registry: what `/metrics` shows beside the server's own figures.
+    """
     routes = _Routes(engine, model, settings)
-    app = new_app(routes.limit_bytes, settings)
+    app = new_app(routes.limit_bytes, settings, registry)
     app.router.add_post(wire.INFER_PATH, routes.infer)
     add_inference_routes(app, TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s))
     app.router.add_get("/v1/decision", routes.decision)
@@ -51,7 +58,7 @@ class _Routes:
             inputs = await asyncio.to_thread(_tensors, body)
         else:
             inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
-        result = await self._engine.infer(inputs)
+        result = await self._engine.infer(inputs, request[REQUEST_ID])
         return json_response(await asyncio.to_thread(self._answer, result, "values" in request.query))
 
     def _answer(self, result: InferenceResult, with_values: bool) -> bytes:

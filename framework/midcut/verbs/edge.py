@@ -22,6 +22,7 @@ from midcut.engine.clouds import Clouds
 from midcut.engine.edge import EdgeEngine, EdgeParts
 from midcut.engine.greeting import CloudScope
 from midcut.engine.hub import TelemetryHub
+from midcut.engine.observers import Each
 from midcut.engine.per_cloud import per_cloud, telemetry_sources
 from midcut.engine.replan import PlanningLoop
 from midcut.engine.server import make_app
@@ -29,6 +30,7 @@ from midcut.engine.stream import RESULTS, image_files, read_labels, stream
 from midcut.engine.summary import as_table, summarise
 from midcut.errors import ConfigError
 from midcut.graph import partition
+from midcut.metrics import EdgeMetrics, new_registry
 from midcut.placements import placements
 from midcut.plugins import registry
 from midcut.serving import serve, stop_signals
@@ -74,18 +76,21 @@ async def _run(
         ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(settings.threads,))
     )
     stop = stop_signals()
-    engine, planning = _engine(cfg, settings, cut)
+    metrics = EdgeMetrics(new_registry())
+    engine, planning = _engine(cfg, settings, cut, metrics)
     try:
         await engine.start()
         if isinstance(source, InputFolder):
             return await _stream(engine, planning, model, source, stop)
-        await serve(make_app(engine, model, source), source, _ready, stop)
+        await serve(make_app(engine, model, source, metrics.registry), source, _ready, stop)
         return None
     finally:
         await engine.close()
 
 
-def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> tuple[EdgeEngine, PlanningLoop]:
+def _engine(
+    cfg: DictConfig, settings: EngineSettings, cut: Partition, metrics: EdgeMetrics
+) -> tuple[EdgeEngine, PlanningLoop]:
     def policy_for(cuts: tuple[int, ...]) -> Policy:
         return build_policy(cfg, placements(cut.table, cuts))
 
@@ -94,7 +99,9 @@ def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> tuple[
     hub = TelemetryHub(telemetry_sources(by_url), settings.max_age_s)
     transports = {url: build(Kind.TRANSPORT, one.transport) for url, one in by_url.items()}
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
-    planning = PlanningLoop(policy, hub, settings, registry(), clouds)
+    metrics.watch(clouds.states)
+    observers = Each(metrics, registry())
+    planning = PlanningLoop(policy, hub, settings, observers, clouds)
     parts = EdgeParts(
         partition=cut,
         clouds=clouds,
@@ -102,7 +109,7 @@ def _engine(cfg: DictConfig, settings: EngineSettings, cut: Partition) -> tuple[
         cost=policy.cost,
         hub=hub,
         planning=planning,
-        observers=registry(),
+        observers=observers,
         scope=CloudScope(clouds.lister, cut, planning, policy_for),
     )
     return EdgeEngine(parts, settings.threads, settings.deadline_s), planning
