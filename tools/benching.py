@@ -94,8 +94,8 @@ class Held:
     def decision(self) -> Decision:
         return self._decision
 
-    def hold(self, cut: int) -> None:
-        self._decision = Decision(Placement(cut), -1, "held by a benchmark", 0.0, Observation())
+    def hold(self, cut: int, codec: str = "raw") -> None:
+        self._decision = Decision(Placement(cut, codec), -1, "held by a benchmark", 0.0, Observation())
 
     async def start(self) -> None:
         """Nothing to start."""
