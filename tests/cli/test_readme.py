@@ -40,17 +40,30 @@ def commands():
 
 def ending():
     for words in commands():
-        if words[0] in ("plan", "plugins") and "edge_profile=profiles" not in words:
-            yield pytest.param(words, id=" ".join(words), marks=[pytest.mark.slow] if "-m" in words else [])
+        if words[0] in ("plan", "plugins") and "edge_profile=profiles" not in words and "-m" not in words:
+            yield pytest.param(words, id=" ".join(words))
+
+
+def sweeps():
+    for line in re.findall(r"^midcut .* -m .*$", README, re.MULTILINE):
+        if "planner=budget" not in line:
+            words = shlex.split(line, comments=True)[1:]
+            yield pytest.param(words, re.search(r"# (\d+) jobs", line), id=" ".join(words))
 
 
 @pytest.mark.parametrize("words", list(ending()))
-def test_commands_that_end_by_themselves_work(midcut, words, tmp_path):
+def test_commands_that_end_by_themselves_work(midcut, words):
     finished = midcut(*words)
     assert finished.returncode == 0, finished.stderr
-    if "-m" in words:
-        (path,) = tmp_path.glob("multirun/plan/*/sweep.jsonl")
-        assert len(path.read_text().splitlines()) == 84
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "said"), list(sweeps()))
+def test_sweeps_run_as_many_jobs_as_the_readme_says(midcut, words, said, tmp_path):
+    finished = midcut(*words)
+    assert finished.returncode == 0, finished.stderr
+    (path,) = tmp_path.glob("multirun/*/*/sweep.jsonl")
+    assert len(path.read_text().splitlines()) == int(said[1])
 
 
 @pytest.mark.parametrize(
