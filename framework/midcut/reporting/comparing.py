@@ -172,11 +172,8 @@ def policies_section(simulations: Mapping[str, Simulation]) -> Section | None:
     for one in simulations.values():
         same = (one.model, one.scenario, one.truth, one.cost, one.samples)
         groups.setdefault(msgspec.json.encode(same), []).append(one)
-    parts = [
-        _policies(group, f"policies-{place}")
-        for place, group in enumerate(groups.values(), start=1)
-        if len({policy_label(one.policy) for one in group}) > 1
-    ]
+    differing = [group for group in groups.values() if len({policy_label(one.policy) for one in group}) > 1]
+    parts = [_policies(group, f"policies-{place}") for place, group in enumerate(differing, start=1)]
     if not parts:
         return None
     text = (

@@ -21,10 +21,12 @@ class Curve:
 
     Attributes:
         name: the other knobs that were swept, and the planner where a job reports several.
+        strategy: that planner, else empty.
         points: (knob, latency_s, cost_usd), ascending.
     """
 
     name: str
+    strategy: str
     points: tuple[tuple[float, float, float], ...]
 
 
@@ -55,7 +57,7 @@ def curves(sweep: Sweep) -> tuple[str, tuple[Curve, ...]] | None:
     if not numeric:
         return None
     swept = max(numeric, key=lambda knob: len(knobs[knob]))
-    lines: dict[str, list[tuple[float, float, float]]] = {}
+    lines: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for job in sweep.jobs:
         given = _overrides(job)
         if swept not in given:
@@ -63,8 +65,8 @@ def curves(sweep: Sweep) -> tuple[str, tuple[Curve, ...]] | None:
         rest = [f"{knob}={value}" for knob, value in given.items() if knob in knobs and knob != swept]
         for strategy, (latency_s, cost_usd) in outcomes(job).items():
             name = ", ".join([*([label(strategy)] if strategy else []), *rest])
-            lines.setdefault(name, []).append((float(given[swept]), latency_s, cost_usd))
-    return swept, tuple(Curve(name, tuple(sorted(points))) for name, points in lines.items())
+            lines.setdefault((name, strategy), []).append((float(given[swept]), latency_s, cost_usd))
+    return swept, tuple(Curve(*line, tuple(sorted(points))) for line, points in lines.items())
 
 
 def _overrides(job: Job) -> dict[str, str]:

@@ -7,9 +7,23 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from midcut.reporting.style import BLUE, GREEN, GREY, PALETTE, RED, SIZES, YELLOW, colour, legend_above, marker, panels
+from midcut.reporting.style import (
+    BLUE,
+    DASHES,
+    GREEN,
+    GREY,
+    PALETTE,
+    RED,
+    SIZES,
+    YELLOW,
+    colour,
+    legend_above,
+    marker,
+    panels,
+    plain_ticks,
+)
 from midcut.reporting.texts import label
 from midcut.reporting.verdicts import Verdict
 
@@ -81,7 +95,13 @@ def draw_dots(rows: Sequence[str], figure_panels: Sequence[Panel], strategies: S
                 if dot is not None:
                     paint = colour(strategies[row], strategies) if strategies else PALETTE[place % 8]
                     shape = marker(strategies[row], strategies) if strategies else _GROUP_MARKERS[place % 8]
+                    if panel.one is None:
+                        one.plot([0.0, dot.value], [row + offset] * 2, color=paint, linewidth=1.2, alpha=0.6)
                     _dot(one, row + offset, dot, paint, shape)
+                    if panel.one is None and len(groups) == 1:
+                        one.annotate(
+                            f"{dot.value:.3g}", (dot.value, row), (7, 0), textcoords="offset points", va="center"
+                        )
             if len(groups) > 1:
                 one.plot([], [], linestyle="", marker=_GROUP_MARKERS[place % 8], color=PALETTE[place % 8], label=group)
         _frame(one, panel)
@@ -99,6 +119,7 @@ def _dot(axes: Axes, y: float, dot: Dot, paint: str, shape: str) -> None:
     axes.plot(
         dot.value, y, linestyle="", marker=shape, color=paint, markersize=size, markeredgecolor="white",
         markeredgewidth=0.6,
+        clip_on=False,
     )  # fmt: skip
 
 
@@ -109,15 +130,12 @@ def _frame(axes: Axes, panel: Panel) -> None:
         axes.axvline(panel.one, color="#555555", linewidth=0.9, linestyle="--", zorder=0)
     if panel.log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        plain_ticks(axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         if panel.one is None:
-            axes.set_xlim(
-                0.0, 1.08 * max((dot.value for row in panel.dots.values() for dot in row if dot), default=1.0)
-            )
+            top = max((dot.value for row in panel.dots.values() for dot in row if dot), default=0.0) or 1.0
+            axes.set_xlim(0.0, top * (1.3 if len(panel.dots) == 1 else 1.08))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 
@@ -165,12 +183,13 @@ def draw_dwell(curves: Mapping[str, Sequence[tuple[int, float, float, float]]]) 
     """
     figure, axes = panels(1, 3, 3.2)
     names = ("switches per 100 samples", "mean latency [% over no dwell]", "mean cost [% over no dwell]")
-    for strategy, rows in curves.items():
+    for place, (strategy, rows) in enumerate(curves.items()):
         table = np.array(rows)
         for column, one in enumerate(axes, start=1):
             one.plot(
                 table[:, 0], table[:, column], marker=marker(strategy, list(curves)),
                 color=colour(strategy, list(curves)), label=label(strategy),
+                linestyle=DASHES[place % len(DASHES)], linewidth=max(1.3, 2.8 - 0.5 * place), clip_on=False,
             )  # fmt: skip
     for name, one in zip(names, axes, strict=True):
         one.set(xlabel="dwell [samples]", ylabel=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from midcut.reporting.style import BLACK, CYAN, RED, YELLOW, dollars, legend_above, panels, seconds
 from midcut.reporting.style import BLUE as EDGE
@@ -23,24 +23,30 @@ _PARTS = {"edge_s": ("edge", EDGE), "link_s": ("link", YELLOW), "cloud_s": ("clo
 
 
 def forecast_figure(plan: Plan) -> Figure:
-    """Latency of every cut in its parts, and its cost; the pick between lines."""
-    figure, (latency, cost) = panels(2, 1, 4.6, sharex=True, height_ratios=(1.6, 1))
-    time, money = seconds(row["latency_s"] for row in plan.rows), dollars(row["cost_usd"] for row in plan.rows)
+    """Latency of every placement in its parts, and its cost; the pick is shaded."""
+    coded = len({row.codec for row in plan.rows}) > 1
+    figure, (latency, cost) = panels(2, 1, 5.0 if coded else 4.6, sharex=True, height_ratios=(1.6, 1))
+    time, money = seconds(row.latency_s for row in plan.rows), dollars(row.cost_usd for row in plan.rows)
     at = np.arange(len(plan.rows))
     base = np.zeros(len(plan.rows))
     for name, (text, paint) in _PARTS.items():
-        height = np.array([row[name] for row in plan.rows]) * time.factor
+        height = np.array([getattr(row, name) for row in plan.rows]) * time.factor
         latency.bar(at, height, bottom=base, color=paint, label=text)
         base += height
-    cost.bar(at, [row["cost_usd"] * money.factor for row in plan.rows], color="#777777")
-    cuts = [int(row["cut"]) for row in plan.rows]
-    for place, axes in enumerate((latency, cost)):
-        axes.axvspan(cuts.index(plan.cut) - 0.5, cuts.index(plan.cut) + 0.5, color=RED, alpha=0.22, zorder=0,
-                     label=None if place else "picked", linewidth=0)  # fmt: skip
+    cost.bar(at, [row.cost_usd * money.factor for row in plan.rows], color="#777777")
+    picked = next(
+        (place for place, row in enumerate(plan.rows) if (row.cut, row.codec) == (plan.cut, plan.codec)), None
+    )
+    for axes in (latency, cost):
         axes.grid(visible=False, axis="x")
-    every = max(1, len(cuts) // 24)
-    cost.set_xticks(at[::every], [str(cut) for cut in cuts[::every]])
-    cost.set(xlabel="cut [nodes at the edge]", ylabel=f"cost\n[{money.name} per inference]")
+        if picked is not None:
+            axes.axvspan(picked - 0.5, picked + 0.5, color=RED, alpha=0.22, zorder=0, linewidth=0)
+    latency.bar([], [], color=RED, alpha=0.3, label="picked")
+    names = [f"{row.cut} {row.codec}" if coded else str(row.cut) for row in plan.rows]
+    every = max(1, len(names) // 24)
+    cost.set_xticks(at[::every], names[::every], rotation=90 if coded else 0)
+    cost.set(xlabel="cut [nodes at the edge]" + (" and codec" if coded else ""))
+    cost.set_ylabel(f"cost\n[{money.name} per inference]")
     latency.set(ylabel=f"predicted latency\n[{time.name}]")
     latency.margins(x=0.01)
     legend_above(figure, latency)
@@ -78,6 +84,9 @@ def _telemetry(seen: Axes, ping: Axes, time_s: Floats, observed: list[Mapping[st
     seen.plot(time_s, _column(observed, "bandwidth_kbps") / 1e3, color=YELLOW)
     seen.set_ylabel("bandwidth\n[Mbit/s]", color="#8a7d1d")
     seen.set_yscale("log")
+    seen.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    seen.yaxis.set_major_formatter("{x:g}")
+    seen.yaxis.set_minor_locator(NullLocator())
     clock = seen.twinx()
     clock.plot(time_s, _column(observed, "clock_mhz") / 1e3, color="#2b93ad", linestyle="--")
     clock.set_ylabel("clock\n[GHz]", color="#2b93ad")

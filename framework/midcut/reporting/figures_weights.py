@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from midcut.reporting.selection import FIXED, REFERENCES, at_weight, middle, planners
-from midcut.reporting.style import PALETTE, SIZES, colour, dollars, legend_above, marker, panels, seconds
+from midcut.reporting.style import (
+    DASHES,
+    PALETTE,
+    SIZES,
+    colour,
+    dollars,
+    legend_above,
+    marker,
+    panels,
+    plain_ticks,
+    seconds,
+)
 from midcut.reporting.texts import label
 from midcut.reporting.verdicts import over_weights
 
@@ -18,7 +31,8 @@ if TYPE_CHECKING:
     from midcut.reporting.curves import Curve
     from midcut.simulation.result import Series, Simulation
 
-_DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 2, 2)))
+FAR = 8.0
+"""Ratio of the largest to the smallest mean from which an axis is logarithmic."""
 
 
 def draw_weights(simulation: Simulation) -> Figure:
@@ -63,10 +77,21 @@ def draw_tradeoff(simulation: Simulation) -> Figure:
         xlabel="weight w [1]", ylabel="mean regret to the oracle\n[% of the objective's range]", xlim=(-0.02, 1.02)
     )
     regret.set_title("What the picks lose")
-    for axes in (plane, regret):
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    regret.set_ylim(bottom=min(0.0, regret.get_ylim()[0]))
+    _stretch(plane)
     legend_above(figure, plane, columns=5)
     return figure
+
+
+def _stretch(plane: Axes) -> None:
+    """Start both axes at 0, or make one logarithmic where a far point would squeeze the others together."""
+    for name, axis in (("x", plane.xaxis), ("y", plane.yaxis)):
+        values = np.concatenate([line.get_data(orig=False)[name == "y"] for line in plane.get_lines()])
+        if values.min() > 0.0 and values.max() / values.min() > FAR:
+            plane.set(**{f"{name}scale": "log"})
+            plain_ticks(axis)
+        elif name == "y":
+            plane.set_ylim(bottom=0.0)
 
 
 def _stand(plane: Axes, one: Series, latency: float, cost: float) -> None:
@@ -88,7 +113,7 @@ def _curves(simulation: Simulation) -> list[tuple[str, list[Series], dict[str, A
             curve,
             {
                 "color": colour(name, names),
-                "linestyle": _DASHES[place % len(_DASHES)],
+                "linestyle": DASHES[place % len(DASHES)],
                 "linewidth": max(1.3, 2.8 - 0.5 * place),
                 "markersize": 3.5,
             },
@@ -121,11 +146,13 @@ def draw_curves(knob: str, lines: Sequence[Curve]) -> Figure:
     figure, (latency, cost) = panels(1, 2, 3.3 + 0.17 * (len(lines) // 2))
     time = seconds(point[1] for line in lines for point in line.points)
     money = dollars(point[2] for line in lines for point in line.points)
+    strategies = [line.strategy for line in lines]
+    own = all(strategies) and len(set(strategies)) == len(lines)
     for place, line in enumerate(lines):
         x = [point[0] for point in line.points]
         look: dict[str, Any] = {
-            "color": PALETTE[place % len(PALETTE)],
-            "linestyle": _DASHES[place // len(PALETTE) % len(_DASHES)],
+            "color": colour(line.strategy, strategies) if own else PALETTE[place % len(PALETTE)],
+            "linestyle": DASHES[(place if own else place // len(PALETTE)) % len(DASHES)],
             "marker": "." if len(x) <= 40 else "",
         }
         latency.plot(x, [point[1] * time.factor for point in line.points], label=line.name or None, **look)

@@ -36,6 +36,18 @@ class Job(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+class PlanRow(msgspec.Struct, frozen=True):
+    """A placement in a `plan.json`; seconds and US dollars, as predicted."""
+
+    cut: int
+    edge_s: float
+    link_s: float
+    cloud_s: float
+    latency_s: float
+    cost_usd: float
+    codec: str = "raw"
+
+
 class Plan(msgspec.Struct, frozen=True):
     """A `plan.json`."""
 
@@ -49,8 +61,8 @@ class Plan(msgspec.Struct, frozen=True):
     latency_s: float
     cost_usd: float
     observation: dict[str, float | None]
-    rows: tuple[dict[str, float], ...]
-    based_on: dict[str, str] = {}
+    rows: tuple[PlanRow, ...]
+    codec: str = "raw"
 
 
 @dataclass(frozen=True)

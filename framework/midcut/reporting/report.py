@@ -15,6 +15,7 @@ from midcut.reporting.verdicts import Verdict
 
 if TYPE_CHECKING:
     from midcut.reporting.found import Found
+    from midcut.simulation.result import Simulation
 
 TITLE = "midcut report"
 
@@ -27,7 +28,7 @@ def make_report(found: Found, title: str | None = None) -> Report:
         title: of the page; None is a plain one.
     """
     folders = [sweep.name for sweep in found.sweeps]
-    simulations = merged(found.simulations, folders)
+    simulations = dict(sorted(merged(found.simulations, folders).items(), key=_figures_first))
     single = {
         name: plan for name, plan in found.plans.items() if not name.startswith(tuple(f"{one}/" for one in folders))
     }
@@ -47,15 +48,23 @@ def make_report(found: Found, title: str | None = None) -> Report:
         ]
     counted = Counter(row.verdict for row in reproduced[1]) if reproduced else Counter()
     verdicts = {verdict.value: counted[verdict] for verdict in Verdict if counted[verdict]}
-    return Report(title or TITLE, _lead(found, len(simulations)), verdicts, tuple(one for one in sections if one))
+    return Report(
+        title or TITLE, _lead(found, len(simulations), len(single)), verdicts, tuple(one for one in sections if one)
+    )
 
 
-def _lead(found: Found, simulations: int) -> str:
+def _figures_first(item: tuple[str, Simulation]) -> tuple[bool, str]:
+    """The paper's figures by number, then the others as they were found."""
+    title = item[1].title
+    return (False, title) if title.startswith("Figure") else (True, "")
+
+
+def _lead(found: Found, simulations: int, plans: int) -> str:
     counts = {
         "simulation": simulations,
         "sweep": len(found.sweeps),
         "fit": len(found.fits),
-        "plan": len(found.plans),
+        "plan": plans,
         "stream": len(found.streams),
     }
     parts = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]

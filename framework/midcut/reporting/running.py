@@ -45,6 +45,7 @@ _PLANS = (
     Column("model", "model", number=False),
     Column("w", "w", weight),
     Column("cut", "cut"),
+    Column("codec", "codec", number=False),
     Column("after", "after", number=False),
     Column("edge_s", "edge [ms]", milliseconds),
     Column("link_s", "link [ms]", milliseconds),
@@ -140,9 +141,21 @@ def plans_section(plans: Mapping[str, Plan]) -> Section | None:
     if not plans:
         return None
     rows = [
-        (name, one.model, one.w, one.cut, one.after, one.edge_s, one.link_s, one.cloud_s, one.latency_s, one.cost_usd)
+        (
+            name,
+            one.model,
+            one.w,
+            one.cut,
+            one.codec,
+            one.after,
+            one.edge_s,
+            one.link_s,
+            one.cloud_s,
+            one.latency_s,
+            one.cost_usd,
+        )
         for name, one in plans.items()
-    ]
+    ]  # fmt: skip
     pictures = [
         Picture(f"plan-{place}", f"{name}: {one.model} at w = {one.w:g}, {_seen(one)}.", forecast_figure(one))
         for place, (name, one) in enumerate(plans.items(), start=1)

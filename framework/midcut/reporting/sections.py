@@ -35,7 +35,7 @@ _CLAIMS = (
     Column("what", "what", number=False),
     Column("published_percent", "published [%]", signed),
     Column("simulated_percent", "chosen seed [%]", signed),
-    Column("population_percent", "other seeds: mean [5–95 %] [%]", interval),
+    Column("population_percent", "other seeds [%]: mean [5–95 %]", interval),
     Column("off_points", "off by [points]", signed),
     Column("verdict", "verdict", number=False),
     Column("note", "note", number=False, below=True),
@@ -76,7 +76,7 @@ def reproduction_section(
             )
             for row in rows
         ],
-        "Differences between means over the samples, in percent. Other seeds: the same scenario, drawn again and again.",
+        "Differences between means over the samples, in percent. Other seeds: the same scenario, drawn anew.",
     )  # fmt: skip
     printed = [row for row in rows if row.published is not None]
     picture = Picture(
@@ -139,11 +139,13 @@ def _facts(name: str, simulation: Simulation) -> dict[str, str]:
     asked = ", ".join(map(weight, weights)) if len(weights) < 8 else (
         f"{len(weights)} from {weights[0]:g} to {weights[-1]:g}"
     )  # fmt: skip
+    scenario = simulation.scenario
+    drawn = {knob: value for knob, value in scenario.items() if knob not in {"kind", "samples"}}
     return {
         "model": f"{simulation.model}, {len(simulation.cuts)} cuts on offer",
         "samples": f"{simulation.samples:,}"
         + (f", and {simulation.population:,} repetitions with other seeds" if simulation.population else ""),
-        "scenario": knobs(simulation.scenario),
+        "scenario": f"{scenario.get('kind', '')}: {knobs(drawn)}" if drawn else "",
         "picked by": policy_label(simulation.policy),
         "judged by": policy_label(simulation.truth),
         "cost": simulation.cost,

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 # Paul Tol's bright scheme, told apart with any of the common kinds of colour blindness; shapes differ as well.
 BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GREY, BLACK = (
@@ -49,6 +51,8 @@ SIZES = {"*": 11.0, "P": 8.0, "X": 8.0, "D": 5.5}
 """Points a marker needs to look as large as a dot of 6."""
 _MORE_COLOURS = ("#e07b00", "#005f73", "#7a5195", "#6a994e")
 _MORE_MARKERS = ("p", "h", "8", "d")
+DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 2, 2)))
+"""Of lines that may lie upon one another, each thinner than the one below it."""
 WIDTH = 8.4
 """Inches; a page's width."""
 _STYLE: Any = {
@@ -126,6 +130,13 @@ def dollars(values: Iterable[float]) -> Unit:
     return Unit(1e3, "m$") if top >= 1e-2 else Unit(1e6, "µ$") if top >= 1e-6 or top == 0.0 else Unit(1e9, "n$")
 
 
+def plain_ticks(axis: Axis) -> None:
+    """Numbers as people write them on a logarithmic axis, also within a decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def legend_above(figure: Figure, *axes: Axes, columns: int = 4) -> None:
     """One legend for all panels, out of the way of the data; a name in several panels stands in it once."""
     handles: dict[str, Any] = {}
@@ -144,7 +155,7 @@ def save(figure: Figure, png: Path, svg: Path) -> None:
     """Write both files, without the date in them. The layout is settled once."""
     with style():
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         figure.savefig(png, dpi=160, metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
 

@@ -77,14 +77,18 @@ def weight(value: float) -> str:
 
 def knobs(values: Mapping[str, Any]) -> str:
     """A component's settings on one line, e.g. `bandwidth_kbps poisson (mean 9, unit 1000), seed 2189`."""
-    return ", ".join(f"{name} {_knob(value)}" for name, value in values.items() if value is not None)
+    return ", ".join(f"{name} {_knob(value)}" for name, value in values.items() if _counts(name, value))
+
+
+def _counts(name: str, value: Any) -> bool:
+    """Whether a knob says anything: not what is unset, and not the factor 1."""
+    return value is not None and value != [] and (name, value) != ("unit", 1.0)
 
 
 def _knob(value: Any) -> str:
     if isinstance(value, dict):
-        inside = {name: one for name, one in value.items() if name != "kind"}
+        listed = knobs({name: one for name, one in value.items() if name != "kind"})
         kind = value.get("kind")
-        listed = knobs(inside)
         return f"{kind} ({listed})" if kind and listed else str(kind or f"({listed})")
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_knob(one) for one in value)}]"

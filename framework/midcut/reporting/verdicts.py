@@ -33,14 +33,14 @@ class Verdict(Enum):
 
 
 MEANING = {
-    Verdict.reproduced: f"the chosen seed gives it within {TOLERANCE:g} points, and it lies inside the 5-95 % interval "
-    "of other seeds (or nothing in the scenario is random)",
-    Verdict.one_seed: f"the chosen seed gives it within {TOLERANCE:g} points, but other seeds typically do not, or "
-    "none were tried: a lucky draw, not a property of the method",
-    Verdict.other_seed: f"the chosen seed is more than {TOLERANCE:g} points off, but the number lies inside the "
-    "5-95 % interval of other seeds",
+    Verdict.reproduced: f"the chosen seed gives it within {TOLERANCE:g} points, and so do other seeds: it lies inside "
+    f"their 5-95 % interval, or within {TOLERANCE:g} points of their mean (or nothing in the scenario is random)",
+    Verdict.one_seed: f"the chosen seed gives it within {TOLERANCE:g} points, but other seeds do not, or none were "
+    "tried: a lucky draw, not a property of the method",
+    Verdict.other_seed: f"the chosen seed is more than {TOLERANCE:g} points off, but other seeds give it: it lies "
+    f"inside their 5-95 % interval, or within {TOLERANCE:g} points of their mean",
     Verdict.shape: "the source prints a curve and no number: the direction and the steps are compared, nothing else",
-    Verdict.missed: f"more than {TOLERANCE:g} points off and outside the 5-95 % interval, or of another shape",
+    Verdict.missed: f"more than {TOLERANCE:g} points off, and not what other seeds give either; or another shape",
 }
 
 
@@ -76,10 +76,13 @@ def judge(claim: Claim, *, random: bool) -> Verdict:
         random: whether other seeds give other samples.
     """
     close = claim.simulated is not None and abs(claim.simulated - claim.published) <= TOLERANCE
-    inside = claim.population is not None and claim.population.p5 <= claim.published <= claim.population.p95
+    typical = claim.population is not None and (
+        claim.population.p5 <= claim.published <= claim.population.p95
+        or abs(claim.population.mean - claim.published) <= TOLERANCE
+    )
     if close:
-        return Verdict.reproduced if inside or not random else Verdict.one_seed
-    return Verdict.other_seed if inside and random else Verdict.missed
+        return Verdict.reproduced if typical or not random else Verdict.one_seed
+    return Verdict.other_seed if typical and random else Verdict.missed
 
 
 def is_random(scenario: Any) -> bool:
