@@ -407,6 +407,7 @@ class InferenceResult:
             compute thread.
         cost_usd: the cost model applied to the measured times.
         predicted: the decision's row for this cut (`Forecast.row`), empty on a fallback decision.
+        codec: what its tensors were to be sent with; `raw` where nothing was.
     """
 
     request_id: str
@@ -421,6 +422,7 @@ class InferenceResult:
     cost_usd: float
     sent_bytes: int
     predicted: Mapping[str, float]
+    codec: str = "raw"
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class Bench:
         )
         self.engine = EdgeEngine(parts, self.settings.threads, self.settings.deadline_s)
 
-    def policy_for(self, cuts):
+    def policy_for(self, cuts, _codecs=("raw",)):
         laid_out = placements(self._table, cuts)
         return Policy(
             laid_out,

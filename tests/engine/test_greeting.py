@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from midcut.engine.clouds import Clouds
-from midcut.engine.greeting import CloudScope, useful_cuts
+from midcut.engine.greeting import CloudScope, useful, useful_cuts
 from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
 from midcut.types import HeldModel
@@ -51,6 +51,41 @@ def test_a_cloud_without_the_model_says_what_it_has(tiny):
     cuts, why = useful_cuts({"vgg16": HeldModel("f", (0,))}, tiny.table, tiny.legal)
     assert cuts == (9,)
     assert why == "the cloud does not hold model 'tiny'; it holds: vgg16"
+
+
+def taking(tiny, codecs, there=range(10)):
+    return {"tiny": HeldModel(tiny.table.fingerprint, tuple(there), codecs)}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken", "left", "refused"),
+    [
+        (("raw", "fp16"), ("raw", "zstd"), ("raw",), "fp16"),
+        (("int8", "zstd", "raw"), ("zstd",), ("zstd",), "int8, raw"),
+    ],
+)
+def test_planning_is_with_codecs_that_the_cloud_takes(tiny, wanted, taken, left, refused):
+    scope = useful(taking(tiny, taken), tiny.table, tiny.legal, wanted)
+    why = f"the cloud does not take codec {refused}; it takes: {', '.join(taken)}"
+    assert scope == (tiny.legal, left, why)
+
+
+def test_a_cloud_that_takes_all_codecs_or_says_nothing_of_them_narrows_none(tiny):
+    for said in (None, ("raw", "fp16", "more")):
+        assert useful(taking(tiny, said), tiny.table, tiny.legal, ("fp16", "raw")) == (tiny.legal, ("fp16", "raw"), "")
+
+
+def test_without_a_common_codec_planning_is_for_the_edge(tiny):
+    why = "the cloud does not take codec fp16; it takes: raw"
+    assert useful(taking(tiny, ("raw",)), tiny.table, tiny.legal, ("fp16",)) == ((9,), ("fp16",), why)
+    # Where the edge must not finish by itself, all is as before, and every request ends there after a refusal.
+    assert useful(taking(tiny, ("raw",)), tiny.table, (2, 3), ("fp16",)) == ((2, 3), ("fp16",), why)
+
+
+def test_cuts_and_codecs_are_narrowed_at_once(tiny):
+    scope = useful(taking(tiny, ("raw",), range(3)), tiny.table, tiny.legal, ("raw", "fp16"))
+    assert (scope.cuts, scope.codecs) == ((0, 1, 2, 9), ("raw",))
+    assert scope.why == ("the cloud takes 3 cuts of 'tiny': 0 to 2; the cloud does not take codec fp16; it takes: raw")
 
 
 class Listing(LoopbackTransport):

@@ -49,6 +49,7 @@ def measured(result: InferenceResult) -> dict[str, Any]:
     return {
         "request_id": result.request_id,
         "cut": result.cut,
+        "codec": result.codec,
         "finished_by": result.finished_by,
         "fallback": result.fallback,
         "edge_s": result.edge_s,
@@ -69,6 +70,7 @@ def explained(decision: Decision, *, table: bool = False) -> dict[str, Any]:
         rows["forecast"] = [decision.forecast.row(index) for index in range(len(decision.forecast))]
     return {
         "cut": decision.placement.cut,
+        "codec": decision.placement.codec,
         "reason": decision.reason,
         "weight": decision.weight,
         "planning_s": decision.planning_s,

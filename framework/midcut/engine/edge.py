@@ -149,6 +149,7 @@ class EdgeEngine:
             request_id=request.request_id,
             output=output,
             cut=request.cut,
+            codec=request.codec,
             finished_by="edge" if reply is None else "cloud",
             fallback=tail.fallback,
             edge_s=edge_s,

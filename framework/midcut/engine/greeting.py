@@ -1,10 +1,10 @@
-"""What the cloud holds: planning for a cloud with other weights or other cuts is planning in vain."""
+"""What the cloud holds: planning for a cloud with other weights, cuts or codecs is planning in vain."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
 
@@ -33,13 +33,14 @@ class Replanned(Protocol):
 
 
 class CloudScope:
-    """Keeps planning on the cuts that edge and cloud both offer.
+    """Keeps planning on the cuts and codecs that edge and cloud both offer.
 
     The cloud is asked at start, after `ask_soon`, and every 30 s while planning is narrowed.
 
     Args:
         lister: who asks it; None where nobody can.
-        policy_for: makes the policy for some of the legal cuts.
+        policy_for: makes the policy for some of the legal cuts and some of the codecs.
+        codecs: names of those that the edge may use.
     """
 
     def __init__(
@@ -47,13 +48,15 @@ class CloudScope:
         lister: ModelLister | None,
         partition: Partition,
         planning: Replanned,
-        policy_for: Callable[[tuple[int, ...]], Policy],
+        policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy],
+        codecs: tuple[str, ...] = ("raw",),
     ) -> None:
         self._lister = lister
         self._partition = partition
         self._planning = planning
         self._policy_for = policy_for
-        self._cuts, self._why = partition.legal, ""
+        self._all_codecs = codecs
+        self._scope = Scope(partition.legal, codecs)
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -77,7 +80,7 @@ class CloudScope:
     async def _watch(self, lister: ModelLister) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_AGAIN_S if self._why else None):
+                async with asyncio.timeout(_AGAIN_S if self._scope.why else None):
                     await self._wanted.wait()
             self._wanted.clear()
             try:
@@ -98,23 +101,49 @@ class CloudScope:
         except Exception as error:  # noqa: BLE001 - a stranger's transport
             _log.exception("the transport's listing failed")
             return f"{type(error).__name__}: {error}"
-        cuts, why = useful_cuts(held, self._partition.table, self._partition.legal)
-        if (cuts, why) != (self._cuts, self._why):
-            if cuts != self._cuts:
-                await self._planning.replan(await asyncio.to_thread(self._policy_for, cuts))
-            self._cuts, self._why = cuts, why
-            self._report()
+        scope = useful(held, self._partition.table, self._partition.legal, self._all_codecs)
+        before, was_on = self._scope, (self._scope.cuts, self._scope.codecs)
+        if scope != before:
+            if (scope.cuts, scope.codecs) != was_on:
+                await self._planning.replan(await asyncio.to_thread(self._policy_for, scope.cuts, scope.codecs))
+            self._scope = scope
+            self._report(scope)
         return ""
 
-    def _report(self) -> None:
-        if not self._why:
-            _log.info("planning on all cuts", cuts=len(self._cuts))
-        elif self._cuts == (self._partition.table.last,):
-            _log.warning("planning for the edge alone", reason=self._why)
-        elif self._cuts == self._partition.legal:
-            _log.warning("every request will be finished here", reason=self._why)
+    def _report(self, scope: Scope) -> None:
+        if not scope.why:
+            _log.info("planning on all cuts", cuts=len(scope.cuts))
+        elif scope.cuts == (self._partition.table.last,):
+            _log.warning("planning for the edge alone", reason=scope.why)
+        elif scope.codecs != self._all_codecs:
+            _log.warning("planning on fewer codecs", codecs=scope.codecs, cuts=len(scope.cuts), reason=scope.why)
+        elif scope.cuts == self._partition.legal:
+            _log.warning("every request will be finished here", reason=scope.why)
         else:
-            _log.warning("planning on fewer cuts", cuts=len(self._cuts), reason=self._why)
+            _log.warning("planning on fewer cuts", cuts=len(scope.cuts), reason=scope.why)
+
+
+class Scope(NamedTuple):
+    """What planning is for, and why it is not for all there is (`""` where it is)."""
+
+    cuts: tuple[int, ...]
+    codecs: tuple[str, ...]
+    why: str = ""
+
+
+def useful(held: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...], codecs: tuple[str, ...]) -> Scope:
+    """The legal cuts and the codecs that the cloud takes. Without a common codec only the last cut is of use."""
+    cuts, why = useful_cuts(held, table, legal)
+    model = held.get(table.model)
+    taken = codecs if model is None or model.codecs is None else tuple(one for one in codecs if one in model.codecs)
+    if model is None or taken == codecs:
+        return Scope(cuts, codecs, why)
+    refused = ", ".join(one for one in codecs if one not in taken)
+    no_codec = f"the cloud does not take codec {refused}; it takes: {', '.join(model.codecs or ()) or 'none'}"
+    why = f"{why}; {no_codec}" if why else no_codec
+    if not taken:
+        return Scope((table.last,) if table.last in legal else legal, codecs, why)
+    return Scope(cuts, taken, why)
 
 
 def useful_cuts(held: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...]) -> tuple[tuple[int, ...], str]:

@@ -169,13 +169,14 @@ class PlanningLoop:
             return self._fall_back(policy, observation, f"{type(error).__name__}: {error}")
 
     def _fall_back(self, policy: Policy, observation: Observation, why: str) -> Decision:
-        cuts = policy.placements.cut
+        on_offer, cuts = policy.placements, policy.placements.cut
         how = self._settings.fallback
-        if how is Fallback.hold and self._decision is not None and self._decision.placement.cut in cuts:
-            placement = self._decision.placement
+        before = self._decision.placement if self._decision is not None else None
+        if how is Fallback.hold and before is not None and before in map(on_offer.__getitem__, range(len(on_offer))):
+            placement = before
         else:
             # Without an earlier decision there is nothing to hold; the edge needs nobody.
-            placement = policy.placements[int(cuts.argmin() if how is Fallback.cloud else cuts.argmax())]
+            placement = on_offer[int(cuts.argmin() if how is Fallback.cloud else cuts.argmax())]
         return Decision(
             placement=placement,
             index=-1,
@@ -198,6 +199,7 @@ def _report(decision: Decision, before: Decision | None, runner_up: dict[str, fl
     moved = before is None or before.placement != decision.placement
     details: dict[str, Any] = {
         "cut": decision.placement.cut,
+        "codec": decision.placement.codec,
         "reason": decision.reason,
         "weight": decision.weight,
         "observation": decision.observation.values(),
@@ -208,8 +210,10 @@ def _report(decision: Decision, before: Decision | None, runner_up: dict[str, fl
     }
     if before is None:
         _log.info("first cut", **details)
-    elif moved:
+    elif before.placement.cut != decision.placement.cut:
         _log.info("cut moves", was=before.placement.cut, **details)
+    elif moved:
+        _log.info("codec changes", was=before.placement.codec, **details)
     elif (decision.forecast is None) != (before.forecast is None):
         _log.info("planning stopped" if decision.forecast is None else "planning goes on", **details)
     elif decision.met != before.met:

@@ -16,12 +16,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from midcut.build import build, build_each, build_policy, only
+from midcut.build import build, build_codecs, build_each, build_policy, only
 from midcut.component import Kind
 from midcut.engine.clouds import Clouds
 from midcut.engine.edge import EdgeEngine, EdgeParts
 from midcut.engine.greeting import CloudScope
 from midcut.engine.hub import TelemetryHub
+from midcut.engine.measured import measured
 from midcut.engine.observers import Each
 from midcut.engine.per_cloud import per_cloud, telemetry_sources
 from midcut.engine.replan import PlanningLoop
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from midcut.graph import Partition
     from midcut.policy import Policy
+    from midcut.protocols import Codec
     from midcut.settings import CutSettings, EngineSettings, InputServer
     from midcut.types import LoadedModel
 
@@ -77,7 +79,8 @@ async def _run(
     )
     stop = stop_signals()
     metrics = EdgeMetrics(new_registry())
-    engine, planning = _engine(cfg, settings, cut, metrics)
+    codecs = measured(build_codecs(cfg), cut, model.example)
+    engine, planning = _engine(cfg, settings, cut, codecs, metrics)
     try:
         await engine.start()
         if isinstance(source, InputFolder):
@@ -89,15 +92,15 @@ async def _run(
 
 
 def _engine(
-    cfg: DictConfig, settings: EngineSettings, cut: Partition, metrics: EdgeMetrics
+    cfg: DictConfig, settings: EngineSettings, cut: Partition, codecs: dict[str, Codec], metrics: EdgeMetrics
 ) -> tuple[EdgeEngine, PlanningLoop]:
-    def policy_for(cuts: tuple[int, ...]) -> Policy:
-        return build_policy(cfg, placements(cut.table, cuts))
+    def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
+        return build_policy(cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}))
 
-    policy = policy_for(cut.legal)
+    policy = policy_for(cut.legal, tuple(codecs))
     by_url = per_cloud(cfg)
     hub = TelemetryHub(telemetry_sources(by_url), settings.max_age_s)
-    transports = {url: build(Kind.TRANSPORT, one.transport) for url, one in by_url.items()}
+    transports = {url: build(Kind.TRANSPORT, one.transport, codecs=codecs) for url, one in by_url.items()}
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
     metrics.watch(clouds.states)
     observers = Each(metrics, registry())
@@ -110,7 +113,7 @@ def _engine(
         hub=hub,
         planning=planning,
         observers=observers,
-        scope=CloudScope(clouds.lister, cut, planning, policy_for),
+        scope=CloudScope(clouds.lister, cut, planning, policy_for, tuple(codecs)),
     )
     return EdgeEngine(parts, settings.threads, settings.deadline_s), planning
 
