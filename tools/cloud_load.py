@@ -1,0 +1,129 @@
+"""Clients that ask for one tail over and over, each on a connection of its own, and check every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import numpy as np
+import torch
+
+from midcut.types import TailRequest
+from midcut.wire import oip
+from midcut.wire.oip_tensors import encode_infer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midcut.graph import Partition
+    from midcut.types import LoadedModel
+
+TOLERANCE = 1e-5  # requests computed together differ in the last bits
+
+
+@dataclass
+class Seen:
+    """What clients saw.
+
+    Attributes:
+        latencies_s: of right answers.
+        wrong: answers that are not the unsplit model's.
+        failures: what was no answer -> how often.
+    """
+
+    seconds: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
+    wrong: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def figures(self) -> dict[str, float]:
+        """Requests per second, latencies, and what went wrong."""
+        p50, p99 = np.quantile(self.latencies_s, (0.5, 0.99)) * 1e3 if self.latencies_s else (np.nan, np.nan)
+        return {
+            "rate": len(self.latencies_s) / self.seconds,
+            "p50_ms": float(p50),
+            "p99_ms": float(p99),
+            "answers": len(self.latencies_s),
+            "failed": sum(self.failures.values()),
+            "wrong": self.wrong,
+        }
+
+
+@dataclass(frozen=True)
+class Load:
+    """One request as bytes, and the scores it must be answered with."""
+
+    path: str
+    request: bytes
+    head_length: int
+    expected: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+    async def run(self, url: str, clients: int, seconds: float, halfway: Callable[[], object] | None = None) -> Seen:
+        """Let clients ask for that long; `halfway` is called in the middle."""
+        seen, address = Seen(), urlsplit(url)
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: {oip.BINARY_TYPE}\r\n"
+            f"{oip.HEAD_LENGTH}: {self.head_length}\r\nContent-Length: {len(self.request)}\r\n\r\n"
+        )
+        message = head.encode() + self.request
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as all_of_them:
+            for _ in range(clients):
+                all_of_them.create_task(
+                    self._client(address.hostname or "", address.port or 80, message, began + seconds, seen)
+                )
+            if halfway is not None:
+                await asyncio.sleep(seconds / 2)
+                halfway()
+        seen.seconds = time.perf_counter() - began
+        return seen
+
+    async def _client(self, host: str, port: int, message: bytes, until: float, seen: Seen) -> None:
+        while time.perf_counter() < until:
+            try:
+                reader, writer = await asyncio.open_connection(host, port)
+            except OSError as error:
+                seen.failures[f"{type(error).__name__}: {error}"] += 1
+                await asyncio.sleep(0.01)
+                continue
+            try:
+                while time.perf_counter() < until:
+                    await self._ask(reader, writer, message, seen)
+            except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                seen.failures[f"{type(error).__name__}: {error}"] += 1
+            finally:
+                writer.close()
+
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes, seen: Seen
+    ) -> None:
+        asked = time.perf_counter()
+        writer.write(message)
+        async with asyncio.timeout(30):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
+            body = await reader.readexactly(length)
+        took_s = time.perf_counter() - asked
+        if not head.startswith(b"HTTP/1.1 200"):
+            seen.failures[f"{head[9:12].decode()} {body[:100].decode(errors='replace')}"] += 1
+            return
+        scores = np.frombuffer(body[-self.expected.nbytes :], dtype="<f4")
+        if np.abs(scores - self.expected).max() <= TOLERANCE * np.abs(self.expected).max():
+            seen.latencies_s.append(took_s)
+        else:
+            seen.wrong += 1
+
+
+def ask_for(model: LoadedModel, cut: Partition, at: int) -> Load:
+    """The request for the model's own example at a cut."""
+    values = cut.head(at, model.example)
+    names = [spec.name for spec in cut.table.cuts[at].values]
+    message = encode_infer(TailRequest(model.name, at, cut.table.fingerprint, values, "bench", names=names))
+    body = b"".join((message.head, *message.pieces))
+    with torch.inference_mode():
+        expected = model.module(*model.example).flatten().numpy()
+    return Load(oip.infer_path(model.name), body, len(message.head), expected)

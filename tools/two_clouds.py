@@ -1,0 +1,89 @@
+"""Clouds behind something: two behind a balancer with the config that ships, or a deployment on Ray Serve."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benching import free_port, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEPLOY = Path(__file__).parent / "deploy"
+_CONFIGS = {"nginx": ("nginx.conf", 8780), "haproxy": ("haproxy.cfg", 8781)}
+_RAY_STARTS_S = 120.0
+
+
+@contextmanager
+def behind(name: str, log: Path, knobs: tuple[str, ...]) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
+    """Two clouds behind `nginx` or `haproxy`; yields the balancer's address and the clouds."""
+    if shutil.which(name) is None:
+        raise SystemExit(f"{name} is not installed: apt-get install {name}")
+    file, shipped = _CONFIGS[name]
+    started: list[subprocess.Popen[str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            text, front = (DEPLOY / file).read_text(), free_port()
+            for port in (8710, 8711):
+                process, url = start("cloud", log, *knobs, "server.port=0")
+                started.append(process)
+                text = text.replace(f"127.0.0.1:{port}", url.removeprefix("http://"))
+            config = Path(folder) / file
+            config.write_text(text.replace(f"127.0.0.1:{shipped}", f"127.0.0.1:{front}"))
+            command = [name, "-p", folder, "-c", str(config)] if name == "nginx" else [name, "-db", "-f", str(config)]
+            with log.open("a") as errors:
+                started.append(subprocess.Popen(command, stdout=errors, stderr=errors, text=True))
+            _wait(front, 10.0, log)
+            yield f"http://127.0.0.1:{front}", started[:2]
+        finally:
+            _end(started)
+
+
+@contextmanager
+def on_ray(python: str, log: Path, knobs: tuple[str, ...]) -> Iterator[str]:
+    """`midcut.cloud.on_ray` in an interpreter that has Ray; yields its address."""
+    port = free_port()
+    command = [python, "-m", "midcut.cloud.on_ray", "--port", str(port), *knobs]
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            command, stdout=errors, stderr=errors, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+    try:
+        _wait(port, _RAY_STARTS_S, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        _end([process])
+
+
+def _wait(port: int, seconds: float, log: Path) -> None:
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/v2/health/ready")
+            if connection.getresponse().status == http.client.OK:
+                return
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.2)
+    raise SystemExit(f"nothing is ready on port {port} after {seconds:g} s: {log.read_text()[-2000:]}")
+
+
+def _end(started: list[subprocess.Popen[str]]) -> None:
+    for process in started:
+        process.terminate()
+    for process in started:
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
