@@ -89,6 +89,8 @@ class OpenInference:
             raise CloudRefusedError(
                 f"the cloud answered with model {reply.model_version[:80]!r}, asked was {request.fingerprint!r}"
             )
+        if not self._plain and _checksum(reply) != reply.parameters.get(oip.CHECKSUM):
+            raise CloudRefusedError("the reply's tensors are not what the cloud sent: its checksum differs")
         return Heard(values, compute_s, max(server_s, compute_s))
 
 
@@ -112,6 +114,10 @@ class Paper:
 def _same_id(replied: str, request: TailRequest) -> None:
     if replied != request.request_id:
         raise CloudRefusedError(f"the cloud answered request {replied[:80]!r}, asked was {request.request_id!r}")
+
+
+def _checksum(reply: oip.Reply) -> str:
+    return oip.checksum(piece for tensor in reply.tensors for piece in tensor.pieces or ())
 
 
 def _seconds(reply: oip.Reply, name: str) -> float:

@@ -7,14 +7,17 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 
 import pytest
 import torch
 
 from midcut import wire
-from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
+from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
 from midcut.testing import TransportSuite
+from midcut.testing.faults import FaultProxy
+from midcut.testing.toxics import Garbage
 from midcut.types import TailRequest
 from midcut_transports.http import HttpTransport, _off_loop
 
@@ -120,7 +123,7 @@ def oip_reply(data=ONES, *, tensor=None, parameters=None, **changes):
         "model_name": "m",
         "model_version": "f",
         "id": "r",
-        "parameters": {"compute_us": 1000, "server_us": 1500} | (parameters or {}),
+        "parameters": {"compute_us": 1000, "server_us": 1500, "crc32": f"{zlib.crc32(data):08x}"} | (parameters or {}),
         "outputs": [output | (tensor or {})],
     }
     head = json.dumps(head | changes).encode()
@@ -245,6 +248,8 @@ def test_a_full_backlog_is_a_connect_timeout_or_a_timeout():
         (oip_reply(parameters={"compute_us": -1}), "compute_us must be microseconds"),
         (oip_reply(parameters={"server_us": "long"}), "server_us must be microseconds"),
         (oip_reply(id="another"), "answered request 'another', asked was 'r'"),
+        (oip_reply(parameters={"crc32": "00000000"}), "its checksum differs"),
+        (oip_reply(parameters={"crc32": None}), "reply is none"),
         (oip_reply(model_version="g"), "answered with model 'g', asked was 'f'"),
         (oip_reply(model_version=None), "answered with model '', asked was 'f'"),
         (reply(b"", headers="Content-Encoding: gzip\r\n"), "gzip-encoded"),
@@ -257,6 +262,30 @@ def test_an_answer_that_is_none_is_refused_with_the_reason(answer, part):
         send(url)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_reply_garbled_anywhere_on_the_way_is_never_an_answer(tiny, tiny_model, cloud_url):
+    with torch.inference_mode():
+        values, whole = tiny.head(4, tiny_model.example), tiny_model.module(*tiny_model.example)
+    names = [spec.name for spec in tiny.table.cuts[4].values]
+    asked = TailRequest("tiny", 4, tiny.table.fingerprint, values, "r", names=names)
+
+    async def go(proxy):
+        one = transport(proxy.url)
+        await one.open()
+        try:
+            return await one.infer(asked)
+        except CloudError:
+            return None
+        finally:
+            await one.close()
+
+    with FaultProxy(cloud_url.removeprefix("http://"), seed=5) as proxy:
+        fine = asyncio.run(go(proxy))
+        assert torch.equal(fine.values[0], whole)
+        for after in range(0, fine.received_bytes, 7):
+            with proxy.under(Garbage(after_bytes=after)):
+                assert asyncio.run(go(proxy)) is None, after
 
 
 def test_a_reply_that_ends_too_soon_is_unreachable():

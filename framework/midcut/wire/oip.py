@@ -9,11 +9,13 @@ the header `Inference-Header-Content-Length` says how long the head is. Without 
 What midcut adds are parameters. Of a request: `cut`, `fingerprint`, `codec`; `timeout` (microseconds) is the
 protocol's own. Of a tensor: `dim_order` where its bytes stand in another order than the row-major one (Triton has
 none); `dtype`, `shape` and `codec_*` where a codec made the bytes, which then travel as UINT8 of shape [n]; `int`
-on a plain int. Of a reply: `parse_us`, `queue_us`, `compute_us`, `server_us`. Importing this imports no torch.
+on a plain int. Of a reply: `parse_us`, `queue_us`, `compute_us`, `server_us`, and `crc32` over its tensors' bytes,
+which else nothing would tell from other bytes. Importing this imports no torch.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
@@ -22,7 +24,7 @@ import msgspec
 from midcut.errors import MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from midcut.wire.body import Body, Pieces
 
@@ -33,6 +35,7 @@ BINARY_TYPE: Final = "application/octet-stream"
 HEAD_LENGTH: Final = "Inference-Header-Content-Length"
 EXTENSIONS: Final = ("binary_tensor_data", "parameters", "schedule_policy", "midcut_cut")
 RAW: Final = "raw"
+CHECKSUM: Final = "crc32"
 PLATFORM: Final = "midcut_torch"
 DATATYPES: Final = {
     "bool": "BOOL", "uint8": "UINT8", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
@@ -198,6 +201,14 @@ def encode_head(head: InferHead | ReplyHead) -> bytes:
 def infer_path(model: str) -> str:
     """Where requests for a model go, not yet percent-encoded."""
     return f"/v2/models/{model}/infer"
+
+
+def checksum(pieces: Iterable[memoryview]) -> str:
+    """CRC-32 of bytes, as eight hexadecimal digits: what a reply's parameter `crc32` says of its tensors."""
+    total = 0
+    for piece in pieces:
+        total = zlib.crc32(piece, total)
+    return f"{total:08x}"
 
 
 def read_infer(body: Body, head_length: str | None) -> InferCall:

@@ -15,12 +15,14 @@ from midcut.errors import MalformedError, TooLargeError
 from midcut.types import Encoded, ValueSpec
 from midcut.wire.body import joined
 from midcut.wire.oip import (
+    CHECKSUM,
     DATATYPES,
     RAW,
     Message,
     ReplyHead,
     TensorHead,
     WireTensor,
+    checksum,
     encode_head,
     infer_head,
 )
@@ -85,7 +87,7 @@ def encode_reply(
 
     Args:
         made: the outputs by name, in the model's order.
-        told: the reply's parameters.
+        told: the reply's parameters; the checksum comes to them.
 
     Raises:
         MalformedError: an output that there is not, or one that JSON cannot hold.
@@ -105,7 +107,7 @@ def encode_reply(
             pieces += own
         else:
             heads.append(_json_head(name, value))
-    said = ReplyHead(table.model, heads, table.fingerprint, call.id or None, dict(told))
+    said = ReplyHead(table.model, heads, table.fingerprint, call.id or None, {**told, CHECKSUM: checksum(pieces)})
     return Message(encode_head(said), pieces, binary=any(not one.has_data for one in heads))
 
 

@@ -83,7 +83,8 @@ def reply_bytes(table: CutTable, codec: Codec | None = None) -> int:
         body = len(msgspec.json.encode(empty)) + _base64_bytes(cut)
         return reply_head_bytes(body) + body
     sent = [_input(spec, None) for spec in cut.values]
-    said = oip.ReplyHead(table.model, [head for head, _ in sent], table.fingerprint, _REQUEST_ID, dict(_TIMES_US))
+    told: dict[str, str | int | float | bool] = {**_TIMES_US, oip.CHECKSUM: oip.checksum(())}
+    said = oip.ReplyHead(table.model, [head for head, _ in sent], table.fingerprint, _REQUEST_ID, told)
     head = len(oip.encode_head(said))
     body = head + sum(size for _, size in sent)
     return reply_head_bytes(body, head) + body
