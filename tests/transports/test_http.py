@@ -285,7 +285,9 @@ def test_a_reply_garbled_anywhere_on_the_way_is_never_an_answer(tiny, tiny_model
         assert torch.equal(fine.values[0], whole)
         for after in range(0, fine.received_bytes, 7):
             with proxy.under(Garbage(after_bytes=after)):
-                assert asyncio.run(go(proxy)) is None, after
+                garbled = asyncio.run(go(proxy))
+            # Another reply may be a digit shorter, and the last random byte may be the right one by chance.
+            assert garbled is None or (after > fine.received_bytes - 8 and torch.equal(garbled.values[0], whole)), after
 
 
 def test_a_reply_that_ends_too_soon_is_unreachable():
