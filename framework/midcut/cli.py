@@ -82,6 +82,7 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     """Hand over to Hydra. An expected error ends in one line; HYDRA_FULL_ERROR=1 asks for its traceback."""
     import hydra  # noqa: PLC0415 - a quarter of a second that `midcut --help` does not owe
     from hydra.errors import CompactHydraException  # noqa: PLC0415
+    from yaml import YAMLError  # noqa: PLC0415
 
     from midcut import choices, composition, failures  # noqa: PLC0415
     from midcut.conf_files import conf_dir  # noqa: PLC0415
@@ -98,7 +99,7 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
         choices.check(arguments)
         task = _task(verb, traceback_wanted=traceback_wanted)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
-    except (CompactHydraException, MidcutError) as error:
+    except (CompactHydraException, MidcutError, YAMLError) as error:
         if traceback_wanted:
             raise
         sys.exit(f"midcut {verb}: {failures.one_line(error)}")

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 from hydra.errors import MissingConfigException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+_COMPOSING = re.compile(r": \w+ raised while composing config:$")
 
 
 def one_line(error: Exception) -> str:
     """The first line of the error and of its cause, and for an unknown key the keys there are."""
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=..."
-    cause = error.__cause__
-    parts = [_first(error)]
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}:{mark.line + 1}: not YAML: {error.problem}"
+    cause = error.__cause__ or error.__context__
+    parts = [_COMPOSING.sub("", _first(error))]
     if parts[0].startswith("Ambiguous value"):
         parts = ["several values for one choice: sweep over them with -m, or write [a,b] where a list is meant"]
     if isinstance(error, MissingConfigException) and error.options:
         parts.append(f"there are: {', '.join(error.options)}")
     if isinstance(cause, OmegaConfBaseException):
         parts += [_first(cause), _known(cause)]
-    return "; ".join(part.rstrip(".") for part in parts if part)
+    return "; ".join(dict.fromkeys(part.rstrip(".") for part in parts if part))
 
 
 def _first(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from midcut.cuts import legal_cuts
 from midcut.errors import ConfigError
 from midcut.placements import placements
 from midcut.profiles import Role, find_profile
+from midcut.settings import ScenarioDrawn, ScenarioKind, ScenarioTrace
 from midcut.simulation.progress import Bar
 from midcut.simulation.result import FILE, write_simulation
 from midcut.simulation.run import Names, Setup, simulate
@@ -25,7 +26,7 @@ from midcut.simulation.tables import print_simulation
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from midcut.settings import ClaimSettings, CutSettings, ScenarioDrawn, ScenarioTrace
+    from midcut.settings import ClaimSettings, CutSettings
     from midcut.simulation.result import Simulation
     from midcut.types import CutTable, Placements
 
@@ -59,9 +60,7 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
         cfg: as composed for this verb.
         choices: config group -> what was chosen, as Hydra records it.
     """
-    scenario = cast("ScenarioDrawn | ScenarioTrace", OmegaConf.to_object(cfg.scenario))
-    if scenario.kind is not type(scenario).kind:
-        raise ConfigError(f"scenario.kind={scenario.kind.value} goes with another scenario; choose by scenario=NAME")
+    scenario = _scenario(cfg)
     name = only(Kind.MODEL, cfg.model, "simulate")
     model = str(OmegaConf.select(cfg.model[name], "title") or name)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
@@ -88,6 +87,17 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
         based_on=picking.based_on | {f"truth.{part}": text for part, text in truth.based_on.items()},
     )
     return setup, names
+
+
+def _scenario(cfg: DictConfig) -> ScenarioDrawn | ScenarioTrace:
+    """The scenario, held against its schema here too: a file of one's own may not name it."""
+    given = OmegaConf.to_container(cfg.scenario, resolve=True, enum_to_str=True)
+    kind = given.get("kind", ScenarioKind.drawn.value) if isinstance(given, dict) else None
+    schemas = {ScenarioKind.drawn.value: ScenarioDrawn, ScenarioKind.trace.value: ScenarioTrace}
+    if kind not in schemas:
+        raise ConfigError(f"scenario.kind must be {' or '.join(schemas)}, got {kind!r}")
+    typed = OmegaConf.merge({"scenario": OmegaConf.structured(schemas[kind])}, {"scenario": given})
+    return cast("ScenarioDrawn | ScenarioTrace", OmegaConf.to_object(typed.scenario))
 
 
 def weights_of(value: Any) -> tuple[float, ...]:
@@ -124,15 +134,14 @@ def _weight(word: Any) -> float:
 
 
 def summary(done: Simulation) -> dict[str, Any]:
-    """What a sweep records: numbers where one weight was simulated, lists where there were several."""
-    alone = len(done.weights) == 1
+    """What a sweep records: lists where a planner was asked at several weights, else numbers."""
     answer: dict[str, Any] = {"title": done.title, "model": done.model}
-    answer["w"] = done.weights[0] if alone else list(done.weights)
+    answer["w"] = done.weights[0] if len(done.weights) == 1 else list(done.weights)
     metrics = ("latency_s", "cost_usd", "latency_regret", "objective_regret")
     for name in dict.fromkeys(one.strategy for one in done.series if one.planner):
         rows = [one for one in done.series if one.strategy == name and one.dwell == 0]
         columns = {metric: [getattr(row, metric) for row in rows] for metric in metrics}
-        answer[name] = {metric: column[0] if alone else column for metric, column in columns.items()}
+        answer[name] = {metric: column[0] if len(rows) == 1 else column for metric, column in columns.items()}
     return answer
 
 

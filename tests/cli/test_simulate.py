@@ -1,0 +1,142 @@
+"""`midcut simulate` as people type it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def result(tmp_path, pattern="outputs/simulate/*"):
+    (path,) = tmp_path.glob(f"{pattern}/simulation.json")
+    return json.loads(path.read_text())
+
+
+def test_the_same_words_give_the_same_bytes(midcut, tmp_path):
+    words = ("simulate", "w=[0,0.5,1]", "population=5", "dwell=[2]", "keep_samples=20")
+    for folder in ("one", "two"):
+        finished = midcut(*words, f"hydra.run.dir={folder}")
+        assert finished.returncode == 0, finished.stderr
+    one, two = ((tmp_path / folder / "simulation.json").read_bytes() for folder in ("one", "two"))
+    assert one == two
+    done = json.loads(one)
+    assert done["policy"] == done["truth"] == {"edge": "profile", "link": "round_trip", "cloud": "profile"}
+    assert len(done["clock_mhz"]) == done["samples"] == 20
+    assert done["based_on"]["truth.cloud"] == "profile of 2-core virtual machine (modelled), 1 thread"
+
+
+def test_the_table_has_every_strategy(midcut):
+    finished = midcut("simulate", "strategy=[algorithm1,weighted_sum,knee]", "policy=paper", "w=0:1:0.05", COLUMNS="80")
+    assert finished.returncode == 0, finished.stderr
+    first = {line.split()[0] for line in finished.stdout.splitlines() if line}
+    assert {"latency_optimal", "static_best", "oracle", "algorithm1", "weighted_sum", "knee"} <= first
+    assert "5 of 21 weights shown" in finished.stdout
+    assert "1,260 planners' decisions in" in finished.stdout
+    assert max(map(len, finished.stdout.splitlines())) <= 80
+
+
+def test_a_sweep_over_the_weight(midcut, tmp_path):
+    finished = midcut("simulate", "-m", "w=range(0,1.01,0.5)", "hydra.sweep.dir=sweep")
+    assert finished.returncode == 0, finished.stderr
+    lines = [json.loads(line) for line in (tmp_path / "sweep/sweep.jsonl").read_text().splitlines()]
+    assert [line["result"]["w"] for line in lines] == [0.0, 0.5, 1.0]
+    costs = [line["result"]["algorithm1"]["cost_usd"] for line in lines]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[0] > costs[-1]
+
+
+def test_other_predictors_pick_than_judge(midcut, tmp_path):
+    finished = midcut(
+        "simulate", "policy=paper", "predictor/link@truth.link=eq3", "truth.link.all_edge_pays_link=false"
+    )
+    assert finished.returncode == 0, finished.stderr
+    done = result(tmp_path)
+    assert done["policy"] == {"edge": "power_law", "link": "eq3", "cloud": "linear"}
+    assert done["truth"] == {"edge": "profile", "link": "eq3", "cloud": "profile"}
+    assert {error["part"] for error in done["errors"]} == {"edge", "link", "cloud", "latency", "cost"}
+
+
+def test_a_planner_twice_with_other_knobs(midcut, tmp_path):
+    finished = midcut(
+        "simulate", "scenario=clocks", "+strategy@strategy.offset=algorithm1", "strategy.offset.semantics=offset"
+    )
+    assert finished.returncode == 0, finished.stderr
+    names = [one["strategy"] for one in result(tmp_path)["series"] if one["planner"]]
+    assert names == ["algorithm1", "weighted_sum", "offset"]
+
+
+def test_a_trace(midcut, tmp_path):
+    (tmp_path / "trace.csv").write_text(
+        "time_s,clock_mhz,bandwidth_kbps,ping_ms\n0,1500,9000,40\n10,600,900,120\n20,1500,20000,20\n"
+    )
+    finished = midcut("simulate", "scenario=trace", "scenario.path=trace.csv", "scenario.step_s=5", "w=0")
+    assert finished.returncode == 0, finished.stderr
+    done = result(tmp_path)
+    assert done["time_s"] == [0.0, 5.0, 10.0, 15.0, 20.0]
+    assert done["bandwidth_kbps"] == [9000.0, 9000.0, 900.0, 900.0, 20000.0]
+    assert done["scenario"] == {"kind": "trace", "path": "trace.csv", "step_s": 5.0}
+
+
+HEAD = "time_s,clock_mhz,bandwidth_kbps,ping_ms\n"
+TRACES = {
+    "empty": ("", "the trace is empty"),
+    "a gap": (HEAD + "0,1000,9000,120\n1,1000,,120\n", "t.csv:3: bandwidth_kbps must be a number, got ''"),
+    "NaN": (HEAD + "0,nan,9000,120\n", "t.csv:2: clock_mhz must be finite, got nan"),
+    "negative bandwidth": (HEAD + "0,1000,-9000,120\n", "t.csv:2: bandwidth_kbps must be over 0, got -9000"),
+    "unknown column": ("time_s,speed\n0,1\n", "t.csv:1: unknown column 'speed'; the columns are time_s, clock_mhz"),
+    "no ping": ("time_s,clock_mhz,bandwidth_kbps\n0,1000,9000\n", "no ping_ms, which the predictors need"),
+}
+
+
+def one_line(finished):
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("midcut simulate: ")
+    return line
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_a_bad_trace_is_one_line(midcut, tmp_path, name):
+    text, words = TRACES[name]
+    (tmp_path / "t.csv").write_text(text)
+    assert words in one_line(midcut("simulate", "scenario=trace", "scenario.path=t.csv"))
+
+
+CLAIM = "{where: Figure 6, what: cost, metric: cost_usd, against: oracle, published: 1,"
+BAD = {
+    "negative bandwidth": (
+        ["scenario.bandwidth_kbps.kind=constant", "scenario.bandwidth_kbps.value=-3"],
+        "scenario.bandwidth_kbps must be finite and over 0 at every sample, got -3",
+    ),
+    "unknown field": (["+scenario.humidity=3"], "humidity"),
+    "misspelt knob": (["scenario.clock_mhz.mead=3"], "did you mean 'mean'?"),
+    "unknown scenario": (["scenario=rain"], "there are: clocks, poisson, trace"),
+    "weight out of range": (["w=[0.5,2]"], "w must be from 0 (fast) to 1 (cheap), got 2"),
+    "half a range": (["w=0:1"], "w=0:1: a range of weights is start:stop:step, e.g. 0:1:0.01"),
+    "unknown planner": (["strategy=[algorithm2]"], "no planner is named 'algorithm2'; did you mean 'algorithm1'?"),
+    "unknown truth": (["predictor/edge@truth.edge=linear"], "no predictor/edge is named 'linear'"),
+    "nothing of a list": (["strategy=null"], "strategy=[]"),
+    "unknown in a claim": ([f"claims=[{CLAIM} strategy: best}}]"], "claims[0].strategy: nothing is named 'best' here"),
+    "half a claim": (["claims=[{where: a}]"], "claims[0].what must be given"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_word_is_one_line(midcut, name):
+    words, said = BAD[name]
+    assert said in one_line(midcut("simulate", *words))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("samples: [", "conf/scenario/mine.yaml:4: not YAML: expected the node content"),
+        ("humidity: 3", "Key 'humidity' not in 'ScenarioDrawn'"),
+        ("ping_ms: {value: wet}", "Value 'wet' of type 'str' could not be converted to Float"),
+        ("ping_ms: {value: -1}\nsamples: 3", "scenario.clock_mhz.value must be given for kind=constant"),
+    ],
+)
+def test_a_bad_file_of_ones_own_is_one_line(midcut, tmp_path, text, said):
+    (tmp_path / "conf/scenario").mkdir(parents=True)
+    (tmp_path / "conf/scenario/mine.yaml").write_text(f"defaults:\n  - /schema@_here_: scenario_drawn\n{text}\n")
+    assert said in one_line(midcut("simulate", "--config-dir", "conf", "scenario=mine"))

@@ -1,0 +1,191 @@
+"""Every number of a simulation against slow loops over plain lists."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midcut.simulation import passes
+
+WEIGHTS = (0.0, 0.3, 0.5, 1.0)
+EXACT = ("latency_s", "cost_usd", "latency_p95_s", "latency_regret", "objective_regret", "dominated")
+
+
+def scaled(row):
+    low, span = min(row), max(row) - min(row)
+    return [(value - low) / span if span > 0 else 0.0 for value in row]
+
+
+def objective(latency, cost, w):
+    return [(1 - w) * a + w * b for a, b in zip(scaled(latency), scaled(cost), strict=True)]
+
+
+def dominated(latency, cost, pick):
+    return any(
+        latency[i] <= latency[pick] and cost[i] <= cost[pick] and (latency[i], cost[i]) != (latency[pick], cost[pick])
+        for i in range(len(latency))
+    )
+
+
+def percentile(values, share):
+    values = sorted(values)
+    position = share * (len(values) - 1)
+    low = int(position)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (position - low)
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def area(latency, cost, reached):
+    """Of the union of boxes, cut into the cells between all coordinates."""
+    xs, ys = sorted(set(latency)), sorted(set(cost))
+    total = 0.0
+    for x0, x1 in pairwise(xs):
+        for y0, y1 in pairwise(ys):
+            if any(latency[i] <= x0 and cost[i] <= y0 for i in reached):
+                total += (x1 - x0) * (y1 - y0)
+    return total
+
+
+def loop_series(latencies, costs, picks, w):
+    """Metrics of one row of picks; row = sample."""
+    n = len(picks)
+    taken = [latencies[s][picks[s]] for s in range(n)]
+    values = [objective(latencies[s], costs[s], w) for s in range(n)]
+    return {
+        "latency_s": mean(taken),
+        "cost_usd": mean(costs[s][picks[s]] for s in range(n)),
+        "latency_p95_s": percentile(taken, 0.95),
+        "latency_regret": mean(taken) / mean(min(row) for row in latencies) - 1,
+        "objective_regret": mean(values[s][picks[s]] - min(values[s]) for s in range(n)),
+        "dominated": mean(dominated(latencies[s], costs[s], picks[s]) for s in range(n)),
+        "distinct": len(set(picks)),
+        "switches_per_100": 100 * sum(a != b for a, b in pairwise(picks)) / n,
+    }
+
+
+def loop_front(latencies, costs, picks):
+    """Metrics over all weights; picks[weight][sample]."""
+    volumes, shares, distinct = [], [], []
+    for s, (latency, cost) in enumerate(zip(latencies, costs, strict=True)):
+        reached = {row[s] for row in picks}
+        whole = area(latency, cost, range(len(latency)))
+        volumes.append(area(latency, cost, reached) / whole if whole > 0 else 1.0)
+        best = {(latency[i], cost[i]) for i in range(len(latency)) if not dominated(latency, cost, i)}
+        shares.append(len(best & {(latency[i], cost[i]) for i in reached}) / len(best))
+        distinct.append(len(reached))
+    return {"hypervolume": mean(volumes), "front_share": mean(shares), "distinct": mean(distinct)}
+
+
+def held(picks, ticks):
+    """Dwell, as an engine would keep it."""
+    current, age, used = picks[0], 0, []
+    for wanted in picks:
+        if wanted != current and age >= ticks:
+            current, age = wanted, 0
+        age += 1
+        used.append(current)
+    return used
+
+
+few = st.integers(1, 5).map(float)
+"""Few distinct values: ties, duplicates and dominated placements in most samples."""
+
+
+@st.composite
+def forecasts(draw):
+    """Latencies and costs of the truth and of the picking set: samples x placements."""
+    samples, width = draw(st.integers(1, 7)), draw(st.integers(1, 6))
+    table = st.lists(st.lists(few, min_size=width, max_size=width), min_size=samples, max_size=samples)
+    # Latency holds the cloud's seconds as well, which are the money here: never less than that.
+    made = []
+    for _ in range(2):
+        cost = draw(table)
+        made.append(([[5.0 + value for value in row] for row in draw(table)], cost))
+    return made
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables=forecasts())
+def test_every_series_is_what_loops_say(tables, simulated, find):
+    truth, predicted = tables
+    done = simulated(truth, predicted, dwell=(2, 3))
+    samples = range(len(truth[0]))
+    for one in done.series:
+        expected = loop_series(*truth, one.picks, 0.0 if one.w is None else one.w)
+        for name, value in expected.items():
+            if name == "objective_regret" and one.w is None:
+                assert one.objective_regret is None
+            elif name in EXACT:
+                assert getattr(one, name) == pytest.approx(value, rel=1e-12, abs=1e-12), (one.strategy, name)
+            else:
+                assert getattr(one, name) == value, (one.strategy, name)
+        assert list(one.sample_latency_s) == [truth[0][s][one.picks[s]] for s in samples]
+        assert list(one.sample_cost_usd) == [truth[1][s][one.picks[s]] for s in samples]
+        if one.dwell:
+            assert list(one.picks) == held(find(done, one.strategy, one.w).picks, one.dwell)
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables=forecasts())
+def test_fronts_are_what_loops_say(tables, simulated, find):
+    truth, predicted = tables
+    done = simulated(truth, predicted)
+    for one in done.fronts:
+        of_weight = [find(done, one.planner, w) for w in WEIGHTS]
+        for name, value in loop_front(*truth, [row.picks for row in of_weight]).items():
+            assert getattr(one, name) == pytest.approx(value, rel=1e-12), name
+        assert one.dominated == pytest.approx(mean(row.dominated for row in of_weight), abs=1e-15)
+        assert one.objective_regret == pytest.approx(mean(row.objective_regret for row in of_weight), abs=1e-15)
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables=forecasts())
+def test_fixed_strategies_are_what_loops_say(tables, simulated, find):
+    truth, (latency, cost) = tables
+    done = simulated(truth, (latency, cost))
+    samples, last = range(len(latency)), len(latency[0]) - 1
+    fast = [min(range(last + 1), key=lambda i: (latency[s][i], cost[s][i], i)) for s in samples]
+    cheap = [min(range(last + 1), key=lambda i: (cost[s][i], latency[s][i], i)) for s in samples]
+    assert list(find(done, "latency_optimal", 0.0).picks) == fast
+    assert list(find(done, "cost_optimal", 1.0).picks) == cheap
+    assert set(find(done, "edge_only", None).picks) == {last}
+    assert set(find(done, "cloud_only", None).picks) == {0}
+    for w in WEIGHTS:
+        (static,) = set(find(done, "static_best", w).picks)
+        means = [mean(objective(truth[0][s], truth[1][s], w)[i] for s in samples) for i in range(last + 1)]
+        assert means[static] == pytest.approx(min(means), abs=1e-12)
+        oracle = find(done, "oracle", w)
+        assert oracle.objective_regret == 0.0
+        assert oracle.dominated == 0.0
+        others = [one for one in done.series if one.w == w]
+        assert all(one.objective_regret >= 0.0 for one in others)
+
+
+def test_pieces_add_up(simulated, monkeypatch):
+    rng = np.random.default_rng(4)
+    truth = tuple((rng.integers(1, 9, (50, 5)) + offset).astype(float).tolist() for offset in (9, 0))
+    predicted = tuple((rng.integers(1, 9, (50, 5)) + offset).astype(float).tolist() for offset in (9, 0))
+    whole = simulated(truth, predicted, dwell=(3,))
+    for values, decisions in ((35, 1 << 20), (1 << 17, 44), (5, 4)):
+        monkeypatch.setattr(passes, "PIECE_VALUES", values)
+        monkeypatch.setattr(passes, "PIECE_DECISIONS", decisions)
+        pieces = simulated(truth, predicted, dwell=(3,))
+        for one, other in zip(whole.series, pieces.series, strict=True):
+            assert one.picks == other.picks
+            for name in ("latency_s", "cost_usd", "latency_p95_s", "latency_regret", "dominated"):
+                assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12, abs=1e-15), name
+            assert (one.distinct, one.switches_per_100) == (other.distinct, other.switches_per_100)
+            if one.w is not None:
+                assert one.objective_regret == pytest.approx(other.objective_regret, rel=1e-12, abs=1e-15)
+        for one, other in zip(whole.fronts, pieces.fronts, strict=True):
+            assert one.hypervolume == pytest.approx(other.hypervolume, rel=1e-12)
+            assert (one.distinct, one.front_share) == pytest.approx((other.distinct, other.front_share))

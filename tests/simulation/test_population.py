@@ -1,0 +1,136 @@
+"""Whole configurations: the arithmetic in hand-written numpy, and repetitions against runs of their own."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from midcut import composition, conf_files
+from midcut.errors import MidcutError
+from midcut.profiles import write_profile
+from midcut.simulation.result import read_simulation, write_simulation
+from midcut.simulation.run import simulate
+from midcut.verbs.simulate import prepare, summary
+
+CLAIM = (
+    "claims=[{where: Figure 6, what: words, metric: cost_usd, strategy: algorithm1, against: cost_optimal,"
+    " published: 40.0}]"
+)
+
+
+@pytest.fixture
+def composed():
+    def make(*overrides):
+        composition.register()
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
+            return simulate(*prepare(compose("simulate", overrides=list(overrides)), {}))
+
+    return make
+
+
+def test_a_configuration_in_hand_written_numpy(composed, tmp_path, profile_of):
+    # Two nodes of 3 and 2 ms at 1 GHz, all of it by the clock; 0.5 and 0.4 ms in the cloud; 400 bytes at every cut.
+    for role, seconds in (("edge", (0.003, 0.002)), ("cloud", (0.0005, 0.0004))):
+        write_profile(profile_of({1000.0: seconds}, role=role), tmp_path / f"{role}.json")
+    done = composed(
+        "model=module", "model.module.title=two", f"edge_profile={tmp_path}", f"cloud_profile={tmp_path}",
+        "predictor/edge@truth.edge=profile", "predictor/link@truth.link=eq3", "truth.link.all_edge_pays_link=false",
+        "scenario.bandwidth_kbps.unit=100", "scenario.seed=7", "w=0.5",
+    )  # fmt: skip
+    rng = np.random.default_rng(7)
+    bandwidth = np.maximum(1, rng.poisson(9, 20)) * 100.0
+    clock = np.clip(rng.normal(1000, 350, 20), 600, 1500)
+    edge = np.array([0.0, 0.003, 0.005]) * (1000.0 / clock)[:, None]
+    cloud = np.array([0.0009, 0.0004, 0.0])
+    link = np.array([1.0, 1.0, 0.0]) * (400 * 8 / (1000 * bandwidth) + 120 / 2000)[:, None]
+    latency = edge + link + cloud
+    cost = edge * 0.224 / 3600 + cloud * 0.1664 / 3600
+    by_name = {one.strategy: one for one in done.series}
+    assert by_name["edge_only"].latency_s == pytest.approx(latency[:, 2].mean(), rel=1e-12)
+    assert by_name["cloud_only"].cost_usd == pytest.approx(cost[:, 0].mean(), rel=1e-12)
+    # The predictors that pick send a JSON message of base64 and wait for a whole ping: all the more they stay.
+    assert by_name["latency_optimal"].latency_s == pytest.approx(latency.min(axis=1).mean(), rel=1e-12)
+    assert by_name["cost_optimal"].cost_usd == pytest.approx(cost.min(axis=1).mean(), rel=1e-12)
+    assert done.cuts == (0, 1, 2)
+    assert done.after == ("input", "node0", "node1")
+    errors = {error.part: error for error in done.errors}
+    assert errors["edge"].mape == errors["cloud"].mape == errors["cost"].mape == 0.0
+    assert errors["link"].bias > 0.5
+
+
+def test_repetitions_are_runs_with_other_seeds(composed):
+    base = ("predictor/edge=power_law", "w=[0.5,0.8]", CLAIM.replace("published", "w: 0.8, published"))
+    done = composed(*base, "population=12")
+    alone = [composed(*base, f"scenario.seed={seed}") for seed in range(12)]
+    for one in done.series:
+        rows = [next(r for r in run.series if (r.strategy, r.w) == (one.strategy, one.w)) for run in alone]
+        for metric, found in (("latency_s", one.latency_ratio), ("cost_usd", one.cost_ratio)):
+            for against, interval in found.items():
+                means = [next(r for r in run.series if r.strategy == against) for run in alone]
+                ratios = [getattr(a, metric) / getattr(b, metric) for a, b in zip(rows, means, strict=True)]
+                expected = [np.mean(ratios), *np.percentile(ratios, [5, 95])]
+                assert [interval.mean, interval.p5, interval.p95] == pytest.approx(expected, rel=1e-12)
+            assert set(found) == {"latency_optimal", "cost_optimal"}
+    (claim,) = done.claims
+    simulated = [run.claims[0].simulated for run in alone]
+    assert claim.population.mean == pytest.approx(np.mean(simulated))
+    assert claim.population.p95 == pytest.approx(np.percentile(simulated, 95))
+    assert claim.simulated == alone[0].claims[0].simulated  # the chosen seed is 0 here
+
+
+def test_free_divisors_have_no_ratio(composed):
+    done = composed("cost=owned", "population=3", CLAIM)
+    assert done.claims[0].simulated is done.claims[0].population is None  # all on one's own edge is free
+    assert all(set(one.cost_ratio) <= {"latency_optimal"} for one in done.series)
+    assert all(set(one.latency_ratio) == {"latency_optimal", "cost_optimal"} for one in done.series)
+
+
+def test_listed_samples_have_no_repetitions(composed):
+    done = composed("scenario=clocks", "population=50", CLAIM)
+    assert done.population == 0
+    assert done.claims[0].population is None
+    assert done.samples == 10
+    assert all(one.latency_ratio == one.cost_ratio == {} for one in done.series)
+
+
+def test_reading_back_what_was_written(composed, tmp_path):
+    done = composed("w=[0,1]", "dwell=[2]", "population=4", CLAIM.replace("published", "w: 1, published"))
+    write_simulation(tmp_path / "simulation.json", done)
+    assert read_simulation(tmp_path / "simulation.json") == done
+    assert "NaN" not in (tmp_path / "simulation.json").read_text()
+
+
+def test_what_a_sweep_records(composed):
+    one, two = summary(composed("w=0.3", "title=mine")), summary(composed("w=[0.3,0.7]", "strategy=[knee,algorithm1]"))
+    assert (one["title"], one["model"], one["w"]) == ("mine", "alexnet", 0.3)
+    assert set(one["algorithm1"]) == {"latency_s", "cost_usd", "latency_regret", "objective_regret"}
+    assert two["w"] == [0.3, 0.7]
+    assert two["algorithm1"]["latency_s"][0] == one["algorithm1"]["latency_s"]
+    assert two["knee"]["latency_s"] > 0.0  # it follows no weight: one number
+    json.dumps([one, two])
+
+
+CLAIM_ON = "{where: Figure 6, what: cost, metric: cost_usd, against: oracle, published: 1,"
+BAD = {
+    "NaN": (["scenario.clock_mhz.mean=nan"], "scenario.clock_mhz.mean must be a finite number, got nan"),
+    "bounds swapped": (["scenario.clock_mhz.low=2000"], "low=2000 must not be over scenario.clock_mhz.high=1500"),
+    "no samples": (["scenario.samples=0"], "scenario.samples must be from 1 to 10,000,000, got 0"),
+    "no weight": (["w=[]"], "got none"),
+    "a word for a weight": (["w=cheap"], "got 'cheap'"),
+    "a range without end": (["w=0:1:1e-9"], "at most 10000 steps"),
+    "a taken name": (["+strategy@strategy.oracle=knee"], "a planner must go by another name"),
+    "another weight in a claim": ([f"claims=[{CLAIM_ON} strategy: algorithm1, w: 0.3}}]"], "claims[0].w=0.3 is not"),
+    "negative population": (["population=-1"], "population must be 0 or more, got -1"),
+    "negative dwell": (["dwell=[3,-2]"], "dwell must be numbers of samples, 0 or more, got -2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refused(composed, name):
+    words, said = BAD[name]
+    with pytest.raises(MidcutError) as caught:
+        composed(*words)
+    assert said in str(caught.value)
