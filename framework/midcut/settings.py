@@ -220,7 +220,7 @@ class CloudConfig:
 
     Attributes:
         model, executor: the models to serve, and what runs their tails.
-        codec: the codecs that requests may use.
+        codec: the codecs that requests may use; bare bytes and the paper's base64 they always may.
         cuts: which cuts are on offer; the edge must capture likewise.
         server: where to listen.
         cloud: how tails are computed.

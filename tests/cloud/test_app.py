@@ -66,7 +66,7 @@ def test_health_and_the_model_list(tiny, cloud_url):
             "legal": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
             "refused": {},
             "nodes": 9,
-            "codecs": ["raw"],
+            "codecs": ["raw", "base64"],
         }
     ]
 

@@ -57,7 +57,7 @@ class HostedModels:
                 "legal": list(one.legal),
                 "refused": {str(cut): why for cut, why in one.refused.items()},
                 "nodes": one.node_count,
-                "codecs": list(dict.fromkeys([oip.RAW, *self._codecs])),
+                "codecs": list(dict.fromkeys([oip.RAW, wire.PAPER, *self._codecs])),
             }
             for name, one in self._partitions.items()
         ]
