@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from midcut import composition, conf_files
+from midcut.cloud.assembly import tail_threads
 from midcut.errors import ConfigError
 from midcut.settings import CloudSettings
 from midcut.verbs import cloud
@@ -43,5 +44,5 @@ def test_the_configured_threads_hold_on_every_worker():
         both_there.wait(10)
         return torch.get_num_threads()
 
-    with cloud._pool(CloudSettings(threads=threads, workers=2)) as pool:
+    with tail_threads(CloudSettings(threads=threads, workers=2)) as pool:
         assert [future.result() for future in [pool.submit(count), pool.submit(count)]] == [threads, threads]

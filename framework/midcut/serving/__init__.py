@@ -6,7 +6,7 @@ from midcut.serving.access import OPEN_PATHS
 from midcut.serving.app import METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
 from midcut.serving.bodies import discard_body, read_body, read_chunks
 from midcut.serving.inference import Meant, add_inference_routes, message_response
-from midcut.serving.lifecycle import DRAIN, Drain, serve, stop_signals
+from midcut.serving.lifecycle import DRAIN, Drain, make_runner, serve, stop_signals
 from midcut.serving.refusals import RefusedError, json_response
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "bind_request_id",
     "discard_body",
     "json_response",
+    "make_runner",
     "message_response",
     "new_app",
     "read_body",

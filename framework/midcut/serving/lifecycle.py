@@ -79,15 +79,7 @@ async def serve(
     """
     tls = server_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     warn_if_exposed(settings)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,  # a small body could unfold to gigabytes
-        handler_cancellation=True,  # nobody waits any more: what is queued for them is dropped
-        keepalive_timeout=settings.idle_timeout_s,
-        lingering_time=_LINGER_S,
-        shutdown_timeout=_CUT_OFF_S,  # aiohttp may wait that long twice, after the drain
-    )
+    runner = make_runner(app, settings)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, ssl_context=tls)
@@ -101,6 +93,19 @@ async def serve(
         await _drain(app[DRAIN], settings)
     finally:
         await runner.cleanup()
+
+
+def make_runner(app: web.Application, settings: ServerSettings) -> web.AppRunner:
+    """What runs an application, with the limits that both servers have."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,  # a small body could unfold to gigabytes
+        handler_cancellation=True,  # nobody waits any more: what is queued for them is dropped
+        keepalive_timeout=settings.idle_timeout_s,
+        lingering_time=_LINGER_S,
+        shutdown_timeout=_CUT_OFF_S,  # aiohttp may wait that long twice, after the drain
+    )
 
 
 def stop_signals() -> asyncio.Event:

@@ -1,0 +1,136 @@
+"""The same cloud as a Ray Serve deployment: same application, same wire. Needs the extra `ray`.
+
+    python -m midcut.cloud.on_ray --port 8700 --replicas 2 model=alexnet cloud.batch_requests=8
+    serve run midcut.cloud.on_ray:build replicas=2 overrides="model=alexnet cloud.batch_requests=8"
+
+Each replica runs the application on a socket of its own and hands requests through, so that routes, limits, tokens,
+queue, batching and metrics are the cloud's own. Host, port and TLS are Ray's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import signal
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from aiohttp import web
+from hydra import compose, initialize_config_dir
+from ray import serve
+from starlette.requests import Request  # noqa: TC002 - Ray reads the annotation
+from starlette.responses import Response
+
+from midcut import composition, conf_files
+from midcut.cloud.assembly import assembled
+from midcut.serving import DRAIN, make_runner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from omegaconf import DictConfig
+
+# A connection's own affair; lengths are made anew.
+_HOP_BY_HOP: Final = frozenset(
+    {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+class RayCloud:
+    """One replica."""
+
+    def __init__(self, overrides: Sequence[str]) -> None:
+        self._assembled = assembled(_config(overrides))
+        self._cloud = self._assembled.__enter__()
+        self._folder = tempfile.TemporaryDirectory(prefix="midcut-")  # goes with the process
+        self._starting = asyncio.Lock()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __call__(self, request: Request) -> Response:
+        """Hand a request through to the application."""
+        session = self._session or await self._start()
+        headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        body = await request.body()
+        async with session.request(request.method, target, data=body, headers=headers) as answer:
+            kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+            return Response(await answer.read(), answer.status, kept)
+
+    async def check_health(self) -> None:
+        """What Ray asks now and then; an exception is a bad sign."""
+        if not self._cloud.app[DRAIN].ready:
+            raise RuntimeError("the cloud is shutting down")
+
+    async def _start(self) -> aiohttp.ClientSession:
+        async with self._starting:
+            if self._session is None:
+                socket = str(Path(self._folder.name) / "cloud.sock")
+                runner = make_runner(self._cloud.app, self._cloud.server)
+                await runner.setup()
+                await web.UnixSite(runner, socket).start()
+                self._session = aiohttp.ClientSession(
+                    "http://cloud",
+                    connector=aiohttp.UnixConnector(socket, limit=0),
+                    auto_decompress=False,
+                    skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                )
+            return self._session
+
+
+def build(args: dict[str, str]) -> Any:
+    """The application for `serve run midcut.cloud.on_ray:build`.
+
+    Args:
+        args: `overrides` as `midcut cloud` takes them, blanks between; `replicas`.
+    """
+    return deployment(shlex.split(args.get("overrides", "")), int(args.get("replicas", "1")))
+
+
+def deployment(overrides: Sequence[str], replicas: int = 1) -> Any:
+    """A Ray Serve application of so many replicas.
+
+    Args:
+        overrides: as `midcut cloud` takes them.
+    """
+    knobs = _config(overrides).cloud
+    # Ray must not hold back what the cloud's own queue takes, or refuses.
+    at_once = 2 * (knobs.queue + knobs.workers * knobs.batch_requests)
+    made = serve.deployment(
+        name="midcut",
+        num_replicas=replicas,
+        max_ongoing_requests=at_once,
+        ray_actor_options={"num_cpus": knobs.threads * knobs.workers},
+    )(RayCloud)
+    return made.bind(list(overrides))
+
+
+def _config(overrides: Sequence[str]) -> DictConfig:
+    composition.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
+        return compose("cloud", overrides=list(overrides))
+
+
+def main() -> None:
+    """Serve on this machine until SIGTERM or Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8700)
+    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("overrides", nargs="*", help="as for `midcut cloud`")
+    options = parser.parse_args()
+    stop = threading.Event()
+    serve.start(http_options={"host": options.host, "port": options.port})
+    serve.run(deployment(options.overrides, options.replicas))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    print(f"midcut cloud ready on http://{options.host}:{options.port} on Ray Serve", flush=True)  # noqa: T201 - its one line
+    stop.wait()
+    serve.shutdown()
+
+
+if __name__ == "__main__":
+    main()
