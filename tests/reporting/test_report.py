@@ -1,0 +1,244 @@
+"""The whole report, from hand-made runs: the page stands alone, and all three forms say the same."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import shutil
+
+import msgspec
+import pytest
+
+from midcut.profiles import find_fit, find_profile, write_fit
+from midcut.profiling.fitting import fit
+from midcut.reporting.found import find
+from midcut.reporting.report import make_report
+from midcut.reporting.texts import knobs, number, policy_label
+from midcut.verbs.report import main
+
+PLAN = {
+    "model": "alexnet", "w": 0.5, "cut": 1, "codec": "raw", "after": "conv", "edge_s": 0.1, "link_s": 0.2,
+    "cloud_s": 0.05, "latency_s": 0.35, "cost_usd": 3e-6, "planning_s": 1e-4,
+    "observation": {"clock_mhz": 1500.0, "bandwidth_kbps": 9000.0, "ping_ms": None},
+    "rows": [
+        {"cut": cut, "codec": codec, "edge_s": 0.1 * cut, "link_s": 0.2, "cloud_s": 0.05, "latency_s": 0.25 + 0.1 * cut,
+         "cost_usd": 3e-6, "layer": cut, "request_bytes": 10.0}
+        for cut in (0, 1) for codec in ("raw", "fp16")
+    ],
+}  # fmt: skip
+
+
+class Page(html.parser.HTMLParser):
+    """Tags that open and do not close, ids, links, and what would be fetched."""
+
+    VOID = frozenset({"meta", "br", "path", "use", "rect", "circle", "link", "img"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.fetched, self.text = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        for name in ("href", "xlink:href", "src"):
+            if name in values:
+                (self.links if values[name].startswith("#") else self.fetched).append(values[name])
+        assert tag not in {"script", "iframe", "object"}
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def runs(simulation, write_run, sweep_file, tmp_path_factory):
+    """One of everything that verbs write."""
+    runs = tmp_path_factory.mktemp("made") / "runs"
+    paper = simulation()
+    dwelt = [
+        msgspec.structs.replace(one, dwell=ticks, switches_per_100=50.0 / ticks, latency_s=one.latency_s * 1.02)
+        for one in paper.series
+        if one.planner
+        for ticks in (2, 5)
+    ]
+    write_run(simulation(series=paper.series + tuple(dwelt)), runs / "paper")
+    default = {"edge": "profile", "link": "round_trip", "cloud": "profile"}
+    faster = tuple(msgspec.structs.replace(one, latency_s=one.latency_s / 1.25) for one in paper.series)
+    title = "default <b>policy</b> & more"
+    write_run(simulation(title=title, policy=default, claims=(), series=faster), runs / "default")
+    for job, w in enumerate((0.0, 0.5, 1.0)):
+        write_run(simulation(weights=(w,), title="swept", claims=(), cost="owned"), runs / f"sweep/{job}")
+    result = {"algorithm1": {"latency_s": 0.2, "cost_usd": 1e-6}}
+    jobs = [{"overrides": [f"w={w}"], "result": result} for w in (0.0, 0.5, 1.0)]
+    sweep_file(runs / "sweep", [*jobs, {"overrides": ["w=2"], "status": "failed", "error": "ConfigError: w is 2"}])
+    write_fit(fit([find_profile("pi4", "edge", name) for name in ("alexnet", "mnist")], 0), runs / "fit.json")
+    write_fit(find_fit("pi4"), runs / "without_points/fit.json")
+    (runs / "plan.json").write_bytes(msgspec.json.encode(PLAN))
+    record = {
+        "cut": 1, "latency_s": 0.2, "edge_s": 0.1, "link_s": 0.05, "cloud_s": 0.05, "cost_usd": 1e-6, "predicted": None,
+        "decision": {"observation": {"clock_mhz": 900.0, "bandwidth_kbps": 9000.0, "ping_ms": 20.0}},
+    }  # fmt: skip
+    summary = {
+        "model": "mnist", "requests": 2, "switches": 0, "fallbacks": 0, "latency_s": {"median": 0.2, "p95": 0.2},
+        "cost_usd": {"median": 1e-6}, "prediction_error": {"latency_s": None, "cost_usd": 0.1}, "accuracy": 0.985,
+    }  # fmt: skip
+    (runs / "summary.json").write_bytes(msgspec.json.encode(summary))
+    records = [msgspec.json.encode(record | {"at_s": 100.0 + at}) for at in (0, 1)]
+    (runs / "results.jsonl").write_bytes(b"\n".join(records) + b"\n")
+    return runs
+
+
+@pytest.fixture(scope="module")
+def report(runs):
+    """Where the report of `runs` was written."""
+    out = runs.with_name("report")
+    assert main([str(runs), "--out", str(out), "--title", "All <of> it"]) == 0
+    return out
+
+
+def tables(section):
+    """All tables below a section of the JSON, by (section, table)."""
+    found = {(section["key"], key): rows for key, rows in section["tables"].items()}
+    for inside in section["sections"]:
+        found |= tables(inside)
+    return found
+
+
+def test_the_page_stands_alone(report):
+    text = (report / "report.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.fetched == []
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert text.count("<svg") == len(list((report / "figures").glob("*.svg")))
+
+
+def test_what_others_wrote_is_escaped(report):
+    text = (report / "report.html").read_text()
+    assert "<title>All &lt;of&gt; it</title>" in text
+    assert "default &lt;b&gt;policy&lt;/b&gt; &amp; more" in text
+    assert "<b>" not in text
+    assert "default \\<b\\>policy" in (report / "report.md").read_text()
+
+
+def test_the_same_runs_give_the_same_bytes_wherever_they_lie(report, runs, tmp_path):
+    moved = shutil.copytree(runs, tmp_path / "moved/runs")
+    again = tmp_path / "again"
+    assert main([str(moved), "--out", str(again), "--title", "All <of> it"]) == 0
+    files = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert [path for path in files if (report / path).read_bytes() != (again / path).read_bytes()] == []
+
+
+def test_every_figure_is_there_twice_and_shown_once(report):
+    names = {path.stem for path in (report / "figures").iterdir()}
+    assert {path.name for path in (report / "figures").iterdir()} == {
+        f"{n}.{kind}" for n in names for kind in ("png", "svg")
+    }
+    text, page = (report / "report.md").read_text(), Page((report / "report.html").read_text())
+    for name in names:
+        assert text.count(f"](figures/{name}.png)") == 1
+        assert f"figure-{name}" in page.ids
+    assert {"claims", "planners", "policies-1", "errors", "sweep-1", "fit-1", "fit-2", "plan-1", "stream-1"} <= names
+
+
+def test_numbers_of_the_tables(report):
+    numbers = json.loads((report / "report.json").read_text())
+    found = {key: rows for section in numbers["sections"] for key, rows in tables(section).items()}
+    (claim,) = [row for row in found["reproduction", "claims"] if row["where"] == "Figure 6"]
+    assert claim["published_percent"] == -65.53
+    assert claim["off_points"] == pytest.approx(0.43)
+    assert claim["population_percent"] == {"mean": -66.0, "p5": -69.0, "p95": -61.0}
+    assert claim["verdict"] == "reproduced"
+    assert numbers["verdicts"] == {"reproduced": 1, "shape only": 2}
+    # The default policy's latencies were made 1.25 times shorter, its costs left alone.
+    losses = {row["policy"]: row for row in found["policies-1", "policies"] if row["planner"] == "algorithm1"}
+    paper = losses["paper (power_law, eq3, linear)"]
+    assert paper["latency_loss_percent"] == pytest.approx(25.0)
+    assert paper["cost_loss_percent"] == pytest.approx(0.0)
+    assert losses["default (profile, round_trip, profile)"]["latency_loss_percent"] == 0.0
+    dwell = [row for row in found["dwell", "dwell"] if row["planner"] == "weighted_sum"]
+    assert [(row["dwell"], row["switches_per_100"]) for row in dwell] == [(0, 50.0), (2, 25.0), (5, 10.0)]
+    assert [row["latency_change_percent"] for row in dwell] == pytest.approx([0.0, 2.0, 2.0])
+    assert found["sweep-1", "jobs"][-1]["error"] == "ConfigError: w is 2"
+    assert found["streams", "streams"][0]["accuracy"] == 0.985
+    assert found["plans", "plans"][0]["codec"] == "raw"
+
+
+def test_all_forms_say_the_same(report):
+    text, page = (report / "report.md").read_text(), "".join(Page((report / "report.html").read_text()).text)
+    for written in ("−65.53", "−66.00 [−69.00, −61.00]", "+25.00", "98.5 %", "ConfigError: w is 2", "Raspberry Pi 4"):
+        assert written in page
+        assert written.replace("[", "\\[").replace("]", "\\]") in text
+    # A pipe table: as many cells in every row as in its head.
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
+
+
+def test_samples_are_drawn_as_what_they_are(simulation, write_run, tmp_path):
+    many = 40
+    long = [
+        msgspec.structs.replace(
+            one,
+            picks=one.picks * 10,
+            sample_latency_s=one.sample_latency_s * 10,
+            sample_cost_usd=one.sample_cost_usd * 10,
+        )
+        for one in simulation().series
+    ]  # fmt: skip
+    clocks = (600.0, 900.0, 1200.0, 1500.0)
+    write_run(simulation(clock_mhz=clocks, bandwidth_kbps=(9000.0,) * 4), tmp_path / "runs/clocks")
+    write_run(simulation(time_s=(0.0, 1.0, 2.0, 3.0)), tmp_path / "runs/trace")
+    write_run(simulation(samples=many, series=tuple(long)), tmp_path / "runs/many")
+    write_run(
+        simulation(series=tuple(msgspec.structs.replace(one, picks=()) for one in simulation().series)),
+        tmp_path / "runs/unkept",
+    )
+    report = make_report(find([tmp_path / "runs"]))
+    (simulations,) = [section for section in report.sections if section.key == "simulations"]
+    drawn = {
+        section.facts["folder"]: next((p for p in section.pictures if p.name.endswith("samples")), None)
+        for section in simulations.sections
+    }
+    assert drawn["clocks"].caption.startswith("Over the clock at w = 0.5")
+    assert drawn["clocks"].figure.axes[-1].get_xlabel() == "clock [MHz]"
+    assert drawn["clocks"].figure.axes[0].lines[0].get_xdata().tolist() == list(clocks)
+    assert drawn["trace"].figure.axes[-2].get_xlabel() == "time [s]"
+    assert drawn["many"].caption.startswith("Distribution over the 40 samples")
+    assert drawn["unkept"] is None
+    # Both planners pick the same cuts, and are drawn once, under both names.
+    names = [text.get_text() for text in drawn["clocks"].figure.legends[0].get_texts()]
+    assert names == ["latency-optimal", "cost-optimal", "Algorithm 1 = weighted sum"]
+    assert drawn["clocks"].figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([100.0, 200.0, 100.0, 200.0])
+
+
+def test_every_axis_is_named_with_its_unit(runs):
+    for picture in make_report(find([runs])).pictures():
+        for axes in picture.figure.axes:
+            labels = [axes.get_xlabel(), axes.get_ylabel()]
+            assert any(labels), picture.name
+
+
+def test_words():
+    assert [number(value) for value in (0.0, 0.00123456, 12.3456, 1234.56, 123456.7, 1e12, 3e-7)] == [
+        "0", "0.001235", "12.35", "1,235", "123,457", "1.000e+12", "3.000e-07",
+    ]  # fmt: skip
+    assert policy_label({"edge": "power_law", "link": "eq3", "cloud": "linear"}) == "paper (power_law, eq3, linear)"
+    assert policy_label({"edge": "mine", "link": "eq3", "cloud": "linear"}) == "mine, eq3, linear"
+    text = knobs({"seed": 3, "clock_mhz": {"kind": "normal", "mean": 1e3, "values": [], "unit": 1.0}, "step_s": None})
+    assert text == "seed 3, clock_mhz normal (mean 1000)"
