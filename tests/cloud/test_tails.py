@@ -201,3 +201,12 @@ async def test_as_many_workers_as_told(tiny):
         assert gate.runs == 2
         gate.open()
         await asyncio.gather(*tasks)
+
+
+async def test_whoever_was_just_answered_may_ask_again_at_once(tiny):
+    async with queue(tiny) as (tails, gate):
+        values = tiny.head(8, images(1))
+        async with asyncio.timeout(20):
+            for _ in range(400):
+                await tails.compute(tiny, 8, values)
+        assert gate.runs == 400

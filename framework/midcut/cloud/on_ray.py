@@ -122,9 +122,12 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("overrides", nargs="*", help="as for `midcut cloud`")
     options = parser.parse_args()
+    # Ray sends classes of `__main__` by value; a replica needs the module's own.
+    from midcut.cloud import on_ray  # noqa: PLC0415, PLW0406
+
     stop = threading.Event()
     serve.start(http_options={"host": options.host, "port": options.port})
-    serve.run(deployment(options.overrides, options.replicas))
+    serve.run(on_ray.deployment(options.overrides, options.replicas))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     print(f"midcut cloud ready on http://{options.host}:{options.port} on Ray Serve", flush=True)  # noqa: T201 - its one line

@@ -88,7 +88,8 @@ class TailQueue:
         self._metrics = metrics
         self._waiting: deque[_Job] = deque()
         self._arrived = asyncio.Event()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()  # keeps them from being collected
+        self._free = settings.workers
         self._uploading = 0
         self._computing = 0
         self._tail_s = 0.0
@@ -155,10 +156,6 @@ class TailQueue:
             if job in self._waiting:
                 self._waiting.remove(job)
 
-    @property
-    def _free(self) -> int:
-        return self._settings.workers - len(self._workers)
-
     def _wait_s(self) -> float:
         """Roughly what a request that comes now waits and takes."""
         return self._tail_s * (1 + len(self._waiting) / self._settings.workers)
@@ -177,21 +174,25 @@ class TailQueue:
 
     def _employ(self) -> None:
         if self._free > 0:
+            self._free -= 1
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
     async def _work(self) -> None:
-        while self._waiting:
-            if self._settings.batch_delay_s > 0.0:
-                await self._gather()
-            group = self._take()
-            if group:
-                self._computing += len(group)
-                try:
-                    await self._answer(group)
-                finally:
-                    self._computing -= len(group)
+        try:
+            while self._waiting:
+                if self._settings.batch_delay_s > 0.0:
+                    await self._gather()
+                group = self._take()
+                if group:
+                    self._computing += len(group)
+                    try:
+                        await self._answer(group)
+                    finally:
+                        self._computing -= len(group)
+        finally:
+            self._free += 1  # here, not when the task is done: whoever was just answered may ask again before that
 
     async def _gather(self) -> None:
         """Wait until enough can be computed together, or the first of them has waited long enough."""
