@@ -432,9 +432,11 @@ class SimulateConfig:
         model: the chosen one; its cut list is the edge profile's.
         predictor: the set that the planners pick by.
         truth: the set that says what the picks really take.
-        cost, strategy: the cost model of both, and the planners with their knobs.
+        cost, strategy, codec: the cost model of both, the planners and the codecs with their knobs.
         scenario: the samples.
         cuts: which cuts are on offer.
+        accuracy_floor: share of inputs whose class must stay what it was: codecs of less agreement, or an unknown one,
+            are left out; null leaves out none.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device.
         w: weight that every planner is asked at; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
@@ -452,8 +454,10 @@ class SimulateConfig:
     truth: Any = MISSING
     cost: Any = MISSING
     strategy: Any = field(default_factory=dict)
+    codec: Any = field(default_factory=dict)
     scenario: Any = MISSING
     cuts: CutSettings = field(default_factory=CutSettings)
+    accuracy_floor: float | None = None
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
     w: Any = 0.5

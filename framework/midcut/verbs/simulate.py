@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import ListConfig, OmegaConf
 
-from midcut.build import build, build_forecaster, only
+from midcut.build import build, build_codecs, build_forecaster, only
 from midcut.component import STRATEGY, Kind
 from midcut.cuts import legal_cuts
 from midcut.errors import ConfigError
@@ -64,7 +64,8 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
     name = only(Kind.MODEL, cfg.model, "simulate")
     model = str(OmegaConf.select(cfg.model[name], "title") or name)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
-    on_offer = placements(table, legal_cuts(table, cast("CutSettings", OmegaConf.to_object(cfg.cuts))))
+    cuts = legal_cuts(table, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
+    on_offer = placements(table, cuts, build_codecs(cfg))
     picking, truth = (build_forecaster(nodes, cfg.cost, on_offer) for nodes in (cfg.predictor, cfg.truth))
     setup = Setup(
         picking=picking,
