@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # A connection's own affair; lengths are made anew.
 _HOP_BY_HOP: Final = frozenset(
-    {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+    {"connection", "content-length", "date", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 
 

@@ -87,9 +87,8 @@ class TailQueue:
         self._settings = settings
         self._metrics = metrics
         self._waiting: deque[_Job] = deque()
-        self._arrived = asyncio.Event()
-        self._workers: set[asyncio.Task[None]] = set()  # keeps them from being collected
         self._free = settings.workers
+        self._timer: asyncio.TimerHandle | None = None
         self._uploading = 0
         self._computing = 0
         self._tail_s = 0.0
@@ -133,14 +132,10 @@ class TailQueue:
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._settings.queue + self._free * self._settings.batch_requests:
             raise self._busy(f"{len(self._waiting)} requests wait")
-        if deadline_s is not None and loop.time() >= deadline_s:
-            self._metrics.dropped("expired")
-            raise ExpiredError("the request's time was over before its tail was begun")
-        if deadline_s is not None and loop.time() + self._wait_s() >= deadline_s:
-            raise self._busy("the wait would outlast the request's time")
+        if deadline_s is not None:
+            self._check_in_time(deadline_s - loop.time())
         job = _Job(partition, cut, values, loop.create_future(), perf_counter(), self._kind(partition, cut, values))
         self._waiting.append(job)
-        self._arrived.set()
         self._metrics.waiting.set(len(self._waiting))
         self._employ()
         try:
@@ -156,9 +151,16 @@ class TailQueue:
             if job in self._waiting:
                 self._waiting.remove(job)
 
+    def _check_in_time(self, left_s: float) -> None:
+        if left_s <= 0.0:
+            self._metrics.dropped("expired")
+            raise ExpiredError("the request's time was over before its tail was begun")
+        if self._wait_s() >= left_s:
+            raise self._busy("the wait would outlast the request's time")
+
     def _wait_s(self) -> float:
-        """Roughly what a request that comes now waits and takes."""
-        return self._tail_s * (1 + len(self._waiting) / self._settings.workers)
+        """Roughly how long a request that comes now waits. Nothing while a worker is free: so the estimate is renewed."""
+        return 0.0 if self._free > 0 else self._tail_s * (1 + len(self._waiting)) / self._settings.workers
 
     def _busy(self, why: str) -> BusyError:
         self._metrics.dropped("busy")
@@ -173,46 +175,30 @@ class TailQueue:
         return (partition.table.model, cut, *layouts)
 
     def _employ(self) -> None:
-        if self._free > 0:
+        """Give free workers what waits."""
+        while self._free > 0 and self._waiting:
+            rest_s = self._rest_s()
+            if rest_s > 0.0:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = asyncio.get_running_loop().call_later(rest_s, self._employ)
+                return
+            group = self._take()
             self._free -= 1
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._computing += len(group)
+            self._pool.submit(self._run_and_tell, group, asyncio.get_running_loop())
 
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
-                if self._settings.batch_delay_s > 0.0:
-                    await self._gather()
-                group = self._take()
-                if group:
-                    self._computing += len(group)
-                    try:
-                        await self._answer(group)
-                    finally:
-                        self._computing -= len(group)
-        finally:
-            self._free += 1  # here, not when the task is done: whoever was just answered may ask again before that
-
-    async def _gather(self) -> None:
-        """Wait until enough can be computed together, or the first of them has waited long enough."""
-        while self._waiting:
-            first = self._waiting[0]
-            rest_s = first.since_s + self._settings.batch_delay_s - perf_counter()
-            count = sum(job.kind == first.kind for job in self._waiting)
-            if not first.kind or rest_s <= 0.0 or count >= self._settings.batch_requests:
-                return
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(rest_s):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return
+    def _rest_s(self) -> float:
+        """How long the oldest request still waits for others to go with it."""
+        first = self._waiting[0]
+        if not first.kind or not self._settings.batch_delay_s > 0.0:
+            return 0.0
+        if sum(job.kind == first.kind for job in self._waiting) >= self._settings.batch_requests:
+            return 0.0
+        return first.since_s + self._settings.batch_delay_s - perf_counter()
 
     def _take(self) -> list[_Job]:
         """The oldest request, and those that can go with it."""
-        if not self._waiting:
-            return []
         first = self._waiting.popleft()
         group = [first]
         if first.kind:
@@ -223,12 +209,9 @@ class TailQueue:
         self._metrics.waiting.set(len(self._waiting))
         return group
 
-    async def _answer(self, group: list[_Job]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            outcomes = await loop.run_in_executor(self._pool, self._run, group)
-        except Exception as error:  # noqa: BLE001 - a bug must not leave anybody waiting
-            outcomes = [error] * len(group)
+    def _finish(self, group: list[_Job], outcomes: Sequence[Computed | Exception]) -> None:
+        self._free += 1
+        self._computing -= len(group)
         for job, outcome in zip(group, outcomes, strict=True):
             if job.done.done():
                 continue
@@ -237,6 +220,7 @@ class TailQueue:
             else:
                 job.done.set_exception(outcome)
         self._note(outcomes)
+        self._employ()
 
     def _note(self, outcomes: Sequence[Computed | Exception]) -> None:
         computed = [one for one in outcomes if isinstance(one, Computed)]
@@ -245,8 +229,16 @@ class TailQueue:
             newest_s = computed[0].compute_s / computed[0].together
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST if self._tail_s else 1.0)
 
+    def _run_and_tell(self, group: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
+        """On a worker thread; the event loop is told as directly as can be."""
+        try:
+            outcomes = self._run(group)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave anybody waiting
+            outcomes = [error] * len(group)
+        loop.call_soon_threadsafe(self._finish, group, outcomes)
+
     def _run(self, group: list[_Job]) -> Sequence[Computed | Exception]:
-        """On a worker thread. Where several do not run as one, each runs by itself: one may spoil the others."""
+        """Where several do not run as one, each runs by itself: one may spoil the others."""
         if len(group) > 1:
             try:
                 return self._run_together(group)
