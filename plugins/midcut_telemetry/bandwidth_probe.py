@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from midcut import wire
 from midcut.errors import ConfigError, TelemetryError
-from midcut_telemetry.cloud import Endpoint, KeptAlive
+from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +27,23 @@ class BandwidthProbe:
         ConfigError: `probe_bytes` is not over 0.
     """
 
-    def __init__(self, url: str, probe_bytes: int, timeout_s: float, interval_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        probe_bytes: int,
+        timeout_s: float,
+        interval_s: float,
+        token_env: str | None = None,
+        token_file: str | None = None,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+    ) -> None:
         if probe_bytes < 1:
             raise ConfigError(f"telemetry.bandwidth_probe.probe_bytes must be over 0, got {probe_bytes}")
         self.interval_s = interval_s
-        self._line = KeptAlive(Endpoint.parse(url), timeout_s)
+        access = Access(token_env, token_file, tls_ca, tls_cert, tls_key)
+        self._line = KeptAlive(Endpoint.parse(url), timeout_s, access)
         self._body = os.urandom(probe_bytes)  # nothing on the way can compress it
 
     def read(self) -> Mapping[str, float]:

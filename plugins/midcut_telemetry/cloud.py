@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from midcut.credentials import client_tls, read_token
 from midcut.errors import ConfigError, TelemetryError
 
 _MAX_REPLY_BYTES = 65536
@@ -41,12 +42,31 @@ class Endpoint:
         return f"{self.scheme}://{self.host}:{self.port}{self.base}"
 
 
-class KeptAlive:
-    """One HTTP/1.1 connection that is opened when needed and kept. Not for several threads at once."""
+@dataclass(frozen=True)
+class Access:
+    """How the cloud is shown who asks: names of the files and of the variable, as the config has them."""
 
-    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+    token_env: str | None = None
+    token_file: str | None = None
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+
+class KeptAlive:
+    """One HTTP/1.1 connection that is opened when needed and kept. Not for several threads at once.
+
+    Raises:
+        ConfigError: a token or a certificate cannot be had.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float, access: Access) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
+        token = read_token(access.token_env, access.token_file)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        tls = endpoint.scheme == "https"
+        self._tls = client_tls(access.tls_ca, access.tls_cert, access.tls_key) if tls else None
         self._connection: http.client.HTTPConnection | None = None
 
     def exchange(self, method: str, path: str, body: bytes | None = None) -> tuple[float, bytes]:
@@ -79,7 +99,7 @@ class KeptAlive:
     def _once(self, method: str, path: str, body: bytes | None) -> tuple[float, bytes]:
         try:
             connection = self._connected()
-            headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
+            headers = self._headers | ({"Content-Type": "application/octet-stream"} if body is not None else {})
             start = time.perf_counter()
             connection.request(method, self._endpoint.base + path, body=body, headers=headers)
             response = connection.getresponse()
@@ -96,7 +116,11 @@ class KeptAlive:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            kind = http.client.HTTPSConnection if self._endpoint.scheme == "https" else http.client.HTTPConnection
-            self._connection = kind(self._endpoint.host, self._endpoint.port, timeout=self._timeout_s)
+            host, port = self._endpoint.host, self._endpoint.port
+            self._connection = (
+                http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+                if self._tls is None
+                else http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
+            )
             self._connection.connect()
         return self._connection

@@ -124,7 +124,24 @@ class IcmpPingConfig:
 
 
 @dataclass
-class HttpPingConfig:
+class CloudAccess:
+    """How a source shows the cloud who it is: as the transport does, unless told otherwise.
+
+    Attributes:
+        token_env, token_file: environment variable or file with the cloud's bearer token.
+        tls_ca: file with the CA of an https:// cloud; null trusts the system's.
+        tls_cert, tls_key: files with a client's certificate and key, where the cloud asks for one.
+    """
+
+    token_env: str | None = "${oc.select:transport.token_env,null}"  # noqa: S105 - a name
+    token_file: str | None = "${oc.select:transport.token_file,null}"  # noqa: S105 - a name
+    tls_ca: str | None = "${oc.select:transport.tls_ca,null}"
+    tls_cert: str | None = "${oc.select:transport.tls_cert,null}"
+    tls_key: str | None = "${oc.select:transport.tls_key,null}"
+
+
+@dataclass
+class HttpPingConfig(CloudAccess):
     """Round trip as `GET /health` on a kept-alive connection: about 1 ms over ICMP, and sees proxies as requests do.
 
     Attributes:
@@ -140,7 +157,7 @@ class HttpPingConfig:
 
 
 @dataclass
-class BandwidthProbeConfig:
+class BandwidthProbeConfig(CloudAccess):
     """Bandwidth by a timed upload to the cloud's probe endpoint. Costs traffic: `probe_bytes` every `interval_s`.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut import wire
-from midcut_telemetry.cloud import Endpoint, KeptAlive
+from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,9 +14,21 @@ if TYPE_CHECKING:
 class HttpPing:
     """Asks the cloud's `/health` on one kept-alive connection; the smallest of `samples` counts."""
 
-    def __init__(self, url: str, samples: int, timeout_s: float, interval_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        samples: int,
+        timeout_s: float,
+        interval_s: float,
+        token_env: str | None = None,
+        token_file: str | None = None,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+    ) -> None:
         self.interval_s = interval_s
-        self._line = KeptAlive(Endpoint.parse(url), timeout_s)
+        access = Access(token_env, token_file, tls_ca, tls_cert, tls_key)
+        self._line = KeptAlive(Endpoint.parse(url), timeout_s, access)
         self._samples = max(samples, 1)
 
     def read(self) -> Mapping[str, float]:

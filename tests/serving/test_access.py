@@ -12,9 +12,11 @@ import structlog
 import trustme
 
 from midcut.credentials import client_tls, read_token, server_tls
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, TelemetryError
 from midcut.serving.access import warn_if_exposed
 from midcut.settings import ServerSettings
+from midcut_telemetry.bandwidth_probe import BandwidthProbe
+from midcut_telemetry.http_ping import HttpPing
 
 TOKEN = "correct-horse.battery_staple=="
 
@@ -154,6 +156,23 @@ def test_mutual_tls(running_cloud, files):
             with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
                 get(url, tls=client_tls(files("ca.pem"), cert, key))
         assert get(url, tls=right)[0] == 200
+
+
+def test_the_edges_probes_bring_token_and_certificate(running_cloud, files, tmp_path):
+    (tmp_path / "token").write_text(TOKEN)
+    knobs = {"tls_cert": files("server.pem"), "tls_key": files("server.key"), "tls_client_ca": files("ca.pem")}
+    access = {"tls_ca": files("ca.pem"), "tls_cert": files("client.pem"), "tls_key": files("client.key")}
+    with running_cloud(token_file=str(tmp_path / "token"), **knobs) as url:
+        probe = BandwidthProbe(url, 10_000, 5.0, 1.0, token_file=str(tmp_path / "token"), **access)
+        assert probe.read()["bandwidth_kbps"] > 0.0
+        probe.close()
+        ping = HttpPing(url, 1, 5.0, 1.0, **access)  # health needs no token
+        assert ping.read()["ping_ms"] > 0.0
+        ping.close()
+        nobody = BandwidthProbe(url, 10_000, 5.0, 1.0, **access)
+        with pytest.raises(TelemetryError, match="status 401"):
+            nobody.read()
+        nobody.close()
 
 
 @pytest.mark.parametrize(

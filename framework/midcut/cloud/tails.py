@@ -159,7 +159,7 @@ class TailQueue:
             raise self._busy("the wait would outlast the request's time")
 
     def _wait_s(self) -> float:
-        """Roughly how long a request that comes now waits. Nothing while a worker is free: so the estimate is renewed."""
+        """Roughly how long a request that comes now waits; nothing while a worker is free, so that it is renewed."""
         return 0.0 if self._free > 0 else self._tail_s * (1 + len(self._waiting)) / self._settings.workers
 
     def _busy(self, why: str) -> BusyError:
