@@ -167,7 +167,7 @@ def test_numbers_of_the_tables(report):
     assert claim["verdict"] == "reproduced"
     assert numbers["verdicts"] == {"reproduced": 1, "shape only": 2}
     # The default policy's latencies were made 1.25 times shorter, its costs left alone.
-    losses = {row["policy"]: row for row in found["policies-1", "policies"] if row["planner"] == "algorithm1"}
+    losses = {row["policy"]: row for row in found["policies-1", "policies"] if row["strategy"] == "algorithm1"}
     paper = losses["paper (power_law, eq3, linear)"]
     assert paper["latency_loss_percent"] == pytest.approx(25.0)
     assert paper["cost_loss_percent"] == pytest.approx(0.0)

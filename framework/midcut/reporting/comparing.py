@@ -8,7 +8,7 @@ import msgspec
 
 from midcut.reporting.document import Column, Picture, Section, Table
 from midcut.reporting.figures_compare import Dot, Panel, draw_dots, draw_dwell, ratio_panel
-from midcut.reporting.selection import at_weight, middle, planners
+from midcut.reporting.selection import REFERENCES, at_weight, middle, planners
 from midcut.reporting.texts import (
     DEFAULT_POLICY,
     label,
@@ -48,7 +48,7 @@ _ERRORS = (
     Column("bias", "bias", lambda value: f"{signed(value * 100)} %"),
 )
 _POLICIES = (
-    Column("planner", "planner", label, number=False),
+    Column("strategy", "strategy", label, number=False),
     Column("w", "w", weight),
     Column("policy", "picked by", number=False),
     Column("latency_s", "latency [ms]", milliseconds),
@@ -191,7 +191,8 @@ def _policies(group: Sequence[Simulation], key: str) -> Section:
     shared = sorted(set.intersection(*(set(one.weights) for one in by_label.values())))
     w = min(shared, key=lambda one: (abs(one - 0.5), one), default=None)
     series = {name: {one.strategy: one for one in at_weight(simulation, w)} for name, simulation in by_label.items()}
-    names = [name for name in planners(by_label[base]) if all(name in found for found in series.values())]
+    wanted = (*REFERENCES, *planners(by_label[base]))
+    names = [name for name in wanted if all(name in found for found in series.values())]
     rows = [_loss(one, series[base][name], policy) for name in names for policy, found in series.items()
             for one in (found[name],)]  # fmt: skip
     columns = _POLICIES if base == _REFERENCE else _renamed(base)
@@ -211,7 +212,13 @@ def _policies(group: Sequence[Simulation], key: str) -> Section:
             "judged by": policy_label(first.truth),
         },
         tables=(Table("policies", columns, rows, "" if w is None else f"At w = {w:g}, as the truth set has it."),),
-        pictures=(Picture(key, "Every planner under every policy.", draw_dots([label(name) for name in names], shown)),)
+        pictures=(
+            Picture(
+                key,
+                "Every strategy that picks by predictions, under every policy.",
+                draw_dots([label(name) for name in names], shown),
+            ),
+        )
         if names
         else (),
     )

@@ -132,7 +132,7 @@ def _frame(axes: Axes, panel: Panel) -> None:
         axes.set_xscale("log")
         plain_ticks(axes.xaxis)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         if panel.one is None:
             top = max((dot.value for row in panel.dots.values() for dot in row if dot), default=0.0) or 1.0
             axes.set_xlim(0.0, top * (1.3 if len(panel.dots) == 1 else 1.08))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BARS = 30
 """Samples up to which they stand side by side; beyond that their distribution is drawn."""
+MARKED = 40
+"""Samples up to which every one is marked on a line."""
 _FIELDS = {
     "clock_mhz": ("clock [MHz]", 1.0),
     "bandwidth_kbps": ("bandwidth [Mbit/s]", 1e-3),
@@ -124,7 +126,7 @@ def _lines(shown: _Shown, x: Floats, name: str) -> Figure:
     latency, cost, cut = axes[-3:]
     drawn = {"drawstyle": "steps-post"} if timed else {}
     for line in shown.lines:
-        look = line.look | drawn | ({"marker": line.marker} if len(x) <= 60 else {})
+        look = line.look | drawn | ({"marker": line.marker} if len(x) <= MARKED else {})
         latency.plot(x, line.latency, label=line.text, **look)
         cost.plot(x, line.cost, **look)
         cut.plot(x, line.picks, **look)
