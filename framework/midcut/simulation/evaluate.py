@@ -101,9 +101,9 @@ def repeated_means(passes: Passes, strategies: Sequence[Strategy], advance: Call
     for repetition, piece in passes.pieces():
         rows = np.arange(len(repetition))
         for one in strategies:
-            picks = one.picks(piece)
-            add_by(sums[one.name]["latency_s"], repetition, piece.ground.latency_s[rows, picks].T)
-            add_by(sums[one.name]["cost_usd"], repetition, piece.ground.cost_usd[rows, picks].T)
+            positions = piece.ground.position(one.picks(piece))
+            add_by(sums[one.name]["latency_s"], repetition, piece.ground.latency_s[rows, positions].T)
+            add_by(sums[one.name]["cost_usd"], repetition, piece.ground.cost_usd[rows, positions].T)
         advance(len(repetition))
     return {name: {metric: of.T / passes.size for metric, of in pair.items()} for name, pair in sums.items()}
 

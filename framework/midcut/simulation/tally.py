@@ -49,18 +49,18 @@ class Tally:
 
     def add(self, ground: Ground, picks: Ints, unmet: NDArray[np.bool_] | None = None) -> None:
         """Take the picks of the next n samples, shape (W, n)."""
-        rows = np.arange(len(ground))
-        latency_s, cost_usd = ground.latency_s[rows, picks], ground.cost_usd[rows, picks]
+        rows, positions = np.arange(len(ground)), ground.position(picks)
+        latency_s, cost_usd = ground.latency_s[rows, positions], ground.cost_usd[rows, positions]
         w = np.array(self._counting)[:, None]
-        objective = (1.0 - w) * ground.latency[rows, picks] + w * ground.cost[rows, picks]
+        objective = (1.0 - w) * ground.latency[rows, positions] + w * ground.cost[rows, positions]
         self._sums["latency"] += latency_s.sum(axis=-1)
         self._sums["cost"] += cost_usd.sum(axis=-1)
         self._sums["regret"] += (objective - ground.best(self._counting)[1]).sum(axis=-1)
-        self._sums["dominated"] += (~ground.front[rows, picks]).sum(axis=-1)
+        self._sums["dominated"] += (~ground.front[rows, positions]).sum(axis=-1)
         if unmet is not None:
             self._limited = True
             self._sums["unmet"] += unmet.sum(axis=-1)
-        self._fastest_s += float(ground.latency_s.min(axis=-1).sum())
+        self._fastest_s += float(ground.latency_s[:, 0].sum())
         cuts = self._placements.cut[picks]
         self._picked[np.arange(len(self.weights))[:, None], picks] = True
         before = cuts[:, :1] if self._last is None else self._last
@@ -145,26 +145,28 @@ class Reach:
 
     def add(self, ground: Ground, picks: Ints) -> None:
         """Take the picks of the next n samples, shape (W, n)."""
-        rows = np.arange(len(ground))
+        rows, positions = np.arange(len(ground)), ground.position(picks)
         reached = np.zeros(ground.latency_s.shape, dtype=np.bool_)
-        reached[rows, picks] = True
+        reached[rows, positions] = True
         points = np.zeros_like(reached)
-        points[rows, ground.first[rows, picks]] = True
+        points[rows, ground.first[rows, positions]] = True
+        picked = np.zeros_like(reached)
+        picked[rows, picks] = True
         whole = ground.area(np.ones_like(reached))
         flat = whole <= 0.0
         self._sums["volume"] += float(np.where(flat, 1.0, ground.area(reached) / np.where(flat, 1.0, whole)).sum())
-        on_front = (points & ground.front_points).sum(axis=-1) / ground.front_points.sum(axis=-1)
+        on_front = (points & ground.points).sum(axis=-1) / ground.points.sum(axis=-1)
         self._sums["share"] += float(on_front.sum())
-        self._sums["distinct"] += int(self._distinct(reached).sum())
+        self._sums["distinct"] += int(self._distinct(picked).sum())
         self._samples += len(ground)
 
-    def _distinct(self, reached: NDArray[np.bool_]) -> Ints:
-        """Cuts of the reached placements: those of one cut count once, shape (n,)."""
+    def _distinct(self, picked: NDArray[np.bool_]) -> Ints:
+        """Cuts of the picked placements: those of one cut count once, shape (n,)."""
         cuts, which = np.unique(self._cuts, return_inverse=True)
-        by_cut = reached.T
+        by_cut = picked.T
         if len(cuts) < len(self._cuts):
-            by_cut = np.zeros((len(cuts), len(reached)), dtype=np.bool_)
-            np.logical_or.at(by_cut, which, reached.T)
+            by_cut = np.zeros((len(cuts), len(picked)), dtype=np.bool_)
+            np.logical_or.at(by_cut, which, picked.T)
         counts: Ints = np.count_nonzero(by_cut, axis=0)
         return counts
 
