@@ -119,7 +119,7 @@ class CloudSettings:
         batch_requests: requests of one model, cut and shape computed together, at most; 1 computes one by one, which
             alone is bit-identical.
         batch_delay_s: how long a free worker waits for more of them; 0 takes what is there.
-        device: where tails run: cpu, cuda, cuda:1.
+        device: where tails run: cpu, cuda, cuda:1. Away from the CPU they are not bit-identical to the edge's.
     """
 
     threads: int = 1

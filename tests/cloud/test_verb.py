@@ -23,6 +23,11 @@ from midcut.verbs import cloud
         (["server.host=no-such-host.invalid"], "cannot listen on host=no-such-host.invalid"),
         (["server.port=99999"], "cannot listen on host=127.0.0.1 port=99999"),
         (["cuts.first_cut=99"], "99"),
+        (["cloud.device=abacus"], "cloud.device=abacus: torch cannot use that here"),
+        (["cloud.queue=-1"], "cloud.queue and cloud.batch_delay_s must be 0 or more"),
+        (["server.token_env=NO_SUCH_VARIABLE"], "the environment variable NO_SUCH_VARIABLE is empty"),
+        (["server.tls_key=key.pem"], "need tls_cert"),
+        (["server.tls_cert=nothing.pem"], "there is no such file"),
     ],
 )
 def test_a_config_that_cannot_serve_is_one_line(overrides, part):

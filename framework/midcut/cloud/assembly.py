@@ -17,6 +17,7 @@ from midcut.cloud.hosted import HostedModels
 from midcut.component import Kind
 from midcut.errors import ConfigError
 from midcut.graph import partition
+from midcut.graph.placed import PlacedPartition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ def assembled(cfg: DictConfig) -> Iterator[AssembledCloud]:
     _check(knobs)
     torch.set_num_threads(knobs.threads)
     executor = build(Kind.EXECUTOR, cfg.executor)
-    hosted = HostedModels(_partitions(cfg), knobs.max_batch, build_each(Kind.CODEC, cfg.codec))
+    hosted = HostedModels(_partitions(cfg, knobs.device), knobs.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
         with tail_threads(knobs) as pool:
             pool.submit(hosted.warm_up).result()
@@ -84,7 +85,7 @@ def _check(knobs: CloudSettings) -> None:
         raise ConfigError("cloud.queue and cloud.batch_delay_s must be 0 or more")
 
 
-def _partitions(cfg: DictConfig) -> dict[str, Partition]:
+def _partitions(cfg: DictConfig, device: str) -> dict[str, Partition]:
     if not cfg.model:
         raise ConfigError("midcut cloud needs a model: say model=NAME or model='[NAME,NAME]'")
     settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
@@ -92,6 +93,6 @@ def _partitions(cfg: DictConfig) -> dict[str, Partition]:
     for component in build_each(Kind.MODEL, cfg.model).values():
         model = component.load()
         made = partition(model, settings)
-        partitions[model.name] = made
+        partitions[model.name] = made if device == "cpu" else PlacedPartition(made, model, device)
         _log.info("model loaded", model=model.name, note=model.note, cuts=len(made.legal), nodes=made.node_count)
     return partitions

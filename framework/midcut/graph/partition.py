@@ -125,6 +125,11 @@ class Partition:
         """How each value at a cut grows with the batch."""
         return self._expected[cut]
 
+    def share(self, program: Program, other: Partition) -> None:
+        """Make another partition of this one's cuts and checks, with another capture of the same graph."""
+        program.protect_like(self._program)
+        Partition.__init__(other, program, self.table, self.legal, self._expected, self._structure)
+
     def warm_up(self) -> None:
         """Run every node once on zeros, on the calling thread: a thread's first run is far slower than the next."""
         specs = self.table.cuts[0].values

@@ -111,6 +111,10 @@ class Program:
             copies.append(tuple(entry))
         self._copies = tuple(copies)
 
+    def protect_like(self, other: Program) -> None:
+        """Copy where another capture of the same graph copies."""
+        self._copies = other._copies
+
     def load(self, cut: int, values: Iterable[Any]) -> Registers:
         """Make the registers for a run that starts at `cut`."""
         registers = self._template.copy()

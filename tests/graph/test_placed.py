@@ -1,0 +1,45 @@
+"""Another device than the CPU. `cpu:0` goes the same way as `cuda` does, where there is no GPU to test with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from midcut.errors import ConfigError
+from midcut.graph.joining import Joining
+from midcut.graph.placed import PlacedPartition
+
+DEVICES = ["cpu:0", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_tails_run_there_and_answers_come_back(tiny, tiny_model, device):
+    placed = PlacedPartition(tiny, tiny_model, device)
+    assert (placed.table, placed.legal, placed.refused) == (tiny.table, tiny.legal, tiny.refused)
+    placed.warm_up()
+    with torch.inference_mode():
+        whole = tiny_model.module(*tiny_model.example)
+    for cut in tiny.legal:
+        values = tiny.head(cut, tiny_model.example)
+        before = [value.clone() for value in values]
+        (output,) = placed.tail(cut, values)
+        assert output.device.type == "cpu"
+        torch.testing.assert_close(output, whole, rtol=1e-4, atol=1e-5)
+        assert all(torch.equal(a, b) for a, b in zip(values, before, strict=True))
+    assert Joining(placed).cuts == Joining(tiny).cuts
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_weights_there_are_its_own(tiny, tiny_model, device):
+    placed = PlacedPartition(tiny, tiny_model, device)
+    mine = {parameter.data_ptr() for parameter in tiny_model.module.parameters()}
+    theirs = {value.data_ptr() for value in placed._program._template if isinstance(value, torch.Tensor)}
+    assert not mine & theirs
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_one_line(tiny, tiny_model, device):
+    with pytest.raises(ConfigError) as caught:
+        PlacedPartition(tiny, tiny_model, device)
+    assert str(caught.value).startswith(f"cloud.device={device}: torch cannot use that here")
+    assert "\n" not in str(caught.value)
