@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,12 @@ LINK = Observation(bandwidth_kbps=8000.0, ping_ms=30.0)
 def test_request_reply_and_a_whole_ping():
     # 8 Mbit/s is 1 MB/s: 0.8005 + 0.0055 + 0.03 = 0.836; 0.0405 + 0.0055 + 0.03 = 0.076; nothing sent: 0.
     np.testing.assert_allclose(RoundTrip(placements()).seconds(LINK), [0.836, 0.076, 0.0], rtol=1e-15)
+
+
+def test_a_codecs_own_seconds_come_on_top_where_something_is_sent():
+    coded = replace(placements(), codec=("raw", "fp16", "raw"), codec_s=np.array([0.0, 0.004, 0.0]))
+    np.testing.assert_allclose(RoundTrip(coded).seconds(LINK), [0.836, 0.080, 0.0], rtol=1e-15)
+    np.testing.assert_array_equal(Eq3(coded).seconds(LINK), Eq3(placements()).seconds(LINK))
 
 
 def test_a_downlink_of_its_own_and_overhead():
