@@ -44,6 +44,10 @@ _RULE = (
     f"A number counts as met within {TOLERANCE:g} points. One seed can be lucky, so every drawn scenario is repeated "
     "with other seeds, and the verdict looks at both."
 )
+_LIMIT = (
+    "A verdict is about the scenario as configured here. Parameters that a source does not print were chosen so that "
+    "its numbers come out: a number that is reproduced can come about this way, which does not show that it did."
+)
 _STRATEGIES = (
     Column("strategy", "strategy", label, number=False),
     Column("w", "w", weight),
@@ -88,7 +92,7 @@ def reproduction_section(
     section = Section(
         "reproduction",
         "Published numbers, reproduced",
-        text=(_RULE,),
+        text=(_RULE, _LIMIT),
         tables=(table,),
         pictures=(picture,) if printed else (),
         notes=tuple(f"{verdict.value}: {MEANING[verdict]}." for verdict in Verdict if verdict in used),
