@@ -13,6 +13,7 @@ from aiohttp import web
 from midcut.credentials import server_tls
 from midcut.errors import ConfigError
 from midcut.serving.access import warn_if_exposed
+from midcut.serving.protocol import JsonRunner
 from midcut.serving.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ async def serve(
 
 def make_runner(app: web.Application, settings: ServerSettings) -> web.AppRunner:
     """What runs an application, with the limits that both servers have."""
-    return web.AppRunner(
+    return JsonRunner(
         app,
         access_log=None,
         auto_decompress=False,  # a small body could unfold to gigabytes
