@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
+
+from midcut.tallies import Spread, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
 
 _SECONDS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 30.0)
 _TOGETHER: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-_PARTS: Final = ("read", "parse", "queue", "compute", "encode")
-BREAKER_VALUES: Final = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
+_BREAKER: Final = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
 
 
 def new_registry() -> CollectorRegistry:
@@ -29,63 +30,67 @@ class ServerMetrics:
     """Requests of any server, by route and status."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        self._requests = Counter(
-            "midcut_requests", "Requests answered", ("method", "route", "status"), registry=registry
+        self._requests = Tally("midcut_requests", "Requests answered", ("method", "route", "status"), registry)
+        self._seconds = Spread(
+            "midcut_request_seconds", "From a request's head to its answer", ("route",), _SECONDS, registry
         )
-        self._seconds = Histogram(
-            "midcut_request_seconds",
-            "From a request's head to its answer",
-            ("route",),
-            buckets=_SECONDS,
-            registry=registry,
+        self._working = 0
+        Gauge("midcut_requests_in_flight", "Requests being worked on", registry=registry).set_function(
+            lambda: self._working
         )
-        self._in_flight = Gauge("midcut_requests_in_flight", "Requests being worked on", registry=registry)
 
     def began(self) -> None:
-        self._in_flight.inc()
+        self._working += 1
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._in_flight.dec()
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._working -= 1
+        self._requests.add(method, route, str(status))
+        self._seconds.observe(seconds, route)
 
 
 class CloudMetrics:
-    """Tails: where their time goes, how many wait, how many are computed together."""
+    """Tails: where their time goes, how many wait, how many are computed together.
+
+    Attributes:
+        taken_in: inferences taken in and not answered yet.
+        waiting: of these, tails that wait for a worker.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        parts = Histogram(
+        self.taken_in = 0
+        self.waiting = 0
+        self._parts = Spread(
             "midcut_cloud_part_seconds",
-            "Parts of an inference: reading the body, parsing, waiting, computing, encoding",
+            "Parts of an inference: read (the body), parse, queue, compute, encode",
             ("part",),
-            buckets=_SECONDS,
-            registry=registry,
+            _SECONDS,
+            registry,
         )
-        self._parts = {part: parts.labels(part) for part in _PARTS}
-        self._inferences = Counter("midcut_cloud_inferences", "Tails answered", ("model", "codec"), registry=registry)
-        self.taken_in = Gauge("midcut_cloud_taken_in", "Inferences taken in and not answered yet", registry=registry)
-        self.waiting = Gauge("midcut_cloud_waiting", "Tails that wait for a worker", registry=registry)
-        self.together = Histogram(
-            "midcut_cloud_batch_requests", "Requests computed together", buckets=_TOGETHER, registry=registry
-        )
-        self._dropped = Counter(
+        self._inferences = Tally("midcut_cloud_inferences", "Tails answered", ("model", "codec"), registry)
+        self.together = Spread("midcut_cloud_batch_requests", "Requests computed together", (), _TOGETHER, registry)
+        self._dropped = Tally(
             "midcut_cloud_dropped",
             "Requests not computed: the queue was full (busy), too late (expired), nobody waits any more (gone)",
             ("reason",),
-            registry=registry,
+            registry,
+        )
+        Gauge("midcut_cloud_taken_in", "Inferences taken in and not answered yet", registry=registry).set_function(
+            lambda: self.taken_in
+        )
+        Gauge("midcut_cloud_waiting", "Tails that wait for a worker", registry=registry).set_function(
+            lambda: self.waiting
         )
 
     def inferred(self, model: str, codec: str) -> None:
-        self._inferences.labels(model, codec).inc()
+        self._inferences.add(model, codec)
 
     def parts(self, **seconds: float) -> None:
         """Note the seconds of an inference's parts: `read`, `parse`, `queue`, `compute`, `encode`."""
         for part, value in seconds.items():
-            self._parts[part].observe(value)
+            self._parts.observe(value, part)
 
     def dropped(self, reason: str) -> None:
-        self._dropped.labels(reason).inc()
+        self._dropped.add(reason)
 
 
 class EdgeMetrics:
@@ -94,47 +99,43 @@ class EdgeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._placement: Placement | None = None
-        self._inferences = Counter("midcut_edge_inferences", "Inferences answered", ("finished_by",), registry=registry)
-        self._fallbacks = Counter(
-            "midcut_edge_fallbacks", "Inferences the edge finished in the cloud's place", registry=registry
+        self._inferences = Tally("midcut_edge_inferences", "Inferences answered", ("finished_by",), registry)
+        self._fallbacks = Tally(
+            "midcut_edge_fallbacks", "Inferences the edge finished in the cloud's place", (), registry
         )
-        self._latency = Histogram(
-            "midcut_edge_latency_seconds", "Whole inferences", buckets=_SECONDS, registry=registry
-        )
-        self._parts = Histogram(
-            "midcut_edge_part_seconds", "Parts of an inference", ("part",), buckets=_SECONDS, registry=registry
-        )
-        self._cost = Counter("midcut_edge_cost_usd", "Cost of all inferences, by the cost model", registry=registry)
-        self._sent = Counter("midcut_edge_sent_bytes", "Bytes sent to the cloud", registry=registry)
-        self._decisions = Counter("midcut_edge_decisions", "Planning steps", ("held",), registry=registry)
-        self._switches = Counter("midcut_edge_switches", "Planning steps that moved the placement", registry=registry)
+        self._latency = Spread("midcut_edge_latency_seconds", "Whole inferences", (), _SECONDS, registry)
+        self._parts = Spread("midcut_edge_part_seconds", "Parts of an inference", ("part",), _SECONDS, registry)
+        self._cost = Tally("midcut_edge_cost_usd", "Cost of all inferences, by the cost model", (), registry)
+        self._sent = Tally("midcut_edge_sent_bytes", "Bytes sent to the cloud", (), registry)
+        self._decisions = Tally("midcut_edge_decisions", "Planning steps", ("held",), registry)
+        self._switches = Tally("midcut_edge_switches", "Planning steps that moved the placement", (), registry)
         self._cut = Gauge("midcut_edge_cut", "The cut in use", registry=registry)
         self._codec = Gauge("midcut_edge_codec", "1 at the codec in use", ("codec",), registry=registry)
         self._weight = Gauge("midcut_edge_weight", "The planner's w: 0 fast, 1 cheap", registry=registry)
 
     def decided(self, decision: Decision) -> None:
-        self._decisions.labels("yes" if decision.held else "no").inc()
+        self._decisions.add("yes" if decision.held else "no")
         if decision.weight is not None:
             self._weight.set(decision.weight)
         if decision.placement == self._placement:
             return
         if self._placement is not None:
-            self._switches.inc()
+            self._switches.add()
         self._placement = decision.placement
         self._cut.set(decision.placement.cut)
         self._codec.clear()
         self._codec.labels(decision.placement.codec).set(1)
 
     def inferred(self, result: InferenceResult) -> None:
-        self._inferences.labels(result.finished_by).inc()
+        self._inferences.add(result.finished_by)
         if result.fallback:
-            self._fallbacks.inc()
+            self._fallbacks.add()
         self._latency.observe(result.latency_s)
-        self._parts.labels("edge").observe(result.edge_s)
-        self._parts.labels("link").observe(result.link_s)
-        self._parts.labels("cloud").observe(result.cloud_s)
-        self._cost.inc(result.cost_usd)
-        self._sent.inc(result.sent_bytes)
+        self._parts.observe(result.edge_s, "edge")
+        self._parts.observe(result.link_s, "link")
+        self._parts.observe(result.cloud_s, "cloud")
+        self._cost.add(by=result.cost_usd)
+        self._sent.add(by=result.sent_bytes)
 
     def watch(self, states: Callable[[], Mapping[str, str]]) -> None:
         """Show the breakers too.
@@ -154,5 +155,5 @@ class _Breakers:
             "midcut_edge_breaker", "Breaker of each cloud: 0 closed, 1 half-open, 2 open", labels=("cloud",)
         )
         for cloud, state in self._states().items():
-            family.add_metric((cloud,), BREAKER_VALUES[state])
+            family.add_metric((cloud,), _BREAKER[state])
         yield family

@@ -106,12 +106,12 @@ class TailQueue:
             if len(self._waiting) + self._computing >= places or self._uploading >= places * _UPLOADS_PER_PLACE:
                 raise self._busy(f"{len(self._waiting)} requests wait")
             self._uploading += 1
-            self._metrics.taken_in.set(self._uploading)
+            self._metrics.taken_in = self._uploading
             try:
                 return await handler(request)
             finally:
                 self._uploading -= 1
-                self._metrics.taken_in.set(self._uploading)
+                self._metrics.taken_in = self._uploading
 
         return admit
 
@@ -136,7 +136,7 @@ class TailQueue:
             self._check_in_time(deadline_s - loop.time())
         job = _Job(partition, cut, values, loop.create_future(), perf_counter(), self._kind(partition, cut, values))
         self._waiting.append(job)
-        self._metrics.waiting.set(len(self._waiting))
+        self._metrics.waiting = len(self._waiting)
         self._employ()
         try:
             async with asyncio.timeout_at(deadline_s):
@@ -206,7 +206,7 @@ class TailQueue:
             group += [job for job, _ in zip(more, range(self._settings.batch_requests - 1), strict=False)]
             for job in group[1:]:
                 self._waiting.remove(job)
-        self._metrics.waiting.set(len(self._waiting))
+        self._metrics.waiting = len(self._waiting)
         return group
 
     def _finish(self, group: list[_Job], outcomes: Sequence[Computed | Exception]) -> None:
