@@ -54,6 +54,17 @@ def test_help_tells_groups_choices_and_what_each_knob_is():
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_help_of_a_simulation_tells_what_judges_and_presets_own_values():
+    text = run("simulate", "--help").stdout
+    assert "  predictor/edge@truth.edge profile, power_law\n" in text
+    assert "  strategy        algorithm1, weighted_sum, " in text
+    assert "  scenario        poisson, clocks, trace\n" in text
+    assert "  truth.edge.match_whole=true " in text
+    assert "  strategy.algorithm1.semantics=ratio " in text
+    assert "  scenario.bandwidth_kbps.unit=1000 " in text  # the preset's, not the schema's
+    assert max(map(len, text.splitlines())) <= 120
+
+
 def test_listing_plugins_imports_nothing_heavy():
     finished = run("plugins", "--json")
     assert finished.returncode == 0, finished.stderr
@@ -81,6 +92,9 @@ def test_listing_plugins_imports_nothing_heavy():
         ("midcut plan telemetry=[tcp_ping] telemetry.tcp_ping.s", {"telemetry.tcp_ping.samples="}),
         ("midcut plan nothing.like.this", set()),
         ("midcut nothing ", set()),
+        ("midcut simulate predictor/edge@truth.edge=po", {"predictor/edge@truth.edge=power_law"}),
+        ("midcut simulate strategy=al", {"strategy=algorithm1"}),
+        ("midcut simulate scenario=trace scenario.s", {"scenario.step_s="}),
     ],
 )
 def test_completion(line, words):

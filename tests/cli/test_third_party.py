@@ -64,6 +64,14 @@ def test_it_sweeps_beside_the_built_in_ones(midcut, installed, tmp_path):
     assert len((tmp_path / "s" / "sweep.jsonl").read_text().splitlines()) == 6
 
 
+def test_it_is_simulated_beside_the_built_in_ones(midcut, installed, tmp_path):
+    words = ("strategy=[budget,algorithm1]", "strategy.budget.x=2", "w=[0,1]")
+    finished = midcut("simulate", *words, "hydra.run.dir=run", path=[installed])
+    assert finished.returncode == 0, finished.stderr
+    done = json.loads((tmp_path / "run/simulation.json").read_text())
+    assert {one["strategy"] for one in done["series"] if one["planner"]} == {"budget", "algorithm1"}
+
+
 def test_a_misspelt_knob_of_it_is_refused(midcut, installed):
     finished = midcut("plan", "planner=budget", "planner.y=2", path=[installed])
     assert finished.returncode == 1
