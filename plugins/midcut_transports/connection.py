@@ -71,11 +71,14 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         self._written = False
 
-    async def exchange(self, head: bytes, pieces: Sequence[memoryview]) -> Answer:
+    async def exchange(self, head: bytes, pieces: Sequence[memoryview], until_s: float) -> Answer:
         """Send one request and take its answer.
 
+        Args:
+            until_s: give up then, by the event loop's clock.
+
         Raises:
-            BrokenError, NotHttpError: the connection is of no use any more.
+            BrokenError, NotHttpError, TimeoutError: the connection is of no use any more.
         """
         transport, loop = self._transport, asyncio.get_running_loop()
         if transport is None or not self.usable:
@@ -85,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._done = loop.create_future()
         self._answer = answer = Answer(sent_bytes=len(head) + sum(piece.nbytes for piece in pieces))
         started = perf_counter()
+        alarm = loop.call_at(until_s, self._give_up)
         try:
             if answer.sent_bytes <= _JOINED_BYTES:
                 transport.write(b"".join((head, *pieces)))
@@ -95,6 +99,8 @@ class Connection(asyncio.Protocol):
         except BaseException:
             transport.abort()
             raise
+        finally:
+            alarm.cancel()
         answer.wall_s = perf_counter() - started
         self.usable = answer.keep and self._written and not transport.is_closing()
         if not self.usable:
@@ -111,6 +117,10 @@ class Connection(asyncio.Protocol):
                     return  # it answers, or is gone, before it has all: no more is needed
                 transport.write(piece[at : at + _WRITE_BYTES])
         self._written = True
+
+    def _give_up(self) -> None:
+        self._fail(TimeoutError())
+        self.resume_writing()
 
     def close(self) -> None:
         self.usable = False
@@ -206,26 +216,31 @@ class Pool:
         self._idle: list[Connection] = []
         self._closed = False
 
-    async def exchange(self, head: bytes, pieces: Sequence[memoryview]) -> Answer:
+    async def exchange(self, head: bytes, pieces: Sequence[memoryview], timeout_s: float) -> Answer:
         """Send a request that is safe to repeat; where the connection breaks, once more on a fresh one.
+
+        Args:
+            timeout_s: for all of it, connecting included.
 
         Raises:
             BrokenError, NotHttpError: the second one broke as well, or what came is no answer.
             NoConnectionInTimeError: `connect_timeout_s` passed.
+            TimeoutError: `timeout_s` passed.
             OSError: no connection.
         """
+        until_s = asyncio.get_running_loop().time() + timeout_s
         try:
-            return await self._once(self._take() or await self._connect(), head, pieces)
+            return await self._once(self._take() or await self._connect(until_s), head, pieces, until_s)
         except BrokenError:
-            return await self._once(await self._connect(), head, pieces)
+            return await self._once(await self._connect(until_s), head, pieces, until_s)
 
     def close(self) -> None:
         self._closed = True
         while self._idle:
             self._idle.pop().close()
 
-    async def _once(self, connection: Connection, head: bytes, pieces: Sequence[memoryview]) -> Answer:
-        answer = await connection.exchange(head, pieces)
+    async def _once(self, connection: Connection, head: bytes, pieces: Sequence[memoryview], until_s: float) -> Answer:
+        answer = await connection.exchange(head, pieces, until_s)
         if connection.usable:
             if self._closed or len(self._idle) >= _MAX_IDLE:
                 connection.close()
@@ -240,14 +255,15 @@ class Pool:
                 return connection
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, until_s: float) -> Connection:
         loop = asyncio.get_running_loop()
-        connecting = asyncio.timeout(self._connect_timeout_s)
+        connect_until_s = loop.time() + self._connect_timeout_s
+        connecting = asyncio.timeout_at(min(until_s, connect_until_s))
         try:
             async with connecting:
                 _, connection = await loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
         except TimeoutError:
-            if connecting.expired():
-                raise NoConnectionInTimeError from None
-            raise  # the system's own, shorter one
+            if connecting.expired() and until_s <= connect_until_s:
+                raise
+            raise NoConnectionInTimeError from None  # or the system's own time-out, which is connecting's too
         return connection

@@ -47,8 +47,8 @@ class Heard(NamedTuple):
 class Dialect(Protocol):
     """How to say a request and to read its reply. Both may run beside the event loop."""
 
-    def say(self, request: TailRequest) -> Spoken:
-        """Encode. Raises MalformedError where the request cannot be said."""
+    def say(self, request: TailRequest, timeout_s: float) -> Spoken:
+        """Encode, with how long the answer is waited for. Raises MalformedError where the request cannot be said."""
         ...
 
     def hear(self, request: TailRequest, answer: Answer) -> Heard:
@@ -68,10 +68,10 @@ class OpenInference:
         self._codec = codec
         self._plain = plain
 
-    def say(self, request: TailRequest) -> Spoken:
+    def say(self, request: TailRequest, timeout_s: float) -> Spoken:
         if self._plain and request.cut != 0:
             raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
-        message = encode_infer(request, self._codec, plain=self._plain)
+        message = encode_infer(request, self._codec, timeout_s, plain=self._plain)
         headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {len(message.head)}\r\n"
         return Spoken(
             oip.infer_path(quote(request.model, safe="")), headers, (memoryview(message.head), *message.pieces)
@@ -97,7 +97,7 @@ class OpenInference:
 class Paper:
     """The paper's JSON with base64 (Luger, Aral, Brandic 2023, section 2.4)."""
 
-    def say(self, request: TailRequest) -> Spoken:
+    def say(self, request: TailRequest, timeout_s: float) -> Spoken:  # noqa: ARG002 - the paper's has no word for it
         body = wire.encode_request(request)
         return Spoken(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),))
 

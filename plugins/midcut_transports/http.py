@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from http import HTTPStatus
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
@@ -20,7 +19,7 @@ from midcut_transports.connection import BrokenError, NoConnectionInTimeError, N
 from midcut_transports.dialects import OpenInference, Paper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from midcut.protocols import Codec
     from midcut.types import HeldModel, TailRequest
@@ -85,18 +84,17 @@ class HttpTransport:
 
     async def infer(self, request: TailRequest) -> TailReply:
         timeout_s = self._timeout_s if request.timeout_s is None else min(request.timeout_s, self._timeout_s)
-        request = replace(request, timeout_s=timeout_s)
         dialect = self._dialects.get(request.codec)
-        async with self._in_time(timeout_s):
-            if dialect is None:
-                raise CloudRefusedError(f"no codec {request.codec!r} here", said=HTTPStatus.BAD_REQUEST)
-            try:
-                spoken = await _off_loop(_payload_bytes(request), dialect.say, request)
-            except MalformedError as error:
-                raise CloudRefusedError(str(error), said=HTTPStatus.BAD_REQUEST) from error
-            answer = await self._exchange("POST", spoken.path, spoken.headers, spoken.pieces)
-            _check_success(answer)
-            heard = await _off_loop(answer.received_bytes, dialect.hear, request, answer)
+        if dialect is None:
+            raise CloudRefusedError(f"no codec {request.codec!r} here", said=HTTPStatus.BAD_REQUEST)
+        started = perf_counter()
+        try:
+            spoken = await _off_loop(_payload_bytes(request), dialect.say, request, timeout_s)
+        except MalformedError as error:
+            raise CloudRefusedError(str(error), said=HTTPStatus.BAD_REQUEST) from error
+        left_s = timeout_s - (perf_counter() - started)
+        answer = await self._exchange("POST", spoken.path, left_s, spoken.headers, spoken.pieces)
+        heard = await _off_loop(answer.received_bytes, dialect.hear, request, answer)
         return TailReply(
             values=heard.values,
             compute_s=heard.compute_s,
@@ -107,9 +105,7 @@ class HttpTransport:
         )
 
     async def listing(self) -> Mapping[str, HeldModel]:
-        async with self._in_time(self._timeout_s):
-            answer = await self._exchange("GET", wire.MODELS_PATH)
-        _check_success(answer)
+        answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s)
         try:
             return wire.read_models(_body(answer))
         except MalformedError as error:
@@ -121,29 +117,28 @@ class HttpTransport:
             self._pool.close()
             self._pool = None
 
-    async def _exchange(self, method: str, path: str, headers: str = "", pieces: Sequence[memoryview] = ()) -> Answer:
+    async def _exchange(
+        self, method: str, path: str, timeout_s: float, headers: str = "", pieces: Sequence[memoryview] = ()
+    ) -> Answer:
+        """The answer of a success; whatever else happens is a `CloudError`."""
         if self._pool is None:
             raise CloudUnreachableError("the transport is not open")
         size = f"Content-Length: {sum(piece.nbytes for piece in pieces)}\r\n" if method == "POST" else ""
         head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._always}{headers}{size}\r\n"
-        return await self._pool.exchange(head.encode("latin-1"), pieces)
-
-    @asynccontextmanager
-    async def _in_time(self, timeout_s: float) -> AsyncIterator[None]:
-        """Bound what is done inside, and make a `CloudError` of whatever goes wrong."""
         try:
-            async with asyncio.timeout(timeout_s):
-                yield
+            answer = await self._pool.exchange(head.encode("latin-1"), pieces, timeout_s)
         except NoConnectionInTimeError:
             raise CloudTimeoutError(f"no connection to {self._where} in {self._connect_timeout_s:g} s") from None
         except TimeoutError:
-            raise CloudTimeoutError(f"no answer from {self._where} in {timeout_s:g} s") from None
+            raise CloudTimeoutError(f"no answer from {self._where} in {timeout_s:.3g} s") from None
         except BrokenError as error:
             raise CloudUnreachableError(f"connection to {self._where} broke: {_line(error)}") from None
         except NotHttpError as error:
             raise CloudRefusedError(f"{self._where} does not speak HTTP as it should: {_line(error)}") from None
         except OSError as error:
             raise CloudUnreachableError(f"cannot reach {self._where}: {_line(error)}") from None
+        _check_success(answer)
+        return answer
 
 
 async def _off_loop(size_bytes: int, work: Callable[..., Any], *arguments: Any) -> Any:

@@ -16,7 +16,6 @@ which else nothing would tell from other bytes. Importing this imports no torch.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -124,8 +123,7 @@ class WireTensor(NamedTuple):
     pieces: Pieces | None
 
 
-@dataclass(frozen=True, slots=True)
-class InferCall:
+class InferCall(NamedTuple):
     """A request that arrived, its tensors still as they came.
 
     Attributes:
@@ -147,14 +145,13 @@ class InferCall:
     raw_bytes: Pieces | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply that arrived, its tensors still as they came."""
 
     id: str
     model_version: str
     tensors: Sequence[WireTensor]
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    parameters: _Parameters
 
 
 _REQUESTS: Final = msgspec.json.Decoder(InferHead)
@@ -223,7 +220,7 @@ def read_infer(body: Body, head_length: str | None) -> InferCall:
     """
     length = _head_length(body, head_length)
     if length == 0:
-        return InferCall("", None, None, RAW, None, (), None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
+        return InferCall("", None, None, RAW, None, [], None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
     head = _read(_REQUESTS, body.joined(0, body.size_bytes if length is None else length))
     said = head.parameters or {}
     timeout_us = _parameter(said, "timeout", "the request")

@@ -49,10 +49,13 @@ _IN_JSON: Final = {
 }  # fmt: skip
 
 
-def encode_infer(request: TailRequest, codec: Codec | None = None, *, plain: bool = False) -> Message:
+def encode_infer(
+    request: TailRequest, codec: Codec | None = None, timeout_s: float | None = None, *, plain: bool = False
+) -> Message:
     """A request as the protocol has it.
 
     Args:
+        timeout_s: how long the answer is waited for; None for as long as it takes.
         codec: makes the tensors' bytes; None for their own. A tensor that the codec does not take travels as it is.
         plain: nothing but the protocol's own words, for a server that is not midcut's: it runs the whole model.
 
@@ -69,7 +72,7 @@ def encode_infer(request: TailRequest, codec: Codec | None = None, *, plain: boo
     said = infer_head(
         heads,
         request.request_id,
-        request.timeout_s,
+        timeout_s,
         cut=None if plain else request.cut,
         fingerprint=None if plain else request.fingerprint,
         codec=codec.name if codec is not None else RAW,
