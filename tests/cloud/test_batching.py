@@ -1,0 +1,100 @@
+"""Batching, deadlines and the queue as clients see them, over both routes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import torch
+
+from midcut import wire
+from midcut.types import TailRequest
+from midcut.wire import oip
+from midcut.wire.oip_tensors import encode_infer
+
+
+class Slow:
+    """Takes 20 ms longer, so that others come in meanwhile."""
+
+    def __init__(self, seconds=0.02):
+        self._seconds = seconds
+
+    def run(self, segment):
+        time.sleep(self._seconds)
+        with torch.inference_mode():
+            return segment(), self._seconds
+
+    def close(self):
+        pass
+
+
+def post(url, path, body, headers=None):
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    try:
+        connection.request("POST", path, body=body, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read(), response
+    finally:
+        connection.close()
+
+
+def paper(url, request):
+    status, body, _ = post(url, wire.INFER_PATH, wire.encode_request(request))
+    (value,) = wire.decode_values(wire.read_reply(body).values)
+    return status, value.flatten().numpy()
+
+
+def binary(url, request):
+    message = encode_infer(request)
+    body = b"".join((message.head, *message.pieces))
+    status, body, _ = post(url, oip.infer_path("tiny"), body, {oip.HEAD_LENGTH: str(len(message.head))})
+    return status, np.frombuffer(body[-40:], dtype="<f4")
+
+
+@pytest.mark.parametrize("ask", [paper, binary])
+def test_many_clients_at_once_each_get_their_own_answer(running_cloud, tiny, tiny_model, ask):
+    pictures = list(torch.randn(24, 1, 3, 16, 16, generator=torch.Generator().manual_seed(9)))
+    names = [spec.name for spec in tiny.table.cuts[4].values]
+    requests = [
+        TailRequest("tiny", 4, tiny.table.fingerprint, tiny.head(4, (image,)), f"r{number}", names=names)
+        for number, image in enumerate(pictures)
+    ]
+    with running_cloud(executor=Slow(), knobs={"workers": 1, "batch_requests": 8}) as url:
+        with ThreadPoolExecutor(12) as clients:
+            answers = list(clients.map(lambda request: ask(url, request), requests))
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+    batches = {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("midcut_cloud_batch")}
+    assert batches["midcut_cloud_batch_requests_sum"] == 24
+    assert batches["midcut_cloud_batch_requests_count"] <= 12  # two or more together, on the average
+    with torch.inference_mode():
+        for (status, scores), image in zip(answers, pictures, strict=True):
+            assert status == 200
+            expected = tiny_model.module(image).flatten().numpy()
+            np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_deadline_that_passes_is_answered_in_time(running_cloud, tiny, tiny_model):
+    request = TailRequest(
+        "tiny",
+        4,
+        tiny.table.fingerprint,
+        tiny.head(4, tiny_model.example),
+        "late",
+        names=[spec.name for spec in tiny.table.cuts[4].values],
+    )
+    message = encode_infer(request, timeout_s=0.2)
+    body = b"".join((message.head, *message.pieces))
+    with running_cloud(executor=Slow(3.0)) as url:
+        began = time.monotonic()
+        status, answer, _ = post(url, oip.infer_path("tiny"), body, {oip.HEAD_LENGTH: str(len(message.head))})
+        took_s = time.monotonic() - began
+    assert (status, json.loads(answer)) == (504, {"error": "the request's time was over before its tail was done"})
+    assert took_s < 3.0
