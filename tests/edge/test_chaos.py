@@ -13,7 +13,7 @@ import pytest
 TOOLS = Path(__file__).parents[2] / "tools"
 
 
-@pytest.mark.parametrize(("codec", "clouds"), [("raw", 2), ("base64", 1)])
+@pytest.mark.parametrize(("codec", "clouds"), [("raw", 2), pytest.param("base64", 1, marks=pytest.mark.slow)])
 def test_whatever_breaks_no_answer_is_lost_and_none_is_wrong(tmp_path, codec, clouds):
     """Kills, freezes, garbage, bodies cut short and more; it exits with 1 where an answer is missing or wrong."""
     command = [sys.executable, str(TOOLS / "chaos"), "--requests", "300", "--kills", "4", "--rate", "40"]
