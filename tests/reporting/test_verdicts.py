@@ -62,7 +62,7 @@ def test_a_curve_without_numbers_is_compared_by_shape(simulation):
     rows = reproduction({"a": simulation(title="Figure 7: every weight", claims=())}, {})
     assert [row.verdict for row in rows] == [Verdict.shape, Verdict.shape]
     # Means at w = 0, 0.5, 1: latency 0.125, 0.275, 0.425 s; cost 8, 5, 2 microdollars.
-    assert rows[0].what == "Algorithm 1: latency rises and cost falls with w"
+    assert rows[0].what == "Algorithm 1: latency rises and cost falls with w, 3 weights"
     assert rows[0].note == "w 0 to 1: latency +240.00 %, cost −75.00 %, in 2 steps"
     assert rows[0].published is rows[0].off is None
 
