@@ -109,6 +109,7 @@ async def start(app, settings=None):
         ({"X-Request-Id": "not an id\tat all"}, "", "[0-9a-f]{32}"),
         ({"X-Request-Id": "x" * 200}, "", "[0-9a-f]{32}"),
         ({}, "", "[0-9a-f]{32}"),
+        ({}, "?id=spoils%0Aa%20log", "[0-9a-f]{32}"),
     ],
 )
 async def test_the_request_id_stands_in_every_line_of_the_log(headers, query, expected):

@@ -56,9 +56,10 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
 
 
 def bind_request_id(request: web.Request, request_id: str) -> None:
-    """From here on the logs of this request bear the id that its body tells."""
-    request[REQUEST_ID] = request_id
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+    """From here on the logs of this request bear the id that its body tells; not one that would spoil a log."""
+    if _REQUEST_ID.fullmatch(request_id):
+        request[REQUEST_ID] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
 async def _metrics(request: web.Request) -> web.Response:
