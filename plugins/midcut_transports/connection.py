@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._done: asyncio.Future[Answer] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._in_head = True
-        self._written = False
+        self._written = self._spoilt = False
 
     async def exchange(self, head: bytes, pieces: Sequence[memoryview], until_s: float) -> Answer:
         """Send one request and take its answer.
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         transport, loop = self._transport, asyncio.get_running_loop()
         if transport is None or not self.usable:
             raise BrokenError("it is closed")
-        self.usable = self._written = False
+        self.usable = self._written = self._spoilt = False
         self._in_head = True
         self._done = loop.create_future()
         self._answer = answer = Answer(sent_bytes=len(head) + sum(piece.nbytes for piece in pieces))
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         finally:
             alarm.cancel()
         answer.wall_s = perf_counter() - started
-        self.usable = answer.keep and self._written and not transport.is_closing()
+        self.usable = answer.keep and self._written and not (self._spoilt or transport.is_closing())
         if not self.usable:
             transport.abort()
         return answer
@@ -173,20 +173,25 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         self.usable = False
+        self._spoilt = True
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
     # What the parser calls.
 
+    def on_message_begin(self) -> None:
+        if self._done is None or self._done.done():
+            self._spoilt = True  # a second answer to one request
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._answer is not None:
+        if self._answer is not None and not self._spoilt:
             self._answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
 
     def on_body(self, chunk: bytes) -> None:
-        if self._answer is not None:
+        if self._answer is not None and not self._spoilt:
             self._answer.chunks.append(chunk)
 
     def on_message_complete(self) -> None:

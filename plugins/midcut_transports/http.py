@@ -158,7 +158,16 @@ def _check_success(answer: Answer) -> None:
         raise CloudRefusedError(f"the reply is {answer.headers['content-encoding']}-encoded, which nobody asked for")
     if answer.status != HTTPStatus.OK:
         reason = wire.read_error(_body(answer))
-        raise CloudRefusedError(f"the cloud says {answer.status}: {reason}", said=answer.status)
+        raise CloudRefusedError(
+            f"the cloud says {answer.status}: {reason}",
+            said=answer.status,
+            retry_after_s=_seconds(answer.headers.get("retry-after", "")),
+        )
+
+
+def _seconds(header: str) -> float | None:
+    """Retry-After as a number; its other form, a date, is passed over."""
+    return float(header) if header.isascii() and header.isdigit() and len(header) < 7 else None
 
 
 def _body(answer: Answer) -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import socket
 import struct
@@ -342,6 +343,59 @@ def test_a_refusal_carries_the_status(status):
     with scripted(answer, answer) as (url, _), pytest.raises(CloudRefusedError) as caught:
         send(url)
     assert caught.value.said == int(status[:3])
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("", None), ("Retry-After: 7\r\n", 7.0), ("Retry-After: Fri, 31 Dec 2027 23:59:59 GMT\r\n", None)],
+)
+def test_a_refusal_carries_when_to_come_again(header, seconds):
+    answer = reply(wire.encode_error("busy"), "503 Service Unavailable", header)
+    with scripted(answer) as (url, _), pytest.raises(CloudRefusedError) as caught:
+        send(url)
+    assert caught.value.retry_after_s == seconds
+
+
+@pytest.mark.parametrize("framing", ["chunked", "until the end"])
+def test_replies_framed_in_other_ways_are_read(framing):
+    head, body = oip_reply().split(b"\r\n\r\n", 1)
+    head = b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length"))
+    if framing == "chunked":
+        body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:])) + b"0\r\n\r\n"
+        answer = head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+        with scripted(answer, answer) as (url, seen):
+            assert torch.equal(send(url, times=2).values[0], torch.ones(2))
+        assert len(seen) == 2
+    else:
+        with scripted(head + b"\r\nConnection: close\r\n\r\n" + body) as (url, _):
+            assert torch.equal(send(url).values[0], torch.ones(2))
+
+
+def test_an_interim_answer_is_not_the_answer():
+    with scripted(b"HTTP/1.1 100 Continue\r\n\r\n" + oip_reply()) as (url, _):
+        assert torch.equal(send(url).values[0], torch.ones(2))
+
+
+def test_a_request_may_have_less_time_than_the_transport_gives():
+    async def go(url):
+        one = transport(url)
+        await one.open()
+        try:
+            await one.infer(dataclasses.replace(REQUEST, timeout_s=0.2))
+        finally:
+            await one.close()
+
+    with scripted(None) as (url, seen), pytest.raises(CloudTimeoutError, match=r"in 0\.[12]\d* s"):
+        asyncio.run(go(url))
+    assert said(seen[0])["parameters"]["timeout"] == 200_000
+
+
+@pytest.mark.parametrize(
+    "surplus", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: y", b"\x00junk", oip_reply(b"evil")]
+)
+def test_what_comes_after_an_answer_ends_the_connection_not_the_next_request(surplus):
+    with scripted(oip_reply() + surplus, oip_reply(), oip_reply()) as (url, _):
+        assert torch.equal(send(url, times=2).values[0], torch.ones(2))
 
 
 def ask(url):

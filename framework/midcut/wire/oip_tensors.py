@@ -328,8 +328,9 @@ def _ints(head: TensorHead, name: str) -> tuple[int, ...] | None:
     text = head.said.get(name)
     if text is None:
         return None
-    parts = text.split(",") if isinstance(text, str) and text else []
-    if len(parts) > 16 or not all(part.isascii() and part.isdigit() and len(part) < 15 for part in parts):
+    parts = text.split(",") if isinstance(text, str) and text else []  # a scalar has none
+    sizes = all(part.isascii() and part.isdigit() and len(part) < 15 for part in parts)
+    if not sizes or len(parts) > 16 or not isinstance(text, str):
         raise MalformedError(f"{head.name!r}: parameter {name} must be sizes with commas between, got {text!r:.60}")
     return tuple(map(int, parts))
 

@@ -1,0 +1,162 @@
+"""POST /v2/models/{model}/infer as it goes over a socket; what other vendors' clients see is in tests/interop."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import zlib
+from urllib.parse import urlsplit
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from midcut.types import TailRequest
+from midcut.wire.oip_tensors import encode_infer
+
+PATH = "/v2/models/tiny/infer"
+
+
+def ask(url, method, path, body=None, **headers):
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    try:
+        connection.request(method, path, body=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        response = connection.getresponse()
+        return response.status, response.read(), response
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def message(tiny, tiny_model):
+    with torch.inference_mode():
+        values = tiny.head(4, tiny_model.example)
+    names = [spec.name for spec in tiny.table.cuts[4].values]
+    return encode_infer(TailRequest("tiny", 4, tiny.table.fingerprint, values, "abc", names=names))
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model):
+    with torch.inference_mode():
+        return tiny_model.module(*tiny_model.example)
+
+
+def infer(url, head, data=b"", path=PATH, **headers):
+    return ask(url, "POST", path, head + data, Inference_Header_Content_Length=str(len(head)), **headers)
+
+
+def test_binary_in_binary_out(cloud_url, tiny, message, whole):
+    status, body, response = infer(cloud_url, message.head, b"".join(message.pieces))
+    assert (status, response.getheader("Content-Type")) == (200, "application/octet-stream")
+    length = int(response.getheader("Inference-Header-Content-Length"))
+    head = json.loads(body[:length])
+    assert body[length:] == whole.numpy().tobytes()
+    assert head["outputs"] == [
+        {
+            "name": tiny.table.cuts[-1].values[0].name,
+            "shape": [1, 10],
+            "datatype": "FP32",
+            "parameters": {"binary_data_size": 40},
+        }
+    ]
+    assert (head["model_name"], head["model_version"], head["id"]) == ("tiny", tiny.table.fingerprint, "abc")
+    told = head["parameters"]
+    assert set(told) == {"parse_us", "queue_us", "compute_us", "server_us", "crc32"}
+    assert told["crc32"] == f"{zlib.crc32(body[length:]):08x}"
+    assert told["parse_us"] + told["queue_us"] + told["compute_us"] <= told["server_us"] + 3
+
+
+def test_without_asking_for_binary_the_reply_is_json(cloud_url, message, whole):
+    head = json.loads(message.head)
+    del head["parameters"]["binary_data_output"]
+    status, body, response = infer(cloud_url, json.dumps(head).encode(), b"".join(message.pieces))
+    assert (status, response.getheader("Inference-Header-Content-Length")) == (200, None)
+    (output,) = json.loads(body)["outputs"]
+    assert torch.equal(torch.tensor(output["data"]).reshape(output["shape"]), whole)
+
+
+def test_bytes_alone_are_the_whole_models_input(cloud_url, tiny_model, whole):
+    data = tiny_model.example[0].numpy().tobytes()
+    status, body, _ = ask(cloud_url, "POST", PATH, data, Inference_Header_Content_Length="0")
+    assert status == 200
+    assert body.endswith(whole.numpy().tobytes())
+
+
+def test_a_batch_within_the_limit(running_cloud, tiny, tiny_model):
+    batch = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    request = TailRequest("tiny", 0, tiny.table.fingerprint, [batch], "b")
+    sent = encode_infer(request)
+    with running_cloud(max_batch=3) as url:
+        status, body, _ = infer(url, sent.head, b"".join(sent.pieces))
+        _, described, _ = ask(url, "GET", "/v2/models/tiny")
+    with torch.inference_mode():
+        assert body.endswith(tiny_model.module(batch).numpy().tobytes())
+    assert status == 200
+    assert json.loads(described)["inputs"][0]["shape"] == [-1, 3, 16, 16]
+
+
+def test_a_batch_over_the_limit_is_a_413(cloud_url, tiny):
+    sent = encode_infer(TailRequest("tiny", 0, tiny.table.fingerprint, [torch.zeros(2, 3, 16, 16)], "b"))
+    assert infer(cloud_url, sent.head, b"".join(sent.pieces))[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "part"),
+    [
+        ("/v2/models/other/infer", 404, "no model 'other' here; there are: tiny, and NAME@CUT"),
+        ("/v2/models/tiny@/infer", 404, "no model 'tiny@'"),
+        ("/v2/models/tiny@99999999999999999999/infer", 404, "no model"),
+        ("/v2/models/tiny@%D9%A3/infer", 404, "no model"),
+        ("/v2/models/tiny/versions/1/infer", 404, "no version '1' of model 'tiny' here; there is"),
+        ("/v2/models/tiny@5/infer", 400, "the path says cut 5, parameter cut says 4"),
+        ("/v2/models/tiny/infer/more", 404, "Not Found"),
+    ],
+)
+def test_a_path_that_means_nothing_here(cloud_url, message, path, status, part):
+    got, body, _ = infer(cloud_url, message.head, b"".join(message.pieces), path)
+    assert (got, part in json.loads(body)["error"]) == (status, True), body
+
+
+def test_an_encoded_body_is_refused_unread(cloud_url, message):
+    assert infer(cloud_url, message.head, b"".join(message.pieces), Content_Encoding="gzip")[0] == 415
+
+
+def test_a_deadline_that_has_passed_is_not_computed(cloud_url, message):
+    head = json.loads(message.head)
+    head["parameters"]["timeout"] = 1
+    status, body, _ = infer(cloud_url, json.dumps(head).encode(), b"".join(message.pieces))
+    assert (status in (503, 504), "time" in json.loads(body)["error"]) == (True, True), body
+
+
+def test_a_body_in_tiny_chunks_is_read(cloud_url, message, whole):
+    parts = urlsplit(cloud_url)
+    body = message.head + b"".join(message.pieces)
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
+        f"Inference-Header-Content-Length: {len(message.head)}\r\n\r\n"
+    )
+    chunks = b"".join(b"3\r\n%b\r\n" % body[at : at + 3] for at in range(0, len(body) - 2, 3))
+    rest = body[len(body) // 3 * 3 :]
+    chunks += (b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b"") + b"0\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+        connection.sendall(head.encode() + chunks)
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(whole.numpy().tobytes())
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 400), flip=st.integers(1, 255), cut=st.integers(0, 50), length=st.integers(-3, 5000))
+def test_a_damaged_request_never_gives_a_5xx(cloud_url, message, at, flip, cut, length):
+    body = bytearray(message.head + b"".join(message.pieces))
+    body[at % len(message.head)] ^= flip
+    body = bytes(body[: len(body) - cut])
+    for announced in (str(length), str(len(message.head))):
+        status, answer, _ = ask(cloud_url, "POST", PATH, body, Inference_Header_Content_Length=announced)
+        assert status < 500, answer
+        assert status == 200 or "error" in json.loads(answer)
+    assert ask(cloud_url, "GET", "/v2/health/live")[0] == 200
