@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from midcut import wire
 from midcut.errors import CloudRefusedError, MalformedError
-from midcut.wire import oip
+from midcut.wire import oip, oip_read
 from midcut.wire.body import Body, joined
 from midcut.wire.oip_tensors import encode_infer, reply_values
 
@@ -79,7 +79,7 @@ class OpenInference:
 
     def hear(self, request: TailRequest, answer: Answer) -> Heard:
         try:
-            reply = oip.read_reply(Body(answer.chunks), answer.headers.get(oip.HEAD_LENGTH.lower()))
+            reply = oip_read.read_reply(Body(answer.chunks), answer.headers.get(oip.HEAD_LENGTH.lower()))
             values = reply_values(reply)
             server_s, compute_s = (_seconds(reply, name) for name in ("server_us", "compute_us"))
         except MalformedError as error:
@@ -116,11 +116,11 @@ def _same_id(replied: str, request: TailRequest) -> None:
         raise CloudRefusedError(f"the cloud answered request {replied[:80]!r}, asked was {request.request_id!r}")
 
 
-def _checksum(reply: oip.Reply) -> str:
+def _checksum(reply: oip_read.Reply) -> str:
     return oip.checksum(piece for tensor in reply.tensors for piece in tensor.pieces or ())
 
 
-def _seconds(reply: oip.Reply, name: str) -> float:
+def _seconds(reply: oip_read.Reply, name: str) -> float:
     """A time in the reply's parameters; 0 where the server tells none."""
     value = reply.parameters.get(name, 0)
     if isinstance(value, bool | str) or not (math.isfinite(value) and value >= 0):

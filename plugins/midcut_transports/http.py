@@ -15,8 +15,9 @@ from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachable
 from midcut.types import TailReply
 from midcut.wire.body import joined
 from midcut.wire.oip import RAW
-from midcut_transports.connection import BrokenError, NoConnectionInTimeError, NotHttpError, Pool
+from midcut_transports.connection import BrokenError, NotHttpError
 from midcut_transports.dialects import OpenInference, Paper
+from midcut_transports.pool import NoConnectionInTimeError, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

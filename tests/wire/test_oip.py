@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from midcut.errors import MalformedError, TooLargeError, WireError
 from midcut.types import TailRequest, ValueSpec
-from midcut.wire import oip
+from midcut.wire import oip_read
 from midcut.wire.body import Body
 from midcut.wire.oip_tensors import encode_infer, values_of
 
@@ -25,7 +25,7 @@ def read(head, data=b"", *, length=None, specs=SPECS[:1], max_batch=1, cuts=()):
     whole = head + data
     edges = [0, *sorted(at for at in cuts if 0 < at < len(whole)), len(whole)]
     chunks = [whole[a:b] for a, b in itertools.pairwise(edges) if b > a]
-    call = oip.read_infer(Body(chunks), str(len(head)) if length is None else length)
+    call = oip_read.read_infer(Body(chunks), str(len(head)) if length is None else length)
     return call, values_of(call, specs, {}, max_batch, "here")
 
 
@@ -53,12 +53,12 @@ def test_json_data_is_read_flat_or_nested(data):
 
 
 def oip_values(body, length):
-    return values_of(oip.read_infer(Body([body]), length), SPECS[:1], {}, 1, "here")[0]
+    return values_of(oip_read.read_infer(Body([body]), length), SPECS[:1], {}, 1, "here")[0]
 
 
 def test_a_body_without_a_head_is_the_one_input():
     assert torch.equal(oip_values(SIX, "0"), NUMBERS)
-    call = oip.read_infer(Body([SIX * 2]), "0")
+    call = oip_read.read_infer(Body([SIX * 2]), "0")
     assert values_of(call, SPECS[:1], {}, 2, "here")[0].shape == (2, 2, 3)
     with pytest.raises(TooLargeError, match="over a batch of 1"):
         oip_values(SIX * 2, "0")

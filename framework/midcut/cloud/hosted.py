@@ -8,7 +8,7 @@ from midcut import wire
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
 from midcut.graph.joining import Joining
 from midcut.serving import Meant
-from midcut.wire import oip, oip_tensors
+from midcut.wire import oip, oip_json, oip_read, oip_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ class HostedModels:
         self._codecs = dict(codecs or {})
         self.max_batch = max_batch
         tables = [one.table for one in self._partitions.values()]
-        self.body_limit_bytes = max(wire.body_limit(tables, max_batch), oip_tensors.json_limit(tables, max_batch))
+        self.body_limit_bytes = max(wire.body_limit(tables, max_batch), oip_json.json_limit(tables, max_batch))
         self.joinings: dict[str, Joining] = {}
 
     @property
@@ -117,13 +117,13 @@ class HostedModels:
 
     def read_infer(
         self, meant: Meant, body: Body, head_length: str | None
-    ) -> tuple[oip.InferCall, Partition, int, list[torch.Tensor | int]]:
+    ) -> tuple[oip_read.InferCall, Partition, int, list[torch.Tensor | int]]:
         """Take a body of POST /v2/models/{model}/infer apart: what is asked, of which model, at which cut, with what.
 
         Raises:
             WireError: malformed, illegal cut, other fingerprint, values that do not fit.
         """
-        call = oip.read_infer(body, head_length)
+        call = oip_read.read_infer(body, head_length)
         if meant.cut is not None and call.cut not in (None, meant.cut):
             raise MalformedError(f"the path says cut {meant.cut}, parameter cut says {call.cut}")
         cut = meant.cut or call.cut or 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from midcut.engine.answers import leaves
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
 from midcut.serving import REQUEST_ID, Meant, bind_request_id, message_response, read_chunks
-from midcut.wire import oip
+from midcut.wire import oip, oip_read
 from midcut.wire.oip_tensors import encode_reply, values_of
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class TensorAnswerer:
         parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
         return message_response(await asyncio.to_thread(self._reply, call, result, parse_us, server_us))
 
-    def _read(self, body: Body, head_length: str | None) -> tuple[oip.InferCall, list[Any]]:
-        call = oip.read_infer(body, head_length)
+    def _read(self, body: Body, head_length: str | None) -> tuple[oip_read.InferCall, list[Any]]:
+        call = oip_read.read_infer(body, head_length)
         if call.cut:
             raise MalformedError(f"the edge picks the cut itself: send no parameter cut, or 0, not {call.cut}")
         if call.fingerprint not in (None, self._table.fingerprint):
@@ -71,7 +71,7 @@ class TensorAnswerer:
         where = f"model {self._table.model!r}"
         return call, values_of(call, self._table.cuts[0].values, {}, self._max_batch, where)
 
-    def _reply(self, call: oip.InferCall, result: InferenceResult, parse_us: int, server_us: int) -> oip.Message:
+    def _reply(self, call: oip_read.InferCall, result: InferenceResult, parse_us: int, server_us: int) -> oip.Message:
         made: dict[str, torch.Tensor | int] = dict(zip(self._names, leaves(result.output), strict=True))
         told: dict[str, str | int] = {
             "parse_us": parse_us,

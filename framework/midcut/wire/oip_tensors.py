@@ -9,7 +9,6 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import numpy as np
 
 from midcut.errors import MalformedError, TooLargeError
 from midcut.types import Encoded, ValueSpec
@@ -21,32 +20,23 @@ from midcut.wire.oip import (
     Message,
     ReplyHead,
     TensorHead,
-    WireTensor,
     checksum,
     encode_head,
     infer_head,
 )
+from midcut.wire.oip_json import from_json, json_head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
-    from numpy.typing import NDArray
 
     from midcut.protocols import Codec
     from midcut.types import CutTable, TailRequest
-    from midcut.wire.oip import InferCall, Reply
+    from midcut.wire.oip_read import InferCall, Reply, WireTensor
 
 _CODEC: Final = "codec_"
-# A double at its longest, the comma and a blank; and what is around the numbers.
-_JSON_NUMBER_BYTES: Final = 26
-_JSON_HEAD_BYTES: Final = 16 * 1024
 _DTYPES: Final = {datatype: dtype for dtype, datatype in DATATYPES.items() if dtype != "int"}
-# What JSON has no numbers for (FP16, BF16) travels as binary only, as the protocol says.
-_IN_JSON: Final = {
-    "BOOL": np.bool_, "UINT8": np.uint8, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
-    "FP32": np.float32, "FP64": np.float64,
-}  # fmt: skip
 
 
 def encode_infer(
@@ -109,7 +99,7 @@ def encode_reply(
             heads.append(head)
             pieces += own
         else:
-            heads.append(_json_head(name, value))
+            heads.append(json_head(name, value))
     said = ReplyHead(table.model, heads, table.fingerprint, call.id or None, {**told, CHECKSUM: checksum(pieces)})
     return Message(encode_head(said), pieces, binary=any(not one.has_data for one in heads))
 
@@ -135,12 +125,6 @@ def values_of(
         raise MalformedError(f"codec {call.codec[:40]!r} is not taken here; {', '.join([RAW, *codecs])} are")
     tensors = _by_name(call.tensors, specs, where)
     return [_value(one, spec, codec, max_batch) for one, spec in zip(tensors, specs, strict=True)]
-
-
-def json_limit(tables: Iterable[CutTable], max_batch: int) -> int:
-    """The largest body of a whole-model request all in JSON; from another cut on, clients send binary."""
-    inputs = max((sum(math.prod(spec.shape) for spec in table.cuts[0].values) for table in tables), default=0)
-    return inputs * max_batch * _JSON_NUMBER_BYTES + _JSON_HEAD_BYTES
 
 
 def reply_values(reply: Reply) -> list[torch.Tensor | int]:
@@ -204,16 +188,6 @@ def coded_head(
     return TensorHead(name, (size,), "UINT8", parameters), pieces
 
 
-def _json_head(name: str, value: torch.Tensor) -> TensorHead:
-    from midcut.tensors import dtype_name  # noqa: PLC0415 - imports torch
-
-    datatype = DATATYPES[dtype_name(value.dtype)]
-    if datatype not in _IN_JSON:
-        raise MalformedError(f"output {name!r} is {datatype}, which travels as binary only: ask for binary_data")
-    data = msgspec.Raw(msgspec.json.encode(value.detach().reshape(-1).tolist()))
-    return TensorHead(name, tuple(value.shape), datatype, data=data)
-
-
 def _by_name(tensors: Sequence[WireTensor], specs: Sequence[ValueSpec], where: str) -> Sequence[WireTensor]:
     if len(tensors) != len(specs):
         raise MalformedError(f"{where} takes {len(specs)} inputs, got {len(tensors)}")
@@ -255,7 +229,7 @@ def _decoded(tensor: WireTensor, spec: ValueSpec, codec: Codec) -> torch.Tensor:
 def _plain(tensor: WireTensor, spec: ValueSpec) -> torch.Tensor:
     from midcut.tensors import tensor_from_pieces  # noqa: PLC0415 - imports torch
 
-    pieces = _from_json(tensor.head) if tensor.pieces is None else tensor.pieces
+    pieces = from_json(tensor.head) if tensor.pieces is None else tensor.pieces
     return tensor_from_pieces(pieces, spec.dtype, spec.shape, _ints(tensor.head, "dim_order"))
 
 
@@ -278,49 +252,10 @@ def _int(tensor: WireTensor) -> int:
     head = tensor.head
     if head.datatype != "INT64" or head.shape not in ((), (1,)):
         raise MalformedError(f"{head.name!r} must be a plain int: INT64 of shape [1], got {head.datatype}")
-    data = joined(_from_json(head) if tensor.pieces is None else tensor.pieces)
+    data = joined(from_json(head) if tensor.pieces is None else tensor.pieces)
     if len(data) != 8:
         raise MalformedError(f"{head.name!r} takes 8 bytes, got {len(data)}")
     return int.from_bytes(data, "little", signed=True)
-
-
-def _from_json(head: TensorHead) -> Sequence[memoryview]:
-    """The bytes of data that came as JSON: all numbers in one list, or nested as the shape is."""
-    dtype = _IN_JSON.get(head.datatype)
-    if dtype is None:
-        raise MalformedError(f"{head.name!r}: {head.datatype!r} does not travel as JSON")
-    count = math.prod(head.shape)
-    data = bytes(head.data)
-    # Either form has one comma less than numbers: told before a list is made of what a stranger sent.
-    if count and data.count(b",") != count - 1:
-        raise MalformedError(f"{head.name!r}: shape {list(head.shape)} takes {count} numbers, not what data holds")
-    try:
-        numbers = _flat(msgspec.json.decode(data), head)
-        if not all(type(number) in _NUMBERS[np.dtype(dtype).kind] for number in numbers):
-            raise MalformedError(f"{head.name!r}: data is not all {head.datatype}")
-        with np.errstate(over="raise"):
-            made: NDArray[Any] = np.array(numbers, dtype)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedError(f"{head.name!r}: data is not JSON: {error}") from None
-    except (OverflowError, FloatingPointError):
-        raise MalformedError(f"{head.name!r}: data does not fit {head.datatype}") from None
-    return [made.view(np.uint8).data] if count else []
-
-
-_NUMBERS: Final[dict[str, tuple[type, ...]]] = {"b": (bool,), "u": (int,), "i": (int,), "f": (int, float)}
-
-
-def _flat(data: Any, head: TensorHead) -> list[Any]:
-    level = data if isinstance(data, list) else [data]
-    if level and isinstance(level[0], list):
-        sizes = head.shape
-        for size in (len(level), *sizes[1:])[1:]:
-            if not all(isinstance(row, list) and len(row) == size for row in level):
-                raise MalformedError(f"{head.name!r}: data is not nested as shape {list(sizes)} is")
-            level = [item for row in level for item in row]
-    if len(level) != math.prod(head.shape):
-        raise MalformedError(f"{head.name!r}: data has {len(level)} items, not those of shape {list(head.shape)}")
-    return level
 
 
 def _ints(head: TensorHead, name: str) -> tuple[int, ...] | None:
