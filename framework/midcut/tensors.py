@@ -70,7 +70,7 @@ def tensor_to_bytes(tensor: torch.Tensor) -> tuple[memoryview, tuple[int, ...] |
     physical = tensor.detach() if tensor.requires_grad else tensor
     if order is not None:
         physical = physical.permute(order)
-    return _memory(physical.contiguous()), order
+    return _memory(physical if physical.is_contiguous() else physical.contiguous()), order
 
 
 def _memory(tensor: torch.Tensor) -> memoryview:

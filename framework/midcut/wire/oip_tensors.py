@@ -161,8 +161,8 @@ def _tensor_head(
             return coded_head(name, dtype, shape, codec.encode(value))
         except MalformedError:
             pass
-    data, order = tensor_to_bytes(value.contiguous() if plain else value)
-    return tensor_head(name, dtype, shape, data.nbytes, order), (data,) if data.nbytes else ()
+    data, order = tensor_to_bytes(value.contiguous() if plain and not value.is_contiguous() else value)
+    return tensor_head(name, dtype, shape, data.nbytes, None if plain else order), (data,) if data.nbytes else ()
 
 
 def tensor_head(
