@@ -1,0 +1,37 @@
+"""How a model is captured, and which of its cuts are on offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Capture(Enum):
+    """How a graph is made."""
+
+    fx = "fx"
+    export = "export"
+
+
+@dataclass
+class CutSettings:
+    """How the model is captured and which of its cuts are on offer.
+
+    Attributes:
+        capture: the tracer; the other one is tried where it fails.
+        verify: compare every cut with the whole model once, at load.
+        single_tensor: offer only cuts that one tensor crosses.
+        modules: offer one cut per leaf module (the paper's counting), beside cut 0.
+        first_cut, last_cut: bounds, inclusive; negative counts from the end, null is none.
+        keep_on_edge: names of nodes or modules that must run at the edge.
+        keep_in_cloud: names of nodes or modules that must run in the cloud.
+    """
+
+    capture: Capture = Capture.fx
+    verify: bool = True
+    single_tensor: bool = False
+    modules: bool = False
+    first_cut: int | None = None
+    last_cut: int | None = None
+    keep_on_edge: list[str] = field(default_factory=list)
+    keep_in_cloud: list[str] = field(default_factory=list)
