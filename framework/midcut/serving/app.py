@@ -113,6 +113,9 @@ async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse
     drain = request.app[DRAIN]
     drain.enter()
     try:
-        return await handler(request)
+        response = await handler(request)
+        if not drain.ready:
+            response.force_close()  # the client goes elsewhere of its own accord, not by a broken connection
+        return response
     finally:
         drain.leave()

@@ -13,6 +13,7 @@ from aiohttp import web
 from midcut.credentials import server_tls
 from midcut.errors import ConfigError
 from midcut.serving.access import warn_if_exposed
+from midcut.serving.doors import Doors
 from midcut.serving.protocol import JsonRunner
 from midcut.serving.refusals import RefusedError
 
@@ -83,15 +84,16 @@ async def serve(
     runner = make_runner(app, settings)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=tls)
+        doors = Doors(runner, tls)
         try:
-            await site.start()
+            await doors.open(settings.host, settings.port)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"cannot listen on host={settings.host} port={settings.port}: {error}") from None
         stop = stop or stop_signals()
-        ready(site.name)
+        ready(f"{'https' if tls else 'http'}://{settings.host}:{doors.port}")
         await stop.wait()
         await _drain(app[DRAIN], settings)
+        await doors.close()
     finally:
         await runner.cleanup()
 

@@ -1,0 +1,86 @@
+"""The listening sockets, and how to close them on nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from aiohttp import web
+
+# Who had just connected, or asks on a kept connection, is still told that the server goes, and not cut off.
+_LAST_WORDS_S: Final = 0.5
+_LOOK_S: Final = 0.02
+
+
+class Doors:
+    """Where a runner's server listens.
+
+    Closing a listening socket resets the connections that the system has made on it and nobody has accepted yet.
+    Under load there are always some, so these are accepted first.
+
+    Args:
+        runner: set up.
+        tls: None for plain HTTP.
+    """
+
+    def __init__(self, runner: web.AppRunner, tls: ssl.SSLContext | None) -> None:
+        self._runner = runner
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+
+    async def open(self, host: str, port: int) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError, OverflowError: no such address, or it is taken.
+        """
+        factory = self._runner.server
+        assert factory is not None, "the runner is not set up"  # noqa: S101 - for the type checker
+        self._server = await asyncio.get_running_loop().create_server(factory, host, port, ssl=self._tls)
+
+    async def close(self) -> None:
+        """Listen no longer; let those who are in the door have an answer."""
+        if self._server is None:
+            return
+        listeners = [one.dup() for one in self._server.sockets]
+        self._server.close()
+        arrived = [connection for one in listeners for connection in _accepted(one)]
+        await asyncio.gather(*(self._let_in(connection) for connection in arrived))
+        until_s = asyncio.get_running_loop().time() + _LAST_WORDS_S
+        await asyncio.sleep(_LOOK_S)  # connections that were being made just now are counted only then
+        while self._connections() and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110 - no event for it
+            await asyncio.sleep(_LOOK_S)
+
+    def _connections(self) -> int:
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
+
+    async def _let_in(self, connection: socket.socket) -> None:
+        factory = self._runner.server
+        if factory is None:
+            connection.close()
+            return
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await asyncio.get_running_loop().connect_accepted_socket(factory, connection, ssl=self._tls)
+
+
+def _accepted(listener: socket.socket) -> list[socket.socket]:
+    """Everybody who waits, and then nobody any more."""
+    connections = []
+    with listener, contextlib.suppress(OSError):
+        listener.settimeout(0)
+        while True:
+            connection, _ = listener.accept()
+            connection.settimeout(0)
+            connections.append(connection)
+    return connections
