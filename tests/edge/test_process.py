@@ -78,6 +78,13 @@ def test_a_folder_is_streamed_and_summed_up(tmp_path, cloud):
     assert set(first["age_s"]) == {"clock_mhz", "bandwidth_kbps", "ping_ms"}
 
 
+def test_where_the_first_of_two_clouds_is_gone_the_second_one_answers(tmp_path, cloud):
+    folder = ("input=folder", f"input.path={DIGITS}", "input.limit=5")
+    done = edge(tmp_path, f"cloud_url=[http://127.0.0.1:9,{cloud}]", "cuts.last_cut=10", "telemetry=linux", *folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["finished_by"] == {"cloud": 5}
+
+
 def test_other_weights_in_the_cloud_are_told_in_one_line_and_nothing_is_sent(tmp_path, cloud):
     weights = load_file(DIGITS.parent / "mnist.safetensors")
     save_file({name: tensor + 1e-3 for name, tensor in weights.items()}, tmp_path / "other.safetensors")

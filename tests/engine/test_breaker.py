@@ -101,6 +101,8 @@ def test_a_cloud_that_asks_to_be_left_alone_is():
     breaker = Breaker(3, 2.0, Clock())
     breaker.failed("503: busy", 0.01, told_s=7.0)
     assert (breaker.state, breaker.wait_s) == (BreakerState.open, 7.0)
+    breaker.failed("503: busy", 0.01, told_s=1e9)
+    assert breaker.wait_s == 60.0
 
 
 def test_a_closed_one_does_not_half_open():

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # A try that fails slowly (a time-out) is repeated more seldom: at most a fifth of the time is lost to tries.
 _REST_PER_TRY: Final = 4.0
+# A cloud may ask to be left alone, but not for good.
+_MOST_TOLD_S: Final = 60.0
 
 
 class BreakerState(Enum):
@@ -90,7 +92,7 @@ class Breaker:
         """
         self._in_a_row += 1
         self._reason, self._trying = reason, False
-        rest_s = max(self._retry_after_s, _REST_PER_TRY * took_s) if told_s is None else told_s
+        rest_s = max(self._retry_after_s, _REST_PER_TRY * took_s) if told_s is None else min(told_s, _MOST_TOLD_S)
         lasting = self._in_a_row >= self._failures or took_s > self._retry_after_s or told_s is not None
         if self._retry_after_s > 0.0 and (lasting or self._state is not BreakerState.closed):
             self._state = BreakerState.open
