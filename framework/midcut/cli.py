@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ Any verb takes Hydra's overrides and flags:
 def main() -> None:
     """Entry point of the `midcut` command."""
     arguments = sys.argv[1:]
+    try:
+        _dispatch(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{' '.join(['midcut', *arguments[:1]])}: interrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+def _dispatch(arguments: Sequence[str]) -> None:
     if arguments[:1] in (["-sc"], ["--shell-completion"]) or arguments[:1] == ["--shell_completion"]:
         _complete(arguments)
     elif not arguments or arguments[0] in ("-h", "--help", "help"):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -140,3 +148,62 @@ def test_a_bad_file_of_ones_own_is_one_line(midcut, tmp_path, text, said):
     (tmp_path / "conf/scenario").mkdir(parents=True)
     (tmp_path / "conf/scenario/mine.yaml").write_text(f"defaults:\n  - /schema@_here_: scenario_drawn\n{text}\n")
     assert said in one_line(midcut("simulate", "--config-dir", "conf", "scenario=mine"))
+
+
+def test_a_long_run_shows_how_far_it_is_and_ctrl_c_ends_it_in_one_line(tmp_path):
+    terminal, inside = pty.openpty()
+    words = ("simulate", "scenario.samples=2000000", "w=0:1:0.01", "hydra.run.dir=long")
+    long = subprocess.Popen(
+        [sys.executable, "-m", "midcut.cli", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=inside,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
+    )  # fmt: skip
+    os.close(inside)
+    shown = b""
+    try:
+        while not re.search(rb"simulating.* [1-9]\d*%", shown):
+            assert select.select([terminal], [], [], 60)[0], shown
+            shown += os.read(terminal, 4096)
+        long.send_signal(signal.SIGINT)
+        assert long.communicate(timeout=60) == (b"", None)
+        assert long.returncode == 130
+        with contextlib.suppress(OSError):  # how a terminal ends that everyone has left
+            while select.select([terminal], [], [], 0)[0]:
+                shown += os.read(terminal, 65536)
+    finally:
+        long.kill()
+        os.close(terminal)
+    assert shown.endswith(b"midcut simulate: interrupted\r\n")
+    assert b"Traceback" not in shown
+    assert not (tmp_path / "long/simulation.json").exists()
+
+
+def test_numbers_stay_whole_on_a_narrow_terminal(midcut):
+    finished = midcut("simulate", "experiment=one_setting_mnist", "population=5", "dwell=[2]", COLUMNS="80")
+    assert finished.returncode == 0, finished.stderr
+    assert "…" not in finished.stdout
+    assert max(map(len, finished.stdout.splitlines())) <= 80
+    (row,) = [line for line in finished.stdout.splitlines() if "-27.13" in line]
+    assert re.fullmatch(r"section 4.2, in Figure 6's +-27.13 +-47.98 +-\d+\.\d \[-\d+\.\d, -\d+\.\d\] *", row)
+
+
+def test_a_limit_that_is_not_met_is_in_the_table(midcut):
+    finished = midcut("simulate", "strategy=[epsilon_constraint]", "strategy.epsilon_constraint.max_latency_s=0.01")
+    assert finished.returncode == 0, finished.stderr
+    assert "unmet%" in finished.stdout
+    (row,) = [line for line in finished.stdout.splitlines() if line.startswith("epsilon_constraint")]
+    assert row.split()[-1] == "100.0"
+
+
+def test_each_codec_is_a_pick_of_its_own(midcut, tmp_path):
+    finished = midcut("simulate", "codec=[raw,fp16]", "cuts.last_cut=5")
+    assert finished.returncode == 0, finished.stderr
+    done = result(tmp_path)
+    assert done["cuts"] == [cut for cut in range(6) for _ in range(2)]
+    assert done["codecs"] == ["raw", "fp16"] * 6
+    by_name = {one["strategy"]: one for one in done["series"]}
+    # Half the bytes over the same link: the smaller codec is the faster one at both ends.
+    assert set(by_name["edge_only"]["picks"]) == {5}
+    assert set(by_name["cloud_only"]["picks"]) == {0}
+    for name in ("edge_only", "cloud_only"):
+        assert set(by_name[name]["codecs"]) == {"fp16"}
+        assert by_name[name]["distinct"] == 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,10 +51,12 @@ class Chained:
         self.cloud = Table(cost)
 
 
-def forecaster(latency, cost):
+def forecaster(latency, cost, columns):
     """Says exactly these latencies and costs, each of shape (samples, placements)."""
     tables = Chained(latency, cost)
     placements = chain_placements([1000.0] * np.asarray(latency).shape[-1])
+    if columns:
+        placements = replace(placements, cut=np.array(columns["cut"]), codec=columns["codec"])
     return Forecaster(placements, tables.edge, Nothing(), tables.cloud, Priced())
 
 
@@ -69,10 +73,19 @@ def counting(samples):
 def simulated():
     """Simulates tables of latencies and costs: the truth's, and the picking set's where it says something else."""
 
-    def run(truth, predicted=None, *, weights=(0.0, 0.3, 0.5, 1.0), planners=PLANNERS, **knobs):
-        picking = forecaster(*(predicted or truth))
-        setup = Setup(picking, forecaster(*truth), planners, weights, counting(len(truth[0])), **knobs)
-        return simulate(setup, NAMES)
+    def run(
+        truth,
+        predicted=None,
+        *,
+        weights=(0.0, 0.3, 0.5, 1.0),
+        planners=PLANNERS,
+        columns=None,
+        progress=lambda _share: None,
+        **knobs,
+    ):
+        picking, judging = (forecaster(*tables, columns) for tables in (predicted or truth, truth))
+        setup = Setup(picking, judging, planners, weights, counting(len(truth[0])), **knobs)
+        return simulate(setup, NAMES, progress)
 
     return run
 

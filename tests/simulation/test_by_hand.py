@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from midcut.errors import PluginError
 from midcut.settings import ClaimSettings, Metric
 from midcut_planners.epsilon_constraint import EpsilonConstraint
 from midcut_planners.knee import Knee
@@ -93,3 +95,59 @@ def test_claims_by_hand(simulated):
     assert done.claims[0].published == 70.0
     assert done.claims[0].population is None
     assert done.claims[0].w == 1.0
+
+
+def test_with_several_codecs_a_pick_is_a_cut_and_a_codec(simulated, find):
+    # Cut 0 as a or b, cut 1 as a or b, cut 2 on the edge. Latency, money:
+    rows = ([[9.0, 7.0, 6.0, 8.0, 5.0], [8.0, 9.0, 6.0, 6.0, 5.0]], [[1.0, 1.0, 2.0, 2.0, 3.0]] * 2)
+    codecs = {"cut": (0, 0, 1, 1, 2), "codec": ("a", "b", "a", "b", "raw")}
+    done = simulated(rows, weights=(0.5, 1.0), planners={"weighted_sum": WeightedSum(0.5)}, columns=codecs)
+    assert (done.cuts, done.codecs) == ((0, 0, 1, 1, 2), ("a", "b", "a", "b", "raw"))
+    cloud = find(done, "cloud_only", None)
+    assert (cloud.picks, cloud.codecs, cloud.latency_s) == ((0, 0), ("b", "a"), 7.5)  # by the faster codec
+    assert (cloud.distinct, cloud.switches_per_100) == (2, 50.0)
+    edge = find(done, "edge_only", None)
+    assert (edge.picks, edge.codecs, edge.distinct) == ((2, 2), ("raw", "raw"), 1)
+    # All codecs of a cut cost the same here, so the cheapest is the faster of both at cut 0.
+    assert find(done, "weighted_sum", 1.0).codecs == find(done, "oracle", 1.0).codecs == ("b", "a")
+    # Scaled, sample 1: latency 1 1/2 1/4 3/4 0, money 0 0 1/2 1/2 1, so J at 0.5 is 1/2 1/4 3/8 5/8 1/2;
+    # sample 2: latency 3/4 1 1/4 1/4 0, so 3/8 1/2 3/8 3/8 1/2: of equals the faster, then the first.
+    assert find(done, "oracle", 0.5).codecs == ("b", "a")
+    assert find(done, "oracle", 0.5).picks == (0, 1)
+    (front,) = done.fronts
+    assert front.distinct == 1.5  # one placement at both weights in sample 1, two in sample 2
+    plain = simulated(rows)
+    assert find(plain, "cloud_only", None).codecs == ()
+
+
+class Wrong:
+    """A planner that answers what it was made with."""
+
+    w = 0.5
+
+    def __init__(self, picks):
+        self.picks = picks
+
+    def choose(self, _forecast, _w):
+        return self.picks
+
+
+@pytest.mark.parametrize(
+    ("picks", "got"),
+    [
+        (0, "int64 of shape () from 0 to 0"),
+        (np.zeros((2, 1), dtype=int), "int64 of shape (2, 1) from 0 to 0"),
+        (np.zeros((2, 2)), "float64 of shape (2, 2) from 0.0 to 0.0"),
+        (np.array([[0, 1], [-1, 0]]), "int64 of shape (2, 2) from -1 to 1"),
+        (np.array([[0, 1], [2, 0]]), "int64 of shape (2, 2) from 0 to 2"),
+        (None, "object of shape ()"),
+    ],
+)
+def test_a_planner_that_answers_nonsense_is_named(simulated, picks, got):
+    truth = ([[6.0, 9.0]] * 2, [[2.0, 1.0]] * 2)
+    with pytest.raises(PluginError) as caught:
+        simulated(truth, weights=(0.0, 1.0), planners={"theirs": Wrong(picks)})
+    assert str(caught.value) == (
+        "planner 'theirs': choose must return rows 0 to 1, integers of shape (2, 2) for 2 weights and 2 samples; "
+        f"got {got}"
+    )

@@ -189,3 +189,10 @@ def test_pieces_add_up(simulated, monkeypatch):
         for one, other in zip(whole.fronts, pieces.fronts, strict=True):
             assert one.hypervolume == pytest.approx(other.hypervolume, rel=1e-12)
             assert (one.distinct, one.front_share) == pytest.approx((other.distinct, other.front_share))
+
+
+def test_progress_goes_from_nothing_to_all(simulated, monkeypatch):
+    monkeypatch.setattr(passes, "PIECE_VALUES", 20)
+    shares = []
+    simulated(([[9.0, 8.0]] * 50, [[1.0, 2.0]] * 50), progress=shares.append)
+    assert shares == [0.0] * 5 + [0.2, 0.4, 0.6, 0.8, 1.0]  # ten samples at a time, prepared first

@@ -14,7 +14,7 @@ from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL, Asked
 from midcut.simulation.tally import Reach, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from midcut.simulation.claims import Means
     from midcut.simulation.passes import Passes
@@ -62,7 +62,6 @@ def evaluate(
     dwell: Sequence[int],
     *,
     keep: bool,
-    advance: Callable[[int], None],
 ) -> list[Entry]:
     """Let every strategy pick for every sample.
 
@@ -72,7 +71,6 @@ def evaluate(
         placements: what they pick from.
         dwell: numbers of samples that planners are also made to stay for.
         keep: whether samples are kept one by one.
-        advance: called with the number of samples that were gone through.
     """
 
     def tally(one: Strategy) -> Tally:
@@ -82,29 +80,26 @@ def evaluate(
         Entry(
             one,
             tally(one),
-            Reach(placements) if one.planner and len(one.weights) > 1 else None,
+            Reach() if one.planner and len(one.weights) > 1 else None,
             {ticks: (Dwell(ticks), tally(one)) for ticks in dwell} if one.planner else {},
         )
         for one in strategies
     ]
-    for repetition, piece in passes.pieces():
+    for _, piece in passes.pieces():
         for entry in entries:
             entry.add(piece)
-        advance(len(repetition))
     return entries
 
 
-def repeated_means(passes: Passes, strategies: Sequence[Strategy], advance: Callable[[int], None]) -> dict[str, Means]:
+def repeated_means(passes: Passes, strategies: Sequence[Strategy]) -> dict[str, Means]:
     """Strategy -> mean latency and cost in every repetition, at every of its weights, each of shape (W, R)."""
     shapes = {one.name: (passes.repetitions, len(one.weights)) for one in strategies}
     sums = {name: {"latency_s": np.zeros(shape), "cost_usd": np.zeros(shape)} for name, shape in shapes.items()}
     for repetition, piece in passes.pieces():
-        rows = np.arange(len(repetition))
         for one in strategies:
-            positions = piece.ground.position(one.picks(piece))
-            add_by(sums[one.name]["latency_s"], repetition, piece.ground.latency_s[rows, positions].T)
-            add_by(sums[one.name]["cost_usd"], repetition, piece.ground.cost_usd[rows, positions].T)
-        advance(len(repetition))
+            places = piece.ground.places(one.picks(piece))
+            add_by(sums[one.name]["latency_s"], repetition, piece.ground.latency_s.take(places).T)
+            add_by(sums[one.name]["cost_usd"], repetition, piece.ground.cost_usd.take(places).T)
     return {name: {metric: of.T / passes.size for metric, of in pair.items()} for name, pair in sums.items()}
 
 

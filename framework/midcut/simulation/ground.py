@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 class Ground:
     """n samples, P placements, in order of (latency, cost, index) within every sample.
 
-    A placement is called by its position in that order: `position` translates rows of the forecast.
+    A placement is called by its place: its position in that order, counted through from the first sample's fastest
+    to the last sample's slowest. `places` translates rows of the forecast, and `numpy.take` looks places up in the
+    arrays below; that takes a third of the time of indices by row and column.
 
     Attributes:
         latency_s, cost_usd: shape (n, P).
         latency, cost: the same, min-max scaled over the placements of the sample; 0 where all are equal.
-        first: the first position with the same latency and cost, itself where there is no other, shape (n, P).
+        first: the first place with the same latency and cost, itself where there is no other, shape (n, P).
         front: whether it is Pareto-optimal, shape (n, P).
         points: whether it is the `first` of a Pareto-optimal point, shape (n, P).
     """
@@ -30,12 +33,12 @@ class Ground:
     def __init__(self, truth: Forecast) -> None:
         check_forecast(truth)
         self._order = np.lexsort((truth.cost_usd, truth.latency_s))
-        self._samples = np.arange(len(self._order))
         self.latency_s = np.take_along_axis(truth.latency_s, self._order, -1)
         self.cost_usd = np.take_along_axis(truth.cost_usd, self._order, -1)
         self.latency, self.cost = scaled(self.latency_s), scaled(self.cost_usd)
         self._position = np.empty_like(self._order)
         np.put_along_axis(self._position, self._order, np.arange(self._order.shape[-1]), -1)
+        self._starts = np.arange(0, self._order.size, self._order.shape[-1])
         self._find_front()
         self._best: dict[tuple[float, ...], tuple[Ints, Floats]] = {}
 
@@ -48,17 +51,28 @@ class Ground:
         new[:, 1:] = (np.diff(self.latency_s) != 0.0) | (np.diff(self.cost_usd) != 0.0)
         cheaper = np.ones(self._order.shape, dtype=np.bool_)
         cheaper[:, 1:] = self.cost_usd[:, 1:] < np.minimum.accumulate(self.cost_usd, axis=-1)[:, :-1]
-        self.first = np.maximum.accumulate(np.where(new, np.arange(self._order.shape[-1]), 0), axis=-1)
+        first = np.maximum.accumulate(np.where(new, np.arange(self._order.shape[-1]), 0), axis=-1)
+        self.first = first + self._starts[:, None]
         self.points = new & cheaper
-        self.front = np.take_along_axis(cheaper, self.first, -1)
+        self.front = cheaper.take(self.first)
 
-    def position(self, picks: Ints) -> Ints:
-        """Positions of rows of the forecast, shape (W, n) both."""
-        positions: Ints = self._position[self._samples, picks]
-        return positions
+    def places(self, picks: Ints) -> Ints:
+        """Places of rows of the forecast, shape (W, n) both."""
+        places: Ints = self._position.take(picks + self._starts)
+        places += self._starts
+        return places
+
+    def objective(self, weights: Floats, places: Ints) -> Floats:
+        """J = (1 - w) latency + w cost, both scaled, for weights of shape (W, 1); shape (W, n)."""
+        objective: Floats = self.latency.take(places)
+        objective *= 1.0 - weights
+        cost = self.cost.take(places)
+        cost *= weights
+        objective += cost
+        return objective
 
     def best(self, weights: tuple[float, ...]) -> tuple[Ints, Floats]:
-        """Row with the smallest J = (1 - w) latency + w cost, both scaled, and that J; both of shape (W, n).
+        """Row with the smallest `objective`, and that objective; both of shape (W, n).
 
         Of equals the faster, then the cheaper, then the first. Worked out once for the same weights.
         """
@@ -67,17 +81,22 @@ class Ground:
             smallest = np.empty(rows.shape)
             for number, w in enumerate(weights):
                 objective = (1.0 - w) * self.latency + w * self.cost
-                positions = objective.argmin(axis=-1)
-                rows[number] = self._order[self._samples, positions]
-                smallest[number] = objective[self._samples, positions]
+                places = objective.argmin(axis=-1) + self._starts
+                rows[number] = self._order.take(places)
+                smallest[number] = objective.take(places)
             self._best[weights] = rows, smallest
         return self._best[weights]
 
+    @cached_property
+    def whole_area(self) -> Floats:
+        """`area` of all placements."""
+        return self.area(np.ones(self._order.shape, dtype=np.bool_))
+
     def area(self, reached: NDArray[np.bool_]) -> Floats:
-        """Area dominated by the reached positions, below and left of the sample's worst latency and cost.
+        """Area dominated by the reached placements, below and left of the sample's worst latency and cost.
 
         Args:
-            reached: shape (n, P).
+            reached: in order of latency, shape (n, P).
 
         Returns:
             seconds times US dollars, shape (n,).

@@ -11,7 +11,7 @@ from midcut.simulation.strategies import Piece
 from midcut.types import Forecast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from midcut.policy import Forecaster
     from midcut.simulation.scenario import Samples
@@ -31,15 +31,22 @@ class Passes:
         samples: of all repetitions, one after the other.
         size: samples of one repetition.
         weights: of every strategy that has weights.
+        advance: called now and then with the number of samples that are done, 0 while they are only prepared.
 
     Attributes:
         total: number of samples in all; `size`: of one repetition; `repetitions`: how many of these.
     """
 
     def __init__(
-        self, picking: Forecaster, truth: Forecaster, samples: Samples, size: int, weights: Sequence[float]
+        self,
+        picking: Forecaster,
+        truth: Forecaster,
+        samples: Samples,
+        size: int,
+        weights: Sequence[float],
+        advance: Callable[[int], None],
     ) -> None:
-        self._picking, self._truth = picking, truth
+        self._picking, self._truth, self._advance = picking, truth, advance
         self._samples = samples
         self.total, self.size, self.repetitions = len(samples), size, len(samples) // size
         self._weights = tuple(weights)
@@ -53,6 +60,7 @@ class Passes:
             ground = Ground(forecast_of(self._truth, observation, count))
             predicted = forecast_of(self._picking, observation, count)
             yield repetition, Piece(predicted, ground, self._static[:, repetition])
+            self._advance(count)
 
     def _observations(self) -> Iterator[tuple[Ints, Observation]]:
         for start in range(0, self.total, self._step):
@@ -67,6 +75,7 @@ class Passes:
             truth = forecast_of(self._truth, observation, len(repetition))
             add_by(latency, repetition, scaled(truth.latency_s))
             add_by(cost, repetition, scaled(truth.cost_usd))
+            self._advance(0)
         # Of equals the faster on average, then the cheaper, then the first.
         return np.array([np.lexsort((cost, latency, (1.0 - w) * latency + w * cost))[:, 0] for w in self._weights])
 

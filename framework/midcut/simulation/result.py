@@ -39,13 +39,14 @@ class Series(msgspec.Struct, frozen=True):
         objective_regret: mean over the samples of J(pick) - min J, where J = (1 - w) latency + w cost, both
             min-max scaled over the placements of the sample. None where no weight counts.
         dominated: share of picks for which another placement is better in one objective and not worse in the other.
-        distinct: number of different cuts picked over the samples.
-        switches_per_100: times another cut than at the sample before was picked, per 100 samples.
-        dwell: planning steps a cut is kept at least; 0 is the strategy as it is.
+        distinct: number of different placements picked over the samples: cuts, each with each codec on offer.
+        switches_per_100: times another placement than at the sample before was picked, per 100 samples.
+        dwell: planning steps a placement is kept at least; 0 is the strategy as it is.
         unmet: share of samples where no placement satisfied the planner's own limit; None for planners without one.
         latency_ratio, cost_ratio: over repetitions, mean latency (cost) relative to the mean of `latency_optimal`
             and of `cost_optimal`, by that name; empty without a population, or where that mean is 0.
         picks: picked cut of every sample; empty where there are more samples than are kept.
+        codecs: codec of every pick; empty also where no cut is on offer with several.
         sample_latency_s, sample_cost_usd: likewise.
     """
 
@@ -65,6 +66,7 @@ class Series(msgspec.Struct, frozen=True):
     latency_ratio: dict[str, Interval] = {}
     cost_ratio: dict[str, Interval] = {}
     picks: tuple[int, ...] = ()
+    codecs: tuple[str, ...] = ()
     sample_latency_s: tuple[float, ...] = ()
     sample_cost_usd: tuple[float, ...] = ()
 
@@ -77,7 +79,7 @@ class Front(msgspec.Struct, frozen=True):
             the worst latency and cost of the sample, by the truth set. 1 where the true front has no area.
         front_share: share of the sample's Pareto-optimal (latency, cost) points that some weight reached.
         dominated: share of picks, over samples and weights, that another placement dominates.
-        distinct: number of different cuts over the weights.
+        distinct: number of different placements over the weights.
         objective_regret: mean of `Series.objective_regret` over the weights.
     """
 
@@ -142,7 +144,8 @@ class Simulation(msgspec.Struct, frozen=True):
         policy: part -> what the picking predictor is called; `truth`: likewise for the truth set.
         cost: name of the cost model.
         samples, population: number of samples, and of repetitions with other seeds.
-        cuts: cut of every placement; `layers`: finished leaf modules; `after`: name of the node before it.
+        cuts: cut of every placement; `layers`: finished leaf modules; `after`: name of the node before it;
+            `codecs`: what its tensors are sent as, `raw` where nothing is sent.
         weights: every planner was asked at.
         clock_mhz, bandwidth_kbps, ping_ms: of every sample; empty where there are more than are kept.
         time_s: of every sample where a trace was sampled; else empty.
@@ -170,6 +173,7 @@ class Simulation(msgspec.Struct, frozen=True):
     ping_ms: tuple[float, ...] = ()
     time_s: tuple[float, ...] = ()
     based_on: dict[str, str] = {}
+    codecs: tuple[str, ...] = ()
     format: str = FORMAT
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from midcut.types import Floats
 
 
+MAX_DECISIONS = 250_000_000
+"""Samples times weights: the 95th percentile keeps the largest twentieth, some 10 bytes a decision in all."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """What is simulated.
@@ -83,17 +87,17 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
     strategies = make_strategies(setup.planners, setup.weights)
     _check(setup, strategies)
     samples = make_samples(setup.scenario)
-    _check_fields(setup, samples)
+    _check_samples(setup, samples)
     repeated = _repeated(setup)
     placements = setup.truth.placements
     advance = _Advance(progress, len(samples) + (len(repeated) if repeated else 0))
 
     def passes(over: Samples) -> Passes:
-        return Passes(setup.picking, setup.truth, over, len(samples), setup.weights)
+        return Passes(setup.picking, setup.truth, over, len(samples), setup.weights, advance)
 
     keep = len(samples) <= setup.keep_samples
-    entries = evaluate(passes(samples), strategies, placements, setup.dwell, keep=keep, advance=advance)
-    over_seeds = repeated_means(passes(repeated), strategies, advance) if repeated else {}
+    entries = evaluate(passes(samples), strategies, placements, setup.dwell, keep=keep)
+    over_seeds = repeated_means(passes(repeated), strategies) if repeated else {}
     means = {entry.strategy.name: entry.tally.means() for entry in entries}
     return Simulation(
         title=names.title,
@@ -117,6 +121,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         ping_ms=_listed(samples.fields.get("ping_ms"), keep=keep),
         time_s=_listed(samples.time_s, keep=keep),
         based_on=names.based_on,
+        codecs=placements.codec,
     )
 
 
@@ -143,7 +148,12 @@ def _check(setup: Setup, strategies: Sequence[Strategy]) -> None:
     check_claims(setup.claims, strategies, setup.weights)
 
 
-def _check_fields(setup: Setup, samples: Samples) -> None:
+def _check_samples(setup: Setup, samples: Samples) -> None:
+    decisions = len(samples) * len(setup.weights)
+    if decisions > MAX_DECISIONS:
+        raise ConfigError(
+            f"samples times weights must be at most {MAX_DECISIONS:,}, got {len(samples):,} x {len(setup.weights):,}"
+        )
     missing = sorted((setup.picking.needs | setup.truth.needs) - set(samples.fields))
     if missing:
         raise ConfigError(f"the trace has no {' and no '.join(missing)}, which the predictors need")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, PluginError
 from midcut.protocols import LimitedPlanner
 
 if TYPE_CHECKING:
@@ -78,7 +78,15 @@ class Asked:
 
     def picks(self, piece: Piece) -> Ints:
         """See `Strategy`."""
-        return self._planner.choose(piece.predicted, self._column)
+        picks = np.asarray(self._planner.choose(piece.predicted, self._column))
+        shape = (len(self.weights), len(piece.predicted.latency_s))
+        rows = len(piece.predicted)
+        if picks.shape != shape or picks.dtype.kind not in "iu" or picks.min() < 0 or picks.max() >= rows:
+            raise PluginError(
+                f"planner {self.name!r}: choose must return rows 0 to {rows - 1}, integers of shape {shape} for "
+                f"{shape[0]} weights and {shape[1]} samples; got {_told(picks)}"
+            )
+        return picks
 
     def unmet(self, piece: Piece, picks: Ints) -> NDArray[np.bool_] | None:
         """See `Strategy`."""
@@ -109,12 +117,23 @@ class Fixed:
             return lowest(predicted.latency_s, predicted.cost_usd)[None]
         if self.name == COST_OPTIMAL:
             return lowest(predicted.cost_usd, predicted.latency_s)[None]
-        row = len(predicted) - 1 if self.name == EDGE_ONLY else 0
-        return np.full((1, len(predicted.latency_s)), row, dtype=np.intp)
+        return self._at_one_cut(predicted)[None]
+
+    def _at_one_cut(self, predicted: Forecast) -> Ints:
+        """The last cut or the first one, with the codec that is fastest, as predicted, of equals the cheapest."""
+        cuts = predicted.placements.cut
+        (rows,) = np.nonzero(cuts == (cuts.max() if self.name == EDGE_ONLY else cuts.min()))
+        best: Ints = rows[lowest(predicted.latency_s[:, rows], predicted.cost_usd[:, rows])]
+        return best
 
     def unmet(self, piece: Piece, picks: Ints) -> NDArray[np.bool_] | None:  # noqa: ARG002 - it has no limit
         """See `Strategy`."""
         return None
+
+
+def _told(picks: NDArray[Any]) -> str:
+    kind = f"{picks.dtype} of shape {picks.shape}"
+    return f"{kind} from {picks.min()} to {picks.max()}" if picks.dtype.kind in "iuf" and picks.size else kind
 
 
 def make_strategies(planners: Mapping[str, Planner], weights: Sequence[float]) -> list[Strategy]:

@@ -37,6 +37,7 @@ class Tally:
         self.weights = tuple(weights)
         rows = len(self.weights)
         self._placements, self._samples, self._keep = placements, samples, keep
+        self._coded = len(np.unique(placements.cut)) < len(placements)
         self._counting = tuple(0.0 if w is None else w for w in self.weights)
         self._sums = {name: np.zeros(rows) for name in ("latency", "cost", "regret", "dominated", "unmet")}
         self._fastest_s = 0.0
@@ -49,26 +50,26 @@ class Tally:
 
     def add(self, ground: Ground, picks: Ints, unmet: NDArray[np.bool_] | None = None) -> None:
         """Take the picks of the next n samples, shape (W, n)."""
-        rows, positions = np.arange(len(ground)), ground.position(picks)
-        latency_s, cost_usd = ground.latency_s[rows, positions], ground.cost_usd[rows, positions]
-        w = np.array(self._counting)[:, None]
-        objective = (1.0 - w) * ground.latency[rows, positions] + w * ground.cost[rows, positions]
+        places = ground.places(picks)
+        latency_s, cost_usd = ground.latency_s.take(places), ground.cost_usd.take(places)
+        regret = ground.objective(np.array(self._counting)[:, None], places)
+        regret -= ground.best(self._counting)[1]
         self._sums["latency"] += latency_s.sum(axis=-1)
         self._sums["cost"] += cost_usd.sum(axis=-1)
-        self._sums["regret"] += (objective - ground.best(self._counting)[1]).sum(axis=-1)
-        self._sums["dominated"] += (~ground.front[rows, positions]).sum(axis=-1)
+        self._sums["regret"] += regret.sum(axis=-1)
+        self._sums["dominated"] += len(ground) - np.count_nonzero(ground.front.take(places), axis=-1)
         if unmet is not None:
             self._limited = True
             self._sums["unmet"] += unmet.sum(axis=-1)
         self._fastest_s += float(ground.latency_s[:, 0].sum())
-        cuts = self._placements.cut[picks]
         self._picked[np.arange(len(self.weights))[:, None], picks] = True
-        before = cuts[:, :1] if self._last is None else self._last
-        self._switches += (np.diff(cuts, axis=-1, prepend=before) != 0).sum(axis=-1)
-        self._last = cuts[:, -1:]
+        if self._last is not None:
+            self._switches += picks[:, 0] != self._last
+        self._switches += np.count_nonzero(picks[:, 1:] != picks[:, :-1], axis=-1)
+        self._last = picks[:, -1].copy()
         self._largest.add(latency_s)
         if self._keep:
-            self._kept.append((cuts, latency_s, cost_usd))
+            self._kept.append((picks, latency_s, cost_usd))
 
     def mean(self, name: str) -> Floats:
         """Mean `latency` (s), `cost` (USD), `regret` (of J), `dominated` or `unmet` over the samples, shape (W,)."""
@@ -104,7 +105,7 @@ class Tally:
         made = []
         for row in range(len(self.weights) if weighted else 1):
             w = self.weights[row] if weighted else None
-            cuts, latency_s, cost_usd = self._samples_of(row)
+            picks, latency_s, cost_usd = self._samples_of(row)
             made.append(
                 Series(
                     strategy=name,
@@ -116,59 +117,47 @@ class Tally:
                     latency_regret=float(self.mean("latency")[row] / fastest_s - 1.0),
                     objective_regret=None if w is None else float(self.mean("regret")[row]),
                     dominated=float(self.mean("dominated")[row]),
-                    distinct=len(np.unique(self._placements.cut[self._picked[row]])),
+                    distinct=int(np.count_nonzero(self._picked[row])),
                     switches_per_100=float(100.0 * self._switches[row] / self._samples),
                     dwell=dwell,
                     unmet=float(self.mean("unmet")[row]) if self._limited else None,
                     **{key: dict(of[row]) for key, of in (ratios or {}).items()},
-                    picks=cuts,
-                    sample_latency_s=latency_s,
-                    sample_cost_usd=cost_usd,
+                    picks=tuple(self._placements.cut[picks].tolist()),
+                    codecs=tuple(self._placements.codec[pick] for pick in picks.tolist()) if self._coded else (),
+                    sample_latency_s=tuple(latency_s.tolist()),
+                    sample_cost_usd=tuple(cost_usd.tolist()),
                 )
             )
         return made
 
-    def _samples_of(self, row: int) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
+    def _samples_of(self, row: int) -> tuple[Ints, Floats, Floats]:
         if not self._kept:
-            return (), (), ()
-        cuts, latency_s, cost_usd = (np.concatenate([piece[part][row] for piece in self._kept]) for part in range(3))
-        return tuple(cuts.tolist()), tuple(latency_s.tolist()), tuple(cost_usd.tolist())
+            return np.empty(0, dtype=np.intp), np.empty(0), np.empty(0)
+        picks, latency_s, cost_usd = (np.concatenate([piece[part][row] for piece in self._kept]) for part in range(3))
+        return picks, latency_s, cost_usd
 
 
 class Reach:
     """What one planner reaches over all its weights."""
 
-    def __init__(self, placements: Placements) -> None:
-        self._cuts = placements.cut
+    def __init__(self) -> None:
         self._sums = {"volume": 0.0, "share": 0.0, "distinct": 0}
         self._samples = 0
 
     def add(self, ground: Ground, picks: Ints) -> None:
         """Take the picks of the next n samples, shape (W, n)."""
-        rows, positions = np.arange(len(ground)), ground.position(picks)
+        places = ground.places(picks)
         reached = np.zeros(ground.latency_s.shape, dtype=np.bool_)
-        reached[rows, positions] = True
+        reached.ravel()[places] = True
         points = np.zeros_like(reached)
-        points[rows, ground.first[rows, positions]] = True
-        picked = np.zeros_like(reached)
-        picked[rows, picks] = True
-        whole = ground.area(np.ones_like(reached))
+        points.ravel()[ground.first.take(places)] = True
+        whole = ground.whole_area
         flat = whole <= 0.0
         self._sums["volume"] += float(np.where(flat, 1.0, ground.area(reached) / np.where(flat, 1.0, whole)).sum())
         on_front = (points & ground.points).sum(axis=-1) / ground.points.sum(axis=-1)
         self._sums["share"] += float(on_front.sum())
-        self._sums["distinct"] += int(self._distinct(picked).sum())
+        self._sums["distinct"] += int(np.count_nonzero(reached))
         self._samples += len(ground)
-
-    def _distinct(self, picked: NDArray[np.bool_]) -> Ints:
-        """Cuts of the picked placements: those of one cut count once, shape (n,)."""
-        cuts, which = np.unique(self._cuts, return_inverse=True)
-        by_cut = picked.T
-        if len(cuts) < len(self._cuts):
-            by_cut = np.zeros((len(cuts), len(picked)), dtype=np.bool_)
-            np.logical_or.at(by_cut, which, picked.T)
-        counts: Ints = np.count_nonzero(by_cut, axis=0)
-        return counts
 
     def front(self, name: str, tally: Tally) -> Front:
         """The result, with what the planner's tally knows."""
