@@ -157,15 +157,15 @@ class Hostile:
         elif change == 2 and isinstance(node, list):
             node *= self._dice.choice((2, 3, max(3000 // len(node), 2)))
         elif key == "shape":
-            node[key] = self._dice.choice(SHAPES)
+            node[key] = list(self._dice.choice(SHAPES))
         else:
             node[key] = self._value()
 
     def _value(self) -> Any:
         dice = self._dice
         return dice.choice((
-            None, True, [], {}, dice.choice(NUMBERS), dice.choice(NUMBERS), dice.choice(WORDS), dice.choice(SHAPES),
-            "a" * dice.choice((1, 500, 20_000)), [[[[]]]], {"a": {"b": [None]}}, [0.1] * 300,
+            None, True, [], {}, dice.choice(NUMBERS), dice.choice(NUMBERS), dice.choice(WORDS),
+            list(dice.choice(SHAPES)), "a" * dice.choice((1, 500, 20_000)), [[[[]]]], {"a": {"b": [None]}}, [0.1] * 300,
         ))  # fmt: skip
 
     def _sizes(self, sample: Sample) -> Request:
