@@ -84,11 +84,11 @@ class HostedModels:
         """
         partition = self._partitions.get(model)
         if partition is None:
-            raise UnknownModelError(f"no model {model!r} here; there are: {', '.join(self._partitions)}")
+            raise UnknownModelError(f"no model {model[:200]!r} here; there are: {', '.join(self._partitions)}")
         expected = partition.table.fingerprint
         if fingerprint is not None and fingerprint != expected:
             raise FingerprintError(
-                f"model {model!r} is {expected} here, not {fingerprint!r}: other weights, graph or cuts"
+                f"model {model!r} is {expected} here, not {fingerprint[:80]!r}: other weights, graph or cuts"
             )
         if cut not in partition.legal:
             raise MalformedError(
@@ -129,6 +129,7 @@ class HostedModels:
         cut = meant.cut or call.cut or 0
         partition = self.find(meant.table.model, cut, call.fingerprint)
         where = f"cut {cut} of model {meant.table.model!r}"
+        oip_tensors.check_outputs(call, meant.table)
         values = oip_tensors.values_of(call, meant.table.cuts[cut].values, self._codecs, self.max_batch, where)
         partition.check_values(cut, values)
         return call, partition, cut, values

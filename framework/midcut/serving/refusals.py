@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger("midcut.serving")
+# A reason may quote what was sent, which may be a whole body: neither an answer nor a log takes that.
+_MOST_CHARACTERS: Final = 1000
 
 
 class RefusedError(WireError):
@@ -51,6 +53,7 @@ async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _refuse(request: web.Request, status: int, reason: str, headers: Mapping[str, str]) -> web.Response:
+    reason = reason if len(reason) <= _MOST_CHARACTERS else f"{reason[:_MOST_CHARACTERS]}..."
     _log.info("refused", status=status, reason=reason, path=request.path[:200], peer=request.remote)
     response = json_response(wire.encode_error(reason), status)
     response.headers.update(headers)

@@ -1,8 +1,8 @@
 """What travels between edge and cloud.
 
 The default is the Open Inference Protocol v2 with binary tensors: `oip` (its words), `oip_read` (bodies taken apart),
-`oip_tensors` and `oip_json` (tensors made and checked), `body`. This module is the paper's own interface, JSON with
-base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4), and what both have in common:
+`oip_heads`, `oip_tensors` and `oip_json` (tensors made and checked), `body`. This module is the paper's own interface,
+JSON with base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4), and what both have in common:
 
     POST /v1/infer   {"model", "cut", "fingerprint", "request_id", "values": [value, ...]}
     reply            {"request_id", "values": [value, ...], "compute_s", "server_s"}

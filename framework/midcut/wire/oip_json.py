@@ -39,11 +39,17 @@ def json_head(name: str, value: torch.Tensor) -> TensorHead:
     """An output as numbers. Raises MalformedError where JSON has none for its datatype."""
     from midcut.tensors import dtype_name  # noqa: PLC0415 - imports torch
 
-    datatype = DATATYPES[dtype_name(value.dtype)]
-    if datatype not in _IN_JSON:
-        raise MalformedError(f"output {name!r} is {datatype}, which travels as binary only: ask for binary_data")
+    datatype = check_json(name, dtype_name(value.dtype))
     data = msgspec.Raw(msgspec.json.encode(value.detach().reshape(-1).tolist()))
     return TensorHead(name, tuple(value.shape), datatype, data=data)
+
+
+def check_json(name: str, dtype: str) -> str:
+    """An output's datatype. Raises MalformedError where JSON has no numbers for it."""
+    datatype = DATATYPES[dtype]
+    if datatype not in _IN_JSON:
+        raise MalformedError(f"output {name!r} is {datatype}, which travels as binary only: ask for binary_data")
+    return datatype
 
 
 def from_json(head: TensorHead) -> Sequence[memoryview]:
@@ -75,10 +81,9 @@ _NUMBERS: Final[dict[str, tuple[type, ...]]] = {"b": (bool,), "u": (int,), "i": 
 def _flat(data: Any, head: TensorHead) -> list[Any]:
     level = data if isinstance(data, list) else [data]
     if level and isinstance(level[0], list):
-        sizes = head.shape
-        for size in (len(level), *sizes[1:])[1:]:
+        for size in head.shape[1:]:
             if not all(isinstance(row, list) and len(row) == size for row in level):
-                raise MalformedError(f"{head.name!r}: data is not nested as shape {list(sizes)} is")
+                raise MalformedError(f"{head.name!r}: data is not nested as shape {list(head.shape)} is")
             level = [item for row in level for item in row]
     if len(level) != math.prod(head.shape):
         raise MalformedError(f"{head.name!r}: data has {len(level)} items, not those of shape {list(head.shape)}")

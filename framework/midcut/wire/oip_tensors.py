@@ -6,9 +6,7 @@ torch is imported when a tensor is made or read, not with this module.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from midcut.errors import MalformedError, TooLargeError
 from midcut.types import Encoded, ValueSpec
@@ -24,10 +22,11 @@ from midcut.wire.oip import (
     encode_head,
     infer_head,
 )
-from midcut.wire.oip_json import from_json, json_head
+from midcut.wire.oip_heads import CODEC_PREFIX, coded_head, int_head, sizes_in, tensor_head
+from midcut.wire.oip_json import check_json, from_json, json_head
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import torch
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from midcut.types import CutTable, TailRequest
     from midcut.wire.oip_read import InferCall, Reply, WireTensor
 
-_CODEC: Final = "codec_"
 _DTYPES: Final = {datatype: dtype for dtype, datatype in DATATYPES.items() if dtype != "int"}
 
 
@@ -85,12 +83,11 @@ def encode_reply(
     Raises:
         MalformedError: an output that there is not, or one that JSON cannot hold.
     """
+    _check_names(call, table, made)
     wanted = dict.fromkeys(made, call.binary) if call.outputs is None else call.outputs
     heads: list[TensorHead] = []
     pieces: list[memoryview] = []
     for name, binary in wanted.items():
-        if name not in made:
-            raise MalformedError(f"model {table.model!r} has no output {name[:80]!r}; it has: {', '.join(made)}")
         value = made[name]
         if isinstance(value, int):
             heads.append(int_head(name, value)[0])
@@ -102,6 +99,26 @@ def encode_reply(
             heads.append(json_head(name, value))
     said = ReplyHead(table.model, heads, table.fingerprint, call.id or None, {**told, CHECKSUM: checksum(pieces)})
     return Message(encode_head(said), pieces, binary=any(not one.has_data for one in heads))
+
+
+def check_outputs(call: InferCall, table: CutTable) -> None:
+    """Refuse before anything is computed what could not be answered afterwards.
+
+    Raises:
+        MalformedError: an output is asked for that there is not, or as JSON one that JSON cannot hold.
+    """
+    dtypes = {spec.name: spec.dtype for spec in table.cuts[table.last].values}
+    _check_names(call, table, dtypes)
+    for name, dtype in dtypes.items():
+        binary = call.binary if call.outputs is None else call.outputs.get(name, True)
+        if not binary:
+            check_json(name, dtype)
+
+
+def _check_names(call: InferCall, table: CutTable, known: Collection[str]) -> None:
+    for name in call.outputs or ():
+        if name not in known:
+            raise MalformedError(f"model {table.model!r} has no output {name[:80]!r}; it has: {', '.join(known)}")
 
 
 def values_of(
@@ -145,11 +162,6 @@ def _replied(tensor: WireTensor) -> torch.Tensor | int:
     return _plain(tensor, ValueSpec(head.name, _DTYPES[head.datatype], head.shape))
 
 
-def int_head(name: str, value: int) -> tuple[TensorHead, Sequence[memoryview]]:
-    """What a message says of a plain int, which has no bytes beside the JSON."""
-    return TensorHead(name, (1,), "INT64", {"int": True}, msgspec.Raw(b"[%d]" % value)), ()
-
-
 def _tensor_head(
     name: str, value: torch.Tensor, codec: Codec | None, *, plain: bool
 ) -> tuple[TensorHead, Sequence[memoryview]]:
@@ -163,29 +175,6 @@ def _tensor_head(
             pass
     data, order = tensor_to_bytes(value.contiguous() if plain and not value.is_contiguous() else value)
     return tensor_head(name, dtype, shape, data.nbytes, None if plain else order), (data,) if data.nbytes else ()
-
-
-def tensor_head(
-    name: str, dtype: str, shape: tuple[int, ...], size_bytes: int, dim_order: Sequence[int] | None = None
-) -> TensorHead:
-    """What a request says of a tensor that travels as it is."""
-    parameters: dict[str, Any] = {"binary_data_size": size_bytes}
-    if dim_order is not None:
-        parameters["dim_order"] = _listed(dim_order)
-    return TensorHead(name, shape, DATATYPES[dtype], parameters)
-
-
-def coded_head(
-    name: str, dtype: str, shape: tuple[int, ...], encoded: Encoded
-) -> tuple[TensorHead, Sequence[memoryview]]:
-    """What a request says of a tensor that a codec made bytes of, and these bytes."""
-    size = encoded.size_bytes
-    parameters: dict[str, Any] = {"binary_data_size": size, "dtype": dtype, "shape": _listed(shape)}
-    if encoded.dim_order is not None:
-        parameters["dim_order"] = _listed(encoded.dim_order)
-    parameters |= {_CODEC + key: value for key, value in encoded.parameters.items()}
-    pieces = [memoryview(piece).cast("B") for piece in encoded.data if len(piece)]
-    return TensorHead(name, (size,), "UINT8", parameters), pieces
 
 
 def _by_name(tensors: Sequence[WireTensor], specs: Sequence[ValueSpec], where: str) -> Sequence[WireTensor]:
@@ -207,7 +196,7 @@ def _value(tensor: WireTensor, spec: ValueSpec, codec: Codec | None, max_batch: 
     head = tensor.head
     coded = codec is not None and "dtype" in head.said
     dtype = head.said["dtype"] if coded else _DTYPES.get(head.datatype, head.datatype)
-    shape = _ints(head, "shape") if coded else head.shape
+    shape = sizes_in(head, "shape") if coded else head.shape
     if dtype != spec.dtype:
         raise MalformedError(f"{spec.name!r} must be {spec.dtype}, got {dtype!r:.40}")
     if shape is None or len(shape) != len(spec.shape):
@@ -222,15 +211,15 @@ def _decoded(tensor: WireTensor, spec: ValueSpec, codec: Codec) -> torch.Tensor:
     head = tensor.head
     if tensor.pieces is None or head.datatype != "UINT8" or head.shape != (sum(len(one) for one in tensor.pieces),):
         raise MalformedError(f"{spec.name!r}: what codec {codec.name} made travels as binary UINT8 of shape [bytes]")
-    parameters = {key[len(_CODEC) :]: value for key, value in head.said.items() if key.startswith(_CODEC)}
-    return codec.decode(Encoded(tensor.pieces, parameters, _ints(head, "dim_order")), spec)
+    parameters = {key[len(CODEC_PREFIX) :]: value for key, value in head.said.items() if key.startswith(CODEC_PREFIX)}
+    return codec.decode(Encoded(tensor.pieces, parameters, sizes_in(head, "dim_order")), spec)
 
 
 def _plain(tensor: WireTensor, spec: ValueSpec) -> torch.Tensor:
     from midcut.tensors import tensor_from_pieces  # noqa: PLC0415 - imports torch
 
     pieces = from_json(tensor.head) if tensor.pieces is None else tensor.pieces
-    return tensor_from_pieces(pieces, spec.dtype, spec.shape, _ints(tensor.head, "dim_order"))
+    return tensor_from_pieces(pieces, spec.dtype, spec.shape, sizes_in(tensor.head, "dim_order"))
 
 
 def _bare(call: InferCall, specs: Sequence[ValueSpec], max_batch: int, where: str) -> torch.Tensor:
@@ -256,19 +245,3 @@ def _int(tensor: WireTensor) -> int:
     if len(data) != 8:
         raise MalformedError(f"{head.name!r} takes 8 bytes, got {len(data)}")
     return int.from_bytes(data, "little", signed=True)
-
-
-def _ints(head: TensorHead, name: str) -> tuple[int, ...] | None:
-    """A list of sizes in a parameter, `"1,64,55,55"`; None where there is none."""
-    text = head.said.get(name)
-    if text is None:
-        return None
-    parts = text.split(",") if isinstance(text, str) and text else []  # a scalar has none
-    sizes = all(part.isascii() and part.isdigit() and len(part) < 15 for part in parts)
-    if not sizes or len(parts) > 16 or not isinstance(text, str):
-        raise MalformedError(f"{head.name!r}: parameter {name} must be sizes with commas between, got {text!r:.60}")
-    return tuple(map(int, parts))
-
-
-def _listed(sizes: Sequence[int]) -> str:
-    return ",".join(map(str, sizes))
