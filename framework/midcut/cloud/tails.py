@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
-from functools import partial
 from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
-from midcut.errors import BusyError, ExpiredError, MalformedError
+from midcut.cloud.worker import Computed, Job, Worker
+from midcut.errors import BusyError, ExpiredError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,38 +27,10 @@ if TYPE_CHECKING:
     Values = Sequence[torch.Tensor | int]
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_log = structlog.get_logger("midcut.cloud")
 # Bodies being uploaded for every tail that may wait: a slow link must not keep others from a free worker.
 _UPLOADS_PER_PLACE: Final = 8
 # How much the newest tail counts in the estimate of the wait.
 _NEWEST: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A tail's values, and what they took.
-
-    Attributes:
-        values: at the last cut.
-        queue_s: waited for a worker.
-        compute_s: the tail; where several requests were computed together, all of them.
-        together: how many requests were.
-    """
-
-    values: Values
-    queue_s: float
-    compute_s: float
-    together: int
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    partition: Partition
-    cut: int
-    values: Values
-    done: asyncio.Future[Computed]
-    since_s: float  # by perf_counter
-    kind: tuple[Any, ...] = ()
 
 
 class TailQueue:
@@ -82,17 +51,17 @@ class TailQueue:
         metrics: CloudMetrics,
         joinings: Mapping[str, Joining],
     ) -> None:
-        self._executor = executor
         self._pool = pool
         self._settings = settings
         self._metrics = metrics
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[Job] = deque()
         self._free = settings.workers
         self._timer: asyncio.TimerHandle | None = None
         self._uploading = 0
         self._computing = 0
         self._tail_s = 0.0
         self._joinings = joinings if settings.batch_requests > 1 else {}
+        self._worker = Worker(executor, self._joinings)
 
     def admitted(self, handler: Handler) -> Handler:
         """Wrap a route's handler: while the queue is full it refuses before the body is read.
@@ -134,7 +103,7 @@ class TailQueue:
             raise self._busy(f"{len(self._waiting)} requests wait")
         if deadline_s is not None:
             self._check_in_time(deadline_s - loop.time())
-        job = _Job(partition, cut, values, loop.create_future(), perf_counter(), self._kind(partition, cut, values))
+        job = Job(partition, cut, values, loop.create_future(), perf_counter(), self._kind(partition, cut, values))
         self._waiting.append(job)
         self._metrics.waiting = len(self._waiting)
         self._employ()
@@ -197,7 +166,7 @@ class TailQueue:
             return 0.0
         return first.since_s + self._settings.batch_delay_s - perf_counter()
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[Job]:
         """The oldest request, and those that can go with it."""
         first = self._waiting.popleft()
         group = [first]
@@ -209,7 +178,7 @@ class TailQueue:
         self._metrics.waiting = len(self._waiting)
         return group
 
-    def _finish(self, group: list[_Job], outcomes: Sequence[Computed | Exception]) -> None:
+    def _finish(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
         self._free += 1
         self._computing -= len(group)
         for job, outcome in zip(group, outcomes, strict=True):
@@ -229,46 +198,10 @@ class TailQueue:
             newest_s = computed[0].compute_s / computed[0].together
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST if self._tail_s else 1.0)
 
-    def _run_and_tell(self, group: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
+    def _run_and_tell(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """On a worker thread; the event loop is told as directly as can be."""
         try:
-            outcomes = self._run(group)
+            outcomes = self._worker.run(group)
         except Exception as error:  # noqa: BLE001 - a bug must not leave anybody waiting
             outcomes = [error] * len(group)
         loop.call_soon_threadsafe(self._finish, group, outcomes)
-
-    def _run(self, group: list[_Job]) -> Sequence[Computed | Exception]:
-        """Where several do not run as one, each runs by itself: one may spoil the others."""
-        if len(group) > 1:
-            try:
-                return self._run_together(group)
-            except Exception as error:  # noqa: BLE001 - whatever a kernel raises
-                _log.warning("requests are computed one by one", error=_line(error), requests=len(group))
-        return [self._run_alone(job) for job in group]
-
-    def _run_together(self, group: list[_Job]) -> list[Computed]:
-        begun, first = perf_counter(), group[0]
-        joining = self._joinings[first.partition.table.model]
-
-        def tails() -> Values:
-            return first.partition.tail(first.cut, joining.together(first.cut, [job.values for job in group]))
-
-        outputs, compute_s = self._executor.run(tails)
-        apart = joining.apart(outputs, len(group))
-        return [
-            Computed(values, begun - job.since_s, compute_s, len(group))
-            for job, values in zip(group, apart, strict=True)
-        ]
-
-    def _run_alone(self, job: _Job) -> Computed | Exception:
-        begun = perf_counter()
-        try:
-            values, compute_s = self._executor.run(partial(job.partition.tail, job.cut, job.values))
-        except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
-            _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_line(error))
-            return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_line(error)}")
-        return Computed(values, begun - job.since_s, compute_s, 1)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,0 +1,110 @@
+"""What a worker thread does: one tail, or several requests' as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from midcut.errors import MalformedError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping, Sequence
+
+    import torch
+
+    from midcut.graph import Partition
+    from midcut.graph.joining import Joining
+    from midcut.protocols import Executor
+
+    Values = Sequence[torch.Tensor | int]
+
+_log = structlog.get_logger("midcut.cloud")
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A tail's values, and what they took.
+
+    Attributes:
+        values: at the last cut.
+        queue_s: waited for a worker.
+        compute_s: the tail; where several requests were computed together, all of them.
+        together: how many requests were.
+    """
+
+    values: Values
+    queue_s: float
+    compute_s: float
+    together: int
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A tail to be computed.
+
+    Attributes:
+        done: whoever waits for it; set on the event loop only.
+        since_s: when it began to wait, by `perf_counter`.
+        kind: equal for jobs that can be computed together; empty where this one cannot.
+    """
+
+    partition: Partition
+    cut: int
+    values: Values
+    done: asyncio.Future[Computed]
+    since_s: float
+    kind: tuple[Any, ...] = ()
+
+
+class Worker:
+    """Runs tails. Has no state of its own: threads share it.
+
+    Args:
+        executor: runs the tails and times them.
+        joinings: model -> how its requests are computed together.
+    """
+
+    def __init__(self, executor: Executor, joinings: Mapping[str, Joining]) -> None:
+        self._executor = executor
+        self._joinings = joinings
+
+    def run(self, group: Sequence[Job]) -> Sequence[Computed | Exception]:
+        """An outcome for each. Where several do not run as one, each runs by itself: one may spoil the others."""
+        if len(group) > 1:
+            try:
+                return self._together(group)
+            except Exception as error:  # noqa: BLE001 - whatever a kernel raises
+                _log.warning("requests are computed one by one", error=_line(error), requests=len(group))
+        return [self._alone(job) for job in group]
+
+    def _together(self, group: Sequence[Job]) -> list[Computed]:
+        begun, first = perf_counter(), group[0]
+        joining = self._joinings[first.partition.table.model]
+
+        def tails() -> Values:
+            return first.partition.tail(first.cut, joining.together(first.cut, [job.values for job in group]))
+
+        outputs, compute_s = self._executor.run(tails)
+        apart = joining.apart(outputs, len(group))
+        return [
+            Computed(values, begun - job.since_s, compute_s, len(group))
+            for job, values in zip(group, apart, strict=True)
+        ]
+
+    def _alone(self, job: Job) -> Computed | Exception:
+        begun = perf_counter()
+        try:
+            values, compute_s = self._executor.run(partial(job.partition.tail, job.cut, job.values))
+        except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
+            _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_line(error))
+            return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_line(error)}")
+        return Computed(values, begun - job.since_s, compute_s, 1)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
