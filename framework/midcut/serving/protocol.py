@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
@@ -11,27 +12,46 @@ from midcut import wire
 from midcut.serving.refusals import json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
 _log = structlog.get_logger("midcut.serving")
 _MOST_CHARACTERS = 200
 
 
 class JsonRunner(web.AppRunner):
-    """An `AppRunner` whose every refusal is a line of JSON, and a line in the log, no traceback."""
+    """An `AppRunner` whose every refusal is a line of JSON, and a line in the log, no traceback.
 
-    __slots__ = ()
+    Args:
+        shutdown_timeout: as `AppRunner` takes it, seconds.
+        handler_cancellation: as `AppRunner` takes it.
+        options: of `web.RequestHandler`, one for each connection.
+    """
+
+    __slots__ = ("_cancellation", "_options")
+
+    def __init__(
+        self, app: web.Application, *, shutdown_timeout: float, handler_cancellation: bool, **options: Any
+    ) -> None:
+        super().__init__(app, shutdown_timeout=shutdown_timeout)
+        self._cancellation = handler_cancellation
+        self._options = options
 
     async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        made.__class__ = _JsonServer
-        made.request_handler = _in_json(made.request_handler)
-        return made
+        plain = await super()._make_server()
+        return _JsonServer(
+            _in_json(plain.request_handler), plain.request_factory, self._options, cancellation=self._cancellation
+        )
 
 
 class _JsonServer(web.Server):
+    """aiohttp has no door for another handler of connections than its own but this one."""
+
+    def __init__(self, handler: Any, factory: Any, options: Mapping[str, Any], *, cancellation: bool) -> None:
+        super().__init__(handler, request_factory=factory, handler_cancellation=cancellation)
+        self._options = options
+
     def __call__(self) -> web.RequestHandler:
-        return _JsonHandler(self, loop=self._loop, **self._kwargs)
+        return _JsonHandler(self, loop=asyncio.get_running_loop(), **self._options)
 
 
 class _JsonHandler(web.RequestHandler):
