@@ -1,7 +1,9 @@
 """Counters and histograms for Prometheus that cost a small request next to nothing.
 
-prometheus_client's own take a lock for every bucket and label, tens of microseconds for the ten of one request. These
-are dictionaries that become metrics when they are scraped. Each is written to by one thread only.
+prometheus_client's own take a lock for every bucket and label: the nine observations of one request take 25 us, 16 us
+where its children are kept at hand, and 5 us here, in one run. A whole 4 kB request takes some 400 us, most of them the
+socket's, so that this is what metrics would add to it. These are dictionaries that become prometheus_client's metrics
+when they are scraped; exposition, registry and gauges are its own. Each is written to by one thread only.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class Spread:
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._what, labels=self._labels)
-        names = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]  # "1.0", as others write it
         for labels, counts in list(self._counts.items()):
             buckets = [(name, float(count)) for name, count in zip(names, accumulate(counts), strict=True)]
             family.add_metric(labels, buckets, self._sums[labels])
