@@ -91,6 +91,7 @@ class Connection(asyncio.Protocol):
                 await self._write(transport, head, pieces)
             await self._done
         except BaseException:
+            self._done.cancel()  # what ends the connection then is news to nobody
             transport.abort()
             raise
         finally:

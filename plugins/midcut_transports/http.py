@@ -62,8 +62,8 @@ class HttpTransport:
         for name, value in (("timeout_s", timeout_s), ("connect_timeout_s", connect_timeout_s)):
             if not value > 0.0:
                 raise ConfigError(f"transport.{name} must be over 0, got {value}")
-        if parsed.scheme == "http" and (tls_ca or tls_cert):
-            raise ConfigError(f"transport.tls_ca and transport.tls_cert need an https url, got {url!r}")
+        if parsed.scheme == "http" and (tls_ca or tls_cert or tls_key):
+            raise ConfigError(f"transport.tls_ca, tls_cert and tls_key need an https url, got {url!r}")
         self._tls = client_tls(tls_ca, tls_cert, tls_key) if parsed.scheme == "https" else None
         token = read_token(token_env, token_file)
         self._prefix = parsed.raw_path.rstrip("/")
