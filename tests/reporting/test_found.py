@@ -10,6 +10,11 @@ from midcut.reporting.found import find
 from midcut.reporting.merging import merged
 from midcut.verbs.report import main
 
+LOPSIDED = (
+    '{"title": "", "model": "", "scenario": {}, "policy": {}, "truth": {}, "cost": "", "samples": 2, "population": 0, '
+    '"cuts": [], "layers": [], "after": [], "weights": [], "series": [], "clock_mhz": [1]}'
+)
+
 
 def test_folders_are_searched_and_named_by_what_differs(simulation, write_run, tmp_path):
     write_run(simulation(title="a"), tmp_path / "runs/simulate/1")
@@ -30,6 +35,7 @@ def test_jobs_come_by_number(simulation, write_run, tmp_path):
         (None, "", "no result of simulate, fit, plan or edge in it or below"),
         ("simulation.json", "{", "not a simulation: "),
         ("simulation.json", '{"title": 3}', "not a simulation: Expected `str`, got `int` - at `$.title`"),
+        ("simulation.json", LOPSIDED, "not a simulation: $.clock_mhz has 1 entries, not 2 or none"),
         ("plan.json", "[]", "not a plan: Expected `object`, got `array`"),
         ("fit.json", "{}", "missing required field `device`"),
         ("sweep.jsonl", '{"job": 0}\n', "line 1: not a line of a sweep: Object missing required field `verb`"),

@@ -75,11 +75,14 @@ def runs(simulation, write_run, sweep_file, tmp_path_factory):
     ]
     write_run(simulation(series=paper.series + tuple(dwelt)), runs / "paper")
     default = {"edge": "profile", "link": "round_trip", "cloud": "profile"}
-    faster = tuple(msgspec.structs.replace(one, latency_s=one.latency_s / 1.25) for one in paper.series)
-    title = "default <b>policy</b> & more"
+    # Samples are not kept here: to draw them takes most of a report's time.
+    faster = tuple(msgspec.structs.replace(one, latency_s=one.latency_s / 1.25, picks=()) for one in paper.series)
+    title = "default <b>policy</b> & more, $x_1^$ each"
     write_run(simulation(title=title, policy=default, claims=(), series=faster), runs / "default")
     for job, w in enumerate((0.0, 0.5, 1.0)):
-        write_run(simulation(weights=(w,), title="swept", claims=(), cost="owned"), runs / f"sweep/{job}")
+        one = simulation(weights=(w,), title="swept", claims=(), cost="owned")
+        unkept = tuple(msgspec.structs.replace(row, picks=()) for row in one.series)
+        write_run(msgspec.structs.replace(one, series=unkept), runs / f"sweep/{job}")
     result = {"algorithm1": {"latency_s": 0.2, "cost_usd": 1e-6}}
     jobs = [{"overrides": [f"w={w}"], "result": result} for w in (0.0, 0.5, 1.0)]
     sweep_file(runs / "sweep", [*jobs, {"overrides": ["w=2"], "status": "failed", "error": "ConfigError: w is 2"}])
@@ -136,13 +139,15 @@ def test_what_others_wrote_is_escaped(report):
     assert "default \\<b\\>policy" in (report / "report.md").read_text()
 
 
-def test_the_same_runs_give_the_same_bytes_wherever_they_lie(report, runs, tmp_path):
-    moved = shutil.copytree(runs, tmp_path / "moved/runs")
-    again = tmp_path / "again"
-    assert main([str(moved), "--out", str(again), "--title", "All <of> it"]) == 0
-    files = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
+def test_the_same_runs_give_the_same_bytes_wherever_they_lie(runs, tmp_path):
+    once, again = (tmp_path / name for name in ("once", "again"))
+    for out in (once, again):
+        moved = shutil.copytree(runs / "sweep", tmp_path / f"for {out.name}/sweep")
+        assert main([str(moved), "--out", str(out), "--title", "The same"]) == 0
+    files = sorted(path.relative_to(once) for path in once.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
-    assert [path for path in files if (report / path).read_bytes() != (again / path).read_bytes()] == []
+    assert {path.suffix for path in files} == {".html", ".json", ".md", ".png", ".svg"}
+    assert [path for path in files if (once / path).read_bytes() != (again / path).read_bytes()] == []
 
 
 def test_every_figure_is_there_twice_and_shown_once(report):
@@ -204,7 +209,17 @@ def test_samples_are_drawn_as_what_they_are(simulation, write_run, tmp_path):
     clocks = (600.0, 900.0, 1200.0, 1500.0)
     write_run(simulation(clock_mhz=clocks, bandwidth_kbps=(9000.0,) * 4), tmp_path / "runs/clocks")
     write_run(simulation(time_s=(0.0, 1.0, 2.0, 3.0)), tmp_path / "runs/trace")
-    write_run(simulation(samples=many, series=tuple(long)), tmp_path / "runs/many")
+    no_telemetry = {"clock_mhz": (), "bandwidth_kbps": (), "ping_ms": ()}
+    write_run(simulation(samples=many, series=tuple(long), **no_telemetry), tmp_path / "runs/many")
+    coded = [
+        msgspec.structs.replace(one, codecs=("raw" if one.picks[0] == 3 else "fp16", "raw", "raw", "raw"))
+        for one in simulation().series
+    ]  # fmt: skip
+    offered = {"cuts": (0, 0, 1, 1, 3), "codecs": ("raw", "fp16", "raw", "fp16", "raw")}
+    columns = {"layers": (0, 0, 1, 1, 3), "after": ("input", "input", "conv", "conv", "fc")}
+    write_run(simulation(series=tuple(coded), **offered, **columns), tmp_path / "runs/coded")
+    no_clock = {"time_s": (0.0, 1.0, 2.0, 3.0), "clock_mhz": ()}
+    write_run(simulation(**no_clock), tmp_path / "runs/no_clock")
     write_run(
         simulation(series=tuple(msgspec.structs.replace(one, picks=()) for one in simulation().series)),
         tmp_path / "runs/unkept",
@@ -221,6 +236,13 @@ def test_samples_are_drawn_as_what_they_are(simulation, write_run, tmp_path):
     assert drawn["trace"].figure.axes[-2].get_xlabel() == "time [s]"
     assert drawn["many"].caption.startswith("Distribution over the 40 samples")
     assert drawn["unkept"] is None
+    assert drawn["no_clock"].figure.axes[-2].get_xlabel() == "time [s]"
+    by_codec = drawn["coded"].figure.axes[3]
+    assert [text.get_text() for text in by_codec.get_yticklabels()] == ["0 fp16", "0 raw", "1 fp16", "1 raw", "3 raw"]
+    assert by_codec.lines[0].get_ydata().tolist() == [4, 3, 4, 3]  # latency-optimal: 3 raw, 1 raw, 3 raw, 1 raw
+    facts = {section.facts["folder"]: section.facts["model"] for section in simulations.sections}
+    assert facts["coded"] == "alexnet, 3 cuts on offer, sent as raw, fp16: 5 placements"
+    assert facts["trace"] == "alexnet, 3 cuts on offer"
     # Both planners pick the same cuts, and are drawn once, under both names.
     names = [text.get_text() for text in drawn["clocks"].figure.legends[0].get_texts()]
     assert names == ["latency-optimal", "cost-optimal", "Algorithm 1 = weighted sum"]

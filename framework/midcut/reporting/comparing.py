@@ -35,7 +35,7 @@ _FRONTS = (
     Column("hypervolume", "hypervolume", lambda value: f"{value:.3f}"),
     Column("front_share", "front reached", percent),
     Column("dominated", "dominated", percent),
-    Column("distinct", "cuts over w", lambda value: f"{value:.1f}"),
+    Column("distinct", "picks over w", lambda value: f"{value:.1f}"),
     Column("objective_regret", "regret to oracle", percent),
     Column("switches_per_100", "switches per 100", number),
 )
@@ -95,7 +95,7 @@ def planners_section(simulations: Mapping[str, Simulation]) -> Section | None:
         return None
     caption = (
         "Over all weights of a simulation. Hypervolume: area that the picks dominate, over the area that all cuts "
-        "dominate. Front reached: share of Pareto-optimal cuts that some weight picks. Cuts over w: different cuts "
+        "dominate. Front reached: share of Pareto-optimal cuts that some weight picks. Picks over w: different ones "
         "per sample. Regret: percent of the objective's range. Switches at the weight nearest to 0.5."
     )
     swept = {named[name]: one.fronts for name, one in simulations.items() if len(one.weights) > 2 and one.fronts}
@@ -170,7 +170,7 @@ def policies_section(simulations: Mapping[str, Simulation]) -> Section | None:
     """The same samples and truth, other picking predictors: what a policy loses to the default one."""
     groups: dict[bytes, list[Simulation]] = {}
     for one in simulations.values():
-        same = (one.model, one.scenario, one.truth, one.cost, one.samples)
+        same = (one.model, one.scenario, one.truth, one.cost, one.samples, sorted(set(one.codecs)))
         groups.setdefault(msgspec.json.encode(same), []).append(one)
     differing = [group for group in groups.values() if len({policy_label(one.policy) for one in group}) > 1]
     parts = [_policies(group, f"policies-{place}") for place, group in enumerate(differing, start=1)]

@@ -64,4 +64,5 @@ def _draw_model(
         if shared:
             axes.text(
                 0.97, 0.95, f"{one.a:.3g} · CS$^{{{one.b:.2f}}}$", transform=axes.transAxes, ha="right", va="top",
+                parse_math=True,
             )  # fmt: skip

@@ -45,12 +45,24 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What one figure shows."""
+    """What one figure shows.
+
+    Attributes:
+        placements: with several codecs, what the lines' picks stand for; else empty, and picks are cuts.
+    """
 
     simulation: Simulation
     lines: tuple[_Line, ...]
     latency: Unit
     cost: Unit
+    placements: tuple[str, ...]
+
+    @property
+    def axis(self) -> str:
+        return "cut and codec" if self.placements else "cut"
+
+    def named(self, pick: int) -> str:
+        return self.placements[pick] if self.placements else str(pick)
 
     def spread(self) -> Iterator[tuple[float, _Line]]:
         """Every strategy with its place beside the others, so that bars stand side by side."""
@@ -85,7 +97,7 @@ def draw_samples(simulation: Simulation) -> tuple[Figure, str] | None:
         return _bars(shown), f"All {simulation.samples} samples of the chosen seed{at}."
     return _distributions(shown), (
         f"Distribution over the {simulation.samples:,} samples of the chosen seed{at}: "
-        "share of samples at or below a latency or a cost, and share of samples per cut."
+        f"share of samples at or below a latency or a cost, and share of samples per {shown.axis}."
     )
 
 
@@ -103,18 +115,19 @@ def _shown(simulation: Simulation, found: dict[str, Series]) -> _Shown:
     latency = seconds(value for one in found.values() for value in one.sample_latency_s)
     cost = dollars(value for one in found.values() for value in one.sample_cost_usd)
     known = [one.strategy for one in found.values()]
+    coded = sorted({pick for one in found.values() for pick in zip(one.picks, one.codecs, strict=False)})
     lines = [
         _Line(
             text,
             np.array(one.sample_latency_s) * latency.factor,
             np.array(one.sample_cost_usd) * cost.factor,
-            one.picks,
+            tuple(map(coded.index, zip(one.picks, one.codecs, strict=True))) if coded else one.picks,
             {"color": colour(one.strategy, known), "linewidth": 2.4 - 0.3 * min(row, 5)},
             marker(one.strategy, known),
         )
         for row, (text, one) in enumerate(found.items())
     ]
-    return _Shown(simulation, tuple(lines), latency, cost)
+    return _Shown(simulation, tuple(lines), latency, cost, tuple(f"{cut} {codec}" for cut, codec in coded))
 
 
 def _lines(shown: _Shown, x: Floats, name: str) -> Figure:
@@ -166,25 +179,27 @@ def _distributions(shown: _Shown) -> Figure:
     latency.set(xlabel=f"latency [{shown.latency.name}]", ylabel="share of samples [1]")
     cost.set(xlabel=f"cost [{shown.cost.name} per inference]")
     every = max(1, len(cuts) // 12)
-    cut.set(xlabel="cut", ylabel="share of samples [%]")
-    cut.set_xticks(at[::every], [str(one) for one in cuts[::every]])
+    cut.set(xlabel=shown.axis, ylabel="share of samples [%]")
+    cut.set_xticks(at[::every], [shown.named(one) for one in cuts[::every]], rotation=90 if shown.placements else 0)
     cut.grid(visible=False, axis="x")
     legend_above(figure, latency)
     return figure
 
 
 def _telemetry(axes: Axes, simulation: Simulation, x: Floats) -> None:
-    """The samples themselves: bandwidth on the left, clock on the right."""
+    """The samples themselves: bandwidth on the left, clock on the right; a trace may lack one."""
     step: dict[str, Any] = {"drawstyle": "steps-post"} if simulation.time_s else {"marker": "o", "markersize": 3}
-    band = np.array(simulation.bandwidth_kbps) / 1e3
-    axes.plot(x, band, color=YELLOW, linewidth=1.2, **step)
     axes.set_ylabel("bandwidth\n[Mbit/s]", color="#8a7d1d")
-    axes.set_ylim(0.0, max(float(band.max()) * 1.15, 1e-3))
+    if simulation.bandwidth_kbps:
+        band = np.array(simulation.bandwidth_kbps) / 1e3
+        axes.plot(x, band, color=YELLOW, linewidth=1.2, **step)
+        axes.set_ylim(0.0, max(float(band.max()) * 1.15, 1e-3))
     clock = axes.twinx()
-    mhz = np.array(simulation.clock_mhz)
-    clock.plot(x, mhz / 1e3, color="#2b93ad", linestyle="--", linewidth=1.2, **step)
     clock.set_ylabel("clock\n[GHz]", color="#2b93ad")
-    clock.set_ylim(0.0, float(mhz.max()) / 1e3 * 1.15)
+    if simulation.clock_mhz:
+        ghz = np.array(simulation.clock_mhz) / 1e3
+        clock.plot(x, ghz, color="#2b93ad", linestyle="--", linewidth=1.2, **step)
+        clock.set_ylim(0.0, float(ghz.max()) * 1.15)
     clock.grid(visible=False)
     clock.spines["right"].set_visible(True)
     ping = set(simulation.ping_ms)
@@ -194,6 +209,10 @@ def _telemetry(axes: Axes, simulation: Simulation, x: Floats) -> None:
 def _name_axes(shown: _Shown, latency: Axes, cost: Axes, cut: Axes) -> None:
     latency.set(ylabel=f"latency\n[{shown.latency.name}]", ylim=(0, None))
     cost.set(ylabel=f"cost\n[{shown.cost.name} per inference]", ylim=(0, None))
-    cut.set(ylabel="cut\n[nodes at the edge]")
-    cut.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if shown.placements:
+        cut.set_ylabel(shown.axis)
+        cut.set_yticks(range(len(shown.placements)), shown.placements)
+    else:
+        cut.set_ylabel("cut\n[nodes at the edge]")
+        cut.yaxis.set_major_locator(MaxNLocator(integer=True))
     cut.margins(y=0.12)

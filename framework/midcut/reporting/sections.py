@@ -57,7 +57,7 @@ _STRATEGIES = (
     Column("latency_regret", "over fastest", percent),
     Column("objective_regret", "regret to oracle", percent),
     Column("dominated", "dominated", percent),
-    Column("distinct", "cuts used"),
+    Column("distinct", "different picks"),
     Column("switches_per_100", "switches per 100", number),
     Column("unmet", "limit unmet", percent),
 )
@@ -146,7 +146,7 @@ def _facts(name: str, simulation: Simulation) -> dict[str, str]:
     scenario = simulation.scenario
     drawn = {knob: value for knob, value in scenario.items() if knob not in {"kind", "samples"}}
     return {
-        "model": f"{simulation.model}, {len(simulation.cuts)} cuts on offer",
+        "model": f"{simulation.model}, {_on_offer(simulation)}",
         "samples": f"{simulation.samples:,}"
         + (f", and {simulation.population:,} repetitions with other seeds" if simulation.population else ""),
         "scenario": f"{scenario.get('kind', '')}: {knobs(drawn)}" if drawn else "",
@@ -156,6 +156,14 @@ def _facts(name: str, simulation: Simulation) -> dict[str, str]:
         "weights": asked,
         "folder": name,
     }
+
+
+def _on_offer(simulation: Simulation) -> str:
+    cuts, codecs = len(set(simulation.cuts)), list(dict.fromkeys(simulation.codecs))
+    if len(simulation.cuts) > cuts:
+        return f"{cuts} cuts on offer, sent as {', '.join(codecs)}: {len(simulation.cuts)} placements"
+    sent_as = f", sent as {codecs[0]}" if codecs and codecs[0] != "raw" else ""
+    return f"{cuts} cuts on offer{sent_as}"
 
 
 def _pictures(simulation: Simulation, key: str, shown: Sequence[Series]) -> Iterable[Picture]:

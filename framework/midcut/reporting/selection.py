@@ -36,10 +36,10 @@ def planners(simulation: Simulation) -> list[str]:
 
 def compared(series: Iterable[Series]) -> dict[str, Series]:
     """What per-sample figures show: the two references and the planners; equal sequences of picks under one name."""
-    names: dict[tuple[int, ...], list[Series]] = {}
+    names: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Series]] = {}
     for one in series:
         if one.picks and (one.planner or one.strategy in REFERENCES):
-            names.setdefault(one.picks, []).append(one)
+            names.setdefault((one.picks, one.codecs), []).append(one)
     return {" = ".join(label(one.strategy) for one in group): group[0] for group in names.values()}
 
 

@@ -74,6 +74,7 @@ _STYLE: Any = {
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.5,
     "lines.markersize": 4.5,
+    "text.parse_math": False,  # a dollar sign in a title is one
     "svg.hashsalt": "midcut",  # the same figure, the same bytes
     "svg.fonttype": "path",  # the same look on every machine
 }
@@ -154,8 +155,9 @@ def legend_above(figure: Figure, *axes: Axes, columns: int = 4) -> None:
 def save(figure: Figure, png: Path, svg: Path) -> None:
     """Write both files, without the date in them. The layout is settled once."""
     with style():
-        figure.draw_without_rendering()
-        figure.set_layout_engine(None)
+        if layout := figure.get_layout_engine():
+            layout.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(png, dpi=160, metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
 

@@ -12,6 +12,7 @@ import msgspec
 from midcut.errors import FileError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FILE = "simulation.json"
@@ -196,4 +197,18 @@ def read_simulation(path: Path) -> Simulation:
         raise FileError(f"{path}: not a simulation: {error}") from None
     if simulation.format != FORMAT:
         raise FileError(f"{path}: $.format is {simulation.format!r}, this version reads {FORMAT!r}")
+    for name, length, right in _lengths(simulation):
+        if length not in (0, right):
+            raise FileError(f"{path}: not a simulation: $.{name} has {length} entries, not {right} or none")
     return simulation
+
+
+def _lengths(simulation: Simulation) -> Iterator[tuple[str, int, int]]:
+    """Lists that are as long as another one, or empty: name, length, the right one."""
+    for name in ("layers", "after", "codecs"):
+        yield name, len(getattr(simulation, name)), len(simulation.cuts)
+    for name in ("clock_mhz", "bandwidth_kbps", "ping_ms", "time_s"):
+        yield name, len(getattr(simulation, name)), simulation.samples
+    for row, one in enumerate(simulation.series):
+        for name in ("picks", "codecs", "sample_latency_s", "sample_cost_usd"):
+            yield f"series[{row}].{name}", len(getattr(one, name)), simulation.samples
