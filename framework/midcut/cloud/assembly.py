@@ -18,6 +18,7 @@ from midcut.component import Kind
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.graph.placed import PlacedPartition
+from midcut.serving import check_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,7 @@ def assembled(cfg: DictConfig) -> Iterator[AssembledCloud]:
     knobs = cast("CloudSettings", OmegaConf.to_object(cfg.cloud))
     server = cast("ServerSettings", OmegaConf.to_object(cfg.server))
     _check(knobs)
+    check_server(server, "server")
     torch.set_num_threads(knobs.threads)
     executor = build(Kind.EXECUTOR, cfg.executor)
     hosted = HostedModels(_partitions(cfg, knobs.device), knobs.max_batch, build_each(Kind.CODEC, cfg.codec))

@@ -6,6 +6,7 @@ from midcut.serving.access import OPEN_PATHS
 from midcut.serving.app import METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
 from midcut.serving.bodies import discard_body, read_body, read_chunks
 from midcut.serving.inference import Meant, add_inference_routes, message_response
+from midcut.serving.knobs import check_server
 from midcut.serving.lifecycle import DRAIN, Drain, make_runner, serve, stop_signals
 from midcut.serving.refusals import RefusedError, json_response
 
@@ -20,6 +21,7 @@ __all__ = [
     "RefusedError",
     "add_inference_routes",
     "bind_request_id",
+    "check_server",
     "discard_body",
     "json_response",
     "make_runner",

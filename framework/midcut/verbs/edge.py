@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -34,7 +35,7 @@ from midcut.graph import partition
 from midcut.metrics import EdgeMetrics, new_registry
 from midcut.placements import placements
 from midcut.plugins import registry
-from midcut.serving import serve, stop_signals
+from midcut.serving import check_server, serve, stop_signals
 from midcut.settings import InputFolder
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def run(cfg: DictConfig) -> dict[str, Any] | None:
     settings = cast("EngineSettings", OmegaConf.to_object(cfg.engine))
     source = cast("InputServer | InputFolder", OmegaConf.to_object(cfg.input))
     _check(settings)
-    if isinstance(source, InputFolder):
-        image_files(source)  # what cannot be streamed is said before models are loaded
-        read_labels(source.labels)
+    _check_source(source)
     torch.set_num_threads(settings.threads)
     model = build_each(Kind.MODEL, cfg.model)[only(Kind.MODEL, cfg.model, "edge")].load()
     cut = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
@@ -145,6 +144,19 @@ def _draw(folder: Path, name: str) -> None:
 def _ready(url: str) -> None:
     sys.stdout.write(f"midcut edge ready on {url}\n")
     sys.stdout.flush()
+
+
+def _check_source(source: InputServer | InputFolder) -> None:
+    """What cannot be served or streamed is said before models are loaded."""
+    if isinstance(source, InputFolder):
+        image_files(source)
+        read_labels(source.labels)
+        return
+    check_server(source, "input")
+    if not 0.0 <= source.max_body_mb < math.inf:
+        raise ConfigError(f"input.max_body_mb must be 0 or more, got {source.max_body_mb}")
+    if source.max_pixels < 1:
+        raise ConfigError(f"input.max_pixels must be at least 1, got {source.max_pixels}")
 
 
 def _check(settings: EngineSettings) -> None:
