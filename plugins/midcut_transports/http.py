@@ -94,7 +94,8 @@ class HttpTransport:
         except MalformedError as error:
             raise CloudRefusedError(str(error), said=HTTPStatus.BAD_REQUEST) from error
         left_s = timeout_s - (perf_counter() - started)
-        answer = await self._exchange("POST", spoken.path, left_s, spoken.headers, spoken.pieces)
+        headers = _id_header(request.request_id) + spoken.headers
+        answer = await self._exchange("POST", spoken.path, left_s, headers, spoken.pieces)
         heard = await _off_loop(answer.received_bytes, dialect.hear, request, answer)
         return TailReply(
             values=heard.values,
@@ -145,6 +146,12 @@ class HttpTransport:
 async def _off_loop(size_bytes: int, work: Callable[..., Any], *arguments: Any) -> Any:
     """Do big work on a thread, small work at once."""
     return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_THREAD_BYTES else work(*arguments)
+
+
+def _id_header(request_id: str) -> str:
+    """The id for the logs of whoever reads no body; none where it would be no header, or more than one."""
+    plain = request_id.isascii() and request_id.isprintable() and " " not in request_id
+    return f"{wire.ID_HEADER}: {request_id}\r\n" if plain and request_id else ""
 
 
 def _payload_bytes(request: TailRequest) -> int:

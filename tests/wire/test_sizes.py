@@ -113,11 +113,11 @@ def test_predicted_sizes_are_the_bytes_on_the_socket(two_way, tapped, name):
 
 
 def test_what_a_payload_grows_by_on_the_wire(tiny):
-    # Cut 0 sends (1, 3, 16, 16) float32: 3072 bytes, 4096 characters. Head and JSON around it stay under 450.
-    assert 3072 < wire.request_bytes(tiny.table, 0) < 3072 + 450
-    assert 4096 < wire.request_bytes(tiny.table, 0, CODECS["base64"]) < 4096 + 450
-    assert 1536 < wire.request_bytes(tiny.table, 0, CODECS["fp16"]) < 1536 + 520
-    assert 768 + 3 * 8 < wire.request_bytes(tiny.table, 0, CODECS["int8"]) < 768 + 3 * 8 + 520
+    # Cut 0 sends (1, 3, 16, 16) float32: 3072 bytes, 4096 characters. Head and JSON around it stay under 500.
+    assert 3072 < wire.request_bytes(tiny.table, 0) < 3072 + 500
+    assert 4096 < wire.request_bytes(tiny.table, 0, CODECS["base64"]) < 4096 + 500
+    assert 1536 < wire.request_bytes(tiny.table, 0, CODECS["fp16"]) < 1536 + 570
+    assert 768 + 3 * 8 < wire.request_bytes(tiny.table, 0, CODECS["int8"]) < 768 + 3 * 8 + 570
 
 
 def test_200_kb_and_more_grow_by_less_than_half_a_percent():

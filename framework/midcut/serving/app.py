@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from midcut import wire
 from midcut.credentials import read_token
 from midcut.metrics import ServerMetrics, new_registry
 from midcut.serving.access import OPEN_PATHS, authorised
@@ -73,7 +74,7 @@ def _observed(metrics: ServerMetrics) -> Middleware:
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("X-Request-Id", "")
+        given = request.headers.get(wire.ID_HEADER, "")
         request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         request[REQUEST_ID] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)  # aiohttp gives each request a context of its own

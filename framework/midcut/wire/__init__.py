@@ -38,6 +38,7 @@ from midcut.wire.messages import (
 )
 from midcut.wire.sizes import (
     HEALTH_PATH,
+    ID_HEADER,
     INFER_PATH,
     JSON_TYPE,
     MODELS_PATH,
@@ -52,6 +53,7 @@ from midcut.wire.sizes import (
 
 __all__ = [
     "HEALTH_PATH",
+    "ID_HEADER",
     "INFER_PATH",
     "JSON_TYPE",
     "MODELS_PATH",
