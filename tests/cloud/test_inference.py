@@ -13,7 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from midcut.types import TailRequest
+from midcut.graph import partition
+from midcut.settings import CutSettings
+from midcut.types import LoadedModel, TailRequest
 from midcut.wire.oip_tensors import encode_infer
 
 PATH = "/v2/models/tiny/infer"
@@ -75,6 +77,88 @@ def test_without_asking_for_binary_the_reply_is_json(cloud_url, message, whole):
     assert (status, response.getheader("Inference-Header-Content-Length")) == (200, None)
     (output,) = json.loads(body)["outputs"]
     assert torch.equal(torch.tensor(output["data"]).reshape(output["shape"]), whole)
+
+
+class Large(torch.nn.Module):
+    """Its input is 49,152 numbers, and nothing after it is as large."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = torch.nn.AvgPool2d(16)
+        self.head = torch.nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, pixels):
+        return self.head(self.pool(pixels).flatten(1))
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_large_whole_model_request_fits_as_json(running_cloud, nested):
+    """As JSON numbers a float32 takes 20 bytes and more, not base64's 5.3; and a client may write doubles."""
+    example = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(2)) * -1e-7
+    model = LoadedModel("large", Large().eval(), (example,), None, None, "random")
+    data = example.double() if nested else example.double().flatten()
+    tensor = {"name": "0", "shape": [1, 3, 128, 128], "datatype": "FP32", "data": data.tolist()}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    assert len(body) > 20 * example.numel()
+    with running_cloud(partition(model, CutSettings())) as url:
+        status, answer, _ = ask(url, "POST", "/v2/models/large/infer", body)
+        refused, why, _ = ask(url, "POST", "/v2/models/large/infer", body + b" " * 10 * example.numel())
+    assert status == 200, answer
+    with torch.inference_mode():
+        assert torch.equal(torch.tensor(json.loads(answer)["outputs"][0]["data"]), model.module(example)[0])
+    assert (refused, "over this server's limit" in json.loads(why)["error"]) == (413, True)
+
+
+class Counting:
+    runs = 0
+
+    def run(self, segment):
+        self.runs += 1
+        with torch.inference_mode():
+            return segment(), 0.0
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"outputs": [{"name": "nothing"}]}, "has no output 'nothing'; it has: head"),
+        ({"parameters": {"cut": 4, "fingerprint": "f" * 50_000}}, "other weights, graph or cuts"),
+        ({"parameters": {"cut": 10**4000}}, "cut 1000"),
+        ({"parameters": {"cut": 4, "codec": "c" * 50_000}}, "is not taken here"),
+    ],
+)
+def test_what_cannot_be_answered_is_not_computed_and_not_quoted_at_length(running_cloud, message, changes, part, capfd):
+    executor = Counting()
+    head = json.dumps(json.loads(message.head) | changes).encode()
+    with running_cloud(executor=executor) as url:
+        status, body, _ = infer(url, head, b"".join(message.pieces))
+    assert status in (400, 409)
+    assert part in json.loads(body)["error"]
+    assert len(body) < 1200
+    assert executor.runs == 0
+    assert max(map(len, capfd.readouterr().out.splitlines())) < 1500
+
+
+def test_half_precision_as_json_is_refused_before_it_is_computed(running_cloud):
+    class Halves(torch.nn.Module):
+        def forward(self, pixels):
+            return pixels.half()
+
+    model = LoadedModel("halves", Halves().eval(), (torch.rand(1, 4),), None, None, "none")
+    tensor = {"name": "0", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    executor = Counting()
+    with running_cloud(partition(model, CutSettings()), executor=executor) as url:
+        status, body, _ = ask(url, "POST", "/v2/models/halves/infer", json.dumps({"inputs": [tensor]}))
+        runs = executor.runs
+        tensor["parameters"] = {}
+        asked = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+        taken, answer, _ = ask(url, "POST", "/v2/models/halves/infer", json.dumps(asked))
+    assert (status, runs) == (400, 0)
+    assert "is FP16, which travels as binary only" in json.loads(body)["error"]
+    assert (taken, answer[-8:]) == (200, torch.tensor([1.0, 2, 3, 4]).half().numpy().tobytes())
 
 
 def test_bytes_alone_are_the_whole_models_input(cloud_url, tiny_model, whole):
