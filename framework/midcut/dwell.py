@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Dwell:
     """Holds every pick for a number of planning steps, piece by piece of one sequence.
 
+    A step depends on the one before it, so this is a loop: some 10 us a step for one sequence or a hundred at once.
+
     Args:
         ticks: a switch is allowed once the current pick has been in use for at least that many steps; 0 and 1
             change nothing.

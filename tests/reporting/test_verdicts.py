@@ -67,6 +67,11 @@ def test_a_curve_without_numbers_is_compared_by_shape(simulation):
     assert rows[0].published is rows[0].off is None
 
 
+def test_a_sweep_is_told_from_a_run(simulation):
+    (row, _) = reproduction({"a": simulation(title="Figure 7", claims=(), fronts=())}, {})
+    assert row.what.endswith("with w, 3 weights, one job a weight")
+
+
 def test_a_curve_of_another_shape_is_not_reproduced(simulation):
     upside_down = simulation(weights=(1.0, 0.5, 0.0), title="Figure 7", claims=())
     turned = [

@@ -140,7 +140,9 @@ def _of_curve(simulation: Simulation) -> Iterator[Row]:
             f"w {curve[0].w:g} to {curve[-1].w:g}: latency {signed((latency[-1] / latency[0] - 1) * 100)} %, "
             f"cost {signed((cost[-1] / cost[0] - 1) * 100)} %, in {steps} {'step' if steps == 1 else 'steps'}"
         )
-        what = f"{label(planner)}: latency rises and cost falls with w, {len(curve)} weights"
+        # Only a sweep's jobs, put together, come without front metrics.
+        weights = f"{len(curve)} weights" if simulation.fronts else f"{len(curve)} weights, one job a weight"
+        what = f"{label(planner)}: latency rises and cost falls with w, {weights}"
         yield Row(where, what, None, None, None, Verdict.shape if good else Verdict.missed, note)
 
 
