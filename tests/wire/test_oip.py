@@ -155,6 +155,24 @@ def test_what_does_not_fit_is_refused_in_one_line(head, data, part):
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("place", ["parameters", "tensor", "unknown"])
+def test_a_head_of_nothing_but_words_is_refused_before_it_is_made_into_objects(place):
+    words = {f"{number}": 1 for number in range(20_000)}
+    head = tensor(parameters={"binary_data_size": 24} | words) if place == "tensor" else tensor() | {place: words}
+    with pytest.raises(MalformedError, match="over 16384 strings"):
+        read(head, SIX)
+
+
+def test_as_many_tensors_as_there_may_be_are_read():
+    parameters = {"binary_data_size": 1, "dtype": "uint8", "shape": "1", "dim_order": "0", "codec_a": 1, "codec_b": "x"}
+    heads = [{"name": f"{i}", "shape": [1], "datatype": "UINT8", "parameters": parameters} for i in range(256)]
+    outputs = [{"name": f"{i}", "parameters": {"binary_data": True}} for i in range(256)]
+    specs = tuple(ValueSpec(f"{i}", "uint8", (1,)) for i in range(256))
+    call, values = read({"inputs": heads, "outputs": outputs}, bytes(range(256)), specs=specs)
+    assert torch.equal(torch.cat(values), torch.arange(256, dtype=torch.uint8))
+    assert len(call.outputs) == 256
+
+
 @pytest.mark.parametrize("length", ["-1", "+3", "99999999999", "1e3", "abc", "0x10", "", " 5", "1_0", "٣", "9" * 5000])
 def test_a_head_length_that_is_none_is_refused(length):
     with pytest.raises(MalformedError, match="Inference-Header-Content-Length must be 0 to the body's"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import pybase64
 
 from midcut.errors import MalformedError
 from midcut.types import DTYPES, HeldModel, ValueSpec
+from midcut.wire.parsing import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,9 @@ _Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}\Z")]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MAX_DIMS: Final = 16
 _ITEM_BYTES: Final = {dtype: ValueSpec("", dtype).payload_bytes for dtype in DTYPES}
-_Message = TypeVar("_Message")
+_IS_NO: Final = "the body is not the JSON this takes"
+# A list of a hundred models says of each refused cut why.
+_MOST_LISTED: Final = 1024 * 1024
 
 
 class TensorValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,7 +182,7 @@ def read_request(body: bytes | bytearray) -> InferMessage:
     Raises:
         MalformedError: it is not exactly the message.
     """
-    return _read(_REQUESTS, body)
+    return parse(_REQUESTS, body, _IS_NO)
 
 
 def read_reply(body: bytes | bytearray) -> ReplyMessage:
@@ -188,7 +191,7 @@ def read_reply(body: bytes | bytearray) -> ReplyMessage:
     Raises:
         MalformedError: it is not exactly the message.
     """
-    return _read(_REPLIES, body)
+    return parse(_REPLIES, body, _IS_NO)
 
 
 def read_values(body: bytes | bytearray) -> ValueList:
@@ -197,7 +200,7 @@ def read_values(body: bytes | bytearray) -> ValueList:
     Raises:
         MalformedError: it is not exactly the message.
     """
-    return _read(_VALUES, body)
+    return parse(_VALUES, body, _IS_NO)
 
 
 def read_models(body: bytes | bytearray) -> dict[str, HeldModel]:
@@ -206,22 +209,15 @@ def read_models(body: bytes | bytearray) -> dict[str, HeldModel]:
     Raises:
         MalformedError: it is not a list of models.
     """
-    return {model.name: model for model in _read(_MODELS, body).models}
+    return {model.name: model for model in parse(_MODELS, body, _IS_NO, _MOST_LISTED).models}
 
 
 def read_error(body: bytes | bytearray) -> str:
     """The reason in a refusal; what can be shown of the body where it holds none."""
     try:
-        return " ".join(_read(_ERRORS, body).error.split())[:500]
+        return " ".join(parse(_ERRORS, body, _IS_NO).error.split())[:500]
     except MalformedError:
         return _short(bytes(body[:200]).decode("utf-8", "replace"))
-
-
-def _read(decoder: msgspec.json.Decoder[_Message], body: bytes | bytearray) -> _Message:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(f"the body is not the JSON this takes: {error}") from None
 
 
 def _short(value: Any) -> str:

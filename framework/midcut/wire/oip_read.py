@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from midcut.errors import MalformedError
 from midcut.wire.oip import HEAD_LENGTH, RAW, InferHead, OutputWanted, ReplyHead, TensorHead
+from midcut.wire.parsing import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midcut.wire.body import Body, Pieces
 
-_Head = TypeVar("_Head")
+_IS_NO: Final = "the body is no Open Inference Protocol message"
 _REQUESTS: Final = msgspec.json.Decoder(InferHead)
 _REPLIES: Final = msgspec.json.Decoder(ReplyHead)
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
@@ -83,7 +84,7 @@ def read_infer(body: Body, head_length: str | None) -> InferCall:
     length = _head_length(body, head_length)
     if length == 0:
         return InferCall("", None, None, RAW, None, [], None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
-    head = _read(_REQUESTS, body.joined(0, body.size_bytes if length is None else length))
+    head = parse(_REQUESTS, body.joined(0, body.size_bytes if length is None else length), _IS_NO)
     said = head.parameters or {}
     timeout_us = _parameter(said, "timeout", "the request")
     if timeout_us is not None and timeout_us < 0:
@@ -108,7 +109,7 @@ def read_reply(body: Body, head_length: str | None) -> Reply:
         MalformedError: it is not such a reply, or its sizes do not add up to the body's.
     """
     length = _head_length(body, head_length)
-    head = _read(_REPLIES, body.joined(0, body.size_bytes if length is None else length))
+    head = parse(_REPLIES, body.joined(0, body.size_bytes if length is None else length), _IS_NO)
     return Reply(head.id or "", head.model_version or "", _split(body, length, head.outputs), head.parameters or {})
 
 
@@ -164,10 +165,3 @@ def _parameter(parameters: Mapping[str, str | int | float | bool], name: str, wh
     if value is not None and type(value) not in _KINDS[name]:
         raise MalformedError(f"parameter {name} of {where} must be {_KINDS[name][0].__name__}, got {value!r:.60}")
     return value
-
-
-def _read(decoder: msgspec.json.Decoder[_Head], head: bytes | bytearray | memoryview) -> _Head:
-    try:
-        return decoder.decode(head)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(f"the body is no Open Inference Protocol message: {error}") from None
