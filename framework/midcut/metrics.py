@@ -70,7 +70,7 @@ class CloudMetrics:
         self.together = Spread("midcut_cloud_batch_requests", "Requests computed together", (), _TOGETHER, registry)
         self._dropped = Tally(
             "midcut_cloud_dropped",
-            "Requests not computed: the queue was full (busy), too late (expired), nobody waits any more (gone)",
+            "Requests not answered: the queue was full (busy), too late (expired), nobody waits any more (gone)",
             ("reason",),
             registry,
         )
@@ -107,7 +107,9 @@ class EdgeMetrics:
         self._parts = Spread("midcut_edge_part_seconds", "Parts of an inference", ("part",), _SECONDS, registry)
         self._cost = Tally("midcut_edge_cost_usd", "Cost of all inferences, by the cost model", (), registry)
         self._sent = Tally("midcut_edge_sent_bytes", "Bytes sent to the cloud", (), registry)
-        self._decisions = Tally("midcut_edge_decisions", "Planning steps", ("held",), registry)
+        self._decisions = Tally(
+            "midcut_edge_decisions", "Planning steps; held: the planner's choice does not count", ("held",), registry
+        )
         self._switches = Tally("midcut_edge_switches", "Planning steps that moved the placement", (), registry)
         self._cut = Gauge("midcut_edge_cut", "The cut in use", registry=registry)
         self._codec = Gauge("midcut_edge_codec", "1 at the codec in use", ("codec",), registry=registry)
