@@ -235,6 +235,20 @@ class Hostile:
         return made
 
 
+def largest(sample: Sample, most_bytes: int) -> Request | None:
+    """The sample with its values so often that the JSON is nearly that long; None where there is none to repeat."""
+    tree = json.loads(sample.body[: sample.head_bytes]) if sample.head_bytes else {}
+    values = tree.get("values") or tree.get("inputs")
+    if not values:
+        return None
+    values *= max(int(0.9 * most_bytes) // (len(sample.body) // len(values) + 100), 1)
+    body = json.dumps(tree).encode()
+    headers = {"Host": "x", **sample.headers, "Content-Length": str(len(body))}
+    if HEAD_LENGTH in headers:
+        headers[HEAD_LENGTH] = str(len(body))
+    return Request("largest", sample.path, list(headers.items()), body)
+
+
 def _nodes(tree: Any) -> list[Any]:
     """All dicts and lists of a tree that have something in them."""
     if not isinstance(tree, dict | list) or not tree:
