@@ -66,7 +66,8 @@ class Bench:
     ):
         legal = legal or tiny.legal
         self._table = tiny.table
-        self.telemetry = ScriptedTelemetry(script or [{"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}])
+        # Slow enough that the first decision is made before the second read.
+        self.telemetry = ScriptedTelemetry(script or [{"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}], interval_s=0.05)
         self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0, "breaker_failures": 1} | knobs)
         self.watch = Watch()
         self.transport = transport or LoopbackTransport(tiny)

@@ -72,7 +72,8 @@ async def test_a_cloud_that_answers_in_time_is_used(bench, tiny_model):
 async def test_the_first_of_both_counts_when_the_time_is_short(bench, tiny, tiny_model):
     transport, executor = Held(tiny), Gated()
     async with bench(legal=ALWAYS, transport=transport, executor=executor) as b:
-        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=0.5))
+        b.engine._tails._times.took(0, 20.0)  # so that it begins here after 0.5 s, and the cloud still has 25
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=25.5))
         assert await asyncio.to_thread(executor.begun.wait, 10)  # the tail has begun here
         transport.go_on.set()
         result = await asking
