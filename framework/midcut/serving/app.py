@@ -58,7 +58,7 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
 
 def bind_request_id(request: web.Request, request_id: str) -> None:
     """From here on the logs of this request bear the id that its body tells; not one that would spoil a log."""
-    if _REQUEST_ID.fullmatch(request_id):
+    if request_id != request[REQUEST_ID] and _REQUEST_ID.fullmatch(request_id):
         request[REQUEST_ID] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
