@@ -67,7 +67,9 @@ def exchange(proxy, data):
             line.shutdown(socket.SHUT_WR)
             while chunk := line.recv(65536):
                 received += chunk
-        except ConnectionResetError:
+        except TimeoutError:
+            raise
+        except OSError:  # reset, or reset before the end could be said
             return "reset"
     return received
 
