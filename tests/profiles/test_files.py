@@ -142,7 +142,8 @@ def test_find_by_file_and_folder(tmp_path, profile_of):
 
 def test_find_nothing():
     with pytest.raises(
-        FileError, match=r"not a shipped device \(cloud, paper_cloud, paper_edge, pi4\); measure one with `midcut profile"
+        FileError,
+        match=r"not a shipped device \(cloud, paper_cloud, paper_edge, pi4\); measure one with `midcut profile",
     ) as error:
         find_profile("pi5", "edge", "vgg16")
     assert str(error.value).endswith("`midcut profile model=vgg16 role=edge`, then edge_profile=FILE")
