@@ -45,11 +45,14 @@ HOLD_S = 8.0  # how long the trace's last row is shown
 
 def main() -> int:
     options = arguments()
-    out = Path(options.out or tempfile.mkdtemp(prefix="midcut-demo-"))
+    out = Path(options.out or tempfile.mkdtemp(prefix="midcut-demo-")).resolve()  # processes are started inside it
     out.mkdir(parents=True, exist_ok=True)
     trace = out / "trace.csv"
     write_trace(trace, Trace.from_rows(TRACE))
-    streams = {"mnist": digits(), "alexnet": Path(options.photos) if options.photos else photos(out / "photos")}
+    streams = {
+        "mnist": digits(),
+        "alexnet": Path(options.photos).resolve() if options.photos else photos(out / "photos"),
+    }
     CONSOLE.print(f"[bold]midcut demo[/]: results go to {out}")
     took = measure(out, list(streams))
     runs = {}
