@@ -12,24 +12,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import selectors
-import signal
 import sys
-import threading
-from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from midcut.errors import ConfigError, MidcutError
+from midcut.relays import Relay, told_to_end
 from midcut.traces import Playback, read_trace
 from midcut_emulation.shaping import Direction, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_CONNECT_S = 5.0
-_JOIN_S = 5.0
 
-
-class ShapedLink:
+class ShapedLink(Relay):
     """The proxy, in a thread with an event loop of its own. A context manager.
 
         state = {"bandwidth_kbps": 10_000, "ping_ms": 20}
@@ -47,71 +42,13 @@ class ShapedLink:
     """
 
     def __init__(self, upstream: str, shape: Callable[[], Mapping[str, float]], *, listen: str = "127.0.0.1:0") -> None:
-        self.address = listen
-        self._upstream = _address("upstream", upstream)
-        self._listen = _address("listen", listen)
+        super().__init__("EMULATED link", upstream, listen, _prompt_loop)
         self._up, self._down = Direction(shape), Direction(shape)
-        self._connections: set[asyncio.Task[None]] = set()
-        self._ready = threading.Event()
-        self._error: OSError | None = None
-        self._loop: asyncio.AbstractEventLoop
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="emulated-link", daemon=True)
 
-    @property
-    def url(self) -> str:
-        """The address as the cloud's URL."""
-        return f"http://{self.address}"
-
-    def __enter__(self) -> Self:
-        # The default epoll loop rounds waits up to 1 ms, which makes 1 MB take up to twice its time.
-        self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
-        self._thread.start()
-        self._ready.wait(_JOIN_S)
-        if self._error is not None:
-            self._thread.join(_JOIN_S)
-            raise ConfigError(
-                f"EMULATED link: cannot listen on {self.address}: {self._error.strerror or self._error}"
-            ) from None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(_JOIN_S)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except OSError as error:
-            self._error = error
-        finally:
-            self._loop.close()
-            self._ready.set()
-
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._accept, *self._listen)
-        host, port = server.sockets[0].getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-        # Also those that were being accepted at this moment, and become connections only now.
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = self._loop.create_task(self._carry(reader, writer))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = [writer]
         try:
-            async with asyncio.timeout(_CONNECT_S):
-                far = await asyncio.open_connection(*self._upstream)
+            far = await self.connect()
             ends.append(far[1])
             await join((reader, writer), far, self._up, self._down)
         except* OSError:  # a side that broke, or was never there: the other one breaks too
@@ -122,11 +59,9 @@ class ShapedLink:
                 end.close()
 
 
-def _address(what: str, text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigError(f"EMULATED link: {what} must be HOST:PORT, got {text!r}")
-    return host.strip("[]"), int(port)
+def _prompt_loop() -> asyncio.AbstractEventLoop:
+    # The default epoll loop rounds waits up to 1 ms, which makes 1 MB take up to twice its time.
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -150,9 +85,7 @@ def _play(options: argparse.Namespace) -> Playback:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy until SIGTERM or SIGINT. Returns the exit status."""
     options = _arguments().parse_args(arguments)
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    ended = told_to_end()
     try:
         playback = _play(options)
         with ShapedLink(options.upstream, playback.now, listen=options.listen) as link:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
+    from midcut.cloud.worker import Computed
     from midcut.protocols import Executor
     from midcut.serving import Meant
     from midcut.settings import CloudSettings, ServerSettings
@@ -89,13 +90,7 @@ class _Routes:
             _size_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
         )
         self._metrics.inferred(message.model, "base64")
-        self._metrics.parts(
-            read=complete - began,
-            parse=parsed - complete,
-            queue=done.queue_s,
-            compute=done.compute_s,
-            encode=perf_counter() - computed,
-        )
+        self._note_parts(done, began, complete, parsed, computed)
         return json_response(reply)
 
     def meant(self, name: str) -> Meant:
@@ -124,6 +119,11 @@ class _Routes:
         made = {spec.name: value for spec, value in zip(meant.table.cuts[-1].values, done.values, strict=True)}
         message = await _off_loop(_size_bytes(done.values), encode_reply, call, meant.table, made, told)
         self._metrics.inferred(meant.table.model, call.codec)
+        self._note_parts(done, began, complete, parsed, computed)
+        return message_response(message)
+
+    def _note_parts(self, done: Computed, began: float, complete: float, parsed: float, computed: float) -> None:
+        """Note where the time went; called once the reply is encoded."""
         self._metrics.parts(
             read=complete - began,
             parse=parsed - complete,
@@ -131,7 +131,6 @@ class _Routes:
             compute=done.compute_s,
             encode=perf_counter() - computed,
         )
-        return message_response(message)
 
     async def models(self, _: web.Request) -> web.Response:
         return json_response(msgspec.json.encode({"models": self._hosted.listing()}))

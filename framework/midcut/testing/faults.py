@@ -10,26 +10,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import socket
 import struct
 import sys
-import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from midcut.errors import ConfigError
+from midcut.relays import Relay, told_to_end
 from midcut.testing.toxics import TOXICS, Courses, CutError, Toxic, toxic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-_CONNECT_S: Final = 5.0
-_JOIN_S: Final = 5.0
 _CHUNK_BYTES: Final = 65536
 _QUEUED: Final = 256
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -52,7 +49,7 @@ class _Applied:
     toxicity: float
 
 
-class FaultProxy:
+class FaultProxy(Relay):
     """The proxy, in a thread with an event loop of its own. A context manager.
 
         with FaultProxy("127.0.0.1:8700") as proxy:
@@ -72,24 +69,12 @@ class FaultProxy:
     """
 
     def __init__(self, upstream: str, *, listen: str = "127.0.0.1:0", seed: int = 0) -> None:
-        self.address = listen
-        self._upstream = _address("upstream", upstream)
-        self._listen = _address("listen", listen)
+        super().__init__("fault proxy", upstream, listen)
         self._dice = Random(seed)
         self._keys = count()
         self._applied: tuple[_Applied, ...] = ()
         self._enabled = True
         self._ends: set[asyncio.WriteTransport] = set()
-        self._ready = threading.Event()
-        self._error: OSError | None = None
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="fault proxy", daemon=True)
-
-    @property
-    def url(self) -> str:
-        """The address as a URL."""
-        return f"http://{self.address}"
 
     @property
     def enabled(self) -> bool:
@@ -138,49 +123,12 @@ class FaultProxy:
         for end in self._ends:
             _end(end, reset=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait(_JOIN_S)
-        if self._error is not None:
-            self._thread.join(_JOIN_S)
-            raise ConfigError(
-                f"fault proxy: cannot listen on {self.address}: {self._error.strerror or self._error}"
-            ) from None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(_JOIN_S)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except OSError as error:
-            self._error = error
-        finally:
-            self._loop.close()
-            self._ready.set()
-
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._carry, *self._listen)
-        host, port = server.sockets[0].getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends, reset = [writer.transport], not self._enabled
         self._ends.add(writer.transport)
         try:
             if self._enabled:
-                async with asyncio.timeout(_CONNECT_S):
-                    far = await asyncio.open_connection(*self._upstream)
+                far = await self.connect()
                 ends.append(far[1].transport)
                 self._ends.add(far[1].transport)
                 await self._join((reader, writer), far)
@@ -242,13 +190,6 @@ def _end(transport: asyncio.WriteTransport, *, reset: bool) -> None:
     transport.abort()
 
 
-def _address(what: str, text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigError(f"fault proxy: {what} must be HOST:PORT, got {text!r}")
-    return host.strip("[]"), int(port)
-
-
 def parse_toxic(text: str) -> tuple[Toxic, Stream, float]:
     """Read `NAME[@STREAM][:KNOB=NUMBER,...]`; `toxicity` is one of the knobs.
 
@@ -288,9 +229,7 @@ def _arguments() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy until SIGTERM or SIGINT. Returns the exit status."""
     options = _arguments().parse_args(arguments)
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    ended = told_to_end()
     try:
         toxics = [parse_toxic(text) for text in options.toxic]
         with FaultProxy(options.upstream, listen=options.listen, seed=options.seed) as proxy:
