@@ -213,6 +213,7 @@ class Forecast:
         placements: the rows' meaning, P of them.
         edge_s, link_s, cloud_s: predicted parts of the latency, seconds.
         cost_usd: predicted money for one inference, US dollars.
+        uncorrected: the predictors' own word, where live calibration has changed it.
     """
 
     placements: Placements
@@ -220,6 +221,7 @@ class Forecast:
     link_s: Floats
     cloud_s: Floats
     cost_usd: Floats
+    uncorrected: Forecast | None = None
 
     @cached_property
     def latency_s(self) -> Floats:
@@ -228,6 +230,10 @@ class Forecast:
 
     def __len__(self) -> int:
         return len(self.placements)
+
+    def find(self, placement: Placement) -> int | None:
+        """The row of a placement; None where it is not among them."""
+        return next((row for row in range(len(self)) if self.placements[row] == placement), None)
 
     def row(self, index: int) -> dict[str, Any]:
         """One placement of a forecast made on a single observation, as plain numbers."""
@@ -298,6 +304,25 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class TcpInfo:
+    """What the kernel knows of a connection after an exchange (Linux, `TCP_INFO`).
+
+    Attributes:
+        min_rtt_s: the shortest round trip of the last minutes, seconds.
+        rtt_s: the smoothed one; it grows with what the connection itself has queued.
+        delivery_kbps: the last measured rate of delivery, kbit/s of TCP payload.
+        app_limited: there was not enough to send, so that the rate says nothing of the link.
+        retransmits: segments sent again since the connection began.
+    """
+
+    min_rtt_s: float
+    rtt_s: float
+    delivery_kbps: float
+    app_limited: bool
+    retransmits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """One completed exchange with the cloud, for sources that measure the link passively.
 
@@ -306,6 +331,8 @@ class Transfer:
         wall_s: from the first byte written to the last byte read.
         server_s: of that, spent inside the cloud (decoding, queueing, computing).
         at_s: when it ended, seconds since the epoch.
+        tcp: what the kernel says; None where it says nothing.
+        fresh: the connection was opened for this exchange, so that TCP was starting slowly.
     """
 
     sent_bytes: int
@@ -313,6 +340,8 @@ class Transfer:
     wall_s: float
     server_s: float
     at_s: float
+    tcp: TcpInfo | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +394,7 @@ class TailReply:
         server_s: everything inside the cloud, decoding, queueing and encoding included.
         sent_bytes, received_bytes: on the wire, headers included.
         wall_s: from the first byte written to the last byte read, without encoding, decoding and connecting.
+        tcp, fresh: as in `Transfer`.
     """
 
     values: Sequence[torch.Tensor | int]
@@ -373,6 +403,8 @@ class TailReply:
     sent_bytes: int
     received_bytes: int
     wall_s: float
+    tcp: TcpInfo | None = None
+    fresh: bool = False
 
 
 class HeldModel(msgspec.Struct, frozen=True):
@@ -408,6 +440,7 @@ class InferenceResult:
         cost_usd: the cost model applied to the measured times.
         predicted: the decision's row for this cut (`Forecast.row`), empty on a fallback decision.
         codec: what its tensors were to be sent with; `raw` where nothing was.
+        server_s: of the exchange, spent inside the cloud: decoding, queueing, computing, encoding.
     """
 
     request_id: str
@@ -423,6 +456,7 @@ class InferenceResult:
     sent_bytes: int
     predicted: Mapping[str, float]
     codec: str = "raw"
+    server_s: float = 0.0
 
 
 @dataclass(frozen=True)

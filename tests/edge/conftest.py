@@ -18,6 +18,15 @@ from midcut.settings import EngineSettings
 from midcut.testing import LoopbackTransport, ScriptedTelemetry
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The unsplit model is the reference, on as many threads as an engine computes with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class Part:
     needs = frozenset()
 

@@ -212,3 +212,16 @@ def test_a_damaged_image_is_read_or_refused(images, cut, flips):
         read_image(data[: len(data) - cut])
     except MalformedError as error:
         assert "\n" not in str(error)  # noqa: PT017 - or it is read
+
+
+async def test_a_request_may_be_run_at_another_cut_to_compare(edge, images, expected_class):
+    data = images(4)
+    async with edge() as ask:
+        _, chosen = await ask("POST", "/v1/infer", data)
+        status, forced = await ask("POST", "/v1/infer?cut=9", data)
+        refused = [await ask("POST", f"/v1/infer?cut={cut}", data) for cut in ("x", "-1", "99", "1234567")]
+    assert (chosen["cut"], status, forced["cut"]) == (4, 200, 9)
+    assert forced["class"] == chosen["class"] == expected_class(data)
+    assert forced["predicted"]["cut"] == 9
+    assert [status for status, _ in refused] == [400] * 4
+    assert "cut 99 is not on offer; the cuts are" in refused[2][1]["error"]

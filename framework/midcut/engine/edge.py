@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from midcut.engine.tail import HereCompute, Tails
-from midcut.types import InferenceResult, TailRequest
+from midcut.errors import MalformedError
+from midcut.types import InferenceResult, Placement, TailRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,11 @@ class EdgeEngine:
                 last_to_first.push_async_callback(self._parts.scope.close)
 
     async def infer(
-        self, inputs: Sequence[torch.Tensor], request_id: str = "", deadline_s: float | None = None
+        self,
+        inputs: Sequence[torch.Tensor],
+        request_id: str = "",
+        deadline_s: float | None = None,
+        placement: Placement | None = None,
     ) -> InferenceResult:
         """Answer one request.
 
@@ -105,14 +110,16 @@ class EdgeEngine:
             inputs: the model's positional inputs.
             request_id: made up where empty.
             deadline_s: to be answered after this long; None is the engine's own.
+            placement: run at this one instead of the decision's, to compare.
 
         Raises:
-            MalformedError: the inputs do not fit the model.
+            MalformedError: the inputs do not fit the model, or the placement's cut is not legal.
         """
         decision = self.decision
         started = perf_counter()
         self._partition.check_inputs(inputs)
-        cut = decision.placement.cut
+        used = decision.placement if placement is None else self._checked(placement)
+        cut = used.cut
         payload, edge_s = await self._here.run(partial(self._partition.head, cut, inputs))
         request = TailRequest(
             self._table.model,
@@ -120,7 +127,7 @@ class EdgeEngine:
             self._table.fingerprint,
             payload,
             request_id or uuid.uuid4().hex,
-            codec=decision.placement.codec,
+            codec=used.codec,
             names=self._names[cut],
         )
         allowed_s = self._deadline_s if deadline_s is None else deadline_s
@@ -129,6 +136,11 @@ class EdgeEngine:
         result = self._result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
         self._parts.observers.inferred(result)
         return result
+
+    def _checked(self, placement: Placement) -> Placement:
+        if placement.cut not in self._partition.legal:
+            raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {self._partition.legal}")
+        return placement
 
     def _ask_scope(self) -> None:
         if self._parts.scope is not None:
@@ -158,5 +170,13 @@ class EdgeEngine:
             latency_s=latency_s,
             cost_usd=float(self._parts.cost.cost_usd(edge_s, link_s, cloud_s)),
             sent_bytes=reply.sent_bytes if reply is not None else 0,
-            predicted=decision.forecast.row(decision.index) if decision.forecast is not None else {},
+            predicted=_predicted(decision, Placement(request.cut, request.codec)),
+            server_s=reply.server_s if reply is not None else 0.0,
         )
+
+
+def _predicted(decision: Decision, placement: Placement) -> dict[str, Any]:
+    if decision.forecast is None:
+        return {}
+    row = decision.index if placement == decision.placement else decision.forecast.find(placement)
+    return {} if row is None else decision.forecast.row(row)

@@ -13,6 +13,8 @@ from midcut.engine.images import model_input
 from midcut.engine.inference import TensorAnswerer
 from midcut.errors import MalformedError
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
+from midcut.types import Placement
+from midcut.wire.oip import RAW
 
 if TYPE_CHECKING:
     import torch
@@ -53,12 +55,13 @@ class _Routes:
         kind = request.content_type
         if not kind.startswith("image/") and kind != wire.JSON_TYPE:
             raise RefusedError(415, f"Content-Type must be image/... or {wire.JSON_TYPE}, got {kind!r}")
+        placement = _placement(request)
         body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
         if kind == wire.JSON_TYPE:
             inputs = await asyncio.to_thread(_tensors, body)
         else:
             inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
-        result = await self._engine.infer(inputs, request[REQUEST_ID])
+        result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
         return json_response(await asyncio.to_thread(self._answer, result, "values" in request.query))
 
     def _answer(self, result: InferenceResult, with_values: bool) -> bytes:
@@ -80,6 +83,16 @@ class _Routes:
             "cut": self._engine.decision.placement.cut,
         }
         return json_response(msgspec.json.encode(body), 503 if leaving else 200)
+
+
+def _placement(request: web.Request) -> Placement | None:
+    """What `?cut=K&codec=NAME` asks for: to compare a placement with the one in use."""
+    cut = request.query.get("cut")
+    if cut is None:
+        return None
+    if not (cut.isascii() and cut.isdigit() and len(cut) < 7):
+        raise MalformedError(f"cut must be a number from 0, got {cut[:80]!r}")
+    return Placement(int(cut), request.query.get("codec", RAW))
 
 
 def _tensors(body: bytearray) -> list[torch.Tensor]:

@@ -203,8 +203,17 @@ class Tails:
                 self._other_model()
             return _Asked(fallback=str(error), link_s=perf_counter() - started)
         took_s = perf_counter() - started
-        sent, received = reply.sent_bytes, reply.received_bytes
-        self._hub.transferred(Transfer(sent, received, reply.wall_s, reply.server_s, at_s=time.time()))
+        self._hub.transferred(
+            Transfer(
+                sent_bytes=reply.sent_bytes,
+                received_bytes=reply.received_bytes,
+                wall_s=reply.wall_s,
+                server_s=reply.server_s,
+                at_s=time.time(),
+                tcp=reply.tcp,
+                fresh=reply.fresh,
+            )
+        )
         return _Asked(reply, link_s=max(took_s - reply.compute_s, 0.0))
 
     def _check(self, inputs: Values, reply: TailReply) -> None:

@@ -86,8 +86,9 @@ def forecast_of(forecaster: Forecaster, observation: Observation, count: int) ->
     shape = (count, len(made))
     if made.latency_s.shape == made.cost_usd.shape == shape:
         return made
-    parts = (np.broadcast_to(part, shape) for part in (made.edge_s, made.link_s, made.cloud_s, made.cost_usd))
-    return Forecast(made.placements, *parts)
+    parts = (made.edge_s, made.link_s, made.cloud_s, made.cost_usd)
+    edge_s, link_s, cloud_s, cost_usd = (np.broadcast_to(part, shape) for part in parts)
+    return Forecast(made.placements, edge_s, link_s, cloud_s, cost_usd)
 
 
 def add_by(sums: Floats, group: Ints, values: Floats) -> None:
