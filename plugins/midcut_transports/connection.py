@@ -6,15 +6,19 @@ A general client spends more time on a small request than the socket does.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
+from midcut_transports.kernel import tcp_info
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from midcut.types import TcpInfo
 
 _MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 _MAX_HEAD_BYTES: Final = 64 * 1024
@@ -41,6 +45,8 @@ class Answer:
         headers: names in lower case; of those sent twice, the last.
         sent_bytes, received_bytes: on the connection, heads included (TLS not counted).
         wall_s: from the first byte written to the last byte read.
+        tcp: what the kernel says then; None where it says nothing.
+        fresh: nothing was exchanged on the connection before.
     """
 
     status: int = 0
@@ -50,6 +56,8 @@ class Answer:
     received_bytes: int = 0
     wall_s: float = 0.0
     keep: bool = False
+    fresh: bool = False
+    tcp: TcpInfo | None = None
 
 
 class Connection(asyncio.Protocol):
@@ -57,6 +65,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.usable = False
+        self._used = False
+        self._delivery_kbps = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
@@ -80,7 +90,9 @@ class Connection(asyncio.Protocol):
         self.usable = self._written = self._spoilt = False
         self._in_head = True
         self._done = loop.create_future()
-        self._answer = answer = Answer(sent_bytes=len(head) + sum(piece.nbytes for piece in pieces))
+        sent_bytes = len(head) + sum(piece.nbytes for piece in pieces)
+        self._answer = answer = Answer(sent_bytes=sent_bytes, fresh=not self._used)
+        self._used = True
         started = perf_counter()
         alarm = loop.call_at(until_s, self._give_up)
         try:
@@ -97,6 +109,7 @@ class Connection(asyncio.Protocol):
         finally:
             alarm.cancel()
         answer.wall_s = perf_counter() - started
+        answer.tcp = self._kernel_says()
         self.usable = answer.keep and self._written and not (self._spoilt or transport.is_closing())
         if not self.usable:
             transport.abort()
@@ -112,6 +125,15 @@ class Connection(asyncio.Protocol):
                     return  # it answers, or is gone, before it has all: no more is needed
                 transport.write(piece[at : at + _WRITE_BYTES])
         self._written = True
+
+    def _kernel_says(self) -> TcpInfo | None:
+        """After an exchange, once; None where the kernel says nothing."""
+        info = None if self._transport is None else tcp_info(self._transport.get_extra_info("socket"))
+        if info is None:
+            return None
+        # The kernel keeps a rate until a better one: the rate of an earlier exchange says nothing of this one.
+        stale, self._delivery_kbps = info.delivery_kbps == self._delivery_kbps, info.delivery_kbps
+        return replace(info, app_limited=True) if stale else info
 
     def _give_up(self) -> None:
         self._fail(TimeoutError())

@@ -104,6 +104,8 @@ class HttpTransport:
             sent_bytes=answer.sent_bytes,
             received_bytes=answer.received_bytes,
             wall_s=answer.wall_s,
+            tcp=answer.tcp,
+            fresh=answer.fresh,
         )
 
     async def listing(self) -> Mapping[str, HeldModel]:
