@@ -1,0 +1,257 @@
+"""One model running on the test bed: a cloud process, an edge process, and a client that asks the edge.
+
+with Bed(BedOptions()) as bed, Site(bed, folder, "alexnet") as site:
+    site.set(Conditions(clock_mhz=900, bandwidth_kbps=10_000, ping_ms=20))
+    site.settle()
+    answer = site.infer(cut=13)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from evaluation.client import Answer, AnswerError, EdgeClient, picture
+from evaluation.profiling import ensure_fit, ensure_profiles
+from midcut.profiles import read_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
+    from bed import Bed
+
+    from midcut.profiles import Profile
+
+__all__ = ["MAX_CLOCK_MHZ", "PAYLOAD_SHARE", "Answer", "AnswerError", "Conditions", "Settled", "Site", "SiteError"]
+
+MIDCUT = [sys.executable, "-m", "midcut.cli"]
+MAX_CLOCK_MHZ = 1500.0
+CLOUD_PORT, EDGE_PORT = 8700, 8701
+START_S, STOP_S = 120.0, 15.0
+PAYLOAD_SHARE = 1448 / 1514  # of the line's rate that is TCP payload; the rest is headers
+TELEMETRY = (
+    "telemetry=[cpufreq,tcp_ping,passive_bandwidth,bandwidth_probe]",
+    "telemetry.cpufreq.interval_s=0.1",
+    "telemetry.bandwidth_probe.interval_s=5",
+    "engine.interval_s=0.25",
+)
+_numbers = count()
+
+
+class SiteError(Exception):
+    """A process of the site did not start."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the bed is told to be.
+
+    Attributes:
+        clock_mhz: the edge's clock; the highest is `MAX_CLOCK_MHZ`.
+        bandwidth_kbps: line rate, packet headers included; TCP carries `PAYLOAD_SHARE` of it.
+        ping_ms: the whole round trip.
+    """
+
+    clock_mhz: float
+    bandwidth_kbps: float
+    ping_ms: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How a change of conditions arrived in the edge's telemetry.
+
+    Attributes:
+        seconds, requests: it took.
+        seen: every field came within its tolerance; `observation` is the last one looked at.
+    """
+
+    seconds: float
+    requests: int
+    seen: bool
+    observation: dict[str, Any]
+
+
+class Site:
+    """A cloud and an edge on a bed, for one model. Use as a context manager.
+
+    Args:
+        bed: that is up; whose it is, ends it.
+        folder: for logs, run directories and profiles. Profiles that are there already are used.
+        model: name of the model component.
+        overrides: for `midcut edge`, after the site's own.
+        w: the planner's weight.
+        repeats: of the profiles.
+        seed: of the picture that is posted.
+    """
+
+    def __init__(
+        self,
+        bed: Bed,
+        folder: Path,
+        model: str,
+        overrides: Sequence[str] = (),
+        *,
+        w: float = 0.0,
+        max_clock_mhz: float = MAX_CLOCK_MHZ,
+        repeats: int = 20,
+        seed: int = 0,
+    ) -> None:
+        self.bed, self.folder, self.model = bed, folder.resolve(), model
+        self.max_clock_mhz = max_clock_mhz
+        self.conditions: Conditions | None = None
+        self._overrides, self._w, self._repeats = tuple(overrides), w, repeats
+        self._image = picture(model, seed)
+        self._number = next(_numbers)
+        self._processes: list[subprocess.Popen[str]] = []
+        self._client: EdgeClient | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.profiles = ensure_profiles(
+            self.bed,
+            self.folder,
+            self.model,
+            max_clock_mhz=self.max_clock_mhz,
+            command=MIDCUT,
+            repeats=self._repeats,
+        )
+        self.cloud_url = f"http://{self.bed.cloud.address}:{CLOUD_PORT}"
+        cloud = (f"model={self.model}", f"server.host={self.bed.cloud.address}", f"server.port={CLOUD_PORT}")
+        self._server(self.bed.cloud, "cloud", cloud)
+        edge = (
+            *(f"model={self.model}", f"cloud_url={self.cloud_url}", f"planner.w={self._w:g}"),
+            *(f"edge_profile={self.profiles}", f"cloud_profile={self.profiles}"),
+            *("input=server", "input.host=0.0.0.0", f"input.port={EDGE_PORT}"),
+            *(*TELEMETRY, *self.bed.clock.edge_overrides, *self._overrides),
+        )
+        self._server(self.bed.edge, "edge", edge)
+        self._client = EdgeClient(lambda: self.bed.edge.connect(EDGE_PORT), self._image)
+
+    def _server(self, end: Any, verb: str, overrides: Sequence[str]) -> None:
+        run = self.folder / "runs" / f"{verb}-{self.model}-{self._number}"
+        run.mkdir(parents=True, exist_ok=True)
+        log = run / "stderr.log"
+        with log.open("w") as errors:
+            process = end.popen(
+                [*MIDCUT, verb, *overrides, f"hydra.run.dir={run}"],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=run,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+        self._processes.append(process)
+        late = threading.Timer(START_S, process.kill)  # ends the loop below where nothing is ever printed
+        late.start()
+        try:
+            ready = any(re.search(r" ready on ", line) for line in iter(process.stdout.readline, ""))
+        finally:
+            late.cancel()
+        if not ready:
+            raise SiteError(f"midcut {verb} did not start; {log}:\n{log.read_text()[-2000:]}")
+
+    def close(self) -> None:
+        """End the edge, then the cloud; also where starting was cut short."""
+        if self._client is not None:
+            self._client.close()
+        for process in reversed(self._processes):
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self._processes.clear()
+
+    @property
+    def client(self) -> EdgeClient:
+        if self._client is None:
+            raise SiteError("the site is not started: use it in a `with` block")
+        return self._client
+
+    def another_client(self) -> EdgeClient:
+        """One more client, with a connection of its own; close it."""
+        return EdgeClient(lambda: self.bed.edge.connect(EDGE_PORT), self._image)
+
+    def profile(self, role: str = "edge") -> Profile:
+        """What was measured of a side, the edge's scaled to several clocks."""
+        return read_profile(self.profiles / f"{role}-{self.model}.json")
+
+    def fit(self) -> Path:
+        """A file with the paper's clock law for this model on this bed."""
+        return ensure_fit(self.profiles, self.model)
+
+    def infer(self, cut: int | None = None, codec: str | None = None) -> Answer:
+        """One request, at the cut in use or at another one.
+
+        Raises:
+            AnswerError: it was lost.
+        """
+        return self.client.infer(cut, codec)
+
+    def decision(self) -> dict[str, Any]:
+        """What the edge runs now: `cut`, `observation`, and with `forecast` a row for every placement."""
+        found: dict[str, Any] = self.client.call("GET", "/v1/decision")
+        return found
+
+    def set(self, conditions: Conditions) -> None:
+        """Change the clock and the link, as fast as the bed can."""
+        self.bed.clock.set(conditions.clock_mhz)
+        self.bed.link.set(bandwidth_kbps=conditions.bandwidth_kbps, ping_ms=conditions.ping_ms)
+        self.conditions = conditions
+
+    def settle(self, timeout_s: float = 20.0, cut: int | None = 0, tolerance: float = 0.1) -> Settled:
+        """Ask until the edge's telemetry shows what was set, or the time is over.
+
+        Args:
+            cut: what the requests run at: one that sends enough to tell the bandwidth; None for the cut in use.
+            tolerance: relative; a ping may be 2 ms more off, a clock a fifth of it.
+        """
+        began, requests = time.monotonic(), 0
+        while True:
+            observation = self.decision()["observation"]
+            if self.shows(observation, tolerance):
+                return Settled(time.monotonic() - began, requests, seen=True, observation=observation)
+            if time.monotonic() - began > timeout_s:
+                return Settled(time.monotonic() - began, requests, seen=False, observation=observation)
+            if self.infer(cut).wall_s < 0.1:
+                time.sleep(0.05)
+            requests += 1
+
+    def shows(self, observation: dict[str, Any], tolerance: float = 0.1) -> bool:
+        """Whether an observation is of the conditions that were set last."""
+        if self.conditions is None:
+            raise SiteError("no conditions were set")
+        asked = asdict(self.conditions)
+        asked["bandwidth_kbps"] *= PAYLOAD_SHARE
+        allowed = {
+            "clock_mhz": asked["clock_mhz"] * tolerance / 5,
+            "bandwidth_kbps": asked["bandwidth_kbps"] * tolerance,
+            "ping_ms": asked["ping_ms"] * tolerance + 2.0,
+        }
+        return all(
+            observation[name] is not None and abs(observation[name] - asked[name]) <= allowed[name] for name in asked
+        )
