@@ -22,3 +22,11 @@ class Normalisation(StrEnum):
     minmax = "minmax"
     max = "max"
     loglog = "loglog"
+
+
+class SlowStart(StrEnum):
+    """Whether a kept connection that was idle starts slowly again."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"

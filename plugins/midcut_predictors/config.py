@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from midcut.terms import Normalisation
+from midcut.terms import Normalisation, SlowStart
 
 
 @dataclass
@@ -87,7 +87,13 @@ class RoundTripConfig:
     Attributes:
         downlink_kbps: bandwidth of the reply, kbit/s; null is the observed bandwidth.
         overhead_s: seconds per request beyond that and what the codec takes.
+        slow_start: whether a request waits while TCP opens its window, as the first on a connection does, and on a
+            kept one each after a pause. `auto` asks this host: `never` where net.ipv4.tcp_slow_start_after_idle is 0
+            or the congestion control is BBR. Requests that follow one another within about 0.3 s do not wait.
+        initial_window: segments of 1448 bytes that are sent before the first acknowledgement.
     """
 
     downlink_kbps: float | None = None
     overhead_s: float = 0.0
+    slow_start: SlowStart = "${oc.select:slow_start,never}"  # type: ignore[assignment]
+    initial_window: int = 10

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
-from midcut_transports.kernel import tcp_info
+from midcut.tcp import tcp_info
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

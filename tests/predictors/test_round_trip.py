@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from midcut.errors import ConfigError, ForecastError
+from midcut.tcp import rate_kbps, slow_start_s, starts_slowly
+from midcut.terms import SlowStart
 from midcut.testing import LatencyPredictorSuite
 from midcut.types import Observation, Placements
 from midcut_predictors.link import Eq3, RoundTrip
@@ -80,3 +82,98 @@ def test_knobs_refused(knobs):
 class TestRoundTrip(LatencyPredictorSuite):
     def make(self, placements):
         return RoundTrip(placements, overhead_s=0.001)
+
+
+def bodies(*sizes):
+    column = np.arange(len(sizes))
+    return Placements(
+        model="any",
+        cut=column,
+        layer=column,
+        payload_bytes=np.array(sizes, dtype=float),
+        request_bytes=np.array(sizes, dtype=float),
+        reply_bytes=np.zeros(len(sizes)),
+        on_edge=np.zeros(len(sizes), dtype=bool),
+        nodes=9,
+        layers=9,
+    )
+
+
+def test_slow_start_by_hand():
+    # 10 Mbit/s, 50 ms. The first window, 14480 bytes, takes 11.584 ms: 38.416 are waited; the second, 28960 bytes,
+    # takes 23.168: 26.832; the third, 57920 bytes, 46.336: 3.664; the fourth is more than the link holds.
+    # 14480 bytes are one window, 43440 are two, 101360 three.
+    link = RoundTrip(bodies(14_480, 14_481, 43_440, 43_441, 101_360, 101_361, 600_000), slow_start=SlowStart.always)
+    waits_ms = [0.0, 38.416, 38.416, 65.248, 65.248, 68.912, 68.912]
+    here = Observation(bandwidth_kbps=10_000.0, ping_ms=50.0)
+    without = RoundTrip(bodies(14_480, 14_481, 43_440, 43_441, 101_360, 101_361, 600_000)).seconds(here)
+    np.testing.assert_allclose((link.seconds(here) - without) * 1000, waits_ms, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("line_mbps", "ping_ms", "size_bytes", "measured_ms"),
+    [
+        (10, 50, 10_000, 60),
+        (10, 50, 50_000, 163),
+        (10, 50, 200_000, 293),
+        (10, 50, 600_000, 628),
+        (20, 150, 50_000, 458),
+        (20, 150, 200_000, 648),
+    ],
+)
+def test_slow_start_against_measured_uploads(line_mbps, ping_ms, size_bytes, measured_ms):
+    """POSTs after 2 s of idling on a kept connection, reno, on a shaped link; 1514 bytes a segment on the line.
+
+    HTTP at both ends took 2 to 3 ms of each.
+    """
+    goodput_kbps = line_mbps * 1000 * 1448 / 1514
+    link = RoundTrip(bodies(size_bytes), overhead_s=0.0025, slow_start=SlowStart.always)
+    (seconds,) = link.seconds(Observation(bandwidth_kbps=goodput_kbps, ping_ms=float(ping_ms)))
+    assert seconds * 1000 == pytest.approx(measured_ms, rel=0.035)
+
+
+def test_slow_start_of_many_observations_is_that_of_each():
+    link = RoundTrip(bodies(5_000, 50_000, 600_000), slow_start=SlowStart.always, initial_window=4)
+    bandwidth = np.array([[1000.0], [8000.0], [90_000.0]])
+    ping = np.array([0.0, 30.0, 90.0])
+    seconds = link.seconds(Observation(bandwidth_kbps=bandwidth, ping_ms=ping))
+    for row, kbps in enumerate(bandwidth[:, 0]):
+        for column, ping_ms in enumerate(ping):
+            by_hand = [
+                size * 8 / kbps / 1000 + ping_ms / 1000 + slow_start_s(size, kbps, ping_ms / 1000, 4 * 1448)
+                for size in (5_000, 50_000, 600_000)
+            ]
+            np.testing.assert_allclose(seconds[row, column], by_hand, rtol=1e-12)
+
+
+def test_what_is_not_sent_does_not_start_slowly():
+    here = replace(placements(), request_bytes=np.array([800_500.0, 40_500.0, 0.0]))
+    assert RoundTrip(here, slow_start=SlowStart.always).seconds(LINK)[2] == 0.0
+
+
+def test_a_bandwidth_is_found_back_from_the_seconds_it_took():
+    for kbps in (1_000.0, 9_564.0, 47_800.0):
+        seconds = 200_000 * 8 / kbps / 1e3 + slow_start_s(200_000, kbps, 0.02, 14_480)
+        assert rate_kbps(200_000, seconds, 0.02, 14_480) == pytest.approx(kbps, rel=0.002)
+    # In less time than the windows alone would wait: the connection was not slow to start.
+    assert rate_kbps(200_000, 0.005, 0.1, 14_480) == pytest.approx(320_000.0)
+
+
+def test_a_host_is_asked_only_for_auto(monkeypatch, tmp_path):
+    monkeypatch.setattr("midcut.tcp._SETTINGS", tmp_path)
+    assert starts_slowly(SlowStart.always)
+    assert not starts_slowly(SlowStart.never)
+    assert starts_slowly(SlowStart.auto)  # no such setting: not Linux
+    (tmp_path / "tcp_congestion_control").write_text("cubic\n")
+    (tmp_path / "tcp_slow_start_after_idle").write_text("1\n")
+    assert starts_slowly(SlowStart.auto)
+    (tmp_path / "tcp_slow_start_after_idle").write_text("0\n")
+    assert not starts_slowly(SlowStart.auto)
+    (tmp_path / "tcp_slow_start_after_idle").write_text("1\n")
+    (tmp_path / "tcp_congestion_control").write_text("bbr\n")
+    assert not starts_slowly(SlowStart.auto)
+
+
+def test_a_window_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="initial_window must be 1 or more"):
+        RoundTrip(placements(), initial_window=0)

@@ -11,7 +11,7 @@ import torch
 
 from midcut.types import TailRequest
 from midcut_transports.http import HttpTransport
-from midcut_transports.kernel import tcp_info
+from midcut.tcp import tcp_info
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 

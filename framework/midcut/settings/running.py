@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from midcut.settings.cutting import CutSettings
 from midcut.settings.edge import EngineSettings
 from midcut.settings.serving import CloudSettings, ServerSettings
+from midcut.terms import SlowStart
 
 
 @dataclass
@@ -81,6 +82,8 @@ class EdgeConfig:
             profiles, or a shipped device.
         cloud_url: where the cloud listens; transport and telemetry take it from here. A list is in order of
             preference: requests go to the first cloud that is well.
+        slow_start: whether TCP starts slowly after a pause; `auto` asks this host. Predictor and telemetry take it
+            from here.
         input: a server, or a folder of images.
     """
 
@@ -98,4 +101,5 @@ class EdgeConfig:
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
     cloud_url: Any = "http://127.0.0.1:8700"
+    slow_start: SlowStart = SlowStart.auto
     input: Any = MISSING

@@ -1,0 +1,106 @@
+"""TCP beside bandwidth and ping: what the kernel knows of a connection, and what its slow start costs."""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from midcut.terms import SlowStart
+from midcut.types import TcpInfo
+
+if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
+
+SEGMENT_BYTES: Final = 1448
+"""Payload of a full segment on Ethernet, with time stamps."""
+INITIAL_WINDOW: Final = 10
+"""Segments that a connection may send before the first acknowledgement (RFC 6928)."""
+
+_SETTINGS: Final = Path("/proc/sys/net/ipv4")
+# `struct tcp_info` of <linux/tcp.h> up to tcpi_delivery_rate: eight bytes, the last one's lowest bit is app_limited;
+# then rtt, total_retrans and min_rtt (u32, microseconds, segments), delivery_rate (u64, bytes a second).
+_FIELDS: Final = struct.Struct("=7xB60xI28xI44xI8xQ")
+_UNKNOWN: Final = 0xFFFFFFFF
+_APP_LIMITED: Final = 1
+
+
+def tcp_info(sock: TransportSocket | socket.socket | None) -> TcpInfo | None:
+    """Ask the kernel; None where it is not Linux's, is older than 4.9, or the socket is gone."""
+    if sock is None or sys.platform != "linux":
+        return None
+    try:
+        raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FIELDS.size)
+    except OSError:
+        return None
+    if len(raw) < _FIELDS.size:
+        return None
+    flags, rtt_us, retransmits, min_rtt_us, delivery = _FIELDS.unpack(raw)
+    if min_rtt_us == _UNKNOWN:
+        return None
+    return TcpInfo(
+        min_rtt_s=min_rtt_us / 1e6,
+        rtt_s=rtt_us / 1e6,
+        delivery_kbps=delivery * 8 / 1e3,
+        app_limited=bool(flags & _APP_LIMITED),
+        retransmits=retransmits,
+    )
+
+
+def starts_slowly(setting: SlowStart) -> bool:
+    """Whether a connection that was idle starts slowly again: `auto` asks this host.
+
+    Linux does unless `net.ipv4.tcp_slow_start_after_idle` is 0; BBR never does. Elsewhere it is assumed
+    (RFC 5681, section 4.1).
+    """
+    if setting is not SlowStart.auto:
+        return setting is SlowStart.always
+    return _setting("tcp_slow_start_after_idle") != "0" and not _setting("tcp_congestion_control").startswith("bbr")
+
+
+def slow_start_s(size_bytes: float, bandwidth_kbps: float, rtt_s: float, window_bytes: float) -> float:
+    """Seconds that a body waits for acknowledgements while the window is less than the link holds.
+
+    The window doubles every round trip. A round that sends less than a round trip's worth of the link, with more to
+    come, leaves the link idle for the rest of the round trip: sum of rtt - window * 8 / bandwidth.
+    """
+    left_bytes, waits_s = size_bytes, 0.0
+    while left_bytes > window_bytes and (wait_s := rtt_s - window_bytes * 8 / (bandwidth_kbps * 1e3)) > 0.0:
+        left_bytes -= window_bytes
+        window_bytes *= 2
+        waits_s += wait_s
+    return waits_s
+
+
+def rate_kbps(size_bytes: float, transfer_s: float, rtt_s: float, window_bytes: float = math.inf) -> float:
+    """The bandwidth at which a body takes so long, the round trip taken off and slow start included.
+
+    Where no bandwidth is so slow to start, the connection was not: then as if it had not started slowly.
+    """
+    plain = size_bytes * 8 / transfer_s / 1e3
+
+    def too_long(kbps: float) -> bool:
+        return size_bytes * 8 / kbps / 1e3 + slow_start_s(size_bytes, kbps, rtt_s, window_bytes) > transfer_s
+
+    low, high = plain, plain * _MOST
+    if not too_long(low) or too_long(high):
+        return plain
+    while high > low * 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if too_long(middle) else (low, middle)
+    return high
+
+
+# Slow start hides no more than this of a bandwidth that can still be told.
+_MOST: Final = 16.0
+
+
+def _setting(name: str) -> str:
+    """One of the kernel's, `""` where there is none."""
+    try:
+        return (_SETTINGS / name).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
