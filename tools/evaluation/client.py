@@ -14,6 +14,8 @@ from urllib.parse import urlencode
 import numpy as np
 from PIL import Image
 
+from midcut.errors import MidcutError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,7 @@ SMALL = {"mnist": 28}
 SIDE = 224
 
 
-class AnswerError(Exception):
+class AnswerError(MidcutError):
     """The edge did not answer, or answered with an error: a lost request."""
 
 
@@ -109,7 +111,7 @@ class EdgeClient:
             self._connection.request(method, path, body, headers or {})
             with self._connection.getresponse() as response:
                 text, status = response.read(), response.status
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, MidcutError) as error:
             self._connection.close()
             raise AnswerError(f"{method} {path}: {error or type(error).__name__}") from error
         if status != 200:

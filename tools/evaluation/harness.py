@@ -8,7 +8,6 @@ with Bed(BedOptions()) as bed, Site(bed, folder, "alexnet") as site:
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from evaluation.client import Answer, AnswerError, EdgeClient, picture
-from evaluation.profiling import ensure_fit, ensure_profiles
+from evaluation.profiling import SiteError, ensure_fit, ensure_profiles, one_thread
 from midcut.profiles import read_profile
 
 if TYPE_CHECKING:
@@ -31,10 +30,21 @@ if TYPE_CHECKING:
 
     from midcut.profiles import Profile
 
-__all__ = ["MAX_CLOCK_MHZ", "PAYLOAD_SHARE", "Answer", "AnswerError", "Conditions", "Settled", "Site", "SiteError"]
+__all__ = [
+    "CLOCKS_MHZ",
+    "MAX_CLOCK_MHZ",
+    "PAYLOAD_SHARE",
+    "Answer",
+    "AnswerError",
+    "Conditions",
+    "Settled",
+    "Site",
+    "SiteError",
+]
 
 MIDCUT = [sys.executable, "-m", "midcut.cli"]
 MAX_CLOCK_MHZ = 1500.0
+CLOCKS_MHZ = (600.0, 800.0, 1000.0, 1200.0, 1500.0)  # of the edge's profile
 CLOUD_PORT, EDGE_PORT = 8700, 8701
 START_S, STOP_S = 120.0, 15.0
 PAYLOAD_SHARE = 1448 / 1514  # of the line's rate that is TCP payload; the rest is headers
@@ -47,16 +57,12 @@ TELEMETRY = (
 _numbers = count()
 
 
-class SiteError(Exception):
-    """A process of the site did not start."""
-
-
 @dataclass(frozen=True)
 class Conditions:
     """What the bed is told to be.
 
     Attributes:
-        clock_mhz: the edge's clock; the highest is `MAX_CLOCK_MHZ`.
+        clock_mhz: the edge's clock; the bed's `max_clock_mhz` is a core at full speed.
         bandwidth_kbps: line rate, packet headers included; TCP carries `PAYLOAD_SHARE` of it.
         ping_ms: the whole round trip.
     """
@@ -90,6 +96,8 @@ class Site:
         model: name of the model component.
         overrides: for `midcut edge`, after the site's own.
         w: the planner's weight.
+        max_clock_mhz: what the bed calls full speed of the edge's core.
+        clocks_mhz: in the edge's profile.
         repeats: of the profiles.
         seed: of the picture that is posted.
     """
@@ -103,11 +111,12 @@ class Site:
         *,
         w: float = 0.0,
         max_clock_mhz: float = MAX_CLOCK_MHZ,
+        clocks_mhz: Sequence[float] = CLOCKS_MHZ,
         repeats: int = 20,
         seed: int = 0,
     ) -> None:
         self.bed, self.folder, self.model = bed, folder.resolve(), model
-        self.max_clock_mhz = max_clock_mhz
+        self.max_clock_mhz, self.clocks_mhz = max_clock_mhz, tuple(clocks_mhz)
         self.conditions: Conditions | None = None
         self._overrides, self._w, self._repeats = tuple(overrides), w, repeats
         self._image = picture(model, seed)
@@ -133,9 +142,11 @@ class Site:
             self.folder,
             self.model,
             max_clock_mhz=self.max_clock_mhz,
+            clocks_mhz=self.clocks_mhz,
             command=MIDCUT,
             repeats=self._repeats,
         )
+        self.bed.clock.set(self.max_clock_mhz)  # starting takes long enough
         self.cloud_url = f"http://{self.bed.cloud.address}:{CLOUD_PORT}"
         cloud = (f"model={self.model}", f"server.host={self.bed.cloud.address}", f"server.port={CLOUD_PORT}")
         self._server(self.bed.cloud, "cloud", cloud)
@@ -159,7 +170,7 @@ class Site:
                 stderr=errors,
                 text=True,
                 cwd=run,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=one_thread(),
             )
         self._processes.append(process)
         late = threading.Timer(START_S, process.kill)  # ends the loop below where nothing is ever printed

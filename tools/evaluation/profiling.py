@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from midcut.errors import MidcutError
 from midcut.profiles import read_profile, write_fit, write_profile
 from midcut.profiling.fitting import fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from bed import Bed
+    from bed.hosts import Host
 
     from midcut.profiles import Profile, Run
 
 FOLDER, MEASURED = "profiles", "measured"
-CLOCK_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)
 TIMEOUT_S = 300.0
 
 
+class SiteError(MidcutError):
+    """A process on the bed did not start, or did not do what it was started for."""
+
+
 def ensure_profiles(
-    bed: Any, folder: Path, model: str, *, max_clock_mhz: float, command: list[str], repeats: int
+    bed: Bed,
+    folder: Path,
+    model: str,
+    *,
+    max_clock_mhz: float,
+    clocks_mhz: Sequence[float],
+    command: list[str],
+    repeats: int,
 ) -> Path:
     """Measure what `folder/profiles` does not have yet; returns that folder.
 
-    Each side is measured at full clock on its core. The edge's other clocks are the same seconds
-    scaled by 1 / f: that is what the bed's time share does by construction, and `origin` says so.
-    The measurement as it was stays in `profiles/measured`.
+    Each side is measured at full speed on its core, which the edge calls `max_clock_mhz`. The edge's profile has
+    the same seconds scaled by 1 / f to `clocks_mhz`: that is what the bed's time share does by construction, and
+    `origin` says so. The measurement as it was stays in `profiles/measured`.
     """
     profiles = folder / FOLDER
     (profiles / MEASURED).mkdir(parents=True, exist_ok=True)
@@ -39,29 +55,31 @@ def ensure_profiles(
         raw = profiles / MEASURED / out.name
         stated = [f"stated_clock_mhz={max_clock_mhz:g}"]
         run = [*command, "profile", f"model={model}", f"role={role}", f"repeats={repeats}", *stated, f"out={raw}"]
-        _finish(end.popen([*run, f"hydra.run.dir={folder}/runs/profile-{role}-{model}"], **_quiet(raw)), raw)
+        _finish(end, [*run, f"hydra.run.dir={folder}/runs/profile-{role}-{model}"], raw.with_suffix(".log"))
         measured = read_profile(raw)
-        write_profile(scaled(measured) if role == "edge" else measured, out)
+        write_profile(scaled(measured, clocks_mhz) if role == "edge" else measured, out)
     return profiles
 
 
-def scaled(profile: Profile) -> Profile:
+def scaled(profile: Profile, clocks_mhz: Sequence[float]) -> Profile:
     """A profile of one clock, as one of several on a machine where all time goes with 1 / f."""
     (full,) = profile.runs
-    runs = tuple(_at(full, share) for share in CLOCK_SHARES)
-    shares = ", ".join(f"{share:g}" for share in CLOCK_SHARES)
-    origin = f"{profile.origin}; other clocks than the highest by construction: seconds / f for f of {shares}"
+    if full.clock_mhz is None:
+        raise SiteError(f"the profile of {profile.model!r} does not say its clock")
+    runs = tuple(_slower(full, clock_mhz, full.clock_mhz / clock_mhz) for clock_mhz in sorted(clocks_mhz))
+    how = f"measured at {full.clock_mhz:g} MHz, other clocks by construction: seconds go with 1 / f"
+    origin = f"{profile.origin}; {how}"
     return msgspec.structs.replace(profile, runs=runs, origin=origin)
 
 
-def _at(run: Run, share: float) -> Run:
+def _slower(run: Run, clock_mhz: float, times: float) -> Run:
     return msgspec.structs.replace(
         run,
-        clock_mhz=None if run.clock_mhz is None else run.clock_mhz * share,
-        node_s=tuple(seconds / share for seconds in run.node_s),
-        node_spread_s=tuple(seconds / share for seconds in run.node_spread_s),
-        whole_s=run.whole_s / share,
-        whole_spread_s=run.whole_spread_s / share,
+        clock_mhz=clock_mhz,
+        node_s=tuple(seconds * times for seconds in run.node_s),
+        node_spread_s=tuple(seconds * times for seconds in run.node_spread_s),
+        whole_s=run.whole_s * times,
+        whole_spread_s=run.whole_spread_s * times,
     )
 
 
@@ -73,11 +91,9 @@ def ensure_fit(profiles: Path, model: str) -> Path:
     return path
 
 
-def _quiet(raw: Path) -> dict[str, Any]:
-    return {"stdout": subprocess.DEVNULL, "stderr": raw.with_suffix(".log").open("wb"), "cwd": raw.parent}
-
-
-def _finish(process: subprocess.Popen[bytes], raw: Path) -> None:
+def _finish(end: Host, command: list[str], log: Path) -> None:
+    with log.open("wb") as errors:
+        process = end.popen(command, stdout=subprocess.DEVNULL, stderr=errors, cwd=log.parent, env=one_thread())
     try:
         failed = process.wait(TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -85,5 +101,9 @@ def _finish(process: subprocess.Popen[bytes], raw: Path) -> None:
         process.wait()
         failed = -1
     if failed:
-        said = raw.with_suffix(".log").read_text()[-1500:]
-        raise SystemExit(f"tools/evaluate: midcut profile failed ({failed}):\n{said}")
+        raise SiteError(f"midcut profile failed ({failed}); {log}:\n{log.read_text()[-1500:]}")
+
+
+def one_thread() -> dict[str, str]:
+    """The environment of every process on the bed: a core each."""
+    return os.environ | {"OMP_NUM_THREADS": "1"}

@@ -1,0 +1,205 @@
+"""Predicted against measured, and picks against the best cut, at links and clocks drawn by a seed.
+
+At each point some dozen cuts are run in turns, each pass once through all of them. `points.jsonl` has a line a point.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from bed import Bed, BedOptions
+
+from evaluation.findings import POLICIES, WEIGHTS, progress
+from evaluation.harness import PAYLOAD_SHARE, Conditions, Site
+from evaluation.points import choose_cuts, draw
+from evaluation.policies import Offline, forecast_of, observed, picks, rows
+from evaluation.report import as_evaluation, show
+from midcut.evaluations import write_evaluation
+from midcut.types import Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from evaluation.client import Answer
+    from evaluation.options import Options
+    from midcut.types import Forecast
+
+ROWS = "points.jsonl"
+# A run shorter than the quota of a time share escapes it: these are stretched by the edge itself.
+SHORT = ("mnist", "mobilenet_v2")
+SETTLE_S = 20.0
+SETTLE_BYTES = 250_000  # enough to tell a bandwidth by
+WARM_UP = 2
+
+
+def run(options: Options) -> Path:
+    """Measure what is not there yet, write `evaluation.json`, show it; returns its path."""
+    folder = options.out / "matrix"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ROWS
+    if not options.resume:
+        path.unlink(missing_ok=True)
+    beds: dict[str, Any] = {}
+    try:
+        for kind, models in _by_clock(options):
+            _on_a_bed(options, folder, kind, models, beds)
+    finally:
+        found = read_points(path)
+        if found:
+            written = write_evaluation(folder, as_evaluation(found, beds))
+    show(found)
+    return written
+
+
+def read_points(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `points.jsonl`; a last one that was cut short is dropped."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _by_clock(options: Options) -> Iterator[tuple[str, list[str]]]:
+    """The models that share a bed; one whose points are all there needs none."""
+    kinds: dict[str, list[str]] = {}
+    for model in options.models:
+        kind = options.clock if options.clock != "auto" else "cooperative" if model in SHORT else "auto"
+        if _missing(options, model):
+            kinds.setdefault(kind, []).append(model)
+    yield from kinds.items()
+
+
+def _missing(options: Options, model: str) -> list[tuple[int, Conditions]]:
+    there = {
+        (one["model"], one["index"], Conditions(**one["conditions"]))
+        for one in read_points(options.out / "matrix" / ROWS)
+    }
+    drawn = enumerate(draw(model, options.points, options.seed))
+    return [(index, conditions) for index, conditions in drawn if (model, index, conditions) not in there]
+
+
+def _on_a_bed(options: Options, folder: Path, kind: str, models: list[str], beds: dict[str, Any]) -> None:
+    settings = BedOptions(link=options.link, clock=kind, max_clock_mhz=options.core_mhz)
+    with Bed(settings) as bed:
+        beds[f"{bed.clock.kind} clock"] = bed.describe() | {"models": models}
+        for model in models:
+            print(f"{model}: profiles and processes; clock {bed.clock.kind}, link {bed.link.kind}", flush=True)
+            repeats = 5 if options.quick else 20
+            with Site(bed, folder, model, max_clock_mhz=options.core_mhz, repeats=repeats, seed=options.seed) as site:
+                _all_points(options, folder / ROWS, site, settings)
+
+
+def _all_points(options: Options, path: Path, site: Site, settings: BedOptions) -> None:
+    offline = Offline.of(site)
+    for index, conditions in _missing(options, site.model):
+        point = {
+            "model": site.model,
+            "index": index,
+            "conditions": asdict(conditions),
+            "clock": site.bed.clock.kind,
+            "link": site.bed.link.kind,
+            **_measure(site, offline, conditions, options, settings),
+        }
+        with path.open("a") as file:
+            file.write(json.dumps(point) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        print(progress(read_points(path), point, options.points), flush=True)
+
+
+def _measure(
+    site: Site, offline: Offline, conditions: Conditions, options: Options, settings: BedOptions
+) -> dict[str, Any]:
+    began = time.monotonic()
+    site.set(conditions)
+    settled = site.settle(SETTLE_S, cut=_telling_cut(offline, conditions))
+    decision = site.decision()
+    live = forecast_of(decision["forecast"], offline.table)
+    said = _forecasts(offline, observed(decision["observation"]), conditions)
+    picked = {
+        name: picks(offline.paper if name == "paper" else offline.default, forecast, WEIGHTS)
+        for name, forecast in {"default": live, **said}.items()
+    }
+    wanted = {cut for by_weight in picked.values() for cut in by_weight.values()}
+    cuts, left_out = choose_cuts(said["told"], conditions, options.cuts, wanted)
+    for cut in cuts[-WARM_UP:]:
+        site.infer(cut)
+    speeds: list[dict[str, float]] = []
+    requests: list[dict[str, Any]] = []
+    seen: list[dict[str, Any]] = []
+    for number in range(options.passes):
+        speeds.append({"edge": base_speed(settings.edge_core), "cloud": base_speed(settings.cloud_core)})
+        observation = site.decision()["observation"]
+        seen.append(observation)
+        by_policy = {name: rows(of) for name, of in _forecasts(offline, observed(observation), conditions).items()}
+        # Every other pass goes backwards, so that no cut always follows the same one.
+        for cut in cuts if number % 2 == 0 else cuts[::-1]:
+            answer = site.infer(cut)
+            requests.append(_record(answer, number) | {name: _parts(by_policy[name].get(cut)) for name in by_policy})
+    return {
+        "settled": asdict(settled),
+        "cuts": cuts,
+        "left_out": left_out,
+        "legal": len(live),
+        "picks": {name: {str(w): cut for w, cut in by_weight.items()} for name, by_weight in picked.items()},
+        "observations": seen,
+        "base_s": speeds,
+        "requests": requests,
+        "took_s": time.monotonic() - began,
+    }
+
+
+def _forecasts(offline: Offline, observation: Observation, conditions: Conditions) -> dict[str, Forecast]:
+    """By every policy that needs no running edge; `told` is the default one on what was set, not observed."""
+    told = Observation(
+        clock_mhz=conditions.clock_mhz,
+        bandwidth_kbps=conditions.bandwidth_kbps * PAYLOAD_SHARE,
+        ping_ms=conditions.ping_ms,
+    )
+    made = {
+        "uncalibrated": offline.default.forecast(observation),
+        "told": offline.default.forecast(told),
+        "paper": offline.paper.forecast(observation),
+    }
+    return {name: made[name] for name in POLICIES if name in made}
+
+
+def _telling_cut(offline: Offline, conditions: Conditions) -> int:
+    """The cut whose request is large enough to tell the bandwidth, but no larger: half a second on the wire."""
+    columns = offline.default.placements
+    aim = min(SETTLE_BYTES, conditions.bandwidth_kbps * 1000 / 8 / 2)
+    return int(columns.cut[int(np.abs(columns.request_bytes - aim).argmin())])
+
+
+def _record(answer: Answer, number: int) -> dict[str, Any]:
+    names = ("cut", "finished_by", "fallback", "latency_s", "edge_s", "link_s", "cloud_s", "cost_usd", "sent_bytes")
+    measured = {name: getattr(answer, name) for name in names}
+    return {"pass": number, **measured, "default": _parts(answer.predicted or None)}
+
+
+def _parts(row: dict[str, Any] | None) -> dict[str, float] | None:
+    if row is None:
+        return None
+    return {name: float(row[name]) for name in ("latency_s", "edge_s", "link_s", "cloud_s", "cost_usd")}
+
+
+def base_speed(core: int) -> float:
+    """Seconds of a fixed piece of work on a core, outside of the bed: what the machine itself does."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        taken = []
+        for _ in range(3):
+            start = time.perf_counter()
+            np.tanh(_WORK)
+            taken.append(time.perf_counter() - start)
+        return float(np.median(taken))
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+_WORK = np.linspace(-3.0, 3.0, 200_000)

@@ -1,0 +1,46 @@
+"""What every experiment of `tools/evaluate` is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODELS = ("alexnet", "vgg16", "resnet18", "mobilenet_v2", "mnist")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line.
+
+    Attributes:
+        out: every experiment has a folder of its name in it.
+        models: to evaluate, by component name; an experiment on one model takes the first.
+        points: of link and clock, for each model.
+        passes: measurements of each cut at each point.
+        cuts: measured at each point, at least; policies' picks come on top.
+        seed: of everything drawn.
+        w: the planner's weight where an experiment runs at one, 0 fast to 1 cheap.
+        quick: a short version, minutes in all.
+        resume: keep what the rows file already has.
+        clock, link: kinds for the bed; `auto` takes what suits the experiment and the machine.
+        core_mhz: what full speed of the edge's core is called; at 1500 MHz the edge is that much slower than the cloud.
+        minutes, step_s: of a trace, and how long each of its steps lasts.
+    """
+
+    out: Path
+    models: tuple[str, ...] = MODELS
+    points: int = 12
+    passes: int = 5
+    cuts: int = 12
+    seed: int = 0
+    w: float = 0.0
+    quick: bool = False
+    resume: bool = False
+    clock: str = "auto"
+    link: str = "auto"
+    core_mhz: float = 3000.0
+    minutes: float = 10.0
+    step_s: float = 5.0

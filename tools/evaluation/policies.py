@@ -1,0 +1,94 @@
+"""What the policies say of an observation, without a running edge: forecasts and picks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+from midcut import composition, conf_files
+from midcut.build import build_codecs, build_policy
+from midcut.cuts import legal_cuts
+from midcut.placements import placements
+from midcut.settings import CutSettings
+from midcut.types import Forecast, Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from evaluation.harness import Site
+    from midcut.policy import Policy
+    from midcut.types import CutTable, Placements
+
+FIELDS = ("clock_mhz", "bandwidth_kbps", "ping_ms")
+
+
+@dataclass(frozen=True)
+class Offline:
+    """The default policy and the paper's, on the profiles of a bed.
+
+    Both with Algorithm 1 and the rented edge, on bare bytes. The paper's has Equations 1 to 3 as printed and a cut
+    after each module (Luger, Aral, Brandic 2023, section 3).
+
+    Attributes:
+        model: name of the component.
+        table: its cuts.
+        profiles: folder with the profiles of both sides.
+        fit: the clock law fitted to the edge's.
+    """
+
+    model: str
+    table: CutTable
+    profiles: Path
+    fit: Path
+
+    @classmethod
+    def of(cls, site: Site) -> Offline:
+        """On the profiles of a site."""
+        return cls(site.model, site.profile().table, site.profiles, site.fit())
+
+    @cached_property
+    def default(self) -> Policy:
+        """Forecasts without calibration."""
+        return self.policy(CutSettings(), "policy=default")
+
+    @cached_property
+    def paper(self) -> Policy:
+        return self.policy(CutSettings(modules=True), "policy=paper", f"predictor.edge.fit={self.fit}")
+
+    def policy(self, cuts: CutSettings, *overrides: str) -> Policy:
+        """One on these cuts, as `midcut plan` with these overrides has it."""
+        composition.register()
+        folders = (f"edge_profile={self.profiles}", f"cloud_profile={self.profiles}")
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
+            config = compose("plan", overrides=[f"model={self.model}", *overrides, *folders])
+        return build_policy(config, placements(self.table, legal_cuts(self.table, cuts), build_codecs(config)))
+
+
+def observed(fields: Mapping[str, Any]) -> Observation:
+    """An observation out of the JSON of `GET /v1/decision`."""
+    return Observation(**{name: fields[name] for name in FIELDS})
+
+
+def rows(forecast: Forecast) -> dict[int, dict[str, float]]:
+    """Cut -> predicted parts, latency and cost."""
+    return {int(forecast.placements.cut[index]): forecast.row(index) for index in range(len(forecast))}
+
+
+def forecast_of(said: Sequence[Mapping[str, Any]], table: CutTable) -> Forecast:
+    """The forecast that an edge showed as JSON rows, as arrays again. Bare bytes only."""
+    columns: Placements = placements(table, [row["cut"] for row in said])
+    edge_s, link_s, cloud_s, cost_usd = (
+        np.array([row[name] for row in said]) for name in ("edge_s", "link_s", "cloud_s", "cost_usd")
+    )
+    return Forecast(columns, edge_s, link_s, cloud_s, cost_usd)
+
+
+def picks(policy: Policy, forecast: Forecast, weights: Sequence[float]) -> dict[float, int]:
+    """Weight -> the cut that the policy's planner takes."""
+    chosen = {w: int(policy.planner.choose(forecast, float(w))) for w in weights}
+    return {w: int(forecast.placements.cut[index]) for w, index in chosen.items()}
