@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -139,6 +139,14 @@ class EdgeMetrics:
         self._cost.add(by=result.cost_usd)
         self._sent.add(by=result.sent_bytes)
 
+    def watch_calibration(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Show what calibration corrects.
+
+        Args:
+            state: asked at every scrape: `parts`, and in it part -> `ratio`, `offset_s`, `samples`.
+        """
+        self.registry.register(_Calibrated(state))
+
     def watch(self, states: Callable[[], Mapping[str, str]]) -> None:
         """Show the breakers too.
 
@@ -146,6 +154,23 @@ class EdgeMetrics:
             states: asked at every scrape: cloud -> `closed`, `half_open` or `open`.
         """
         self.registry.register(_Breakers(states))
+
+
+class _Calibrated:
+    def __init__(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        parts = self._state()["parts"]
+        for name, text, key in (
+            ("ratio", "Corrected seconds are ratio * predicted + offset: the ratio", "ratio"),
+            ("offset_seconds", "Corrected seconds are ratio * predicted + offset: the offset", "offset_s"),
+            ("samples", "Requests that the correction rests on", "samples"),
+        ):
+            family = GaugeMetricFamily(f"midcut_edge_calibration_{name}", text, labels=("part",))
+            for part, known in parts.items():
+                family.add_metric((part,), known[key])
+            yield family
 
 
 class _Breakers:

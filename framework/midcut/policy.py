@@ -12,6 +12,8 @@ from midcut.errors import ForecastError
 from midcut.types import Decision, Forecast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from midcut.protocols import CostModel, LatencyPredictor, LimitedPlanner, Planner
     from midcut.types import Observation, Placements
 
@@ -72,14 +74,21 @@ class Policy(Forecaster):
         self.planner = planner
         self._said = not self.based_on
 
-    def decide(self, observation: Observation) -> Decision:
+    def decide(
+        self, observation: Observation, correct: Callable[[Forecast, CostModel], Forecast] | None = None
+    ) -> Decision:
         """One planning step on one complete observation. The first one logs what the forecasts rest on.
+
+        Args:
+            correct: what has learnt how far off the predictors are; None takes them at their word.
 
         Raises:
             ForecastError: no placement can be chosen; the message says why.
         """
         start = perf_counter()
         forecast = self.forecast(observation)
+        if correct is not None:
+            forecast = correct(forecast, self.cost)
         index = self._choose(forecast)
         limit, met = self.kept(forecast, index)
         decision = Decision(

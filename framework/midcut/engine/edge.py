@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from midcut.engine.calibration import Calibration
     from midcut.engine.clouds import Clouds
     from midcut.engine.greeting import CloudScope
     from midcut.engine.hub import TelemetryHub
@@ -37,6 +38,7 @@ class EdgeParts:
 
     Attributes:
         scope: keeps planning on the cuts the cloud takes; None where nobody asks.
+        calibration: learns from every request; None where nothing does.
     """
 
     partition: Partition
@@ -47,6 +49,7 @@ class EdgeParts:
     planning: Planning
     observers: Observers
     scope: CloudScope | None = None
+    calibration: Calibration | None = None
 
 
 class EdgeEngine:
@@ -62,6 +65,8 @@ class EdgeEngine:
         self._partition = parts.partition
         self._table = parts.partition.table
         self._names = [[spec.name for spec in one.values] for one in self._table.cuts]
+        self._captured = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
+        self._under_way = self._begun = 0
         self._deadline_s = deadline_s
         self._here = HereCompute(parts.executor, threads)
         self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._here, self._ask_scope)
@@ -70,6 +75,10 @@ class EdgeEngine:
     def decision(self) -> Decision:
         """What the next request begins with."""
         return self._parts.planning.decision
+
+    @property
+    def calibration(self) -> Calibration | None:
+        return self._parts.calibration
 
     @property
     def partition(self) -> Partition:
@@ -116,6 +125,26 @@ class EdgeEngine:
             MalformedError: the inputs do not fit the model, or the placement's cut is not legal.
         """
         decision = self.decision
+        self._begun += 1
+        self._under_way += 1
+        begun, alone = self._begun, self._under_way == 1
+        try:
+            result = await self._answer(decision, inputs, request_id, deadline_s, placement)
+        finally:
+            self._under_way -= 1
+        self._parts.observers.inferred(result)
+        if self._parts.calibration is not None and _shapes(inputs) == self._captured:
+            self._parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
+        return result
+
+    async def _answer(
+        self,
+        decision: Decision,
+        inputs: Sequence[torch.Tensor],
+        request_id: str,
+        deadline_s: float | None,
+        placement: Placement | None,
+    ) -> InferenceResult:
         started = perf_counter()
         self._partition.check_inputs(inputs)
         used = decision.placement if placement is None else self._checked(placement)
@@ -133,9 +162,7 @@ class EdgeEngine:
         allowed_s = self._deadline_s if deadline_s is None else deadline_s
         tail = await self._tails.finish(request, inputs, None if allowed_s is None else started + allowed_s)
         output = self._partition.assemble(tail.values)
-        result = self._result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
-        self._parts.observers.inferred(result)
-        return result
+        return self._result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
 
     def _checked(self, placement: Placement) -> Placement:
         if placement.cut not in self._partition.legal:
@@ -173,6 +200,10 @@ class EdgeEngine:
             predicted=_predicted(decision, Placement(request.cut, request.codec)),
             server_s=reply.server_s if reply is not None else 0.0,
         )
+
+
+def _shapes(inputs: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(one.shape) for one in inputs]
 
 
 def _predicted(decision: Decision, placement: Placement) -> dict[str, Any]:

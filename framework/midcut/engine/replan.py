@@ -20,7 +20,9 @@ from midcut.types import Decision
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from midcut.engine.calibration import Calibration
     from midcut.engine.hub import TelemetryHub
+    from midcut.engine.kept import KeptCalibration
     from midcut.policy import Policy
     from midcut.settings import EngineSettings
     from midcut.types import InferenceResult, Observation
@@ -67,6 +69,10 @@ class PlanningLoop:
 
     While the cloud's breaker is open, planning is for the edge alone, where it may finish by itself.
 
+    Args:
+        calibration: learns before each step, and corrects its forecast; None plans on the predictors' word.
+        kept: is given what was learnt, to keep it.
+
     Attributes:
         counts: what planning did until now; logged when it ends.
 
@@ -81,6 +87,8 @@ class PlanningLoop:
         settings: EngineSettings,
         observers: Observers,
         cloud: CloudState | None = None,
+        calibration: Calibration | None = None,
+        kept: KeptCalibration | None = None,
     ) -> None:
         if not len(policy.placements):
             raise ConfigError("no cut is legal under this configuration")
@@ -90,6 +98,8 @@ class PlanningLoop:
         self._observers = observers
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="planning")
         self._cloud = cloud
+        self._calibration = calibration
+        self._kept = kept
         self._wanted = asyncio.Event()
         if cloud is not None:
             cloud.on_change.append(self._wanted.set)
@@ -117,6 +127,8 @@ class PlanningLoop:
         with contextlib.suppress(TimeoutError, RuntimeError):  # the step under way, unless a planner hangs
             await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, int), _LAST_STEP_S)
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._kept is not None:
+            await asyncio.to_thread(self._kept.keep, now=True)
         _log.info("planned", **asdict(self.counts))
 
     async def step(self) -> Decision:
@@ -148,6 +160,8 @@ class PlanningLoop:
         self.counts.add(decision, before)
         _report(decision, before, _runner_up(policy, decision))
         self._observers.decided(decision)
+        if self._kept is not None:
+            self._kept.keep()
         return decision
 
     def _decide(self, policy: Policy) -> Decision:
@@ -161,7 +175,10 @@ class PlanningLoop:
             whys = "; ".join(f"no {name}: {observation.missing.get(name, 'nothing gave it')}" for name in missing)
             return self._fall_back(policy, observation, whys)
         try:
-            return policy.decide(observation)
+            if self._calibration is None:
+                return policy.decide(observation)
+            self._calibration.learn(policy, observation)
+            return policy.decide(observation, self._calibration.correct)
         except MidcutError as error:
             return self._fall_back(policy, observation, str(error))
         except Exception as error:  # noqa: BLE001 - a stranger's planner; the edge must go on answering

@@ -39,6 +39,8 @@ def make_app(
     app.router.add_post(wire.INFER_PATH, routes.infer)
     add_inference_routes(app, TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s))
     app.router.add_get("/v1/decision", routes.decision)
+    app.router.add_get("/v1/calibration", routes.calibration)
+    app.router.add_delete("/v1/calibration", routes.forget)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
     return app
 
@@ -74,6 +76,15 @@ class _Routes:
 
     async def decision(self, _: web.Request) -> web.Response:
         return json_response(msgspec.json.encode(explained(self._engine.decision, table=True)))
+
+    async def calibration(self, _: web.Request) -> web.Response:
+        known = self._engine.calibration
+        return json_response(msgspec.json.encode({"enabled": known is not None, **(known.state() if known else {})}))
+
+    async def forget(self, request: web.Request) -> web.Response:
+        if self._engine.calibration is not None:
+            self._engine.calibration.forget()
+        return await self.calibration(request)
 
     async def health(self, request: web.Request) -> web.Response:
         leaving = not request.app[DRAIN].ready

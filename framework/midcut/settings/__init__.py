@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from midcut.settings.cutting import Capture, CutSettings
-from midcut.settings.edge import EngineSettings, Fallback, InputFolder, InputKind, InputServer
+from midcut.settings.edge import (
+    CalibrationSettings,
+    EngineSettings,
+    Fallback,
+    InputFolder,
+    InputKind,
+    InputServer,
+)
 from midcut.settings.measuring import FitConfig, ProfileConfig
 from midcut.settings.running import CloudConfig, EdgeConfig, PlanConfig
 from midcut.settings.serving import CloudSettings, ServerSettings
@@ -39,6 +46,7 @@ NODES: list[tuple[str, str, Any]] = [
 __all__ = [
     "NODES",
     "SCHEMAS",
+    "CalibrationSettings",
     "Capture",
     "ClaimSettings",
     "CloudConfig",

@@ -46,6 +46,25 @@ class EngineSettings:
     deadline_s: float | None = None
 
 
+@dataclass
+class CalibrationSettings:
+    """Correcting the predictors by what requests really take, while the edge runs.
+
+    Attributes:
+        enabled: false takes the predictors at their word.
+        window: requests that a correction of edge and cloud rests on (of the link: twice as many); most of them
+            decide.
+        forget_s: without new requests, a third is left of a correction after that long, 2 % after twice that, so that
+            an edge or a cloud in trouble is tried again; null keeps corrections.
+        file: keeps what was learnt across restarts; a file for each edge. null starts anew.
+    """
+
+    enabled: bool = True
+    window: int = 9
+    forget_s: float | None = 60.0
+    file: str | None = None
+
+
 class InputKind(Enum):
     """What feeds an edge."""
 

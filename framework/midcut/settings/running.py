@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from midcut.settings.cutting import CutSettings
-from midcut.settings.edge import EngineSettings
+from midcut.settings.edge import CalibrationSettings, EngineSettings
 from midcut.settings.serving import CloudSettings, ServerSettings
 from midcut.terms import SlowStart
 
@@ -78,6 +78,7 @@ class EdgeConfig:
         accuracy_floor: share of inputs whose class must stay what it was: codecs of less agreement, or an unknown one,
             are left out; null leaves out none.
         engine: planning loop and execution.
+        calibration: correcting the predictors by what requests take.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device.
         cloud_url: where the cloud listens; transport and telemetry take it from here. A list is in order of
@@ -98,6 +99,7 @@ class EdgeConfig:
     cuts: CutSettings = field(default_factory=CutSettings)
     accuracy_floor: float | None = None
     engine: EngineSettings = field(default_factory=EngineSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
     cloud_url: Any = "http://127.0.0.1:8700"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from midcut import loops
 from midcut.build import build, build_codecs, build_each, build_policy, only
 from midcut.component import Kind
+from midcut.engine.calibration import Calibration
 from midcut.engine.clouds import Clouds
 from midcut.engine.edge import EdgeEngine, EdgeParts
 from midcut.engine.greeting import CloudScope
 from midcut.engine.hub import TelemetryHub
+from midcut.engine.kept import KeptCalibration
 from midcut.engine.measured import measured
 from midcut.engine.observers import Each
 from midcut.engine.per_cloud import per_cloud, telemetry_sources
@@ -44,8 +48,8 @@ if TYPE_CHECKING:
     from midcut.graph import Partition
     from midcut.policy import Policy
     from midcut.protocols import Codec
-    from midcut.settings import CutSettings, EngineSettings, InputServer
-    from midcut.types import LoadedModel
+    from midcut.settings import CalibrationSettings, CutSettings, EngineSettings, InputServer
+    from midcut.types import CutTable, LoadedModel
 
 _log = structlog.get_logger("midcut.edge")
 SUMMARY = "summary.json"
@@ -61,12 +65,13 @@ def run(cfg: DictConfig) -> dict[str, Any] | None:
     settings = cast("EngineSettings", OmegaConf.to_object(cfg.engine))
     source = cast("InputServer | InputFolder", OmegaConf.to_object(cfg.input))
     _check(settings)
+    _check_calibration(cfg.calibration)
     _check_source(source)
     torch.set_num_threads(settings.threads)
     model = build_each(Kind.MODEL, cfg.model)[only(Kind.MODEL, cfg.model, "edge")].load()
     cut = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
-    return asyncio.run(_run(cfg, settings, source, model, cut))
+    return loops.run(_run(cfg, settings, source, model, cut))
 
 
 async def _run(
@@ -103,7 +108,10 @@ def _engine(
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
     metrics.watch(clouds.states)
     observers = Each(metrics, registry())
-    planning = PlanningLoop(policy, hub, settings, observers, clouds)
+    calibration, kept = _calibration(cfg, policy, cut.table)
+    if calibration is not None:
+        metrics.watch_calibration(calibration.state)
+    planning = PlanningLoop(policy, hub, settings, observers, clouds, calibration, kept)
     parts = EdgeParts(
         partition=cut,
         clouds=clouds,
@@ -113,8 +121,25 @@ def _engine(
         planning=planning,
         observers=observers,
         scope=CloudScope(clouds.lister, cut, planning, policy_for, tuple(codecs)),
+        calibration=calibration,
     )
     return EdgeEngine(parts, settings.threads, settings.deadline_s), planning
+
+
+def _calibration(cfg: DictConfig, policy: Policy, table: CutTable) -> tuple[Calibration | None, KeptCalibration | None]:
+    settings = cast("CalibrationSettings", OmegaConf.to_object(cfg.calibration))
+    if not settings.enabled:
+        return None, None
+    calibration = Calibration(settings)
+    if settings.file is None:
+        return calibration, None
+    predictors = OmegaConf.to_container(cfg.predictor, resolve=True)
+    rests_on = {"model": f"{table.model} {table.fingerprint}", "predictor": json.dumps(predictors, default=str)}
+    kept = KeptCalibration(
+        calibration, settings.file, rests_on | {f"{part} seconds": s for part, s in policy.based_on.items()}
+    )
+    kept.restore()
+    return calibration, kept
 
 
 async def _stream(
@@ -123,6 +148,8 @@ async def _stream(
     folder = Path(HydraConfig.get().runtime.output_dir)
     done = await stream(engine, model, source, folder / RESULTS, stop)
     summary = {"model": model.name, **summarise(done), "planning": asdict(planning.counts)}
+    if engine.calibration is not None:
+        summary["calibration"] = engine.calibration.state()
     (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
     console = Console()
     console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)
@@ -157,6 +184,13 @@ def _check_source(source: InputServer | InputFolder) -> None:
         raise ConfigError(f"input.max_body_mb must be 0 or more, got {source.max_body_mb}")
     if source.max_pixels < 1:
         raise ConfigError(f"input.max_pixels must be at least 1, got {source.max_pixels}")
+
+
+def _check_calibration(settings: CalibrationSettings) -> None:
+    if settings.window < 3:
+        raise ConfigError(f"calibration.window must be at least 3 requests, got {settings.window}")
+    if settings.forget_s is not None and not settings.forget_s > 0.0:
+        raise ConfigError(f"calibration.forget_s must be over 0, or null, got {settings.forget_s}")
 
 
 def _check(settings: EngineSettings) -> None:

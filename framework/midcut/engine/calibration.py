@@ -1,0 +1,240 @@
+"""Live calibration: every answered request tells how far off the predictors are, per part of the latency."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import structlog
+
+from midcut.engine.evidence import Evidence, Sample
+from midcut.engine.robust import AS_PREDICTED, Line, Prior
+from midcut.types import Forecast, Placement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from midcut.policy import Policy
+    from midcut.protocols import CostModel
+    from midcut.settings import CalibrationSettings
+    from midcut.types import Decision, Floats, InferenceResult, Observation, Placements
+
+_log = structlog.get_logger("midcut.engine")
+# A throttled or shared processor is slower by a factor; what a segment costs beside its nodes is far below 1 ms.
+_COMPUTING: Final = Prior(ratio_sd=1.0, offset_sd_s=0.0003, lowest=0.001, highest=1000.0)
+# A request costs some milliseconds whatever its size; by how much bandwidth is off, telemetry should know.
+_SENDING: Final = Prior(ratio_sd=0.1, offset_sd_s=0.005, lowest=0.6, highest=1.6, slack=0.3, noise_s=0.001)
+# Telling size from overhead takes more requests than telling one factor.
+_LINK_WINDOWS: Final = 2
+# Prediction and measurement belong to different circumstances where telemetry has moved the prediction by more.
+_MOVED: Final = 0.1
+# `ping_ms` is the smallest of some seconds, so telemetry tells of a longer way that much later.
+_LINK_SETTLES_S: Final = 6.0
+_CLOCK_SETTLES_S: Final = 5.0
+_WORTH_A_LINE: Final = 0.1
+_WAITING: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One request as the event loop hands it over. `link_s` is None where nothing was sent."""
+
+    forecast: Forecast
+    placement: Placement
+    edge_s: float
+    link_s: float | None
+    cloud_s: float
+    ended_s: float
+
+
+class Calibration:
+    """Learns from answered requests, and corrects forecasts by what was learnt.
+
+    Requests are noted on the event loop; learning and correcting happen on the planning thread. What telemetry
+    explains a moment later (another clock, another link) is withdrawn: it is not the predictors' fault.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, settings: CalibrationSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        windows = {"edge": settings.window, "link": _LINK_WINDOWS * settings.window, "cloud": settings.window}
+        self._parts = {
+            name: Evidence(_SENDING if name == "link" else _COMPUTING, window, settings.forget_s)
+            for name, window in windows.items()
+        }
+        self._answers: deque[_Answer] = deque(maxlen=_WAITING)
+        self._said = dict.fromkeys(self._parts, 1.0)
+        self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
+        self._lock = Lock()
+
+    def answered(self, decision: Decision, result: InferenceResult, *, alone: bool) -> None:
+        """Take note of a request of the captured batch size. Takes microseconds; learning comes later.
+
+        Args:
+            decision: the one its prediction is from.
+            alone: no other request was under way, so that nothing but handing it on was waited for.
+        """
+        if decision.forecast is None or result.fallback:
+            return
+        sent = result.finished_by == "cloud"
+        rest_s = result.latency_s - result.edge_s - result.link_s - result.cloud_s if alone else 0.0
+        self._answers.append(
+            _Answer(
+                forecast=decision.forecast.uncorrected or decision.forecast,
+                placement=Placement(result.cut, result.codec),
+                edge_s=float(result.edge_s),
+                link_s=float(result.link_s + max(rest_s, 0.0)) if sent else None,
+                cloud_s=float(result.cloud_s),
+                ended_s=self._clock(),
+            )
+        )
+
+    def learn(self, policy: Policy, observation: Observation) -> None:
+        """Learn from what was answered since the last time.
+
+        Args:
+            observation: of this moment, and complete for the policy.
+        """
+        with self._lock:
+            unsettled = any(one.samples[-1:] and one.samples[-1].placement for one in self._parts.values())
+            if not self._answers and not unsettled:
+                return
+            self._take_in()
+            self._settle(policy.forecast(observation), observation)
+            self._say()
+
+    def correct(self, forecast: Forecast, cost: CostModel) -> Forecast:
+        """The forecast as the last requests would have it; itself where there is nothing to correct."""
+        now_s = self._clock()
+        edge, link, cloud = (part.line(now_s) for part in self._parts.values())
+        if edge is link is cloud is AS_PREDICTED:
+            return forecast
+        nothing_sent = forecast.placements.on_edge
+        edge_s = _corrected(forecast.edge_s, edge)
+        link_s = _corrected(forecast.link_s, link, nothing_sent)
+        cloud_s = _corrected(forecast.cloud_s, cloud, nothing_sent)
+        cost_usd = cost.cost_usd(edge_s, link_s, cloud_s)
+        return Forecast(forecast.placements, edge_s, link_s, cloud_s, cost_usd, uncorrected=forecast)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._answers.clear()
+            for part in self._parts.values():
+                part.forget()
+            self._said = dict.fromkeys(self._parts, 1.0)
+        _log.info("calibration forgotten")
+
+    def state(self) -> dict[str, Any]:
+        """What is being corrected at this moment, for people.
+
+        Returns:
+            JSON-able: per part `ratio` and `offset_s` (corrected = ratio * predicted + offset_s), the `samples` they
+            rest on, and `age_s` of the last one (None without any).
+        """
+        with self._lock:
+            now_s = self._clock()
+            parts = {
+                name: {**part.line(now_s)._asdict(), "samples": len(part), "age_s": part.age_s(now_s)}
+                for name, part in self._parts.items()
+            }
+        return {"window": self._settings.window, "forget_s": self._settings.forget_s, "parts": parts}
+
+    def samples(self) -> dict[str, list[Sample]]:
+        """Part -> its samples with `at_s` as seconds ago, oldest first: what a file keeps."""
+        with self._lock:
+            now_s = self._clock()
+            return {
+                name: [replace(one, at_s=max(now_s - one.at_s, 0.0), placement=None) for one in part.samples]
+                for name, part in self._parts.items()
+            }
+
+    def restore(self, samples: Mapping[str, list[Sample]]) -> None:
+        """Go on with samples as `samples` gave them."""
+        with self._lock:
+            now_s = self._clock()
+            for name, ones in samples.items():
+                self._parts[name].extend(replace(one, at_s=now_s - one.at_s) for one in ones)
+
+    def _take_in(self) -> None:
+        fresh: dict[str, list[Sample]] = {name: [] for name in self._parts}
+        while self._answers:
+            answer = self._answers.popleft()
+            row = self._row(answer.forecast.placements, answer.placement)
+            if row is None:
+                continue
+            forecast, ended_s, placement = answer.forecast, answer.ended_s, answer.placement
+            fresh["edge"].append(Sample(float(forecast.edge_s[row]), answer.edge_s, ended_s, placement))
+            if answer.link_s is not None:
+                fresh["link"].append(Sample(float(forecast.link_s[row]), answer.link_s, ended_s, placement))
+                fresh["cloud"].append(Sample(float(forecast.cloud_s[row]), answer.cloud_s, ended_s))
+        for name, samples in fresh.items():
+            usable = [one for one in samples if math.isfinite(one.predicted_s) and one.predicted_s >= 0.0]
+            if usable:
+                self._parts[name].extend(usable)
+
+    def _settle(self, forecast: Forecast, observation: Observation) -> None:
+        now_s = self._clock()
+        clock_read_s = now_s - observation.age_s.get("clock_mhz", 0.0)
+
+        def edge(sample: Sample) -> Sample | None:
+            now_predicted_s = self._predicted(forecast, forecast.edge_s, sample)
+            if now_predicted_s is not None and _moved(sample.predicted_s, now_predicted_s):
+                return None
+            told = clock_read_s > sample.at_s or now_s - sample.at_s > _CLOCK_SETTLES_S
+            return replace(sample, placement=None) if told else sample
+
+        def link(sample: Sample) -> Sample | None:
+            now_predicted_s = self._predicted(forecast, forecast.link_s, sample)
+            if now_predicted_s is not None and _moved(sample.predicted_s, now_predicted_s):
+                was_off, is_off = (abs(_log_ratio(sample.measured_s, s)) for s in (sample.predicted_s, now_predicted_s))
+                if is_off < was_off:
+                    return None
+            return replace(sample, placement=None) if now_s - sample.at_s > _LINK_SETTLES_S else sample
+
+        self._parts["edge"].settle(edge)
+        self._parts["link"].settle(link)
+
+    def _predicted(self, forecast: Forecast, part_s: Floats, sample: Sample) -> float | None:
+        """What would be predicted now; None where its placement is not on offer any more."""
+        row = None if sample.placement is None else self._row(forecast.placements, sample.placement)
+        return None if row is None else float(part_s[row])
+
+    def _row(self, placements: Placements, placement: Placement) -> int | None:
+        if self._rows[0] is not placements:
+            self._rows = (placements, {placements[row]: row for row in range(len(placements))})
+        return self._rows[1].get(placement)
+
+    def _say(self) -> None:
+        now_s = self._clock()
+        for name, part in self._parts.items():
+            effect = part.effect(now_s)
+            if abs(_log_ratio(effect, self._said[name])) > math.log1p(_WORTH_A_LINE):
+                self._said[name] = effect
+                ratio, offset_s = part.line(now_s)
+                _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(part))
+
+
+def _corrected(seconds: Floats, line: Line, except_at: Any = None) -> Floats:
+    if line is AS_PREDICTED:
+        return seconds
+    corrected: Floats = seconds * line.ratio + line.offset_s
+    if line.offset_s < 0.0:
+        np.maximum(corrected, 0.0, out=corrected)
+    return corrected if except_at is None else np.where(except_at, seconds, corrected)
+
+
+def _moved(before_s: float, now_s: float) -> bool:
+    return abs(_log_ratio(now_s, before_s)) > math.log1p(_MOVED)
+
+
+def _log_ratio(one_s: float, other_s: float) -> float:
+    return math.log((one_s + 1e-6) / (other_s + 1e-6))
