@@ -1,0 +1,99 @@
+"""A bed with one model on it, for the experiments that look at how midcut behaves over time."""
+
+from __future__ import annotations
+
+import http.client
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bed import Bed, BedOptions
+
+from evaluation.harness import EDGE_PORT, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from evaluation.options import Options
+
+TOP_MHZ, LOW_MHZ = 1500.0, 600.0
+CLOCKS_MHZ = (600.0, 800.0, 1000.0, 1200.0, 1500.0)
+"""What the edge is said to run at, as a Raspberry Pi 4 does."""
+FULL_CLOCK_MHZ = {"vgg16": 1500.0}
+"""What the machine's own speed counts as, by model. The others: four times `TOP_MHZ`, so that the edge is 4 to 10 times
+slower than the cloud. Were both equally fast, nearly everything would be fastest on the edge. VGG16 would then take
+seconds a request, and has a choice to make already where the edge is as fast as the cloud."""
+RANGES = {
+    "vgg16": {"clock_mhz": (LOW_MHZ, TOP_MHZ), "bandwidth_kbps": (5_000.0, 50_000.0), "ping_ms": (5.0, 100.0)},
+}
+"""Where a trace goes, for models that take too long at the usual ones (`walks.RANGES`)."""
+SITES = "sites"
+_SLOWER = 4.0
+_TELLING_BYTES = 30_000
+
+
+def full_clock_mhz(model: str) -> float:
+    """The clock that a model's bed calls full speed."""
+    return FULL_CLOCK_MHZ.get(model, _SLOWER * TOP_MHZ)
+
+
+@contextmanager
+def opened(
+    options: Options,
+    model: str,
+    overrides: Sequence[str] = (),
+    *,
+    w: float | None = None,
+    slow_start_after_idle: bool = False,
+) -> Iterator[Site]:
+    """A bed of its own and a site for a model on it; both end with the block.
+
+    Args:
+        overrides: for `midcut edge`.
+        w: the planner's weight; None for the options'.
+        slow_start_after_idle: what TCP does in the bed after a pause.
+    """
+    full_mhz = full_clock_mhz(model)
+    bed_options = BedOptions(
+        link=options.link,
+        clock=options.clock,
+        max_clock_mhz=full_mhz,
+        slow_start_after_idle=slow_start_after_idle,
+        seed=options.seed,
+    )
+    with (
+        Bed(bed_options) as bed,
+        Site(
+            bed,
+            options.out / SITES,
+            model,
+            overrides,
+            w=options.w if w is None else w,
+            max_clock_mhz=full_mhz,
+            clocks_mhz=CLOCKS_MHZ,
+            repeats=5 if options.quick else 20,
+            seed=options.seed,
+        ) as site,
+    ):
+        yield site
+
+
+def counted(site: Site, name: str) -> float:
+    """A counter at the edge's `/metrics`; 0 where it has counted nothing yet."""
+    connection = http.client.HTTPConnection("edge", timeout=30)
+    connection.sock = site.bed.edge.connect(EDGE_PORT)
+    try:
+        connection.request("GET", "/metrics")
+        with connection.getresponse() as response:
+            lines = response.read().decode().splitlines()
+    finally:
+        connection.close()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+
+def settling_cut(site: Site) -> int:
+    """A cut to ask at while telemetry catches up: it sends enough to tell a bandwidth, and little beyond that."""
+    table = site.profile().table
+    offered = {row["cut"] for row in site.decision().get("forecast", ())} or {0}
+    payload_bytes = {cut.index: cut.payload_bytes for cut in table.cuts if cut.index in offered - {table.last}}
+    enough = [cut for cut, size in payload_bytes.items() if size >= _TELLING_BYTES]
+    return min(enough or payload_bytes, key=lambda cut: (payload_bytes[cut], cut))
