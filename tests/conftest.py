@@ -82,7 +82,7 @@ def executor():
 @contextmanager
 def _running(hosted, executor, knobs, **settings):
     """A cloud on a thread and a loop of its own."""
-    from midcut import cloud
+    from midcut import cloud, loops
     from midcut.serving import serve
     from midcut.settings import ServerSettings
 
@@ -98,7 +98,7 @@ def _running(hosted, executor, knobs, **settings):
         with ThreadPoolExecutor(knobs.workers) as pool:
             await serve(cloud.make_app(hosted, executor, pool, server, knobs), server, ready, ended["stop"])
 
-    thread = threading.Thread(target=lambda: asyncio.run(go()))
+    thread = threading.Thread(target=lambda: loops.run(go()))
     thread.start()
     assert bound.wait(20)
     try:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Who had just connected, or asks on a kept connection, is still told that the server goes, and not cut off.
 _LAST_WORDS_S: Final = 0.5
 _LOOK_S: Final = 0.02
+_LAST_PORT: Final = 65535
 
 
 class Doors:
@@ -46,6 +47,8 @@ class Doors:
         """
         factory = self._runner.server
         assert factory is not None, "the runner is not set up"  # noqa: S101 - for the type checker
+        if not 0 <= port <= _LAST_PORT:  # uvloop takes what is left of it in 16 bits
+            raise OverflowError(f"port must be 0 to {_LAST_PORT}")
         self._server = await asyncio.get_running_loop().create_server(factory, host, port, ssl=self._tls)
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from midcut import loops
 from midcut.cloud.assembly import assembled
 from midcut.serving import serve
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig) -> None:
     """Serve until SIGTERM or Ctrl-C, finish what is in flight, return."""
     with assembled(cfg) as cloud:
-        asyncio.run(_serve(cloud))
+        loops.run(_serve(cloud))
 
 
 async def _serve(cloud: AssembledCloud) -> None:
