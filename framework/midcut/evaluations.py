@@ -49,7 +49,7 @@ class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing that is drawn, under one name.
 
     Attributes:
-        name: for the legend. The same name looks the same in all figures of a report; what stands before the last
+        name: for the legend. The same name looks the same in all figures; what stands before the last
             `, ` names what several series have in common, as in `alexnet, default` and `alexnet, paper`.
         x: numbers, or names: then all series of the figure share an axis of names.
         y: one per x; None (or NaN) is a gap.

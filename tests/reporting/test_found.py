@@ -32,7 +32,7 @@ def test_jobs_come_by_number(simulation, write_run, tmp_path):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        (None, "", "no result of simulate, fit, plan or edge in it or below"),
+        (None, "", "no result of simulate, fit, plan, edge or evaluate in it or below"),
         ("simulation.json", "{", "not a simulation: "),
         ("simulation.json", '{"title": 3}', "not a simulation: Expected `str`, got `int` - at `$.title`"),
         ("simulation.json", LOPSIDED, "not a simulation: $.clock_mhz has 1 entries, not 2 or none"),

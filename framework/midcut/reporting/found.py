@@ -1,4 +1,4 @@
-"""Finds and reads what simulate, fit, plan and edge wrote."""
+"""Finds and reads what simulate, fit, plan, edge and tools/evaluate wrote."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from midcut.errors import FileError
+from midcut.evaluations import FILE as EVALUATION
+from midcut.evaluations import read_evaluation
 from midcut.profiles import read_fit
 from midcut.simulation.result import FILE as SIMULATION
 from midcut.simulation.result import read_simulation
@@ -17,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from midcut.evaluations import Evaluation
     from midcut.profiles import Fit
     from midcut.simulation.result import Simulation
 
 FIT, PLAN, RESULTS, SUMMARY = "fit.json", "plan.json", "results.jsonl", "summary.json"
-_NAMES = (SIMULATION, FIT, PLAN, SUMMARY, SWEEP)
+_NAMES = (SIMULATION, FIT, PLAN, SUMMARY, SWEEP, EVALUATION)
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -91,6 +94,7 @@ class Found:
     plans: dict[str, Plan] = field(default_factory=dict)
     streams: dict[str, Stream] = field(default_factory=dict)
     sweeps: tuple[Sweep, ...] = ()
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
 
 
 def find(folders: Iterable[Path]) -> Found:
@@ -103,7 +107,8 @@ def find(folders: Iterable[Path]) -> Found:
     for folder in folders:
         here = list(_results(folder))
         if not here:
-            raise FileError(f"{folder}: no result of simulate, fit, plan or edge in it or below ({', '.join(_NAMES)})")
+            names = ", ".join(_NAMES)
+            raise FileError(f"{folder}: no result of simulate, fit, plan, edge or evaluate in it or below ({names})")
         paths += [path for path in here if path not in paths]
     return _read(paths)
 
@@ -135,10 +140,12 @@ def _read(paths: list[Path]) -> Found:
                 found.plans[name] = _typed(path, Plan, "plan")
             case "summary.json":
                 found.streams[name] = _stream(path)
+            case "evaluation.json":
+                found.evaluations[name] = read_evaluation(path)
             case _:
                 jobs = sorted(_lines(path, Job, "sweep"), key=lambda job: job.job)
                 sweeps.append(Sweep(name, path.parent, tuple(jobs)))
-    return Found(found.simulations, found.fits, found.plans, found.streams, tuple(sweeps))
+    return Found(found.simulations, found.fits, found.plans, found.streams, tuple(sweeps), found.evaluations)
 
 
 def _named(paths: list[Path]) -> list[str]:

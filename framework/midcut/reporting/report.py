@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from midcut.reporting.comparing import dwell_section, errors_section, planners_section, policies_section
 from midcut.reporting.document import Report
+from midcut.reporting.evaluating import evaluations_section
 from midcut.reporting.merging import merged
 from midcut.reporting.running import fits_section, plans_section, streams_section, sweeps_section
 from midcut.reporting.sections import reproduction_section, simulation_sections
@@ -36,6 +37,7 @@ def make_report(found: Found, title: str | None = None) -> Report:
         reproduced = reproduction_section(simulations, found.fits)
         sections = [
             reproduced[0] if reproduced else None,
+            evaluations_section(found.evaluations),
             simulation_sections(simulations) if simulations else None,
             planners_section(simulations),
             policies_section(simulations),
@@ -61,6 +63,7 @@ def _figures_first(item: tuple[str, Simulation]) -> tuple[bool, str]:
 
 def _lead(found: Found, simulations: int, plans: int) -> str:
     counts = {
+        "evaluation": len(found.evaluations),
         "simulation": simulations,
         "sweep": len(found.sweeps),
         "fit": len(found.fits),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+
+    from midcut.types import Floats
 
 # Paul Tol's bright scheme, told apart with any of the common kinds of colour blindness; shapes differ as well.
 BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GREY, BLACK = (
@@ -136,6 +139,15 @@ def plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_ticks(axis: Axis, values: Floats) -> None:
+    """Ticks of a logarithmic axis: as `plain_ticks` within two decades of these values, sparser beyond."""
+    above = values[values > 0.0]
+    decades = math.log10(above.max() / above.min()) if above.size else 0.0
+    plain_ticks(axis)
+    if decades > 1.2:
+        axis.set_major_locator(LogLocator(subs=(1,) if decades > 4.0 else (1, 3) if decades > 2.5 else (1, 2, 5)))
 
 
 def legend_above(figure: Figure, *axes: Axes, columns: int = 4) -> None:

@@ -17,8 +17,9 @@ def main(arguments: Sequence[str]) -> int:
     """Write the report; the exit status is 1 when there is nothing to report or it cannot be read."""
     parser = argparse.ArgumentParser(
         prog="midcut report",
-        description="Turn run and sweep directories of simulate, fit, plan and edge into one page: report.html "
-        "(needs nothing else), figures/ (PNG and SVG), report.md (tables), report.json (the numbers).",
+        description="Turn run and sweep directories of simulate, fit, plan and edge, and folders of tools/evaluate, "
+        "into one page: report.html (needs nothing else), figures/ (PNG and SVG), report.md (tables), report.json "
+        "(the numbers).",
         epilog="example: midcut report outputs/simulate multirun/plan --out report --title 'AlexNet on a slow link'",
     )
     parser.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="a run, a sweep, or a folder of several")
