@@ -1,4 +1,4 @@
-"""An EMULATED edge clock that follows a trace."""
+"""An EMULATED edge clock that follows a trace, or a clock that somebody else sets."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _SPIN_S = 0.0003  # sleep() wakes up to some 0.1 ms late; the rest is waited out
 _REFRESH_S = 0.05
+_POLICY = "sys/devices/system/cpu/cpufreq/policy0"
+_SLOWDOWN = "emulated_slowdown"
 
 
 class EmulatedClock:
     """Makes each run take busy seconds * highest clock / current clock.
 
-    The clock at the start of a run counts for all of it. Meanwhile `root` holds a tree in which the ordinary
-    `cpufreq` telemetry finds the current clock, as on a Raspberry Pi.
+    The clock at the start of a run counts for all of it. With a trace, `root` holds a tree in which the ordinary
+    `cpufreq` telemetry finds the current clock, as on a Raspberry Pi. Without one, that tree is somebody else's, who
+    sets the clock there: it is read at each run, and neither written nor removed.
 
     Raises:
         FileError: the trace is not one.
@@ -37,29 +40,53 @@ class EmulatedClock:
     """
 
     def __init__(
-        self, trace: str, root: str, max_clock_mhz: float | None, epoch_s: float | None, speed: float, loop: bool
+        self, trace: str | None, root: str, max_clock_mhz: float | None, epoch_s: float | None, speed: float, loop: bool
     ) -> None:
-        loaded = read_trace(trace)
-        self._max_mhz = _max_mhz(trace, loaded, max_clock_mhz)
-        self._playback = Playback(loaded, epoch_s=epoch_s, speed=speed, loop=loop)
-        self._tree = CpufreqTree(root, self._max_mhz)
-        self._tree.write(self.clock_mhz)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="emulated-clock", daemon=True)
-        self._thread.start()
-        _log.warning("EMULATED clock: runs are stretched", trace=trace, max_clock_mhz=self._max_mhz, root=root)
+        self._clock: _PlayedClock | _FoundClock
+        if trace is None:
+            self._clock = _FoundClock(root, max_clock_mhz)
+        else:
+            loaded = read_trace(trace)
+            max_mhz = _max_mhz(trace, loaded, max_clock_mhz)
+            self._clock = _PlayedClock(Playback(loaded, epoch_s=epoch_s, speed=speed, loop=loop), root, max_mhz)
+        told = {"trace": trace, "max_clock_mhz": self._clock.max_mhz, "root": root}
+        _log.warning("EMULATED clock: runs are stretched", **told)
 
     @property
     def clock_mhz(self) -> float:
         """The emulated clock at this moment."""
-        return self._playback.now()["clock_mhz"]
+        return self._clock.mhz
 
     def run(self, segment: Callable[[], Sequence[torch.Tensor | int]]) -> tuple[Sequence[torch.Tensor | int], float]:
-        stretch = self._max_mhz / self.clock_mhz
+        stretch = self._clock.stretch
         start = time.perf_counter()
         values = segment()
         _wait_until(start + (time.perf_counter() - start) * stretch)
         return values, time.perf_counter() - start
+
+    def close(self) -> None:
+        self._clock.close()
+
+
+class _PlayedClock:
+    """A clock that follows a trace and shows itself under `root`."""
+
+    def __init__(self, playback: Playback, root: str, max_mhz: float) -> None:
+        self.max_mhz = max_mhz
+        self._playback = playback
+        self._tree = CpufreqTree(root, max_mhz)
+        self._tree.write(self.mhz)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="emulated-clock", daemon=True)
+        self._thread.start()
+
+    @property
+    def mhz(self) -> float:
+        return self._playback.now()["clock_mhz"]
+
+    @property
+    def stretch(self) -> float:
+        return self.max_mhz / self.mhz
 
     def close(self) -> None:
         self._stop.set()
@@ -69,10 +96,42 @@ class EmulatedClock:
     def _follow(self) -> None:
         while not self._stop.wait(_REFRESH_S):
             try:
-                self._tree.write(self.clock_mhz)
+                self._tree.write(self.mhz)
             except OSError as error:
                 _log.warning("EMULATED clock: cannot be shown any more", error=str(error))
                 return
+
+
+class _FoundClock:
+    """A clock that somebody else keeps under `root`; a slowdown that telemetry does not see may lie beside it."""
+
+    def __init__(self, root: str, max_mhz: float | None) -> None:
+        if max_mhz is None:
+            raise ConfigError("executor.max_clock_mhz must be given where executor.trace is null: full speed's clock")
+        self.max_mhz = max_mhz
+        self._clock = Path(root) / _POLICY / "scaling_cur_freq"
+        self._slowdown = Path(root) / _SLOWDOWN
+        if not 0.0 < self.mhz <= max_mhz:
+            raise ConfigError(f"{self._clock}: {self.mhz:g} MHz is not from 0 to executor.max_clock_mhz={max_mhz:g}")
+
+    @property
+    def mhz(self) -> float:
+        try:
+            return int(self._clock.read_text(encoding="ascii")) / 1000.0
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a clock in kHz"
+            raise ConfigError(f"{self._clock}: {why}; without executor.trace somebody keeps the clock there") from None
+
+    @property
+    def stretch(self) -> float:
+        try:
+            slowdown = float(self._slowdown.read_text(encoding="ascii"))
+        except (OSError, ValueError):  # there is none
+            slowdown = 1.0
+        return max(self.max_mhz / self.mhz * slowdown, 1.0)
+
+    def close(self) -> None:
+        """The tree is another's."""
 
 
 class CpufreqTree:
@@ -85,7 +144,7 @@ class CpufreqTree:
     def __init__(self, root: str, max_mhz: float) -> None:
         if Path(root).resolve() == Path("/"):
             raise ConfigError(f"executor.root must be a folder of its own, not {root!r}: it holds an EMULATED sysfs")
-        self._policy = Path(root) / "sys/devices/system/cpu/cpufreq/policy0"
+        self._policy = Path(root) / _POLICY
         self._written: int | None = None
         cores = " ".join(str(core) for core in range(os.cpu_count() or 1))
         try:
@@ -109,6 +168,13 @@ class CpufreqTree:
     def remove(self) -> None:
         """Take the clock away, so that nobody reads one that is no longer followed."""
         (self._policy / "scaling_cur_freq").unlink(missing_ok=True)
+
+
+def write_slowdown(root: str | Path, factor: float) -> None:
+    """Stretch the runs of executors without a trace by a factor that the tree under `root` does not show; 1 ends it."""
+    draft = Path(root) / f".{_SLOWDOWN}"
+    draft.write_text(f"{factor}\n", encoding="ascii")
+    draft.replace(Path(root) / _SLOWDOWN)
 
 
 def _max_mhz(path: str, trace: Trace, max_clock_mhz: float | None) -> float:

@@ -14,7 +14,7 @@ class EmulatedClockConfig:
     That holds by construction and for all work alike; on real hardware only core-bound work follows the clock.
 
     Attributes:
-        trace: CSV or JSON trace with `clock_mhz`.
+        trace: CSV or JSON trace with `clock_mhz`; null follows the clock that somebody else keeps under `root`.
         root: folder to keep a cpufreq tree in; point `telemetry.cpufreq.root` at the same.
         max_clock_mhz: the clock at which this machine runs unslowed; null is the trace's highest.
         epoch_s: when the trace starts, seconds since the epoch; null is at start.
@@ -22,7 +22,7 @@ class EmulatedClockConfig:
         loop: start the trace again at its end; otherwise its last row holds.
     """
 
-    trace: str = MISSING
+    trace: str | None = MISSING
     root: str = MISSING
     max_clock_mhz: float | None = None
     epoch_s: float | None = None

@@ -1,0 +1,136 @@
+"""The edge's clock, emulated or real, and how a process there sees it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from bed.cgroups import MIN_QUOTA_US, PERIOD_US
+from bed.errors import BedError
+from midcut_emulation.clock import CpufreqTree, write_slowdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bed.cgroups import Group
+
+
+class Clock(ABC):
+    """The edge's clock.
+
+    Attributes:
+        kind: cpufreq, cgroup or cooperative.
+        root: folder under which `telemetry.cpufreq.root` finds the clock.
+        max_mhz: full speed.
+        mhz: what it is set to.
+        note: what to say of it in a report.
+    """
+
+    kind: ClassVar[str]
+    note: ClassVar[str]
+
+    def __init__(self, root: Path, max_mhz: float) -> None:
+        self.root = root
+        self.max_mhz = max_mhz
+        self.mhz = max_mhz
+        self.slowdown = 1.0
+
+    @property
+    def procs(self) -> Path | None:
+        """The file that takes the numbers of the processes to slow down; None where all are."""
+        return None
+
+    @property
+    def edge_overrides(self) -> list[str]:
+        """Overrides that `midcut edge` and `midcut profile` need on this bed, with telemetry=[cpufreq,...] chosen."""
+        return [f"telemetry.cpufreq.root={self.root}"]
+
+    def set(self, mhz: float) -> None:
+        """Change the clock, and what telemetry reads.
+
+        Raises:
+            BedError: no such clock here.
+        """
+        if not 0.0 < mhz <= self.max_mhz:
+            raise BedError(f"clock.set({mhz:g}): must be over 0 and up to max_clock_mhz={self.max_mhz:g}")
+        self.apply(mhz, self.slowdown)
+        self.mhz = mhz
+
+    def throttle(self, factor: float) -> None:
+        """Slow the edge down by a factor that telemetry does not see; 1 ends it.
+
+        Raises:
+            BedError: the factor is under 1, or more than can be done.
+        """
+        if not 1.0 <= factor < math.inf:
+            raise BedError(f"clock.throttle({factor:g}): must be 1 or more")
+        self.apply(self.mhz, factor)
+        self.slowdown = factor
+
+    @abstractmethod
+    def apply(self, mhz: float, slowdown: float) -> None:
+        """Make it so."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the machine as it was."""
+
+
+class CgroupClock(Clock):
+    """A share of the core's time, in periods of 10 ms."""
+
+    kind: ClassVar[str] = "cgroup"
+    note: ClassVar[str] = (
+        "EMULATED clock: a share of the core's time by control group, so latency follows 1/f by construction, for all "
+        "work alike; it tests the system, not the law. Work shorter than a quota (10 ms x share) escapes it."
+    )
+
+    def __init__(self, root: Path, max_mhz: float, group: Group) -> None:
+        super().__init__(root, max_mhz)
+        self._group = group
+        self._tree = CpufreqTree(str(root), max_mhz)
+        self.apply(max_mhz, 1.0)
+
+    @property
+    def procs(self) -> Path | None:
+        return self._group.procs
+
+    def apply(self, mhz: float, slowdown: float) -> None:
+        share = mhz / self.max_mhz / slowdown
+        quota_us = round(share * PERIOD_US)
+        if quota_us < MIN_QUOTA_US:
+            raise BedError(f"a share of {share:.1%} of the core is under the kernel's {MIN_QUOTA_US / PERIOD_US:.0%}")
+        self._group.limit(quota_us if share < 1.0 else None)
+        self._tree.write(mhz)
+
+    def close(self) -> None:
+        self._group.remove()
+        self._tree.remove()
+
+
+class CooperativeClock(Clock):
+    """The edge process stretches each of its runs itself (executor=emulated_clock)."""
+
+    kind: ClassVar[str] = "cooperative"
+    note: ClassVar[str] = (
+        "SIMULATED clock: the edge process stretches each run to busy seconds x full clock / clock, so latency follows "
+        "1/f by construction; only runs of the network are stretched."
+    )
+
+    def __init__(self, root: Path, max_mhz: float) -> None:
+        super().__init__(root, max_mhz)
+        self._tree = CpufreqTree(str(root), max_mhz)
+        self.apply(max_mhz, 1.0)
+
+    @property
+    def edge_overrides(self) -> list[str]:
+        executor = ["executor=emulated_clock", f"executor.root={self.root}", f"executor.max_clock_mhz={self.max_mhz:g}"]
+        return [*super().edge_overrides, *executor, "executor.trace=null"]
+
+    def apply(self, mhz: float, slowdown: float) -> None:
+        write_slowdown(self.root, slowdown)
+        self._tree.write(mhz)
+
+    def close(self) -> None:
+        self._tree.remove()

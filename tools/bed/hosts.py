@@ -1,0 +1,63 @@
+"""The two hosts of a bed: where real processes run."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from bed import namespaces
+from bed.errors import BedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class Host:
+    """One host: a network namespace, a core, and for a slowed one a control group.
+
+    Attributes:
+        name: edge or cloud.
+        address: its IP address on the link.
+        namespace: its network namespace's name.
+        core: the core its processes are pinned to.
+    """
+
+    def __init__(self, name: str, namespace: str, address: str, core: int, procs: Path | None = None) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.address = address
+        self.core = core
+        self._procs = procs
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """The command that runs one on this host, as the same process: signals reach it."""
+        # Not `ip netns exec`: it mounts a new /sys, in which control groups and cpufreq are missing.
+        placed = ["nsenter", f"--net={namespaces.NETNS / self.namespace}", "taskset", "-c", str(self.core), *command]
+        if self._procs is None:
+            return placed
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._procs), *placed]
+
+    def popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a process on this host; `options` are subprocess.Popen's."""
+        return subprocess.Popen(self.command(command), **options)
+
+    def connect(self, port: int, timeout_s: float = 10.0) -> socket.socket:
+        """A TCP connection to a server on this host, made from this host itself.
+
+        Raises:
+            BedError: nobody listens there.
+        """
+        return self.dial(self.address, port, timeout_s)
+
+    def dial(self, address: str, port: int, timeout_s: float = 10.0) -> socket.socket:
+        """A TCP connection from this host to any address.
+
+        Raises:
+            BedError: nobody listens there.
+        """
+        try:
+            return namespaces.inside(self.namespace, lambda: socket.create_connection((address, port), timeout_s))
+        except OSError as error:
+            raise BedError(f"{self.name}: no connection to {address}:{port}: {error.strerror or error}") from None

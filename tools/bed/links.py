@@ -1,0 +1,86 @@
+"""The link between the hosts, whatever makes it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from bed.errors import BedError
+
+EDGE_ADDRESS, CLOUD_ADDRESS = "10.77.0.1", "10.77.0.2"
+FRAME_BYTES = 1514  # a full packet on the wire: Ethernet, IP and TCP heads and its segment
+SEGMENT_BYTES = 1448  # what a full packet carries of a TCP stream
+DEVICE = "mcb0"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a link is set to.
+
+    Attributes:
+        bandwidth_kbps: line rate each way, counting Ethernet, IP and TCP headers; None is unlimited.
+        ping_ms: round trip of an empty link, half of it each way.
+        loss: share of packets dropped, each way.
+    """
+
+    bandwidth_kbps: float | None = None
+    ping_ms: float = 0.0
+    loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.bandwidth_kbps is not None and not 8.0 <= self.bandwidth_kbps < math.inf:
+            raise BedError(f"bandwidth_kbps must be 8 or more, got {self.bandwidth_kbps:g}")
+        if not 0.0 <= self.ping_ms <= 60_000.0:
+            raise BedError(f"ping_ms must be from 0 to 60000, got {self.ping_ms:g}")
+        if not 0.0 <= self.loss < 1.0:
+            raise BedError(f"loss must be a share from 0 to under 1, got {self.loss:g}")
+
+
+class Link(ABC):
+    """A link whose shape changes at run time.
+
+    Attributes:
+        kind: netem, tun or tbf.
+        shape: what it is set to.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.shape = Shape()
+
+    def set(
+        self, *, bandwidth_kbps: float | None = None, ping_ms: float | None = None, loss: float | None = None
+    ) -> None:
+        """Change the link, both ways; what is not given stays.
+
+        Raises:
+            BedError: a value no link has, or this kind of link cannot have.
+        """
+        given = {"bandwidth_kbps": bandwidth_kbps, "ping_ms": ping_ms, "loss": loss}
+        self.restore(replace(self.shape, **{name: value for name, value in given.items() if value is not None}))
+
+    def restore(self, shape: Shape) -> None:
+        """Make the link as it was when `shape` was read."""
+        self.apply(shape)
+        self.shape = shape
+
+    @abstractmethod
+    def apply(self, shape: Shape) -> None:
+        """Make the link so."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Take the link away."""
+
+    @property
+    def process(self) -> int | None:
+        """The number of the process that makes the link; None where the kernel does."""
+        return None
+
+
+def wire_s(body_bytes: float, bandwidth_kbps: float) -> float:
+    """Seconds that a long body is on the wire: its packets with all headers over the line rate."""
+    return body_bytes * 8 * FRAME_BYTES / SEGMENT_BYTES / (bandwidth_kbps * 1000)

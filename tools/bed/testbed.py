@@ -1,0 +1,221 @@
+"""The bed itself: two hosts, a link, a clock; made together and removed together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from bed import calibration, namespaces, state, tun
+from bed.choosing import new_clock, new_link
+from bed.errors import BedError, BedUnavailable
+from bed.hosts import Host
+from bed.links import CLOUD_ADDRESS, EDGE_ADDRESS
+from bed.options import BedOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+    from bed.calibration import Row
+    from bed.clocks import Clock
+    from bed.links import Link
+
+_PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nsenter": "util-linux", "taskset": "util-linux"}
+
+
+class Bed:
+    """Two hosts `edge` and `cloud` in network namespaces, joined by a shaped link, the edge with a clock.
+
+    Enter it to make it; leaving it ends every process inside and removes all it made, also after Ctrl-C or SIGTERM.
+    What a killed one leaves is removed when the next is made.
+
+    Attributes:
+        edge, cloud: the hosts.
+        link: their link, unshaped until it is set.
+        clock: the edge's clock, at full speed until it is set.
+
+    Raises:
+        BedUnavailable: on entering, where this machine cannot have a bed; says what is missing.
+        BedError: on entering, where making it fails.
+    """
+
+    edge: Host
+    cloud: Host
+    link: Link
+    clock: Clock
+
+    def __init__(self, options: BedOptions | None = None) -> None:
+        self.options = options or BedOptions()
+        self.tag = state.new_tag()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Bed:  # noqa: PYI034 - not meant to be inherited from
+        require()
+        state.remove_leftovers()
+        with ExitStack() as stack:
+            stack.enter_context(_TerminationIsAnExit())
+            self._make(stack, standing=False)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @classmethod
+    def up(cls, options: BedOptions) -> Bed:
+        """Make a bed that stays until `down`.
+
+        Raises:
+            BedError: one stands already.
+        """
+        require()
+        state.remove_leftovers()
+        if (state.RUN / state.STANDING).exists():
+            raise BedError("a test bed stands already; `tools/testbed down` removes it")
+        bed = cls(options)
+        bed.tag = state.STANDING
+        with ExitStack() as stack:
+            bed._make(stack, standing=True)
+            stack.pop_all()
+        return bed
+
+    @classmethod
+    def standing(cls) -> Bed:
+        """The bed that `up` made.
+
+        Raises:
+            BedError: none stands.
+        """
+        require()
+        about = state.read_state(state.STANDING)
+        bed = cls(BedOptions(**about["options"]))
+        bed.tag = state.STANDING
+        bed._find(about)
+        return bed
+
+    @staticmethod
+    def down() -> list[str]:
+        """Remove the standing bed and what dead ones left; returns their tags."""
+        require()
+        gone = state.remove_leftovers()
+        if (state.RUN / state.STANDING).exists():
+            state.remove_bed(state.STANDING)
+            gone.append(state.STANDING)
+        return gone
+
+    def calibrate(self, plan: calibration.Plan | None = None, *, limit: float = calibration.LIMIT) -> list[Row]:
+        """Ask for rates, delays and clocks, and measure what is obtained; the bed's own setting is restored.
+
+        Raises:
+            BedError: one is off by more than `limit` (a share); names the worst.
+        """
+        rows = calibration.measure(self, plan or calibration.Plan())
+        calibration.require_within(rows, limit)
+        return rows
+
+    def describe(self) -> dict[str, Any]:
+        """What a report says of this bed: kinds, knobs, and what is emulated."""
+        return {
+            "link": self.link.kind,
+            "clock": self.clock.kind,
+            "max_clock_mhz": self.clock.max_mhz,
+            "congestion_control": self.options.congestion_control,
+            "slow_start_after_idle": self.options.slow_start_after_idle,
+            "edge_core": self.options.edge_core,
+            "cloud_core": self.options.cloud_core,
+            "kernel": os.uname().release,
+            "cores": os.cpu_count(),
+            "notes": [_LINK_NOTES[self.link.kind], self.clock.note],
+        }
+
+    def _make(self, stack: ExitStack, *, standing: bool) -> None:
+        owner = None if standing else state.Process.of(os.getpid())
+        stack.callback(state.remove_bed, self.tag)
+        folder = state.write_state(self.tag, owner, {})
+        for host in ("edge", "cloud"):
+            namespaces.add(state.namespace(self.tag, host), self._sysctls())
+        self.link = new_link(self.options, self.tag, folder / "link.sock", watched=not standing)
+        stack.callback(self.link.close)
+        self.clock = new_clock(self.options, self.tag, folder / "root")
+        stack.callback(self.clock.close)
+        self._place()
+        process = self.link.process
+        about = {"link": self.link.kind, "clock": self.clock.kind, "options": self._told()}
+        link_process = None if process is None else vars(state.Process.of(process))
+        state.write_state(self.tag, owner, {**about, "link_process": link_process})
+        stack.callback(self._end_hosts)
+
+    def _told(self) -> dict[str, Any]:
+        return {**vars(self.options), "link": self.link.kind, "clock": self.clock.kind}
+
+    def _find(self, about: dict[str, Any]) -> None:
+        folder = state.RUN / self.tag
+        if about["link"] == "tun":
+            self.link = tun.StandingTunLink(folder / "link.sock", int(about["link_process"]["pid"]))
+        else:
+            self.link = new_link(self.options, self.tag, folder / "link.sock", watched=False, made=True)
+        self.clock = new_clock(self.options, self.tag, folder / "root")
+        self._place()
+
+    def _place(self) -> None:
+        edge, cloud = (state.namespace(self.tag, host) for host in ("edge", "cloud"))
+        self.edge = Host("edge", edge, EDGE_ADDRESS, self.options.edge_core, self.clock.procs)
+        self.cloud = Host("cloud", cloud, CLOUD_ADDRESS, self.options.cloud_core)
+
+    def _end_hosts(self) -> None:
+        for host in (self.edge, self.cloud):
+            namespaces.remove(host.namespace)
+
+    def _sysctls(self) -> dict[str, Any]:
+        return {
+            "tcp_congestion_control": self.options.congestion_control,
+            "tcp_slow_start_after_idle": int(self.options.slow_start_after_idle),
+            "tcp_no_metrics_save": 1,
+            "ping_group_range": "0 2147483647",
+        }
+
+
+_LINK_NOTES = {
+    "netem": "EMULATED link: rate, delay and loss by the kernel's netem on a veth pair.",
+    "tun": "EMULATED link: rate, delay and loss by a user-space process between two TUN devices (no netem here).",
+    "tbf": "EMULATED link: rate alone by the kernel's tbf on a veth pair; no delay.",
+}
+
+
+class _TerminationIsAnExit:
+    """SIGTERM and SIGHUP become SystemExit, so that what is open is closed, unless somebody else hears them."""
+
+    def __enter__(self) -> None:
+        self._before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._before[number] = signal.signal(number, lambda got, _: sys.exit(128 + got))
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+
+def require() -> None:
+    """See that this machine can have a bed.
+
+    Raises:
+        BedUnavailable: it cannot; one line, all that is missing.
+    """
+    if not sys.platform.startswith("linux"):
+        raise BedUnavailable("a test bed needs Linux (network namespaces)")
+    missing = [] if os.geteuid() == 0 else ["root (network namespaces and devices)"]
+    for program, package in _PROGRAMS.items():
+        if shutil.which(program) is None:
+            missing.append(f"the program `{program}` (Debian: apt-get install {package})")
+    if missing:
+        raise BedUnavailable(f"a test bed needs {' and '.join(missing)}")

@@ -1,0 +1,192 @@
+"""The user-space link: two TUN devices and the process between them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bed import namespaces, tunlink
+from bed.errors import BedError, BedUnavailable
+from bed.links import CLOUD_ADDRESS, DEVICE, EDGE_ADDRESS, Link
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bed.links import Shape
+
+_TUN = Path("/dev/net/tun")
+_TUNSETIFF = 0x400454CA
+_IFF_TUN_NO_PI = 0x1001
+_ANSWER_S = 5.0
+_END_S = 3.0
+
+
+class TunLink(Link):
+    """Rate, delay and loss by `bed.tunlink`.
+
+    Args:
+        edge, cloud: the namespaces.
+        control: path of the control socket to make.
+        core: where the process runs.
+        seed: of what is lost.
+        watched: end the process when this one ends, however it ends.
+    """
+
+    kind: ClassVar[str] = "tun"
+
+    def __init__(self, edge: str, cloud: str, control: Path, core: int, seed: int, *, watched: bool = True) -> None:
+        super().__init__()
+        self._control = control
+        devices = [_device(edge, EDGE_ADDRESS, CLOUD_ADDRESS)]
+        try:
+            devices.append(_device(cloud, CLOUD_ADDRESS, EDGE_ADDRESS))
+            self._process, self._leash = _start(devices, control, core, seed, watched=watched)
+        finally:
+            for device in devices:  # they live as long as the process holds them
+                os.close(device)
+        try:
+            _first_answer(control, self._process)
+        except BedError:
+            self.close()
+            raise
+
+    @property
+    def process(self) -> int | None:
+        return self._process.pid
+
+    def apply(self, shape: Shape) -> None:
+        order(self._control, {"both": knobs(shape)})
+
+    def close(self) -> None:
+        """End the process; its devices go with it."""
+        if self._leash is not None:
+            os.close(self._leash)
+            self._leash = None
+        self._process.terminate()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._control.unlink(missing_ok=True)
+
+
+class StandingTunLink(Link):
+    """A user-space link that `tools/testbed up` made, in another process' hands."""
+
+    kind: ClassVar[str] = "tun"
+
+    def __init__(self, control: Path, pid: int) -> None:
+        super().__init__()
+        self._control = control
+        self._pid = pid
+
+    @property
+    def process(self) -> int | None:
+        return self._pid
+
+    def apply(self, shape: Shape) -> None:
+        order(self._control, {"both": knobs(shape)})
+
+    def close(self) -> None:
+        """It stands until `tools/testbed down`."""
+
+
+def knobs(shape: Shape) -> dict[str, float]:
+    """What the process is told."""
+    rate_bps = 0.0 if shape.bandwidth_kbps is None else shape.bandwidth_kbps * 1000.0
+    return {"rate_bps": rate_bps, "delay_s": shape.ping_ms / 2000.0, "loss": shape.loss}
+
+
+def order(control: Path, what: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell a link's process something and return its counts, by direction.
+
+    Raises:
+        BedError: it does not answer, or refuses.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(_ANSWER_S)
+        asking.bind("")  # a name of its own, that no file stands for
+        try:
+            asking.sendto(json.dumps(what).encode(), str(control))
+            said = json.loads(asking.recv(65_535))
+        except OSError as error:
+            raise BedError(f"the link's process does not answer at {control}: {error.strerror or error}") from None
+    if "error" in said:
+        raise BedError(f"the link's process refuses: {said['error']}")
+    return dict(said)
+
+
+def available() -> None:
+    """Whether TUN devices can be had.
+
+    Raises:
+        BedUnavailable: they cannot; says why.
+    """
+    try:
+        os.close(os.open(_TUN, os.O_RDWR))
+    except OSError as error:
+        raise BedUnavailable(f"the user-space link needs {_TUN}: {error.strerror}") from None
+
+
+def _device(namespace: str, address: str, peer: str) -> int:
+    def make() -> int:
+        file = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(file, _TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), _IFF_TUN_NO_PI))
+        except OSError as error:
+            os.close(file)
+            raise BedError(f"{namespace}: no TUN device: {error.strerror}") from None
+        return file
+
+    file = namespaces.inside(namespace, make)
+    try:
+        namespaces.tool("ip", "-n", namespace, "addr", "add", address, "peer", peer, "dev", DEVICE)
+        namespaces.tool("ip", "-n", namespace, "link", "set", DEVICE, "mtu", "1500", "txqueuelen", "2000", "up")
+    except BedError:
+        os.close(file)
+        raise
+    return file
+
+
+def _start(
+    devices: list[int], control: Path, core: int, seed: int, *, watched: bool
+) -> tuple[subprocess.Popen[bytes], int | None]:
+    edge, cloud = devices
+    watch, leash = os.pipe() if watched else (None, None)
+    command = [sys.executable, "-I", tunlink.__file__, f"--edge-fd={edge}", f"--cloud-fd={cloud}"]
+    command += [f"--socket={control}", f"--core={core}", f"--seed={seed}"]
+    command += [] if watch is None else [f"--watch-fd={watch}"]
+    passed = [edge, cloud, *([] if watch is None else [watch])]
+    try:
+        # In a session of its own: Ctrl-C is the bed's to hear, which then ends the link after the hosts.
+        process = subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL, start_new_session=True)
+    finally:
+        if watch is not None:
+            os.close(watch)
+    return process, leash
+
+
+def _first_answer(control: Path, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _ANSWER_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            number = -process.returncode
+            why = signal.Signals(number).name if number > 0 else f"exit status {process.returncode}"
+            raise BedError(f"the link's process ended at once: {why}")
+        if control.exists():
+            with suppress(BedError):
+                order(control, {})
+                return
+        time.sleep(0.01)
+    raise BedError("the link's process did not start")
