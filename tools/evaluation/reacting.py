@@ -63,6 +63,11 @@ def first_run(values: Sequence[Any], holds: Callable[[Sequence[Any]], bool], len
     return next((at for at in range(len(values) - length + 1) if holds(values[at : at + length])), None)
 
 
+def under(values: Sequence[float], bound: float) -> bool:
+    """Whether the first value and the median are no higher."""
+    return values[0] <= bound and float(np.median(values)) <= bound
+
+
 @dataclass(frozen=True)
 class Reaction:
     """From a change to having followed it; None where that was not seen.
@@ -88,7 +93,7 @@ def reaction(answered: Sequence[Mapping[str, Any]], changed_s: float, best: Best
     """
     moved = first_run([row["cut"] for row in answered], best.as_good.issuperset)
     bound_s = WITHIN * best.latency_s[best.cut]
-    fast = first_run([row["latency_s"] for row in answered], lambda some: float(np.median(some)) <= bound_s)
+    fast = first_run([row["latency_s"] for row in answered], lambda some: under(some, bound_s))
 
     def since(at: int | None) -> float | None:
         return None if at is None else max(0.0, answered[at]["began_s"] - changed_s)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.reacting import best_of, first_run
+from evaluation.reacting import best_of, first_run, under
 from evaluation.statistics import percentage_error
 from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
 
@@ -33,8 +33,8 @@ NOTES = (
 
 
 def until_right(errors: Sequence[float], bound: float = RIGHT) -> int | None:
-    """Requests before the first three in a row whose median error is under the bound; None: not seen."""
-    return first_run(errors, lambda some: float(np.median(some)) < bound)
+    """Requests before the first of three in a row that, as their median, is off by no more; None: not seen."""
+    return first_run(errors, lambda some: under(some, bound))
 
 
 def regret(latency_s: Sequence[float], best_s: float) -> float | None:

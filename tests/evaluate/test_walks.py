@@ -1,0 +1,152 @@
+"""A trace run's schedule, turns and comparison, by numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from evaluation.walking import evaluation, gather
+from evaluation.walks import (
+    CLOUD,
+    DYNAMIC,
+    EDGE,
+    ORACLE,
+    RANGES,
+    STATIC,
+    Step,
+    Turns,
+    random_walk,
+    relative,
+    walked,
+)
+
+# Three cuts: cloud only, one in between, edge only. Latency and cost of each forced request.
+FIRST = Step(
+    dynamic=[(0, 0.30, 1e-6), (5, 0.10, 3e-6)],
+    forced={
+        0: [(0.30, 1e-6), (0.30, 1e-6)],
+        5: [(0.08, 3e-6), (0.12, 3e-6)],
+        9: [(0.20, 6e-6), (0.20, 6e-6)],
+    },
+)
+SECOND = Step(
+    dynamic=[(5, 0.40, 3e-6), (9, 0.20, 6e-6)],
+    forced={5: [(0.40, 3e-6), (0.40, 3e-6)], 9: [(0.20, 6e-6), (0.20, 6e-6)]},
+    forecast={0: (1.00, 1e-6), 5: (9.0, 9.0)},
+)
+CUTS = [0, 5, 9]
+
+
+def test_a_walk_stays_in_its_ranges_and_a_seed_gives_it_again() -> None:
+    trace, again, other = (random_walk(seed, 500, 5.0) for seed in (7, 7, 8))
+    assert trace.duration_s == 499 * 5.0
+    for name, (low, high) in RANGES.items():
+        values = trace.fields[name]
+        assert values.min() >= low * (1 - 1e-12)
+        assert values.max() <= high * (1 + 1e-12)
+        assert np.array_equal(values, again.fields[name])
+        assert not np.array_equal(values, other.fields[name])
+        # It goes everywhere, and in strides rather than leaps.
+        place = np.log(values / low) / np.log(high / low)
+        assert place.min() < 0.1
+        assert place.max() > 0.9
+        assert np.abs(np.diff(place)).max() < 0.75
+
+
+def test_turns_take_each_cut_once_and_then_whoever_had_the_least_time() -> None:
+    turns = Turns([0, 5, 9], longest_s=1.5)
+    expected_s = {0: 1.0, 5: 0.25, 9: 0.375}
+    taken = []
+    for _ in range(7):
+        cut = turns.next(expected_s, left_s=10.0)
+        assert cut is not None
+        turns.took(cut, expected_s[cut])
+        taken.append(cut)
+    # Once each by latency. Then by time spent and to spend, cut 5 against 9: .5 : .75, .75 : .75, 1 : .75, 1 : 1.125.
+    assert taken == [5, 9, 0, 5, 5, 9, 5]
+
+
+def test_turns_leave_out_what_would_not_end_in_the_step() -> None:
+    turns = Turns([0, 5, 9], longest_s=1.5)
+    assert turns.next({0: 1.6, 5: 0.5, 9: 0.4}, left_s=0.45) == 9
+    assert turns.next({0: 1.6, 5: 0.5, 9: 0.4}, left_s=0.39) is None
+    assert turns.next({}, left_s=9.0) is None
+
+
+def test_strategies_by_hand() -> None:
+    found = walked([FIRST, SECOND], CUTS, w=0.0)
+    assert found.latency_s[DYNAMIC].tolist() == pytest.approx([0.20, 0.30])
+    assert found.latency_s[EDGE].tolist() == pytest.approx([0.20, 0.20])
+    # At the second step cloud only was not measured: its forecast stands in.
+    assert found.latency_s[CLOUD].tolist() == pytest.approx([0.30, 1.00])
+    assert found.imputed[CLOUD] == 0.5
+    # Means: cut 0 (0.3+1)/2, cut 5 (0.1+0.4)/2 = 0.25, cut 9 0.2.
+    assert found.static == 9
+    assert found.latency_s[STATIC].tolist() == pytest.approx([0.20, 0.20])
+    # The oracle takes cut 5 by either half, judged by the other: (0.12 + 0.08) / 2; then cut 9.
+    assert found.best == [5, 9]
+    assert found.latency_s[ORACLE].tolist() == pytest.approx([0.10, 0.20])
+    assert found.cost_usd[ORACLE].tolist() == pytest.approx([3e-6, 6e-6])
+    assert found.hits == 0.5
+    assert relative(found.latency_s[DYNAMIC], found.latency_s[ORACLE])[0] == pytest.approx(0.25 / 0.15 - 1)
+
+
+def test_where_only_cost_counts_the_cheapest_is_best() -> None:
+    found = walked([FIRST, SECOND], CUTS, w=1.0)
+    assert (found.static, found.best) == (0, [0, 0])
+    assert found.objective[ORACLE].tolist() == pytest.approx([1e-6 / (20 / 6 * 1e-6)] * 2)  # mean cost 20/6 µ$
+
+
+def test_the_oracle_is_not_flattered_by_noise() -> None:
+    """Twelve cuts that are all the same: picking the luckiest of them must not look faster than they are."""
+    generator = np.random.default_rng(0)
+    cuts = list(range(12))
+
+    def step() -> Step:
+        return Step(
+            dynamic=[(0, 1.0, 1.0)],
+            forced={cut: [(float(generator.normal(1, 0.2)), 1.0) for _ in range(4)] for cut in cuts},
+        )
+
+    steps = [step() for _ in range(400)]
+    found = walked(steps, cuts, w=0.0)
+    naive = np.mean([min(step.at(cut)[0] for cut in cuts) for step in steps])
+    assert naive < 0.88
+    assert found.latency_s[ORACLE].mean() == pytest.approx(1.0, abs=0.015)
+
+
+def test_relative_and_its_interval() -> None:
+    one, other = np.array([1.0, 2.0, 3.0, np.nan]), np.array([2.0, 2.0, 2.0, 1.0])
+    value, low, high = relative(one, other)
+    assert value == pytest.approx(0.0)
+    assert -0.5 <= low < 0.0 < high <= 0.5
+    assert relative(other, other) == (0.0, 0.0, 0.0)
+
+
+def rows(model: str = "alexnet") -> list[dict[str, object]]:
+    asked = {"clock_mhz": 900.0, "bandwidth_kbps": 1e4, "ping_ms": 10.0}
+    base = {"model": model, "fallback": "", "latency_s": 0.2, "cost_usd": 1e-6}
+    state = {"model": model, "kind": "state", "asked": asked, "planning_s": 50e-6, "forecast": {"0": [0.5, 2e-6]}}
+    return [
+        {**base, "step": 0, "kind": "dynamic", "asked": None, "cut": 9, "latency_s": 0.1},
+        {**base, "step": 0, "kind": "forced", "asked": 9, "cut": 9},
+        {"model": model, "step": 0, "kind": "dynamic", "asked": None, "lost": "timed out"},
+        {**state, "step": 0},
+        {**base, "step": 1, "kind": "dynamic", "asked": None, "cut": 9},
+    ]
+
+
+def test_a_step_that_was_cut_short_is_left_out() -> None:
+    steps, cuts, states = gather(rows())
+    assert len(steps) == len(states) == 1
+    assert cuts == [0, 9]
+    assert steps[0].dynamic == [(9, 0.1, 1e-6)]
+    assert steps[0].forced == {9: [(0.2, 1e-6)]}
+
+
+def test_an_evaluation_of_a_stopped_run_counts_what_was_lost() -> None:
+    found = evaluation([*rows(), *rows("vgg16")], {}, 0.0)
+    assert found.values["alexnet_lost"] == found.values["vgg16_lost"] == 1
+    assert found.values["alexnet_dynamic_latency_s"] == pytest.approx(0.1)
+    assert found.values["alexnet_edge_only_dynamic_latency_against"] == pytest.approx(-0.5)
+    assert found.values["alexnet_cloud_only_latency_s"] == pytest.approx(0.5)
+    assert {figure.name for figure in found.figures} >= {"trace-latency-alexnet", "trace-cut-vgg16"}
