@@ -72,7 +72,16 @@ class Bench:
     """An engine and everything around it. A fast link puts the cut at 0, a slow one at the last cut."""
 
     def __init__(
-        self, tiny, executor, script=None, legal=None, transport=None, more_clouds=None, scoped=False, **knobs
+        self,
+        tiny,
+        executor,
+        script=None,
+        legal=None,
+        transport=None,
+        more_clouds=None,
+        scoped=False,
+        calibration=None,
+        **knobs,
     ):
         legal = legal or tiny.legal
         self._table = tiny.table
@@ -85,7 +94,7 @@ class Bench:
         self.clouds = Clouds(transports, self.settings.retry_after_s, self.settings.breaker_failures)
         self.hub = TelemetryHub({"scripted": self.telemetry}, self.settings.max_age_s)
         self.policy = self.policy_for(legal)
-        self.planning = PlanningLoop(self.policy, self.hub, self.settings, self.watch, self.clouds)
+        self.planning = PlanningLoop(self.policy, self.hub, self.settings, self.watch, self.clouds, calibration)
         parts = EdgeParts(
             partition=tiny,
             clouds=self.clouds,
@@ -95,6 +104,7 @@ class Bench:
             planning=self.planning,
             observers=self.watch,
             scope=CloudScope(self.clouds.lister, tiny, self.planning, self.policy_for) if scoped else None,
+            calibration=calibration,
         )
         self.engine = EdgeEngine(parts, self.settings.threads, self.settings.deadline_s)
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import structlog
@@ -38,6 +38,8 @@ _LINK_SETTLES_S: Final = 6.0
 _CLOCK_SETTLES_S: Final = 5.0
 _WORTH_A_LINE: Final = 0.1
 _WAITING: Final = 64
+# Of `forget_s`: nothing fades by more than half a percent meanwhile.
+_HOLDS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,18 @@ class _Answer:
     link_s: float | None
     cloud_s: float
     ended_s: float
+
+
+class _Applied(NamedTuple):
+    """Corrections as columns: per part ratio and offset of every placement, and that no offset is negative."""
+
+    placements: Placements | None
+    from_s: float
+    until_s: float
+    parts: tuple[tuple[Floats, Floats, bool], ...] | None
+
+
+_NOT_APPLIED: Final = _Applied(None, 0.0, -math.inf, None)
 
 
 class Calibration:
@@ -73,6 +87,7 @@ class Calibration:
         self._answers: deque[_Answer] = deque(maxlen=_WAITING)
         self._said = dict.fromkeys(self._parts, 1.0)
         self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
+        self._applied = _NOT_APPLIED
         self._lock = Lock()
 
     def answered(self, decision: Decision, result: InferenceResult, *, alone: bool) -> None:
@@ -109,18 +124,23 @@ class Calibration:
                 return
             self._take_in()
             self._settle(policy.forecast(observation), observation)
+            self._apply(policy.placements, self._clock())
             self._say()
 
     def correct(self, forecast: Forecast, cost: CostModel) -> Forecast:
         """The forecast as the last requests would have it; itself where there is nothing to correct."""
         now_s = self._clock()
-        edge, link, cloud = (part.line(now_s) for part in self._parts.values())
-        if edge is link is cloud is AS_PREDICTED:
+        applied = self._applied
+        if applied.placements is not forecast.placements or not applied.from_s <= now_s <= applied.until_s:
+            with self._lock:
+                applied = self._apply(forecast.placements, now_s)
+        if applied.parts is None:
             return forecast
-        nothing_sent = forecast.placements.on_edge
-        edge_s = _corrected(forecast.edge_s, edge)
-        link_s = _corrected(forecast.link_s, link, nothing_sent)
-        cloud_s = _corrected(forecast.cloud_s, cloud, nothing_sent)
+        parts = (forecast.edge_s, forecast.link_s, forecast.cloud_s)
+        edge_s, link_s, cloud_s = (
+            part_s * ratio + offset_s if positive else np.maximum(part_s * ratio + offset_s, 0.0)
+            for part_s, (ratio, offset_s, positive) in zip(parts, applied.parts, strict=True)
+        )
         cost_usd = cost.cost_usd(edge_s, link_s, cloud_s)
         return Forecast(forecast.placements, edge_s, link_s, cloud_s, cost_usd, uncorrected=forecast)
 
@@ -130,6 +150,7 @@ class Calibration:
             self._answers.clear()
             for part in self._parts.values():
                 part.forget()
+            self._applied = _NOT_APPLIED
             self._said = dict.fromkeys(self._parts, 1.0)
         _log.info("calibration forgotten")
 
@@ -161,6 +182,7 @@ class Calibration:
         """Go on with samples as `samples` gave them."""
         with self._lock:
             now_s = self._clock()
+            self._applied = _NOT_APPLIED
             for name, ones in samples.items():
                 self._parts[name].extend(replace(one, at_s=now_s - one.at_s) for one in ones)
 
@@ -213,6 +235,21 @@ class Calibration:
             self._rows = (placements, {placements[row]: row for row in range(len(placements))})
         return self._rows[1].get(placement)
 
+    def _apply(self, placements: Placements, now_s: float) -> _Applied:
+        """Make columns of what is to be corrected; they hold until they have faded by half a percent."""
+        lines = {name: part.line(now_s) for name, part in self._parts.items()}
+        forget_s = self._settings.forget_s
+        until_s = math.inf if forget_s is None else now_s + _HOLDS * forget_s
+        parts = None
+        if any(line is not AS_PREDICTED for line in lines.values()):
+            sent = ~placements.on_edge
+            parts = tuple(
+                _columns(line, np.ones(len(placements)) if name == "edge" else sent.astype(np.float64))
+                for name, line in lines.items()
+            )
+        self._applied = _Applied(placements, now_s, until_s, parts)
+        return self._applied
+
     def _say(self) -> None:
         now_s = self._clock()
         for name, part in self._parts.items():
@@ -223,13 +260,8 @@ class Calibration:
                 _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(part))
 
 
-def _corrected(seconds: Floats, line: Line, except_at: Any = None) -> Floats:
-    if line is AS_PREDICTED:
-        return seconds
-    corrected: Floats = seconds * line.ratio + line.offset_s
-    if line.offset_s < 0.0:
-        np.maximum(corrected, 0.0, out=corrected)
-    return corrected if except_at is None else np.where(except_at, seconds, corrected)
+def _columns(line: Line, where: Floats) -> tuple[Floats, Floats, bool]:
+    return 1.0 + (line.ratio - 1.0) * where, line.offset_s * where, line.offset_s >= 0.0
 
 
 def _moved(before_s: float, now_s: float) -> bool:
