@@ -5,7 +5,6 @@ At each point some dozen cuts are run in turns, each pass once through all of th
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from bed import Bed, BedOptions
 
 from evaluation.findings import POLICIES, WEIGHTS, progress
 from evaluation.harness import PAYLOAD_SHARE, Conditions, Site
+from evaluation.lines import append_line, drop_unfinished, read_lines
 from evaluation.points import choose_cuts, draw
 from evaluation.policies import Offline, forecast_of, observed, picks, rows
 from evaluation.report import as_evaluation, show
@@ -43,24 +43,20 @@ def run(options: Options) -> Path:
     folder = options.out / "matrix"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ROWS
-    if not options.resume:
+    if options.resume:
+        drop_unfinished(path)
+    else:
         path.unlink(missing_ok=True)
     beds: dict[str, Any] = {}
     try:
         for kind, models in _by_clock(options):
             _on_a_bed(options, folder, kind, models, beds)
     finally:
-        found = read_points(path)
+        found = read_lines(path)
         if found:
             written = write_evaluation(folder, as_evaluation(found, beds))
     show(found)
     return written
-
-
-def read_points(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `points.jsonl`; a last one that was cut short is dropped."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _by_clock(options: Options) -> Iterator[tuple[str, list[str]]]:
@@ -76,7 +72,7 @@ def _by_clock(options: Options) -> Iterator[tuple[str, list[str]]]:
 def _missing(options: Options, model: str) -> list[tuple[int, Conditions]]:
     there = {
         (one["model"], one["index"], Conditions(**one["conditions"]))
-        for one in read_points(options.out / "matrix" / ROWS)
+        for one in read_lines(options.out / "matrix" / ROWS)
     }
     drawn = enumerate(draw(model, options.points, options.seed))
     return [(index, conditions) for index, conditions in drawn if (model, index, conditions) not in there]
@@ -104,11 +100,8 @@ def _all_points(options: Options, path: Path, site: Site, settings: BedOptions) 
             "link": site.bed.link.kind,
             **_measure(site, offline, conditions, options, settings),
         }
-        with path.open("a") as file:
-            file.write(json.dumps(point) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        print(progress(read_points(path), point, options.points), flush=True)
+        append_line(path, point)
+        print(progress(read_lines(path), point, options.points), flush=True)
 
 
 def _measure(
