@@ -48,8 +48,10 @@ class TelemetrySource(Protocol):
     interval_s: float
     """Seconds between two reads.
 
-    A source may also have an attribute `max_age_s`: its values count no longer than that, where this is less than
-    `engine.max_age_s`.
+    A source may also have attributes:
+    `max_age_s`: its values count no longer than that, where this is less than `engine.max_age_s`.
+    `quiet = True`: it measures the link, and is read while no exchange of our own is under way.
+    `standby = True`: after a first read it is read only while the sources before it do not tell what it would.
     """
 
     def read(self) -> Mapping[str, float]:

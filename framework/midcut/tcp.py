@@ -94,6 +94,17 @@ def rate_kbps(size_bytes: float, transfer_s: float, rtt_s: float, window_bytes: 
     return high
 
 
+def better_kbps(kbps: float, tcp: TcpInfo | None) -> float:
+    """The kernel's rate of delivery in place of what HTTP made of it, where it is higher and not limited by us.
+
+    One of more than twice is not the whole way's: a proxy, a tunnel's end or a side car took the body.
+    """
+    if tcp is None or tcp.app_limited or tcp.delivery_kbps > _BEYOND * kbps:
+        return kbps
+    return max(kbps, tcp.delivery_kbps)
+
+
+_BEYOND: Final = 2.0
 # Slow start hides no more than this of a bandwidth that can still be told.
 _MOST: Final = 16.0
 

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from midcut import wire
 from midcut.errors import ConfigError, TelemetryError
+from midcut.tcp import INITIAL_WINDOW, SEGMENT_BYTES, better_kbps, rate_kbps, starts_slowly
+from midcut.terms import SlowStart
 from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PINGS = 3
+    from midcut.types import TcpInfo
+
+_PINGS: Final = 3
+_WINDOW_BYTES: Final = INITIAL_WINDOW * SEGMENT_BYTES
 
 
 class BandwidthProbe:
     """Uploads `probe_bytes` on a kept-alive connection, after pings that give the round trip.
 
-    The bandwidth is what HTTP bodies get: bytes * 8 / (seconds - round trip). The cloud throws the body away as it
-    comes and answers `{"received_bytes": n}`. Where less than a tenth of the time would be left, the probe is too
-    small for the link and the result is a lower bound.
+    The bandwidth is what HTTP bodies get: bytes * 8 / (seconds - round trip), less what a slow start took where the
+    connection is new or was idle; the kernel's own rate where that is higher and not limited by us. The cloud throws
+    the body away as it comes and answers `{"received_bytes": n}`. Where less than a tenth of the time would be left,
+    the probe is too small for the link and the result is a lower bound.
 
     Raises:
         ConfigError: `probe_bytes` is not over 0.
     """
+
+    quiet = True
 
     def __init__(
         self,
@@ -38,10 +47,16 @@ class BandwidthProbe:
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
+        *,
+        standby: bool = True,
+        slow_start: SlowStart = SlowStart.never,
     ) -> None:
         if probe_bytes < 1:
             raise ConfigError(f"telemetry.bandwidth_probe.probe_bytes must be over 0, got {probe_bytes}")
-        self.interval_s = interval_s
+        self.interval_s, self.standby = interval_s, standby
+        self._restarts = starts_slowly(slow_start)
+        self._opened = 0
+        self._delivery_kbps = 0.0
         access = Access(token_env, token_file, tls_ca, tls_cert, tls_key)
         self._line = KeptAlive(Endpoint.parse(url), timeout_s, access)
         self._body = os.urandom(probe_bytes)  # nothing on the way can compress it
@@ -51,10 +66,21 @@ class BandwidthProbe:
         seconds, answer = self._line.exchange("POST", wire.PROBE_PATH, self._body)
         self._check(answer)
         transfer_s = max(seconds - rtt_s, 0.1 * seconds)
-        return {"bandwidth_kbps": len(self._body) * 8 / transfer_s / 1e3}
+        slow = self._restarts or self._line.opened != self._opened
+        self._opened = self._line.opened
+        kbps = rate_kbps(len(self._body), transfer_s, rtt_s, _WINDOW_BYTES if slow else math.inf)
+        return {"bandwidth_kbps": better_kbps(kbps, self._kernel_says())}
 
     def close(self) -> None:
         self._line.close()
+
+    def _kernel_says(self) -> TcpInfo | None:
+        """Of this upload; None where the kernel says nothing, or keeps to the rate of an earlier one."""
+        info = self._line.tcp_info()
+        if info is None or info.delivery_kbps == self._delivery_kbps:
+            return None
+        self._delivery_kbps = info.delivery_kbps
+        return info
 
     def _check(self, answer: bytes) -> None:
         try:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import http.client
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from midcut.credentials import client_tls, read_token
 from midcut.errors import ConfigError, TelemetryError
+from midcut.tcp import tcp_info
+
+if TYPE_CHECKING:
+    from midcut.types import TcpInfo
 
 _MAX_REPLY_BYTES = 65536
 
@@ -56,6 +61,9 @@ class Access:
 class KeptAlive:
     """One HTTP/1.1 connection that is opened when needed and kept. Not for several threads at once.
 
+    Attributes:
+        opened: how often it was.
+
     Raises:
         ConfigError: a token or a certificate cannot be had.
     """
@@ -68,6 +76,11 @@ class KeptAlive:
         tls = endpoint.scheme == "https"
         self._tls = client_tls(access.tls_ca, access.tls_cert, access.tls_key) if tls else None
         self._connection: http.client.HTTPConnection | None = None
+        self.opened = 0
+
+    def tcp_info(self) -> TcpInfo | None:
+        """What the kernel says of the connection; None where there is none, or it says nothing."""
+        return None if self._connection is None else tcp_info(self._connection.sock)
 
     def exchange(self, method: str, path: str, body: bytes | None = None) -> tuple[float, bytes]:
         """Send one request and read the whole answer.
@@ -123,4 +136,5 @@ class KeptAlive:
                 else http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
             )
             self._connection.connect()
+            self.opened += 1
         return self._connection

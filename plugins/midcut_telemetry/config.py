@@ -7,6 +7,8 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+from midcut.terms import SlowStart
+
 
 class Aggregate(Enum):
     """How the clocks of several cores become one."""
@@ -91,11 +93,11 @@ class VcgencmdConfig:
 
 @dataclass
 class TcpPingConfig:
-    """Round trip as the time of a TCP connect; a refused connection counts too. Needs no rights.
+    """Round trip of a TCP connect; a refused connection counts too. Needs no rights; 25 kB a minute for each sample.
 
     Attributes:
         url: the cloud.
-        samples: connects per read; the median counts.
+        samples: connects per read; the smallest counts.
         timeout_s: each connect must be done after this long.
     """
 
@@ -107,11 +109,11 @@ class TcpPingConfig:
 
 @dataclass
 class IcmpPingConfig:
-    """Round trip by ICMP echo. Needs the extra `icmp`, and rights.
+    """Round trip by ICMP echo. Needs the extra `icmp`, and rights; 12 kB a minute for each sample.
 
     Attributes:
         url: the cloud.
-        samples: echoes per read; the median counts.
+        samples: echoes per read; the smallest counts.
         privileged: raw sockets (root or CAP_NET_RAW); otherwise `net.ipv4.ping_group_range` must include us.
         timeout_s: each echo must be back after this long.
     """
@@ -144,6 +146,8 @@ class CloudAccess:
 class HttpPingConfig(CloudAccess):
     """Round trip as `GET /health` on a kept-alive connection: about 1 ms over ICMP, and sees proxies as requests do.
 
+    It takes 30 kB a minute for each sample.
+
     Attributes:
         url: the cloud.
         samples: requests per read; the smallest counts.
@@ -158,17 +162,24 @@ class HttpPingConfig(CloudAccess):
 
 @dataclass
 class BandwidthProbeConfig(CloudAccess):
-    """Bandwidth by a timed upload to the cloud's probe endpoint. Costs traffic: `probe_bytes` every `interval_s`.
+    """Bandwidth by a timed upload to the cloud's probe endpoint, while the sources before it do not tell.
+
+    Costs traffic: `probe_bytes * 60 / interval_s` a minute, 1.2 MB by default; on standby nothing while requests tell.
 
     Attributes:
         url: the cloud.
         probe_bytes: size of the upload; too small for a fast link gives a lower bound.
         timeout_s: the upload must be done after this long.
+        standby: after a first upload, make one only while no source before it gives a bandwidth that is not past half
+            of its life (with passive_bandwidth: while no request told for 7.5 s), and none during a request.
+        slow_start: whether TCP starts slowly after a pause, which is then taken off; `auto` asks this host.
     """
 
     url: str = "${cloud_url}"
     probe_bytes: int = 200_000
     timeout_s: float = 10.0
+    standby: bool = True
+    slow_start: SlowStart = "${oc.select:slow_start,auto}"  # type: ignore[assignment]
     interval_s: float = 10.0
 
 
@@ -176,17 +187,22 @@ class BandwidthProbeConfig(CloudAccess):
 class PassiveBandwidthConfig:
     """Bandwidth from the requests themselves, without uploads of its own; silent while nothing is sent.
 
+    It takes 25 kB a minute for connects while requests go, none with `url=null`.
+
     Alone it cannot begin with `engine.fallback=edge`: without a bandwidth nothing is sent, and without requests there
     is no bandwidth. Put `bandwidth_probe` behind it, which also sees a slow link recover once the planner has moved
     all to the edge, or use `engine.fallback=cloud`.
 
     Attributes:
-        url: the cloud; a TCP connect there gives the round trip until a small exchange did. null: none is made.
+        url: the cloud; a TCP connect there gives the round trip while small exchanges do not. null: none is made,
+            and the kernel's shortest counts.
         min_bytes: exchanges smaller than this say nothing about bandwidth.
         small_bytes: exchanges up to this size say what the round trip is.
         rtt_ms: round trip to take off; null takes the shortest small exchange.
-        window: how many of the last exchanges count.
+        window: how many of the last exchanges count at most.
+        enough_s: seconds of transfer, the newest first, that suffice; older exchanges then do not count.
         estimate: how they become one figure.
+        slow_start: whether TCP starts slowly after a pause, which is then taken off; `auto` asks this host.
         forget_s: exchanges older than this no longer count, and a figure older than this gives way to the next source.
     """
 
@@ -195,6 +211,8 @@ class PassiveBandwidthConfig:
     small_bytes: int = 4_096
     rtt_ms: float | None = None
     window: int = 5
+    enough_s: float = 0.5
+    slow_start: SlowStart = "${oc.select:slow_start,auto}"  # type: ignore[assignment]
     estimate: Estimate = Estimate.median
     forget_s: float = 15.0
     interval_s: float = 1.0

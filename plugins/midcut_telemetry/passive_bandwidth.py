@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from midcut.errors import ConfigError, TelemetryError
+from midcut.tcp import INITIAL_WINDOW, SEGMENT_BYTES, better_kbps, rate_kbps, starts_slowly
+from midcut.terms import SlowStart
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.tcp_ping import TcpPing
 
@@ -17,15 +21,64 @@ if TYPE_CHECKING:
 
     from midcut.types import Transfer
 
-_CONNECT_S = 2.0
+_CONNECT_S: Final = 2.0
+_WINDOW_BYTES: Final = INITIAL_WINDOW * SEGMENT_BYTES
+# A round trip tells of now for so long; a connection that was idle for longer than a kernel waits for a lost
+# acknowledgement (200 ms and a round trip) starts slowly again.
+_NOW_S: Final = 3.0
+_IDLE_S: Final = 0.3
+# HTTP at both ends takes 1 to 3 ms: of a shorter transfer it is too much.
+_SHORT_S: Final = 0.01
+# From here on the whole body says more than the kernel, whose rate is low after a loss.
+_LONG_BYTES: Final = 200_000
+
+
+class _Sample(NamedTuple):
+    """One exchange; `slow`: its connection was new, or had been idle on a host where that starts it slowly."""
+
+    transfer: Transfer
+    slow: bool
+
+    @property
+    def size(self) -> int:
+        return self.transfer.sent_bytes + self.transfer.received_bytes
+
+    @property
+    def seconds(self) -> float:
+        return self.transfer.wall_s - self.transfer.server_s
+
+
+class _Trip(NamedTuple):
+    """What is taken off every exchange: seconds, and the bytes that went in them."""
+
+    seconds: float
+    size: int = 0
+
+
+class _Rate(NamedTuple):
+    """What one exchange tells; `sure`: it took long enough, on a connection that was not new."""
+
+    kbps: float
+    seconds: float
+    sure: bool
 
 
 class PassiveBandwidth:
     """Estimates (sent + received) * 8 / (wall - server - round trip) over the last exchanges.
 
-    The round trip is the configured one, else the shortest of the small exchanges, else a TCP connect to `url`,
-    else 0, which makes the figure a lower bound. A read gives a value only when an exchange was made since the last
-    one, so that the value's age is true.
+    The round trip is the configured one, else the shortest small exchange of the last 3 s (its bytes are taken off as
+    well, and with it goes what HTTP takes), else a TCP connect to `url` right after an exchange, when our own queue
+    is empty, else the kernel's `min_rtt`, else 0, which makes the figure a lower bound. `min_rtt` comes last: the
+    kernel keeps it for 5 minutes, so that it is too short where the way got longer; its `rtt` is no choice, since it
+    grows with our own queue (from 20 to 179 ms in one upload of 1 MB at 10 Mbit/s).
+
+    Where a connection started slowly, that is taken into account. Below 200 kB the kernel's rate of delivery counts
+    where it is higher and not limited by us. Transfers under 10 ms, where the kernel says what it knows, and those on
+    a new connection count only beside no others, the short ones not at all: a probe knows better.
+
+    The newest exchanges count, until they add up to `enough_s` of transfer: one long upload tells at once that the
+    link became slow. A read gives a value only when an exchange was made since the last one, so that the value's age
+    is true.
 
     Attributes:
         max_age_s: `forget_s`: a figure counts no longer than the exchanges it was made from, then other sources do.
@@ -44,6 +97,8 @@ class PassiveBandwidth:
         estimate: Estimate,
         forget_s: float,
         interval_s: float,
+        enough_s: float = math.inf,
+        slow_start: SlowStart = SlowStart.never,
     ) -> None:
         if window < 1:
             raise ConfigError(f"telemetry.passive_bandwidth.window must be over 0, got {window}")
@@ -51,61 +106,90 @@ class PassiveBandwidth:
         self._min_bytes, self._small_bytes = min_bytes, small_bytes
         self._rtt_s = None if rtt_ms is None else rtt_ms / 1e3
         self._ping = None if url is None else TcpPing(url, samples=1, timeout_s=_CONNECT_S, interval_s=interval_s)
-        self._estimate, self._forget_s = estimate, forget_s
-        self._large: deque[Transfer] = deque(maxlen=window)
-        self._small: deque[Transfer] = deque(maxlen=max(window, 20))
+        self._pings: deque[tuple[float, float]] = deque(maxlen=10)
+        self._estimate, self._forget_s, self._enough_s = estimate, forget_s, enough_s
+        self._restarts = starts_slowly(slow_start)
+        self._large: deque[_Sample] = deque(maxlen=window)
+        self._small: deque[_Sample] = deque(maxlen=max(window, 20))
+        self._ended_s = -math.inf
         self._new = False
         self._lock = threading.Lock()
 
     def transferred(self, transfer: Transfer) -> None:
         """Take note of one exchange; one that took no time counts for nothing."""
-        if _exchange_s(transfer) <= 0.0:
+        idle_s = transfer.at_s - transfer.wall_s - self._ended_s
+        self._ended_s = transfer.at_s
+        sample = _Sample(transfer, slow=transfer.fresh or (self._restarts and idle_s > _IDLE_S))
+        if sample.seconds <= 0.0:
             return
         with self._lock:
-            if _size(transfer) <= self._small_bytes:
-                self._small.append(transfer)
-            if _size(transfer) >= self._min_bytes:
-                self._large.append(transfer)
+            if sample.size <= self._small_bytes:
+                self._small.append(sample)
+            if sample.size >= self._min_bytes:
+                self._large.append(sample)
                 self._new = True
 
     def read(self) -> Mapping[str, float]:
-        since = time.time() - self._forget_s
+        now = time.time()
         with self._lock:
-            large = [transfer for transfer in self._large if transfer.at_s >= since]
-            small = [transfer for transfer in self._small if transfer.at_s >= since]
+            large = [sample for sample in self._large if sample.transfer.at_s >= now - self._forget_s]
+            small = [sample for sample in self._small if sample.transfer.at_s >= now - _NOW_S]
             new, self._new = self._new, False
         if not (new and large):
             return {}
-        rtt_s = self._round_trip_s(small)
-        rates = [_rate_kbps(transfer, rtt_s) for transfer in large]
-        return {"bandwidth_kbps": statistics.median(rates) if self._estimate is Estimate.median else _ewma(rates)}
+        ping_s = None if self._rtt_s is not None or small else self._ping_s(now)
+        rates = [_rate(sample, self._trip(sample, small, ping_s)) for sample in large]
+        kbps = [rate.kbps for rate in self._newest(_that_tell(large, rates))]
+        if not kbps:
+            return {}
+        return {"bandwidth_kbps": statistics.median(kbps) if self._estimate is Estimate.median else _ewma(kbps)}
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _round_trip_s(self, small: Sequence[Transfer]) -> float:
+    def _trip(self, sample: _Sample, small: Sequence[_Sample], ping_s: float | None) -> _Trip:
         if self._rtt_s is not None:
-            return self._rtt_s
-        if small or self._ping is None:
-            return min(map(_exchange_s, small), default=0.0)
-        try:
-            return self._ping.read()["ping_ms"] / 1e3
-        except TelemetryError:
-            return 0.0
+            return _Trip(self._rtt_s)
+        if small:
+            shortest = min(small, key=lambda one: one.seconds)
+            return _Trip(shortest.seconds, shortest.size)
+        if ping_s is not None:
+            return _Trip(ping_s)
+        return _Trip(0.0 if sample.transfer.tcp is None else sample.transfer.tcp.min_rtt_s)
+
+    def _ping_s(self, now: float) -> float | None:
+        """The shortest connect of late, with a new one at most every `interval_s`; None where there is none."""
+        if self._ping is not None and (not self._pings or now - self._pings[-1][0] >= self.interval_s):
+            with suppress(TelemetryError):  # the last ones stand for a while
+                self._pings.append((now, self._ping.read()["ping_ms"] / 1e3))
+        return min((ping_s for at_s, ping_s in self._pings if at_s >= now - _NOW_S), default=None)
+
+    def _newest(self, rates: Sequence[_Rate]) -> Sequence[_Rate]:
+        seconds = 0.0
+        for at in range(len(rates) - 1, -1, -1):
+            seconds += rates[at].seconds
+            if seconds >= self._enough_s:
+                return rates[at:]
+        return rates
 
 
-def _size(transfer: Transfer) -> int:
-    return transfer.sent_bytes + transfer.received_bytes
-
-
-def _exchange_s(transfer: Transfer) -> float:
-    return transfer.wall_s - transfer.server_s
-
-
-def _rate_kbps(transfer: Transfer, rtt_s: float) -> float:
+def _rate(sample: _Sample, trip: _Trip) -> _Rate:
     # A round trip that was longer when it was measured than now must not leave nothing.
-    seconds = max(_exchange_s(transfer) - rtt_s, 0.1 * _exchange_s(transfer))
-    return _size(transfer) * 8 / seconds / 1e3
+    seconds = max(sample.seconds - trip.seconds, 0.1 * sample.seconds)
+    kbps = rate_kbps(max(sample.size - trip.size, 1), seconds, trip.seconds, _WINDOW_BYTES if sample.slow else math.inf)
+    if sample.slow or sample.size < _LONG_BYTES:
+        kbps = better_kbps(kbps, sample.transfer.tcp)
+    return _Rate(kbps, seconds, sure=seconds >= _SHORT_S and not sample.transfer.fresh)
+
+
+def _that_tell(samples: Sequence[_Sample], rates: Sequence[_Rate]) -> Sequence[_Rate]:
+    """Those that are sure; where none is, those that took long or of which the kernel says nothing."""
+    sure = [rate for rate in rates if rate.sure]
+    return sure or [
+        rate
+        for sample, rate in zip(samples, rates, strict=True)
+        if rate.seconds >= _SHORT_S or sample.transfer.tcp is None
+    ]
 
 
 def _ewma(rates: Sequence[float]) -> float:

@@ -210,6 +210,90 @@ def test_observing_from_many_threads_while_sources_change():
     assert seen == [1.0] * 800
 
 
+class Standby(Scripted):
+    standby = True
+
+
+class Quiet(Scripted):
+    quiet = True
+
+
+def test_a_standby_rests_while_those_before_it_tell_and_is_not_called_stale():
+    first, spare = Scripted(bandwidth_kbps=1.0), Standby(bandwidth_kbps=2.0)
+    with capture_logs() as logs, TelemetryHub({"first": first, "spare": spare}, 0.4) as hub:
+        assert hub.wait(SOON_S)
+        until(lambda: first.reads > 3)
+        done = spare.reads
+        until(lambda: first.reads > 60)
+        assert spare.reads <= done + 1
+        hub.observe()
+        first.values = {}
+        until(lambda: spare.reads > done + 2)
+        until(lambda: hub.observe().source == {"bandwidth_kbps": "spare"})
+    assert "telemetry source is stale" not in events(logs, "spare")
+
+
+def test_the_newer_value_of_a_standby_counts_where_the_first_is_past_half_its_life():
+    first, spare = Scripted(bandwidth_kbps=1.0), Standby(bandwidth_kbps=2.0)
+    with TelemetryHub({"first": first, "spare": spare}, 2.0) as hub:
+        assert hub.wait(SOON_S)
+        first.values = {}
+        until(lambda: hub.observe().bandwidth_kbps == 2.0)
+        assert first.reads > 0
+        first.values = {"bandwidth_kbps": 3.0}
+        until(lambda: hub.observe().bandwidth_kbps == 3.0)
+
+
+def test_a_quiet_source_is_read_between_exchanges():
+    source = Quiet(ping_ms=20.0)
+    with TelemetryHub({"ping": source}, 5.0) as hub:
+        assert hub.wait(SOON_S)
+        with hub.exchanging(), hub.exchanging():
+            source.values = {"ping_ms": 180.0}
+            time.sleep(0.1)
+            done = source.reads
+            time.sleep(0.2)
+            assert source.reads == done
+            source.values = {"ping_ms": 21.0}
+        until(lambda: hub.observe().ping_ms == 21.0)
+
+
+def test_a_ping_during_an_exchange_does_not_replace_a_smaller_one_of_late(monkeypatch):
+    monkeypatch.setattr("midcut.engine.watch._CALM_S", 0.01)
+    source = Quiet(ping_ms=20.0)
+    with TelemetryHub({"ping": source}, 5.0) as hub:
+        assert hub.wait(SOON_S)
+        with hub.exchanging():
+            time.sleep(0.1)
+            source.values = {"ping_ms": 180.0}
+            done = source.reads
+            until(lambda: source.reads > done + 3)
+            assert hub.observe().ping_ms == 20.0
+            source.values = {"ping_ms": 15.0}  # smaller it counts
+            until(lambda: hub.observe().ping_ms == 15.0)
+        source.values = {"ping_ms": 100.0}  # and what was read in calm does
+        until(lambda: hub.observe().ping_ms == 100.0)
+
+
+def test_a_listener_is_read_soon_after_an_exchange():
+    source = Listener()
+    source.interval_s = 20.0
+    with TelemetryHub({"passive": source}, 30.0) as hub:
+        assert hub.wait(SOON_S)
+        source.values = {"bandwidth_kbps": 7.0}
+        hub.transferred(Transfer(sent_bytes=1, received_bytes=2, wall_s=0.1, server_s=0.0, at_s=0.0))
+        until(lambda: hub.observe().bandwidth_kbps == 7.0)
+
+
+def test_closing_waits_for_no_calm():
+    hub = TelemetryHub({"ping": Quiet(ping_ms=1.0)}, 5.0)
+    with hub.exchanging():
+        hub.start()
+        begin = time.monotonic()
+        hub.close()
+        assert time.monotonic() - begin < 1.5
+
+
 def test_a_sources_own_max_age_is_shorter_than_the_hubs():
     quick, steady = Scripted(bandwidth_kbps=1.0), Scripted(bandwidth_kbps=2.0)
     quick.max_age_s = 0.2

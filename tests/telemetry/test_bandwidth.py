@@ -8,8 +8,9 @@ import pytest
 from midcut.engine.hub import TelemetryHub
 from midcut.errors import ConfigError, TelemetryError
 from midcut.protocols import TransferListener
+from midcut.terms import SlowStart
 from midcut.testing import TelemetrySourceSuite
-from midcut.types import Transfer
+from midcut.types import TcpInfo, Transfer
 from midcut_telemetry.bandwidth_probe import BandwidthProbe
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.passive_bandwidth import PassiveBandwidth
@@ -88,10 +89,13 @@ def passive(**knobs):
     return PassiveBandwidth(**(defaults | knobs))
 
 
-def transfer(size, wall_s, server_s=0.0, age_s=0.0):
-    return Transfer(
-        sent_bytes=size - 1000, received_bytes=1000, wall_s=wall_s, server_s=server_s, at_s=time.time() - age_s
-    )
+def transfer(size, wall_s, server_s=0.0, age_s=0.0, tcp=None, fresh=False):
+    at_s = time.time() - age_s
+    return Transfer(size - 1000, 1000, wall_s, server_s, at_s, tcp=tcp, fresh=fresh)
+
+
+def kernel(delivery_kbps, min_rtt_ms=20.0, rtt_ms=180.0, app_limited=False):
+    return TcpInfo(min_rtt_ms / 1e3, rtt_ms / 1e3, delivery_kbps, app_limited, retransmits=0)
 
 
 class TestPassiveContract(TelemetrySourceSuite):
@@ -105,8 +109,8 @@ def test_it_is_a_transfer_listener():
 
 def test_bandwidth_is_bytes_over_what_server_and_round_trip_leave():
     source = passive()
-    source.transferred(transfer(2_000, wall_s=0.060, server_s=0.010))  # round trip 50 ms
-    source.transferred(transfer(100_000, wall_s=0.160, server_s=0.030))  # 800 kbit in 160 - 30 - 50 = 80 ms
+    source.transferred(transfer(2_000, wall_s=0.060, server_s=0.010))  # 2000 bytes and the round trip are 50 ms
+    source.transferred(transfer(102_000, wall_s=0.160, server_s=0.030))  # 800 kbit more in 160 - 30 - 50 = 80 ms
     assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
 
 
@@ -119,6 +123,7 @@ def test_a_configured_round_trip_goes_before_the_seen_one():
 
 def test_until_a_small_exchange_came_a_connect_gives_the_round_trip(monkeypatch, cloud):
     slow_connect = socket.socket.connect
+    monkeypatch.setattr("midcut_telemetry.tcp_ping.tcp_info", lambda _: None)  # as where the kernel says nothing
 
     def connect(sock, address):
         slow_connect(sock, address)
@@ -126,10 +131,10 @@ def test_until_a_small_exchange_came_a_connect_gives_the_round_trip(monkeypatch,
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     source = passive(url=cloud.url)
-    source.transferred(transfer(100_000, wall_s=0.85))  # 800 kbit in 800 ms and a connect of 50
+    source.transferred(transfer(102_000, wall_s=0.85))  # 816 kbit in 800 ms and a connect of 50
     assert source.read()["bandwidth_kbps"] == pytest.approx(1_000.0, rel=0.1)
     source.transferred(transfer(2_000, wall_s=0.45))
-    source.transferred(transfer(100_000, wall_s=0.85))  # 800 kbit in 400 ms
+    source.transferred(transfer(102_000, wall_s=0.85))  # 800 kbit more in 400 ms
     assert source.read()["bandwidth_kbps"] == pytest.approx(2_000.0)
 
 
@@ -193,6 +198,88 @@ def test_an_exchange_without_time_is_left_out():
 def test_a_window_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="window must be over 0"):
         passive(window=0)
+
+
+def test_the_kernels_shortest_round_trip_counts_without_a_ping_and_never_its_smoothed_one():
+    source = passive()
+    source.transferred(transfer(250_000, wall_s=0.220, tcp=kernel(1.0)))  # 2000 kbit in 200 ms
+    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+
+
+def test_under_200_kb_the_kernels_rate_counts_where_it_is_higher_and_not_limited_by_us():
+    source = passive(window=1)
+    source.transferred(transfer(100_000, wall_s=0.120, tcp=kernel(9_560.0)))  # 800 kbit in 100 ms, 16 of them HTTP's
+    assert source.read()["bandwidth_kbps"] == pytest.approx(9_560.0)
+    source.transferred(transfer(100_000, wall_s=0.120, tcp=kernel(9_560.0, app_limited=True)))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0)
+    source.transferred(transfer(100_000, wall_s=0.100, tcp=kernel(3_000.0)))  # after a loss
+    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+    source.transferred(transfer(250_000, wall_s=0.220, tcp=kernel(30_000.0)))  # a burst; the body says more
+    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+
+
+def test_the_rate_to_a_proxy_beside_us_does_not_count():
+    source = passive()
+    source.transferred(transfer(100_000, wall_s=0.100, tcp=kernel(40_000_000.0, min_rtt_ms=0.02, rtt_ms=0.03)))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0, rel=0.001)
+
+
+def test_a_transfer_of_a_few_milliseconds_leaves_it_to_the_probe():
+    source = passive()
+    source.transferred(transfer(30_000, wall_s=0.027, tcp=kernel(4_000.0)))  # 7 ms, 2 of them HTTP's
+    assert source.read() == {}
+    source.transferred(transfer(100_000, wall_s=0.1))
+    source.transferred(transfer(30_000, wall_s=0.027, tcp=kernel(4_000.0)))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0)
+
+
+def test_the_first_exchange_on_a_connection_counts_only_beside_no_other():
+    source = passive()
+    source.transferred(transfer(250_000, wall_s=0.5, fresh=True))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(4_000.0)
+    source.transferred(transfer(250_000, wall_s=0.2))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+
+
+def test_slow_start_after_a_pause_is_taken_off():
+    # 9564 kbit/s, 50 ms: 200 kB take 167.3 ms, and 37.9 + 25.8 + 1.6 are waited for acknowledgements.
+    source = passive(rtt_ms=50.0, window=1, slow_start=SlowStart.always)
+    source.transferred(transfer(200_000, wall_s=0.2826))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(9_564.0, rel=0.005)
+    source.transferred(transfer(200_000, wall_s=0.2173, age_s=-0.3))  # right after the last: 0.0174 s of pause
+    assert source.read()["bandwidth_kbps"] == pytest.approx(9_564.0, rel=0.005)
+
+
+def test_one_long_exchange_tells_at_once_that_the_link_became_slow():
+    source = passive(window=5, enough_s=0.5)
+    for _ in range(5):
+        source.transferred(transfer(600_000, wall_s=0.48))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+    source.transferred(transfer(600_000, wall_s=4.8))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(1_000.0)
+
+
+def test_on_standby_the_probe_uploads_once_and_again_when_requests_tell_no_more(cloud):
+    first, second = passive(forget_s=0.6, interval_s=0.02), probe(cloud.url)
+    second.interval_s = 0.05
+    with TelemetryHub({"passive_bandwidth": first, "bandwidth_probe": second}, 30.0) as hub:
+        assert hub.wait(5.0)
+        first_upload = cloud.requests.count(("POST", "/v1/probe"))
+        assert first_upload == 1
+        begin = time.monotonic()
+        while time.monotonic() - begin < 0.5:
+            hub.transferred(transfer(100_000, wall_s=0.1))
+            time.sleep(0.01)
+        assert cloud.requests.count(("POST", "/v1/probe")) <= first_upload + 4  # before the first exchange was read
+        until(lambda: hub.observe().source["bandwidth_kbps"] == "bandwidth_probe")
+        assert hub.observe().age_s["bandwidth_kbps"] < 0.6
+
+
+def test_a_probe_on_duty_uploads_all_the_same(cloud):
+    source = BandwidthProbe(url=cloud.url, probe_bytes=1_000, timeout_s=5.0, interval_s=0.02, standby=False)
+    with TelemetryHub({"passive_bandwidth": passive(interval_s=0.02), "bandwidth_probe": source}, 30.0) as hub:
+        hub.transferred(transfer(100_000, wall_s=0.1))
+        until(lambda: cloud.requests.count(("POST", "/v1/probe")) > 3)
 
 
 def test_when_nothing_is_sent_any_more_the_probe_shows_the_recovery(cloud):

@@ -5,38 +5,27 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
+from midcut.engine.traffic import Traffic
+from midcut.engine.watch import Watch
 from midcut.errors import ConfigError, MidcutError, TelemetryError
-from midcut.protocols import TelemetrySource, TransferListener
+from midcut.protocols import TransferListener
 from midcut.types import FIELDS, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
+    from midcut.protocols import TelemetrySource
     from midcut.types import Transfer
 
 _log = structlog.get_logger(__name__)
-_JOIN_S = 2.0
-
-
-@dataclass
-class _Watch:
-    """One source and what is known of it; guarded by the hub's lock."""
-
-    name: str
-    source: TelemetrySource
-    max_age_s: float
-    values: dict[str, tuple[float, float]] = field(default_factory=dict)  # field -> (value, monotonic time)
-    error: str = ""
-    reported: bool = False
-    deaf: bool = False  # its transferred() raised, which was reported
-    heard_s: float = field(default_factory=time.monotonic)  # when read() last returned
-    answered: threading.Event = field(default_factory=threading.Event)
-    thread: threading.Thread | None = None
+_JOIN_S: Final = 2.0
+# A source that stands by looks so often whether it is needed; one that listens is read at most so often.
+_LOOK_S: Final = 0.1
 
 
 class TelemetryHub:
@@ -44,6 +33,12 @@ class TelemetryHub:
 
     Where two sources give one field, the first in the mapping wins while its value is fresh; the others stand in
     for it. A source in trouble is reported once, and once more when it recovers.
+
+    A source that is a `TransferListener` is read soon after an exchange. One with the attribute `quiet` measures the
+    link itself and is read between exchanges: during one it would measure what we have queued. Where there is no
+    calm for 2 s it is read all the same, and a ping under 5 s old that is smaller stands. One with the attribute
+    `standby` is read once, and then only while what it gives is missing from the sources before it or past half of
+    its life; then the newer value counts.
 
     Args:
         sources: name -> source, in order of priority.
@@ -55,7 +50,7 @@ class TelemetryHub:
 
     def __init__(self, sources: Mapping[str, TelemetrySource], max_age_s: float) -> None:
         self._watches = [
-            _Watch(name, source, min(max_age_s, getattr(source, "max_age_s", max_age_s)))
+            Watch(name, source, min(max_age_s, getattr(source, "max_age_s", max_age_s)))
             for name, source in sources.items()
         ]
         for watch in self._watches:
@@ -66,6 +61,7 @@ class TelemetryHub:
                 )
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._traffic = Traffic()
 
     def start(self) -> None:
         """Begin to read, every source on its own daemon thread."""
@@ -90,18 +86,22 @@ class TelemetryHub:
         missing: dict[str, str] = {}
         with self._lock:
             for name in FIELDS:
-                fresh = [watch for watch in self._watches if self._fresh(watch, name, now)]
-                if fresh:
-                    found[name], at_s = fresh[0].values[name]
-                    source[name], age[name] = fresh[0].name, max(now - at_s, 0.0)
+                best = self._best(name, now)
+                if best is not None:
+                    found[name], at_s = best.values[name]
+                    source[name], age[name] = best.name, max(now - at_s, 0.0)
                 else:
                     missing[name] = self._why(name, now)
-            late = [watch for watch in self._watches if not watch.reported and self._late(watch, now)]
+            late = [watch for watch in self._watches if not watch.reported and watch.late(now)]
             for watch in late:
                 watch.reported = True
         for watch in late:
             _log.warning("telemetry source is stale", source=watch.name, max_age_s=watch.max_age_s)
         return Observation(**found, source=source, age_s=age, missing=missing)
+
+    def exchanging(self) -> AbstractContextManager[None]:
+        """Say that an exchange with the cloud is under way meanwhile."""
+        return self._traffic.exchanging()
 
     def transferred(self, transfer: Transfer) -> None:
         """Pass an exchange with the cloud on to the sources that measure passively."""
@@ -109,6 +109,7 @@ class TelemetryHub:
             if isinstance(watch.source, TransferListener):
                 try:
                     watch.source.transferred(transfer)
+                    watch.news.set()
                 except Exception as error:  # noqa: BLE001 - a stranger's source must not cost an inference
                     if not watch.deaf:
                         watch.deaf = True
@@ -117,6 +118,9 @@ class TelemetryHub:
     def close(self) -> None:
         """Stop reading and close the sources. A source that does not return is left behind after 2 s."""
         self._stop.set()
+        self._traffic.close()
+        for watch in self._watches:
+            watch.news.set()
         deadline = time.monotonic() + _JOIN_S
         for watch in self._watches:
             if watch.thread is None:
@@ -133,49 +137,75 @@ class TelemetryHub:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _follow(self, watch: _Watch) -> None:
+    def _follow(self, watch: Watch) -> None:
+        read_s = -math.inf
         while not self._stop.is_set():
-            try:
-                self._took(watch, _checked(watch.source.read()))
-            except Exception as error:  # noqa: BLE001 - a stranger's source may raise anything
-                self._failed(watch, error)
-            watch.answered.set()
-            self._stop.wait(watch.source.interval_s)
+            if self._needed(watch, read_s):
+                spoilt = watch.calm_s > 0.0 and not self._traffic.calm(watch.calm_s)
+                try:
+                    self._took(watch, _checked(watch.source.read()), spoilt=spoilt)
+                except Exception as error:  # noqa: BLE001 - a stranger's source may raise anything
+                    self._failed(watch, error)
+                watch.answered.set()
+                read_s = time.monotonic()
+            self._rest(watch)
         _close(watch)
 
-    def _took(self, watch: _Watch, values: dict[str, float]) -> None:
+    def _needed(self, watch: Watch, read_s: float) -> bool:
+        """Whether to read a source now. One that stands by is not needed while those before it tell what it would."""
+        if not watch.standby or not watch.answered.is_set():
+            return True
         now = time.monotonic()
         with self._lock:
-            watch.heard_s, watch.error = now, ""
-            watch.values.update({name: (value, now) for name, value in values.items()})
-            recovered = watch.reported and not self._late(watch, now)
+            before = self._watches[: self._watches.index(watch)]
+            told = watch.values and all(any(not other.ageing(name, now) for other in before) for name in watch.values)
+            if told:
+                watch.resting, watch.heard_s = True, now
+        return not told and now - read_s >= watch.source.interval_s
+
+    def _rest(self, watch: Watch) -> None:
+        """Until the next read is due."""
+        interval_s = watch.source.interval_s
+        if watch.standby:
+            self._stop.wait(min(interval_s, _LOOK_S))
+        elif watch.listens:
+            self._stop.wait(min(interval_s, _LOOK_S))
+            watch.news.wait(max(interval_s - _LOOK_S, 0.0))
+            watch.news.clear()
+        else:
+            self._stop.wait(interval_s)
+
+    def _took(self, watch: Watch, values: dict[str, float], *, spoilt: bool) -> None:
+        now = time.monotonic()
+        with self._lock:
+            watch.take(values, now, spoilt=spoilt)
+            recovered = watch.reported and not watch.late(now)
             watch.reported = watch.reported and not recovered
         if recovered:
             _log.info("telemetry source recovered", source=watch.name)
 
-    def _failed(self, watch: _Watch, error: Exception) -> None:
+    def _failed(self, watch: Watch, error: Exception) -> None:
         text = _text(error)
         with self._lock:
-            watch.heard_s, watch.error = time.monotonic(), text
+            watch.heard_s, watch.error, watch.resting = time.monotonic(), text, False
             new, watch.reported = not watch.reported, True
         if new:
             _log.warning("telemetry source failed", source=watch.name, error=text)
 
-    def _fresh(self, watch: _Watch, name: str, now: float) -> bool:
-        return name in watch.values and now - watch.values[name][1] <= watch.max_age_s
-
-    def _late(self, watch: _Watch, now: float) -> bool:
-        if now - watch.heard_s > watch.max_age_s + watch.source.interval_s:
-            return True
-        return any(not self._fresh(watch, name, now) for name in watch.values)
+    def _best(self, name: str, now: float) -> Watch | None:
+        """Whose value of a field counts; None where nobody's does."""
+        fresh = [watch for watch in self._watches if watch.fresh(name, now)]
+        if not fresh:
+            return None
+        first = fresh[0]
+        if first.ageing(name, now):
+            for other in fresh[1:]:
+                if other.standby and other.values[name][1] > first.values[name][1]:
+                    return other
+        return first
 
     def _why(self, name: str, now: float) -> str:
-        reasons = [
-            f"{watch.name}: last value is {now - watch.values[name][1]:.1f} s old, over max_age_s={watch.max_age_s:g}"
-            + (f" ({watch.error})" if watch.error else "")
-            for watch in self._watches
-            if name in watch.values
-        ]
+        reasons = [watch.why_missing(name, now) for watch in self._watches if name in watch.values]
         if not reasons:
             reasons = ["no telemetry source gave it"]
             for watch in self._watches:
@@ -198,7 +228,7 @@ def _checked(values: Mapping[str, float]) -> dict[str, float]:
     return checked
 
 
-def _close(watch: _Watch) -> None:
+def _close(watch: Watch) -> None:
     try:
         watch.source.close()
     except Exception as error:  # noqa: BLE001 - the others must be closed too

@@ -197,7 +197,8 @@ class Tails:
     async def _ask(self, request: TailRequest, inputs: Values) -> _Asked:
         started = perf_counter()
         try:
-            reply = await self._clouds.infer(request, partial(self._check, inputs))
+            with self._hub.exchanging():
+                reply = await self._clouds.infer(request, partial(self._check, inputs))
         except CloudError as error:
             if isinstance(error, CloudRefusedError) and error.said in _OTHER_MODEL:
                 self._other_model()

@@ -1,0 +1,50 @@
+"""Whether exchanges with the cloud are under way, so that what measures the link can keep out of their way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Traffic:
+    """Counts exchanges. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """One exchange is under way meanwhile."""
+        with self._changed:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                if not self._under_way:
+                    self._changed.notify_all()
+
+    def calm(self, timeout_s: float) -> bool:
+        """Wait until none is under way; False where the time is up first. After `close`, at once."""
+        until_s = time.monotonic() + timeout_s
+        with self._changed:
+            while self._under_way and not self._closed:
+                left_s = until_s - time.monotonic()
+                if left_s <= 0.0:
+                    return False
+                self._changed.wait(left_s)
+            return True
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,86 @@
+"""One telemetry source, and what is known of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from midcut.protocols import TransferListener
+
+if TYPE_CHECKING:
+    from midcut.protocols import TelemetrySource
+
+# Of two pings, and of two bandwidths, which one is nearer to the link alone.
+_BETTER: Final = {"ping_ms": min, "bandwidth_kbps": max}
+# For so long a better value stands against one that our own traffic spoilt.
+_HELD_S: Final = 5.0
+_CALM_S: Final = 2.0
+
+
+@dataclass(eq=False)
+class Watch:
+    """A source under a hub; guarded by the hub's lock.
+
+    Attributes:
+        max_age_s: its values are missing when they are older.
+        values: field -> (value, when it was read, by the monotonic clock).
+        error: why the last read failed.
+        reported: that it is in trouble was said.
+        deaf: its `transferred` raised, which was said.
+        resting: it stands by, and is not needed.
+        heard_s: when a read last returned, or it last rested.
+        answered: it was read, well or not.
+        news: it has something new to say.
+    """
+
+    name: str
+    source: TelemetrySource
+    max_age_s: float
+    values: dict[str, tuple[float, float]] = field(default_factory=dict)
+    error: str = ""
+    reported: bool = False
+    deaf: bool = False
+    resting: bool = False
+    heard_s: float = field(default_factory=time.monotonic)
+    answered: threading.Event = field(default_factory=threading.Event)
+    news: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        self.standby = bool(getattr(self.source, "standby", False))
+        self.listens = isinstance(self.source, TransferListener)
+        quiet = bool(getattr(self.source, "quiet", False))
+        # One that stands by is read while little is sent, and can wait.
+        self.calm_s = (self.max_age_s / 2 if self.standby else _CALM_S) if quiet else 0.0
+
+    def fresh(self, name: str, now: float) -> bool:
+        """Whether its value of a field counts."""
+        return name in self.values and now - self.values[name][1] <= self.max_age_s
+
+    def ageing(self, name: str, now: float) -> bool:
+        """Whether its value of a field is none, or past half of its life."""
+        return name not in self.values or now - self.values[name][1] > self.max_age_s / 2
+
+    def late(self, now: float) -> bool:
+        """Whether it is in trouble without having said so."""
+        if now - self.heard_s > self.max_age_s + self.source.interval_s:
+            return True
+        return not self.resting and any(not self.fresh(name, now) for name in self.values)
+
+    def take(self, values: dict[str, float], now: float, *, spoilt: bool) -> None:
+        """Note what a read gave; one that our own traffic spoilt does not replace a better one of late."""
+        self.heard_s, self.error, self.resting = now, "", False
+        for name, value in values.items():
+            if spoilt and name in _BETTER and name in self.values:
+                held, at_s = self.values[name]
+                if now - at_s <= _HELD_S and _BETTER[name](held, value) == held:
+                    continue
+            self.values[name] = (value, now)
+
+    def why_missing(self, name: str, now: float) -> str:
+        """Of a field that it once gave."""
+        age_s = now - self.values[name][1]
+        because = f" ({self.error})" if self.error else ""
+        return f"{self.name}: last value is {age_s:.1f} s old, over max_age_s={self.max_age_s:g}{because}"
