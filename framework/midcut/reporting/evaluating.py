@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from midcut.evaluations import Cell, Evaluation
 
 
+NOTES = "notes"
+"""What a bed says of itself in sentences."""
+
+
 def evaluations_section(found: Mapping[str, Evaluation]) -> Section | None:
     """Everything that was measured on a test bed."""
     parts = tuple(_evaluation(name, one, f"evaluation-{place}") for place, (name, one) in enumerate(found.items(), 1))
@@ -31,17 +35,40 @@ def _evaluation(name: str, one: Evaluation, key: str) -> Section:
     drawn = [figure for figure in one.figures if draws(figure)]
     pictures = [Picture(f"{key}-{figure.name}", figure.title, draw_evaluation(figure, looks)) for figure in drawn]
     told = [_table(table, f"table-{place}") for place, table in enumerate(one.tables, start=1)]
-    rows = {knob: value for knob, value in one.bed.items() if _is_table(value)}
+    beds, tables = _beds(one.bed)
+    facts = {_words(knob): _each(beds, knob) for knob in dict.fromkeys(knob for bed in beds.values() for knob in bed)}
+    emulated = list(dict.fromkeys(note for bed in beds.values() for note in bed.get(NOTES, ())))
     missing = [f"Nothing to draw yet: {figure.title}" for figure in one.figures if figure not in drawn]
     return Section(
         key,
         one.title,
         text=tuple(one.notes),
-        facts={_words(knob): _said(value) for knob, value in one.bed.items() if knob not in rows} | {"folder": name},
-        tables=(*told, *(_bed_table(knob, value) for knob, value in rows.items())),
+        facts={knob: value for knob, value in facts.items() if knob != NOTES} | {"folder": name},
+        tables=(*told, *(_bed_table(knob, rows) for knob, rows in tables.items())),
         pictures=tuple(pictures),
-        notes=tuple(missing),
+        notes=(*emulated, *missing),
     )
+
+
+def _beds(bed: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Sequence[dict[str, Any]]]]:
+    """One bed or several by name, without what is a table, and the tables."""
+    beds = bed if bed and all(isinstance(value, dict) for value in bed.values()) else {"": bed}
+    tables: dict[str, Sequence[dict[str, Any]]] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for name, one in beds.items():
+        tables |= {f"{name} {knob}".strip(): value for knob, value in one.items() if _is_table(value)}
+        notes = one.get(NOTES, ())
+        listed = {NOTES: [notes] if isinstance(notes, str) else [_said(note) for note in notes]} if notes else {}
+        plain[name] = {knob: value for knob, value in one.items() if not _is_table(value)} | listed
+    return plain, tables
+
+
+def _each(beds: Mapping[str, Mapping[str, Any]], knob: str) -> str:
+    """What the beds say of a knob: once where all say the same."""
+    said = {name: _said(bed[knob]) for name, bed in beds.items() if knob in bed}
+    if len(said) == len(beds) and len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{name}: {value}" for name, value in said.items())
 
 
 def _table(table: evaluations.Table, key: str) -> Table:
@@ -108,7 +135,7 @@ def _said(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{_words(name)} {_said(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)):
-        return "; ".join(map(_said, value))
+        return ", ".join(map(_said, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "–" if value is None else _cell(value)

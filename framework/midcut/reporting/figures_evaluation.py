@@ -176,8 +176,8 @@ def _line(axes: Axes, name: str, data: _Data, look: Look, place: int, *, stepped
         area: dict[str, Any] = {"step": "post"} if stepped else {}
         axes.fill_between(x, *interval, color=look.colour, alpha=0.16, linewidth=0, **area)
     axes.plot(
-        x, y, label=name, color=look.colour, linestyle=look.dash, linewidth=min(2.1, 1.3 + 0.16 * place),
-        zorder=2.9 - 0.05 * place, marker=look.marker if len(x) <= MARKED else "", markersize=look.size * 0.8, **step,
+        x, y, label=name, color=look.colour, linestyle=look.dash, linewidth=max(1.3, 2.1 - 0.16 * place),
+        marker=look.marker if len(x) <= MARKED else "", markersize=look.size * 0.8, **step,
     )  # fmt: skip
 
 
