@@ -113,6 +113,16 @@ class BusyError(WireError):
         self.headers = {"Retry-After": str(retry_after_s)}
 
 
+class OutOfMemoryError(WireError):
+    """A computation found no memory. The request is as it should be: elsewhere, or later, it can be served."""
+
+    status = 503
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.headers = {"Retry-After": "1"}
+
+
 class ExpiredError(WireError):
     """The time the asker gave is over before the answer is there."""
 

@@ -13,7 +13,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from midcut.cloud.tails import TailQueue
-from midcut.errors import BusyError, ExpiredError, MalformedError
+from midcut.errors import BusyError, ExpiredError, MalformedError, OutOfMemoryError
 from midcut.graph.joining import Joining
 from midcut.metrics import CloudMetrics
 from midcut.settings import CloudSettings
@@ -27,6 +27,7 @@ class Gate:
     def __init__(self):
         self.runs = 0
         self.failing = set()
+        self.starving = set()
         self.begun = threading.Semaphore(0)
         self._open = threading.Event()
         self._open.set()
@@ -44,6 +45,8 @@ class Gate:
         started = perf_counter()
         if self.runs in self.failing:
             raise RuntimeError("no kernel for this\nat all")
+        if self.runs in self.starving:
+            torch.empty(2**50)
         with torch.inference_mode():
             values = segment()
         return values, perf_counter() - started
@@ -133,6 +136,18 @@ async def test_where_they_do_not_run_together_each_runs_alone(tiny):
     assert isinstance(done[0], MalformedError)
     assert str(done[0]) == "the tail from cut 4 does not run on these values: no kernel for this at all"
     assert [one.together for one in done[1:]] == [1, 1]
+
+
+async def test_a_tail_that_finds_no_memory_is_not_the_requests_fault(tiny):
+    async with queue(tiny) as (tails, gate):
+        gate.starving = {1}
+        task = await ask(tails, tiny, 4, images(1)[0])
+        with pytest.raises(
+            OutOfMemoryError, match="the tail from cut 4 found no memory: .*DefaultCPUAllocator"
+        ) as caught:
+            await task
+        assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
+        assert (await tails.compute(tiny, 4, tiny.head(4, tuple(images(1))))).together == 1
 
 
 async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(tiny):

@@ -8,14 +8,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
+import torch
 
-from midcut.errors import MalformedError
+from midcut.errors import MalformedError, OutOfMemoryError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping, Sequence
-
-    import torch
 
     from midcut.graph import Partition
     from midcut.graph.joining import Joining
@@ -102,8 +101,15 @@ class Worker:
             values, compute_s = self._executor.run(partial(job.partition.tail, job.cut, job.values))
         except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
             _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_line(error))
+            if _no_memory(error):
+                return OutOfMemoryError(f"the tail from cut {job.cut} found no memory: {_line(error)}")
             return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_line(error)}")
         return Computed(values, begun - job.since_s, compute_s, 1)
+
+
+def _no_memory(error: Exception) -> bool:
+    """torch has a class for the GPU's memory; the CPU's is told by words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _line(error: Exception) -> str:
