@@ -333,6 +333,7 @@ class Transfer:
         at_s: when it ended, seconds since the epoch.
         tcp: what the kernel says; None where it says nothing.
         fresh: the connection was opened for this exchange, so that TCP was starting slowly.
+        ping_s: the round trip as telemetry has it then, without our own queue; None where it has none.
     """
 
     sent_bytes: int
@@ -342,6 +343,7 @@ class Transfer:
     at_s: float
     tcp: TcpInfo | None = None
     fresh: bool = False
+    ping_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,18 +187,18 @@ class BandwidthProbeConfig(CloudAccess):
 class PassiveBandwidthConfig:
     """Bandwidth from the requests themselves, without uploads of its own; silent while nothing is sent.
 
-    It takes 25 kB a minute for connects while requests go, none with `url=null`.
+    It sends nothing where another source gives the ping; else 25 kB a minute for connects while requests go.
 
     Alone it cannot begin with `engine.fallback=edge`: without a bandwidth nothing is sent, and without requests there
     is no bandwidth. Put `bandwidth_probe` behind it, which also sees a slow link recover once the planner has moved
     all to the edge, or use `engine.fallback=cloud`.
 
     Attributes:
-        url: the cloud; a TCP connect there gives the round trip while small exchanges do not. null: none is made,
-            and the kernel's shortest counts.
+        url: the cloud; a TCP connect there gives the round trip where neither small exchanges nor another source do.
+            null: none is made, and the kernel's shortest counts.
         min_bytes: exchanges smaller than this say nothing about bandwidth.
         small_bytes: exchanges up to this size say what the round trip is.
-        rtt_ms: round trip to take off; null takes the shortest small exchange.
+        rtt_ms: round trip to take off; null takes the shortest small exchange, else telemetry's ping.
         window: how many of the last exchanges count at most.
         enough_s: seconds of transfer, the newest first, that suffice; older exchanges then do not count.
         estimate: how they become one figure.

@@ -67,8 +67,8 @@ class PassiveBandwidth:
     """Estimates (sent + received) * 8 / (wall - server - round trip) over the last exchanges.
 
     The round trip is the configured one, else the shortest small exchange of the last 3 s (its bytes are taken off as
-    well, and with it goes what HTTP takes), else a TCP connect to `url` right after an exchange, when our own queue
-    is empty, else the kernel's `min_rtt`, else 0, which makes the figure a lower bound. `min_rtt` comes last: the
+    well, and with it goes what HTTP takes), else telemetry's ping, which the forecast adds again, else a TCP connect
+    to `url`, else the kernel's `min_rtt`, else 0, which makes the figure a lower bound. `min_rtt` comes last: the
     kernel keeps it for 5 minutes, so that it is too short where the way got longer; its `rtt` is no choice, since it
     grows with our own queue (from 20 to 179 ms in one upload of 1 MB at 10 Mbit/s).
 
@@ -137,7 +137,8 @@ class PassiveBandwidth:
             new, self._new = self._new, False
         if not (new and large):
             return {}
-        ping_s = None if self._rtt_s is not None or small else self._ping_s(now)
+        told = self._rtt_s is not None or small or all(sample.transfer.ping_s is not None for sample in large)
+        ping_s = None if told else self._ping_s(now)
         rates = [_rate(sample, self._trip(sample, small, ping_s)) for sample in large]
         kbps = [rate.kbps for rate in self._newest(_that_tell(large, rates))]
         if not kbps:
@@ -153,8 +154,8 @@ class PassiveBandwidth:
         if small:
             shortest = min(small, key=lambda one: one.seconds)
             return _Trip(shortest.seconds, shortest.size)
-        if ping_s is not None:
-            return _Trip(ping_s)
+        if (known_s := sample.transfer.ping_s if sample.transfer.ping_s is not None else ping_s) is not None:
+            return _Trip(known_s)
         return _Trip(0.0 if sample.transfer.tcp is None else sample.transfer.tcp.min_rtt_s)
 
     def _ping_s(self, now: float) -> float | None:

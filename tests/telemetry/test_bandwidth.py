@@ -14,6 +14,7 @@ from midcut.types import TcpInfo, Transfer
 from midcut_telemetry.bandwidth_probe import BandwidthProbe
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.passive_bandwidth import PassiveBandwidth
+from midcut_telemetry.played import Constant
 
 
 def probe(url, probe_bytes=100_000, timeout_s=5.0):
@@ -204,6 +205,16 @@ def test_the_kernels_shortest_round_trip_counts_without_a_ping_and_never_its_smo
     source = passive()
     source.transferred(transfer(250_000, wall_s=0.220, tcp=kernel(1.0)))  # 2000 kbit in 200 ms
     assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+
+
+def test_the_hub_tells_its_ping_and_no_connect_is_made(cloud):
+    ping = Constant(clock_mhz=None, bandwidth_kbps=None, ping_ms=50.0, interval_s=0.01)
+    with TelemetryHub({"ping": ping, "passive_bandwidth": passive(url=cloud.url, interval_s=0.02)}, 30.0) as hub:
+        assert hub.wait(5.0)
+        hub.transferred(transfer(250_000, wall_s=0.250, tcp=kernel(1.0)))  # 2000 kbit in 200 ms
+        until(lambda: hub.observe().bandwidth_kbps is not None)
+        assert hub.observe().bandwidth_kbps == pytest.approx(10_000.0)
+    assert cloud.connections == 0
 
 
 def test_under_200_kb_the_kernels_rate_counts_where_it_is_higher_and_not_limited_by_us():

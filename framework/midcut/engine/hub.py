@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
@@ -104,7 +105,13 @@ class TelemetryHub:
         return self._traffic.exchanging()
 
     def transferred(self, transfer: Transfer) -> None:
-        """Pass an exchange with the cloud on to the sources that measure passively."""
+        """Pass an exchange with the cloud on to the sources that measure passively, with the ping that is known."""
+        if transfer.ping_s is None:
+            now = time.monotonic()
+            with self._lock:
+                best = self._best("ping_ms", now)
+                ping_s = None if best is None else best.values["ping_ms"][0] / 1e3
+            transfer = replace(transfer, ping_s=ping_s)
         for watch in self._watches:
             if isinstance(watch.source, TransferListener):
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -12,9 +13,7 @@ from midcut.protocols import TransferListener
 if TYPE_CHECKING:
     from midcut.protocols import TelemetrySource
 
-# Of two pings, and of two bandwidths, which one is nearer to the link alone.
-_BETTER: Final = {"ping_ms": min, "bandwidth_kbps": max}
-# For so long a better value stands against one that our own traffic spoilt.
+# For so long a smaller ping stands against one that our own traffic spoilt.
 _HELD_S: Final = 5.0
 _CALM_S: Final = 2.0
 
@@ -70,14 +69,12 @@ class Watch:
         return not self.resting and any(not self.fresh(name, now) for name in self.values)
 
     def take(self, values: dict[str, float], now: float, *, spoilt: bool) -> None:
-        """Note what a read gave; one that our own traffic spoilt does not replace a better one of late."""
+        """Note what a read gave; a ping that our own traffic spoilt does not replace a smaller one of late."""
         self.heard_s, self.error, self.resting = now, "", False
         for name, value in values.items():
-            if spoilt and name in _BETTER and name in self.values:
-                held, at_s = self.values[name]
-                if now - at_s <= _HELD_S and _BETTER[name](held, value) == held:
-                    continue
-            self.values[name] = (value, now)
+            held, at_s = self.values.get(name, (math.inf, -math.inf))
+            if not (spoilt and name == "ping_ms" and held < value and now - at_s <= _HELD_S):
+                self.values[name] = (value, now)
 
     def why_missing(self, name: str, now: float) -> str:
         """Of a field that it once gave."""
