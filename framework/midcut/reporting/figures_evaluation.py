@@ -122,13 +122,14 @@ def _spread(figure: evaluations.Figure, looks: Looks) -> list[_Panel]:
 def _panel(axes: Axes, panel: _Panel, places: _Places) -> None:
     bars = [series for _, series, _ in panel.series if series.kind == "bars"]
     points = max((len(series.x) for _, series, _ in panel.series if series.kind == "points"), default=0)
-    lines = 0
+    lines, placed = 0, 0
     for name, series, look in panel.series:
         x, y = places.of(series), _floats(series.y)
         interval = None if series.low is None or series.high is None else (_floats(series.low), _floats(series.high))
         if series.kind == "bars":
             width = 0.8 / len(bars) * (1.0 if places.names else _step(x))
-            offset = (bars.index(series) - (len(bars) - 1) / 2) * width
+            offset = (placed - (len(bars) - 1) / 2) * width
+            placed += 1
             written = sum(len(one.x) for one in bars) <= WRITTEN
             _bars(axes, name, (x + offset, y, interval), look, width, written=written)
         elif series.kind == "points":
@@ -183,11 +184,11 @@ def _line(axes: Axes, name: str, data: _Data, look: Look, place: int, *, stepped
 
 def _scale(axes: Axes, figure: evaluations.Figure, places: _Places) -> None:
     """Logarithmic where asked; names at their places; from 0 where that costs no detail."""
-    if figure.y.log:
+    values = _all(figure.series, "y", "low", "high")
+    if figure.y.log and (values > 0.0).any():
         axes.set_yscale("log")
-        log_ticks(axes.yaxis, _all(figure.series, "y"))
+        log_ticks(axes.yaxis, values)
     else:
-        values = _all(figure.series, "y", "low", "high")
         if any(series.kind == "bars" for series in figure.series):
             axes.axhline(0.0, color="#555555", linewidth=0.9)
             axes.margins(y=0.1)
@@ -203,7 +204,7 @@ def _scale(axes: Axes, figure: evaluations.Figure, places: _Places) -> None:
         axes.grid(visible=False, axis="x")
         return
     x = _floats(x for series in figure.series for x in series.x)
-    if figure.x.log:
+    if figure.x.log and (x > 0.0).any():
         axes.set_xscale("log")
         log_ticks(axes.xaxis, x)
     else:
@@ -258,5 +259,6 @@ def _floats(values: Iterable[Any]) -> Floats:
 
 def _all(series: Sequence[Series], *names: str) -> Floats:
     """All finite numbers of these fields."""
-    found = _floats(value for one in series for name in names for value in getattr(one, name) or ())
+    lists = [getattr(one, name) for one in series for name in names]
+    found = _floats(value for values in lists if values is not None for value in values)
     return found[np.isfinite(found)]
