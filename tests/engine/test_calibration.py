@@ -178,6 +178,18 @@ def test_what_a_lone_request_waited_for_counts_with_the_link():
         assert forecast.link_s[1] - before.link_s[1] == pytest.approx(expected_s, abs=0.0005)
 
 
+def test_what_a_lone_request_that_sends_nothing_waited_for_is_in_its_latency_and_not_in_its_cost():
+    for alone, expected_s in ((True, 0.2004), (False, 0.2)):
+        world = World()
+        for _ in range(9):
+            world.ask(3, alone=alone, rest_s=0.0004)
+        forecast = world.plan()
+        assert forecast.latency_s[3] == pytest.approx(expected_s, abs=2e-5)
+        assert forecast.cost_usd[3] == pytest.approx(0.2, abs=1e-6)
+        before = forecast.uncorrected or forecast
+        assert forecast.latency_s[:3].tolist() == pytest.approx(before.latency_s[:3].tolist(), abs=1e-6)
+
+
 def test_three_requests_of_nine_that_went_wrong_teach_nothing():
     world = World()
     for index in range(9):
@@ -259,7 +271,7 @@ def test_what_went_otherwise_than_planned_teaches_nothing(changed):
     for _ in range(9):
         world.ask(1, edge_s=5.0, **changed)
     world.plan()
-    assert [world.part(name)["samples"] for name in ("edge", "link", "cloud")] == [0, 0, 0]
+    assert [world.part(name)["samples"] for name in ("edge", "link", "cloud", "here")] == [0, 0, 0, 0]
 
 
 def test_a_decision_without_a_forecast_teaches_nothing():
@@ -368,9 +380,12 @@ def test_time_passes_between_two_runs(tmp_path):
         (b"", "truncated"),
         (b"[1, 2]", "Expected `object`"),
         (b'{"format": "midcut-profile/1", "rests_on": {}, "parts": {}}', "expected 'midcut-calibration/1'"),
-        (b'{"format": "midcut-calibration/1", "rests_on": {}, "parts": {"edge": []}}', "must be cloud, edge, link"),
         (
-            b'{"format":"midcut-calibration/1","rests_on":{},"parts":{"edge":[[-1,2,3]],"link":[],"cloud":[]}}',
+            b'{"format": "midcut-calibration/1", "rests_on": {}, "parts": {"edge": []}}',
+            "must be cloud, edge, here, link",
+        ),
+        (
+            b'{"format":"midcut-calibration/1","rests_on":{},"parts":{"edge":[[-1,2,3]],"link":[],"cloud":[],"here":[]}}',
             "is no sample",
         ),
         (b"\xff\xfe\x00", "malformed"),
@@ -429,6 +444,6 @@ def test_whatever_is_measured_a_forecast_stays_one_that_planners_accept(asked, p
         for part in (forecast.edge_s, forecast.link_s, forecast.cloud_s, forecast.cost_usd):
             assert np.isfinite(part).all()
             assert (part >= 0.0).all()
-        assert forecast.link_s[3] == forecast.cloud_s[3] == 0.0
+        assert forecast.cloud_s[3] == 0.0
     world.now_s += 400.0 + pause_s
     assert world.plan().uncorrected is None

@@ -19,6 +19,8 @@ from midcut.types import Forecast, Placement
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
+
     from midcut.policy import Policy
     from midcut.protocols import CostModel
     from midcut.settings import CalibrationSettings
@@ -29,6 +31,8 @@ _log = structlog.get_logger("midcut.engine")
 _COMPUTING: Final = Prior(ratio_sd=1.0, offset_sd_s=0.0003, lowest=0.001, highest=1000.0)
 # A request costs some milliseconds whatever its size; by how much bandwidth is off, telemetry should know.
 _SENDING: Final = Prior(ratio_sd=0.1, offset_sd_s=0.005, lowest=0.6, highest=1.6, slack=0.3, noise_s=0.001)
+# What nothing is sent for is handed from thread to thread all the same.
+_WAITING_HERE: Final = Prior(ratio_sd=1e-3, offset_sd_s=0.001, lowest=1.0, highest=1.0, slack=0.3)
 # Telling size from overhead takes more requests than telling one factor.
 _LINK_WINDOWS: Final = 2
 # Prediction and measurement belong to different circumstances where telemetry has moved the prediction by more.
@@ -37,6 +41,7 @@ _MOVED: Final = 0.1
 _LINK_SETTLES_S: Final = 6.0
 _CLOCK_SETTLES_S: Final = 5.0
 _WORTH_A_LINE: Final = 0.1
+_QUIET_S: Final = 5.0
 _WAITING: Final = 64
 # Of `forget_s`: nothing fades by more than half a percent meanwhile.
 _HOLDS: Final = 0.005
@@ -44,13 +49,15 @@ _HOLDS: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One request as the event loop hands it over. `link_s` is None where nothing was sent."""
+    """One request as the event loop hands it over. `rest_s` is what no part tells; None where it was not alone."""
 
     forecast: Forecast
     placement: Placement
     edge_s: float
-    link_s: float | None
+    link_s: float
     cloud_s: float
+    rest_s: float | None
+    sent: bool
     ended_s: float
 
 
@@ -79,13 +86,15 @@ class Calibration:
     def __init__(self, settings: CalibrationSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        windows = {"edge": settings.window, "link": _LINK_WINDOWS * settings.window, "cloud": settings.window}
+        window, forget_s = settings.window, settings.forget_s
         self._parts = {
-            name: Evidence(_SENDING if name == "link" else _COMPUTING, window, settings.forget_s)
-            for name, window in windows.items()
+            "edge": Evidence(_COMPUTING, window, forget_s),
+            "link": Evidence(_SENDING, _LINK_WINDOWS * window, forget_s),
+            "cloud": Evidence(_COMPUTING, window, forget_s),
+            "here": Evidence(_WAITING_HERE, window, forget_s),
         }
         self._answers: deque[_Answer] = deque(maxlen=_WAITING)
-        self._said = dict.fromkeys(self._parts, 1.0)
+        self._said = dict.fromkeys(self._parts, (1.0, -math.inf))
         self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
         self._applied = _NOT_APPLIED
         self._lock = Lock()
@@ -99,15 +108,16 @@ class Calibration:
         """
         if decision.forecast is None or result.fallback:
             return
-        sent = result.finished_by == "cloud"
-        rest_s = result.latency_s - result.edge_s - result.link_s - result.cloud_s if alone else 0.0
+        rest_s = max(float(result.latency_s - result.edge_s - result.link_s - result.cloud_s), 0.0)
         self._answers.append(
             _Answer(
                 forecast=decision.forecast.uncorrected or decision.forecast,
                 placement=Placement(result.cut, result.codec),
                 edge_s=float(result.edge_s),
-                link_s=float(result.link_s + max(rest_s, 0.0)) if sent else None,
+                link_s=float(result.link_s),
                 cloud_s=float(result.cloud_s),
+                rest_s=rest_s if alone else None,
+                sent=result.finished_by == "cloud",
                 ended_s=self._clock(),
             )
         )
@@ -151,7 +161,7 @@ class Calibration:
             for part in self._parts.values():
                 part.forget()
             self._applied = _NOT_APPLIED
-            self._said = dict.fromkeys(self._parts, 1.0)
+            self._said = dict.fromkeys(self._parts, (1.0, -math.inf))
         _log.info("calibration forgotten")
 
     def state(self) -> dict[str, Any]:
@@ -159,7 +169,8 @@ class Calibration:
 
         Returns:
             JSON-able: per part `ratio` and `offset_s` (corrected = ratio * predicted + offset_s), the `samples` they
-            rest on, and `age_s` of the last one (None without any).
+            rest on, and `age_s` of the last one (None without any). The part `here` is what a request waits for that
+            sends nothing; it counts as the link of that placement.
         """
         with self._lock:
             now_s = self._clock()
@@ -195,9 +206,12 @@ class Calibration:
                 continue
             forecast, ended_s, placement = answer.forecast, answer.ended_s, answer.placement
             fresh["edge"].append(Sample(float(forecast.edge_s[row]), answer.edge_s, ended_s, placement))
-            if answer.link_s is not None:
-                fresh["link"].append(Sample(float(forecast.link_s[row]), answer.link_s, ended_s, placement))
+            if answer.sent:
+                link_s = answer.link_s + (answer.rest_s or 0.0)
+                fresh["link"].append(Sample(float(forecast.link_s[row]), link_s, ended_s, placement))
                 fresh["cloud"].append(Sample(float(forecast.cloud_s[row]), answer.cloud_s, ended_s))
+            elif answer.rest_s is not None:
+                fresh["here"].append(Sample(0.0, answer.rest_s, ended_s))
         for name, samples in fresh.items():
             usable = [one for one in samples if math.isfinite(one.predicted_s) and one.predicted_s >= 0.0]
             if usable:
@@ -242,10 +256,12 @@ class Calibration:
         until_s = math.inf if forget_s is None else now_s + _HOLDS * forget_s
         parts = None
         if any(line is not AS_PREDICTED for line in lines.values()):
-            sent = ~placements.on_edge
-            parts = tuple(
-                _columns(line, np.ones(len(placements)) if name == "edge" else sent.astype(np.float64))
-                for name, line in lines.items()
+            unsent = placements.on_edge
+            parts = (
+                _columns(lines["edge"], lines["edge"], unsent),
+                # Latency has no other part for what is waited for at the edge.
+                _columns(lines["link"], lines["here"], unsent),
+                _columns(lines["cloud"], AS_PREDICTED, unsent),
             )
         self._applied = _Applied(placements, now_s, until_s, parts)
         return self._applied
@@ -254,14 +270,16 @@ class Calibration:
         now_s = self._clock()
         for name, part in self._parts.items():
             effect = part.effect(now_s)
-            if abs(_log_ratio(effect, self._said[name])) > math.log1p(_WORTH_A_LINE):
-                self._said[name] = effect
+            said, said_s = self._said[name]
+            if abs(_log_ratio(effect, said)) > math.log1p(_WORTH_A_LINE) and now_s - said_s > _QUIET_S:
+                self._said[name] = (effect, now_s)
                 ratio, offset_s = part.line(now_s)
                 _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(part))
 
 
-def _columns(line: Line, where: Floats) -> tuple[Floats, Floats, bool]:
-    return 1.0 + (line.ratio - 1.0) * where, line.offset_s * where, line.offset_s >= 0.0
+def _columns(sent: Line, unsent: Line, on_edge: NDArray[np.bool_]) -> tuple[Floats, Floats, bool]:
+    ratio, offset_s = (np.where(on_edge, one, other) for one, other in zip(unsent, sent, strict=True))
+    return ratio, offset_s, bool((offset_s >= 0.0).all())
 
 
 def _moved(before_s: float, now_s: float) -> bool:
