@@ -145,7 +145,7 @@ def test_what_cannot_be_answered_is_not_computed_and_not_quoted_at_length(runnin
 class NoMemory:
     """An executor that asks for a petabyte."""
 
-    def run(self, segment):
+    def run(self, segment):  # noqa: ARG002
         return [torch.empty(2**50)], 0.0
 
     def close(self):

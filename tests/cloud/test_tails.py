@@ -142,9 +142,7 @@ async def test_a_tail_that_finds_no_memory_is_not_the_requests_fault(tiny):
     async with queue(tiny) as (tails, gate):
         gate.starving = {1}
         task = await ask(tails, tiny, 4, images(1)[0])
-        with pytest.raises(
-            OutOfMemoryError, match="the tail from cut 4 found no memory: .*DefaultCPUAllocator"
-        ) as caught:
+        with pytest.raises(OutOfMemoryError, match=r"cut 4 found no memory: .*DefaultCPUAllocator") as caught:
             await task
         assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
         assert (await tails.compute(tiny, 4, tiny.head(4, tuple(images(1))))).together == 1
@@ -227,3 +225,21 @@ async def test_whoever_was_just_answered_may_ask_again_at_once(tiny):
             for _ in range(400):
                 await tails.compute(tiny, 8, values)
         assert gate.runs == 400
+
+
+async def test_a_tail_shorter_than_the_way_to_a_thread_runs_on_the_loop_until_it_is_longer(tiny):
+    async with queue(tiny) as (tails, gate):
+        values, threads = tiny.head(8, images(1)), []
+        run = gate.run
+
+        def told(segment):
+            threads.append(threading.current_thread())
+            values, _ = run(segment)
+            return values, gate.says_s
+
+        gate.run, gate.says_s = told, 1e-5
+        for gate.says_s in [1e-5] * 2 + [1e-3] * 2 + [1e-5] * 12:
+            await tails.compute(tiny, 8, values)
+        here = [thread is threading.current_thread() for thread in threads]
+        assert here[:4] == [False, True, True, False]  # what was slow is asked once more on the loop, and no more
+        assert here[-1]

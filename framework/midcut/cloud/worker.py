@@ -108,7 +108,7 @@ class Worker:
 
 
 def _no_memory(error: Exception) -> bool:
-    """torch has a class for the GPU's memory; the CPU's is told by words alone."""
+    """Torch has a class for the GPU's memory; the CPU's is told by words alone."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
