@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LIMIT = 0.03
 _WORK_S = 0.12
 _PING_LINE_KBPS = 50_000.0
+_TRIM_MS, _TRIM_PINGS, _MOST_TRIM_MS = 10.0, 16, 2.0
 _LEAST_MS = 0.3  # a round trip is not told more finely: two processes are woken up on each
 
 
@@ -104,6 +105,14 @@ def each(bed: Bed, plan: Plan) -> Iterator[Row]:
         bed.link.restore(shape)
         bed.clock.set(mhz)
         bed.clock.throttle(slowdown)
+
+
+def overhead_ms(bed: Bed) -> float:
+    """How much longer than asked a round trip is on a user-space link: processes take time to wake up."""
+    bed.link.set(ping_ms=_TRIM_MS)
+    found = statistics.median(round_trips_ms(bed, _TRIM_PINGS)[1:]) - _TRIM_MS
+    bed.link.set(ping_ms=0.0)
+    return min(max(found, 0.0), _MOST_TRIM_MS)
 
 
 def require_within(rows: Sequence[Row], limit: float) -> None:

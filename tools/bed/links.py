@@ -44,12 +44,14 @@ class Link(ABC):
     Attributes:
         kind: netem, tun or tbf.
         shape: what it is set to.
+        overhead_ms: round trip that is there without any delay, from waking up processes; delays are made shorter by it.
     """
 
     kind: ClassVar[str]
 
     def __init__(self) -> None:
         self.shape = Shape()
+        self.overhead_ms = 0.0
 
     def set(
         self, *, bandwidth_kbps: float | None = None, ping_ms: float | None = None, loss: float | None = None

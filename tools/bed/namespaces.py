@@ -83,15 +83,16 @@ def add(name: str, sysctls: dict[str, Any]) -> None:
     """Make a namespace with its loopback up and these settings under /proc/sys/net/ipv4."""
     tool("ip", "netns", "add", name)
     tool("ip", "-n", name, "link", "set", "lo", "up")
-    inside(name, lambda: [_sysctl(knob, value) for knob, value in sysctls.items()])
+    inside(name, lambda: _set_sysctls(sysctls))
 
 
-def _sysctl(knob: str, value: Any) -> None:
-    path = Path("/proc/sys/net/ipv4") / knob
-    try:
-        path.write_text(f"{value}\n", encoding="ascii")
-    except OSError as error:
-        raise BedError(f"{path}: cannot be set to {value!r}: {error.strerror}") from None
+def _set_sysctls(sysctls: dict[str, Any]) -> None:
+    for knob, value in sysctls.items():
+        path = Path("/proc/sys/net/ipv4") / knob
+        try:
+            path.write_text(f"{value}\n", encoding="ascii")
+        except OSError as error:
+            raise BedError(f"{path}: cannot be set to {value!r}: {error.strerror}") from None
 
 
 def names(prefix: str) -> list[str]:

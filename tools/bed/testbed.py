@@ -125,6 +125,7 @@ class Bed:
         return {
             "link": self.link.kind,
             "clock": self.clock.kind,
+            "link_overhead_ms": round(self.link.overhead_ms, 3),
             "max_clock_mhz": self.clock.max_mhz,
             "congestion_control": self.options.congestion_control,
             "slow_start_after_idle": self.options.slow_start_after_idle,
@@ -146,11 +147,13 @@ class Bed:
         self.clock = new_clock(self.options, self.tag, folder / "root")
         stack.callback(self.clock.close)
         self._place()
+        stack.callback(self._end_hosts)
+        if self.link.kind == "tun":
+            self.link.overhead_ms = calibration.overhead_ms(self)
         process = self.link.process
-        about = {"link": self.link.kind, "clock": self.clock.kind, "options": self._told()}
+        about = {"link": self.link.kind, "overhead_ms": self.link.overhead_ms, "options": self._told()}
         link_process = None if process is None else vars(state.Process.of(process))
         state.write_state(self.tag, owner, {**about, "link_process": link_process})
-        stack.callback(self._end_hosts)
 
     def _told(self) -> dict[str, Any]:
         return {**vars(self.options), "link": self.link.kind, "clock": self.clock.kind}
@@ -158,7 +161,9 @@ class Bed:
     def _find(self, about: dict[str, Any]) -> None:
         folder = state.RUN / self.tag
         if about["link"] == "tun":
-            self.link = tun.StandingTunLink(folder / "link.sock", int(about["link_process"]["pid"]))
+            self.link = tun.StandingTunLink(
+                folder / "link.sock", int(about["link_process"]["pid"]), about["overhead_ms"]
+            )
         else:
             self.link = new_link(self.options, self.tag, folder / "link.sock", watched=False, made=True)
         self.clock = new_clock(self.options, self.tag, folder / "root")

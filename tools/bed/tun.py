@@ -65,7 +65,7 @@ class TunLink(Link):
         return self._process.pid
 
     def apply(self, shape: Shape) -> None:
-        order(self._control, {"both": knobs(shape)})
+        order(self._control, {"both": knobs(shape, self.overhead_ms)})
 
     def close(self) -> None:
         """End the process; its devices go with it."""
@@ -86,8 +86,9 @@ class StandingTunLink(Link):
 
     kind: ClassVar[str] = "tun"
 
-    def __init__(self, control: Path, pid: int) -> None:
+    def __init__(self, control: Path, pid: int, overhead_ms: float) -> None:
         super().__init__()
+        self.overhead_ms = overhead_ms
         self._control = control
         self._pid = pid
 
@@ -96,16 +97,16 @@ class StandingTunLink(Link):
         return self._pid
 
     def apply(self, shape: Shape) -> None:
-        order(self._control, {"both": knobs(shape)})
+        order(self._control, {"both": knobs(shape, self.overhead_ms)})
 
     def close(self) -> None:
         """It stands until `tools/testbed down`."""
 
 
-def knobs(shape: Shape) -> dict[str, float]:
+def knobs(shape: Shape, overhead_ms: float) -> dict[str, float]:
     """What the process is told."""
     rate_bps = 0.0 if shape.bandwidth_kbps is None else shape.bandwidth_kbps * 1000.0
-    return {"rate_bps": rate_bps, "delay_s": shape.ping_ms / 2000.0, "loss": shape.loss}
+    return {"rate_bps": rate_bps, "delay_s": max(0.0, shape.ping_ms - overhead_ms) / 2000.0, "loss": shape.loss}
 
 
 def order(control: Path, what: Mapping[str, Any]) -> dict[str, Any]:
