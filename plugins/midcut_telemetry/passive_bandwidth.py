@@ -27,8 +27,9 @@ _WINDOW_BYTES: Final = INITIAL_WINDOW * SEGMENT_BYTES
 # acknowledgement (200 ms and a round trip) starts slowly again.
 _NOW_S: Final = 3.0
 _IDLE_S: Final = 0.3
-# HTTP at both ends takes 1 to 3 ms: of a shorter transfer it is too much.
+# HTTP at both ends takes 1 to 3 ms: of a shorter transfer it is too much. So long nothing but the link takes.
 _SHORT_S: Final = 0.01
+_CLEAR_S: Final = 0.04
 # From here on the whole body says more than the kernel, whose rate is low after a loss.
 _LONG_BYTES: Final = 200_000
 
@@ -56,11 +57,13 @@ class _Trip(NamedTuple):
 
 
 class _Rate(NamedTuple):
-    """What one exchange tells; `sure`: it took long enough, on a connection that was not new."""
+    """What one exchange tells: the rate, from bits that went in seconds; `known`: the kernel says what it knows."""
 
     kbps: float
+    kbit: float
     seconds: float
-    sure: bool
+    fresh: bool
+    known: bool
 
 
 class PassiveBandwidth:
@@ -73,8 +76,8 @@ class PassiveBandwidth:
     grows with our own queue (from 20 to 179 ms in one upload of 1 MB at 10 Mbit/s).
 
     Where a connection started slowly, that is taken into account. Below 200 kB the kernel's rate of delivery counts
-    where it is higher and not limited by us. Transfers under 10 ms, where the kernel says what it knows, and those on
-    a new connection count only beside no others, the short ones not at all: a probe knows better.
+    where it is higher and not limited by us. Transfers on a new connection count only beside no others, those that
+    the link should do in 10 ms not at all where there is a kernel's word: a probe knows better.
 
     The newest exchanges count, until they add up to `enough_s` of transfer: one long upload tells at once that the
     link became slow. A read gives a value only when an exchange was made since the last one, so that the value's age
@@ -140,7 +143,7 @@ class PassiveBandwidth:
         told = self._rtt_s is not None or small or all(sample.transfer.ping_s is not None for sample in large)
         ping_s = None if told else self._ping_s(now)
         rates = [_rate(sample, self._trip(sample, small, ping_s)) for sample in large]
-        kbps = [rate.kbps for rate in self._newest(_that_tell(large, rates))]
+        kbps = [rate.kbps for rate in self._newest(_that_tell(rates))]
         if not kbps:
             return {}
         return {"bandwidth_kbps": statistics.median(kbps) if self._estimate is Estimate.median else _ewma(kbps)}
@@ -177,20 +180,21 @@ class PassiveBandwidth:
 def _rate(sample: _Sample, trip: _Trip) -> _Rate:
     # A round trip that was longer when it was measured than now must not leave nothing.
     seconds = max(sample.seconds - trip.seconds, 0.1 * sample.seconds)
-    kbps = rate_kbps(max(sample.size - trip.size, 1), seconds, trip.seconds, _WINDOW_BYTES if sample.slow else math.inf)
+    size = max(sample.size - trip.size, 1)
+    kbps = rate_kbps(size, seconds, trip.seconds, _WINDOW_BYTES if sample.slow else math.inf)
     if sample.slow or sample.size < _LONG_BYTES:
         kbps = better_kbps(kbps, sample.transfer.tcp)
-    return _Rate(kbps, seconds, sure=seconds >= _SHORT_S and not sample.transfer.fresh)
+    return _Rate(kbps, size * 8 / 1e3, seconds, sample.transfer.fresh, sample.transfer.tcp is not None)
 
 
-def _that_tell(samples: Sequence[_Sample], rates: Sequence[_Rate]) -> Sequence[_Rate]:
-    """Those that are sure; where none is, those that took long or of which the kernel says nothing."""
-    sure = [rate for rate in rates if rate.sure]
-    return sure or [
-        rate
-        for sample, rate in zip(samples, rates, strict=True)
-        if rate.seconds >= _SHORT_S or sample.transfer.tcp is None
-    ]
+def _that_tell(rates: Sequence[_Rate]) -> Sequence[_Rate]:
+    """Those that took long; of them those on used connections, if there are any."""
+    usual_kbps = statistics.median(rate.kbps for rate in rates)
+    # By what it should have taken: those that took long by chance would be the slow ones alone.
+    long = [rate for rate in rates if rate.kbit / usual_kbps >= _SHORT_S or rate.seconds >= _CLEAR_S]
+    # Without the kernel's word there may be no source but this one, as before Linux 4.9.
+    told = long or [rate for rate in rates if not rate.known]
+    return [rate for rate in told if not rate.fresh] or told
 
 
 def _ewma(rates: Sequence[float]) -> float:

@@ -244,6 +244,15 @@ def test_a_transfer_of_a_few_milliseconds_leaves_it_to_the_probe():
     assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0)
 
 
+def test_a_few_milliseconds_that_became_more_by_chance_do_not_count_either():
+    source = passive(window=5)
+    for wall_s in (0.025, 0.032, 0.026, 0.033, 0.025):  # 20 of them the round trip
+        source.transferred(transfer(30_000, wall_s=wall_s, tcp=kernel(4_000.0)))
+    assert source.read() == {}
+    source.transferred(transfer(30_000, wall_s=0.260, tcp=kernel(900.0)))  # the link became slow: 240 kbit in 240 ms
+    assert source.read()["bandwidth_kbps"] == pytest.approx(1_000.0)
+
+
 def test_the_first_exchange_on_a_connection_counts_only_beside_no_other():
     source = passive()
     source.transferred(transfer(250_000, wall_s=0.5, fresh=True))
