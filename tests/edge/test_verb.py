@@ -17,6 +17,8 @@ from midcut.verbs import edge
         (["engine.threads=0"], ConfigError, "engine.threads must be at least 1, got 0"),
         (["engine.dwell=-1"], ConfigError, "engine.dwell must be 0 or more planning steps, got -1"),
         (["engine.retry_after_s=-1"], ConfigError, "engine.retry_after_s must be 0 or more, got -1.0"),
+        (["calibration.window=2"], ConfigError, "calibration.window must be at least 3 requests, got 2"),
+        (["calibration.forget_s=0"], ConfigError, "calibration.forget_s must be over 0, or null, got 0.0"),
         (["cloud_url=cloud"], ConfigError, "url must"),
         (["transport.timeout_s=0"], ConfigError, "transport.timeout_s must be over 0, got 0.0"),
         (["planner.w=1.5"], MidcutError, "1.5"),

@@ -81,6 +81,17 @@ async def test_a_throttled_edge_is_left_within_ten_requests_and_tried_again(benc
         await b.until(lambda: b.engine.decision.placement == HERE, 10.0)  # forgotten
 
 
+async def test_surprises_are_learnt_without_waiting_for_the_next_planning_step(bench, device, tiny_model):
+    calibration = Calibration(CalibrationSettings())
+    knobs = {"script": [NEARER], "legal": (4, 9), "interval_s": 60.0}
+    async with bench(executor=device, calibration=calibration, **knobs) as b:
+        await asked(b, tiny_model, 5)
+        device.factor = 2.5
+        await asked(b, tiny_model, 10)
+        await b.until(lambda: b.engine.decision.placement == SENT)
+    assert len(b.watch.decisions) < 10
+
+
 async def test_comparing_cuts_teaches_too_and_the_predictors_word_is_kept(bench, device, tiny_model):
     calibration = Calibration(CalibrationSettings())
     device.factor = 2.5

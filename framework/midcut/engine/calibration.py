@@ -43,6 +43,10 @@ _CLOCK_SETTLES_S: Final = 5.0
 _WORTH_A_LINE: Final = 0.1
 _QUIET_S: Final = 5.0
 _WAITING: Final = 64
+# So many requests that were off by a quarter are worth a planning step, ten times a second at most.
+_SURPRISING: Final = 0.25
+_SURPRISES: Final = 3
+_SURPRISED_S: Final = 0.1
 # Of `forget_s`: nothing fades by more than half a percent meanwhile.
 _HOLDS: Final = 0.005
 
@@ -81,6 +85,10 @@ class Calibration:
 
     Args:
         clock: seconds, monotonic.
+
+    Attributes:
+        on_surprise: called on the event loop when several requests took much longer or shorter than they were
+            expected to, so that planning need not wait for its next turn.
     """
 
     def __init__(self, settings: CalibrationSettings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -94,6 +102,8 @@ class Calibration:
             "here": Evidence(_WAITING_HERE, window, forget_s),
         }
         self._answers: deque[_Answer] = deque(maxlen=_WAITING)
+        self.on_surprise: list[Callable[[], None]] = []
+        self._surprises, self._surprised_s = 0, -math.inf
         self._said = dict.fromkeys(self._parts, (1.0, -math.inf))
         self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
         self._applied = _NOT_APPLIED
@@ -121,6 +131,7 @@ class Calibration:
                 ended_s=self._clock(),
             )
         )
+        self._note_surprise(result)
 
     def learn(self, policy: Policy, observation: Observation) -> None:
         """Learn from what was answered since the last time.
@@ -196,6 +207,16 @@ class Calibration:
             self._applied = _NOT_APPLIED
             for name, ones in samples.items():
                 self._parts[name].extend(replace(one, at_s=now_s - one.at_s) for one in ones)
+
+    def _note_surprise(self, result: InferenceResult) -> None:
+        expected_s = result.predicted.get("latency_s")
+        if expected_s is None or abs(_log_ratio(result.latency_s, expected_s)) < math.log1p(_SURPRISING):
+            return
+        self._surprises += 1
+        if self._surprises >= _SURPRISES and self._clock() - self._surprised_s > _SURPRISED_S:
+            self._surprises, self._surprised_s = 0, self._clock()
+            for told in self.on_surprise:
+                told()
 
     def _take_in(self) -> None:
         fresh: dict[str, list[Sample]] = {name: [] for name in self._parts}

@@ -65,9 +65,9 @@ class Planning(Protocol):
 
 
 class PlanningLoop:
-    """Re-plans every `interval_s`, and when the cloud is lost or found. Decides on a thread of its own.
+    """Re-plans every `interval_s`, when the cloud is lost or found, and when requests take other times than expected.
 
-    While the cloud's breaker is open, planning is for the edge alone, where it may finish by itself.
+    Decides on a thread of its own. While the cloud's breaker is open, planning is for the edge alone, where it may finish by itself.
 
     Args:
         calibration: learns before each step, and corrects its forecast; None plans on the predictors' word.
@@ -103,6 +103,8 @@ class PlanningLoop:
         self._wanted = asyncio.Event()
         if cloud is not None:
             cloud.on_change.append(self._wanted.set)
+        if calibration is not None:
+            calibration.on_surprise.append(self._wanted.set)
         self._task: asyncio.Task[None] | None = None
         self._decision: Decision | None = None
         self._dwelling = Dwelling(settings.dwell)
