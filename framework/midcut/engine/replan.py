@@ -67,7 +67,8 @@ class Planning(Protocol):
 class PlanningLoop:
     """Re-plans every `interval_s`, when the cloud is lost or found, and when requests take other times than expected.
 
-    Decides on a thread of its own. While the cloud's breaker is open, planning is for the edge alone, where it may finish by itself.
+    Decides on a thread of its own. While the cloud's breaker is open, planning is for the edge alone, where it may
+    finish by itself.
 
     Args:
         calibration: learns before each step, and corrects its forecast; None plans on the predictors' word.
