@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from bed.testbed import Bed
 
 LIMIT = 0.03
-_WORK_S = 0.12
+WORK_S = 0.12
 _PING_LINE_KBPS = 50_000.0
-_TRIM_MS, _TRIM_PINGS, _MOST_TRIM_MS = 10.0, 16, 2.0
 _LEAST_MS = 0.3  # a round trip is not told more finely: two processes are woken up on each
 
 
@@ -107,14 +106,6 @@ def each(bed: Bed, plan: Plan) -> Iterator[Row]:
         bed.clock.throttle(slowdown)
 
 
-def overhead_ms(bed: Bed) -> float:
-    """How much longer than asked a round trip is on a user-space link: processes take time to wake up."""
-    bed.link.set(ping_ms=_TRIM_MS)
-    found = statistics.median(round_trips_ms(bed, _TRIM_PINGS)[1:]) - _TRIM_MS
-    bed.link.set(ping_ms=0.0)
-    return min(max(found, 0.0), _MOST_TRIM_MS)
-
-
 def require_within(rows: Sequence[Row], limit: float) -> None:
     """See that all are near enough.
 
@@ -161,15 +152,24 @@ def _pings(bed: Bed, plan: Plan) -> Iterator[Row]:
 
 def _clocks(bed: Bed, plan: Plan) -> Iterator[Row]:
     """Full speed and the share take turns, so that a machine that drifts drifts for both."""
-    full_mhz = bed.clock.max_mhz
     with Probe(bed.edge, "work") as probe:
-        pieces = pieces_for(probe, _WORK_S)
+        pieces = pieces_for(probe, WORK_S)
         for share in plan.clock_shares:
-            shares = []
-            for _ in range(plan.works):
-                bed.clock.set(full_mhz)
-                full_s = probe.ask(pieces)
-                bed.clock.set(share * full_mhz)
-                shares.append((full_s, probe.ask(pieces)))
-            full_s = statistics.median(full for full, _ in shares)
-            yield _row("clock", "%", share * 100, [100 * full_s / slow_s for _, slow_s in shares])
+            got = obtained_shares(bed, probe, share, pieces, plan.works)
+            yield _row("clock", "%", share * 100, [100 * one for one in got])
+
+
+def obtained_shares(bed: Bed, probe: Probe, share: float, pieces: int, repeats: int) -> list[float]:
+    """How fast the same work goes at a share of full clock, relative to full clock just before and after."""
+    full_mhz = bed.clock.max_mhz
+    found = []
+    bed.clock.set(full_mhz)
+    before_s = probe.ask(pieces)
+    for _ in range(repeats):
+        bed.clock.set(share * full_mhz)
+        slow_s = probe.ask(pieces)
+        bed.clock.set(full_mhz)
+        after_s = probe.ask(pieces)
+        found.append((before_s + after_s) / 2 / slow_s)
+        before_s = after_s
+    return found

@@ -6,7 +6,6 @@ import argparse
 import csv
 import json
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -23,11 +22,12 @@ from midcut.errors import MidcutError
 from midcut.traces import Trace, write_trace
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
 
     from bed.calibration import Row
 
-CONSOLE = Console(highlight=False, soft_wrap=True)
+CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,6 +174,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def _show(rows: Sequence[Row]) -> None:
     table = Table("what", "asked", "obtained", "quartiles", "off by", "repeats", f"within {calibration.LIMIT:.0%}")
+    for column in table.columns:
+        column.no_wrap = True
     for row in rows:
         spread = f"{row.low:.4g} to {row.high:.4g}"
         verdict = "yes" if row.within() else "NO"

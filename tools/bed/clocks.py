@@ -6,6 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from bed.cgroups import MIN_QUOTA_US, PERIOD_US
 from bed.errors import BedError
 from midcut_emulation.clock import CpufreqTree, write_slowdown
@@ -13,7 +15,7 @@ from midcut_emulation.clock import CpufreqTree, write_slowdown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bed.cgroups import Group
+from bed.cgroups import Group
 
 
 class Clock(ABC):
@@ -24,6 +26,8 @@ class Clock(ABC):
         root: folder under which `telemetry.cpufreq.root` finds the clock.
         max_mhz: full speed.
         mhz: what it is set to.
+        slowdown: what `throttle` is at.
+        stalls: shares, ascending, and the microseconds of work lost there in each 10 ms (cold caches), to make up for.
         note: what to say of it in a report.
     """
 
@@ -35,6 +39,7 @@ class Clock(ABC):
         self.max_mhz = max_mhz
         self.mhz = max_mhz
         self.slowdown = 1.0
+        self.stalls: tuple[tuple[float, float], ...] = ()
 
     @property
     def procs(self) -> Path | None:
@@ -98,11 +103,15 @@ class CgroupClock(Clock):
 
     def apply(self, mhz: float, slowdown: float) -> None:
         share = mhz / self.max_mhz / slowdown
-        quota_us = round(share * PERIOD_US)
+        quota_us = round(share * PERIOD_US + self._lost_us(share))
         if quota_us < MIN_QUOTA_US:
             raise BedError(f"a share of {share:.1%} of the core is under the kernel's {MIN_QUOTA_US / PERIOD_US:.0%}")
-        self._group.limit(quota_us if share < 1.0 else None)
+        self._group.limit(quota_us if share < 1.0 and quota_us < PERIOD_US else None)
         self._tree.write(mhz)
+
+    def _lost_us(self, share: float) -> float:
+        shares, lost_us = zip(*self.stalls, (1.0, 0.0), strict=True)
+        return float(np.interp(share, shares, lost_us))
 
     def close(self) -> None:
         self._group.remove()

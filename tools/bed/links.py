@@ -44,7 +44,7 @@ class Link(ABC):
     Attributes:
         kind: netem, tun or tbf.
         shape: what it is set to.
-        overhead_ms: round trip that is there without any delay, from waking up processes; delays are made shorter by it.
+        overhead_ms: round trip that is there without any delay, from waking up processes; delays are shorter by it.
     """
 
     kind: ClassVar[str]

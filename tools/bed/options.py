@@ -25,6 +25,7 @@ class BedOptions:
         slow_start_after_idle: whether TCP begins anew with a small window after an idle time (Linux' default is yes).
         congestion_control: TCP's, in both namespaces.
         edge_core, cloud_core: cores that the hosts' processes are pinned to; the link runs on the cloud's.
+        trim: measure on making what the emulation itself costs (`bed.trimming`), and take it off; takes some 6 s.
         seed: of the packets that a lossy user-space link drops.
     """
 
@@ -35,6 +36,7 @@ class BedOptions:
     congestion_control: str = "reno"
     edge_core: int = 1
     cloud_core: int = 0
+    trim: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

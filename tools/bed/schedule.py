@@ -55,7 +55,7 @@ def schedule(
         return Trace.from_rows([*rows, {"time_s": duration_s / 2, **_clocked(_BAD, max_clock_mhz)}])
     count = int(np.ceil(duration_s / step_s))
     fields = _walk(seed, count, max_clock_mhz) if kind == "walk" else _figure6(seed, count, max_clock_mhz)
-    return Trace(np.arange(count) * step_s, fields)
+    return Trace(np.arange(count, dtype=np.float64) * step_s, fields)
 
 
 def play(bed: Bed, trace: Trace, stop: threading.Event, *, speed: float = 1.0) -> int:
@@ -109,13 +109,15 @@ def _walk(seed: int, count: int, max_clock_mhz: float) -> dict[str, Floats]:
 
 def _figure6(seed: int, count: int, max_clock_mhz: float) -> dict[str, Floats]:
     """Families as printed; means and spreads are not, these come near its ratios (conf/scenario/poisson.yaml)."""
-    normal = {"mean": 1000.0, "sd": 350.0, "low": 600.0, "high": 1500.0}
-    scale = max_clock_mhz / normal["high"]
+    scale = max_clock_mhz / 1500.0
+    clock = Distribution(
+        DistributionKind.normal, mean=1000.0 * scale, sd=350.0 * scale, low=600.0 * scale, high=max_clock_mhz
+    )
     drawn = ScenarioDrawn(
         samples=count,
         seed=seed,
         bandwidth_kbps=Distribution(DistributionKind.poisson, mean=9.0, unit=1000.0),
-        clock_mhz=Distribution(DistributionKind.normal, **{knob: value * scale for knob, value in normal.items()}),
+        clock_mhz=clock,
         ping_ms=Distribution(DistributionKind.constant, value=120.0),
     )
     return dict(make_samples(drawn).fields)

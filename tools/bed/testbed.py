@@ -10,7 +10,7 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from bed import calibration, namespaces, state, tun
+from bed import calibration, namespaces, state, trimming, tun
 from bed.choosing import new_clock, new_link
 from bed.errors import BedError, BedUnavailable
 from bed.hosts import Host
@@ -126,6 +126,7 @@ class Bed:
             "link": self.link.kind,
             "clock": self.clock.kind,
             "link_overhead_ms": round(self.link.overhead_ms, 3),
+            "clock_stalls_us": {f"{share:.0%}": round(lost_us) for share, lost_us in self.clock.stalls},
             "max_clock_mhz": self.clock.max_mhz,
             "congestion_control": self.options.congestion_control,
             "slow_start_after_idle": self.options.slow_start_after_idle,
@@ -148,12 +149,12 @@ class Bed:
         stack.callback(self.clock.close)
         self._place()
         stack.callback(self._end_hosts)
-        if self.link.kind == "tun":
-            self.link.overhead_ms = calibration.overhead_ms(self)
+        if self.options.trim:
+            trimming.trim(self)
         process = self.link.process
-        about = {"link": self.link.kind, "overhead_ms": self.link.overhead_ms, "options": self._told()}
+        about = {"link": self.link.kind, "overhead_ms": self.link.overhead_ms, "stalls": self.clock.stalls}
         link_process = None if process is None else vars(state.Process.of(process))
-        state.write_state(self.tag, owner, {**about, "link_process": link_process})
+        state.write_state(self.tag, owner, {**about, "options": self._told(), "link_process": link_process})
 
     def _told(self) -> dict[str, Any]:
         return {**vars(self.options), "link": self.link.kind, "clock": self.clock.kind}
@@ -167,6 +168,7 @@ class Bed:
         else:
             self.link = new_link(self.options, self.tag, folder / "link.sock", watched=False, made=True)
         self.clock = new_clock(self.options, self.tag, folder / "root")
+        self.clock.stalls = tuple((share, lost_us) for share, lost_us in about["stalls"])
         self._place()
 
     def _place(self) -> None:
