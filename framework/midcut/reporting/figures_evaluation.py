@@ -12,10 +12,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.ticker import MaxNLocator
 
 from midcut.reporting.looks import split
+from midcut.reporting.placing import floats, numbers, places_of, step
 from midcut.reporting.style import legend_above, log_ticks, panels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from midcut import evaluations
     from midcut.evaluations import Series
     from midcut.reporting.looks import Look, Looks
+    from midcut.reporting.placing import Places
     from midcut.types import Floats
 
 MANY = 6
@@ -44,18 +46,6 @@ class _Panel:
     series: Sequence[tuple[str, Series, Look]]
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where things stand on the axis of x: names one step apart, numbers as they are."""
-
-    names: tuple[str, ...]
-
-    def of(self, series: Series) -> Floats:
-        if self.names:
-            return np.array([self.names.index(_name(x)) for x in series.x], dtype=np.float64)
-        return _floats(series.x)
-
-
 def draws(figure: evaluations.Figure) -> bool:
     """Whether it has anything to draw."""
     return any(y is not None and math.isfinite(y) for series in figure.series for y in series.y)
@@ -68,7 +58,7 @@ def draw_evaluation(figure: evaluations.Figure, looks: Looks) -> Figure:
         figure: one that `draws`.
         looks: of all names in the evaluation.
     """
-    places = _places(figure.series)
+    places = places_of(figure.series)
     shown = _spread(figure, looks)
     over_time = any(series.kind in {"line", "step"} for series in figure.series)
     stacked = over_time and not figure.diagonal
@@ -103,7 +93,7 @@ def _spread(figure: evaluations.Figure, looks: Looks) -> list[_Panel]:
     halves = [split(series.name) for series in figure.series]
     whole = _Panel("", [(one.name, one, looks.of(one.name, figure)) for one in figure.series])
     heads, tails = (list(dict.fromkeys(half[part] for half in halves if half[1])) for part in (0, 1))
-    if len(figure.series) <= MANY or not 1 < min(len(heads), len(tails)) <= SPREAD or _places(figure.series).names:
+    if len(figure.series) <= MANY or not 1 < min(len(heads), len(tails)) <= SPREAD or places_of(figure.series).names:
         return [whole]
     by = 1 if len(tails) <= len(heads) else 0
     return [
@@ -119,15 +109,15 @@ def _spread(figure: evaluations.Figure, looks: Looks) -> list[_Panel]:
     ]
 
 
-def _panel(axes: Axes, panel: _Panel, places: _Places) -> None:
+def _panel(axes: Axes, panel: _Panel, places: Places) -> None:
     bars = [series for _, series, _ in panel.series if series.kind == "bars"]
     points = max((len(series.x) for _, series, _ in panel.series if series.kind == "points"), default=0)
     lines, placed = 0, 0
     for name, series, look in panel.series:
-        x, y = places.of(series), _floats(series.y)
-        interval = None if series.low is None or series.high is None else (_floats(series.low), _floats(series.high))
+        x, y = places.of(series), floats(series.y)
+        interval = None if series.low is None or series.high is None else (floats(series.low), floats(series.high))
         if series.kind == "bars":
-            width = 0.8 / len(bars) * (1.0 if places.names else _step(x))
+            width = 0.8 / len(bars) * (1.0 if places.names else step(x))
             offset = (placed - (len(bars) - 1) / 2) * width
             placed += 1
             written = sum(len(one.x) for one in bars) <= WRITTEN
@@ -172,19 +162,20 @@ def _points(axes: Axes, name: str, data: _Data, look: Look, *, many: bool) -> No
 
 def _line(axes: Axes, name: str, data: _Data, look: Look, place: int, *, stepped: bool) -> None:
     x, y, interval = data
-    step: dict[str, Any] = {"drawstyle": "steps-post"} if stepped else {}
+    drawstyle: dict[str, Any] = {"drawstyle": "steps-post"} if stepped else {}
     if interval is not None:
         area: dict[str, Any] = {"step": "post"} if stepped else {}
         axes.fill_between(x, *interval, color=look.colour, alpha=0.16, linewidth=0, **area)
     axes.plot(
         x, y, label=name, color=look.colour, linestyle=look.dash, linewidth=max(1.3, 2.1 - 0.16 * place),
-        marker=look.marker if len(x) <= MARKED else "", markersize=look.size * 0.8, **step,
+        marker=look.marker if len(x) <= MARKED else "", markersize=look.size * 0.8,
+        **drawstyle,
     )  # fmt: skip
 
 
-def _scale(axes: Axes, figure: evaluations.Figure, places: _Places) -> None:
+def _scale(axes: Axes, figure: evaluations.Figure, places: Places) -> None:
     """Logarithmic where asked; names at their places; from 0 where that costs no detail."""
-    values = _all(figure.series, "y", "low", "high")
+    values = numbers(figure.series, "y", "low", "high")
     if figure.y.log and (values > 0.0).any():
         axes.set_yscale("log")
         log_ticks(axes.yaxis, values)
@@ -203,7 +194,7 @@ def _scale(axes: Axes, figure: evaluations.Figure, places: _Places) -> None:
         axes.set_xlim(-0.6, len(places.names) - 0.4)
         axes.grid(visible=False, axis="x")
         return
-    x = _floats(x for series in figure.series for x in series.x)
+    x = floats(x for series in figure.series for x in series.x)
     if figure.x.log and (x > 0.0).any():
         axes.set_xscale("log")
         log_ticks(axes.xaxis, x)
@@ -220,7 +211,7 @@ def _whole(axis: Axis, values: Floats) -> None:
 
 def _diagonal(axes: Sequence[Axes], figure: evaluations.Figure) -> None:
     """Where both are the same; both axes over the same range."""
-    values = np.concatenate([_floats(x for series in figure.series for x in series.x), _all(figure.series, "y")])
+    values = np.concatenate([floats(x for series in figure.series for x in series.x), numbers(figure.series, "y")])
     values = values[np.isfinite(values)]
     logarithmic = figure.x.log or figure.y.log
     if logarithmic:
@@ -235,30 +226,3 @@ def _diagonal(axes: Sequence[Axes], figure: evaluations.Figure) -> None:
         one.set(xlim=ends, ylim=ends)
         if figure.x.log == figure.y.log:
             one.set_aspect("equal", adjustable="box")
-
-
-def _places(series: Sequence[Series]) -> _Places:
-    if not any(isinstance(x, str) for one in series for x in one.x):
-        return _Places(())
-    return _Places(tuple(dict.fromkeys(_name(x) for one in series for x in one.x)))
-
-
-def _name(x: float | str | None) -> str:
-    return x if isinstance(x, str) else "–" if x is None else f"{x:g}"
-
-
-def _step(x: Floats) -> float:
-    """The smallest distance between two bars of a series."""
-    apart = np.diff(np.unique(x[np.isfinite(x)]))
-    return float(apart.min()) if apart.size else 1.0
-
-
-def _floats(values: Iterable[Any]) -> Floats:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _all(series: Sequence[Series], *names: str) -> Floats:
-    """All finite numbers of these fields."""
-    lists = [getattr(one, name) for one in series for name in names]
-    found = _floats(value for values in lists if values is not None for value in values)
-    return found[np.isfinite(found)]
