@@ -7,6 +7,7 @@ from evaluation.findings import by_model, interval_of, noise, point_found, progr
 from evaluation.lines import append_line, drop_unfinished, read_lines
 from evaluation.profiling import scaled
 from evaluation.report import as_evaluation
+from evaluation.statistics import Choice
 
 from midcut.evaluations import read_evaluation, write_evaluation
 from midcut.profiles import Machine, Profile, Role, Run
@@ -50,6 +51,8 @@ def test_a_point_by_hand():
     assert point.fastest["paper"].regret == pytest.approx(0.25)
     # Cut 0 is the slower and the dearer: the whole span above cut 9.
     assert point.balanced["paper"].regret == pytest.approx(1.0)
+    # Cut 9 is faster and cheaper: Algorithm 1 takes it where it knows.
+    assert point.planner == Choice(hit=True, regret=0.0)
     assert point.lost == 1  # what a fallback took does not count as the cloud's time
 
 

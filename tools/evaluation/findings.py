@@ -20,6 +20,8 @@ from evaluation.statistics import (
     spread,
     weighted_choice,
 )
+from midcut.types import Forecast, Placements
+from midcut_planners.algorithm1 import Algorithm1
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +69,7 @@ class PointFound:
         fastest: policy -> its pick at w = 0, by latency.
         balanced: policy -> its pick at w = 0.5, by the weighted objective.
         lost: requests that the cloud should have answered and the edge did.
+        planner: what Algorithm 1 picks at w = 0.5 where it knows the measurements: its own part of the regret.
     """
 
     row: Mapping[str, Any]
@@ -74,6 +77,7 @@ class PointFound:
     fastest: Mapping[str, Choice]
     balanced: Mapping[str, Choice]
     lost: int
+    planner: Choice | None
 
     def errors(self, policy: str) -> list[float]:
         return [one.error(policy) for one in self.cuts if policy in one.predicted]
@@ -96,7 +100,23 @@ def point_found(row: Mapping[str, Any]) -> PointFound:
             fastest[policy] = latency_choice(latency_s, picked["0.0"])
         if picked["0.5"] in latency_s:
             balanced[policy] = weighted_choice(latency_s, cost_usd, 0.5, picked["0.5"])
-    return PointFound(row, whole, fastest, balanced, len(row["requests"]) - len(kept))
+    known = None
+    if whole:
+        known = weighted_choice(latency_s, cost_usd, 0.5, _algorithm1(latency_s, cost_usd, 0.5))
+    return PointFound(row, whole, fastest, balanced, len(row["requests"]) - len(kept), known)
+
+
+def _algorithm1(latency_s: Mapping[int, float], cost_usd: Mapping[int, float], w: float) -> int:
+    """The cut that the planner takes of these figures."""
+    cuts = sorted(latency_s)
+    zero = np.zeros(len(cuts))
+    columns = Placements(
+        model="", cut=np.array(cuts), layer=np.array(cuts), payload_bytes=zero, request_bytes=zero, reply_bytes=zero,
+        on_edge=zero > 0, nodes=max(cuts), layers=max(cuts),
+    )  # fmt: skip
+    known = np.array([latency_s[cut] for cut in cuts])
+    forecast = Forecast(columns, known, zero, zero, np.array([cost_usd[cut] for cut in cuts]))
+    return cuts[int(Algorithm1(w).choose(forecast, w))]
 
 
 def _cut_found(cut: int, requests: Sequence[Mapping[str, Any]]) -> CutFound | None:
@@ -204,19 +224,30 @@ def interval_of(points: Sequence[PointFound], policy: str, what: str, seed: int 
         what: `error` or `p95` (over cuts), `single` (over requests), `hit`, `near`, `regret`,
             `hit_half`, `regret_half`.
     """
-    groups: list[list[float]]
-    if what in ("error", "p95"):
-        groups = [point.errors(policy) for point in points]
-    elif what == "single":
-        groups = [point.single(policy) for point in points]
-    else:
-        chosen = [point.balanced if what.endswith("_half") else point.fastest for point in points]
-        groups = [[_worth(one[policy], what)] for one in chosen if policy in one]
+    groups = _groups(points, policy, what)
     if not any(groups):
         return (float("nan"),) * 3
-    statistic = {"error": median, "single": median, "p95": p95}.get(what, mean)
-    found = bootstrap(groups, statistic, seed)
+    found = bootstrap(groups, _STATISTICS.get(what, mean), seed)
     return found.value, found.low, found.high
+
+
+def value_of(points: Sequence[PointFound], policy: str, what: str) -> float:
+    """The figure without its interval, which takes long."""
+    values = np.array([value for group in _groups(points, policy, what) for value in group])
+    return _STATISTICS.get(what, mean)(values) if len(values) else float("nan")
+
+
+_STATISTICS = {"error": median, "single": median, "p95": p95}
+
+
+def _groups(points: Sequence[PointFound], policy: str, what: str) -> list[list[float]]:
+    """Values of each point."""
+    if what in ("error", "p95"):
+        return [point.errors(policy) for point in points]
+    if what == "single":
+        return [point.single(policy) for point in points]
+    chosen = [point.balanced if what.endswith("_half") else point.fastest for point in points]
+    return [[_worth(one[policy], what)] for one in chosen if policy in one]
 
 
 def _worth(choice: Choice, what: str) -> float:

@@ -26,7 +26,9 @@ class Options:
         quick: a short version, minutes in all.
         resume: keep what the rows file already has.
         clock, link: kinds for the bed; `auto` takes what suits the experiment and the machine.
-        core_mhz: what full speed of the edge's core is called; at 1500 MHz the edge is that much slower than the cloud.
+        core_mhz: what full speed of the edge's core is called; None for what suits the model. The edge runs at 600 to
+            1500 MHz, and is as much slower than the cloud.
+        off_bed: report also where the bed's calibration is off by more than 3 %; the report says so.
         minutes, step_s: of a trace, and how long each of its steps lasts.
     """
 
@@ -41,6 +43,7 @@ class Options:
     resume: bool = False
     clock: str = "auto"
     link: str = "auto"
-    core_mhz: float = 3000.0
+    core_mhz: float | None = None
+    off_bed: bool = False
     minutes: float = 10.0
     step_s: float = 5.0
