@@ -10,11 +10,9 @@ from evaluation.walks import (
     DYNAMIC,
     EDGE,
     ORACLE,
-    RANGES,
     STATIC,
     Step,
     Turns,
-    random_walk,
     relative,
     walked,
 )
@@ -34,22 +32,6 @@ SECOND = Step(
     forecast={0: (1.00, 1e-6), 5: (9.0, 9.0)},
 )
 CUTS = [0, 5, 9]
-
-
-def test_a_walk_stays_in_its_ranges_and_a_seed_gives_it_again() -> None:
-    trace, again, other = (random_walk(seed, 500, 5.0) for seed in (7, 7, 8))
-    assert trace.duration_s == 499 * 5.0
-    for name, (low, high) in RANGES.items():
-        values = trace.fields[name]
-        assert values.min() >= low * (1 - 1e-12)
-        assert values.max() <= high * (1 + 1e-12)
-        assert np.array_equal(values, again.fields[name])
-        assert not np.array_equal(values, other.fields[name])
-        # It goes everywhere, and in strides rather than leaps.
-        place = np.log(values / low) / np.log(high / low)
-        assert place.min() < 0.1
-        assert place.max() > 0.9
-        assert np.abs(np.diff(place)).max() < 0.75
 
 
 def test_turns_take_each_cut_once_and_then_whoever_had_the_least_time() -> None:

@@ -6,12 +6,14 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from bed.schedule import schedule
+
 from evaluation import reacting, walking
 from evaluation.harness import Conditions
-from evaluation.opening import LOW_MHZ, RANGES, TOP_MHZ, counted, opened, settling_cut
+from evaluation.opening import LOW_MHZ, TOP_MHZ, counted, opened, settling_cut
 from evaluation.policies import Offline
 from evaluation.recording import Rows, say
-from evaluation.walks import Turns, random_walk
+from evaluation.walks import Turns
 from midcut.evaluations import write_evaluation
 from midcut.traces import write_trace
 from midcut.types import Observation
@@ -79,7 +81,7 @@ def _run(
 def _walk(site: Site, options: Options, rows: Rows, folder: Path) -> None:
     step_s = QUICK_STEP_S if options.quick else options.step_s
     count = QUICK_STEPS if options.quick else max(1, round(options.minutes * 60 / step_s))
-    trace = random_walk(options.seed, count, step_s, RANGES.get(site.model))
+    trace = schedule("walk", seed=options.seed, duration_s=count * step_s, step_s=step_s, max_clock_mhz=TOP_MHZ)
     write_trace(folder / f"trace-{site.model}.csv", trace)
     cuts = candidates(site, trace, options.w)
     _warm(site, _conditions(trace.at(0.0)), cuts)

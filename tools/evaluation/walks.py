@@ -8,33 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.traces import Trace
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from midcut.types import Floats
 
-RANGES = {"clock_mhz": (600.0, 1500.0), "bandwidth_kbps": (2_000.0, 50_000.0), "ping_ms": (5.0, 100.0)}
-_STRIDE = 0.15  # of the range's logarithm, a step's standard deviation
 _LEVEL = 95.0
 _DRAWS = 2000
-
-
-def random_walk(seed: int, steps: int, step_s: float, ranges: Mapping[str, tuple[float, float]] | None = None) -> Trace:
-    """Clock, bandwidth and ping, each walking by itself in its logarithm and turned back at its bounds.
-
-    Args:
-        ranges: field -> lowest and highest value.
-    """
-    generator = np.random.default_rng(seed)
-    fields = {}
-    for name, (low, high) in (ranges or RANGES).items():
-        # A walk that is folded back at 0 and 1: even and odd passes run in opposite directions.
-        strides = np.concatenate(([generator.uniform()], generator.normal(0.0, _STRIDE, steps - 1)))
-        place = np.cumsum(strides) % 2.0
-        fields[name] = low * (high / low) ** np.where(place > 1.0, 2.0 - place, place)
-    return Trace(time_s=np.arange(steps, dtype=np.float64) * step_s, fields=fields)
 
 
 class Turns:
