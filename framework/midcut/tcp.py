@@ -19,6 +19,7 @@ SEGMENT_BYTES: Final = 1448
 """Payload of a full segment on Ethernet, with time stamps."""
 INITIAL_WINDOW: Final = 10
 """Segments that a connection may send before the first acknowledgement (RFC 6928)."""
+INITIAL_BYTES: Final = INITIAL_WINDOW * SEGMENT_BYTES
 
 _SETTINGS: Final = Path("/proc/sys/net/ipv4")
 # `struct tcp_info` of <linux/tcp.h> up to tcpi_delivery_rate: eight bytes, the last one's lowest bit is app_limited;
@@ -61,29 +62,43 @@ def starts_slowly(setting: SlowStart) -> bool:
     return _setting("tcp_slow_start_after_idle") != "0" and not _setting("tcp_congestion_control").startswith("bbr")
 
 
-def slow_start_s(size_bytes: float, bandwidth_kbps: float, rtt_s: float, window_bytes: float) -> float:
+def slow_start_s(size_bytes: float, bandwidth_kbps: float, rtt_s: float, first_bytes: float) -> float:
     """Seconds that a body waits for acknowledgements while the window is less than the link holds.
 
     The window doubles every round trip. A round that sends less than a round trip's worth of the link, with more to
     come, leaves the link idle for the rest of the round trip: sum of rtt - window * 8 / bandwidth.
     """
-    left_bytes, waits_s = size_bytes, 0.0
-    while left_bytes > window_bytes and (wait_s := rtt_s - window_bytes * 8 / (bandwidth_kbps * 1e3)) > 0.0:
-        left_bytes -= window_bytes
-        window_bytes *= 2
+    left_bytes, window, waits_s = size_bytes, first_bytes, 0.0
+    while left_bytes > window and (wait_s := rtt_s - window * 8 / (bandwidth_kbps * 1e3)) > 0.0:
+        left_bytes -= window
+        window *= 2
         waits_s += wait_s
     return waits_s
 
 
-def rate_kbps(size_bytes: float, transfer_s: float, rtt_s: float, window_bytes: float = math.inf) -> float:
-    """The bandwidth at which a body takes so long, the round trip taken off and slow start included.
+def window_bytes(pause_s: float, bandwidth_kbps: float, rtt_s: float, initial_bytes: float = INITIAL_BYTES) -> float:
+    """What a connection that once filled the link sends before the first acknowledgement, after a pause.
+
+    Linux halves the window for each time that it would have waited for a lost acknowledgement (200 ms and a round
+    trip, more where our own queue made the round trip longer), down to the initial one. `math.inf` where there was no
+    such pause; a pause of `math.inf` is a new connection.
+    """
+    halvings = min(pause_s / (_LOST_S + rtt_s), 60.0)
+    if halvings < 1.0:
+        return math.inf
+    return max(initial_bytes, bandwidth_kbps * 1e3 / 8 * rtt_s / 2.0 ** int(halvings))
+
+
+def rate_kbps(size_bytes: float, transfer_s: float, rtt_s: float, pause_s: float = 0.0) -> float:
+    """The bandwidth at which a body takes so long, the round trip taken off and slow start after a pause included.
 
     Where no bandwidth is so slow to start, the connection was not: then as if it had not started slowly.
     """
     plain = size_bytes * 8 / transfer_s / 1e3
 
     def too_long(kbps: float) -> bool:
-        return size_bytes * 8 / kbps / 1e3 + slow_start_s(size_bytes, kbps, rtt_s, window_bytes) > transfer_s
+        waits_s = slow_start_s(size_bytes, kbps, rtt_s, window_bytes(pause_s, kbps, rtt_s))
+        return size_bytes * 8 / kbps / 1e3 + waits_s > transfer_s
 
     low, high = plain, plain * _MOST
     if not too_long(low) or too_long(high):
@@ -104,6 +119,7 @@ def better_kbps(kbps: float, tcp: TcpInfo | None) -> float:
     return max(kbps, tcp.delivery_kbps)
 
 
+_LOST_S: Final = 0.3
 _BEYOND: Final = 2.0
 # Slow start hides no more than this of a bandwidth that can still be told.
 _MOST: Final = 16.0

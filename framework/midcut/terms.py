@@ -25,7 +25,11 @@ class Normalisation(StrEnum):
 
 
 class SlowStart(StrEnum):
-    """Whether a kept connection that was idle starts slowly again."""
+    """Whether a kept connection that was idle starts slowly again.
+
+    `auto` goes by how long requests pause, where the host's TCP does so at all; `always` takes every request for one
+    after a long pause.
+    """
 
     auto = "auto"
     always = "always"

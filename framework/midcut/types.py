@@ -190,6 +190,7 @@ class Observation:
         source: field -> name of the source it came from.
         age_s: field -> how old the value was at `at_s`.
         missing: field -> why there is no value.
+        pause_s: how long the link to the cloud usually rests between two exchanges, or does now; None before the first.
     """
 
     clock_mhz: Any = None
@@ -199,6 +200,7 @@ class Observation:
     source: Mapping[str, str] = field(default_factory=dict)
     age_s: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    pause_s: float | None = None
 
     def values(self) -> dict[str, Any]:
         """The measured fields by name, `None` where missing."""

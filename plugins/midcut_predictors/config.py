@@ -88,8 +88,9 @@ class RoundTripConfig:
         downlink_kbps: bandwidth of the reply, kbit/s; null is the observed bandwidth.
         overhead_s: seconds per request beyond that and what the codec takes.
         slow_start: whether a request waits while TCP opens its window, as the first on a connection does, and on a
-            kept one each after a pause. `auto` asks this host: `never` where net.ipv4.tcp_slow_start_after_idle is 0
-            or the congestion control is BBR. Requests that follow one another within about 0.3 s do not wait.
+            kept one each after a pause. `auto` goes by how long requests pause (not at all under 0.3 s), unless this
+            host's TCP does not do so: net.ipv4.tcp_slow_start_after_idle is 0, or the congestion control is BBR.
+            `always` takes every request for one after a long pause.
         initial_window: segments of 1448 bytes that are sent before the first acknowledgement.
     """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.tcp import INITIAL_WINDOW, SEGMENT_BYTES, starts_slowly
+from midcut.tcp import INITIAL_WINDOW, SEGMENT_BYTES, starts_slowly, window_bytes
 from midcut.terms import SlowStart
 from midcut_predictors.fields import not_negative, positive
 
@@ -39,7 +39,8 @@ class RoundTrip:
     """What is really sent: (request * 8) / (1000 * BW) + (reply * 8) / (1000 * downlink) + PL / 1000 + overhead.
 
     Encoding and headers are in the bytes; the codec's own seconds are added. A placement that sends nothing takes none.
-    Where TCP starts slowly, what `midcut.tcp.slow_start_s` says of the request comes on top.
+    Where TCP starts slowly, what `midcut.tcp.slow_start_s` says of the request comes on top; with `auto` by how long
+    the observation says that requests pause.
     """
 
     needs = NEEDS
@@ -64,8 +65,10 @@ class RoundTrip:
         self._kbit = up + down if downlink_kbps is None else up
         self._fixed_s = sends * (placements.codec_s + overhead_s)
         self._reply_s = None if downlink_kbps is None else down / downlink_kbps
-        request_bytes = sends * placements.request_bytes
-        self._rounds = _Rounds(request_bytes, initial_window * SEGMENT_BYTES) if starts_slowly(slow_start) else None
+        self._request_bytes = sends * placements.request_bytes
+        self._initial_bytes = initial_window * SEGMENT_BYTES
+        self._by_pause = slow_start is SlowStart.auto
+        self._rounds = _Rounds(self._request_bytes, self._initial_bytes) if starts_slowly(slow_start) else None
 
     def seconds(self, observation: Observation) -> Floats:
         """See `midcut.protocols.LatencyPredictor`."""
@@ -73,7 +76,17 @@ class RoundTrip:
         seconds: Floats = self._kbit / bandwidth_kbps + self._sends * (ping_ms / 1000) + self._fixed_s
         if self._reply_s is not None:
             seconds = seconds + self._reply_s
-        return seconds if self._rounds is None else seconds + self._rounds.seconds(bandwidth_kbps, ping_ms / 1000)
+        if self._rounds is None:
+            return seconds
+        if self._by_pause and observation.pause_s is not None and isinstance(bandwidth_kbps, float):
+            return seconds + self._after_pause(observation.pause_s, bandwidth_kbps, float(ping_ms) / 1000)
+        return seconds + self._rounds.seconds(bandwidth_kbps, ping_ms / 1000)
+
+    def _after_pause(self, pause_s: float, bandwidth_kbps: float, rtt_s: float) -> Floats | float:
+        window = window_bytes(pause_s, bandwidth_kbps, rtt_s, self._initial_bytes)
+        if window == math.inf:
+            return 0.0
+        return _Rounds(self._request_bytes, window).seconds(bandwidth_kbps, rtt_s)
 
 
 class _Rounds:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from midcut import wire
 from midcut.errors import ConfigError, TelemetryError
-from midcut.tcp import INITIAL_WINDOW, SEGMENT_BYTES, better_kbps, rate_kbps, starts_slowly
+from midcut.tcp import better_kbps, rate_kbps, starts_slowly
 from midcut.terms import SlowStart
 from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from midcut.types import TcpInfo
 
 _PINGS: Final = 3
-_WINDOW_BYTES: Final = INITIAL_WINDOW * SEGMENT_BYTES
 
 
 class BandwidthProbe:
@@ -66,9 +65,10 @@ class BandwidthProbe:
         seconds, answer = self._line.exchange("POST", wire.PROBE_PATH, self._body)
         self._check(answer)
         transfer_s = max(seconds - rtt_s, 0.1 * seconds)
-        slow = self._restarts or self._line.opened != self._opened
-        self._opened = self._line.opened
-        kbps = rate_kbps(len(self._body), transfer_s, rtt_s, _WINDOW_BYTES if slow else math.inf)
+        pause_s = self.interval_s if self._restarts else 0.0
+        if self._line.opened != self._opened:
+            pause_s, self._opened = math.inf, self._line.opened
+        kbps = rate_kbps(len(self._body), transfer_s, rtt_s, pause_s)
         return {"bandwidth_kbps": better_kbps(kbps, self._kernel_says())}
 
     def close(self) -> None:

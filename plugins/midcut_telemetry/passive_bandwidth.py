@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from midcut.errors import ConfigError, TelemetryError
-from midcut.tcp import INITIAL_WINDOW, SEGMENT_BYTES, better_kbps, rate_kbps, starts_slowly
+from midcut.tcp import better_kbps, rate_kbps, starts_slowly
 from midcut.terms import SlowStart
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.tcp_ping import TcpPing
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from midcut.types import Transfer
 
 _CONNECT_S: Final = 2.0
-_WINDOW_BYTES: Final = INITIAL_WINDOW * SEGMENT_BYTES
-# A round trip tells of now for so long; a connection that was idle for longer than a kernel waits for a lost
-# acknowledgement (200 ms and a round trip) starts slowly again.
+# A round trip tells of now for so long.
 _NOW_S: Final = 3.0
-_IDLE_S: Final = 0.3
 # HTTP at both ends takes 1 to 3 ms: of a shorter transfer it is too much. So long nothing but the link takes.
 _SHORT_S: Final = 0.01
 _CLEAR_S: Final = 0.04
@@ -35,10 +32,10 @@ _LONG_BYTES: Final = 200_000
 
 
 class _Sample(NamedTuple):
-    """One exchange; `slow`: its connection was new, or had been idle on a host where that starts it slowly."""
+    """One exchange, and how long its connection was idle before: 0 where that does not matter, inf if it was new."""
 
     transfer: Transfer
-    slow: bool
+    pause_s: float
 
     @property
     def size(self) -> int:
@@ -57,9 +54,10 @@ class _Trip(NamedTuple):
 
 
 class _Rate(NamedTuple):
-    """What one exchange tells: the rate, from bits that went in seconds; `known`: the kernel says what it knows."""
+    """What one exchange tells: the rate, and plainly bits per second; `known`: the kernel says what it knows."""
 
     kbps: float
+    plain_kbps: float
     kbit: float
     seconds: float
     fresh: bool
@@ -122,7 +120,7 @@ class PassiveBandwidth:
         """Take note of one exchange; one that took no time counts for nothing."""
         idle_s = transfer.at_s - transfer.wall_s - self._ended_s
         self._ended_s = transfer.at_s
-        sample = _Sample(transfer, slow=transfer.fresh or (self._restarts and idle_s > _IDLE_S))
+        sample = _Sample(transfer, math.inf if transfer.fresh else max(idle_s, 0.0) if self._restarts else 0.0)
         if sample.seconds <= 0.0:
             return
         with self._lock:
@@ -181,17 +179,18 @@ def _rate(sample: _Sample, trip: _Trip) -> _Rate:
     # A round trip that was longer when it was measured than now must not leave nothing.
     seconds = max(sample.seconds - trip.seconds, 0.1 * sample.seconds)
     size = max(sample.size - trip.size, 1)
-    kbps = rate_kbps(size, seconds, trip.seconds, _WINDOW_BYTES if sample.slow else math.inf)
-    if sample.slow or sample.size < _LONG_BYTES:
+    plain_kbps = size * 8 / seconds / 1e3
+    kbps = rate_kbps(size, seconds, trip.seconds, sample.pause_s)
+    if kbps > plain_kbps or sample.size < _LONG_BYTES:
         kbps = better_kbps(kbps, sample.transfer.tcp)
-    return _Rate(kbps, size * 8 / 1e3, seconds, sample.transfer.fresh, sample.transfer.tcp is not None)
+    return _Rate(kbps, plain_kbps, size * 8 / 1e3, seconds, sample.transfer.fresh, sample.transfer.tcp is not None)
 
 
 def _that_tell(rates: Sequence[_Rate]) -> Sequence[_Rate]:
     """Those that took long; of them those on used connections, if there are any."""
-    usual_kbps = statistics.median(rate.kbps for rate in rates)
+    fastest_kbps = max(rate.plain_kbps for rate in rates)
     # By what it should have taken: those that took long by chance would be the slow ones alone.
-    long = [rate for rate in rates if rate.kbit / usual_kbps >= _SHORT_S or rate.seconds >= _CLEAR_S]
+    long = [rate for rate in rates if rate.kbit / fastest_kbps >= _SHORT_S or rate.seconds >= _CLEAR_S]
     # Without the kernel's word there may be no source but this one, as before Linux 4.9.
     told = long or [rate for rate in rates if not rate.known]
     return [rate for rate in told if not rate.fresh] or told

@@ -285,6 +285,21 @@ def test_a_listener_is_read_soon_after_an_exchange():
         until(lambda: hub.observe().bandwidth_kbps == 7.0)
 
 
+def test_how_long_the_link_rests_between_exchanges_is_observed():
+    hub = TelemetryHub({}, 5.0)
+    assert hub.observe().pause_s is None
+    for rest_s in (0.05, 0.05, 0.05, 0.0):
+        with hub.exchanging():
+            pass
+        time.sleep(rest_s)
+    assert 0.04 < hub.observe().pause_s < 1.0  # the median of three, though there was none lately
+    time.sleep(0.3)
+    assert hub.observe().pause_s >= 0.3  # it rests now for longer than that
+    with hub.exchanging():
+        assert hub.observe().pause_s < 0.3
+    hub.close()
+
+
 def test_closing_waits_for_no_calm():
     hub = TelemetryHub({"ping": Quiet(ping_ms=1.0)}, 5.0)
     with hub.exchanging():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from midcut.errors import ConfigError, ForecastError
-from midcut.tcp import rate_kbps, slow_start_s, starts_slowly
+from midcut.tcp import rate_kbps, slow_start_s, starts_slowly, window_bytes
 from midcut.terms import SlowStart
 from midcut.testing import LatencyPredictorSuite
 from midcut.types import Observation, Placements
@@ -154,9 +154,39 @@ def test_what_is_not_sent_does_not_start_slowly():
 def test_a_bandwidth_is_found_back_from_the_seconds_it_took():
     for kbps in (1_000.0, 9_564.0, 47_800.0):
         seconds = 200_000 * 8 / kbps / 1e3 + slow_start_s(200_000, kbps, 0.02, 14_480)
-        assert rate_kbps(200_000, seconds, 0.02, 14_480) == pytest.approx(kbps, rel=0.002)
+        assert rate_kbps(200_000, seconds, 0.02, math.inf) == pytest.approx(kbps, rel=0.002)
     # In less time than the windows alone would wait: the connection was not slow to start.
-    assert rate_kbps(200_000, 0.005, 0.1, 14_480) == pytest.approx(320_000.0)
+    assert rate_kbps(200_000, 0.005, 0.1, math.inf) == pytest.approx(320_000.0)
+
+
+def test_the_window_after_a_pause_by_hand():
+    # 8 Mbit/s, 100 ms hold 100 kB; the kernel halves every 0.3 + 0.1 s of pause, down to ten segments.
+    waits = [
+        (0.0, math.inf),
+        (0.39, math.inf),
+        (0.41, 50_000.0),
+        (0.81, 25_000.0),
+        (1.3, 14_480.0),
+        (math.inf, 14_480.0),
+    ]
+    for pause_s, window in waits:
+        assert window_bytes(pause_s, 8000.0, 0.1) == window
+
+
+def test_auto_goes_by_how_long_requests_pause(monkeypatch, tmp_path):
+    monkeypatch.setattr("midcut.tcp._SETTINGS", tmp_path)
+    auto, always, never = (RoundTrip(bodies(200_000, 5_000), slow_start=how) for how in SlowStart)
+    here = Observation(bandwidth_kbps=8000.0, ping_ms=100.0)
+    np.testing.assert_array_equal(auto.seconds(here), always.seconds(here))  # nothing was sent yet
+    np.testing.assert_array_equal(auto.seconds(replace(here, pause_s=0.1)), never.seconds(here))
+    np.testing.assert_array_equal(auto.seconds(replace(here, pause_s=5.0)), always.seconds(here))
+    np.testing.assert_array_equal(always.seconds(replace(here, pause_s=0.1)), always.seconds(here))
+    # After 0.5 s the window is 50 kB, which take 50 of 100 ms; the next, 100 kB, is what the link holds.
+    waits = auto.seconds(replace(here, pause_s=0.5)) - never.seconds(here)
+    np.testing.assert_allclose(waits, [0.05, 0.0], atol=1e-12)
+    (tmp_path / "tcp_slow_start_after_idle").write_text("0")
+    settled = RoundTrip(bodies(200_000, 5_000), slow_start=SlowStart.auto)
+    np.testing.assert_array_equal(settled.seconds(replace(here, pause_s=5.0)), never.seconds(here))
 
 
 def test_a_host_is_asked_only_for_auto(monkeypatch, tmp_path):

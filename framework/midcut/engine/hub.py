@@ -98,7 +98,7 @@ class TelemetryHub:
                 watch.reported = True
         for watch in late:
             _log.warning("telemetry source is stale", source=watch.name, max_age_s=watch.max_age_s)
-        return Observation(**found, source=source, age_s=age, missing=missing)
+        return Observation(**found, source=source, age_s=age, missing=missing, pause_s=self._traffic.pause_s())
 
     def exchanging(self) -> AbstractContextManager[None]:
         """Say that an exchange with the cloud is under way meanwhile."""
