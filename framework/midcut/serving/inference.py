@@ -64,9 +64,9 @@ def add_inference_routes(
     app.router.add_get(oip.LIVE_PATH, _live)
     app.router.add_get(oip.READY_PATH, _ready)
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        app.router.add_post(f"{model}/infer", admitted(routes.infer))  # first: it is looked for the most
         app.router.add_get(model, routes.metadata)
         app.router.add_get(f"{model}/ready", routes.model_ready)
-        app.router.add_post(f"{model}/infer", admitted(routes.infer))
 
 
 def message_response(message: Message) -> web.Response:
