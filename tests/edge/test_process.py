@@ -78,6 +78,21 @@ def test_a_folder_is_streamed_and_summed_up(tmp_path, cloud):
     assert set(first["age_s"]) == {"clock_mhz", "bandwidth_kbps", "ping_ms"}
 
 
+def test_what_a_stream_has_learnt_is_summed_up_and_kept_for_the_next_one(tmp_path, cloud):
+    folder = ("input=folder", f"input.path={DIGITS}", "input.limit=20", "input.plot=false")
+    always = (f"cloud_url={cloud}", "cuts.last_cut=10", "engine.interval_s=0.2", "calibration.file=../kept.json")
+    (tmp_path / "run").mkdir()
+    first, second = (edge(tmp_path / "run", *always, *folder) for _ in range(2))
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    learnt = json.loads((tmp_path / "run" / "run" / "summary.json").read_text())["calibration"]
+    assert (learnt["window"], learnt["parts"]["link"]["samples"], learnt["parts"]["edge"]["samples"]) == (9, 18, 9)
+    # A modelled Raspberry Pi and 10 Mbit/s of telemetry=constant, where both are this machine.
+    assert learnt["parts"]["link"]["ratio"] < 1.0 or learnt["parts"]["link"]["offset_s"] < 0.0
+    assert "calibration goes on" not in first.stderr
+    assert "calibration goes on" in second.stderr
+    assert json.loads((tmp_path / "kept.json").read_text())["format"] == "midcut-calibration/1"
+
+
 def test_where_the_first_of_two_clouds_is_gone_the_second_one_answers(tmp_path, cloud):
     folder = ("input=folder", f"input.path={DIGITS}", "input.limit=5")
     done = edge(tmp_path, f"cloud_url=[http://127.0.0.1:9,{cloud}]", "cuts.last_cut=10", "telemetry=linux", *folder)

@@ -25,7 +25,10 @@ SENT, HERE = Placement(4), Placement(9)
 
 
 class Throttled:
-    """Takes as long as the predictor says (10 ms for the whole, nothing for the first cut), times a factor."""
+    """Takes as long as the predictor says (10 ms for the whole, nothing for the first cut), times a factor.
+
+    It states that time, and not what a busy machine makes of it.
+    """
 
     def __init__(self, partition):
         self.factor = 1.0
@@ -36,9 +39,10 @@ class Throttled:
         started = time.perf_counter()
         with torch.inference_mode():
             values = segment()
-        if getattr(segment, "args", (0,))[0] == self._last:
-            time.sleep(max(self._whole_s * self.factor - (time.perf_counter() - started), 0.0))
-        return values, time.perf_counter() - started
+        whole = getattr(segment, "args", (0,))[0] == self._last
+        takes_s = self._whole_s * self.factor if whole else 0.0
+        time.sleep(max(takes_s - (time.perf_counter() - started), 0.0))
+        return values, takes_s
 
     def close(self):
         pass
@@ -67,7 +71,7 @@ def off_by(decision, results):
 
 
 async def test_a_throttled_edge_is_left_within_ten_requests_and_tried_again(bench, device, tiny_model):
-    calibration = Calibration(CalibrationSettings(forget_s=1.0))
+    calibration = Calibration(CalibrationSettings(forget_s=4.0))
     async with bench(executor=device, script=[NEARER], legal=(4, 9), calibration=calibration) as b:
         await asked(b, tiny_model, 5)
         assert (await planned(b)).placement == HERE  # 10 ms against 15 ms
@@ -78,7 +82,7 @@ async def test_a_throttled_edge_is_left_within_ten_requests_and_tried_again(benc
         assert len(slow) <= 10
         assert off_by(await planned(b), slow) < 0.05
         device.factor = 1.0
-        await b.until(lambda: b.engine.decision.placement == HERE, 10.0)  # forgotten
+        await b.until(lambda: b.engine.decision.placement == HERE, 30.0)  # forgotten
 
 
 async def test_surprises_are_learnt_without_waiting_for_the_next_planning_step(bench, device, tiny_model):

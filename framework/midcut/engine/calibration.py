@@ -184,6 +184,7 @@ class Calibration:
             sends nothing; it counts as the link of that placement.
         """
         with self._lock:
+            self._take_in()
             now_s = self._clock()
             parts = {
                 name: {**part.line(now_s)._asdict(), "samples": len(part), "age_s": part.age_s(now_s)}
@@ -194,6 +195,7 @@ class Calibration:
     def samples(self) -> dict[str, list[Sample]]:
         """Part -> its samples with `at_s` as seconds ago, oldest first: what a file keeps."""
         with self._lock:
+            self._take_in()
             now_s = self._clock()
             return {
                 name: [replace(one, at_s=max(now_s - one.at_s, 0.0), placement=None) for one in part.samples]
@@ -237,6 +239,7 @@ class Calibration:
             usable = [one for one in samples if math.isfinite(one.predicted_s) and one.predicted_s >= 0.0]
             if usable:
                 self._parts[name].extend(usable)
+                self._applied = _NOT_APPLIED
 
     def _settle(self, forecast: Forecast, observation: Observation) -> None:
         now_s = self._clock()
