@@ -32,8 +32,8 @@ CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         status: int = options.command(options)
     except MidcutError as error:
         print(f"tools/testbed: {error}", file=sys.stderr)
@@ -74,6 +74,7 @@ def _add_bed_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--edge-core", metavar="N", type=int, default=known.edge_core)
     parser.add_argument("--cloud-core", metavar="N", type=int, default=known.cloud_core)
     parser.add_argument("--seed", metavar="N", type=int, default=known.seed, help="of a lossy link")
+    parser.add_argument("--no-trim", dest="trim", action="store_false", help="do not take off what the emulation costs")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +138,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     finally:
         stop.set()
+        bed.remember()
 
 
 def _schedule(options: argparse.Namespace, max_clock_mhz: float) -> Trace:

@@ -46,7 +46,7 @@ def schedule(
     """
     if kind not in KINDS:
         return read_trace(kind)
-    if not 0.0 < step_s <= duration_s <= 1e6:
+    if not (0.0 < duration_s <= 1e6 and (0.0 < step_s <= duration_s or kind in {"constant", "step"})):
         raise BedError(f"a schedule needs 0 < step <= duration, got a step of {step_s:g} s in {duration_s:g} s")
     if kind == "constant":
         return Trace.from_rows([{"time_s": 0.0, **_clocked(_GOOD, max_clock_mhz)}])

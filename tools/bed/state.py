@@ -114,8 +114,9 @@ def _tags() -> list[str]:
 def _alive(tag: str) -> bool:
     try:
         owner = read_state(tag)["owner"]
-    except (BedError, KeyError):
-        return False
+    except (BedError, KeyError):  # just being made, or removed, by its own process
+        pid = tag.partition("-")[0]
+        return pid.isdigit() and Process.of(int(pid)).started > 0
     return owner is None or Process(**owner).lives
 
 

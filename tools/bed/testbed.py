@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from bed import calibration, namespaces, state, trimming, tun
 from bed.choosing import new_clock, new_link
 from bed.errors import BedError, BedUnavailable
 from bed.hosts import Host
-from bed.links import CLOUD_ADDRESS, EDGE_ADDRESS
+from bed.links import CLOUD_ADDRESS, EDGE_ADDRESS, Shape
 from bed.options import BedOptions
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bed.clocks import Clock
     from bed.links import Link
 
+_SETTING = "setting.json"
 _PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nsenter": "util-linux", "taskset": "util-linux"}
 
 
@@ -98,7 +100,13 @@ class Bed:
         bed = cls(BedOptions(**about["options"]))
         bed.tag = state.STANDING
         bed._find(about)
+        bed._recall()
         return bed
+
+    def remember(self) -> None:
+        """Leave the setting of a standing bed for the next who uses it."""
+        setting = {"shape": vars(self.link.shape), "mhz": self.clock.mhz, "slowdown": self.clock.slowdown}
+        (state.RUN / self.tag / _SETTING).write_text(json.dumps(setting), encoding="utf-8")
 
     @staticmethod
     def down() -> list[str]:
@@ -170,6 +178,15 @@ class Bed:
         self.clock = new_clock(self.options, self.tag, folder / "root")
         self.clock.stalls = tuple((share, lost_us) for share, lost_us in about["stalls"])
         self._place()
+
+    def _recall(self) -> None:
+        try:
+            setting = json.loads((state.RUN / self.tag / _SETTING).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # nobody has set anything yet
+            return
+        self.link.restore(Shape(**setting["shape"]))
+        self.clock.throttle(setting["slowdown"])
+        self.clock.set(setting["mhz"])
 
     def _place(self) -> None:
         edge, cloud = (state.namespace(self.tag, host) for host in ("edge", "cloud"))

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / "tools"
+sys.path.insert(0, str(TOOLS))
+
+
+@pytest.fixture
+def make_bed():
+    """Beds as asked for, not trimmed; skips where this machine cannot have them."""
+    from contextlib import ExitStack
+
+    from bed import Bed, BedOptions, BedUnavailable
+
+    with ExitStack() as stack:
+
+        def make(**knobs):
+            try:
+                return stack.enter_context(Bed(BedOptions(**{"trim": False, "edge_core": 0} | knobs)))
+            except BedUnavailable as why:
+                pytest.skip(str(why))
+
+        yield make
