@@ -19,8 +19,8 @@ from midcut.serving import serve
 from midcut.settings import CalibrationSettings, InputServer
 from midcut.types import Placement
 
-# Cuts 4 and 9: 0 and 10 ms at the edge by the predictor; sending takes 1 s at 1 Mbit/s: here 100 ms, or 15 ms.
-NEAR, NEARER = ({"bandwidth_kbps": kbps, "clock_mhz": 1000.0} for kbps in (10_000.0, 66_666.0))
+# Cuts 4 and 9: 0 and 10 ms at the edge by the predictor; sending takes 1 s at 1 Mbit/s: here 100 ms, or 20 ms.
+NEAR, NEARER = ({"bandwidth_kbps": kbps, "clock_mhz": 1000.0} for kbps in (10_000.0, 50_000.0))
 SENT, HERE = Placement(4), Placement(9)
 
 
@@ -73,8 +73,7 @@ def off_by(decision, results):
 async def test_a_throttled_edge_is_left_within_ten_requests_and_tried_again(bench, device, tiny_model):
     calibration = Calibration(CalibrationSettings(forget_s=4.0))
     async with bench(executor=device, script=[NEARER], legal=(4, 9), calibration=calibration) as b:
-        await asked(b, tiny_model, 5)
-        assert (await planned(b)).placement == HERE  # 10 ms against 15 ms
+        assert b.engine.decision.placement == HERE  # 10 ms against 20 ms
         device.factor = 2.5
         slow = []
         while b.engine.decision.placement == HERE and len(slow) < 40:
@@ -89,7 +88,6 @@ async def test_surprises_are_learnt_without_waiting_for_the_next_planning_step(b
     calibration = Calibration(CalibrationSettings())
     knobs = {"script": [NEARER], "legal": (4, 9), "interval_s": 60.0}
     async with bench(executor=device, calibration=calibration, **knobs) as b:
-        await asked(b, tiny_model, 5)
         device.factor = 2.5
         await asked(b, tiny_model, 10)
         await b.until(lambda: b.engine.decision.placement == SENT)
