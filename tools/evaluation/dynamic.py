@@ -10,7 +10,7 @@ from bed.schedule import schedule
 
 from evaluation import reacting, walking
 from evaluation.harness import Conditions
-from evaluation.opening import LOW_MHZ, TOP_MHZ, counted, opened, settling_cut
+from evaluation.opening import LOW_MHZ, TOP_MHZ, counted, opened, settle
 from evaluation.policies import Offline
 from evaluation.recording import Rows, say
 from evaluation.walks import Turns
@@ -31,7 +31,7 @@ TRACE_MODELS, STEP_MODELS = ("alexnet", "vgg16"), ("alexnet",)
 CANDIDATES = 6
 LONGEST = 0.3  # of a step: a cut that takes longer is not measured in it
 QUICK_STEPS, QUICK_STEP_S = 4, 2.5
-AFTER_S, QUICK_AFTER_S = 15.0, 5.0
+AFTER_S, QUICK_AFTER_S = 10.0, 4.0
 REPEATS, PASSES, RIVALS = 3, 5, 5
 RIVAL_SHARE = 1.6
 _FAST = Conditions(clock_mhz=LOW_MHZ, bandwidth_kbps=10_000, ping_ms=10)
@@ -84,7 +84,7 @@ def _walk(site: Site, options: Options, rows: Rows, folder: Path) -> None:
     trace = schedule("walk", seed=options.seed, duration_s=count * step_s, step_s=step_s, max_clock_mhz=TOP_MHZ)
     write_trace(folder / f"trace-{site.model}.csv", trace)
     cuts = candidates(site, trace, options.w)
-    _warm(site, _conditions(trace.at(0.0)), cuts)
+    _warm(site, options, _conditions(trace.at(0.0)), cuts)
     switches, decisions = (counted(site, f"midcut_edge_{name}_total") for name in ("switches", "decisions"))
     began = time.monotonic()
     for number in range(count):
@@ -147,7 +147,7 @@ def _steps(site: Site, options: Options, rows: Rows, _: Path) -> None:
         if options.quick and name != next(iter(STEPS)):
             continue
         about: dict[str, Any] = {"model": site.model, "case": name}
-        _warm(site, before, ())
+        _warm(site, options, before, ())
         measure_rivals(site, rows, about | {"side": "before"}, 2 if options.quick else PASSES)
         for repeat in range(1 if options.quick else REPEATS):
             for side, conditions in (("before", before), ("after", after)):
@@ -173,12 +173,12 @@ def measure_rivals(site: Site, rows: Rows, about: dict[str, Any], passes: int) -
     return cuts
 
 
-def _warm(site: Site, conditions: Conditions, cuts: Sequence[int]) -> None:
+def _warm(site: Site, options: Options, conditions: Conditions, cuts: Sequence[int]) -> None:
     """The first conditions, until the telemetry shows them; every candidate once, so that its code is in memory."""
     for cut in cuts:
         site.infer(cut)
     site.set(conditions)
-    site.settle(cut=settling_cut(site))
+    settle(site, options)
 
 
 def _conditions(asked: Mapping[str, float]) -> Conditions:

@@ -37,19 +37,23 @@ def run(options: Options) -> Path:
     """Twenty samples of link and clock; at each, what both policies pick at w = 0, 0.5 and 1, measured three times."""
     folder = options.out / "figure6"
     samples = drawn(QUICK_SAMPLES if options.quick else None)
+    model = options.models[0] if options.quick else MODEL
     described: dict[str, Any] = {}
     with Rows(folder) as rows:
         try:
-            with opened(options, MODEL, (f"cuts.first_cut={FIRST_CUT}",), w=0.5) as site:
+            with opened(options, model, (f"cuts.first_cut={FIRST_CUT}",), w=0.5) as site:
                 described = site.bed.describe()
-                paper = Offline.of(site).policy(
+                offline = Offline.of(site)
+                paper = offline.policy(
                     CutSettings(modules=True, first_cut=FIRST_CUT),
                     "policy=paper",
-                    f"predictor.edge.fit={site.fit()}",
+                    f"predictor.edge.fit={offline.fit}",
                     "predictor.link.all_edge_pays_link=false",
                 )
                 for number in range(len(samples)):
-                    _sample(site, paper, number, _conditions(samples, number), rows, 1 if options.quick else RUNS)
+                    _sample(
+                        site, offline, paper, number, _conditions(samples, number), rows, 1 if options.quick else RUNS
+                    )
         finally:
             if any("cut" in row for row in rows.all):
                 write_evaluation(folder, ratios.evaluation(rows.all, described, len(samples)))
@@ -72,11 +76,13 @@ def _conditions(samples: Samples, number: int) -> Conditions:
     return Conditions(**{name: float(values[number]) for name, values in samples.fields.items()})
 
 
-def _sample(site: Site, paper: Policy, number: int, conditions: Conditions, rows: Rows, runs: int) -> None:
+def _sample(
+    site: Site, offline: Offline, paper: Policy, number: int, conditions: Conditions, rows: Rows, runs: int
+) -> None:
     site.set(conditions)
     settled = site.settle(cut=settling_cut(site))
     observation = observed(settled.observation)
-    own = forecast_of(site.decision()["forecast"], Offline.of(site).table)
+    own = forecast_of(site.decision()["forecast"], offline.table)
     picked = {
         "default": picks(paper, own, ratios.WEIGHTS),
         "paper": picks(paper, paper.forecast(observation), ratios.WEIGHTS),

@@ -13,6 +13,7 @@ from evaluation.harness import EDGE_PORT, Site
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from evaluation.harness import Settled
     from evaluation.options import Options
 
 TOP_MHZ, LOW_MHZ = 1500.0, 600.0
@@ -25,6 +26,7 @@ then take seconds a request, and has a choice to make already where the edge is 
 LEAST_SHARE = 0.2
 """A control group gives less of a core than this only roughly: asked for 25, 16 and 10 %, a busy machine gave 22, 30,
 and 8 %. Below it, and for models that are quicker than a quota, each run is stretched by the edge itself."""
+SETTLE_S, QUICK_SETTLE_S = 20.0, 6.0
 QUICKER = ("mnist", "mobilenet_v2")
 SITES = "sites"
 _SLOWER = 4.0
@@ -97,6 +99,11 @@ def counted(site: Site, name: str) -> float:
     finally:
         connection.close()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+
+def settle(site: Site, options: Options) -> Settled:
+    """Wait until telemetry shows what was set; shorter where the whole is to be."""
+    return site.settle(QUICK_SETTLE_S if options.quick else SETTLE_S, cut=settling_cut(site))
 
 
 def settling_cut(site: Site) -> int:

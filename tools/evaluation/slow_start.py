@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evaluation import pauses
 from evaluation.harness import Conditions
-from evaluation.opening import TOP_MHZ, opened, settling_cut
+from evaluation.opening import TOP_MHZ, opened, settle
 from evaluation.policies import Offline, observed
 from evaluation.policies import rows as by_cut
 from evaluation.recording import Rows, say
@@ -30,7 +30,7 @@ LINKS = (
     Conditions(clock_mhz=TOP_MHZ, bandwidth_kbps=10_000, ping_ms=5),
 )
 PAYLOADS: Final = (30_000, 200_000)
-CUTS, TIMES = 3, 7
+CUTS, TIMES = 3, 5
 
 
 def run(options: Options) -> Path:
@@ -47,7 +47,7 @@ def run(options: Options) -> Path:
                     for way in pauses.WAYS
                 }
                 for link in LINKS[:1] if options.quick else LINKS:
-                    _link(site, link, ways, rows, 2 if options.quick else TIMES)
+                    _link(site, options, link, ways, rows)
         finally:
             if any("cut" in row for row in rows.all):
                 write_evaluation(folder, pauses.evaluation(rows.all, described))
@@ -65,9 +65,9 @@ def telling_cuts(table: CutTable, offered: set[int]) -> list[int]:
     return [sizes[size] for size in sorted(sizes)][:CUTS]
 
 
-def _link(site: Site, link: Conditions, ways: dict[str, Policy], rows: Rows, times: int) -> None:
+def _link(site: Site, options: Options, link: Conditions, ways: dict[str, Policy], rows: Rows) -> None:
     site.set(link)
-    observation = site.settle(cut=settling_cut(site)).observation
+    observation = settle(site, options).observation
     forecasts = {way: by_cut(policy.forecast(observed(observation))) for way, policy in ways.items()}
     table = site.profile().table
     cuts = telling_cuts(table, {row["cut"] for row in site.decision()["forecast"]})
@@ -81,7 +81,7 @@ def _link(site: Site, link: Conditions, ways: dict[str, Policy], rows: Rows, tim
             observation={field: observation[field] for field in vars(link)},
             **{way: forecast[cut]["link_s"] for way, forecast in forecasts.items()},
         )
-    for _ in range(times):
+    for _ in range(2 if options.quick else TIMES):
         for cut in cuts:
             time.sleep(PAUSE_S)
             rows.ask(site, cut, kind="paused", link=name)

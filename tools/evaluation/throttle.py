@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from evaluation import slowed
 from evaluation.dynamic import measure_rivals
 from evaluation.harness import Conditions
-from evaluation.opening import TOP_MHZ, opened, settling_cut
+from evaluation.opening import TOP_MHZ, opened, settle
 from evaluation.policies import Offline, observed
 from evaluation.recording import Rows, say
 from midcut.evaluations import write_evaluation
@@ -27,14 +27,14 @@ CONDITIONS = Conditions(clock_mhz=TOP_MHZ, bandwidth_kbps=50_000, ping_ms=5)
 WAYS = {"calibrated": "true", "not calibrated": "false"}
 REQUESTS = {"before": 20, "throttled": 40}
 QUICK_REQUESTS = {"before": 4, "throttled": 12}
-RECOVER_S, QUICK_RECOVER_S = 90.0, 4.0
+RECOVER_S, QUICK_RECOVER_S = 60.0, 3.0
 PASSES = 5
 
 
 def run(options: Options) -> Path:
     """One model, once with live calibration and once without: before, while and after it is throttled 2.5 times.
 
-    Afterwards it goes on for 90 s: where the cut in use leaves the edge alone, what was learnt of the edge is
+    Afterwards it goes on for a minute: where the cut in use leaves the edge alone, what was learnt of the edge is
     forgotten by time alone.
     """
     folder = options.out / "throttle"
@@ -58,7 +58,7 @@ def _measure(site: Site, options: Options, rows: Rows, about: dict[str, Any]) ->
     offline = Offline.of(site).default
     edge_s = offline.forecast(observed({"clock_mhz": TOP_MHZ, "bandwidth_kbps": 1e5, "ping_ms": 5.0})).edge_s[-1]
     site.set(CONDITIONS)
-    site.settle(cut=settling_cut(site))
+    settle(site, options)
     try:
         for phase, count in (QUICK_REQUESTS if options.quick else REQUESTS).items():
             site.bed.clock.throttle(FACTOR if phase == "throttled" else 1.0)
