@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from midcut.errors import ConfigError, FileError
 from midcut.testing import ExecutorSuite
-from midcut_emulation.clock import EmulatedClock
+from midcut_emulation.clock import CpufreqTree, EmulatedClock, write_slowdown
 from midcut_emulation.hooks import midcut_executors
 from midcut_telemetry.config import Aggregate
 from midcut_telemetry.cpufreq import Cpufreq
@@ -139,3 +139,43 @@ def test_a_trace_without_a_clock_is_refused(tmp_path):
         emulated(tmp_path, "time_s,ping_ms\n0,1\n")
     with pytest.raises(FileError):
         emulated(tmp_path, "")
+
+
+def found(root, max_clock_mhz=1500.0):
+    return EmulatedClock(None, str(root), max_clock_mhz, epoch_s=None, speed=1.0, loop=False)
+
+
+def test_without_a_trace_it_follows_the_clock_that_somebody_else_sets(tmp_path):
+    tree = CpufreqTree(str(tmp_path), 1500)
+    tree.write(1500)
+    executor = found(tmp_path)
+    for mhz in (750, 500):
+        tree.write(mhz)
+        (busy_s,), seconds = executor.run(busy_segment)
+        assert executor.clock_mhz == mhz
+        assert seconds >= busy_s * 1500 / mhz
+    executor.close()
+    assert Cpufreq(root=str(tmp_path), aggregate=Aggregate.max, core=None, interval_s=1).read() == {"clock_mhz": 500.0}
+
+
+def test_a_slowdown_stretches_runs_and_is_not_in_the_tree(tmp_path):
+    tree = CpufreqTree(str(tmp_path), 1500)
+    tree.write(750)
+    executor = found(tmp_path)
+    write_slowdown(tmp_path, 2.5)
+    (busy_s,), seconds = executor.run(busy_segment)
+    assert seconds >= busy_s * 5
+    assert executor.clock_mhz == 750
+    write_slowdown(tmp_path, 1.0)
+    runs = [executor.run(busy_segment) for _ in range(5)]
+    assert min(seconds / busy_s for (busy_s,), seconds in runs) < 2.2
+
+
+def test_without_a_trace_full_speed_and_the_tree_must_be_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"executor\.max_clock_mhz must be given where executor\.trace is null"):
+        found(tmp_path, None)
+    with pytest.raises(ConfigError, match=r"scaling_cur_freq: No such file .*somebody keeps the clock there"):
+        found(tmp_path)
+    CpufreqTree(str(tmp_path), 2000).write(2000)
+    with pytest.raises(ConfigError, match=r"2000 MHz is not from 0 to executor\.max_clock_mhz=1500"):
+        found(tmp_path)

@@ -46,8 +46,8 @@ def test_an_idle_line_saves_nothing_up(link):
 def test_the_queue_holds_200_kb_and_what_is_on_its_way(link):
     link.set({"rate_bps": 8e6, "delay_s": 0.05}, 0.0)
     for _ in range(1000):
-        link.push(bytes(986), 0.0)
-    assert link.dropped == 1000 - 300  # 200 kB and 2 x 50 ms x 1 MB/s, in packets of 1000 bytes on the wire
+        link.push(bytes(985), 0.0)
+    assert link.dropped == 1000 - 300  # 200 kB and 2 x 50 ms x 1 MB/s, in packets of 999 bytes on the wire
 
 
 def test_a_new_rate_holds_for_what_is_queued(link):
