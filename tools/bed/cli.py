@@ -164,6 +164,8 @@ def _check(options: argparse.Namespace) -> int:
         print(f"link: {about['link']}; clock: {about['clock']}; kernel {about['kernel']}")
         for note in about["notes"]:
             print(f"  {note}")
+        if about["other_beds"]:
+            print(f"  {about['other_beds']} more test bed(s) stand on this machine and disturb this one")
         for row in calibration.each(bed, calibration.QUICK if options.quick else calibration.Plan()):
             print(f"{row.what} {row.asked:g} {row.unit}: {row.obtained:.4g} ({row.off:+.2%})", file=sys.stderr)
             rows.append(row)

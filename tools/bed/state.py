@@ -96,6 +96,11 @@ def remove_leftovers() -> list[str]:
     return gone
 
 
+def others(tag: str) -> list[str]:
+    """Tags of the beds that stand beside this one: they share its cores, and disturb it."""
+    return [one for one in _tags() if one != tag and _alive(one)]
+
+
 def remove_bed(tag: str) -> None:
     """End the bed's processes and remove its namespaces, control group and folder, as far as they are there."""
     _end_link(tag)

@@ -142,6 +142,7 @@ class Bed:
             "cloud_core": self.options.cloud_core,
             "kernel": os.uname().release,
             "cores": os.cpu_count(),
+            "other_beds": len(state.others(self.tag)),
             "notes": [_LINK_NOTES[self.link.kind], self.clock.note],
         }
 
