@@ -7,24 +7,22 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import structlog
 
+from midcut.engine.corrections import NO_CORRECTIONS, Corrections
 from midcut.engine.evidence import Evidence, Sample
-from midcut.engine.robust import AS_PREDICTED, Line, Prior
-from midcut.types import Forecast, Placement
+from midcut.engine.robust import Prior
+from midcut.types import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import NDArray
-
     from midcut.policy import Policy
     from midcut.protocols import CostModel
     from midcut.settings import CalibrationSettings
-    from midcut.types import Decision, Floats, InferenceResult, Observation, Placements
+    from midcut.types import Decision, Floats, Forecast, InferenceResult, Observation, Placements
 
 _log = structlog.get_logger("midcut.engine")
 # A throttled or shared processor is slower by a factor; what a segment costs beside its nodes is far below 1 ms.
@@ -65,18 +63,6 @@ class _Answer:
     ended_s: float
 
 
-class _Applied(NamedTuple):
-    """Corrections as columns: per part ratio and offset of every placement, and that no offset is negative."""
-
-    placements: Placements | None
-    from_s: float
-    until_s: float
-    parts: tuple[tuple[Floats, Floats, bool], ...] | None
-
-
-_NOT_APPLIED: Final = _Applied(None, 0.0, -math.inf, None)
-
-
 class Calibration:
     """Learns from answered requests, and corrects forecasts by what was learnt.
 
@@ -106,7 +92,7 @@ class Calibration:
         self._surprises, self._surprised_s = 0, -math.inf
         self._said = dict.fromkeys(self._parts, (1.0, -math.inf))
         self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
-        self._applied = _NOT_APPLIED
+        self._applied = NO_CORRECTIONS
         self._lock = Lock()
 
     def answered(self, decision: Decision, result: InferenceResult, *, alone: bool) -> None:
@@ -155,15 +141,7 @@ class Calibration:
         if applied.placements is not forecast.placements or not applied.from_s <= now_s <= applied.until_s:
             with self._lock:
                 applied = self._apply(forecast.placements, now_s)
-        if applied.parts is None:
-            return forecast
-        parts = (forecast.edge_s, forecast.link_s, forecast.cloud_s)
-        edge_s, link_s, cloud_s = (
-            part_s * ratio + offset_s if positive else np.maximum(part_s * ratio + offset_s, 0.0)
-            for part_s, (ratio, offset_s, positive) in zip(parts, applied.parts, strict=True)
-        )
-        cost_usd = cost.cost_usd(edge_s, link_s, cloud_s)
-        return Forecast(forecast.placements, edge_s, link_s, cloud_s, cost_usd, uncorrected=forecast)
+        return applied.to(forecast, cost)
 
     def forget(self) -> None:
         """Begin anew."""
@@ -171,7 +149,7 @@ class Calibration:
             self._answers.clear()
             for part in self._parts.values():
                 part.forget()
-            self._applied = _NOT_APPLIED
+            self._applied = NO_CORRECTIONS
             self._said = dict.fromkeys(self._parts, (1.0, -math.inf))
         _log.info("calibration forgotten")
 
@@ -206,7 +184,7 @@ class Calibration:
         """Go on with samples as `samples` gave them."""
         with self._lock:
             now_s = self._clock()
-            self._applied = _NOT_APPLIED
+            self._applied = NO_CORRECTIONS
             for name, ones in samples.items():
                 self._parts[name].extend(replace(one, at_s=now_s - one.at_s) for one in ones)
 
@@ -239,7 +217,7 @@ class Calibration:
             usable = [one for one in samples if math.isfinite(one.predicted_s) and one.predicted_s >= 0.0]
             if usable:
                 self._parts[name].extend(usable)
-                self._applied = _NOT_APPLIED
+                self._applied = NO_CORRECTIONS
 
     def _settle(self, forecast: Forecast, observation: Observation) -> None:
         now_s = self._clock()
@@ -273,21 +251,11 @@ class Calibration:
             self._rows = (placements, {placements[row]: row for row in range(len(placements))})
         return self._rows[1].get(placement)
 
-    def _apply(self, placements: Placements, now_s: float) -> _Applied:
-        """Make columns of what is to be corrected; they hold until they have faded by half a percent."""
-        lines = {name: part.line(now_s) for name, part in self._parts.items()}
+    def _apply(self, placements: Placements, now_s: float) -> Corrections:
         forget_s = self._settings.forget_s
         until_s = math.inf if forget_s is None else now_s + _HOLDS * forget_s
-        parts = None
-        if any(line is not AS_PREDICTED for line in lines.values()):
-            unsent = placements.on_edge
-            parts = (
-                _columns(lines["edge"], lines["edge"], unsent),
-                # Latency has no other part for what is waited for at the edge.
-                _columns(lines["link"], lines["here"], unsent),
-                _columns(lines["cloud"], AS_PREDICTED, unsent),
-            )
-        self._applied = _Applied(placements, now_s, until_s, parts)
+        lines = {name: part.line(now_s) for name, part in self._parts.items()}
+        self._applied = Corrections.of(lines, placements, now_s, until_s)
         return self._applied
 
     def _say(self) -> None:
@@ -299,11 +267,6 @@ class Calibration:
                 self._said[name] = (effect, now_s)
                 ratio, offset_s = part.line(now_s)
                 _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(part))
-
-
-def _columns(sent: Line, unsent: Line, on_edge: NDArray[np.bool_]) -> tuple[Floats, Floats, bool]:
-    ratio, offset_s = (np.where(on_edge, one, other) for one, other in zip(unsent, sent, strict=True))
-    return ratio, offset_s, bool((offset_s >= 0.0).all())
 
 
 def _moved(before_s: float, now_s: float) -> bool:
