@@ -78,15 +78,16 @@ class RoundTrip:
             seconds = seconds + self._reply_s
         if self._rounds is None:
             return seconds
+        rounds: _Rounds | None = self._rounds
         if self._by_pause and observation.pause_s is not None and isinstance(bandwidth_kbps, float):
-            return seconds + self._after_pause(observation.pause_s, bandwidth_kbps, float(ping_ms) / 1000)
-        return seconds + self._rounds.seconds(bandwidth_kbps, ping_ms / 1000)
+            rounds = self._after_pause(observation.pause_s, bandwidth_kbps, float(ping_ms) / 1000)
+        return seconds if rounds is None else seconds + rounds.seconds(bandwidth_kbps, ping_ms / 1000)
 
-    def _after_pause(self, pause_s: float, bandwidth_kbps: float, rtt_s: float) -> Floats | float:
+    def _after_pause(self, pause_s: float, bandwidth_kbps: float, rtt_s: float) -> _Rounds | None:
         window = window_bytes(pause_s, bandwidth_kbps, rtt_s, self._initial_bytes)
         if window == math.inf:
-            return 0.0
-        return _Rounds(self._request_bytes, window).seconds(bandwidth_kbps, rtt_s)
+            return None
+        return self._rounds if window == self._initial_bytes else _Rounds(self._request_bytes, window)
 
 
 class _Rounds:
