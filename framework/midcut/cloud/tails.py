@@ -33,6 +33,7 @@ _UPLOADS_PER_PLACE: Final = 8
 _NEWEST: Final = 0.2
 # A thread is woken, and wakes the event loop, for less than this: tails that take no longer run on the loop itself.
 _HOP_S: Final = 3e-4
+_REMEMBERED: Final = 5
 
 
 class TailQueue:
@@ -64,7 +65,7 @@ class TailQueue:
         self._uploading = 0
         self._computing = 0
         self._tail_s = 0.0
-        self._usual_s: dict[tuple[str, int, int], float] = {}
+        self._last_s: dict[tuple[str, int, int], deque[float]] = {}
         self._joinings = joinings if settings.batch_requests > 1 else {}
         self._worker = Worker(executor, self._joinings)
 
@@ -168,7 +169,9 @@ class TailQueue:
             self._pool.submit(self._run_and_tell, group, asyncio.get_running_loop())
 
     def _quick(self, group: list[Job]) -> bool:
-        return len(group) == 1 and self._usual_s.get(_size(group[0]), _HOP_S) < _HOP_S
+        """Whether the median of the last few was; one that was held up by others does not count."""
+        seen_s = self._last_s.get(_size(group[0])) if len(group) == 1 else None
+        return seen_s is not None and sorted(seen_s)[len(seen_s) // 2] < _HOP_S
 
     def _rest_s(self) -> float:
         """How long the oldest request still waits for others to go with it."""
@@ -214,10 +217,8 @@ class TailQueue:
             newest_s = computed[0].compute_s / computed[0].together
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST if self._tail_s else 1.0)
             if len(group) == 1:
-                size = _size(group[0])  # no more of these than cuts and batch sizes: values are checked
-                usual_s = self._usual_s.get(size, newest_s)
-                # A slow one counts at once, quick ones little by little: the loop must not be held up.
-                self._usual_s[size] = max(newest_s, usual_s + (newest_s - usual_s) * _NEWEST)
+                # No more of these than cuts and batch sizes: values are checked.
+                self._last_s.setdefault(_size(group[0]), deque(maxlen=_REMEMBERED)).append(newest_s)
 
     def _run_and_tell(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """On a worker thread; the event loop is told as directly as can be."""
