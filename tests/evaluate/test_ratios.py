@@ -65,7 +65,10 @@ def test_errors_after_a_pause_and_at_once() -> None:
     link = "10 Mbit/s, 50 ms"
     rows = [
         {"kind": "predicted", "link": link, "asked": 5, "payload_bytes": 50_000, "always": 0.18, "never": 0.09},
-        *({"kind": "paused", "link": link, "asked": 5, "link_s": s} for s in (0.19, 0.20, 0.90)),
+        *(
+            {"kind": "paused", "link": link, "asked": 5, "link_s": s, "predicted_link_s": 0.21}
+            for s in (0.19, 0.20, 0.90)
+        ),
         *({"kind": "warm", "link": link, "asked": 5, "link_s": s} for s in (0.10, 0.10)),
         {"kind": "warm", "link": link, "asked": 5, "lost": "timed out"},
     ]
@@ -73,6 +76,7 @@ def test_errors_after_a_pause_and_at_once() -> None:
     assert found.values["median_error_paused_always"] == pytest.approx(0.1)  # 0.18 against 0.20
     assert found.values["median_error_paused_never"] == pytest.approx(0.55)
     assert found.values["median_error_warm_never"] == pytest.approx(0.1)
+    assert found.values["median_error_paused_live"] == pytest.approx(0.05)
     assert found.values["lost"] == 1
 
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from evaluation import ratios
 from evaluation.harness import Conditions
-from evaluation.opening import opened, settling_cut
+from evaluation.opening import opened, settle
 from evaluation.policies import Offline, forecast_of, observed, picks
 from evaluation.recording import Rows, say
 from midcut import composition, conf_files
@@ -51,9 +51,7 @@ def run(options: Options) -> Path:
                     "predictor.link.all_edge_pays_link=false",
                 )
                 for number in range(len(samples)):
-                    _sample(
-                        site, offline, paper, number, _conditions(samples, number), rows, 1 if options.quick else RUNS
-                    )
+                    _sample(site, options, offline, paper, number, _conditions(samples, number), rows)
         finally:
             if any("cut" in row for row in rows.all):
                 write_evaluation(folder, ratios.evaluation(rows.all, described, len(samples)))
@@ -77,10 +75,10 @@ def _conditions(samples: Samples, number: int) -> Conditions:
 
 
 def _sample(
-    site: Site, offline: Offline, paper: Policy, number: int, conditions: Conditions, rows: Rows, runs: int
+    site: Site, options: Options, offline: Offline, paper: Policy, number: int, conditions: Conditions, rows: Rows
 ) -> None:
     site.set(conditions)
-    settled = site.settle(cut=settling_cut(site))
+    settled = settle(site, options)
     observation = observed(settled.observation)
     own = forecast_of(site.decision()["forecast"], offline.table)
     picked = {
@@ -98,6 +96,6 @@ def _sample(
     )
     told = f"{conditions.clock_mhz:.0f} MHz, {conditions.bandwidth_kbps / 1e3:g} Mbit/s"
     say(f"figure6, sample {number + 1}: {told}: cuts {', '.join(map(str, cuts))}")
-    for turn in range(runs):
+    for turn in range(1 if options.quick else RUNS):
         for cut in cuts if turn % 2 == 0 else cuts[::-1]:
             rows.ask(site, cut, kind="forced", sample=number, run=turn)

@@ -21,13 +21,14 @@ NOTES = (
         "net.ipv4.tcp_slow_start_after_idle is 1, as Linux has it unless told otherwise. Measured: what the "
         "exchange took beside the cloud's computation, after a pause of two seconds and at once after that. "
         "Predicted from what telemetry showed, without live calibration, with `predictor.link.slow_start` always "
-        "and never; error = predicted / measured - 1, of medians."
+        "and never; error = predicted / measured - 1, of medians. Live: what the running edge had forecast for "
+        "those requests, by `slow_start=auto` and with live calibration."
     ),
 )
 _COLUMNS = (
     "link", "cut", "payload [kB]", "after a pause [ms]", "at once [ms]", "predicted, always [ms]",
     "predicted, never [ms]", "error after a pause, always [%]", "error after a pause, never [%]",
-    "error at once, always [%]", "error at once, never [%]",
+    "error at once, always [%]", "error at once, never [%]", "live error after a pause [%]", "live error at once [%]",
 )  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def evaluation(rows: Sequence[Mapping[str, Any]], bed: dict[str, Any]) -> Evalua
     cells: list[list[Cell]] = []
     errors: dict[str, list[float]] = {}
     for said in (row for row in rows if row["kind"] == "predicted"):
-        took = {kind: link_s(rows, said["link"], said["asked"], kind) for kind in ("paused", "warm")}
+        took = {kind: median_s(rows, said["link"], said["asked"], kind) for kind in ("paused", "warm")}
         row: list[Cell] = [said["link"], said["asked"], said["payload_bytes"] / 1e3]
         row += [took[kind] * 1e3 for kind in took] + [said[way] * 1e3 for way in WAYS]
         for kind, seconds in took.items():
@@ -45,6 +46,11 @@ def evaluation(rows: Sequence[Mapping[str, Any]], bed: dict[str, Any]) -> Evalua
                 row.append(error * 100)
                 if np.isfinite(error):
                     errors.setdefault(f"{kind}_{way}", []).append(abs(error))
+        for kind, seconds in took.items():
+            error = median_s(rows, said["link"], said["asked"], kind, "predicted_link_s") / seconds - 1.0
+            row.append(error * 100)
+            if np.isfinite(error):
+                errors.setdefault(f"{kind}_live", []).append(abs(error))
         cells.append(row)
     values: dict[str, float | None] = {
         f"median_error_{name}": float(np.median(found)) for name, found in errors.items()
@@ -64,11 +70,13 @@ def evaluation(rows: Sequence[Mapping[str, Any]], bed: dict[str, Any]) -> Evalua
     )
 
 
-def link_s(rows: Sequence[Mapping[str, Any]], link: str, cut: int, kind: str) -> float:
-    """Median of the link's seconds; NaN where nothing was measured."""
+def median_s(rows: Sequence[Mapping[str, Any]], link: str, cut: int, kind: str, what: str = "link_s") -> float:
+    """Median of measured seconds; NaN where there are none."""
     taken = [
-        row["link_s"]
+        row[what]
         for row in rows
-        if (row["kind"], row["link"], row["asked"]) == (kind, link, cut) and "lost" not in row
+        if (row["kind"], row["link"], row["asked"]) == (kind, link, cut)
+        and "lost" not in row
+        and row.get(what) is not None
     ]
     return float(np.median(taken)) if taken else float("nan")

@@ -67,6 +67,7 @@ def measured(answer: Answer) -> dict[str, Any]:
         "link_s": answer.link_s,
         "cloud_s": answer.cloud_s,
         "predicted_s": answer.predicted.get("latency_s"),
+        "predicted_link_s": answer.predicted.get("link_s"),
         "predicted_edge_s": answer.predicted.get("edge_s"),
         "finished_by": answer.finished_by,
         "fallback": answer.fallback,
