@@ -94,7 +94,7 @@ def _missing(options: Options, model: str) -> list[tuple[int, Conditions]]:
 def _on_a_bed(options: Options, folder: Path, settings: BedOptions, models: list[str], beds: dict[str, Any]) -> None:
     with Bed(settings) as bed:
         about = bed.describe() | {"models": models}
-        beds[f"{bed.clock.kind} clock, core {settings.max_clock_mhz:g} MHz"] = about
+        beds[f"{bed.clock.kind} clock, core {settings.max_clock_mhz:g} MHz, for {', '.join(models)}"] = about
         if not options.quick:
             about["calibration"] = [row.told() for row in calibrated(bed, strict=not options.off_bed)]
         for model in models:
@@ -121,6 +121,7 @@ def calibrated(bed: Bed, *, strict: bool) -> list[Row]:
 
 def _all_points(options: Options, path: Path, site: Site, settings: BedOptions) -> None:
     offline = Offline.of(site)
+    fresh = True
     for index, conditions in _missing(options, site.model):
         point = {
             "model": site.model,
@@ -128,14 +129,15 @@ def _all_points(options: Options, path: Path, site: Site, settings: BedOptions) 
             "conditions": asdict(conditions),
             "clock": site.bed.clock.kind,
             "link": site.bed.link.kind,
-            **_measure(site, offline, conditions, options, settings),
+            **_measure(site, offline, conditions, options, settings, fresh=fresh),
         }
+        fresh = False
         append_line(path, point)
         print(progress(read_lines(path), point, options.points), flush=True)
 
 
 def _measure(
-    site: Site, offline: Offline, conditions: Conditions, options: Options, settings: BedOptions
+    site: Site, offline: Offline, conditions: Conditions, options: Options, settings: BedOptions, *, fresh: bool
 ) -> dict[str, Any]:
     began = time.monotonic()
     site.set(conditions)
@@ -149,7 +151,7 @@ def _measure(
     }
     wanted = {cut for by_weight in picked.values() for cut in by_weight.values()}
     cuts, left_out = choose_cuts(said["told"], conditions, options.cuts, wanted)
-    for cut in cuts[-WARM_UP:]:
+    for cut in cuts if fresh else cuts[-WARM_UP:]:  # an edge that has just started has answered each cut once
         site.infer(cut)
     speeds: list[dict[str, float]] = []
     requests: list[dict[str, Any]] = []

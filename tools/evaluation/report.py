@@ -24,7 +24,8 @@ NOTES = (
     (
         "Real midcut processes on two hosts of the test bed; the latency is the edge engine's own. At every point the "
         "cuts take turns; a cut counts with the median of its passes, and the best of the measured cuts is the oracle. "
-        "Intervals are 95 % by bootstrap over the points."
+        "Intervals are 95 % by bootstrap over the points. An edge answers for all points of its model one after the "
+        "other, as in use; before the first point it has answered each cut once."
     ),
     (
         "The clock is a share of the core's time, or for short models a stretch by the edge itself: latency goes with "
