@@ -117,7 +117,8 @@ def require_within(rows: Sequence[Row], limit: float) -> None:
         worst = max(wrong, key=lambda row: abs(row.off))
         raise BedError(
             f"the test bed is off: {worst.what} {worst.asked:g} {worst.unit} came out as {worst.obtained:.4g} "
-            f"({worst.off:+.1%}, allowed {limit:.0%}); {len(wrong)} of {len(rows)} rows are; is the machine busy, or another test bed up?"
+            f"({worst.off:+.1%}, allowed {limit:.0%}); {len(wrong)} of {len(rows)} rows are; is the machine busy, "
+            "or another test bed up?"
         )
 
 
