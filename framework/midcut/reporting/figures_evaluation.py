@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from midcut.reporting.looks import split
 from midcut.reporting.placing import floats, numbers, places_of, step
 from midcut.reporting.style import legend_above, log_ticks, panels
+from midcut.reporting.texts import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +92,10 @@ def _columns(names: Sequence[str]) -> int:
 def _spread(figure: evaluations.Figure, looks: Looks) -> list[_Panel]:
     """One panel, or one per kind: along whichever half of the names has fewer kinds."""
     halves = [split(series.name) for series in figure.series]
-    whole = _Panel("", [(one.name, one, looks.of(one.name, figure)) for one in figure.series])
+    shared = len({half[0] for half in halves}) == 1 and all(half[1] for half in halves)  # what all say tells nothing
+    names = [half[1] if shared else one.name for half, one in zip(halves, figure.series, strict=True)]
+    looked = [looks.of(one.name, figure) for one in figure.series]
+    whole = _Panel("", list(zip(names, figure.series, looked, strict=True)))
     heads, tails = (list(dict.fromkeys(half[part] for half in halves if half[1])) for part in (0, 1))
     if len(figure.series) <= MANY or not 1 < min(len(heads), len(tails)) <= SPREAD or places_of(figure.series).names:
         return [whole]
@@ -143,7 +147,7 @@ def _bars(axes: Axes, name: str, data: _Data, look: Look, width: float, *, writt
     for place, value, end in zip(x, y, top, strict=True):
         if written and math.isfinite(value):
             axes.annotate(
-                f"{value:.3g}".replace("-", "−"), (place, end), (0, -2.5 if value < 0.0 else 2.5),
+                number(value, 3).replace("-", "−"), (place, end), (0, -2.5 if value < 0.0 else 2.5),
                 textcoords="offset points", ha="center", va="top" if value < 0.0 else "bottom", fontsize=7.5,
             )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,11 +142,14 @@ def plain_ticks(axis: Axis) -> None:
 
 
 def log_ticks(axis: Axis, values: Floats) -> None:
-    """Ticks of a logarithmic axis: as `plain_ticks` within two decades of these values, sparser beyond."""
+    """Ticks of a logarithmic axis: `plain_ticks` where values span about a decade, denser below, sparser above."""
     above = values[values > 0.0]
     decades = math.log10(above.max() / above.min()) if above.size else 0.0
     plain_ticks(axis)
-    if decades > 1.2:
+    if decades < 0.6:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axis.set_minor_locator(NullLocator())
+    elif decades > 1.2:
         axis.set_major_locator(LogLocator(subs=(1,) if decades > 4.0 else (1, 3) if decades > 2.5 else (1, 2, 5)))
 
 
