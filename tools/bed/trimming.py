@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bed.testbed import Bed
 
 _PING_MS, _PINGS, _MOST_MS = 10.0, 16, 2.0
-_SHARES, _LESS_FROM, _TURNS, _MOST_US = (0.4, 0.2), 0.5, 5, 400.0
+_SHARES, _LESS_FROM, _TURNS, _MOST_US = (0.4, 0.2), 0.5, 5, 250.0
 
 
 def trim(bed: Bed) -> None:
