@@ -16,7 +16,7 @@ from bed.probing import Probe, pieces_for, round_trips_ms
 if TYPE_CHECKING:
     from bed.testbed import Bed
 
-_PING_MS, _PINGS, _MOST_MS = 10.0, 16, 2.0
+_PING_MS, _PINGS, _UNTIL_WARM, _MOST_MS = 10.0, 50, 20, 2.0
 _SHARES, _TURNS, _MOST_US = (0.2, 0.4), 7, 800.0
 
 
@@ -31,7 +31,7 @@ def trim(bed: Bed) -> None:
 def overhead_ms(bed: Bed) -> float:
     """How much longer than asked a round trip takes."""
     bed.link.set(ping_ms=_PING_MS)
-    found = statistics.median(round_trips_ms(bed, _PINGS)[1:]) - _PING_MS
+    found = statistics.median(round_trips_ms(bed, _PINGS)[_UNTIL_WARM:]) - _PING_MS
     bed.link.set(ping_ms=0.0)
     return float(min(max(found, 0.0), _MOST_MS))
 
