@@ -171,7 +171,15 @@ def _start(
     passed = [edge, cloud, *([] if watch is None else [watch])]
     try:
         # In a session of its own: Ctrl-C is the bed's to hear, which then ends the link after the hosts.
-        process = subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL, start_new_session=True)
+        # One that outlives us must not hold a pipe of ours open.
+        process = subprocess.Popen(
+            command,
+            pass_fds=passed,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if watched else subprocess.DEVNULL,
+            start_new_session=True,
+        )
     finally:
         if watch is not None:
             os.close(watch)
