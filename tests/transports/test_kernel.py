@@ -9,9 +9,9 @@ import sys
 import pytest
 import torch
 
+from midcut.tcp import tcp_info
 from midcut.types import TailRequest
 from midcut_transports.http import HttpTransport
-from midcut.tcp import tcp_info
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 
