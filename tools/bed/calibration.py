@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -187,4 +188,4 @@ def obtained_shares(bed: Bed, probe: Probe, share: float, pieces: int, repeats: 
 def median_error(found: Sequence[float]) -> float:
     """Standard error of a median, relative to it, from the quartiles: nearly normal values, few of them far off."""
     low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
-    return 1.2533 * (high - low) / 1.349 / len(found) ** 0.5 / middle
+    return float(1.2533 * (high - low) / 1.349 / math.sqrt(len(found)) / middle)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bed.cgroups import MIN_QUOTA_US, PERIOD_US
+from bed.cgroups import MIN_QUOTA_US, period_us
 from bed.errors import BedError
 from midcut_emulation.clock import CpufreqTree, write_slowdown
 
@@ -27,7 +27,7 @@ class Clock(ABC):
         max_mhz: full speed.
         mhz: what it is set to.
         slowdown: what `throttle` is at.
-        stalls: shares, ascending, and the microseconds of work lost there in each 10 ms (cold caches), to make up for.
+        stalls: shares, ascending, and the microseconds of work lost there in each period (cold caches), to make up for.
         note: what to say of it in a report.
     """
 
@@ -83,12 +83,12 @@ class Clock(ABC):
 
 
 class CgroupClock(Clock):
-    """A share of the core's time, in periods of 10 ms."""
+    """A share of the core's time, in periods of 10 or 20 ms."""
 
     kind: ClassVar[str] = "cgroup"
     note: ClassVar[str] = (
         "EMULATED clock: a share of the core's time by control group, so latency follows 1/f by construction, for all "
-        "work alike; it tests the system, not the law. Work shorter than a quota (10 ms x share) escapes it."
+        "work alike; it tests the system, not the law. Work of a few milliseconds, shorter than a quota, escapes it."
     )
 
     def __init__(self, root: Path, max_mhz: float, group: Group) -> None:
@@ -103,10 +103,11 @@ class CgroupClock(Clock):
 
     def apply(self, mhz: float, slowdown: float) -> None:
         share = mhz / self.max_mhz / slowdown
-        quota_us = round(share * PERIOD_US + self._lost_us(share))
+        period = period_us(share)
+        quota_us = round(share * period + self._lost_us(share))
         if quota_us < MIN_QUOTA_US:
-            raise BedError(f"a share of {share:.1%} of the core is under the kernel's {MIN_QUOTA_US / PERIOD_US:.0%}")
-        self._group.limit(quota_us if share < 1.0 and quota_us < PERIOD_US else None)
+            raise BedError(f"a share of {share:.1%} of the core is under the kernel's {MIN_QUOTA_US / period:.0%}")
+        self._group.limit(quota_us if share < 1.0 and quota_us < period else None, period)
         self._tree.write(mhz)
 
     def _lost_us(self, share: float) -> float:

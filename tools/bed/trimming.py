@@ -1,7 +1,7 @@
 """What the emulation itself costs, measured when a bed is made so that it can be taken off.
 
-A round trip over the user-space link has processes to wake up on its way. A core that is taken away every 10 ms comes
-back with cold caches: a share f needs f * 10 ms and that loss in each period. Checks measure anew, after this.
+A round trip over the user-space link has processes to wake up on its way. A core that is taken away every 10 or
+20 ms comes back with cold caches: a share f needs f of a period and that loss. Checks measure anew, after this.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from bed.calibration import WORK_S, obtained_shares
-from bed.cgroups import PERIOD_US
+from bed.cgroups import period_us
 from bed.probing import Probe, pieces_for, round_trips_ms
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def overhead_ms(bed: Bed) -> float:
 
 
 def stalls(bed: Bed) -> tuple[tuple[float, float], ...]:
-    """How much of a quota is lost, by share: work advances by (quota - loss) in each period, and should by f * 10 ms.
+    """How much of a quota is lost, by share: work advances by (quota - loss) in each period, and should by f * period.
 
     It differs by the machine, and is more where the core is away for longer; at full clock it is none.
     """
@@ -46,5 +46,5 @@ def stalls(bed: Bed) -> tuple[tuple[float, float], ...]:
         pieces = pieces_for(probe, WORK_S)
         for share in _SHARES:
             got = statistics.median(obtained_shares(bed, probe, share, pieces, _TURNS))
-            found.append((share, min(max(PERIOD_US * (share - got), 0.0), _MOST_US)))
+            found.append((share, min(max(period_us(share) * (share - got), 0.0), _MOST_US)))
     return tuple(found)
