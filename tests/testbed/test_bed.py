@@ -70,23 +70,23 @@ def test_a_slower_clock_is_seen_by_telemetry_and_a_throttle_is_not(make_bed):
 
     bed = make_bed(link="tbf", clock="cgroup")
     seen = Cpufreq(root=str(bed.clock.root), aggregate=Aggregate.max, core=None, interval_s=1.0)
-    quota = bed.clock.procs.parent / "cpu.cfs_quota_us"
-    told = (lambda: int(quota.read_text())) if quota.exists() else None
+    files = [bed.clock.procs.parent / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
+    told = (lambda: tuple(int(file.read_text()) for file in files)) if files[0].exists() else None
     bed.clock.set(600)
     assert seen.read() == {"clock_mhz": 600.0}
     if told:
-        assert told() == 4000
+        assert told() == (4000, 10_000)
     bed.clock.throttle(2.0)
     assert seen.read() == {"clock_mhz": 600.0}
     if told:
-        assert told() == 2000
-    with pytest.raises(BedError, match="under the kernel's 10%"):
-        bed.clock.throttle(5.0)
+        assert told() == (4000, 20_000)
+    with pytest.raises(BedError, match="under the kernel's 5%"):
+        bed.clock.throttle(10.0)
     assert bed.clock.slowdown == 2.0
     bed.clock.throttle(1.0)
     bed.clock.set(1500)
     if told:
-        assert told() == -1
+        assert told()[0] == -1
     with pytest.raises(BedError, match="up to max_clock_mhz=1500"):
         bed.clock.set(1600)
 
