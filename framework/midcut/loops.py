@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
 _T = TypeVar("_T")
 
@@ -17,8 +20,22 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     Args:
         main: what to run; the loop ends with it.
     """
-    with asyncio.Runner(loop_factory=_factory()) as runner:
+    with _handlers_restored(), asyncio.Runner(loop_factory=_factory()) as runner:
         return runner.run(main)
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[None]:
+    """uvloop leaves its own behind, which would make a process deaf to Ctrl-C and SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _factory() -> Any:

@@ -68,8 +68,6 @@ def test_restored_after(tree, error):
 
 
 def test_restored_after_sigterm(tree):
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an event loop of another test may have left its own
-
     def terminated():
         with CpuClocks(tree).restored():
             CpuClocks(tree).set_mhz(900)
