@@ -26,7 +26,7 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
 
 @contextmanager
 def _handlers_restored() -> Iterator[None]:
-    """uvloop leaves its own behind, which would make a process deaf to Ctrl-C and SIGTERM."""
+    """A loop of uvloop leaves its own behind, which would make a process deaf to Ctrl-C and SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
