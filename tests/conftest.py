@@ -17,6 +17,17 @@ def _fresh_logging():
     structlog.reset_defaults()
 
 
+@pytest.fixture
+def single_threaded():
+    """torch on one thread, as an engine computes: the bits of the unsplit model depend on how many there are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class PlainExecutor:
     def run(self, segment):
         import torch
