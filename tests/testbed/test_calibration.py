@@ -11,17 +11,14 @@ def test_how_well_a_median_is_known():
     assert median_error([2.0] * 9) == 0.0
 
 
-def test_a_noisy_machine_is_asked_more_often(make_bed):
+def test_turns_are_taken_until_enough_is_known(make_bed):
     from bed.calibration import obtained_shares
 
-    class Noisy:
-        def __init__(self, *seconds):
-            self.asked, self._seconds = 0, seconds
-
+    class Machine:
         def ask(self, _pieces):
-            self.asked += 1
-            return self._seconds[self.asked % len(self._seconds)]
+            return 0.1
 
     bed = make_bed(clock="cooperative")
-    assert len(obtained_shares(bed, Noisy(0.1), 0.5, 1, 9)) == 9
-    assert len(obtained_shares(bed, Noisy(0.1, 0.1, 0.13, 0.1, 0.12), 0.5, 1, 9)) == 54
+    assert len(obtained_shares(bed, Machine(), 0.5, 1, 9, lambda _: True)) == 9
+    assert len(obtained_shares(bed, Machine(), 0.5, 1, 9, lambda found: len(found) == 20)) == 20
+    assert len(obtained_shares(bed, Machine(), 0.5, 1, 9, lambda _: False)) == 15 * 9

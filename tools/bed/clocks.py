@@ -27,7 +27,7 @@ class Clock(ABC):
         max_mhz: full speed.
         mhz: what it is set to.
         slowdown: what `throttle` is at.
-        stalls: shares, ascending, and the microseconds of work lost there in each period (cold caches), to make up for.
+        stalls: shares, ascending, and the microseconds of work lost there in each period, to make up for.
         note: what to say of it in a report.
     """
 

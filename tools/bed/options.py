@@ -25,7 +25,8 @@ class BedOptions:
         slow_start_after_idle: whether TCP begins anew with a small window after an idle time (Linux' default is yes).
         congestion_control: TCP's, in both namespaces.
         edge_core, cloud_core: cores that the hosts' processes are pinned to; the link runs on the cloud's.
-        trim: measure on making what the emulation itself costs (`bed.trimming`), and take it off; takes some 6 s.
+        trim: measure on making what the emulation itself costs (`bed.trimming`), and take it off; takes 10 s, on a
+            noisy machine up to 2 min.
         seed: of the packets that a lossy user-space link drops.
     """
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from bed import calibration, namespaces, state, trimming, tun
+from bed.awake import keep_awake
 from bed.choosing import new_clock, new_link
 from bed.errors import BedError, BedUnavailable
 from bed.hosts import Host
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bed.links import Link
 
 _SETTING = "setting.json"
+_END_S = 5.0
 _PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nsenter": "util-linux", "taskset": "util-linux"}
 
 
@@ -157,6 +159,8 @@ class Bed:
         self.clock = new_clock(self.options, self.tag, folder / "root")
         stack.callback(self.clock.close)
         self._place()
+        if self.clock.kind != "cpufreq":
+            self._keep_awake(stack, watched=not standing)
         stack.callback(self._end_hosts)
         if self.options.trim:
             trimming.trim(self)
@@ -193,6 +197,13 @@ class Bed:
         edge, cloud = (state.namespace(self.tag, host) for host in ("edge", "cloud"))
         self.edge = Host("edge", edge, EDGE_ADDRESS, self.options.edge_core, self.clock.procs)
         self.cloud = Host("cloud", cloud, CLOUD_ADDRESS, self.options.cloud_core)
+
+    def _keep_awake(self, stack: ExitStack, *, watched: bool) -> None:
+        """Outside of the control group: the core is kept awake while its host may not use it."""
+        namespace = state.namespace(self.tag, "edge")
+        for core in {self.options.edge_core, self.options.cloud_core}:
+            process = keep_awake(Host("edge", namespace, EDGE_ADDRESS, core), watched=watched)
+            stack.callback(process.wait, _END_S)
 
     def _end_hosts(self) -> None:
         for host in (self.edge, self.cloud):
