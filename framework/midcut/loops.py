@@ -6,12 +6,14 @@ import asyncio
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 _T = TypeVar("_T")
+# Copying, decoding or encoding more bytes than this would hold up whatever else runs there: about a millisecond.
+_ON_LOOP_BYTES: Final = 256 * 1024
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
@@ -22,6 +24,15 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     """
     with _handlers_restored(), asyncio.Runner(loop_factory=_factory()) as runner:
         return runner.run(main)
+
+
+async def off_loop(size_bytes: int, work: Callable[..., _T], *arguments: Any) -> _T:
+    """Do work on many bytes on a thread, on few at once: a thread takes longer to wake than those.
+
+    Args:
+        size_bytes: what the work goes through.
+    """
+    return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_LOOP_BYTES else work(*arguments)
 
 
 @contextmanager

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from yarl import URL
 
 from midcut import wire
 from midcut.credentials import client_tls, read_token
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError, MalformedError
+from midcut.loops import off_loop
 from midcut.types import TailReply
 from midcut.wire.body import joined
 from midcut.wire.oip import RAW
@@ -20,7 +20,7 @@ from midcut_transports.dialects import OpenInference, Paper
 from midcut_transports.pool import NoConnectionInTimeError, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from midcut.protocols import Codec
     from midcut.types import HeldModel, TailRequest
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from midcut_transports.dialects import Dialect
 
 _PAPER: Final = "base64"
-# A copy, a codec or JSON of more bytes than this would hold up the other requests: about a millisecond.
-_ON_THREAD_BYTES: Final = 256 * 1024
 
 
 class HttpTransport:
@@ -90,13 +88,13 @@ class HttpTransport:
             raise CloudRefusedError(f"no codec {request.codec!r} here", said=HTTPStatus.BAD_REQUEST)
         started = perf_counter()
         try:
-            spoken = await _off_loop(_payload_bytes(request), dialect.say, request, timeout_s)
+            spoken = await off_loop(_payload_bytes(request), dialect.say, request, timeout_s)
         except MalformedError as error:
             raise CloudRefusedError(str(error), said=HTTPStatus.BAD_REQUEST) from error
         left_s = timeout_s - (perf_counter() - started)
         headers = _id_header(request.request_id) + spoken.headers
         answer = await self._exchange("POST", spoken.path, left_s, headers, spoken.pieces)
-        heard = await _off_loop(answer.received_bytes, dialect.hear, request, answer)
+        heard = await off_loop(answer.received_bytes, dialect.hear, request, answer)
         return TailReply(
             values=heard.values,
             compute_s=heard.compute_s,
@@ -143,11 +141,6 @@ class HttpTransport:
             raise CloudUnreachableError(f"cannot reach {self._where}: {_line(error)}") from None
         _check_success(answer)
         return answer
-
-
-async def _off_loop(size_bytes: int, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do big work on a thread, small work at once."""
-    return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_THREAD_BYTES else work(*arguments)
 
 
 def _id_header(request_id: str) -> str:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 
-from midcut.loops import run
+import pytest
+
+from midcut.loops import off_loop, run
 
 
 def test_signals_are_handled_after_a_loop_as_before_it():
@@ -15,3 +18,9 @@ def test_signals_are_handled_after_a_loop_as_before_it():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert run(listens()) == "done"
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize(("size_bytes", "elsewhere"), [(1_000, False), (1_000_000, True)])
+async def test_work_on_many_bytes_is_done_beside_the_event_loop(size_bytes, elsewhere):
+    here = threading.get_ident()
+    assert (await off_loop(size_bytes, threading.get_ident) != here) is elsewhere

@@ -20,7 +20,7 @@ from midcut.testing import TransportSuite
 from midcut.testing.faults import FaultProxy
 from midcut.testing.toxics import Garbage
 from midcut.types import TailRequest
-from midcut_transports.http import HttpTransport, _off_loop
+from midcut_transports.http import HttpTransport
 
 
 def transport(url, timeout_s=5.0, connect_timeout_s=2.0, **knobs):
@@ -467,9 +467,3 @@ def test_the_exchange_is_timed_from_the_first_byte_written():
     finally:
         server.close()
     assert 0.19 < answer.wall_s < took_s
-
-
-@pytest.mark.parametrize(("size_bytes", "elsewhere"), [(1_000, False), (1_000_000, True)])
-async def test_big_bodies_are_made_and_read_beside_the_event_loop(size_bytes, elsewhere):
-    here = threading.get_ident()
-    assert (await _off_loop(size_bytes, threading.get_ident) != here) is elsewhere

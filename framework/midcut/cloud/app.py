@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from midcut import wire
 from midcut.cloud.tails import TailQueue
+from midcut.loops import off_loop
 from midcut.metrics import CloudMetrics
 from midcut.serving import (
     DRAIN,
@@ -27,7 +28,7 @@ from midcut.wire import oip
 from midcut.wire.oip_tensors import encode_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from concurrent.futures import Executor as Pool
 
     import torch
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
     from midcut.settings import CloudSettings, ServerSettings
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
-
-
-# Decoding or encoding more bytes than this would hold up the other requests: about a millisecond.
-_ON_THREAD_BYTES: Final = 256 * 1024
 
 
 def make_app(
@@ -81,12 +78,12 @@ class _Routes:
         began = perf_counter()
         body = await read_body(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         complete = perf_counter()
-        message, partition, values = await _off_loop(len(body), self._hosted.read_paper, body)
+        message, partition, values = await off_loop(len(body), self._hosted.read_paper, body)
         bind_request_id(request, message.request_id)
         parsed = perf_counter()
         done = await self._tails.compute(partition, message.cut, values)
         computed = perf_counter()
-        reply = await _off_loop(
+        reply = await off_loop(
             _size_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
         )
         self._metrics.inferred(message.model, "base64")
@@ -101,7 +98,7 @@ class _Routes:
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         head_length = request.headers.get(oip.HEAD_LENGTH)
-        call, partition, cut, values = await _off_loop(
+        call, partition, cut, values = await off_loop(
             body.size_bytes, self._hosted.read_infer, meant, body, head_length
         )
         if call.id:
@@ -117,7 +114,7 @@ class _Routes:
             "server_us": int((computed - complete) * 1e6),
         }
         made = {spec.name: value for spec, value in zip(meant.table.cuts[-1].values, done.values, strict=True)}
-        message = await _off_loop(_size_bytes(done.values), encode_reply, call, meant.table, made, told)
+        message = await off_loop(_size_bytes(done.values), encode_reply, call, meant.table, made, told)
         self._metrics.inferred(meant.table.model, call.codec)
         self._note_parts(done, began, complete, parsed, computed)
         return message_response(message)
@@ -149,8 +146,3 @@ class _Routes:
 def _size_bytes(values: Sequence[torch.Tensor | int]) -> int:
     """What a reply goes through: even where no byte is copied, it makes their checksum."""
     return sum(value.nbytes for value in values if not isinstance(value, int))
-
-
-async def _off_loop(size_bytes: int, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do big work on a thread, small work at once."""
-    return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_THREAD_BYTES else work(*arguments)
