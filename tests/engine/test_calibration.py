@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from types import SimpleNamespace
 
 import msgspec
@@ -255,6 +257,62 @@ def test_a_correction_fades_where_nothing_is_asked_and_is_believed_again_at_once
     assert world.off_by(3) < 0.05
 
 
+def test_requests_that_compute_next_to_nothing_here_leave_what_was_learnt():
+    world = World()
+    world.throttle = 2.5
+    for _ in range(9):
+        world.ask(3)
+    assert world.plan().edge_s[3] == pytest.approx(0.5, rel=0.05)
+    for _ in range(20):
+        world.ask(0)
+    assert world.plan().edge_s[3] == pytest.approx(0.5, rel=0.05)
+    assert world.part("edge")["age_s"] > 2.0  # so that it fades, and the edge is tried again
+
+
+def test_a_server_that_tells_no_seconds_of_its_own_teaches_nothing_of_cloud_and_link():
+    world = World()
+    for _ in range(9):
+        world.ask(0, link_s=world.takes(0)[1] + 0.04, cloud_s=0.0)
+    assert world.plan().uncorrected is None
+    assert world.part("cloud")["samples"] == world.part("link")["samples"] == 0
+
+
+def test_a_measurement_that_is_no_number_teaches_nothing():
+    world = World()
+    for _ in range(9):
+        world.ask(3, edge_s=math.nan)
+    assert world.plan().latency_s[3] == pytest.approx(0.2)
+
+
+def test_a_link_that_is_predicted_for_what_sends_nothing_is_corrected(monkeypatch):
+    monkeypatch.setattr(Link, "seconds", lambda *_: PLACED.request_bytes * 8 / 1e7 + 0.02)
+    world = World()
+    for _ in range(9):
+        world.ask(3, link_s=0.0, latency_s=0.2)
+    assert world.plan().latency_s[3] == pytest.approx(0.2, rel=0.02)
+
+
+def test_a_predictor_that_takes_its_time_holds_nobody_up(monkeypatch):
+    world = World()
+    world.ask(3)
+    asked, answered = threading.Event(), threading.Event()
+
+    def slowly(*_):
+        asked.set()
+        assert answered.wait(20.0)
+        return EDGE_S
+
+    monkeypatch.setattr(Edge, "seconds", slowly)
+    learning = threading.Thread(target=world.plan)
+    learning.start()
+    try:
+        assert asked.wait(20.0)
+        assert world.part("edge")["samples"] == 1
+    finally:
+        answered.set()
+        learning.join(20.0)
+
+
 def test_null_forgets_nothing():
     world = World(forget_s=None)
     world.busy = 3.0
@@ -402,6 +460,8 @@ def test_a_file_that_is_not_usable_is_said_in_one_line_and_begun_anew(tmp_path, 
     assert why in logs[0]["reason"]
     assert "\n" not in logs[0]["reason"]
     assert world.plan().uncorrected is None
+    assert not path.exists()
+    assert path.with_name("state.json.old").read_bytes() == content  # it may be somebody else's
 
 
 def test_a_file_of_another_model_or_profile_is_not_used(tmp_path):
@@ -417,6 +477,20 @@ def test_a_file_of_another_model_or_profile_is_not_used(tmp_path):
         KeptCalibration(again.calibration, str(path), KEPT_FOR | {"model": "chain 1-1"}).restore()
     assert [(one["log_level"], one["other"]) for one in logs] == [("warning", "model")]
     assert again.plan().uncorrected is None
+
+
+def test_what_has_not_changed_is_not_written_again(tmp_path):
+    path = tmp_path / "state.json"
+    world = World()
+    world.ask(3)
+    kept = KeptCalibration(world.calibration, str(path), KEPT_FOR)
+    kept.keep(now=True)
+    path.unlink()
+    kept.keep(now=True)
+    assert not path.exists()
+    world.ask(3)
+    kept.keep(now=True)
+    assert path.exists()
 
 
 def test_a_folder_that_is_not_there_is_said_once_and_costs_nothing(tmp_path):

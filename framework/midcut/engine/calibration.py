@@ -38,6 +38,8 @@ _MOVED: Final = 0.1
 # `ping_ms` is the smallest of some seconds, so telemetry tells of a longer way that much later.
 _LINK_SETTLES_S: Final = 6.0
 _CLOCK_SETTLES_S: Final = 5.0
+# Of the longest run on offer: what is shorter tells nothing of the others, where even that is short.
+_TELLING: Final = 0.05
 _WORTH_A_LINE: Final = 0.1
 _QUIET_S: Final = 5.0
 _WAITING: Final = 64
@@ -54,6 +56,7 @@ class _Answer:
     """One request as the event loop hands it over. `rest_s` is what no part tells; None where it was not alone."""
 
     forecast: Forecast
+    pause_s: float | None
     placement: Placement
     edge_s: float
     link_s: float
@@ -93,6 +96,7 @@ class Calibration:
         self._said = dict.fromkeys(self._parts, (1.0, -math.inf))
         self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
         self._applied = NO_CORRECTIONS
+        self._pause_s: float | None = None
         self._lock = Lock()
 
     def answered(self, decision: Decision, result: InferenceResult, *, alone: bool) -> None:
@@ -108,6 +112,7 @@ class Calibration:
         self._answers.append(
             _Answer(
                 forecast=decision.forecast.uncorrected or decision.forecast,
+                pause_s=decision.observation.pause_s,
                 placement=Placement(result.cut, result.codec),
                 edge_s=float(result.edge_s),
                 link_s=float(result.link_s),
@@ -130,7 +135,11 @@ class Calibration:
             if not self._answers and not unsettled:
                 return
             self._take_in()
-            self._settle(policy.forecast(observation), observation)
+            pause_s = self._pause_s
+        # A link that has rested since is no other link. Not under the lock: a stranger's predictor may take its time.
+        forecast = policy.forecast(replace(observation, pause_s=pause_s))
+        with self._lock:
+            self._settle(forecast, observation)
             self._apply(policy.placements, self._clock())
             self._say()
 
@@ -206,15 +215,18 @@ class Calibration:
             if row is None:
                 continue
             forecast, ended_s, placement = answer.forecast, answer.ended_s, answer.placement
-            fresh["edge"].append(Sample(float(forecast.edge_s[row]), answer.edge_s, ended_s, placement))
-            if answer.sent:
+            self._pause_s = answer.pause_s
+            if _tells(forecast.edge_s, row):
+                fresh["edge"].append(Sample(float(forecast.edge_s[row]), answer.edge_s, ended_s, placement))
+            if answer.sent and answer.cloud_s > 0.0:  # else the server does not tell the one from the other
                 link_s = answer.link_s + (answer.rest_s or 0.0)
                 fresh["link"].append(Sample(float(forecast.link_s[row]), link_s, ended_s, placement))
-                fresh["cloud"].append(Sample(float(forecast.cloud_s[row]), answer.cloud_s, ended_s))
-            elif answer.rest_s is not None:
-                fresh["here"].append(Sample(0.0, answer.rest_s, ended_s))
+                if _tells(forecast.cloud_s, row):
+                    fresh["cloud"].append(Sample(float(forecast.cloud_s[row]), answer.cloud_s, ended_s))
+            elif not answer.sent and answer.rest_s is not None:
+                fresh["here"].append(Sample(float(forecast.link_s[row]), answer.rest_s, ended_s))
         for name, samples in fresh.items():
-            usable = [one for one in samples if math.isfinite(one.predicted_s) and one.predicted_s >= 0.0]
+            usable = [one for one in samples if _is_time(one.predicted_s) and _is_time(one.measured_s)]
             if usable:
                 self._parts[name].extend(usable)
                 self._applied = NO_CORRECTIONS
@@ -267,6 +279,15 @@ class Calibration:
                 self._said[name] = (effect, now_s)
                 ratio, offset_s = part.line(now_s)
                 _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(part))
+
+
+def _tells(part_s: Floats, row: int) -> bool:
+    """Whether a run is long enough to tell a factor. Shorter ones would push out of the window those that do."""
+    return bool(part_s[row] > min(_COMPUTING.offset_sd_s, _TELLING * float(part_s.max())))
+
+
+def _is_time(seconds: float) -> bool:
+    return math.isfinite(seconds) and seconds >= 0.0
 
 
 def _moved(before_s: float, now_s: float) -> bool:

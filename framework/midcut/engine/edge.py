@@ -127,7 +127,7 @@ class EdgeEngine:
         decision = self.decision
         self._begun += 1
         self._under_way += 1
-        begun, alone = self._begun, self._under_way == 1
+        begun, alone = self._begun, self._under_way == 1 and not self._tails.busy
         try:
             result = await self._answer(decision, inputs, request_id, deadline_s, placement)
         finally:

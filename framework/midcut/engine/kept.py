@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -33,7 +34,7 @@ class _Kept(msgspec.Struct):
 
 
 class KeptCalibration:
-    """Keeps what a calibration has learnt. A file that is not usable is said once; it is then begun anew.
+    """Keeps what a calibration has learnt. A file that is not usable is said once and set aside; it is begun anew.
 
     Args:
         path: written whole or not at all.
@@ -45,6 +46,7 @@ class KeptCalibration:
         self._path = Path(path).expanduser()
         self._rests_on = dict(rests_on)
         self._written_s = -math.inf
+        self._told: dict[str, list[tuple[float, float]]] = {}
         self._failed = False
 
     def restore(self) -> None:
@@ -56,11 +58,13 @@ class KeptCalibration:
             return
         except (OSError, msgspec.MsgspecError, ValueError) as error:
             _log.warning("calibration begins anew: its file is not usable", file=str(self._path), reason=str(error))
+            self._set_aside()
             return
         if kept.rests_on != self._rests_on:
             others = sorted(kept.rests_on.items() ^ self._rests_on.items())
             differing = ", ".join(dict.fromkeys(name for name, _ in others))
             _log.warning("calibration begins anew: its file is of another", file=str(self._path), other=differing)
+            self._set_aside()
             return
         now_s = time.time()
         self._calibration.restore(
@@ -78,9 +82,13 @@ class KeptCalibration:
         if not now and time.monotonic() - self._written_s < _EVERY_S:
             return
         self._written_s, epoch_s = time.monotonic(), time.time()
+        samples = self._calibration.samples()
+        told = {name: [(one.predicted_s, one.measured_s) for one in ones] for name, ones in samples.items()}
+        if told == self._told:  # nothing new: memory cards wear out
+            return
         parts = {
             name: [(one.predicted_s, one.measured_s, epoch_s - one.at_s) for one in ones]
-            for name, ones in self._calibration.samples().items()
+            for name, ones in samples.items()
         }
         beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         try:
@@ -92,6 +100,12 @@ class KeptCalibration:
             self._failed = True
         else:
             self._failed = False
+            self._told = told
+
+    def _set_aside(self) -> None:
+        """It may be somebody else's, or be wanted again."""
+        with contextlib.suppress(OSError):
+            self._path.replace(self._path.with_name(f"{self._path.name}.old"))
 
 
 def _checked(data: bytes, parts: set[str]) -> _Kept:

@@ -110,6 +110,11 @@ class Tails:
         self._times = TailTimes()
         self._left: set[asyncio.Task[Any]] = set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange or a tail goes on whose request may long be answered."""
+        return bool(self._left)
+
     async def warm_up(self) -> None:
         """Run the whole model twice: the first run is far slower than the next, the next says how long it takes."""
         await self._here.call(self._partition.warm_up)
