@@ -91,11 +91,15 @@ def only(kind: Kind, nodes: Any, verb: str) -> str:
     return names[0]
 
 
-def build_policy(config: DictConfig, placements: Placements) -> Policy:
-    """Predictors, cost model and planner as the groups `predictor`, `cost` and `planner` choose them."""
+def build_policy(config: DictConfig, placements: Placements, waits_s: float | None = None) -> Policy:
+    """Predictors, cost model and planner as the groups `predictor`, `cost` and `planner` choose them.
+
+    Args:
+        waits_s: as `Policy` takes it.
+    """
     parts = _predictors(config.predictor, placements)
     cost = build(Kind.COST, config.cost)
-    return Policy(placements, **parts, cost=cost, planner=build(Kind.PLANNER, config.planner))
+    return Policy(placements, **parts, cost=cost, planner=build(Kind.PLANNER, config.planner), waits_s=waits_s)
 
 
 def build_forecaster(predictor: DictConfig, cost: DictConfig, placements: Placements) -> Forecaster:

@@ -59,7 +59,12 @@ class Forecaster:
 
 
 class Policy(Forecaster):
-    """What `policy=...` selects: a forecaster, and a planner that picks from what it says."""
+    """What `policy=...` selects: a forecaster, and a planner that picks from what it says.
+
+    Args:
+        waits_s: how long whoever asks the cloud waits for an answer; placements that would take longer there and back
+            are not picked, as none of their requests would be answered. None where nobody gives up.
+    """
 
     def __init__(
         self,
@@ -69,9 +74,11 @@ class Policy(Forecaster):
         cloud: LatencyPredictor,
         cost: CostModel,
         planner: Planner,
+        waits_s: float | None = None,
     ) -> None:
         super().__init__(placements, edge, link, cloud, cost)
         self.planner = planner
+        self._waits_s = waits_s
         self._said = not self.based_on
 
     def decide(
@@ -116,8 +123,12 @@ class Policy(Forecaster):
         return planner.limit, bool(planner.meets(forecast, np.asarray(index)))
 
     def _choose(self, forecast: Forecast) -> int:
-        w = self.planner.w
-        return int(self.planner.choose(forecast, _ANY_WEIGHT if w is None else w))
+        w = _ANY_WEIGHT if self.planner.w is None else self.planner.w
+        if self._waits_s is not None:
+            late = forecast.link_s + forecast.cloud_s > self._waits_s
+            if late.any() and not late.all():
+                return int(np.flatnonzero(~late)[self.planner.choose(forecast.only(~late), w)])
+        return int(self.planner.choose(forecast, w))
 
     def runner_up(self, decision: Decision) -> dict[str, float] | None:
         """The forecast row the planner would take if the chosen one were not there; None where it would take none."""

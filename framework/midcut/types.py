@@ -251,7 +251,10 @@ class Forecast:
 
     def without(self, index: int) -> Forecast:
         """The same forecast with one placement left out: what the runner-up is picked from."""
-        keep = np.arange(len(self)) != index
+        return self.only(np.arange(len(self)) != index)
+
+    def only(self, keep: NDArray[np.bool_]) -> Forecast:
+        """The same forecast with some of its placements, shape (P,)."""
         columns = {
             name: getattr(self.placements, name)[keep]
             for name in ("cut", "layer", "payload_bytes", "request_bytes", "reply_bytes", "on_edge", "codec_s")

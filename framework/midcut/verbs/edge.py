@@ -98,8 +98,10 @@ async def _run(
 def _engine(
     cfg: DictConfig, settings: EngineSettings, cut: Partition, codecs: dict[str, Codec], metrics: EdgeMetrics
 ) -> tuple[EdgeEngine, PlanningLoop]:
+    waits_s = OmegaConf.select(cfg, "transport.timeout_s")  # a stranger's transport may have none
+
     def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
-        return build_policy(cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}))
+        return build_policy(cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}), waits_s)
 
     policy = policy_for(cut.legal, tuple(codecs))
     by_url = per_cloud(cfg)
@@ -134,7 +136,11 @@ def _calibration(cfg: DictConfig, policy: Policy, table: CutTable) -> tuple[Cali
     if settings.file is None:
         return calibration, None
     predictors = OmegaConf.to_container(cfg.predictor, resolve=True)
-    rests_on = {"model": f"{table.model} {table.fingerprint}", "predictor": json.dumps(predictors, default=str)}
+    rests_on = {
+        "model": f"{table.model} {table.fingerprint}",
+        "predictor": json.dumps(predictors, default=str),
+        "threads": str(cfg.engine.threads),
+    }
     kept = KeptCalibration(
         calibration, settings.file, rests_on | {f"{part} seconds": s for part, s in policy.based_on.items()}
     )
