@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from midcut.engine.corrections import NO_CORRECTIONS, Corrections
-from midcut.engine.evidence import Evidence, Sample
+from midcut.engine.evidence import Evidence, Sample, log_ratio
+from midcut.engine.hindsight import Hindsight
 from midcut.engine.robust import Prior
 from midcut.types import Placement
 
@@ -33,11 +34,6 @@ _SENDING: Final = Prior(ratio_sd=0.1, offset_sd_s=0.005, lowest=0.6, highest=1.6
 _WAITING_HERE: Final = Prior(ratio_sd=1e-3, offset_sd_s=0.001, lowest=1.0, highest=1.0, slack=0.3)
 # Telling size from overhead takes more requests than telling one factor.
 _LINK_WINDOWS: Final = 2
-# Prediction and measurement belong to different circumstances where telemetry has moved the prediction by more.
-_MOVED: Final = 0.1
-# `ping_ms` is the smallest of some seconds, so telemetry tells of a longer way that much later.
-_LINK_SETTLES_S: Final = 6.0
-_CLOCK_SETTLES_S: Final = 5.0
 # Of the longest run on offer: what is shorter tells nothing of the others, where even that is short.
 _TELLING: Final = 0.05
 _WORTH_A_LINE: Final = 0.1
@@ -199,7 +195,7 @@ class Calibration:
 
     def _note_surprise(self, result: InferenceResult) -> None:
         expected_s = result.predicted.get("latency_s")
-        if expected_s is None or abs(_log_ratio(result.latency_s, expected_s)) < math.log1p(_SURPRISING):
+        if expected_s is None or abs(log_ratio(result.latency_s, expected_s)) < math.log1p(_SURPRISING):
             return
         self._surprises += 1
         if self._surprises >= _SURPRISES and self._clock() - self._surprised_s > _SURPRISED_S:
@@ -232,31 +228,9 @@ class Calibration:
                 self._applied = NO_CORRECTIONS
 
     def _settle(self, forecast: Forecast, observation: Observation) -> None:
-        now_s = self._clock()
-        clock_read_s = now_s - observation.age_s.get("clock_mhz", 0.0)
-
-        def edge(sample: Sample) -> Sample | None:
-            now_predicted_s = self._predicted(forecast, forecast.edge_s, sample)
-            if now_predicted_s is not None and _moved(sample.predicted_s, now_predicted_s):
-                return None
-            told = clock_read_s > sample.at_s or now_s - sample.at_s > _CLOCK_SETTLES_S
-            return replace(sample, placement=None) if told else sample
-
-        def link(sample: Sample) -> Sample | None:
-            now_predicted_s = self._predicted(forecast, forecast.link_s, sample)
-            if now_predicted_s is not None and _moved(sample.predicted_s, now_predicted_s):
-                was_off, is_off = (abs(_log_ratio(sample.measured_s, s)) for s in (sample.predicted_s, now_predicted_s))
-                if is_off < was_off:
-                    return None
-            return replace(sample, placement=None) if now_s - sample.at_s > _LINK_SETTLES_S else sample
-
-        self._parts["edge"].settle(edge)
-        self._parts["link"].settle(link)
-
-    def _predicted(self, forecast: Forecast, part_s: Floats, sample: Sample) -> float | None:
-        """What would be predicted now; None where its placement is not on offer any more."""
-        row = None if sample.placement is None else self._row(forecast.placements, sample.placement)
-        return None if row is None else float(part_s[row])
+        hindsight = Hindsight(forecast, observation, self._clock(), self._row)
+        self._parts["edge"].settle(hindsight.edge)
+        self._parts["link"].settle(hindsight.link)
 
     def _row(self, placements: Placements, placement: Placement) -> int | None:
         if self._rows[0] is not placements:
@@ -275,7 +249,7 @@ class Calibration:
         for name, part in self._parts.items():
             effect = part.effect(now_s)
             said, said_s = self._said[name]
-            if abs(_log_ratio(effect, said)) > math.log1p(_WORTH_A_LINE) and now_s - said_s > _QUIET_S:
+            if abs(log_ratio(effect, said)) > math.log1p(_WORTH_A_LINE) and now_s - said_s > _QUIET_S:
                 self._said[name] = (effect, now_s)
                 ratio, offset_s = part.line(now_s)
                 _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(part))
@@ -288,11 +262,3 @@ def _tells(part_s: Floats, row: int) -> bool:
 
 def _is_time(seconds: float) -> bool:
     return math.isfinite(seconds) and seconds >= 0.0
-
-
-def _moved(before_s: float, now_s: float) -> bool:
-    return abs(_log_ratio(now_s, before_s)) > math.log1p(_MOVED)
-
-
-def _log_ratio(one_s: float, other_s: float) -> float:
-    return math.log((one_s + 1e-6) / (other_s + 1e-6))

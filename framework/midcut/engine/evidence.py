@@ -114,3 +114,8 @@ class Evidence:
             return 1.0
         ages = age_s / self._forget_s
         return math.exp(-(ages**2)) if ages < _FORGOTTEN else 0.0
+
+
+def log_ratio(one_s: float, other_s: float) -> float:
+    """How far apart two times are, as a factor; a microsecond is none."""
+    return math.log((one_s + 1e-6) / (other_s + 1e-6))
