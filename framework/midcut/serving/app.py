@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -109,14 +110,16 @@ def _somebody_reads_details() -> bool:
 
 @web.middleware
 async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have the drain wait for this request until its response is written; balancers and scrapers are not waited for."""
     if request.path in OPEN_PATHS or request.path == METRICS_PATH:
         return await handler(request)
     drain = request.app[DRAIN]
     drain.enter()
-    try:
-        response = await handler(request)
-        if not drain.ready:
-            response.force_close()  # the client goes elsewhere of its own accord, not by a broken connection
-        return response
-    finally:
-        drain.leave()
+    # aiohttp gives each request a task of its own, which also writes the response. It ends once, however it ends.
+    task = asyncio.current_task()
+    assert task is not None, "a handler runs in a task"  # noqa: S101 - for the type checker
+    task.add_done_callback(lambda _: drain.leave())
+    response = await handler(request)
+    if not drain.ready:
+        response.force_close()  # the client goes elsewhere of its own accord, not by a broken connection
+    return response

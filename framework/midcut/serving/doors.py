@@ -39,6 +39,13 @@ class Doors:
         """The port that is listened on."""
         return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Of written responses, what the system has not taken yet: a few dozen kB for each slow client."""
+        server = self._runner.server
+        connections = server.connections if server is not None else []
+        return sum(one.transport.get_write_buffer_size() for one in connections if one.transport is not None)
+
     async def open(self, host: str, port: int) -> None:
         """Begin to listen.
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.serving")
 _LINGER_S: Final = 2.0
-# A response that is being written when the drain is over may still take this long.
+_LOOK_S: Final = 0.02
+# What is still in flight when the drain is over may take this long.
 _CUT_OFF_S: Final = 1.0
 
 
@@ -35,6 +36,8 @@ class Drain:
     Attributes:
         ready: whether balancers should send work here.
         draining: new work is refused.
+        in_flight: requests taken whose responses are not written yet.
+        idle: set once nothing is in flight and new work is refused.
     """
 
     ready: bool = True
@@ -69,8 +72,8 @@ async def serve(
 ) -> None:
     """Run until told to stop, then finish what is in flight.
 
-    Told to stop, readiness says 503 at once; after `leave_s` new work is refused; after `drain_s` more what is left is
-    cut off.
+    Told to stop, readiness says 503 at once; after `leave_s` new work is refused; after `drain_s` more what is not
+    answered, or whose answer is not written, is cut off.
 
     Args:
         ready: called once with the bound address, `http://host:port`.
@@ -92,7 +95,7 @@ async def serve(
         stop = stop or stop_signals()
         ready(f"{'https' if tls else 'http'}://{settings.host}:{doors.port}")
         await stop.wait()
-        await _drain(app[DRAIN], settings)
+        await _drain(app[DRAIN], doors, settings)
         await doors.close()
     finally:
         await runner.cleanup()
@@ -119,7 +122,7 @@ def stop_signals() -> asyncio.Event:
     return stop
 
 
-async def _drain(drain: Drain, settings: ServerSettings) -> None:
+async def _drain(drain: Drain, doors: Doors, settings: ServerSettings) -> None:
     drain.ready = False
     if settings.leave_s > 0.0:
         _log.info("leaving: not ready, still taking work", leave_s=settings.leave_s)
@@ -129,5 +132,9 @@ async def _drain(drain: Drain, settings: ServerSettings) -> None:
     try:
         async with asyncio.timeout(settings.drain_s):
             await drain.idle.wait()
+            while doors.unsent_bytes:  # noqa: ASYNC110 - no event for it
+                await asyncio.sleep(_LOOK_S)
     except TimeoutError:
-        _log.warning("requests cut off", in_flight=drain.in_flight, drain_s=settings.drain_s)
+        _log.warning(
+            "requests cut off", in_flight=drain.in_flight, unsent_bytes=doors.unsent_bytes, drain_s=settings.drain_s
+        )
