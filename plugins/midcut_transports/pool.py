@@ -47,13 +47,21 @@ class Pool:
             OSError: no connection.
         """
         until_s = asyncio.get_running_loop().time() + timeout_s
+        kept = self._take()
         try:
-            return await self._once(self._take() or await self._connect(until_s), head, pieces, until_s)
+            return await self._once(kept or await self._connect(until_s), head, pieces, until_s)
         except BrokenError:
             return await self._once(await self._connect(until_s), head, pieces, until_s)
+        except (TimeoutError, asyncio.CancelledError):
+            if kept is not None:
+                self._close_idle()  # the way they took may be gone: each would cost another time-out
+            raise
 
     def close(self) -> None:
         self._closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
