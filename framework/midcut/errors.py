@@ -15,6 +15,8 @@
         ├── FingerprintError      409
         ├── TooLargeError         413
         ├── BusyError             503  come back later
+        ├── OutOfMemoryError      503  later, or elsewhere
+        ├── DeviceError           503  elsewhere
         ├── ExpiredError          504  nobody waits for the answer any more
         └── CloudError            502  the cloud did not answer as it should
             ├── CloudUnreachableError
@@ -104,17 +106,27 @@ class TooLargeError(WireError):
 
 
 class BusyError(WireError):
-    """As much work is waiting as may wait. `Retry-After` tells when to come back."""
+    """As much work is waiting as may wait. `Retry-After` tells when to come back; None sends none."""
 
     status = 503
 
-    def __init__(self, reason: str, retry_after_s: int = 1) -> None:
+    def __init__(self, reason: str, retry_after_s: int | None = 1) -> None:
         super().__init__(reason)
-        self.headers = {"Retry-After": str(retry_after_s)}
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 class OutOfMemoryError(WireError):
     """A computation found no memory. The request is as it should be: elsewhere, or later, it can be served."""
+
+    status = 503
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.headers = {"Retry-After": "1"}
+
+
+class DeviceError(WireError):
+    """The accelerator fails, whatever the request: most such errors stay until the process is started anew."""
 
     status = 503
 

@@ -127,21 +127,23 @@ class TailQueue:
         finally:
             if job in self._waiting:
                 self._waiting.remove(job)
+                self._metrics.waiting = len(self._waiting)
 
     def _check_in_time(self, left_s: float) -> None:
         if left_s <= 0.0:
             self._metrics.dropped("expired")
             raise ExpiredError("the request's time was over before its tail was begun")
         if self._wait_s() >= left_s:
-            raise self._busy("the wait would outlast the request's time")
+            # When to come back is a matter of this request's time, not of the queue: others are still welcome.
+            raise self._busy("the wait would outlast the request's time", for_all=False)
 
     def _wait_s(self) -> float:
         """Roughly how long a request that comes now waits; nothing while a worker is free, so that it is renewed."""
         return 0.0 if self._free > 0 else self._tail_s * (1 + len(self._waiting)) / self._settings.workers
 
-    def _busy(self, why: str) -> BusyError:
+    def _busy(self, why: str, *, for_all: bool = True) -> BusyError:
         self._metrics.dropped("busy")
-        return BusyError(f"this cloud is busy: {why}", max(1, ceil(self._wait_s())))
+        return BusyError(f"this cloud is busy: {why}", max(1, ceil(self._wait_s())) if for_all else None)
 
     def _kind(self, partition: Partition, cut: int, values: Values) -> tuple[Any, ...]:
         """Equal for requests that can be computed together; empty where this one cannot."""
