@@ -118,8 +118,10 @@ class KeptAlive:
             response = connection.getresponse()
             answer = response.read(_MAX_REPLY_BYTES)
             seconds = time.perf_counter() - start
-            if not response.isclosed():
-                self.close()  # more than any answer of ours: do not read on, start anew
+            # More than any answer of ours is not read on; after `Connection: close` http.client has closed its socket,
+            # and would open another one by itself, in the time that is measured.
+            if not response.isclosed() or connection.sock is None:
+                self.close()
         except BaseException:
             self.close()
             raise

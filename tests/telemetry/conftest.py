@@ -18,6 +18,7 @@ class Cloud:
         self.connections = 0
         self.requests = []
         self.drop_after = None  # close each connection after that many requests
+        self.closes = False  # say so with each answer
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # a client that gives up is part of some tests
@@ -55,6 +56,8 @@ class Cloud:
                 self.served += 1
                 self.send_response(cloud.status)
                 self.send_header("Content-Length", str(len(body)))
+                if cloud.closes:
+                    self.send_header("Connection", "close")
                 self.end_headers()
                 self.wfile.write(body)
                 if self.served == cloud.drop_after:

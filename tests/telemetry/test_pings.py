@@ -8,6 +8,7 @@ import pytest
 
 from midcut.errors import ConfigError, TelemetryError
 from midcut.testing import TelemetrySourceSuite
+from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
 from midcut_telemetry.http_ping import HttpPing
 from midcut_telemetry.icmp_ping import IcmpPing
 from midcut_telemetry.tcp_ping import TcpPing
@@ -117,6 +118,15 @@ def test_http_ping_comes_back_when_the_server_closed_the_idle_connection(cloud):
         source.read()
     source.close()
     assert cloud.connections == 3
+
+
+def test_a_connection_that_the_server_closes_with_its_answer_is_opened_anew_and_counted(cloud):
+    cloud.closes = True
+    line = KeptAlive(Endpoint.parse(cloud.url), 2.0, Access())
+    for _ in range(3):
+        line.exchange("GET", "/health")
+        assert line.tcp_info() is None
+    assert line.opened == cloud.connections == 3
 
 
 def test_http_ping_says_when_it_is_not_a_cloud(cloud):
