@@ -121,6 +121,14 @@ def test_a_limit_that_the_held_placement_does_not_keep_is_said():
     assert "; not kept: latency at most 2 s; of 4 placements: 3 are faster" in held.reason
 
 
+def test_steps_between_the_timed_ones_make_it_no_older():
+    dwelling, policy = Dwelling(3), policy_of(Scripted([3, 1, 1, 1, 1, 1, 1]))
+    used = None
+    for timed, cut in ((True, 3), (False, 3), (False, 3), (True, 3), (False, 3), (True, 3), (True, 1)):
+        used = dwelling.settle(policy, policy.decide(Observation()), used, timed=timed)
+        assert used.placement.cut == cut
+
+
 async def test_the_engine_stays_counts_and_logs(bench):
     with structlog.testing.capture_logs() as logs:
         async with bench(script=[FAST, SLOW], dwell=1_000_000) as b:

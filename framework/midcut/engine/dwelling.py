@@ -24,13 +24,14 @@ class Dwelling:
         self._ticks = ticks
         self._age = 0
 
-    def settle(self, policy: Policy, wanted: Decision, before: Decision | None) -> Decision:
+    def settle(self, policy: Policy, wanted: Decision, before: Decision | None, *, timed: bool = True) -> Decision:
         """What is in use from this step on.
 
         Args:
             policy: `wanted` was made by it.
             wanted: this step's outcome.
             before: what was in use until now.
+            timed: the step is one of those that `engine.interval_s` asks for; others do not count.
 
         Returns:
             `wanted`, or the placement of `before` with its row in this step's forecast.
@@ -40,7 +41,7 @@ class Dwelling:
         if before is None or before.forecast is None:
             self._age = 1
             return wanted
-        self._age += 1
+        self._age += timed
         if wanted.placement == before.placement:
             return wanted
         row = _row(policy.placements, before.placement) if self._age <= self._ticks else None

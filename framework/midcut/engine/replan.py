@@ -134,9 +134,9 @@ class PlanningLoop:
             await asyncio.to_thread(self._kept.keep, now=True)
         _log.info("planned", **asdict(self.counts))
 
-    async def step(self) -> Decision:
-        """One planning step."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step)
+    async def step(self, *, timed: bool = False) -> Decision:
+        """One planning step, whose time has come or (not `timed`) that something else asks for."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step, timed)
 
     async def replan(self, policy: Policy) -> None:
         """Plan with another policy from now on; at once, where planning has begun."""
@@ -149,16 +149,17 @@ class PlanningLoop:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.interval_s):
                     await self._wanted.wait()
+            timed = not self._wanted.is_set()
             self._wanted.clear()
             try:
-                await self.step()
+                await self.step(timed=timed)
             except Exception:  # noqa: BLE001 - the decision stays; the next step may go well
                 _log.exception("planning step failed")
 
-    def _step(self) -> Decision:
+    def _step(self, timed: bool) -> Decision:
         policy = self._policy  # one reference: another may come in while this step is under way
         before = self._decision
-        decision = self._dwelling.settle(policy, self._decide(policy), before)
+        decision = self._dwelling.settle(policy, self._decide(policy), before, timed=timed)
         self._decision = decision
         self.counts.add(decision, before)
         _report(decision, before, _runner_up(policy, decision))
