@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("a_bed_can_be_made")]
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
     """One folder for all, so that profiles are made once."""
-    return Options(out=tmp_path_factory.mktemp("dynamic"), models=("mnist",), quick=True)
+    return Options(out=tmp_path_factory.mktemp("dynamic"), models=("mnist",), quick=True, minutes=0.2, step_s=3.0)
 
 
 def mean_s(found: Evaluation, strategy: str) -> float:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from evaluation.findings import by_model, interval_of, noise, point_found, progress
+from evaluation.findings import by_model, interval_of, point_found, progress
 from evaluation.lines import append_line, drop_unfinished, read_lines
+from evaluation.noise import noise
 from evaluation.profiling import scaled
 from evaluation.report import as_evaluation
 from evaluation.statistics import Choice
@@ -53,6 +54,9 @@ def test_a_point_by_hand():
     assert point.balanced["paper"].regret == pytest.approx(1.0)
     # Cut 9 is faster and cheaper: Algorithm 1 takes it where it knows.
     assert point.planner == Choice(hit=True, regret=0.0)
+    # Always the last cut, always the first one: what a pick is to be better than.
+    assert (point.fastest["edge only"].hit, point.fastest["cloud only"].hit) == (True, False)
+    assert point.fastest["cloud only"].regret == pytest.approx(0.25)
     assert point.lost == 1  # what a fallback took does not count as the cloud's time
 
 
@@ -61,6 +65,7 @@ def test_a_pick_that_was_never_answered_does_not_count():
     missing["requests"] = [one for one in missing["requests"] if one["cut"] == 0]
     point = point_found(missing)
     assert "default" not in point.fastest
+    assert "edge only" not in point.fastest
     assert point.fastest["paper"].hit
 
 
@@ -84,6 +89,10 @@ def test_the_evaluation_can_be_written_and_says_who_met_the_aims(tmp_path):
     assert evaluation.values["some.default.error"] == pytest.approx(0.075)
     assert evaluation.values["some.default.regret"] == 0.0
     assert evaluation.values["lost"] == 2
+    assert evaluation.values["some.cloud_only.regret"] == pytest.approx(0.25)
+    assert evaluation.values["some.cloud_only.regret_half"] == pytest.approx(1.0)
+    (picks,) = [table for table in evaluation.tables if table.title == "Picks against the best measured cut"]
+    assert [(cells[1], cells[2]) for cells in picks.rows][4:6] == [("edge only", 100.0), ("cloud only", 0.0)]
     verdicts = {cells[1]: (cells[4], cells[5]) for cells in evaluation.tables[0].rows}
     assert verdicts["mean regret"] == ("met", "")
     assert verdicts["median error"][0] == "missed"

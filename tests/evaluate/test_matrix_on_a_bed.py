@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from evaluation.matrix import _missing
+from evaluation.options import Options
 
 from midcut.evaluations import read_evaluation
 
@@ -57,3 +60,8 @@ def test_a_small_matrix_and_its_resumption(tmp_path):
     assert again.returncode == 0, again.stderr
     assert "mnist 1/1" not in again.stdout
     assert read_evaluation(tmp_path / "matrix" / "evaluation.json").bed == evaluation.bed
+    # Points of another core are another experiment's.
+    assert point["core_mhz"] == 6000.0
+    other = Options(out=tmp_path, models=("mnist",), points=1, core_mhz=3000.0)
+    assert len(_missing(other, "mnist")) == 1
+    assert not _missing(replace(other, core_mhz=None), "mnist")

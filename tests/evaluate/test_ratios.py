@@ -35,7 +35,8 @@ ROWS = [
 
 
 def test_ratios_are_of_means_over_whole_samples() -> None:
-    found = ratios.evaluation(ROWS, {}, 20)
+    away = run(0, 5, 99.0, 99.0) | {"fallback": "the cloud was away"}
+    found = ratios.evaluation([*ROWS, away, away, away, away], {}, 20)
     # w = 0.5: latency (0.3 + 0.3) / 2, cost 2. Latency-optimal: (0.1 + 0.3) / 2, cost 4. Cost-optimal: 1.0, cost 1.
     assert found.values["default_cost_usd_against_latency_optimal_percent"] == pytest.approx(-50.0)
     assert found.values["default_cost_usd_against_cost_optimal_percent"] == pytest.approx(100.0)

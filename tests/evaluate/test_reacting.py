@@ -24,6 +24,7 @@ def test_the_best_cut_and_those_as_good() -> None:
     assert best.latency_s == {0: 0.31, 5: 0.20, 7: 0.209, 9: 0.25}
     assert best.cut == 5
     assert best.as_good == {5, 7}
+    assert best_of([*AT_REST, forced(5, 0.01, fallback="the cloud was away")]) == best
     assert best_of([{"kind": "forced", "asked": 3, "lost": "timed out"}]) is None
 
 

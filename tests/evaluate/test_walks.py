@@ -69,6 +69,7 @@ def test_strategies_by_hand() -> None:
     assert found.latency_s[ORACLE].tolist() == pytest.approx([0.10, 0.20])
     assert found.cost_usd[ORACLE].tolist() == pytest.approx([3e-6, 6e-6])
     assert found.hits == 0.5
+    assert found.thin == 0.0
     assert relative(found.latency_s[DYNAMIC], found.latency_s[ORACLE])[0] == pytest.approx(0.25 / 0.15 - 1)
 
 
@@ -115,6 +116,22 @@ def rows(model: str = "alexnet") -> list[dict[str, object]]:
         {**state, "step": 0},
         {**base, "step": 1, "kind": "dynamic", "asked": None, "cut": 9},
     ]
+
+
+def test_a_forced_cut_that_the_edge_finished_in_the_clouds_place_was_not_measured() -> None:
+    away = {**rows()[1], "asked": 0, "cut": 0, "fallback": "the cloud was away", "latency_s": 9.0}
+    steps, cuts, _ = gather([*rows()[:2], away, *rows()[2:]])
+    assert cuts == [0, 9]
+    assert steps[0].forced == {9: [(0.2, 1e-6)]}
+    assert steps[0].at(0) == (0.5, 2e-6)  # its forecast
+
+
+def test_a_pick_by_one_measurement_is_told() -> None:
+    once = Step(dynamic=[(9, 0.2, 1e-6)], forced={5: [(0.3, 1e-6)] * 2, 9: [(0.2, 1e-6)]}, forecast={0: (1.0, 1e-6)})
+    assert walked([FIRST, once], CUTS, w=0.0).thin == 0.5
+    found = evaluation(rows(), {}, 0.0)
+    assert found.values["alexnet_oracle_thin"] == found.values["alexnet_cloud_only_predicted"] == 1.0
+    assert any("at 100% of the steps `cloud only` is forecast" in note for note in found.notes)
 
 
 def test_a_step_that_was_cut_short_is_left_out() -> None:

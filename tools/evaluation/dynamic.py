@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bed.schedule import schedule
 
 from evaluation import reacting, walking
-from evaluation.harness import Conditions
+from evaluation.harness import Conditions, SiteError
 from evaluation.opening import LOW_MHZ, TOP_MHZ, counted, opened, settle
-from evaluation.policies import Offline
+from evaluation.policies import Offline, true
+from evaluation.policies import rows as by_cut
 from evaluation.recording import Rows, say
 from evaluation.walks import Turns
 from midcut.evaluations import write_evaluation
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
     from evaluation.harness import Site
     from evaluation.options import Options
     from midcut.evaluations import Evaluation
+    from midcut.policy import Policy
     from midcut.traces import Trace
 
 TRACE_MODELS, STEP_MODELS = ("alexnet", "vgg16"), ("alexnet",)
 CANDIDATES = 6
 LONGEST = 0.3  # of a step: a cut that takes longer is not measured in it
-QUICK_STEPS, QUICK_STEP_S = 4, 2.5
 AFTER_S, QUICK_AFTER_S = 10.0, 4.0
 REPEATS, PASSES, RIVALS = 3, 5, 5
 RIVAL_SHARE = 1.6
@@ -70,7 +71,7 @@ def _run(
             for model in chosen:
                 say(f"{folder.name}: {model} starts")
                 with opened(options, model) as site:
-                    described[model] = site.bed.describe()
+                    described[model] = site.describe()
                     measure(site, options, rows, folder)
         finally:  # also where somebody stops it: what there is, is written
             if any("cut" in row for row in rows.all):
@@ -79,8 +80,8 @@ def _run(
 
 
 def _walk(site: Site, options: Options, rows: Rows, folder: Path) -> None:
-    step_s = QUICK_STEP_S if options.quick else options.step_s
-    count = QUICK_STEPS if options.quick else max(1, round(options.minutes * 60 / step_s))
+    step_s = options.step_s
+    count = max(1, round(options.minutes * 60 / step_s))
     trace = schedule("walk", seed=options.seed, duration_s=count * step_s, step_s=step_s, max_clock_mhz=TOP_MHZ)
     write_trace(folder / f"trace-{site.model}.csv", trace)
     cuts = candidates(site, trace, options.w)
@@ -142,13 +143,14 @@ def _walk_step(site: Site, trace: Trace, number: int, cuts: Sequence[int], until
 
 
 def _steps(site: Site, options: Options, rows: Rows, _: Path) -> None:
-    after_s = QUICK_AFTER_S if options.quick else AFTER_S
+    after_s, passes = (QUICK_AFTER_S, 2) if options.quick else (AFTER_S, PASSES)
+    policy = Offline.of(site).default
     for name, (before, after) in STEPS.items():
         if options.quick and name != next(iter(STEPS)):
             continue
         about: dict[str, Any] = {"model": site.model, "case": name}
         _warm(site, options, before, ())
-        measure_rivals(site, rows, about | {"side": "before"}, 2 if options.quick else PASSES)
+        measure_rivals(site, policy, rows, about | {"side": "before"}, passes)
         for repeat in range(1 if options.quick else REPEATS):
             for side, conditions in (("before", before), ("after", after)):
                 site.set(conditions)
@@ -157,20 +159,31 @@ def _steps(site: Site, options: Options, rows: Rows, _: Path) -> None:
                 while time.monotonic() - start < after_s:
                     rows.ask(site, **about, kind="dynamic", side=side, repeat=repeat, changed_s=changed_s)
                 say(f"{site.model}: {name}, run {repeat + 1}, {side} the step: at cut {rows.all[-1].get('cut')}")
-        measure_rivals(site, rows, about | {"side": "after"}, 2 if options.quick else PASSES)
+        measure_rivals(site, policy, rows, about | {"side": "after"}, passes)
 
 
-def measure_rivals(site: Site, rows: Rows, about: dict[str, Any], passes: int) -> list[int]:
-    """Measure the cuts that may be the fastest here, by forced requests in turn: what picks are judged by."""
-    decision = site.decision()
-    latency_s = {row["cut"]: row["latency_s"] for row in decision.get("forecast", ())}
-    ranked = sorted(latency_s, key=lambda cut: (latency_s[cut], cut))
-    near = [cut for cut in ranked if latency_s[cut] <= RIVAL_SHARE * latency_s[ranked[0]]][:RIVALS]
-    cuts = sorted({*near, decision["cut"], *ranked[:2]})
+def measure_rivals(site: Site, policy: Policy, rows: Rows, about: dict[str, Any], passes: int) -> list[int]:
+    """Measure the cuts that may be the fastest here, by forced requests in turn: what picks are judged by.
+
+    Args:
+        policy: tells them from what was set, throttle included: the edge's own forecast is what is judged. Both ends
+            and the cut in use are measured in any case.
+    """
+    if site.conditions is None:
+        raise SiteError("no conditions were set")
+    cuts = sorted({*rivals(policy, site.conditions, site.bed.clock.slowdown), site.decision()["cut"]})
     for _ in range(passes):
         for cut in cuts:
             rows.ask(site, cut, **about, kind="forced")
     return cuts
+
+
+def rivals(policy: Policy, conditions: Conditions, slowdown: float) -> list[int]:
+    """Both ends, the two fastest cuts and up to five near the fastest, by a forecast of the true conditions."""
+    latency_s = {cut: row["latency_s"] for cut, row in by_cut(policy.forecast(true(conditions, slowdown))).items()}
+    ranked = sorted(latency_s, key=lambda cut: (latency_s[cut], cut))
+    near = [cut for cut in ranked if latency_s[cut] <= RIVAL_SHARE * latency_s[ranked[0]]][:RIVALS]
+    return sorted({*near, *ranked[:2], min(latency_s), max(latency_s)})
 
 
 def _warm(site: Site, options: Options, conditions: Conditions, cuts: Sequence[int]) -> None:

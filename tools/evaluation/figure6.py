@@ -42,7 +42,7 @@ def run(options: Options) -> Path:
     with Rows(folder) as rows:
         try:
             with opened(options, model, (f"cuts.first_cut={FIRST_CUT}",), w=0.5) as site:
-                described = site.bed.describe()
+                described = site.describe()
                 offline = Offline.of(site)
                 paper = offline.policy(
                     CutSettings(modules=True, first_cut=FIRST_CUT),
@@ -80,7 +80,7 @@ def _sample(
     site.set(conditions)
     settled = settle(site, options)
     observation = observed(settled.observation)
-    own = forecast_of(site.decision()["forecast"], offline.table)
+    own = forecast_of(site.planned()["forecast"], offline.table)
     picked = {
         "default": picks(paper, own, ratios.WEIGHTS),
         "paper": picks(paper, paper.forecast(observation), ratios.WEIGHTS),

@@ -16,8 +16,6 @@ from evaluation.statistics import (
     median,
     p95,
     percentage_error,
-    repeat_error,
-    spread,
     weighted_choice,
 )
 from midcut.types import Forecast, Placements
@@ -33,6 +31,8 @@ MEANING = {
     "told": "the same predictors at the conditions the bed was set to: what telemetry adds is left out",
     "paper": "Equations 1 to 3 as printed, at the same observations",
 }
+BASELINES = ("edge only", "cloud only")
+"""The last and the first cut at every point: how good a pick is that looks at nothing."""
 WEIGHTS = (0.0, 0.5, 1.0)
 AIMS = {"error": 0.05, "p95": 0.15, "regret": 0.02}
 NEAR = 0.02
@@ -66,8 +66,8 @@ class PointFound:
     """One point: its cuts, and how every policy's picks stand among them.
 
     Attributes:
-        fastest: policy -> its pick at w = 0, by latency.
-        balanced: policy -> its pick at w = 0.5, by the weighted objective.
+        fastest: policy or baseline -> its pick at w = 0, by latency.
+        balanced: policy or baseline -> its pick at w = 0.5, by the weighted objective.
         lost: requests that the cloud should have answered and the edge did.
         planner: what Algorithm 1 picks at w = 0.5 where it knows the measurements: its own part of the regret.
     """
@@ -94,8 +94,10 @@ def point_found(row: Mapping[str, Any]) -> PointFound:
     latency_s = {one.cut: one.measured["latency_s"] for one in whole}
     cost_usd = {one.cut: one.measured["cost_usd"] for one in whole}
     fastest, balanced = {}, {}
-    for policy in POLICIES:
-        picked = row["picks"][policy]
+    ends = dict(zip(BASELINES, (row["cuts"][-1], row["cuts"][0]), strict=True))
+    always = {name: dict.fromkeys(("0.0", "0.5"), cut) for name, cut in ends.items()}
+    for policy in (*POLICIES, *BASELINES):
+        picked = always.get(policy) or row["picks"][policy]
         if picked["0.0"] in latency_s:
             fastest[policy] = latency_choice(latency_s, picked["0.0"])
         if picked["0.5"] in latency_s:
@@ -146,55 +148,6 @@ def by_model(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[PointFound]]:
     for row in rows:
         found.setdefault(row["model"], []).append(point_found(row))
     return found
-
-
-@dataclass(frozen=True)
-class Noise:
-    """How much one and the same thing varies at a model's points.
-
-    Attributes:
-        spread, spread_p95: inter-quartile range over the median of a cut's latencies; over the cuts.
-        repeat: median error of one request against the median of its repetitions.
-        edge_core, cloud_core: the fixed piece of work on each core, range from the 5th to the 95th percentile over
-            the median, over all passes.
-        observed: field -> median of |observed - set| / set over the passes.
-    """
-
-    spread: float
-    spread_p95: float
-    repeat: float
-    edge_core: float
-    cloud_core: float
-    observed: Mapping[str, float]
-
-
-def noise(points: Sequence[PointFound], payload_share: float) -> Noise:
-    """What no prediction can be better than, and what telemetry is off by."""
-    spreads = [spread(cut.latencies_s) for point in points for cut in point.cuts]
-    repeats = [repeat_error(cut.latencies_s) for point in points for cut in point.cuts]
-    base = {core: [one[core] for point in points for one in point.row["base_s"]] for core in ("edge", "cloud")}
-    return Noise(
-        spread=median(np.array(spreads)),
-        spread_p95=p95(np.array(spreads)),
-        repeat=median(np.array(repeats)),
-        edge_core=_range(base["edge"]),
-        cloud_core=_range(base["cloud"]),
-        observed={
-            name: median(np.array([error for point in points for error in _off(point.row, name, payload_share)]))
-            for name in ("clock_mhz", "bandwidth_kbps", "ping_ms")
-        },
-    )
-
-
-def _range(values: Sequence[float]) -> float:
-    low, middle, high = np.percentile(values, (5, 50, 95))
-    return float((high - low) / middle)
-
-
-def _off(row: Mapping[str, Any], name: str, payload_share: float) -> list[float]:
-    wanted = row["conditions"][name] * (payload_share if name == "bandwidth_kbps" else 1.0)
-    seen = [one[name] for one in row["observations"] if one[name] is not None]
-    return [percentage_error(value, wanted) for value in seen] or [1.0]
 
 
 def progress(rows: Sequence[Mapping[str, Any]], last: Mapping[str, Any], count: int) -> str:

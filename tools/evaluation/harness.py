@@ -8,25 +8,24 @@ with Bed(BedOptions()) as bed, Site(bed, folder, "alexnet") as site:
 
 from __future__ import annotations
 
-import re
-import subprocess
 import sys
-import threading
 import time
 from dataclasses import asdict, dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from evaluation.client import Answer, AnswerError, EdgeClient, picture
-from evaluation.profiling import SiteError, ensure_fit, ensure_profiles, one_thread
+from evaluation.processes import SiteError, begin, finish, wait_for
+from evaluation.profiling import ensure_fit, ensure_profiles
 from midcut.profiles import read_profile
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
     from pathlib import Path
     from typing import Self
 
-    from bed import Bed
+    from bed import Bed, Row
 
     from midcut.profiles import Profile
 
@@ -46,8 +45,10 @@ MIDCUT = [sys.executable, "-m", "midcut.cli"]
 MAX_CLOCK_MHZ = 1500.0
 CLOCKS_MHZ = (600.0, 800.0, 1000.0, 1200.0, 1500.0)  # of the edge's profile
 CLOUD_PORT, EDGE_PORT = 8700, 8701
-START_S, STOP_S = 120.0, 15.0
+FORECAST_S = 60.0
 PAYLOAD_SHARE = 1448 / 1514  # of the line's rate that is TCP payload; the rest is headers
+# Megabytes over a slow link take over the usual 10 s; the client waits longer still (`client.TIMEOUT_S`).
+PATIENCE = "transport.timeout_s=60"
 TELEMETRY = (
     "telemetry=[cpufreq,tcp_ping,passive_bandwidth,bandwidth_probe]",
     "telemetry.cpufreq.interval_s=0.1",
@@ -100,6 +101,7 @@ class Site:
         clocks_mhz: in the edge's profile.
         repeats: of the profiles.
         seed: of the picture that is posted.
+        calibration: of the bed, for `describe`.
     """
 
     def __init__(
@@ -114,12 +116,14 @@ class Site:
         clocks_mhz: Sequence[float] = CLOCKS_MHZ,
         repeats: int = 20,
         seed: int = 0,
+        calibration: Sequence[Row] = (),
     ) -> None:
         self.bed, self.folder, self.model = bed, folder.resolve(), model
         self.max_clock_mhz, self.clocks_mhz = max_clock_mhz, tuple(clocks_mhz)
         self.conditions: Conditions | None = None
         self._overrides, self._w, self._repeats = tuple(overrides), w, repeats
         self._image = picture(model, seed)
+        self._calibration = tuple(calibration)
         self._number = next(_numbers)
         self._processes: list[subprocess.Popen[str]] = []
         self._client: EdgeClient | None = None
@@ -154,47 +158,22 @@ class Site:
             *(f"model={self.model}", f"cloud_url={self.cloud_url}", f"planner.w={self._w:g}"),
             *(f"edge_profile={self.profiles}", f"cloud_profile={self.profiles}"),
             *("input=server", "input.host=0.0.0.0", f"input.port={EDGE_PORT}"),
-            *(*TELEMETRY, *self.bed.clock.edge_overrides, *self._overrides),
+            *(PATIENCE, *TELEMETRY, *self.bed.clock.edge_overrides, *self._overrides),
         )
         self._server(self.bed.edge, "edge", edge)
         self._client = EdgeClient(lambda: self.bed.edge.connect(EDGE_PORT), self._image)
 
     def _server(self, end: Any, verb: str, overrides: Sequence[str]) -> None:
         run = self.folder / "runs" / f"{verb}-{self.model}-{self._number}"
-        run.mkdir(parents=True, exist_ok=True)
-        log = run / "stderr.log"
-        with log.open("w") as errors:
-            process = end.popen(
-                [*MIDCUT, verb, *overrides, f"hydra.run.dir={run}"],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                cwd=run,
-                env=one_thread(),
-            )
-        self._processes.append(process)
-        late = threading.Timer(START_S, process.kill)  # ends the loop below where nothing is ever printed
-        late.start()
-        try:
-            ready = any(re.search(r" ready on ", line) for line in iter(process.stdout.readline, ""))
-        finally:
-            late.cancel()
-        if not ready:
-            raise SiteError(f"midcut {verb} did not start; {log}:\n{log.read_text()[-2000:]}")
+        self._processes.append(process := begin(end, [*MIDCUT, verb, *overrides, f"hydra.run.dir={run}"], run))
+        wait_for(process, " ready on ", f"midcut {verb}", run)
 
     def close(self) -> None:
         """End the edge, then the cloud; also where starting was cut short."""
         if self._client is not None:
             self._client.close()
         for process in reversed(self._processes):
-            process.terminate()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            finish(process)
         self._processes.clear()
 
     @property
@@ -206,6 +185,11 @@ class Site:
     def another_client(self) -> EdgeClient:
         """One more client, with a connection of its own; close it."""
         return EdgeClient(lambda: self.bed.edge.connect(EDGE_PORT), self._image)
+
+    def describe(self) -> dict[str, Any]:
+        """The bed as it is, and what it obtained of what it was asked for, where that was tried."""
+        tried = {"calibration": [row.told() for row in self._calibration]} if self._calibration else {}
+        return self.bed.describe() | tried
 
     def profile(self, role: str = "edge") -> Profile:
         """What was measured of a side, the edge's scaled to several clocks."""
@@ -227,6 +211,19 @@ class Site:
         """What the edge runs now: `cut`, `observation`, and with `forecast` a row for every placement."""
         found: dict[str, Any] = self.client.call("GET", "/v1/decision")
         return found
+
+    def planned(self, timeout_s: float = FORECAST_S) -> dict[str, Any]:
+        """A decision with its `forecast`; waits where the edge has none, as while its cloud is held to be away.
+
+        Raises:
+            SiteError: there was none in that time.
+        """
+        until = time.monotonic() + timeout_s
+        while "forecast" not in (decision := self.decision()):
+            if time.monotonic() > until:
+                raise SiteError(f"the edge had no forecast for {timeout_s:g} s: {decision['reason']}")
+            time.sleep(0.25)
+        return decision
 
     def set(self, conditions: Conditions) -> None:
         """Change the clock and the link, as fast as the bed can."""

@@ -11,33 +11,27 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from bed import Bed, BedOptions, Plan
-from bed.calibration import LIMIT, measure, require_within
+from bed import Bed, BedOptions
 
+from evaluation.calibrating import calibrated, plan
 from evaluation.findings import POLICIES, WEIGHTS, progress
-from evaluation.harness import MAX_CLOCK_MHZ, PAYLOAD_SHARE, Conditions, Site
+from evaluation.harness import Conditions, Site
 from evaluation.lines import append_line, drop_unfinished, read_lines
-from evaluation.points import CLOCK_SHARE, choose_cuts, draw
-from evaluation.policies import Offline, forecast_of, observed, picks, rows
+from evaluation.opening import clock_kind, core_mhz, repeats, site_folder
+from evaluation.points import choose_cuts, draw
+from evaluation.policies import Offline, forecast_of, observed, picks, rows, true
 from evaluation.report import as_evaluation, show
 from midcut.evaluations import FILE, read_evaluation, write_evaluation
-from midcut.types import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bed import Row
-
     from evaluation.client import Answer
     from evaluation.options import Options
-    from midcut.types import Forecast
+    from midcut.types import Forecast, Observation
 
 ROWS = "points.jsonl"
-# A run shorter than the quota of a time share escapes it: these are stretched by the edge itself.
-SHORT = ("mnist", "mobilenet_v2")
-CORE_MHZ = {"vgg16": 1500.0}  # seconds a request otherwise; it has a choice to make already at the cloud's own speed
-ANY_CORE_MHZ = 3000.0  # at 600 to 1500 MHz the edge has 20 to 50 % of the cloud's speed
 SETTLE_S = 20.0
 SETTLE_BYTES = 250_000  # enough to tell a bandwidth by
 WARM_UP = 2
@@ -52,29 +46,36 @@ def run(options: Options) -> Path:
         drop_unfinished(path)
     else:
         path.unlink(missing_ok=True)
-    written = folder / FILE
-    beds = _known_beds(written) if options.resume else {}
+    beds = _known_beds(folder / FILE) if options.resume else {}
     try:
         for settings, models in _beds(options):
             _on_a_bed(options, folder, settings, models, beds)
     finally:
-        found = read_lines(path)
-        if found:
-            write_evaluation(folder, as_evaluation(found, beds))
-    show(found)
-    return written
+        _write(options, folder, beds)
+    show(_measured(options, path))
+    return folder / FILE
+
+
+def _measured(options: Options, path: Path) -> list[dict[str, Any]]:
+    """What is there of the cores that are asked for; with another one it is another experiment."""
+    return [row for row in read_lines(path) if row.get("core_mhz") == core_mhz(options, row["model"])]
+
+
+def _write(options: Options, folder: Path, beds: dict[str, Any]) -> None:
+    found = _measured(options, folder / ROWS)
+    if found:
+        write_evaluation(folder, as_evaluation(found, beds))
 
 
 def _beds(options: Options) -> Iterator[tuple[BedOptions, list[str]]]:
     """The models that share a bed; one whose points are all there needs none."""
     kinds: dict[tuple[str, float], list[str]] = {}
     for model in options.models:
-        clock = options.clock if options.clock != "auto" else "cooperative" if model in SHORT else "auto"
         if _missing(options, model):
-            core_mhz = options.core_mhz or CORE_MHZ.get(model, ANY_CORE_MHZ)
-            kinds.setdefault((clock, core_mhz), []).append(model)
-    for (clock, core_mhz), models in kinds.items():
-        yield BedOptions(link=options.link, clock=clock, max_clock_mhz=core_mhz), models
+            full_mhz = core_mhz(options, model)
+            kinds.setdefault((clock_kind(options.clock, model, full_mhz), full_mhz), []).append(model)
+    for (clock, full_mhz), models in kinds.items():
+        yield BedOptions(link=options.link, clock=clock, max_clock_mhz=full_mhz), models
 
 
 def _known_beds(written: Path) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def _known_beds(written: Path) -> dict[str, Any]:
 def _missing(options: Options, model: str) -> list[tuple[int, Conditions]]:
     there = {
         (one["model"], one["index"], Conditions(**one["conditions"]))
-        for one in read_lines(options.out / "matrix" / ROWS)
+        for one in _measured(options, options.out / "matrix" / ROWS)
     }
     drawn = enumerate(draw(model, options.points, options.seed))
     return [(index, conditions) for index, conditions in drawn if (model, index, conditions) not in there]
@@ -99,31 +100,20 @@ def _on_a_bed(options: Options, folder: Path, settings: BedOptions, models: list
             about["calibration"] = [row.told() for row in rows]
         for model in models:
             print(f"{model}: profiles and processes; clock {bed.clock.kind}, link {bed.link.kind}", flush=True)
-            core_mhz, repeats = settings.max_clock_mhz, 5 if options.quick else 20
-            with Site(bed, folder, model, max_clock_mhz=core_mhz, repeats=repeats, seed=options.seed) as site:
-                _all_points(options, folder / ROWS, site, settings)
+            full_mhz = settings.max_clock_mhz
+            with Site(
+                bed,
+                site_folder(options, full_mhz),
+                model,
+                max_clock_mhz=full_mhz,
+                repeats=repeats(options),
+                seed=options.seed,
+            ) as site:
+                _all_points(options, folder, site, settings, beds)
 
 
-def plan(core_mhz: float) -> Plan:
-    """What the points ask of a bed: their links, and the lowest, middle and highest share of its core."""
-    shares = [share * MAX_CLOCK_MHZ / core_mhz for share in (*CLOCK_SHARE, sum(CLOCK_SHARE) / 2)]
-    return Plan((2_000, 10_000, 50_000), (5, 20, 100), shares, body_s=0.4, bodies=5, pings=15, works=5)
-
-
-def calibrated(bed: Bed, wanted: Plan, *, strict: bool) -> list[Row]:
-    """What the bed obtains of what is asked for; where that is to be within 3 %, it may try twice.
-
-    Raises:
-        BedError: it is off by more than 3 % twice, and `strict`.
-    """
-    rows = measure(bed, wanted)
-    if strict and not all(row.within() for row in rows):
-        rows = measure(bed, wanted)
-        require_within(rows, LIMIT)
-    return rows
-
-
-def _all_points(options: Options, path: Path, site: Site, settings: BedOptions) -> None:
+def _all_points(options: Options, folder: Path, site: Site, settings: BedOptions, beds: dict[str, Any]) -> None:
+    path = folder / ROWS
     offline = Offline.of(site)
     fresh = True
     for index, conditions in _missing(options, site.model):
@@ -131,13 +121,15 @@ def _all_points(options: Options, path: Path, site: Site, settings: BedOptions) 
             "model": site.model,
             "index": index,
             "conditions": asdict(conditions),
+            "core_mhz": settings.max_clock_mhz,
             "clock": site.bed.clock.kind,
             "link": site.bed.link.kind,
             **_measure(site, offline, conditions, options, settings, fresh=fresh),
         }
         fresh = False
         append_line(path, point)
-        print(progress(read_lines(path), point, options.points), flush=True)
+        print(progress(_measured(options, path), point, options.points), flush=True)
+        _write(options, folder, beds)  # a kill loses neither the bed nor its calibration
 
 
 def _measure(
@@ -146,7 +138,7 @@ def _measure(
     began = time.monotonic()
     site.set(conditions)
     settled = site.settle(SETTLE_S, cut=_telling_cut(offline, conditions))
-    decision = site.decision()
+    decision = site.planned()
     live = forecast_of(decision["forecast"], offline.table)
     said = _forecasts(offline, observed(decision["observation"]), conditions)
     picked = {
@@ -184,14 +176,9 @@ def _measure(
 
 def _forecasts(offline: Offline, observation: Observation, conditions: Conditions) -> dict[str, Forecast]:
     """By every policy that needs no running edge; `told` is the default one on what was set, not observed."""
-    told = Observation(
-        clock_mhz=conditions.clock_mhz,
-        bandwidth_kbps=conditions.bandwidth_kbps * PAYLOAD_SHARE,
-        ping_ms=conditions.ping_ms,
-    )
     made = {
         "uncalibrated": offline.default.forecast(observation),
-        "told": offline.default.forecast(told),
+        "told": offline.default.forecast(true(conditions)),
         "paper": offline.paper.forecast(observation),
     }
     return {name: made[name] for name in POLICIES if name in made}

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from bed import Bed, BedOptions
 
-from evaluation.harness import EDGE_PORT, Site
+from evaluation.calibrating import calibrated, plan
+from evaluation.harness import CLOCKS_MHZ, EDGE_PORT, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from evaluation.harness import Settled
     from evaluation.options import Options
 
-TOP_MHZ, LOW_MHZ = 1500.0, 600.0
-CLOCKS_MHZ = (600.0, 800.0, 1000.0, 1200.0, 1500.0)
+LOW_MHZ, TOP_MHZ = CLOCKS_MHZ[0], CLOCKS_MHZ[-1]
 """What the edge is said to run at, as a Raspberry Pi 4 does."""
 CORE_MHZ = {"vgg16": 1500.0}
 """What the speed of the machine's own core is called, by model. The others: four times `TOP_MHZ`, so that the edge is 4
@@ -33,9 +34,19 @@ _SLOWER = 4.0
 _TELLING_BYTES = 30_000
 
 
-def core_mhz(model: str) -> float:
-    """The clock that a model's bed calls full speed."""
-    return CORE_MHZ.get(model, _SLOWER * TOP_MHZ)
+def core_mhz(options: Options, model: str) -> float:
+    """The clock that a model's bed calls full speed: the one asked for, else what suits the model."""
+    return options.core_mhz or CORE_MHZ.get(model, _SLOWER * TOP_MHZ)
+
+
+def repeats(options: Options) -> int:
+    """Of the profiles."""
+    return 5 if options.quick else 20
+
+
+def site_folder(options: Options, full_mhz: float) -> Path:
+    """Where a site keeps its profiles: those of another core, or of fewer repeats, are others."""
+    return options.out / SITES / f"core-{full_mhz:g}-repeats-{repeats(options)}"
 
 
 def clock_kind(asked: str, model: str, full_mhz: float) -> str:
@@ -60,10 +71,13 @@ def opened(
     Args:
         overrides: for `midcut edge`.
         w: the planner's weight; None for the options'.
-        full_mhz: the clock that the core's own speed is called; None for the model's usual one.
+        full_mhz: the clock that the core's own speed is called; None for the options' or the model's usual one.
         slow_start_after_idle: what TCP does in the bed after a pause.
+
+    Raises:
+        BedError: the bed is off by more than 3 %, and nothing was said of `off_bed`.
     """
-    full_mhz = core_mhz(model) if full_mhz is None else full_mhz
+    full_mhz = core_mhz(options, model) if full_mhz is None else full_mhz
     bed_options = BedOptions(
         link=options.link,
         clock=clock_kind(options.clock, model, full_mhz),
@@ -71,21 +85,20 @@ def opened(
         slow_start_after_idle=slow_start_after_idle,
         seed=options.seed,
     )
-    with (
-        Bed(bed_options) as bed,
-        Site(
+    with Bed(bed_options) as bed:
+        rows = [] if options.quick else calibrated(bed, plan(full_mhz), strict=not options.off_bed)
+        with Site(
             bed,
-            options.out / SITES / f"core-{full_mhz:g}",
+            site_folder(options, full_mhz),
             model,
             overrides,
             w=options.w if w is None else w,
             max_clock_mhz=full_mhz,
-            clocks_mhz=CLOCKS_MHZ,
-            repeats=5 if options.quick else 20,
+            repeats=repeats(options),
             seed=options.seed,
-        ) as site,
-    ):
-        yield site
+            calibration=rows,
+        ) as site:
+            yield site
 
 
 def counted(site: Site, name: str) -> float:

@@ -77,6 +77,7 @@ def median_s(rows: Sequence[Mapping[str, Any]], link: str, cut: int, kind: str, 
         for row in rows
         if (row["kind"], row["link"], row["asked"]) == (kind, link, cut)
         and "lost" not in row
+        and not row.get("fallback")
         and row.get(what) is not None
     ]
     return float(np.median(taken)) if taken else float("nan")

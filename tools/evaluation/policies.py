@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
+from evaluation.harness import PAYLOAD_SHARE
 from midcut import composition, conf_files
 from midcut.build import build_codecs, build_policy
 from midcut.cuts import legal_cuts
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from evaluation.harness import Site
+    from evaluation.harness import Conditions, Site
     from midcut.policy import Policy
     from midcut.types import CutTable, Placements
 
@@ -72,6 +73,15 @@ class Offline:
 def observed(fields: Mapping[str, Any]) -> Observation:
     """An observation out of the JSON of `GET /v1/decision`."""
     return Observation(**{name: fields[name] for name in FIELDS})
+
+
+def true(conditions: Conditions, slowdown: float = 1.0) -> Observation:
+    """What telemetry would show if it were exact, and knew how many times a throttle slows the edge down."""
+    return Observation(
+        clock_mhz=conditions.clock_mhz / slowdown,
+        bandwidth_kbps=conditions.bandwidth_kbps * PAYLOAD_SHARE,
+        ping_ms=conditions.ping_ms,
+    )
 
 
 def rows(forecast: Forecast) -> dict[int, dict[str, float]]:

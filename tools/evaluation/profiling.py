@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from midcut.errors import MidcutError
+from evaluation.processes import SiteError, one_thread
 from midcut.profiles import read_profile, write_fit, write_profile
 from midcut.profiling.fitting import fit
 
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 
 FOLDER, MEASURED = "profiles", "measured"
 TIMEOUT_S = 300.0
-
-
-class SiteError(MidcutError):
-    """A process on the bed did not start, or did not do what it was started for."""
 
 
 def ensure_profiles(
@@ -102,8 +97,3 @@ def _finish(end: Host, command: list[str], log: Path) -> None:
         failed = -1
     if failed:
         raise SiteError(f"midcut profile failed ({failed}); {log}:\n{log.read_text()[-1500:]}")
-
-
-def one_thread() -> dict[str, str]:
-    """The environment of every process on the bed: a core each."""
-    return os.environ | {"OMP_NUM_THREADS": "1"}

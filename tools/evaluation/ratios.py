@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from evaluation.recording import is_measured
 from evaluation.walks import relative
 from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
 
@@ -43,7 +44,7 @@ def medians(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], dict[str
     """(sample, cut) -> median latency and cost of its runs."""
     taken: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     for row in rows:
-        if row["kind"] == "forced" and "lost" not in row:
+        if is_measured(row):
             taken.setdefault((row["sample"], row["asked"]), []).append(row)
     return {
         place: {name: float(np.median([row[name] for row in runs])) for name in ("latency_s", "cost_usd")}

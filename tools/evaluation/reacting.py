@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluation.recording import is_measured
 from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def best_of(rows: Sequence[Mapping[str, Any]]) -> Best | None:
     """The fastest cut by the medians of forced requests; None without any."""
     taken: dict[int, list[float]] = {}
     for row in rows:
-        if row["kind"] == "forced" and "lost" not in row:
+        if is_measured(row):
             taken.setdefault(row["asked"], []).append(row["latency_s"])
     if not taken:
         return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.client import Answer, AnswerError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -74,6 +75,11 @@ def measured(answer: Answer) -> dict[str, Any]:
         "began_s": answer.began_s,
         "ended_s": answer.ended_s,
     }
+
+
+def is_measured(row: Mapping[str, Any]) -> bool:
+    """Whether a row says what its forced cut takes: it was answered, and not by the edge in the cloud's place."""
+    return row["kind"] == "forced" and "lost" not in row and not row.get("fallback")
 
 
 def say(text: str) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from evaluation.findings import AIMS, MEANING, POLICIES, PointFound, by_model, interval_of, noise, value_of
+from evaluation.findings import AIMS, BASELINES, MEANING, POLICIES, PointFound, by_model, interval_of, value_of
 from evaluation.harness import PAYLOAD_SHARE
+from evaluation.noise import noise
 from evaluation.statistics import mean, median, p95, part_errors
 from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
 
@@ -28,13 +29,17 @@ NOTES = (
         "other, as in use; before the first point it has answered each cut once."
     ),
     (
-        "The clock is a share of the core's time, or for short models a stretch by the edge itself: latency goes with "
-        "1 / f by construction. This tests the system, not the clock law. The edge profile's other clocks are scaled "
-        "likewise."
+        "The clock is a share of the core's time, or for short models and small shares a stretch by the edge itself: "
+        "latency goes with 1 / f by construction. This tests the system, not the clock law. The edge profile's other "
+        "clocks are scaled likewise."
     ),
     (
         "The paper's policy picks among cuts at which a module ends; its picks are measured on bare bytes, though it "
         "would send base64, a third more, which favours it. Its clock law is fitted to the same profiles."
+    ),
+    (
+        "`edge only` and `cloud only` take the last and the first cut at every point and look at nothing: a policy's "
+        "picks are worth what they are better than the better of the two."
     ),
     (
         "Regret at w = 0.5 is of J = (1 - w) latency + w cost, both min-max scaled over the measured cuts, as in "
@@ -71,9 +76,9 @@ def _with_interval(points: Sequence[PointFound], policy: str, what: str) -> list
     return [_percent(value), "" if np.isnan(value) else f"{100 * low:.1f} to {100 * high:.1f}"]
 
 
-def _each(found: Found) -> Iterator[tuple[str, list[PointFound], str]]:
+def _each(found: Found, names: Sequence[str] = POLICIES) -> Iterator[tuple[str, list[PointFound], str]]:
     for model, points in found.items():
-        for policy in POLICIES:
+        for policy in names:
             yield model, points, policy
 
 
@@ -92,7 +97,7 @@ def _errors(found: Found) -> Table:
 
 def _picks(found: Found) -> Table:
     rows = []
-    for model, points, policy in _each(found):
+    for model, points, policy in _each(found, (*POLICIES, *BASELINES)):
         cells = [_percent(value_of(points, policy, what)) for what in ("hit", "near")]
         choices = [point.fastest[policy].regret for point in points if policy in point.fastest]
         worst = _percent(max(choices, default=float("nan")))
@@ -231,13 +236,18 @@ def _values(found: Found) -> Iterator[tuple[str, float | None]]:
         for what in ("error", "p95", "single", "hit", "near", "regret", "hit_half", "regret_half"):
             value = value_of(points, policy, what)
             yield f"{model}.{policy}.{what}", None if np.isnan(value) else value
+    for model, points, policy in _each(found, BASELINES):
+        for what in ("hit", "near", "regret", "hit_half", "regret_half"):
+            value = value_of(points, policy, what)
+            yield f"{model}.{policy.replace(' ', '_')}.{what}", None if np.isnan(value) else value
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """The closing table on the terminal."""
     columns = ("model", "policy", "error", "p95", "hit", "within 2 %", "regret", "regret w=0.5")
     table = RichTable(*columns, title="predicted against measured, and picks", title_justify="left")
-    for model, points, policy in _each(by_model(rows)):
+    for model, points, policy in _each(by_model(rows), (*POLICIES, *BASELINES)):
         what = ("error", "p95", "hit", "near", "regret", "regret_half")
-        table.add_row(model, policy, *(f"{value_of(points, policy, one):.1%}" for one in what))
+        values = [value_of(points, policy, one) for one in what]
+        table.add_row(model, policy, *("-" if np.isnan(value) else f"{value:.1%}" for value in values))
     Console(highlight=False).print(table)

@@ -40,7 +40,7 @@ def run(options: Options) -> Path:
     with Rows(folder) as rows:
         try:
             with opened(options, MODEL, w=0.0, slow_start_after_idle=True) as site:
-                described = site.bed.describe()
+                described = site.describe()
                 offline = Offline.of(site)
                 ways = {
                     way: offline.policy(CutSettings(), "policy=default", f"predictor.link.slow_start={way}")
@@ -70,7 +70,7 @@ def _link(site: Site, options: Options, link: Conditions, ways: dict[str, Policy
     observation = settle(site, options).observation
     forecasts = {way: by_cut(policy.forecast(observed(observation))) for way, policy in ways.items()}
     table = site.profile().table
-    cuts = telling_cuts(table, {row["cut"] for row in site.decision()["forecast"]})
+    cuts = telling_cuts(table, {row["cut"] for row in site.planned()["forecast"]})
     name = f"{link.bandwidth_kbps / 1e3:g} Mbit/s, {link.ping_ms:g} ms"
     for cut in cuts:
         rows.add(

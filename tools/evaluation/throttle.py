@@ -45,7 +45,7 @@ def run(options: Options) -> Path:
             for way, enabled in WAYS.items():
                 say(f"throttle: {model}, {way}")
                 with opened(options, model, (f"calibration.enabled={enabled}",), w=0.0, full_mhz=CORE_MHZ) as site:
-                    described = site.bed.describe()
+                    described = site.describe()
                     _measure(site, options, rows, {"model": model, "way": way})
         finally:
             if any("cut" in row for row in rows.all):
@@ -65,7 +65,7 @@ def _measure(site: Site, options: Options, rows: Rows, about: dict[str, Any]) ->
             for _ in range(count):
                 _one(site, rows, about | {"phase": phase}, edge_s)
             say(f"throttle: {about['way']}, {phase}, at cut {rows.all[-1].get('cut')}")
-            measure_rivals(site, rows, about | {"phase": phase}, passes)
+            measure_rivals(site, offline, rows, about | {"phase": phase}, passes)
         site.bed.clock.throttle(1.0)
         until = time.monotonic() + (QUICK_RECOVER_S if options.quick else RECOVER_S)
         while time.monotonic() < until:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluation.recording import is_measured
 from evaluation.walks import CLOUD, DYNAMIC, EDGE, ORACLE, STATIC, Step, Walked, relative, walked
 from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
 
@@ -53,7 +54,7 @@ def gather(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Step], list[int], li
             continue
         elif row["kind"] == "dynamic":
             step.dynamic.append((row["cut"], row["latency_s"], row["cost_usd"]))
-        else:
+        elif is_measured(row):
             step.forced.setdefault(row["asked"], []).append((row["latency_s"], row["cost_usd"]))
     kept = [number for number in sorted(states) if steps[number].dynamic]
     cuts = sorted({cut for number in kept for cut in (*steps[number].forced, *steps[number].forecast)})
@@ -64,6 +65,7 @@ def evaluation(rows: Sequence[Mapping[str, Any]], beds: dict[str, Any], w: float
     """Tables, figures and values of a trace run, whole or stopped."""
     tables: list[list[Cell]] = []
     counts: list[list[Cell]] = []
+    notes = list(NOTES)
     figures: list[Figure] = []
     values: dict[str, float | None] = {}
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -73,11 +75,15 @@ def evaluation(rows: Sequence[Mapping[str, Any]], beds: dict[str, Any], w: float
             continue
         found = walked(steps, cuts, w)
         tables += _compared(model, found, values)
+        notes.append(
+            f"{model}: at {found.imputed[CLOUD]:.0%} of the steps `cloud only` is forecast, not measured; at "
+            f"{found.thin:.0%} the oracle picks a cut that was measured less than twice, and is judged by the same."
+        )
         counts.append(_counted(model, own, steps, states, found, values))
         figures += _figures(model, found, states, steps)
     return Evaluation(
         title=f"A random walk of link and clock, w = {w:g}",
-        notes=NOTES,
+        notes=notes,
         bed=beds,
         tables=[
             Table("Dynamic against fixed cuts and the best cut of each step", _COLUMNS, tables),
@@ -91,6 +97,7 @@ def evaluation(rows: Sequence[Mapping[str, Any]], beds: dict[str, Any], w: float
 _COLUMNS = (
     "model", "strategy", "cut", "mean latency [ms]", "mean cost [µ$]", "dynamic's latency against it [%]", "low [%]",
     "high [%]", "dynamic's cost against it [%]", "dynamic's objective against it [%]", "predicted [% of steps]",
+    "picked by fewer than 2 measurements [% of steps]",
 )  # fmt: skip
 _COUNT_COLUMNS = (
     "model", "steps", "dynamic requests", "forced requests", "lost", "answered by the edge in the cloud's place",
@@ -113,7 +120,9 @@ def _compared(model: str, found: Walked, values: dict[str, float | None]) -> lis
             against = [*(share * 100 for share in (*latency, cost, objective))]
         shown = found.imputed.get(name)
         cut = {STATIC: str(found.static), DYNAMIC: "its own", ORACLE: "best of each step"}.get(name, "")
-        rows.append([model, name, cut, mean_s * 1e3, mean_usd * 1e6, *against, None if shown is None else shown * 100])
+        shares: list[Cell] = [None if shown is None else shown * 100, found.thin * 100 if name == ORACLE else None]
+        rows.append([model, name, cut, mean_s * 1e3, mean_usd * 1e6, *against, *shares])
+    values |= {f"{model}_cloud_only_predicted": found.imputed[CLOUD], f"{model}_oracle_thin": found.thin}
     return rows
 
 

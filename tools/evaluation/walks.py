@@ -82,6 +82,8 @@ class Walked:
         best: the best cut of each step.
         objective: strategy -> (1 - w) latency + w cost, each relative to its mean over all steps and cuts.
         imputed: share of steps at which a strategy's figures are predicted ones.
+        thin: share of steps at which the oracle picks a cut that was measured less than twice: it is judged there
+            by what it picked by, or by a forecast.
         hits: share of dynamic requests at their step's best cut.
     """
 
@@ -91,6 +93,7 @@ class Walked:
     static: int
     best: list[int]
     imputed: dict[str, float]
+    thin: float
     hits: float
 
 
@@ -119,9 +122,9 @@ def walked(steps: Sequence[Step], cuts: Sequence[int], w: float) -> Walked:
         EDGE: table[:, -1],
         CLOUD: table[:, 0],
         STATIC: table[:, static],
-        ORACLE: np.array([value for _, value in choices]),
+        ORACLE: np.array([value for _, value, _ in choices]),
     }
-    best = [cut for cut, _ in choices]
+    best = [cut for cut, _, _ in choices]
     at = {EDGE: cuts[-1], CLOUD: cuts[0], STATIC: cuts[static]}
     return Walked(
         latency_s={name: pair[:, 0] for name, pair in values.items()},
@@ -130,12 +133,18 @@ def walked(steps: Sequence[Step], cuts: Sequence[int], w: float) -> Walked:
         static=cuts[static],
         best=best,
         imputed={name: float(np.mean([not step.forced.get(cut) for step in steps])) for name, cut in at.items()},
+        thin=float(np.mean([fewest < 2 for _, _, fewest in choices])),
         hits=float(np.mean([row[0] == cut for step, cut in zip(steps, best, strict=True) for row in step.dynamic])),
     )
 
 
-def _oracle(step: Step, cuts: Sequence[int], weights: Floats) -> tuple[int, Floats]:
-    """The best cut of a step by all measurements, and what a pick by one half is worth in the other."""
+def _oracle(step: Step, cuts: Sequence[int], weights: Floats) -> tuple[int, Floats, int]:
+    """What a step's oracle takes.
+
+    Returns:
+        the best cut by all measurements, what a pick by one half is worth in the other, and how many measurements the
+        less measured of these two picks has.
+    """
 
     def best(of: Callable[[int], Floats]) -> int:
         return min(cuts, key=lambda cut: (np.nan_to_num(float(of(cut) @ weights), nan=np.inf), cut))
@@ -144,8 +153,10 @@ def _oracle(step: Step, cuts: Sequence[int], weights: Floats) -> tuple[int, Floa
         taken = step.forced.get(cut, [])
         return np.mean(taken[parity::2], axis=0) if len(taken) > 1 else np.array(step.at(cut))
 
-    crossed = [half(best(partial(half, parity=parity)), 1 - parity) for parity in (0, 1)]
-    return best(lambda cut: np.array(step.at(cut))), np.mean(crossed, axis=0)
+    picks = [best(partial(half, parity=parity)) for parity in (0, 1)]
+    crossed = [half(pick, 1 - parity) for parity, pick in enumerate(picks)]
+    fewest = min(len(step.forced.get(pick, ())) for pick in picks)
+    return best(lambda cut: np.array(step.at(cut))), np.mean(crossed, axis=0), fewest
 
 
 def relative(one: Floats, other: Floats, seed: int = 0) -> tuple[float, float, float]:
