@@ -17,7 +17,7 @@ def midcut_transports() -> Sequence[Component]:
         Component(
             name="http",
             config=HttpConfig,
-            target="midcut_transports.http.HttpTransport",
+            target="midcut_transports.http.http_transport",
             summary="Open Inference Protocol v2, binary tensors over kept-alive HTTP",
         ),
     )

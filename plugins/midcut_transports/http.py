@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
 
@@ -30,8 +30,16 @@ if TYPE_CHECKING:
 _PAPER: Final = "base64"
 
 
+def http_transport(*, plain: bool = False, **knobs: Any) -> HttpTransport:
+    """Make the built-in transport `http`; knobs are `HttpTransport`'s.
+
+    Another vendor's server has no list of models, so its transport is no `ModelLister`: nobody is to wait for one.
+    """
+    return HttpTransport(**knobs, plain=True) if plain else ListingTransport(**knobs)
+
+
 class HttpTransport:
-    """The built-in transport `http`.
+    """Asks a server for tails, or another vendor's for whole models.
 
     Args:
         codecs: by name; a request names one. `raw` needs none, `base64` is the paper's interface.
@@ -55,6 +63,8 @@ class HttpTransport:
         tls_key: str | None = None,
     ) -> None:
         parsed = URL(url)
+        if parsed.raw_user is not None or parsed.raw_password is not None:  # which no message may repeat
+            raise ConfigError("transport.url must name no user and no password: say transport.token_env or token_file")
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ConfigError(f"transport.url must look like http://host:port, got {url!r}")
         for name, value in (("timeout_s", timeout_s), ("connect_timeout_s", connect_timeout_s)):
@@ -65,10 +75,11 @@ class HttpTransport:
         self._tls = client_tls(tls_ca, tls_cert, tls_key) if parsed.scheme == "https" else None
         token = read_token(token_env, token_file)
         self._prefix = parsed.raw_path.rstrip("/")
-        self._where = parsed.authority
-        host = parsed.authority if parsed.explicit_port else str(parsed.host_subcomponent)
+        # As on the wire: a name of other letters is punycode, an IPv6 address in brackets.
+        self._where = f"{parsed.host_subcomponent}:{parsed.port}"
+        host = self._where if parsed.explicit_port else str(parsed.host_subcomponent)
         self._always = f"Host: {host}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
-        self._host, self._port = parsed.host, parsed.port or 80
+        self._host, self._port = str(parsed.raw_host), parsed.port or 80
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
         self._dialects: dict[str, Dialect] = {
             **{name: OpenInference(codec) for name, codec in (codecs or {}).items()},
@@ -106,14 +117,6 @@ class HttpTransport:
             fresh=answer.fresh,
         )
 
-    async def listing(self) -> Mapping[str, HeldModel]:
-        answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s)
-        try:
-            return wire.read_models(_body(answer))
-        except MalformedError as error:
-            where = self._where + self._prefix + wire.MODELS_PATH
-            raise CloudRefusedError(f"{where} does not list models as a midcut cloud does: {error}") from None
-
     async def close(self) -> None:
         if self._pool is not None:
             self._pool.close()
@@ -141,6 +144,18 @@ class HttpTransport:
             raise CloudUnreachableError(f"cannot reach {self._where}: {_line(error)}") from None
         _check_success(answer)
         return answer
+
+
+class ListingTransport(HttpTransport):
+    """Asks a midcut cloud, which also lists its models."""
+
+    async def listing(self) -> Mapping[str, HeldModel]:
+        answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s)
+        try:
+            return wire.read_models(_body(answer))
+        except MalformedError as error:
+            where = self._where + self._prefix + wire.MODELS_PATH
+            raise CloudRefusedError(f"{where} does not list models as a midcut cloud does: {error}") from None
 
 
 def _id_header(request_id: str) -> str:

@@ -15,16 +15,19 @@ import pytest
 import torch
 
 from midcut import wire
+from midcut.engine.breaker import BreakerState
+from midcut.engine.clouds import Clouds
 from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
+from midcut.protocols import ModelLister
 from midcut.testing import TransportSuite
 from midcut.testing.faults import FaultProxy
 from midcut.testing.toxics import Garbage
 from midcut.types import TailRequest
-from midcut_transports.http import HttpTransport
+from midcut_transports.http import http_transport
 
 
 def transport(url, timeout_s=5.0, connect_timeout_s=2.0, **knobs):
-    return HttpTransport(url, timeout_s, connect_timeout_s, **knobs)
+    return http_transport(url=url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, **knobs)
 
 
 def free_port():
@@ -325,6 +328,24 @@ def test_a_url_that_is_none_is_a_config_error(url):
         transport(url)
 
 
+@pytest.mark.parametrize("url", ["http://me:hunter2@cloud:8700", "http://hunter2@cloud", "https://:hunter2@cloud"])
+def test_a_url_with_a_password_is_refused_and_not_repeated(url):
+    with pytest.raises(ConfigError, match=r"say transport\.token_env") as caught:
+        transport(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [("http://b\u00fccher.invalid/x", "xn--bcher-kva.invalid:80"), ("http://[::1]:{port}", "[::1]:{port}")],
+)
+def test_a_host_is_called_what_it_is_called_on_the_wire(url, where):
+    port = free_port()
+    with pytest.raises(CloudUnreachableError) as caught:
+        send(url.format(port=port))
+    assert str(caught.value).startswith(f"cannot reach {where.format(port=port)}: ")
+
+
 @pytest.mark.parametrize("knob", ["timeout_s", "connect_timeout_s"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
 def test_a_timeout_must_be_over_zero(knob, value):
@@ -434,6 +455,22 @@ def test_a_cloud_that_drains_lists_nothing():
 def test_nobody_there_lists_nothing():
     with pytest.raises(CloudUnreachableError):
         ask(f"http://127.0.0.1:{free_port()}")
+
+
+async def test_another_vendors_server_has_no_list_to_wait_for_before_it_is_tried_again():
+    url = f"http://127.0.0.1:{free_port()}"
+    other = transport(url, plain=True)
+    assert isinstance(transport(url), ModelLister)
+    assert not isinstance(other, ModelLister)
+    clouds = Clouds({url: other}, retry_after_s=0.02, failures=1)
+    await clouds.open()
+    with pytest.raises(CloudUnreachableError):
+        await clouds.infer(dataclasses.replace(REQUEST, cut=0), lambda _: None)
+    assert clouds.state is BreakerState.open
+    async with asyncio.timeout(10):
+        while clouds.state is not BreakerState.half_open:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    await clouds.close()
 
 
 @contextmanager
