@@ -57,14 +57,14 @@ class Silent:
 def make_engine(tiny, executor):
     """An engine that stays at cut 4, with a loopback cloud unless another transport is given."""
 
-    def make(transport=None):
+    def make(transport=None, codecs=()):
         laid_out = placements(tiny.table, (4, 9))
         hub = TelemetryHub({"scripted": ScriptedTelemetry([{"ping_ms": 1.0}])}, 30.0)
         parts = (Part([0.001, 0.01]), Part([0.002, 0.0]), Part([0.003, 0.0]))
         policy = Policy(laid_out, *parts, cost=Priced(), planner=Fastest())
         planning = PlanningLoop(policy, hub, EngineSettings(interval_s=5.0), Silent())
         clouds = Clouds({"cloud": transport or LoopbackTransport(tiny)}, retry_after_s=0.0)
-        return EdgeEngine(EdgeParts(tiny, clouds, executor, Priced(), hub, planning, Silent()))
+        return EdgeEngine(EdgeParts(tiny, clouds, executor, Priced(), hub, planning, Silent(), codecs=codecs))
 
     return make
 

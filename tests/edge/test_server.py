@@ -28,8 +28,8 @@ def edge(make_engine, tiny_model):
     """`async with edge() as ask`: a listening edge; ask(method, path, data, type) -> (status, answer)."""
 
     @asynccontextmanager
-    async def start(transport=None, **knobs):
-        engine = make_engine(transport)
+    async def start(transport=None, codecs=(), **knobs):
+        engine = make_engine(transport, codecs)
         settings_ = InputServer(**{"port": 0} | knobs)
         bound, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
         await engine.start()
@@ -225,3 +225,17 @@ async def test_a_request_may_be_run_at_another_cut_to_compare(edge, images, expe
     assert forced["predicted"]["cut"] == 9
     assert [status for status, _ in refused] == [400] * 4
     assert "cut 99 is not on offer; the cuts are" in refused[2][1]["error"]
+
+
+async def test_a_codec_that_the_edge_does_not_have_is_refused_before_anything_is_computed(edge, images):
+    data = images(4)
+    async with edge(codecs=("float16",)) as ask:
+        status, refused = await ask("POST", "/v1/infer?cut=4&codec=gzip", data)
+        taken = [await ask("POST", f"/v1/infer?cut=4&codec={name}", data) for name in ("raw", "base64", "float16")]
+    assert (status, refused["error"]) == (
+        400,
+        "codec 'gzip' is not on offer; the codecs are raw, base64, float16",
+    )
+    assert [(status, answer["codec"]) for status, answer in taken] == [
+        (200, one) for one in ("raw", "base64", "float16")
+    ]

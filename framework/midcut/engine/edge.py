@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from midcut import wire
 from midcut.engine.tail import HereCompute, Tails
 from midcut.errors import MalformedError
 from midcut.types import InferenceResult, Placement, TailRequest
+from midcut.wire.oip import RAW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,7 @@ class EdgeParts:
     Attributes:
         scope: keeps planning on the cuts the cloud takes; None where nobody asks.
         calibration: learns from every request; None where nothing does.
+        codecs: names of those that a request may ask for, beside those that need none.
     """
 
     partition: Partition
@@ -50,6 +53,7 @@ class EdgeParts:
     observers: Observers
     scope: CloudScope | None = None
     calibration: Calibration | None = None
+    codecs: tuple[str, ...] = ()
 
 
 class EdgeEngine:
@@ -68,6 +72,7 @@ class EdgeEngine:
         self._captured = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
         self._under_way = self._begun = 0
         self._deadline_s = deadline_s
+        self._codecs = list(dict.fromkeys([RAW, wire.PAPER, *parts.codecs]))
         self._here = HereCompute(parts.executor, threads)
         self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._here, self._ask_scope)
 
@@ -122,7 +127,7 @@ class EdgeEngine:
             placement: run at this one instead of the decision's, to compare.
 
         Raises:
-            MalformedError: the inputs do not fit the model, or the placement's cut is not legal.
+            MalformedError: the inputs do not fit the model, or the placement's cut or codec is not on offer.
         """
         decision = self.decision
         self._begun += 1
@@ -167,6 +172,11 @@ class EdgeEngine:
     def _checked(self, placement: Placement) -> Placement:
         if placement.cut not in self._partition.legal:
             raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {self._partition.legal}")
+        if placement.codec not in self._codecs:
+            # A transport would refuse it as well, which would pass for a word of the cloud's.
+            raise MalformedError(
+                f"codec {placement.codec[:40]!r} is not on offer; the codecs are {', '.join(self._codecs)}"
+            )
         return placement
 
     def _ask_scope(self) -> None:

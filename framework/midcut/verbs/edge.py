@@ -124,6 +124,7 @@ def _engine(
         observers=observers,
         scope=CloudScope(clouds.lister, cut, planning, policy_for, tuple(codecs)),
         calibration=calibration,
+        codecs=tuple(codecs),
     )
     return EdgeEngine(parts, settings.threads, settings.deadline_s), planning
 
