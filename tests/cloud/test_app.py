@@ -245,23 +245,6 @@ def test_no_tensor_gives_a_5xx(cloud_url, tiny, cut, shape, dtype, seed):
     assert infer(cloud_url, wire.encode_request(request))[0] in (400, 413)
 
 
-class Broken:
-    """An executor whose tails fail, as an index out of range would make them."""
-
-    def run(self, segment):  # noqa: ARG002
-        raise IndexError("index 7 is out of bounds\nfor dimension 0")
-
-    def close(self):
-        pass
-
-
-def test_a_tail_that_fails_on_its_values_is_a_400(running_cloud, body):
-    with running_cloud(executor=Broken()) as url:
-        status, answer = infer(url, body)
-    assert status == 400
-    assert answer["error"].endswith("index 7 is out of bounds for dimension 0")
-
-
 def test_what_is_left_when_the_drain_is_over_is_cut_off_soon(running_cloud):
     with socket.socket() as slow:
         with running_cloud(drain_s=3.0, body_timeout_s=60.0) as url:

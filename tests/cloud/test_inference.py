@@ -142,23 +142,6 @@ def test_what_cannot_be_answered_is_not_computed_and_not_quoted_at_length(runnin
     assert max(map(len, capfd.readouterr().out.splitlines())) < 1500
 
 
-class NoMemory:
-    """An executor that asks for a petabyte."""
-
-    def run(self, segment):  # noqa: ARG002
-        return [torch.empty(2**50)], 0.0
-
-    def close(self):
-        pass
-
-
-def test_a_cloud_without_memory_says_so(running_cloud, message):
-    with running_cloud(executor=NoMemory()) as url:
-        status, body, response = infer(url, message.head, b"".join(message.pieces))
-        assert (status, response.getheader("Retry-After")) == (503, "1")
-        assert json.loads(body)["error"].startswith("the tail from cut 4 found no memory: ")
-
-
 def test_half_precision_as_json_is_refused_before_it_is_computed(running_cloud):
     class Halves(torch.nn.Module):
         def forward(self, pixels):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import torch
 
-from midcut.errors import MalformedError, OutOfMemoryError
+from midcut.errors import DeviceError, MalformedError, OutOfMemoryError
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,6 +103,8 @@ class Worker:
             _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_line(error))
             if _no_memory(error):
                 return OutOfMemoryError(f"the tail from cut {job.cut} found no memory: {_line(error)}")
+            if _device_fails(error):
+                return DeviceError(f"the device failed in the tail from cut {job.cut}: {_line(error)}")
             return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_line(error)}")
         return Computed(values, begun - job.since_s, compute_s, 1)
 
@@ -110,6 +112,11 @@ class Worker:
 def _no_memory(error: Exception) -> bool:
     """Torch has a class for the GPU's memory; the CPU's is told by words alone."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _device_fails(error: Exception) -> bool:
+    """Torch has a class for what a device reports, which its libraries' own errors do not use."""
+    return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error) or "HIP error" in str(error)
 
 
 def _line(error: Exception) -> str:
