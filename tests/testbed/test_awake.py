@@ -10,14 +10,16 @@ from pathlib import Path
 def test_a_bed_keeps_its_cores_awake_and_gives_way_to_all_else(make_bed):
     from bed import namespaces, state
 
-    bed = make_bed(cloud_core=0)
+    bed = make_bed()
+    core = bed.options.edge_core
+    assert bed.options.cloud_core == core
     inside = namespaces.tool("ip", "netns", "pids", state.namespace(bed.tag, "edge")).split()
     (spinning,) = [int(pid) for pid in inside if b"awake.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     end = time.monotonic() + 20  # it is just starting
     while os.sched_getscheduler(spinning) != os.SCHED_IDLE and time.monotonic() < end:
         time.sleep(0.02)
     assert os.sched_getscheduler(spinning) == os.SCHED_IDLE
-    assert os.sched_getaffinity(spinning) == {0}
+    assert os.sched_getaffinity(spinning) == {core}
 
 
 def test_it_ends_with_the_process_it_is_for():

@@ -53,7 +53,7 @@ def test_processes_are_inside_pinned_and_reached_from_outside(make_bed):
     assert {socket.gethostname(), bed.edge.address} == {socket.gethostname(), "10.77.0.1"}
     code = "import socket,os; s=socket.create_server(('', 9100)); print('on', os.sched_getaffinity(0), flush=True);"
     server = bed.cloud.popen([sys.executable, "-c", code + "s.accept()[0].sendall(b'hi')"], stdout=subprocess.PIPE)
-    assert server.stdout.readline() == b"on {0}\n"
+    assert server.stdout.readline() == b"on {%d}\n" % bed.cloud.core
     with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
         socket.create_connection(("127.0.0.1", 9100), 2)
     with bed.cloud.connect(9100) as connection:
@@ -106,7 +106,7 @@ def test_an_edge_process_stretches_itself_where_the_clock_is_cooperative(make_be
 
 def test_leaving_a_bed_ends_its_processes_and_leaves_nothing(make_bed):
     make_bed()  # or skip
-    with Bed(BedOptions(trim=False, edge_core=0)) as bed:
+    with Bed(BedOptions(trim=False)) as bed:
         sleeper = bed.edge.popen(["sh", "-c", "echo inside; exec sleep 1000"], stdout=subprocess.PIPE)
         assert sleeper.stdout.readline() == b"inside\n"
         assert remains(bed.tag)
@@ -121,7 +121,7 @@ def test_a_stopped_bed_leaves_nothing_for_the_next(make_bed, how):
     code = (
         f"import sys, time; sys.path.insert(0, {str(TOOLS)!r})\n"
         "from bed import Bed, BedOptions\n"
-        "with Bed(BedOptions(trim=False, edge_core=0)) as bed:\n"
+        "with Bed(BedOptions(trim=False)) as bed:\n"
         "    bed.edge.popen(['sleep', '1000'])\n"
         "    print(bed.tag, bed.link.process, flush=True)\n"
         "    time.sleep(60)\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bed.errors import BedError
 
@@ -24,7 +24,8 @@ class BedOptions:
         max_clock_mhz: what full speed is called; with cpufreq the hardware says it.
         slow_start_after_idle: whether TCP begins anew with a small window after an idle time (Linux' default is yes).
         congestion_control: TCP's, in both namespaces.
-        edge_core, cloud_core: cores that the hosts' processes are pinned to; the link runs on the cloud's.
+        edge_core, cloud_core: cores that the hosts' processes are pinned to; the link runs on the cloud's. By default
+            the second and the first that this process may use; one, where there is no other, is both.
         trim: measure on making what the emulation itself costs (`bed.trimming`), and take it off; takes 10 s, on a
             noisy machine up to 2 min.
         seed: of the packets that a lossy user-space link drops.
@@ -35,8 +36,8 @@ class BedOptions:
     max_clock_mhz: float = 1500.0
     slow_start_after_idle: bool = False
     congestion_control: str = "reno"
-    edge_core: int = 1
-    cloud_core: int = 0
+    edge_core: int = field(default_factory=lambda: _lent_core(1))
+    cloud_core: int = field(default_factory=lambda: _lent_core(0))
     trim: bool = True
     seed: int = 0
 
@@ -50,3 +51,8 @@ class BedOptions:
         for knob in ("edge_core", "cloud_core"):
             if getattr(self, knob) not in cores:
                 raise BedError(f"{knob}={getattr(self, knob)}: this machine lends the cores {sorted(cores)}")
+
+
+def _lent_core(number: int) -> int:
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[min(number, len(cores) - 1)]
