@@ -23,10 +23,13 @@ def sink(port: int) -> None:
         connection = server.accept()[0]
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         buffer = bytearray(_CHUNK_BYTES)
-        while head := connection.recv(_LENGTH.size, socket.MSG_WAITALL):
+        while len(head := connection.recv(_LENGTH.size, socket.MSG_WAITALL)) == _LENGTH.size:
             left = _LENGTH.unpack(head)[0]
             while left:
-                left -= connection.recv_into(buffer, min(left, _CHUNK_BYTES))
+                got = connection.recv_into(buffer, min(left, _CHUNK_BYTES))
+                if not got:  # the sender is gone
+                    return
+                left -= got
             connection.sendall(b"!")
 
 
