@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
 import pytest
-from bed import cli
+from bed import BedOptions, cli, state
+from bed.choosing import new_clock
 from bed.cpufreq import CpufreqClock
 from bed.errors import BedError, BedUnavailable
 from bed.links import Shape
@@ -83,21 +85,45 @@ def test_a_shape_no_link_has_is_refused(knobs):
         Shape(**knobs)
 
 
-def test_cpufreq_sets_both_bounds_of_the_cores_policy_and_puts_them_back(tmp_path):
-    policy = tmp_path / "sys/devices/system/cpu/cpufreq/policy0"
-    policy.mkdir(parents=True)
+POLICY = "sys/devices/system/cpu/cpufreq/policy0"
+
+
+def cpufreq_tree(root, core):
     before = {"cpuinfo_min_freq": 600_000, "cpuinfo_max_freq": 1_500_000}
     before |= {"scaling_min_freq": 700_000, "scaling_max_freq": 1_400_000}
+    (root / POLICY).mkdir(parents=True)
     for name, value in before.items():
-        (policy / name).write_text(f"{value}\n")
-    (policy / "affected_cpus").write_text("0 1 2 3\n")
+        (root / POLICY / name).write_text(f"{value}\n")
+    (root / POLICY / "affected_cpus").write_text(f"{core} {core + 1}\n")
+    return before
+
+
+def values(root):
+    return {file.name: int(file.read_text()) for file in (root / POLICY).glob("*_freq")}
+
+
+def test_cpufreq_sets_both_bounds_of_the_cores_policy_and_puts_them_back(tmp_path):
+    before = cpufreq_tree(tmp_path, 2)
     clock = CpufreqClock(2, tmp_path)
     assert clock.max_mhz == 1500
     clock.set(900)
-    assert {int((policy / f"scaling_{bound}_freq").read_text()) for bound in ("min", "max")} == {900_000}
+    assert values(tmp_path) == before | {"scaling_min_freq": 900_000, "scaling_max_freq": 900_000}
     with pytest.raises(BedError, match="cannot be slowed down unseen"):
         clock.throttle(2)
     clock.close()
-    assert {name: int((policy / name).read_text()) for name in before} == before
+    assert values(tmp_path) == before
     with pytest.raises(BedUnavailable, match="core 7 has no cpufreq policy"):
         CpufreqClock(7, tmp_path)
+
+
+def test_a_killed_beds_cpufreq_is_put_back_by_whoever_removes_it(tmp_path, monkeypatch):
+    core = min(os.sched_getaffinity(0))
+    before = cpufreq_tree(tmp_path, core)
+    monkeypatch.setattr(state, "RUN", tmp_path / "run")
+    state.write_state("test", None, {})
+    options = BedOptions(clock="cpufreq", edge_core=core)
+    new_clock(options, "test", tmp_path / "root", machine=tmp_path).set(900)
+    new_clock(options, "test", tmp_path / "root", machine=tmp_path, made=True)  # found, not made
+    assert values(tmp_path) == before | {"scaling_min_freq": 900_000, "scaling_max_freq": 900_000}
+    state.remove_bed("test")
+    assert values(tmp_path) == before

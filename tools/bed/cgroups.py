@@ -36,16 +36,15 @@ class GroupV1:
 
     def __init__(self, name: str, root: Path = ROOT) -> None:
         self._folder = root / "cpu" / name
-        self._period_us = 0
         self.procs = self._folder / "cgroup.procs"
         self._folder.mkdir(exist_ok=True)
         _write(self._folder / "cpu.shares", 262_144)  # the host's core is its own: others there get what it leaves
 
     def limit(self, quota_us: int | None, period_us: int) -> None:
-        if period_us != self._period_us:  # a quota of before may not go with it
+        period = self._folder / "cpu.cfs_period_us"  # read anew: another process may have changed it
+        if _read(period) != str(period_us):  # a quota of before may not go with it
             _write(self._folder / "cpu.cfs_quota_us", -1)
-            _write(self._folder / "cpu.cfs_period_us", period_us)
-            self._period_us = period_us
+            _write(period, period_us)
         _write(self._folder / "cpu.cfs_quota_us", -1 if quota_us is None else quota_us)
 
     def remove(self) -> None:
@@ -105,6 +104,13 @@ def _write(path: Path, value: object) -> None:
         path.write_text(f"{value}\n", encoding="ascii")
     except OSError as error:
         raise BedError(f"{path}: cannot be set to {value}: {error.strerror}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise BedError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _remove(folder: Path) -> None:

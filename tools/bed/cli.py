@@ -138,7 +138,8 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     finally:
         stop.set()
-        bed.remember()
+        if player is not None:
+            player.join()  # a step that has begun is set and written down
 
 
 def _schedule(options: argparse.Namespace, max_clock_mhz: float) -> Trace:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from bed.cgroups import MIN_QUOTA_US, period_us
 from bed.errors import BedError
+from bed.setting import Setting
 from midcut_emulation.clock import CpufreqTree, write_slowdown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-from bed.cgroups import Group
+    from bed.cgroups import Group
+
+_SHOWN = "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq"  # in the tree that CpufreqTree makes
 
 
 class Clock(ABC):
@@ -25,8 +29,7 @@ class Clock(ABC):
         kind: cpufreq, cgroup or cooperative.
         root: folder under which `telemetry.cpufreq.root` finds the clock.
         max_mhz: full speed.
-        mhz: what it is set to.
-        slowdown: what `throttle` is at.
+        setting: where its clock is kept.
         stalls: shares, ascending, and the microseconds of work lost there in each period, to make up for.
         note: what to say of it in a report.
     """
@@ -37,9 +40,18 @@ class Clock(ABC):
     def __init__(self, root: Path, max_mhz: float) -> None:
         self.root = root
         self.max_mhz = max_mhz
-        self.mhz = max_mhz
-        self.slowdown = 1.0
+        self.setting = Setting()
         self.stalls: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def mhz(self) -> float:
+        """What it is set to."""
+        return self._mhz(self.setting.read())
+
+    @property
+    def slowdown(self) -> float:
+        """What `throttle` is at."""
+        return _slowdown(self.setting.read())
 
     @property
     def procs(self) -> Path | None:
@@ -59,8 +71,9 @@ class Clock(ABC):
         """
         if not 0.0 < mhz <= self.max_mhz:
             raise BedError(f"clock.set({mhz:g}): must be over 0 and up to max_clock_mhz={self.max_mhz:g}")
-        self.apply(mhz, self.slowdown)
-        self.mhz = mhz
+        with self.setting.changing() as now:
+            self.apply(mhz, _slowdown(now))
+            now["mhz"] = mhz
 
     def throttle(self, factor: float) -> None:
         """Slow the edge down by a factor that telemetry does not see; 1 ends it.
@@ -70,8 +83,12 @@ class Clock(ABC):
         """
         if not 1.0 <= factor < math.inf:
             raise BedError(f"clock.throttle({factor:g}): must be 1 or more")
-        self.apply(self.mhz, factor)
-        self.slowdown = factor
+        with self.setting.changing() as now:
+            self.apply(self._mhz(now), factor)
+            now["slowdown"] = factor
+
+    def _mhz(self, setting: Mapping[str, Any]) -> float:
+        return float(setting.get("mhz", self.max_mhz))
 
     @abstractmethod
     def apply(self, mhz: float, slowdown: float) -> None:
@@ -83,7 +100,11 @@ class Clock(ABC):
 
 
 class CgroupClock(Clock):
-    """A share of the core's time, in periods of 10 or 20 ms."""
+    """A share of the core's time, in periods of 10 or 20 ms.
+
+    Args:
+        made: it is there already, set to something, and stays so.
+    """
 
     kind: ClassVar[str] = "cgroup"
     note: ClassVar[str] = (
@@ -91,11 +112,12 @@ class CgroupClock(Clock):
         "work alike; it tests the system, not the law. Work of a few milliseconds, shorter than a quota, escapes it."
     )
 
-    def __init__(self, root: Path, max_mhz: float, group: Group) -> None:
+    def __init__(self, root: Path, max_mhz: float, group: Group, *, made: bool = False) -> None:
         super().__init__(root, max_mhz)
         self._group = group
-        self._tree = CpufreqTree(str(root), max_mhz)
-        self.apply(max_mhz, 1.0)
+        if not made:
+            CpufreqTree(str(root), max_mhz)
+            self.apply(max_mhz, 1.0)
 
     @property
     def procs(self) -> Path | None:
@@ -108,7 +130,7 @@ class CgroupClock(Clock):
         if quota_us < MIN_QUOTA_US:
             raise BedError(f"a share of {share:.1%} of the core is under the kernel's {MIN_QUOTA_US / period:.0%}")
         self._group.limit(quota_us if share < 1.0 and quota_us < period else None, period)
-        self._tree.write(mhz)
+        _show(self.root, mhz)
 
     def _lost_us(self, share: float) -> float:
         shares, lost_us = zip(*self.stalls, (1.0, 0.0), strict=True)
@@ -116,11 +138,15 @@ class CgroupClock(Clock):
 
     def close(self) -> None:
         self._group.remove()
-        self._tree.remove()
+        _hide(self.root)
 
 
 class CooperativeClock(Clock):
-    """The edge process stretches each of its runs itself (executor=emulated_clock)."""
+    """The edge process stretches each of its runs itself (executor=emulated_clock).
+
+    Args:
+        made: as CgroupClock's.
+    """
 
     kind: ClassVar[str] = "cooperative"
     note: ClassVar[str] = (
@@ -128,10 +154,11 @@ class CooperativeClock(Clock):
         "1/f by construction; only runs of the network are stretched."
     )
 
-    def __init__(self, root: Path, max_mhz: float) -> None:
+    def __init__(self, root: Path, max_mhz: float, *, made: bool = False) -> None:
         super().__init__(root, max_mhz)
-        self._tree = CpufreqTree(str(root), max_mhz)
-        self.apply(max_mhz, 1.0)
+        if not made:
+            CpufreqTree(str(root), max_mhz)
+            self.apply(max_mhz, 1.0)
 
     @property
     def edge_overrides(self) -> list[str]:
@@ -140,7 +167,23 @@ class CooperativeClock(Clock):
 
     def apply(self, mhz: float, slowdown: float) -> None:
         write_slowdown(self.root, slowdown)
-        self._tree.write(mhz)
+        _show(self.root, mhz)
 
     def close(self) -> None:
-        self._tree.remove()
+        _hide(self.root)
+
+
+def _slowdown(setting: Mapping[str, Any]) -> float:
+    return float(setting.get("slowdown", 1.0))
+
+
+def _show(root: Path, mhz: float) -> None:
+    """Always written, other than CpufreqTree.write does: another process may have shown another clock meanwhile."""
+    shown = root / _SHOWN
+    draft = shown.with_name(".scaling_cur_freq")
+    draft.write_text(f"{max(round(mhz * 1000), 1)}\n", encoding="ascii")
+    draft.replace(shown)
+
+
+def _hide(root: Path) -> None:
+    (root / _SHOWN).unlink(missing_ok=True)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bed.clocks import Clock
 from bed.errors import BedError, BedUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Undo = Sequence[tuple[str, int]]
 
 
 class CpufreqClock(Clock):
@@ -16,6 +21,8 @@ class CpufreqClock(Clock):
     Args:
         core: one of the policy's.
         root: `/`, or a folder that looks like it.
+        made: it is set to something already, and stays so.
+        keep: called before anything is changed, with files and values that undo it, in order.
 
     Raises:
         BedUnavailable: there is no such policy, or it cannot be written.
@@ -24,31 +31,44 @@ class CpufreqClock(Clock):
     kind: ClassVar[str] = "cpufreq"
     note: ClassVar[str] = "The clock is the hardware's own, set by cpufreq."
 
-    def __init__(self, core: int, root: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        core: int,
+        root: Path = Path("/"),
+        *,
+        made: bool = False,
+        keep: Callable[[Undo], None] = lambda _: None,
+    ) -> None:
         policies = (root / "sys/devices/system/cpu/cpufreq").glob("policy[0-9]*")
         self._policy = next((policy for policy in sorted(policies) if core in _cores(policy)), None)
         if self._policy is None:
             raise BedUnavailable(f"core {core} has no cpufreq policy")
-        self._before = {knob: _read(self._policy / knob) for knob in ("scaling_max_freq", "scaling_min_freq")}
+        # The lowest may never be over the highest, on the way either.
+        undo = [("scaling_min_freq", "cpuinfo_min_freq")]
+        undo += [(knob, knob) for knob in ("scaling_max_freq", "scaling_min_freq")]
+        self._undo = [(str(self._policy / knob), _read(self._policy / source)) for knob, source in undo]
         super().__init__(root, _read(self._policy / "cpuinfo_max_freq") / 1000.0)
+        if made:
+            return
+        keep(self._undo)
         try:
             self.apply(self.max_mhz, 1.0)
         except BedError as error:
+            self.close()
+            keep(())
             raise BedUnavailable(str(error)) from None
 
     def apply(self, mhz: float, slowdown: float) -> None:
         if slowdown != 1.0:
             raise BedError("clock=cpufreq cannot be slowed down unseen; use clock=cgroup")
         wanted = round(mhz * 1000)
-        # The lowest may never be over the highest, on the way either.
         self._write({"scaling_min_freq": _read(self._folder / "cpuinfo_min_freq"), "scaling_max_freq": wanted})
         self._write({"scaling_min_freq": wanted})
         if (got := _read(self._folder / "scaling_max_freq")) != wanted:
             raise BedError(f"{self._folder}: asked for {wanted} kHz, the driver took {got}")
 
     def close(self) -> None:
-        with suppress(BedError):
-            self._write({"scaling_min_freq": _read(self._folder / "cpuinfo_min_freq"), **self._before})
+        put_back(self._undo)
 
     @property
     def _folder(self) -> Path:
@@ -61,6 +81,13 @@ class CpufreqClock(Clock):
                 (self._folder / knob).write_text(f"{value}\n", encoding="ascii")
             except OSError as error:
                 raise BedUnavailable(f"{self._folder / knob}: cannot be set: {error.strerror}") from None
+
+
+def put_back(undo: Undo) -> None:
+    """Write what was there, as far as it can be written."""
+    for file, value in undo:
+        with suppress(OSError):
+            Path(file).write_text(f"{value}\n", encoding="ascii")
 
 
 def _cores(policy: Path) -> list[int]:

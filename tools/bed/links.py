@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bed.errors import BedError
+from bed.setting import Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 EDGE_ADDRESS, CLOUD_ADDRESS = "10.77.0.1", "10.77.0.2"
 FRAME_BYTES = 1514  # a full packet on the wire: Ethernet, IP and TCP heads and its segment
@@ -43,31 +47,43 @@ class Link(ABC):
 
     Attributes:
         kind: netem, tun or tbf.
-        shape: what it is set to.
+        setting: where its shape is kept.
         overhead_ms: round trip that is there without any delay, from waking up processes; delays are shorter by it.
     """
 
     kind: ClassVar[str]
 
     def __init__(self) -> None:
-        self.shape = Shape()
+        self.setting = Setting()
         self.overhead_ms = 0.0
+
+    @property
+    def shape(self) -> Shape:
+        """What it is set to."""
+        return _shape(self.setting.read())
 
     def set(
         self, *, bandwidth_kbps: float | None = None, ping_ms: float | None = None, loss: float | None = None
     ) -> None:
-        """Change the link, both ways; what is not given stays.
+        """Change the link, both ways; what is not given stays, and where nothing is, all does.
 
         Raises:
             BedError: a value no link has, or this kind of link cannot have.
         """
         given = {"bandwidth_kbps": bandwidth_kbps, "ping_ms": ping_ms, "loss": loss}
-        self.restore(replace(self.shape, **{name: value for name, value in given.items() if value is not None}))
+        wanted = {name: value for name, value in given.items() if value is not None}
+        if not wanted:
+            return
+        with self.setting.changing() as now:
+            shape = replace(_shape(now), **wanted)
+            self.apply(shape)
+            now["shape"] = asdict(shape)
 
     def restore(self, shape: Shape) -> None:
         """Make the link as it was when `shape` was read."""
-        self.apply(shape)
-        self.shape = shape
+        with self.setting.changing() as now:
+            self.apply(shape)
+            now["shape"] = asdict(shape)
 
     @abstractmethod
     def apply(self, shape: Shape) -> None:
@@ -81,6 +97,10 @@ class Link(ABC):
     def process(self) -> int | None:
         """The number of the process that makes the link; None where the kernel does."""
         return None
+
+
+def _shape(setting: Mapping[str, Any]) -> Shape:
+    return Shape(**setting.get("shape", {}))
 
 
 def wire_s(body_bytes: float, bandwidth_kbps: float) -> float:

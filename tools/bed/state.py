@@ -18,16 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from bed import namespaces
 from bed.cgroups import remove_groups
+from bed.cpufreq import put_back
 from bed.errors import BedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from bed.cpufreq import Undo
 
 RUN = Path("/run/midcut-bed")
 PREFIX = "mcb-"
 STANDING = "up"
 _NUMBERS = itertools.count()
 _LINK_ENDS_S = 3.0
+_UNDO = "undo.json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,13 @@ def write_state(tag: str, owner: Process | None, about: Mapping[str, Any]) -> Pa
     return folder
 
 
+def write_undo(tag: str, undo: Undo) -> None:
+    """Write down what the machine's own files held, for whoever removes the bed."""
+    draft = RUN / tag / ".undo.json"
+    draft.write_text(json.dumps(undo), encoding="utf-8")
+    draft.replace(RUN / tag / _UNDO)
+
+
 def read_state(tag: str) -> dict[str, Any]:
     """What `write_state` wrote.
 
@@ -102,11 +113,16 @@ def others(tag: str) -> list[str]:
 
 
 def remove_bed(tag: str) -> None:
-    """End the bed's processes and remove its namespaces, control group and folder, as far as they are there."""
+    """End the bed's processes, and remove its namespaces, control group and folder, as far as they are there.
+
+    The machine's own clock is put back to what it was before the bed.
+    """
     _end_link(tag)
     for host in ("edge", "cloud"):
         namespaces.remove(namespace(tag, host))
     remove_groups(PREFIX + tag)
+    with suppress(OSError, ValueError):  # most beds have none
+        put_back(json.loads((RUN / tag / _UNDO).read_text(encoding="utf-8")))
     shutil.rmtree(RUN / tag, ignore_errors=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,19 +10,19 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from bed import calibration, namespaces, state, trimming, tun
+from bed import namespaces, state, trimming, tun
 from bed.awake import keep_awake
 from bed.choosing import new_clock, new_link
 from bed.errors import BedError, BedUnavailable
 from bed.hosts import Host
-from bed.links import CLOUD_ADDRESS, EDGE_ADDRESS, Shape
+from bed.links import CLOUD_ADDRESS, EDGE_ADDRESS
 from bed.options import BedOptions
+from bed.setting import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
 
-    from bed.calibration import Row
     from bed.clocks import Clock
     from bed.links import Link
 
@@ -85,30 +84,28 @@ class Bed:
             raise BedError("a test bed stands already; `tools/testbed down` removes it")
         bed = cls(options)
         bed.tag = state.STANDING
-        with ExitStack() as stack:
+        with _TerminationIsAnExit(), ExitStack() as stack:
             bed._make(stack, standing=True)
             stack.pop_all()
+        bed._share()
         return bed
 
     @classmethod
     def standing(cls) -> Bed:
-        """The bed that `up` made.
+        """The bed that `up` made, as it is set: finding it changes nothing.
 
         Raises:
             BedError: none stands.
         """
         require()
         about = state.read_state(state.STANDING)
+        if "options" not in about:
+            raise BedError("the test bed is still being made; `tools/testbed down` removes it where that was stopped")
         bed = cls(BedOptions(**about["options"]))
         bed.tag = state.STANDING
         bed._find(about)
-        bed._recall()
+        bed._share()
         return bed
-
-    def remember(self) -> None:
-        """Leave the setting of a standing bed for the next who uses it."""
-        setting = {"shape": vars(self.link.shape), "mhz": self.clock.mhz, "slowdown": self.clock.slowdown}
-        (state.RUN / self.tag / _SETTING).write_text(json.dumps(setting), encoding="utf-8")
 
     @staticmethod
     def down() -> list[str]:
@@ -119,16 +116,6 @@ class Bed:
             state.remove_bed(state.STANDING)
             gone.append(state.STANDING)
         return gone
-
-    def calibrate(self, plan: calibration.Plan | None = None, *, limit: float = calibration.LIMIT) -> list[Row]:
-        """Ask for rates, delays and clocks, and measure what is obtained; the bed's own setting is restored.
-
-        Raises:
-            BedError: one is off by more than `limit` (a share); names the worst.
-        """
-        rows = calibration.measure(self, plan or calibration.Plan())
-        calibration.require_within(rows, limit)
-        return rows
 
     def describe(self) -> dict[str, Any]:
         """What a report says of this bed: kinds, knobs, and what is emulated."""
@@ -149,13 +136,16 @@ class Bed:
         }
 
     def _make(self, stack: ExitStack, *, standing: bool) -> None:
-        owner = None if standing else state.Process.of(os.getpid())
+        maker = state.Process.of(os.getpid())  # one that is killed leaves what the next removes
         stack.callback(state.remove_bed, self.tag)
-        folder = state.write_state(self.tag, owner, {})
+        folder = state.write_state(self.tag, maker, {})
         for host in ("edge", "cloud"):
             namespaces.add(state.namespace(self.tag, host), self._sysctls())
         self.link = new_link(self.options, self.tag, folder / "link.sock", watched=not standing)
         stack.callback(self.link.close)
+        process = self.link.process
+        link = {"link_process": None if process is None else vars(state.Process.of(process))}
+        state.write_state(self.tag, maker, link)
         self.clock = new_clock(self.options, self.tag, folder / "root")
         stack.callback(self.clock.close)
         self._place()
@@ -164,10 +154,8 @@ class Bed:
         stack.callback(self._end_hosts)
         if self.options.trim:
             trimming.trim(self)
-        process = self.link.process
-        about = {"link": self.link.kind, "overhead_ms": self.link.overhead_ms, "stalls": self.clock.stalls}
-        link_process = None if process is None else vars(state.Process.of(process))
-        state.write_state(self.tag, owner, {**about, "options": self._told(), "link_process": link_process})
+        about = {"link": self.link.kind, "overhead_ms": self.link.overhead_ms, "stalls": self.clock.stalls, **link}
+        state.write_state(self.tag, None if standing else maker, {**about, "options": self._told()})
 
     def _told(self) -> dict[str, Any]:
         return {**vars(self.options), "link": self.link.kind, "clock": self.clock.kind}
@@ -180,18 +168,13 @@ class Bed:
             )
         else:
             self.link = new_link(self.options, self.tag, folder / "link.sock", watched=False, made=True)
-        self.clock = new_clock(self.options, self.tag, folder / "root")
+        self.clock = new_clock(self.options, self.tag, folder / "root", made=True)
         self.clock.stalls = tuple((share, lost_us) for share, lost_us in about["stalls"])
         self._place()
 
-    def _recall(self) -> None:
-        try:
-            setting = json.loads((state.RUN / self.tag / _SETTING).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # nobody has set anything yet
-            return
-        self.link.restore(Shape(**setting["shape"]))
-        self.clock.throttle(setting["slowdown"])
-        self.clock.set(setting["mhz"])
+    def _share(self) -> None:
+        """Every process that finds the bed sets it from what it is set to at that moment."""
+        self.link.setting = self.clock.setting = Setting(state.RUN / self.tag / _SETTING)
 
     def _place(self) -> None:
         edge, cloud = (state.namespace(self.tag, host) for host in ("edge", "cloud"))

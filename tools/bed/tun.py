@@ -56,7 +56,7 @@ class TunLink(Link):
                 os.close(device)
         try:
             _first_answer(control, self._process)
-        except BedError:
+        except BaseException:  # SystemExit too: nobody else knows of the process yet
             self.close()
             raise
 
