@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from evaluation.statistics import (
     PARTS,
     Choice,
+    Interval,
     bootstrap,
     latency_choice,
     mean,
@@ -22,7 +24,9 @@ from midcut.types import Forecast, Placements
 from midcut_planners.algorithm1 import Algorithm1
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from midcut.types import Floats
 
 POLICIES = ("default", "uncalibrated", "told", "paper")
 MEANING = {
@@ -180,8 +184,13 @@ def interval_of(points: Sequence[PointFound], policy: str, what: str, seed: int 
     groups = _groups(points, policy, what)
     if not any(groups):
         return (float("nan"),) * 3
-    found = bootstrap(groups, _STATISTICS.get(what, mean), seed)
+    found = _interval(tuple(map(tuple, groups)), _STATISTICS.get(what, mean), seed)
     return found.value, found.low, found.high
+
+
+@lru_cache(maxsize=1000)  # a matrix is written after each point, and all models but one are as they were
+def _interval(groups: Sequence[Sequence[float]], statistic: Callable[[Floats], float], seed: int) -> Interval:
+    return bootstrap(groups, statistic, seed)
 
 
 def value_of(points: Sequence[PointFound], policy: str, what: str) -> float:

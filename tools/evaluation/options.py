@@ -24,7 +24,7 @@ class Options:
         seed: of everything drawn.
         w: the planner's weight where an experiment runs at one, 0 fast to 1 cheap.
         quick: a short version, minutes in all.
-        resume: keep what the rows file already has.
+        resume: keep the points that the matrix already has, and other experiments that were finished.
         clock, link: kinds for the bed; `auto` takes what suits the experiment and the machine.
         core_mhz: what full speed of the edge's core is called; None for what suits the model. The edge runs at 600 to
             1500 MHz, and is as much slower than the cloud.
