@@ -96,3 +96,9 @@ def test_refusals_and_metadata_are_the_clouds_own(port):
     assert (status, "missing required field" in json.loads(body)["error"]) == (400, True)
     assert ask(port, "GET", "/v1/nothing?at=all", token="let-me-in")[0] == 404
     assert b"midcut_requests_total" in ask(port, "GET", "/metrics", token="let-me-in")[1]
+
+
+def test_names_arrive_as_they_were_sent(port):
+    status, body, _ = ask(port, "GET", "/v2/models/a%2Fb%20c", token="let-me-in")
+    assert (status, "no model 'a/b c' here" in json.loads(body)["error"]) == (404, True)
+    assert json.loads(ask(port, "GET", "/v2/models/m%6Eist?x=%2F", token="let-me-in")[1])["name"] == "mnist"

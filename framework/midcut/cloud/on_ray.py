@@ -24,10 +24,11 @@ from hydra import compose, initialize_config_dir
 from ray import serve
 from starlette.requests import Request  # noqa: TC002 - Ray reads the annotation
 from starlette.responses import Response
+from yarl import URL
 
 from midcut import composition, conf_files
 from midcut.cloud.assembly import assembled
-from midcut.serving import DRAIN, make_runner
+from midcut.serving import make_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,16 +55,10 @@ class RayCloud:
         """Hand a request through to the application."""
         session = self._session or await self._start()
         headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
-        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         body = await request.body()
-        async with session.request(request.method, target, data=body, headers=headers) as answer:
+        async with session.request(request.method, _url(request), data=body, headers=headers) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
             return Response(await answer.read(), answer.status, kept)
-
-    async def check_health(self) -> None:
-        """What Ray asks now and then; an exception is a bad sign."""
-        if not self._cloud.app[DRAIN].ready:
-            raise RuntimeError("the cloud is shutting down")
 
     async def _start(self) -> aiohttp.ClientSession:
         async with self._starting:
@@ -73,12 +68,17 @@ class RayCloud:
                 await runner.setup()
                 await web.UnixSite(runner, socket).start()
                 self._session = aiohttp.ClientSession(
-                    "http://cloud",
                     connector=aiohttp.UnixConnector(socket, limit=0),
                     auto_decompress=False,
                     skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
                 )
             return self._session
+
+
+def _url(request: Request) -> URL:
+    """What was asked for, escapes as they were sent: `a%2Fb` is one name."""
+    path, query = (request.scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
+    return URL.build(scheme="http", host="cloud", path=path, query_string=query, encoded=True)
 
 
 def build(args: dict[str, str]) -> Any:
