@@ -11,7 +11,7 @@ from yarl import URL
 from midcut import wire
 from midcut.credentials import client_tls, read_token
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError, MalformedError
-from midcut.loops import off_loop
+from midcut.loops import off_loop, size_bytes
 from midcut.types import TailReply
 from midcut.wire.body import joined
 from midcut.wire.oip import RAW
@@ -166,9 +166,7 @@ def _id_header(request_id: str) -> str:
 
 def _payload_bytes(request: TailRequest) -> int:
     """Bytes that saying it goes through; those of tensors that are sent as they stand are not touched."""
-    if request.codec == RAW:
-        return 0
-    return sum(value.numel() * value.element_size() for value in request.values if not isinstance(value, int))
+    return 0 if request.codec == RAW else size_bytes(request.values)
 
 
 def _check_success(answer: Answer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from midcut.graph import partition
 from midcut.settings import CutSettings
-from midcut.types import LoadedModel, TailRequest
+from midcut.types import Encoded, LoadedModel, TailRequest
 from midcut.wire.oip_tensors import encode_infer
 
 PATH = "/v2/models/tiny/infer"
@@ -244,3 +245,33 @@ def test_a_damaged_request_never_gives_a_5xx(cloud_url, message, at, flip, cut, 
         assert status < 500, answer
         assert status == 200 or "error" in json.loads(answer)
     assert ask(cloud_url, "GET", "/v2/health/live")[0] == 200
+
+
+class Nothing:
+    """A codec that brings zeros in one byte, and notes whether it did so beside an event loop."""
+
+    name, agreement = "nothing", 0.0
+
+    def __init__(self):
+        self.beside = []
+
+    def encode(self, value):  # noqa: ARG002
+        return Encoded([b"0"], {}, None)
+
+    def decode(self, encoded, spec):  # noqa: ARG002
+        try:
+            asyncio.get_running_loop()
+            self.beside.append(False)
+        except RuntimeError:
+            self.beside.append(True)
+        return torch.zeros(spec.shape)
+
+
+@pytest.mark.parametrize(("batch", "beside"), [(1, False), (100, True)])
+def test_few_bytes_that_become_many_are_decoded_beside_the_event_loop(running_cloud, tiny, batch, beside):
+    codec = Nothing()
+    request = TailRequest("tiny", 0, tiny.table.fingerprint, [torch.zeros(batch, 3, 16, 16)], "r", codec="nothing")
+    message = encode_infer(request, codec)
+    with running_cloud(max_batch=200, codecs={"nothing": codec}) as url:
+        assert infer(url, message.head, b"".join(message.pieces))[0] == 200
+    assert codec.beside == [beside]

@@ -10,7 +10,7 @@ import msgspec
 
 from midcut import wire
 from midcut.cloud.tails import TailQueue
-from midcut.loops import off_loop
+from midcut.loops import off_loop, size_bytes
 from midcut.metrics import CloudMetrics
 from midcut.serving import (
     DRAIN,
@@ -24,14 +24,12 @@ from midcut.serving import (
     read_body,
     read_chunks,
 )
-from midcut.wire import oip
+from midcut.wire import oip, oip_read, weighing
 from midcut.wire.oip_tensors import encode_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from concurrent.futures import Executor as Pool
 
-    import torch
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
@@ -84,7 +82,7 @@ class _Routes:
         done = await self._tails.compute(partition, message.cut, values)
         computed = perf_counter()
         reply = await off_loop(
-            _size_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
+            size_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
         )
         self._metrics.inferred(message.model, "base64")
         self._note_parts(done, began, complete, parsed, computed)
@@ -98,8 +96,10 @@ class _Routes:
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         head_length = request.headers.get(oip.HEAD_LENGTH)
-        call, partition, cut, values = await off_loop(
-            body.size_bytes, self._hosted.read_infer, meant, body, head_length
+        read_bytes = weighing.to_read(body, head_length)
+        call = await off_loop(read_bytes, oip_read.read_infer, body, head_length)
+        partition, cut, values = await off_loop(
+            weighing.to_decode(call, read_bytes), self._hosted.values_for, meant, call
         )
         if call.id:
             bind_request_id(request, call.id)
@@ -114,7 +114,7 @@ class _Routes:
             "server_us": int((computed - complete) * 1e6),
         }
         made = {spec.name: value for spec, value in zip(meant.table.cuts[-1].values, done.values, strict=True)}
-        message = await off_loop(_size_bytes(done.values), encode_reply, call, meant.table, made, told)
+        message = await off_loop(weighing.to_tell(call, done.values), encode_reply, call, meant.table, made, told)
         self._metrics.inferred(meant.table.model, call.codec)
         self._note_parts(done, began, complete, parsed, computed)
         return message_response(message)
@@ -141,8 +141,3 @@ class _Routes:
         leaving = not request.app[DRAIN].ready
         body = {"status": "draining" if leaving else "ok", "models": self._hosted.names}
         return json_response(msgspec.json.encode(body), 503 if leaving else 200)
-
-
-def _size_bytes(values: Sequence[torch.Tensor | int]) -> int:
-    """What a reply goes through: even where no byte is copied, it makes their checksum."""
-    return sum(value.nbytes for value in values if not isinstance(value, int))

@@ -124,6 +124,14 @@ class HostedModels:
             WireError: malformed, illegal cut, other fingerprint, values that do not fit.
         """
         call = oip_read.read_infer(body, head_length)
+        return call, *self.values_for(meant, call)
+
+    def values_for(self, meant: Meant, call: oip_read.InferCall) -> tuple[Partition, int, list[torch.Tensor | int]]:
+        """What `read_infer` makes of a call that was read: of which model, at which cut, with what.
+
+        Raises:
+            WireError: as there.
+        """
         if meant.cut is not None and call.cut not in (None, meant.cut):
             raise MalformedError(f"the path says cut {meant.cut}, parameter cut says {call.cut}")
         cut = meant.cut or call.cut or 0
@@ -132,7 +140,7 @@ class HostedModels:
         oip_tensors.check_outputs(call, meant.table)
         values = oip_tensors.values_of(call, meant.table.cuts[cut].values, self._codecs, self.max_batch, where)
         partition.check_values(cut, values)
-        return call, partition, cut, values
+        return partition, cut, values
 
     def read_paper(self, body: bytes | bytearray) -> tuple[wire.InferMessage, Partition, list[torch.Tensor | int]]:
         """Take a body of POST /v1/infer apart.

@@ -44,11 +44,6 @@ def leaves(output: Any) -> list[torch.Tensor | int]:
     return [leaf for part in output for leaf in leaves(part)] if isinstance(output, list | tuple) else []
 
 
-def size_bytes(output: Any) -> int:
-    """What telling an output goes through."""
-    return sum(leaf.nbytes for leaf in leaves(output) if not isinstance(leaf, int))
-
-
 def measured(result: InferenceResult) -> dict[str, Any]:
     """The numbers of one request, flat, as they go into a file or an answer."""
     return {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from midcut.engine.answers import leaves, size_bytes
+from midcut.engine.answers import leaves
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
 from midcut.loops import off_loop
 from midcut.serving import REQUEST_ID, Meant, bind_request_id, message_response, read_chunks
-from midcut.wire import oip, oip_read
+from midcut.wire import oip, oip_read, weighing
 from midcut.wire.oip_tensors import encode_reply, values_of
 
 if TYPE_CHECKING:
@@ -47,15 +47,16 @@ class TensorAnswerer:
         began = perf_counter()
         body = await read_chunks(request, self._limit_bytes, self._body_timeout_s)
         complete = perf_counter()
-        call, inputs = await off_loop(body.size_bytes, self._read, body, request.headers.get(oip.HEAD_LENGTH))
+        head_length = request.headers.get(oip.HEAD_LENGTH)
+        call, inputs = await off_loop(weighing.to_read(body, head_length), self._read, body, head_length)
         if call.id:
             bind_request_id(request, call.id)
         parsed = perf_counter()
         left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - began), 0.0)
         result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
         parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
-        message = await off_loop(size_bytes(result.output), self._reply, call, result, parse_us, server_us)
-        return message_response(message)
+        told_bytes = weighing.to_tell(call, leaves(result.output))
+        return message_response(await off_loop(told_bytes, self._reply, call, result, parse_us, server_us))
 
     def _read(self, body: Body, head_length: str | None) -> tuple[oip_read.InferCall, list[Any]]:
         call = oip_read.read_infer(body, head_length)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from midcut import wire
-from midcut.engine.answers import classification, explained, leaves, measured, size_bytes
+from midcut.engine.answers import classification, explained, leaves, measured
 from midcut.engine.images import model_input
 from midcut.engine.inference import TensorAnswerer
 from midcut.errors import MalformedError
-from midcut.loops import off_loop
+from midcut.loops import off_loop, size_bytes
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
 from midcut.types import Placement
 from midcut.wire.oip import RAW
@@ -65,7 +65,8 @@ class _Routes:
         else:
             inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
         result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
-        return json_response(await off_loop(size_bytes(result.output), self._answer, result, "values" in request.query))
+        told_bytes = size_bytes(leaves(result.output))
+        return json_response(await off_loop(told_bytes, self._answer, result, "values" in request.query))
 
     def _answer(self, result: InferenceResult, with_values: bool) -> bytes:
         numbers = measured(result)

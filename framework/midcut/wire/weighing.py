@@ -1,0 +1,56 @@
+"""How much work it is to read or to tell a message, in bytes copied: what `midcut.loops.off_loop` asks for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from midcut.errors import MalformedError
+from midcut.loops import TEXT_WEIGHT, size_bytes
+from midcut.wire.oip_heads import sizes_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import torch
+
+    from midcut.wire.body import Body
+    from midcut.wire.oip_read import InferCall, WireTensor
+
+_NUMBER_BYTES: Final = 4
+
+
+def to_read(body: Body, head_length: str | None) -> int:
+    """Taking a body apart that nobody has looked at.
+
+    Args:
+        head_length: the header `Inference-Header-Content-Length`, None where there is none: all of it is text.
+    """
+    told = head_length or ""
+    text = int(told) if told.isascii() and told.isdigit() and len(told) <= 15 else body.size_bytes
+    text = min(text, body.size_bytes)
+    return text * TEXT_WEIGHT + body.size_bytes - text
+
+
+def to_decode(call: InferCall, read: int) -> int:
+    """Making the tensors of a request: a codec's few bytes may become many.
+
+    Args:
+        read: what `to_read` said of its body.
+    """
+    return read + sum(_NUMBER_BYTES * _numbers(one) for one in call.tensors)
+
+
+def to_tell(call: InferCall, values: Iterable[torch.Tensor | int]) -> int:
+    """Telling a request's outputs: numbers as text take longer than their bytes."""
+    as_text = not (call.binary if call.outputs is None else all(call.outputs.values()))
+    return size_bytes(values) * (TEXT_WEIGHT if as_text else 1)
+
+
+def _numbers(tensor: WireTensor) -> int:
+    """Of a tensor that a codec made bytes of, by what it says itself; 0 for others, which count as they stand."""
+    try:
+        shape = sizes_in(tensor.head, "shape")
+    except MalformedError:  # to be said by whoever reads it
+        return 0
+    return 0 if shape is None else math.prod(shape)

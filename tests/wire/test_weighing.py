@@ -1,0 +1,56 @@
+"""What is too much for the event loop is too much as text and behind a codec as well."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from midcut.loops import TEXT_WEIGHT
+from midcut.types import Encoded
+from midcut.wire import oip, weighing
+from midcut.wire.body import Body
+from midcut.wire.oip_heads import coded_head
+from midcut.wire.oip_read import InferCall, WireTensor
+
+BODY = Body([b"x" * 600, b"x" * 400])
+
+
+@pytest.mark.parametrize(
+    ("head_length", "weight"),
+    [
+        (None, 1000 * TEXT_WEIGHT),
+        ("0", 1000),
+        ("100", 100 * TEXT_WEIGHT + 900),
+        # Such headers are refused; until then all of it may be text.
+        ("5000", 1000 * TEXT_WEIGHT),
+        ("-1", 1000 * TEXT_WEIGHT),
+        ("\u0663", 1000 * TEXT_WEIGHT),
+    ],
+)
+def test_text_weighs_more_than_bytes(head_length, weight):
+    assert weighing.to_read(BODY, head_length) == weight
+
+
+def call(tensors=(), outputs=None, *, binary=True):
+    return InferCall("", None, None, oip.RAW, None, list(tensors), outputs, binary=binary)
+
+
+def test_what_a_codec_brings_weighs_what_becomes_of_it():
+    head, pieces = coded_head("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
+    assert weighing.to_decode(call([WireTensor(head, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
+    odd = oip.TensorHead("x", (3,), "UINT8", {"shape": "1,,2"})
+    bare = oip.TensorHead("y", (3,), "FP32", {})
+    assert weighing.to_decode(call([WireTensor(odd, ()), WireTensor(bare, ())]), 1000) == 1000
+
+
+@pytest.mark.parametrize(
+    ("outputs", "binary", "times"),
+    [
+        (None, True, 1),
+        (None, False, TEXT_WEIGHT),
+        ({"y": True}, False, 1),
+        ({"y": True, "z": False}, True, TEXT_WEIGHT),
+    ],
+)
+def test_outputs_as_text_weigh_more(outputs, binary, times):
+    assert weighing.to_tell(call(outputs=outputs, binary=binary), [torch.zeros(10), 7]) == 40 * times
