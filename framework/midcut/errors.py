@@ -119,20 +119,14 @@ class OutOfMemoryError(WireError):
     """A computation found no memory. The request is as it should be: elsewhere, or later, it can be served."""
 
     status = 503
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.headers = {"Retry-After": "1"}
+    headers = MappingProxyType({"Retry-After": "1"})
 
 
 class DeviceError(WireError):
     """The accelerator fails, whatever the request: most such errors stay until the process is started anew."""
 
     status = 503
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.headers = {"Retry-After": "1"}
+    headers = MappingProxyType({"Retry-After": "1"})
 
 
 class ExpiredError(WireError):

@@ -144,7 +144,7 @@ class CpufreqTree:
     def __init__(self, root: str, max_mhz: float) -> None:
         if Path(root).resolve() == Path("/"):
             raise ConfigError(f"executor.root must be a folder of its own, not {root!r}: it holds an EMULATED sysfs")
-        self._policy = Path(root) / _POLICY
+        self._root, self._policy = root, Path(root) / _POLICY
         self._written: int | None = None
         cores = " ".join(str(core) for core in range(os.cpu_count() or 1))
         try:
@@ -156,25 +156,35 @@ class CpufreqTree:
             raise ConfigError(f"executor.root={root}: cannot write there: {error.strerror or error}") from None
 
     def write(self, clock_mhz: float) -> None:
-        """Show this clock. A reader sees the old value or the new one, never half a file."""
-        khz = max(round(clock_mhz * 1000), 1)
-        if khz == self._written:
-            return
-        draft = self._policy / ".scaling_cur_freq"
-        draft.write_text(f"{khz}\n", encoding="ascii")
-        draft.replace(self._policy / "scaling_cur_freq")
-        self._written = khz
+        """Show this clock, unless it is the one shown last."""
+        khz = round(clock_mhz * 1000)
+        if khz != self._written:
+            write_clock(self._root, clock_mhz)
+            self._written = khz
 
     def remove(self) -> None:
-        """Take the clock away, so that nobody reads one that is no longer followed."""
-        (self._policy / "scaling_cur_freq").unlink(missing_ok=True)
+        remove_clock(self._root)
+
+
+def write_clock(root: str | Path, clock_mhz: float) -> None:
+    """Show a clock in the tree under `root`. A reader sees the old value or the new one, never half a file."""
+    _write_whole(Path(root) / _POLICY / "scaling_cur_freq", max(round(clock_mhz * 1000), 1))
+
+
+def remove_clock(root: str | Path) -> None:
+    """Take the clock away, so that nobody reads one that is no longer followed."""
+    (Path(root) / _POLICY / "scaling_cur_freq").unlink(missing_ok=True)
 
 
 def write_slowdown(root: str | Path, factor: float) -> None:
     """Stretch the runs of executors without a trace by a factor that the tree under `root` does not show; 1 ends it."""
-    draft = Path(root) / f".{_SLOWDOWN}"
-    draft.write_text(f"{factor}\n", encoding="ascii")
-    draft.replace(Path(root) / _SLOWDOWN)
+    _write_whole(Path(root) / _SLOWDOWN, factor)
+
+
+def _write_whole(path: Path, value: float) -> None:
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(f"{value}\n", encoding="ascii")
+    draft.replace(path)
 
 
 def _max_mhz(path: str, trace: Trace, max_clock_mhz: float | None) -> float:

@@ -31,6 +31,11 @@ def test_text_weighs_more_than_bytes(head_length, weight):
     assert weighing.to_read(BODY, head_length) == weight
 
 
+@pytest.mark.parametrize(("head_length", "text_bytes"), [(None, 1000), ("0", 0), ("100", 100), ("5000", 1000)])
+def test_reading_the_text_leaves_the_tensors_alone(head_length, text_bytes):
+    assert weighing.to_parse(BODY, head_length) == text_bytes * TEXT_WEIGHT
+
+
 def call(tensors=(), outputs=None, *, binary=True):
     return InferCall("", None, None, oip.RAW, None, list(tensors), outputs, binary=binary)
 

@@ -11,15 +11,13 @@ import numpy as np
 from bed.cgroups import MIN_QUOTA_US, period_us
 from bed.errors import BedError
 from bed.setting import Setting
-from midcut_emulation.clock import CpufreqTree, write_slowdown
+from midcut_emulation.clock import CpufreqTree, remove_clock, write_clock, write_slowdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from bed.cgroups import Group
-
-_SHOWN = "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq"  # in the tree that CpufreqTree makes
 
 
 class Clock(ABC):
@@ -130,7 +128,7 @@ class CgroupClock(Clock):
         if quota_us < MIN_QUOTA_US:
             raise BedError(f"a share of {share:.1%} of the core is under the kernel's {MIN_QUOTA_US / period:.0%}")
         self._group.limit(quota_us if share < 1.0 and quota_us < period else None, period)
-        _show(self.root, mhz)
+        write_clock(self.root, mhz)
 
     def _lost_us(self, share: float) -> float:
         shares, lost_us = zip(*self.stalls, (1.0, 0.0), strict=True)
@@ -138,7 +136,7 @@ class CgroupClock(Clock):
 
     def close(self) -> None:
         self._group.remove()
-        _hide(self.root)
+        remove_clock(self.root)
 
 
 class CooperativeClock(Clock):
@@ -167,23 +165,11 @@ class CooperativeClock(Clock):
 
     def apply(self, mhz: float, slowdown: float) -> None:
         write_slowdown(self.root, slowdown)
-        _show(self.root, mhz)
+        write_clock(self.root, mhz)
 
     def close(self) -> None:
-        _hide(self.root)
+        remove_clock(self.root)
 
 
 def _slowdown(setting: Mapping[str, Any]) -> float:
     return float(setting.get("slowdown", 1.0))
-
-
-def _show(root: Path, mhz: float) -> None:
-    """Always written, other than CpufreqTree.write does: another process may have shown another clock meanwhile."""
-    shown = root / _SHOWN
-    draft = shown.with_name(".scaling_cur_freq")
-    draft.write_text(f"{max(round(mhz * 1000), 1)}\n", encoding="ascii")
-    draft.replace(shown)
-
-
-def _hide(root: Path) -> None:
-    (root / _SHOWN).unlink(missing_ok=True)

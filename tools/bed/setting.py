@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bed.errors import BedError
+from bed.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,4 @@ class Setting:
             fcntl.flock(lock, fcntl.LOCK_EX)
             values = self.read()
             yield values
-            draft = self._file.with_suffix(".draft")
-            draft.write_text(json.dumps(values), encoding="utf-8")
-            draft.replace(self._file)
+            write_whole(self._file, values)

@@ -20,6 +20,7 @@ from bed import namespaces
 from bed.cgroups import remove_groups
 from bed.cpufreq import put_back
 from bed.errors import BedError
+from bed.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,17 +72,13 @@ def write_state(tag: str, owner: Process | None, about: Mapping[str, Any]) -> Pa
     """Write down that a bed stands; returns its folder. An owner of None: until it is taken down."""
     folder = RUN / tag
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / ".state.json"
-    draft.write_text(json.dumps({"owner": asdict(owner) if owner else None, **about}), encoding="utf-8")
-    draft.replace(folder / "state.json")
+    write_whole(folder / "state.json", {"owner": asdict(owner) if owner else None, **about})
     return folder
 
 
 def write_undo(tag: str, undo: Undo) -> None:
     """Write down what the machine's own files held, for whoever removes the bed."""
-    draft = RUN / tag / ".undo.json"
-    draft.write_text(json.dumps(undo), encoding="utf-8")
-    draft.replace(RUN / tag / _UNDO)
+    write_whole(RUN / tag / _UNDO, undo)
 
 
 def read_state(tag: str) -> dict[str, Any]:

@@ -96,11 +96,9 @@ class _Routes:
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         head_length = request.headers.get(oip.HEAD_LENGTH)
-        read_bytes = weighing.to_read(body, head_length)
-        call = await off_loop(read_bytes, oip_read.read_infer, body, head_length)
-        partition, cut, values = await off_loop(
-            weighing.to_decode(call, read_bytes), self._hosted.values_for, meant, call
-        )
+        call = await off_loop(weighing.to_parse(body, head_length), oip_read.read_infer, body, head_length)
+        decoded_bytes = weighing.to_decode(call, weighing.to_read(body, head_length))
+        partition, cut, values = await off_loop(decoded_bytes, self._hosted.values_for, meant, call)
         if call.id:
             bind_request_id(request, call.id)
         deadline_s = arrived_s + call.timeout_s if call.timeout_s is not None else None

@@ -8,7 +8,7 @@ from midcut import wire
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
 from midcut.graph.joining import Joining
 from midcut.serving import Meant
-from midcut.wire import oip, oip_json, oip_read, oip_tensors
+from midcut.wire import oip_json, oip_read, oip_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from midcut.graph import Partition
     from midcut.protocols import Codec
     from midcut.types import CutTable
-    from midcut.wire.body import Body
 
 
 class HostedModels:
@@ -57,7 +56,7 @@ class HostedModels:
                 "legal": list(one.legal),
                 "refused": {str(cut): why for cut, why in one.refused.items()},
                 "nodes": one.node_count,
-                "codecs": list(dict.fromkeys([oip.RAW, wire.PAPER, *self._codecs])),
+                "codecs": wire.codec_names(self._codecs),
             }
             for name, one in self._partitions.items()
         ]
@@ -115,22 +114,11 @@ class HostedModels:
                 )
         return Meant(partition.table, cut, self.max_batch > 1)
 
-    def read_infer(
-        self, meant: Meant, body: Body, head_length: str | None
-    ) -> tuple[oip_read.InferCall, Partition, int, list[torch.Tensor | int]]:
-        """Take a body of POST /v2/models/{model}/infer apart: what is asked, of which model, at which cut, with what.
-
-        Raises:
-            WireError: malformed, illegal cut, other fingerprint, values that do not fit.
-        """
-        call = oip_read.read_infer(body, head_length)
-        return call, *self.values_for(meant, call)
-
     def values_for(self, meant: Meant, call: oip_read.InferCall) -> tuple[Partition, int, list[torch.Tensor | int]]:
-        """What `read_infer` makes of a call that was read: of which model, at which cut, with what.
+        """What a request to POST /v2/models/{model}/infer asks of which model, at which cut, with what.
 
         Raises:
-            WireError: as there.
+            WireError: illegal cut, other fingerprint, values that do not fit.
         """
         if meant.cut is not None and call.cut not in (None, meant.cut):
             raise MalformedError(f"the path says cut {meant.cut}, parameter cut says {call.cut}")

@@ -16,7 +16,6 @@ from midcut import wire
 from midcut.engine.tail import HereCompute, Tails
 from midcut.errors import MalformedError
 from midcut.types import InferenceResult, Placement, TailRequest
-from midcut.wire.oip import RAW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +71,7 @@ class EdgeEngine:
         self._captured = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
         self._under_way = self._begun = 0
         self._deadline_s = deadline_s
-        self._codecs = list(dict.fromkeys([RAW, wire.PAPER, *parts.codecs]))
+        self._codecs = wire.codec_names(parts.codecs)
         self._here = HereCompute(parts.executor, threads)
         self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._here, self._ask_scope)
 

@@ -35,6 +35,11 @@ _TIMES_US: Final = {"parse_us": 100, "queue_us": 100, "compute_us": 10_000, "ser
 _SLACK_BYTES: Final = 64 * 1024
 
 
+def codec_names(built: Iterable[str]) -> list[str]:
+    """What a request may name: the two that need no codec, and those that were built."""
+    return list(dict.fromkeys([oip.RAW, PAPER, *built]))
+
+
 def request_head_bytes(
     body_bytes: int, host: str = _HOST, path: str = INFER_PATH, head_length: int | None = None
 ) -> int:

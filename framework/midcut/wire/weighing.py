@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 _NUMBER_BYTES: Final = 4
 
 
-def to_read(body: Body, head_length: str | None) -> int:
-    """Taking a body apart that nobody has looked at.
+def to_parse(body: Body, head_length: str | None) -> int:
+    """Reading the text of a body that nobody has looked at; the bytes of tensors stay as they stand.
 
     Args:
         head_length: the header `Inference-Header-Content-Length`, None where there is none: all of it is text.
     """
-    told = head_length or ""
-    text = int(told) if told.isascii() and told.isdigit() and len(told) <= 15 else body.size_bytes
-    text = min(text, body.size_bytes)
-    return text * TEXT_WEIGHT + body.size_bytes - text
+    return _text_bytes(body, head_length) * TEXT_WEIGHT
+
+
+def to_read(body: Body, head_length: str | None) -> int:
+    """Reading a body whole, text and tensors.
+
+    Args:
+        head_length: as `to_parse` takes it.
+    """
+    return to_parse(body, head_length) + body.size_bytes - _text_bytes(body, head_length)
 
 
 def to_decode(call: InferCall, read: int) -> int:
@@ -45,6 +51,12 @@ def to_tell(call: InferCall, values: Iterable[torch.Tensor | int]) -> int:
     """Telling a request's outputs: numbers as text take longer than their bytes."""
     as_text = not (call.binary if call.outputs is None else all(call.outputs.values()))
     return size_bytes(values) * (TEXT_WEIGHT if as_text else 1)
+
+
+def _text_bytes(body: Body, head_length: str | None) -> int:
+    told = head_length or ""
+    length = int(told) if told.isascii() and told.isdigit() and len(told) <= 15 else body.size_bytes
+    return min(length, body.size_bytes)
 
 
 def _numbers(tensor: WireTensor) -> int:
