@@ -60,17 +60,17 @@ def connect(proxy):
 
 def exchange(proxy, data):
     """What comes back of `data`, the sender's side closed; "reset" where that ended it."""
-    with connect(proxy) as line:
-        received = b""
-        try:
+    received = b""
+    try:
+        with connect(proxy) as line:
             line.sendall(data)
             line.shutdown(socket.SHUT_WR)
             while chunk := line.recv(65536):
                 received += chunk
-        except TimeoutError:
-            raise
-        except OSError:  # reset, or reset before the end could be said
-            return "reset"
+    except TimeoutError:
+        raise
+    except OSError:  # reset: while it was made, while it was used, or before its end could be said
+        return "reset"
     return received
 
 
