@@ -67,7 +67,7 @@ def exchange(proxy, data):
             line.shutdown(socket.SHUT_WR)
             while chunk := line.recv(65536):
                 received += chunk
-    except TimeoutError:
+    except (TimeoutError, ConnectionRefusedError):
         raise
     except OSError:  # reset: while it was made, while it was used, or before its end could be said
         return "reset"
