@@ -8,21 +8,54 @@ from pathlib import Path
 
 
 def test_a_bed_keeps_its_cores_awake_and_gives_way_to_all_else(make_bed):
-    from bed import namespaces, state
+    from bed import state
 
     bed = make_bed()
     core = bed.options.edge_core
     assert bed.options.cloud_core == core
-    inside = namespaces.tool("ip", "netns", "pids", state.namespace(bed.tag, "edge")).split()
-    (spinning,) = [int(pid) for pid in inside if b"awake.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     end = time.monotonic() + 20  # it is just starting
-    while os.sched_getscheduler(spinning) != os.SCHED_IDLE and time.monotonic() < end:
+    while not (spinning := spinners(state.namespace(bed.tag, "edge"))) and time.monotonic() < end:
         time.sleep(0.02)
-    assert os.sched_getscheduler(spinning) == os.SCHED_IDLE
-    assert os.sched_getaffinity(spinning) == {core}
+    (pid,) = spinning
+    assert os.sched_getaffinity(pid) == {core}
 
 
 def test_it_ends_with_the_process_it_is_for():
     from bed import awake
 
     assert subprocess.run([sys.executable, "-I", awake.__file__, "1"], timeout=20, check=False).returncode == 0
+
+
+def test_it_leaves_the_core_to_other_sessions():
+    from bed import awake
+
+    core = min(os.sched_getaffinity(0))
+    pinned = ["taskset", "-c", str(core), sys.executable, "-I"]
+    with (
+        subprocess.Popen([*pinned, awake.__file__], start_new_session=True) as spinning,
+        subprocess.Popen([*pinned, "-c", "while True: pass"], start_new_session=True) as working,
+    ):
+        try:
+            time.sleep(1.0)  # it is just starting
+            before = ticks(spinning.pid), ticks(working.pid)
+            time.sleep(2.0)
+            spun, worked = (ticks(one.pid) - then for one, then in zip((spinning, working), before, strict=True))
+        finally:
+            spinning.kill()
+            working.kill()
+    assert spun < 0.2 * worked  # two of a kind have as much each
+
+
+def spinners(namespace: str) -> list[int]:
+    """Those that are at idle priority already."""
+    from bed import namespaces
+
+    inside = [int(pid) for pid in namespaces.tool("ip", "netns", "pids", namespace).split()]
+    ours = [pid for pid in inside if b"awake.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in ours if os.sched_getscheduler(pid) == os.SCHED_IDLE]
+
+
+def ticks(pid: int) -> int:
+    """CPU time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

@@ -2,6 +2,9 @@
 
 A virtual core that sleeps is taken away by its host, and comes back late and with cold caches: a packet is half a
 millisecond longer on its way, and a core that is given for 2 ms of every 10 does 1.5 ms of work.
+
+Linux shares a core among sessions first (sched_autogroup), and only within one goes by priority: a spinner at idle
+priority takes half of the core from whatever runs in another session. So its session is made the least of all, too.
 Standard library only, as it is started by its path:  python -I awake.py [PID]  (ends with the process PID)
 """
 
@@ -10,12 +13,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bed.hosts import Host
 
 _TURNS = 100_000  # some milliseconds
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def keep_awake(host: Host, *, watched: bool) -> subprocess.Popen[bytes]:
@@ -27,6 +32,8 @@ def keep_awake(host: Host, *, watched: bool) -> subprocess.Popen[bytes]:
 
 def main(parent: int | None) -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if os.getsid(0) == os.getpid() and _AUTOGROUP.exists():  # else it is a caller's session, or there is one for all
+        _AUTOGROUP.write_text("19\n", encoding="ascii")
     while parent is None or os.getppid() == parent:
         for _ in range(_TURNS):
             pass
