@@ -124,6 +124,16 @@ async def test_a_free_worker_waits_for_more_as_long_as_it_is_told(tiny):
         assert [one.together for one in await asyncio.gather(*tasks)] == [2, 2]
 
 
+async def test_who_waits_for_more_holds_up_no_other_kind(tiny):
+    async with queue(tiny, batch_requests=2, batch_delay_s=60.0) as (tails, _):
+        lone = await ask(tails, tiny, 4, images(1)[0])
+        pair = [await ask(tails, tiny, 3, image) for image in images(2)]
+        done = await asyncio.wait_for(asyncio.gather(*pair), 20.0)
+        assert [one.together for one in done] == [2, 2]
+        assert not lone.done()
+        lone.cancel()
+
+
 async def test_where_they_do_not_run_together_each_runs_alone(tiny):
     async with queue(tiny, batch_requests=4) as (tails, gate):
         gate.shut()

@@ -156,13 +156,13 @@ class TailQueue:
     def _employ(self) -> None:
         """Give free workers what waits."""
         while self._free > 0 and self._waiting:
-            rest_s = self._rest_s()
+            first, rest_s = self._next()
             if rest_s > 0.0:
                 if self._timer is not None:
                     self._timer.cancel()
                 self._timer = asyncio.get_running_loop().call_later(rest_s, self._employ)
                 return
-            group = self._take()
+            group = self._take(first)
             if not self._waiting and self._quick(group):
                 self._settle(group, self._run(group))
                 return
@@ -175,24 +175,29 @@ class TailQueue:
         seen_s = self._last_s.get(_size(group[0])) if len(group) == 1 else None
         return seen_s is not None and sorted(seen_s)[len(seen_s) // 2] < _HOP_S
 
-    def _rest_s(self) -> float:
-        """How long the oldest request still waits for others to go with it."""
-        first = self._waiting[0]
-        if not first.kind or not self._settings.batch_delay_s > 0.0:
-            return 0.0
-        if sum(job.kind == first.kind for job in self._waiting) >= self._settings.batch_requests:
-            return 0.0
-        return first.since_s + self._settings.batch_delay_s - perf_counter()
+    def _next(self) -> tuple[Job, float]:
+        """The oldest request if it has waited long enough, else the first that need not wait for more to go with it.
 
-    def _take(self) -> list[Job]:
-        """The oldest request, and those that can go with it."""
-        first = self._waiting.popleft()
-        group = [first]
-        if first.kind:
-            more = (job for job in self._waiting if job.kind == first.kind)
-            group += [job for job, _ in zip(more, range(self._settings.batch_requests - 1), strict=False)]
-            for job in group[1:]:
-                self._waiting.remove(job)
+        Returns:
+            it, or where all wait the oldest; and how long it still does, seconds.
+        """
+        oldest = self._waiting[0]
+        rest_s = oldest.since_s + self._settings.batch_delay_s - perf_counter()
+        if rest_s <= 0.0:
+            return oldest, 0.0
+        together: dict[tuple[Any, ...], int] = {}
+        for job in self._waiting:
+            together[job.kind] = together.get(job.kind, 0) + 1
+            if not job.kind or together[job.kind] >= self._settings.batch_requests:
+                return job, 0.0
+        return oldest, rest_s
+
+    def _take(self, first: Job) -> list[Job]:
+        """A request, and the oldest of those that can go with it."""
+        same = [job for job in self._waiting if job.kind == first.kind] if first.kind else [first]
+        group = same[: self._settings.batch_requests]
+        for job in group:
+            self._waiting.remove(job)
         self._metrics.waiting = len(self._waiting)
         return group
 
