@@ -26,6 +26,7 @@ from midcut.verbs import edge
         (["input.body_timeout_s=-1"], ConfigError, "input.body_timeout_s must be over 0, got -1.0"),
         (["input.max_body_mb=nan"], ConfigError, "input.max_body_mb must be 0 or more, got nan"),
         (["input.max_pixels=0"], ConfigError, "input.max_pixels must be at least 1, got 0"),
+        (["input.max_requests=0"], ConfigError, "input.max_requests must be at least 1, got 0"),
         (["input.token_env=NO_SUCH_VARIABLE"], ConfigError, "the environment variable NO_SUCH_VARIABLE is empty"),
         (["input.tls_client_ca=ca.pem"], ConfigError, "need tls_cert"),
         (["input.host=203.0.113.7"], ConfigError, "cannot listen on host=203.0.113.7"),

@@ -11,7 +11,7 @@ from midcut import wire
 from midcut.engine.answers import classification, explained, leaves, measured
 from midcut.engine.images import model_input
 from midcut.engine.inference import TensorAnswerer
-from midcut.errors import MalformedError
+from midcut.errors import BusyError, MalformedError
 from midcut.loops import off_loop, size_bytes
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
 from midcut.types import Placement
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from midcut.engine.edge import EdgeEngine
+    from midcut.serving.refusals import Handler
     from midcut.settings import InputServer
     from midcut.types import InferenceResult, LoadedModel
 
@@ -37,13 +38,34 @@ def make_app(
     """
     routes = _Routes(engine, model, settings)
     app = new_app(routes.limit_bytes, settings, registry)
-    app.router.add_post(wire.INFER_PATH, routes.infer)
-    add_inference_routes(app, TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s))
+    admitted = _Admission(settings.max_requests).admitted
+    app.router.add_post(wire.INFER_PATH, admitted(routes.infer))
+    add_inference_routes(app, TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s), admitted)
     app.router.add_get("/v1/decision", routes.decision)
     app.router.add_get("/v1/calibration", routes.calibration)
     app.router.add_delete("/v1/calibration", routes.forget)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
     return app
+
+
+class _Admission:
+    """Takes in so many inferences at once, by all routes together: each holds its body until it is answered."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._inside = 0
+
+    def admitted(self, handler: Handler) -> Handler:
+        async def admit(request: web.Request) -> web.StreamResponse:
+            if self._inside >= self._most:
+                raise BusyError(f"this edge is busy: {self._inside} requests are under way (input.max_requests)")
+            self._inside += 1
+            try:
+                return await handler(request)
+            finally:
+                self._inside -= 1
+
+        return admit
 
 
 class _Routes:

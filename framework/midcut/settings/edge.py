@@ -80,12 +80,14 @@ class InputServer(ServerSettings):
         kind: goes with input=NAME.
         max_body_mb: largest request body, MB; at least what the model's own input takes.
         max_pixels: an image of more pixels is refused before it is decoded.
+        max_requests: inferences taken in at once; more are told to come back (503, Retry-After).
     """
 
     kind: InputKind = InputKind.server
     port: int = 8701
     max_body_mb: float = 32.0
     max_pixels: int = 50_000_000
+    max_requests: int = 64
 
 
 @dataclass

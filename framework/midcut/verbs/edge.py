@@ -191,6 +191,8 @@ def _check_source(source: InputServer | InputFolder) -> None:
         raise ConfigError(f"input.max_body_mb must be 0 or more, got {source.max_body_mb}")
     if source.max_pixels < 1:
         raise ConfigError(f"input.max_pixels must be at least 1, got {source.max_pixels}")
+    if source.max_requests < 1:
+        raise ConfigError(f"input.max_requests must be at least 1, got {source.max_requests}")
 
 
 def _check_calibration(settings: CalibrationSettings) -> None:
