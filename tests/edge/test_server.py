@@ -158,6 +158,19 @@ async def test_more_requests_than_it_takes_in_are_told_to_come_back(edge, tiny, 
     assert [(status, answer["error"]) for status, answer in refused] == [(503, told)] * 2
 
 
+async def test_who_is_slow_to_send_keeps_nobody_out(edge, images):
+    async def slowly():
+        yield b"-"
+        await asyncio.sleep(20)
+
+    async with edge(max_requests=1) as ask:
+        slow = [asyncio.create_task(ask("POST", "/v1/infer", slowly())) for _ in range(6)]
+        await asyncio.sleep(0.2)
+        assert (await ask("POST", "/v1/infer", images(1)))[0] == 200
+        for one in slow:
+            one.cancel()
+
+
 @pytest.mark.parametrize(
     ("path", "changes", "status", "part"),
     [

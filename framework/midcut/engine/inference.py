@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from aiohttp import web
 
+    from midcut.engine.admission import Admission
     from midcut.engine.edge import EdgeEngine
     from midcut.types import InferenceResult
     from midcut.wire.body import Body
@@ -27,10 +28,12 @@ class TensorAnswerer:
     Args:
         limit_bytes: largest body; batches are as large as it allows.
         body_timeout_s: a body must be complete after this long.
+        admission: gives a place to each request that is complete.
     """
 
-    def __init__(self, engine: EdgeEngine, limit_bytes: int, body_timeout_s: float) -> None:
+    def __init__(self, engine: EdgeEngine, limit_bytes: int, body_timeout_s: float, admission: Admission) -> None:
         self._engine = engine
+        self._admission = admission
         self._table = engine.partition.table
         self._limit_bytes = limit_bytes
         self._body_timeout_s = body_timeout_s
@@ -48,12 +51,13 @@ class TensorAnswerer:
         body = await read_chunks(request, self._limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         head_length = request.headers.get(oip.HEAD_LENGTH)
-        call, inputs = await off_loop(weighing.to_read(body, head_length), self._read, body, head_length)
-        if call.id:
-            bind_request_id(request, call.id)
-        parsed = perf_counter()
-        left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - began), 0.0)
-        result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
+        with self._admission.place():
+            call, inputs = await off_loop(weighing.to_read(body, head_length), self._read, body, head_length)
+            if call.id:
+                bind_request_id(request, call.id)
+            parsed = perf_counter()
+            left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - began), 0.0)
+            result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
         parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
         told_bytes = weighing.to_tell(call, leaves(result.output))
         return message_response(await off_loop(told_bytes, self._reply, call, result, parse_us, server_us))

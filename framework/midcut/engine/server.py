@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from midcut import wire
+from midcut.engine.admission import Admission
 from midcut.engine.answers import classification, explained, leaves, measured
 from midcut.engine.images import model_input
 from midcut.engine.inference import TensorAnswerer
-from midcut.errors import BusyError, MalformedError
+from midcut.errors import MalformedError
 from midcut.loops import off_loop, size_bytes
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
 from midcut.types import Placement
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from midcut.engine.edge import EdgeEngine
-    from midcut.serving.refusals import Handler
     from midcut.settings import InputServer
     from midcut.types import InferenceResult, LoadedModel
 
@@ -36,11 +36,12 @@ def make_app(
     Args:
         registry: what `/metrics` shows beside the server's own figures.
     """
-    routes = _Routes(engine, model, settings)
+    admission = Admission(settings.max_requests)
+    routes = _Routes(engine, model, settings, admission)
     app = new_app(routes.limit_bytes, settings, registry)
-    admitted = _Admission(settings.max_requests).admitted
-    app.router.add_post(wire.INFER_PATH, admitted(routes.infer))
-    add_inference_routes(app, TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s), admitted)
+    app.router.add_post(wire.INFER_PATH, admission.admitted(routes.infer))
+    tensors = TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s, admission)
+    add_inference_routes(app, tensors, admission.admitted)
     app.router.add_get("/v1/decision", routes.decision)
     app.router.add_get("/v1/calibration", routes.calibration)
     app.router.add_delete("/v1/calibration", routes.forget)
@@ -48,29 +49,10 @@ def make_app(
     return app
 
 
-class _Admission:
-    """Takes in so many inferences at once, by all routes together: each holds its body until it is answered."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._inside = 0
-
-    def admitted(self, handler: Handler) -> Handler:
-        async def admit(request: web.Request) -> web.StreamResponse:
-            if self._inside >= self._most:
-                raise BusyError(f"this edge is busy: {self._inside} requests are under way (input.max_requests)")
-            self._inside += 1
-            try:
-                return await handler(request)
-            finally:
-                self._inside -= 1
-
-        return admit
-
-
 class _Routes:
-    def __init__(self, engine: EdgeEngine, model: LoadedModel, settings: InputServer) -> None:
+    def __init__(self, engine: EdgeEngine, model: LoadedModel, settings: InputServer, admission: Admission) -> None:
         self._engine = engine
+        self._admission = admission
         self._model = model
         self._settings = settings
         table = engine.partition.table
@@ -82,11 +64,12 @@ class _Routes:
             raise RefusedError(415, f"Content-Type must be image/... or {wire.JSON_TYPE}, got {kind!r}")
         placement = _placement(request)
         body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
-        if kind == wire.JSON_TYPE:
-            inputs = await off_loop(len(body), _tensors, body)
-        else:
-            inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
-        result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
+        with self._admission.place():
+            if kind == wire.JSON_TYPE:
+                inputs = await off_loop(len(body), _tensors, body)
+            else:
+                inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
+            result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
         told_bytes = size_bytes(leaves(result.output))
         return json_response(await off_loop(told_bytes, self._answer, result, "values" in request.query))
 

@@ -80,7 +80,7 @@ class InputServer(ServerSettings):
         kind: goes with input=NAME.
         max_body_mb: largest request body, MB; at least what the model's own input takes.
         max_pixels: an image of more pixels is refused before it is decoded.
-        max_requests: inferences taken in at once; more are told to come back (503, Retry-After).
+        max_requests: inferences under way at once; more are told to come back (503, Retry-After).
     """
 
     kind: InputKind = InputKind.server
