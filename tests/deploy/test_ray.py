@@ -102,3 +102,16 @@ def test_names_arrive_as_they_were_sent(port):
     status, body, _ = ask(port, "GET", "/v2/models/a%2Fb%20c", token="let-me-in")
     assert (status, "no model 'a/b c' here" in json.loads(body)["error"]) == (404, True)
     assert json.loads(ask(port, "GET", "/v2/models/m%6Eist?x=%2F", token="let-me-in")[1])["name"] == "mnist"
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_there(port):
+    head = (
+        f"POST {wire.INFER_PATH} HTTP/1.1",
+        "Host: cloud",
+        "Authorization: Bearer let-me-in",
+        "Content-Type: application/json",
+        "Content-Length: 20000000000",
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall("\r\n".join((*head, "", "begun")).encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")

@@ -52,10 +52,13 @@ class RayCloud:
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, request: Request) -> Response:
-        """Hand a request through to the application."""
+        """Hand a request through to the application, its body as it comes: the application knows how much it takes."""
         session = self._session or await self._start()
         headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
-        body = await request.body()
+        length = request.headers.get("content-length")
+        if length is not None:
+            headers["Content-Length"] = length
+        body = None if length is None and "transfer-encoding" not in request.headers else request.stream()
         async with session.request(request.method, _url(request), data=body, headers=headers) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
             return Response(await answer.read(), answer.status, kept)
