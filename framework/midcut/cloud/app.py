@@ -92,7 +92,7 @@ class _Routes:
         return self._hosted.meant(name)
 
     async def infer_tensors(self, request: web.Request, meant: Meant) -> web.StreamResponse:
-        began, arrived_s = perf_counter(), asyncio.get_running_loop().time()
+        began = perf_counter()
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         head_length = request.headers.get(oip.HEAD_LENGTH)
@@ -101,8 +101,10 @@ class _Routes:
         partition, cut, values = await off_loop(decoded_bytes, self._hosted.values_for, meant, call)
         if call.id:
             bind_request_id(request, call.id)
-        deadline_s = arrived_s + call.timeout_s if call.timeout_s is not None else None
         parsed = perf_counter()
+        # Not the loop's time of arrival: uvloop's clock stands still meanwhile, and counts milliseconds.
+        left_s = None if call.timeout_s is None else call.timeout_s - (parsed - began)
+        deadline_s = None if left_s is None else asyncio.get_running_loop().time() + left_s
         done = await self._tails.compute(partition, cut, values, deadline_s)
         computed = perf_counter()
         told = {
