@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from midcut.cloud.worker import Computed, Job, Worker
 from midcut.errors import BusyError, ExpiredError
+from midcut.serving import UPLOADS_PER_PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     Values = Sequence[torch.Tensor | int]
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Bodies being uploaded for every tail that may wait: a slow link must not keep others from a free worker.
-_UPLOADS_PER_PLACE: Final = 8
 # How much the newest tail counts in the estimate of the wait.
 _NEWEST: Final = 0.2
 # A thread is woken, and wakes the event loop, for less than this: tails that take no longer run on the loop itself.
@@ -78,7 +77,7 @@ class TailQueue:
 
         async def admit(request: web.Request) -> web.StreamResponse:
             places = self._settings.queue + self._settings.workers * self._settings.batch_requests
-            if len(self._waiting) + self._computing >= places or self._uploading >= places * _UPLOADS_PER_PLACE:
+            if len(self._waiting) + self._computing >= places or self._uploading >= places * UPLOADS_PER_PLACE:
                 raise self._busy(f"{len(self._waiting)} requests wait")
             self._uploading += 1
             self._metrics.taken_in = self._uploading

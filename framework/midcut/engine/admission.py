@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from midcut.errors import BusyError
+from midcut.serving import UPLOADS_PER_PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from midcut.serving.refusals import Handler
-
-# Bodies being uploaded for every inference that may be under way: clients that are slow to send keep nobody out.
-_UPLOADS_PER_PLACE: Final = 8
 
 
 class Admission:
@@ -39,7 +37,7 @@ class Admission:
 
         async def admit(request: web.Request) -> web.StreamResponse:
             self._check()
-            if self._taken_in >= self._places * _UPLOADS_PER_PLACE:
+            if self._taken_in >= self._places * UPLOADS_PER_PLACE:
                 raise BusyError(f"this edge is busy: {self._taken_in} requests are being read or answered")
             self._taken_in += 1
             try:
