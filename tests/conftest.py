@@ -86,6 +86,25 @@ def tiny(tiny_model):
 
 
 @pytest.fixture
+def held_cloud(tiny):
+    """A transport whose cloud waits until `go_on` is set; `asked` is what came, and `reached` is released for each."""
+    from midcut.testing import LoopbackTransport
+
+    class Held(LoopbackTransport):
+        def __init__(self):
+            super().__init__(tiny)
+            self.asked, self.reached, self.go_on = [], asyncio.Semaphore(0), asyncio.Event()
+
+        async def infer(self, request):
+            self.asked.append(request)
+            self.reached.release()
+            await self.go_on.wait()
+            return await super().infer(request)
+
+    return Held()
+
+
+@pytest.fixture
 def executor():
     return PlainExecutor()
 

@@ -52,12 +52,11 @@ class CloudMetrics:
     """Tails: where their time goes, how many wait, how many are computed together.
 
     Attributes:
-        taken_in: inferences taken in and not answered yet.
-        waiting: of these, tails that wait for a worker.
+        waiting: tails that wait for a worker.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.taken_in = 0
+        self._registry = registry
         self.waiting = 0
         self._parts = Spread(
             "midcut_cloud_part_seconds",
@@ -74,12 +73,14 @@ class CloudMetrics:
             ("reason",),
             registry,
         )
-        Gauge("midcut_cloud_taken_in", "Inferences taken in and not answered yet", registry=registry).set_function(
-            lambda: self.taken_in
-        )
         Gauge("midcut_cloud_waiting", "Tails that wait for a worker", registry=registry).set_function(
             lambda: self.waiting
         )
+
+    def watch_intake(self, inside: Callable[[], int]) -> None:
+        """From now on also show how many inferences are taken in and not answered yet."""
+        told = "Inferences taken in and not answered yet"
+        Gauge("midcut_cloud_taken_in", told, registry=self._registry).set_function(inside)
 
     def inferred(self, model: str, codec: str) -> None:
         self._inferences.add(model, codec)

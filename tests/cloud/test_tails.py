@@ -172,16 +172,15 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(tiny):
 
 
 async def test_a_request_whose_time_is_over_is_answered_then_and_never_computed(tiny):
-    loop = asyncio.get_running_loop()
     async with queue(tiny) as (tails, gate):
         gate.shut()
         first = await ask(tails, tiny, 4, images(1)[0])
         with pytest.raises(ExpiredError, match="over before its tail was done") as caught:
-            await tails.compute(tiny, 4, tiny.head(4, images(1)), deadline_s=loop.time() + 0.05)
+            await tails.compute(tiny, 4, tiny.head(4, images(1)), left_s=0.05)
         assert caught.value.status == 504
         assert tails.read("midcut_cloud_waiting") == 0.0
         with pytest.raises(ExpiredError, match="over before its tail was begun"):
-            await tails.compute(tiny, 4, tiny.head(4, images(1)), deadline_s=loop.time() - 0.05)
+            await tails.compute(tiny, 4, tiny.head(4, images(1)), left_s=-0.05)
         gate.open()
         await first
         assert gate.runs == 1
@@ -195,12 +194,12 @@ async def test_a_request_that_would_be_late_is_refused_before_it_waits(tiny):
         first = await ask(tails, tiny, 4, images(1)[0])
         second = await ask(tails, tiny, 4, images(1)[0])
         with pytest.raises(BusyError, match="the wait would outlast") as caught:
-            await tails.compute(tiny, 4, tiny.head(4, images(1)), deadline_s=asyncio.get_running_loop().time() + 0.9)
+            await tails.compute(tiny, 4, tiny.head(4, images(1)), left_s=0.9)
         assert (caught.value.status, caught.value.headers) == (503, {})  # with a Retry-After nobody would be sent
         gate.open()
         await asyncio.gather(first, second)
         # Nothing waits any more: it is tried, and tails turn out to be faster than thought.
-        assert await tails.compute(tiny, 4, tiny.head(4, images(1)), deadline_s=asyncio.get_running_loop().time() + 0.4)
+        assert await tails.compute(tiny, 4, tiny.head(4, images(1)), left_s=0.4)
 
 
 async def test_nobody_waits_any_more_and_the_tail_is_not_run(tiny):

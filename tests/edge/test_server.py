@@ -127,31 +127,17 @@ async def test_the_open_inference_protocol_in_and_out_is_the_model_bit_for_bit(e
         assert torch.equal(torch.tensor(output["data"]).reshape(1, 10), tiny_model.module(*tiny_model.example))
 
 
-class HeldTransport(LoopbackTransport):
-    """A cloud that begins when it is let."""
-
-    def __init__(self, tiny):
-        super().__init__(tiny)
-        self.reached, self.let = asyncio.Semaphore(0), asyncio.Event()
-
-    async def infer(self, request):
-        self.reached.release()
-        await self.let.wait()
-        return await super().infer(request)
-
-
-async def test_more_requests_than_it_takes_in_are_told_to_come_back(edge, tiny, tiny_model, images):
-    cloud = HeldTransport(tiny)
-    async with edge(cloud, max_requests=2) as ask:
+async def test_more_requests_than_it_takes_in_are_told_to_come_back(edge, held_cloud, tiny, tiny_model, images):
+    async with edge(held_cloud, max_requests=2) as ask:
         taken = [asyncio.create_task(ask("POST", "/v1/infer", images(seed))) for seed in (1, 2)]
         for _ in taken:
-            await cloud.reached.acquire()
+            await held_cloud.reached.acquire()
         refused = [
             await ask("POST", "/v1/infer", images(3)),
             await ask("POST", f"/v2/models/{tiny.table.model}/infer", oip_body(tiny_model), "application/json"),
         ]
         assert (await ask("GET", "/health"))[0] == 200
-        cloud.let.set()
+        held_cloud.go_on.set()
         assert [(await one)[0] for one in taken] == [200, 200]
         assert (await ask("POST", "/v1/infer", images(3)))[0] == 200
     told = "this edge is busy: 2 requests are under way (input.max_requests)"

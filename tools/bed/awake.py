@@ -5,6 +5,7 @@ millisecond longer on its way, and a core that is given for 2 ms of every 10 doe
 
 Linux shares a core among sessions first (sched_autogroup), and only within one goes by priority: a spinner at idle
 priority takes half of the core from whatever runs in another session. So its session is made the least of all, too.
+
 Standard library only, as it is started by its path:  python -I awake.py [PID]  (ends with the process PID)
 """
 

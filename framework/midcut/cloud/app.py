@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -57,8 +56,8 @@ def make_app(
     metrics = CloudMetrics(app[REGISTRY])
     tails = TailQueue(executor, pool, knobs, metrics, hosted.joinings)
     routes = _Routes(hosted, tails, metrics, settings.body_timeout_s)
-    app.router.add_post(wire.INFER_PATH, tails.admitted(routes.infer))
-    add_inference_routes(app, routes, tails.admitted)
+    app.router.add_post(wire.INFER_PATH, tails.intake.admitted(routes.infer))
+    add_inference_routes(app, routes, tails.intake.admitted)
     app.router.add_get(wire.MODELS_PATH, routes.models)
     app.router.add_post(wire.PROBE_PATH, routes.probe)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
@@ -102,10 +101,9 @@ class _Routes:
         if call.id:
             bind_request_id(request, call.id)
         parsed = perf_counter()
-        # Not the loop's time of arrival: uvloop's clock stands still meanwhile, and counts milliseconds.
+        # Not by the loop's clock: uvloop's counts milliseconds, and stands still meanwhile.
         left_s = None if call.timeout_s is None else call.timeout_s - (parsed - began)
-        deadline_s = None if left_s is None else asyncio.get_running_loop().time() + left_s
-        done = await self._tails.compute(partition, cut, values, deadline_s)
+        done = await self._tails.compute(partition, cut, values, left_s)
         computed = perf_counter()
         told = {
             "parse_us": int((parsed - complete) * 1e6),

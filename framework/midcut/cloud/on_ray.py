@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-# A connection's own affair; lengths are made anew.
+# A connection's own affair.
 _HOP_BY_HOP: Final = frozenset(
-    {"connection", "content-length", "date", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+    {"connection", "date", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+# Of an answer, the length as well: a HEAD's has one and no body.
+_MADE_ANEW: Final = _HOP_BY_HOP | {"content-length"}
 
 
 class RayCloud:
@@ -55,12 +57,9 @@ class RayCloud:
         """Hand a request through to the application, its body as it comes: the application knows how much it takes."""
         session = self._session or await self._start()
         headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
-        length = request.headers.get("content-length")
-        if length is not None:
-            headers["Content-Length"] = length
-        body = None if length is None and "transfer-encoding" not in request.headers else request.stream()
+        body = request.stream() if {"content-length", "transfer-encoding"} & set(request.headers) else None
         async with session.request(request.method, _url(request), data=body, headers=headers) as answer:
-            kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+            kept = {name: value for name, value in answer.headers.items() if name.lower() not in _MADE_ANEW}
             return Response(await answer.read(), answer.status, kept)
 
     async def _start(self) -> aiohttp.ClientSession:

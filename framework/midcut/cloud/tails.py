@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from midcut.cloud.worker import Computed, Job, Worker
 from midcut.errors import BusyError, ExpiredError
-from midcut.serving import UPLOADS_PER_PLACE
+from midcut.serving import UPLOADS_PER_PLACE, Intake
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor as Pool
 
     import torch
-    from aiohttp import web
 
     from midcut.graph import Partition
     from midcut.graph.joining import Joining
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from midcut.settings import CloudSettings
 
     Values = Sequence[torch.Tensor | int]
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # How much the newest tail counts in the estimate of the wait.
 _NEWEST: Final = 0.2
@@ -36,7 +34,7 @@ _REMEMBERED: Final = 5
 
 
 class TailQueue:
-    """Computes tails on worker threads, in order of arrival. Used on one event loop.
+    """Computes tails on worker threads, in order of arrival but for those that wait for more. Used on one event loop.
 
     Tails that have shown to be shorter than the way to a thread and back run on the loop, while no others wait.
 
@@ -45,6 +43,9 @@ class TailQueue:
         pool: the worker threads.
         settings: `workers`, `queue`, `batch_requests` and `batch_delay_s`.
         joinings: model -> how its requests are computed together; a model that is not in it is computed one by one.
+
+    Attributes:
+        intake: wraps the routes' handlers; while the queue is full it raises BusyError before a body is read.
     """
 
     def __init__(
@@ -55,59 +56,37 @@ class TailQueue:
         metrics: CloudMetrics,
         joinings: Mapping[str, Joining],
     ) -> None:
+        self.intake = Intake(self._check_intake)
+        metrics.watch_intake(lambda: self.intake.inside)
         self._pool = pool
         self._settings = settings
         self._metrics = metrics
         self._waiting: deque[Job] = deque()
         self._free = settings.workers
         self._timer: asyncio.TimerHandle | None = None
-        self._uploading = 0
         self._computing = 0
         self._tail_s = 0.0
         self._last_s: dict[tuple[str, int, int], deque[float]] = {}
         self._joinings = joinings if settings.batch_requests > 1 else {}
         self._worker = Worker(executor, self._joinings)
 
-    def admitted(self, handler: Handler) -> Handler:
-        """Wrap a route's handler: while the queue is full it refuses before the body is read.
-
-        Raises:
-            BusyError: from the handler returned.
-        """
-
-        async def admit(request: web.Request) -> web.StreamResponse:
-            places = self._settings.queue + self._settings.workers * self._settings.batch_requests
-            if len(self._waiting) + self._computing >= places or self._uploading >= places * UPLOADS_PER_PLACE:
-                raise self._busy(f"{len(self._waiting)} requests wait")
-            self._uploading += 1
-            self._metrics.taken_in = self._uploading
-            try:
-                return await handler(request)
-            finally:
-                self._uploading -= 1
-                self._metrics.taken_in = self._uploading
-
-        return admit
-
-    async def compute(
-        self, partition: Partition, cut: int, values: Values, deadline_s: float | None = None
-    ) -> Computed:
+    async def compute(self, partition: Partition, cut: int, values: Values, left_s: float | None = None) -> Computed:
         """Wait for a worker and run a tail. Cancelled or too late while it waits, the tail is not run.
 
         Args:
             values: at the cut, checked.
-            deadline_s: by the event loop's clock; the answer is of no use after it.
+            left_s: from now on; the answer is of no use after it.
 
         Raises:
-            BusyError: the queue is full, or so long that the deadline would pass.
-            ExpiredError: the deadline passed.
+            BusyError: the queue is full, or so long that the time would be over.
+            ExpiredError: the time is over.
             MalformedError: the tail does not run on these values.
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._settings.queue + self._free * self._settings.batch_requests:
             raise self._busy(f"{len(self._waiting)} requests wait")
-        if deadline_s is not None:
-            self._check_in_time(deadline_s - loop.time())
+        if left_s is not None:
+            self._check_in_time(left_s)
         job = Job(partition, cut, values, loop.create_future(), perf_counter(), self._kind(partition, cut, values))
         self._waiting.append(job)
         self._metrics.waiting = len(self._waiting)
@@ -115,7 +94,7 @@ class TailQueue:
         if job.done.done():
             return job.done.result()
         try:
-            async with asyncio.timeout_at(deadline_s):
+            async with asyncio.timeout(left_s):
                 return await job.done
         except TimeoutError:
             self._metrics.dropped("expired")
@@ -127,6 +106,11 @@ class TailQueue:
             if job in self._waiting:
                 self._waiting.remove(job)
                 self._metrics.waiting = len(self._waiting)
+
+    def _check_intake(self, inside: int) -> None:
+        places = self._settings.queue + self._settings.workers * self._settings.batch_requests
+        if len(self._waiting) + self._computing >= places or inside >= places * UPLOADS_PER_PLACE:
+            raise self._busy(f"{len(self._waiting)} requests wait")
 
     def _check_in_time(self, left_s: float) -> None:
         if left_s <= 0.0:

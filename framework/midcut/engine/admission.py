@@ -1,4 +1,4 @@
-"""How many inferences an edge takes in at once."""
+"""How many inferences an edge has under way at once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from midcut.errors import BusyError
-from midcut.serving import UPLOADS_PER_PLACE
+from midcut.serving import UPLOADS_PER_PLACE, Intake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from aiohttp import web
-
-    from midcut.serving.refusals import Handler
 
 
 class Admission:
@@ -21,31 +17,15 @@ class Admission:
 
     Args:
         places: inferences under way at once.
+
+    Attributes:
+        intake: wraps the routes' handlers; raises BusyError before a body is read.
     """
 
     def __init__(self, places: int) -> None:
+        self.intake = Intake(self._check_intake)
         self._places = places
-        self._taken_in = 0
         self._under_way = 0
-
-    def admitted(self, handler: Handler) -> Handler:
-        """Wrap a route's handler: while all places are taken it refuses before the body is read.
-
-        Raises:
-            BusyError: from the handler returned.
-        """
-
-        async def admit(request: web.Request) -> web.StreamResponse:
-            self._check()
-            if self._taken_in >= self._places * UPLOADS_PER_PLACE:
-                raise BusyError(f"this edge is busy: {self._taken_in} requests are being read or answered")
-            self._taken_in += 1
-            try:
-                return await handler(request)
-            finally:
-                self._taken_in -= 1
-
-        return admit
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -60,6 +40,11 @@ class Admission:
             yield
         finally:
             self._under_way -= 1
+
+    def _check_intake(self, inside: int) -> None:
+        self._check()
+        if inside >= self._places * UPLOADS_PER_PLACE:
+            raise BusyError(f"this edge is busy: {inside} requests are being read or answered")
 
     def _check(self) -> None:
         if self._under_way >= self._places:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import http_exceptions, web
 
@@ -13,9 +13,6 @@ from midcut.wire.body import Body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# Bodies being uploaded for every inference that may wait or be under way: who is slow to send keeps nobody out.
-UPLOADS_PER_PLACE: Final = 8
 
 
 async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) -> bytearray:
