@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -115,6 +114,7 @@ def _running(hosted, executor, knobs, **settings):
     from midcut import cloud, loops
     from midcut.serving import serve
     from midcut.settings import ServerSettings
+    from midcut.threads import Threads
 
     bound, ended = threading.Event(), {}
 
@@ -125,7 +125,7 @@ def _running(hosted, executor, knobs, **settings):
     async def go():
         ended["stop"], ended["loop"] = asyncio.Event(), asyncio.get_running_loop()
         server = ServerSettings(**{"port": 0} | settings)
-        with ThreadPoolExecutor(knobs.workers) as pool:
+        with Threads(knobs.workers, "tail") as pool:
             await serve(cloud.make_app(hosted, executor, pool, server, knobs), server, ready, ended["stop"])
 
     thread = threading.Thread(target=lambda: loops.run(go()))

@@ -27,8 +27,6 @@ from midcut.wire import oip, oip_read, weighing
 from midcut.wire.oip_tensors import encode_reply
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor as Pool
-
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
@@ -36,12 +34,13 @@ if TYPE_CHECKING:
     from midcut.protocols import Executor
     from midcut.serving import Meant
     from midcut.settings import CloudSettings, ServerSettings
+    from midcut.threads import Threads
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
 def make_app(
-    hosted: HostedModels, executor: Executor, pool: Pool, settings: ServerSettings, knobs: CloudSettings
+    hosted: HostedModels, executor: Executor, pool: Threads, settings: ServerSettings, knobs: CloudSettings
 ) -> web.Application:
     """Build the cloud's application.
 

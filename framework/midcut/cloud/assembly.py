@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -19,6 +20,7 @@ from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.graph.placed import PlacedPartition
 from midcut.serving import check_server
+from midcut.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,20 +65,18 @@ def assembled(cfg: DictConfig) -> Iterator[AssembledCloud]:
     hosted = HostedModels(_partitions(cfg, knobs.device), knobs.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
         with tail_threads(knobs) as pool:
-            pool.submit(hosted.warm_up).result()
+            pool.call(hosted.warm_up)
             if knobs.batch_requests > 1:
-                pool.submit(hosted.learn_to_join).result()
+                pool.call(hosted.learn_to_join)
             yield AssembledCloud(make_app(hosted, executor, pool, server, knobs), hosted, server, knobs)
     finally:
         executor.close()
 
 
-def tail_threads(knobs: CloudSettings) -> ThreadPoolExecutor:
+def tail_threads(knobs: CloudSettings) -> Threads:
     """The threads that compute tails."""
     # torch's thread count holds on the thread that sets it.
-    return ThreadPoolExecutor(
-        knobs.workers, thread_name_prefix="tail", initializer=torch.set_num_threads, initargs=(knobs.threads,)
-    )
+    return Threads(knobs.workers, "tail", partial(torch.set_num_threads, knobs.threads))
 
 
 def _check(knobs: CloudSettings) -> None:

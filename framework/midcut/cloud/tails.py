@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from midcut.cloud.worker import Computed, Job, Worker
 from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, Intake
+from midcut.threads import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from concurrent.futures import Executor as Pool
 
     import torch
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from midcut.metrics import CloudMetrics
     from midcut.protocols import Executor
     from midcut.settings import CloudSettings
+    from midcut.threads import Threads
 
     Values = Sequence[torch.Tensor | int]
 
@@ -51,7 +52,7 @@ class TailQueue:
     def __init__(
         self,
         executor: Executor,
-        pool: Pool,
+        pool: Threads,
         settings: CloudSettings,
         metrics: CloudMetrics,
         joinings: Mapping[str, Joining],
@@ -212,7 +213,7 @@ class TailQueue:
 
     def _run_and_tell(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """On a worker thread; the event loop is told as directly as can be."""
-        loop.call_soon_threadsafe(self._finish, group, self._run(group))
+        tell(loop, self._finish, group, self._run(group))
 
     def _run(self, group: list[Job]) -> Sequence[Computed | Exception]:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -15,6 +14,7 @@ import torch
 
 from midcut.engine.local import TailTimes
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
+from midcut.threads import Threads
 from midcut.types import Transfer
 
 if TYPE_CHECKING:
@@ -70,20 +70,18 @@ class HereCompute:
 
     def __init__(self, executor: Executor, threads: int) -> None:
         self._executor = executor
-        self._thread = ThreadPoolExecutor(
-            1, thread_name_prefix="compute", initializer=torch.set_num_threads, initargs=(threads,)
-        )
+        self._thread = Threads(1, "compute", partial(torch.set_num_threads, threads))
 
     async def run(self, segment: Callable[[], Values]) -> tuple[Values, float]:
         """Run one segment; returns its values and the seconds it took."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._executor.run, segment)
+        return await self._thread.run(self._executor.run, segment)
 
     async def call(self, work: Callable[[], None]) -> None:
         """Do something on the thread, unmeasured."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        await self._thread.run(work)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._thread.close)
 
 
 class Tails:
