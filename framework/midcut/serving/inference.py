@@ -6,7 +6,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
-from aiohttp import payload, web
+from aiohttp import HttpVersion11, web
+from aiohttp.helpers import rfc822_formatted_time
 
 from midcut.errors import UnknownModelError
 from midcut.serving.lifecycle import DRAIN
@@ -69,31 +70,49 @@ def add_inference_routes(
         app.router.add_get(f"{model}/ready", routes.model_ready)
 
 
-def message_response(message: Message) -> web.Response:
+def message_response(message: Message) -> web.StreamResponse:
     """A message as a response; a large one is written piece by piece."""
-    if not message.binary:
-        return json_response(message.head)
-    body: Any = b"".join((message.head, *message.pieces)) if message.size_bytes <= _JOINED_BYTES else _Pieces(message)
-    headers = {"Content-Type": oip.BINARY_TYPE, oip.HEAD_LENGTH: str(len(message.head)), "Server": "midcut"}
-    return web.Response(body=body, headers=headers)
+    return _MessageResponse(message) if message.binary else json_response(message.head)
 
 
-class _Pieces(payload.Payload):
-    """A body that is written without being joined."""
+class _MessageResponse(web.StreamResponse):
+    """A 200 whose head is made in one go: with `web.Response` a 4 kB answer takes 20 us more, of some 500.
 
-    _autoclose = True  # nothing to close
+    Signals of aiohttp (`on_response_prepare`) do not see it.
+    """
 
     def __init__(self, message: Message) -> None:
-        super().__init__(message, content_type=oip.BINARY_TYPE)
-        self._size = message.size_bytes
+        super().__init__()
+        self._message = message
+        self._body_length = message.size_bytes
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError(f"tensors are no text to decode as {encoding}, {errors}")
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if self._eof_sent:
+            return None
+        if self._keep_alive is None:
+            self._keep_alive = request.keep_alive
+        message, writer = self._message, request.writer
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {len(message.head)}\r\n"
+            f"Content-Length: {message.size_bytes}\r\nDate: {rfc822_formatted_time()}\r\nServer: midcut\r\n"
+            f"{_connection(request, keep=self._keep_alive)}\r\n"
+        ).encode()
+        if message.size_bytes <= _JOINED_BYTES:
+            await writer.write_eof(b"".join((head, message.head, *message.pieces)))
+        else:
+            await writer.write(head + message.head)
+            for piece in message.pieces:
+                await writer.write(piece)
+            await writer.write_eof()
+        self._eof_sent = True
+        return None
 
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        await writer.write(self._value.head)
-        for piece in self._value.pieces:
-            await writer.write(piece)
+
+def _connection(request: web.BaseRequest, *, keep: bool) -> str:
+    """The header, where it differs from what the client's version of HTTP takes for granted."""
+    if keep:
+        return "" if request.version >= HttpVersion11 else "Connection: keep-alive\r\n"
+    return "Connection: close\r\n"
 
 
 class _Routes:
