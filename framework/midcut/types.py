@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
-    import torch
+    import torch  # noqa: TC004 - msgspec reads the annotations of what it decodes; nothing with tensors is
     from PIL import Image
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -127,8 +128,7 @@ class CutTable(msgspec.Struct, frozen=True):
         return f"{self.graph}-{self.weights}"
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """What a planner chooses among: a cut, and how the payload is encoded."""
 
     cut: int
@@ -308,8 +308,7 @@ class Decision:
         return f"with {self.limit}, " if self.met else f"no placement has {self.limit}, this is the nearest; "
 
 
-@dataclass(frozen=True, slots=True)
-class TcpInfo:
+class TcpInfo(msgspec.Struct, frozen=True):
     """What the kernel knows of a connection after an exchange (Linux, `TCP_INFO`).
 
     Attributes:
@@ -327,8 +326,7 @@ class TcpInfo:
     retransmits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True):
     """One completed exchange with the cloud, for sources that measure the link passively.
 
     Attributes:
@@ -351,8 +349,7 @@ class Transfer:
     ping_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True):
     """A tensor as a codec made it.
 
     Attributes:
@@ -362,7 +359,7 @@ class Encoded:
     """
 
     data: Sequence[bytes | bytearray | memoryview]
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    parameters: Mapping[str, str | int | float | bool] = msgspec.field(default_factory=dict)
     dim_order: tuple[int, ...] | None = None
 
     @property
@@ -370,8 +367,7 @@ class Encoded:
         return sum(memoryview(piece).nbytes for piece in self.data)
 
 
-@dataclass(frozen=True, slots=True)
-class TailRequest:
+class TailRequest(msgspec.Struct, frozen=True):
     """What a transport carries to the cloud.
 
     Attributes:
@@ -391,8 +387,7 @@ class TailRequest:
     names: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TailReply:
+class TailReply(msgspec.Struct, frozen=True):
     """What came back: the values live at the last cut, and where the time went.
 
     Attributes:
@@ -428,8 +423,7 @@ class HeldModel(msgspec.Struct, frozen=True):
     codecs: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceResult:
+class InferenceResult(msgspec.Struct, frozen=True):
     """One answered request.
 
     Attributes:

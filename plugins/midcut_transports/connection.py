@@ -6,16 +6,18 @@ A general client spends more time on a small request than the socket does.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
+from msgspec.structs import replace
 
 from midcut.tcp import tcp_info
 
 if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
     from collections.abc import Sequence
 
     from midcut.types import TcpInfo
@@ -68,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._used = False
         self._delivery_kbps = 0.0
         self._transport: asyncio.Transport | None = None
+        self._socket: TransportSocket | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
         self._done: asyncio.Future[Answer] | None = None
@@ -128,7 +131,7 @@ class Connection(asyncio.Protocol):
 
     def _kernel_says(self) -> TcpInfo | None:
         """After an exchange, once; None where the kernel says nothing."""
-        info = None if self._transport is None else tcp_info(self._transport.get_extra_info("socket"))
+        info = tcp_info(self._socket)
         if info is None:
             return None
         # The kernel keeps a rate until a better one: the rate of an earlier exchange says nothing of this one.
@@ -148,6 +151,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._socket = transport.get_extra_info("socket")
         self.usable = True
 
     def data_received(self, data: bytes) -> None:

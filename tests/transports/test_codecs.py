@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 
 import pytest
 import torch
 import trustme
+from msgspec.structs import replace
 
 from midcut.build import build_each
 from midcut.component import Kind
@@ -90,7 +90,7 @@ def test_the_token_is_shown(running_cloud, request_at_4, monkeypatch, tmp_path):
 
 def test_a_refusal_that_reads_no_body_is_logged_under_the_askers_id(running_cloud, request_at_4, monkeypatch, capfd):
     monkeypatch.setenv("TINY_TOKEN", "s3cret")
-    asked = dataclasses.replace(request_at_4("raw"), request_id="from-the-edge.7")
+    asked = replace(request_at_4("raw"), request_id="from-the-edge.7")
     with running_cloud(token_env="TINY_TOKEN") as url, pytest.raises(CloudRefusedError, match="401"):
         send(url, asked)
     (line,) = [line for line in capfd.readouterr().out.splitlines() if "refused" in line]
@@ -99,7 +99,7 @@ def test_a_refusal_that_reads_no_body_is_logged_under_the_askers_id(running_clou
 
 def test_an_id_can_add_no_header(cloud_url, request_at_4):
     """A second framing beside Content-Length would be refused as broken HTTP."""
-    asked = dataclasses.replace(request_at_4("raw"), request_id="x\r\nTransfer-Encoding: chunked")
+    asked = replace(request_at_4("raw"), request_id="x\r\nTransfer-Encoding: chunked")
     assert send(cloud_url, asked)
 
 

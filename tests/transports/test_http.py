@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import socket
 import struct
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from midcut import wire
 from midcut.engine.breaker import BreakerState
@@ -402,7 +402,7 @@ def test_a_request_may_have_less_time_than_the_transport_gives():
         one = transport(url)
         await one.open()
         try:
-            await one.infer(dataclasses.replace(REQUEST, timeout_s=0.2))
+            await one.infer(replace(REQUEST, timeout_s=0.2))
         finally:
             await one.close()
 
@@ -465,7 +465,7 @@ async def test_another_vendors_server_has_no_list_to_wait_for_before_it_is_tried
     clouds = Clouds({url: other}, retry_after_s=0.02, failures=1)
     await clouds.open()
     with pytest.raises(CloudUnreachableError):
-        await clouds.infer(dataclasses.replace(REQUEST, cut=0), lambda _: None)
+        await clouds.infer(replace(REQUEST, cut=0), lambda _: None)
     assert clouds.state is BreakerState.open
     async with asyncio.timeout(10):
         while clouds.state is not BreakerState.half_open:  # noqa: ASYNC110

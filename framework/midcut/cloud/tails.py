@@ -94,19 +94,23 @@ class TailQueue:
         self._employ()
         if job.done.done():
             return job.done.result()
+        alarm = None if left_s is None else loop.call_later(left_s, self._expire, job)
         try:
-            async with asyncio.timeout(left_s):
-                return await job.done
-        except TimeoutError:
-            self._metrics.dropped("expired")
-            raise ExpiredError("the request's time was over before its tail was done") from None
+            return await job.done
         except asyncio.CancelledError:
             self._metrics.dropped("gone")
             raise
         finally:
+            if alarm is not None:
+                alarm.cancel()
             if job in self._waiting:
                 self._waiting.remove(job)
                 self._metrics.waiting = len(self._waiting)
+
+    def _expire(self, job: Job) -> None:
+        if not job.done.done():
+            self._metrics.dropped("expired")
+            job.done.set_exception(ExpiredError("the request's time was over before its tail was done"))
 
     def _check_intake(self, inside: int) -> None:
         places = self._settings.queue + self._settings.workers * self._settings.batch_requests

@@ -7,6 +7,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 import torch
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("midcut.cloud")
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(msgspec.Struct, frozen=True):
     """A tail's values, and what they took.
 
     Attributes:

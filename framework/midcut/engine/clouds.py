@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from msgspec.structs import replace
 
 from midcut.engine.breaker import Breaker, BreakerState
 from midcut.engine.tasks import end
@@ -28,7 +29,7 @@ _TRIES: Final = 2
 _HEALTH_S: Final = 3.0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Cloud:
     url: str
     transport: Transport
@@ -94,8 +95,13 @@ class Clouds:
 
     def why_not(self) -> str:
         """Why no cloud is to be asked now, `""` where one is."""
-        whys = [self._named(cloud, cloud.breaker.why_not()) for cloud in self._clouds]
-        return "" if "" in whys else "; ".join(whys)
+        whys = []
+        for cloud in self._clouds:
+            why = cloud.breaker.why_not()
+            if not why:
+                return ""
+            whys.append(self._named(cloud, why))
+        return "; ".join(whys)
 
     async def infer(self, request: TailRequest, check: Callable[[TailReply], None]) -> TailReply:
         """Have the tail computed.
@@ -140,15 +146,20 @@ class Clouds:
         return f"{cloud.url}: {reason}" if reason and len(self._clouds) > 1 else reason
 
     def _next(self, tried: list[_Cloud]) -> _Cloud | None:
-        left = (cloud for cloud in self._clouds if not any(cloud is one for one in tried))
-        return next((cloud for cloud in left if not cloud.breaker.why_not()), None)
+        for cloud in self._clouds:
+            if cloud not in tried and not cloud.breaker.why_not():
+                return cloud
+        return None
 
     async def _try(self, cloud: _Cloud, request: TailRequest, check: Callable[[TailReply], None]) -> TailReply:
         cloud.breaker.trying()
         started = perf_counter()
         try:
-            async with asyncio.timeout(request.timeout_s):
+            if request.timeout_s is None:
                 reply = await cloud.transport.infer(request)
+            else:
+                async with asyncio.timeout(request.timeout_s):
+                    reply = await cloud.transport.infer(request)
             check(reply)
         except asyncio.CancelledError:
             cloud.breaker.abandoned()

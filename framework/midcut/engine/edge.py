@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
+import itertools
+import os
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -70,6 +71,8 @@ class EdgeEngine:
         self._names = [[spec.name for spec in one.values] for one in self._table.cuts]
         self._captured = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
         self._under_way = self._begun = 0
+        run = os.urandom(8).hex()
+        self._ids = (f"{run}{number:016x}" for number in itertools.count())
         self._deadline_s = deadline_s
         self._codecs = wire.codec_names(parts.codecs)
         self._here = HereCompute(parts.executor, threads)
@@ -153,13 +156,15 @@ class EdgeEngine:
         self._partition.check_inputs(inputs)
         used = decision.placement if placement is None else self._checked(placement)
         cut = used.cut
-        payload, edge_s = await self._here.run(partial(self._partition.head, cut, inputs))
+        head = partial(self._partition.head, cut, inputs)
+        # Without a node there is nothing to compute, and nothing to wait for a thread for.
+        payload, edge_s = await self._here.run(head) if cut else (head(), 0.0)
         request = TailRequest(
             self._table.model,
             cut,
             self._table.fingerprint,
             payload,
-            request_id or uuid.uuid4().hex,
+            request_id or next(self._ids),
             codec=used.codec,
             names=self._names[cut],
         )

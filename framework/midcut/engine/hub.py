@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
+from msgspec.structs import replace
 
 from midcut.engine.traffic import Traffic
 from midcut.engine.watch import Watch
@@ -60,6 +60,9 @@ class TelemetryHub:
                     f"telemetry.{watch.name}.interval_s must be over 0 and at most max_age_s={watch.max_age_s:g}, "
                     f"got {watch.source.interval_s:g}: its values would be missing between two reads"
                 )
+        self._listening = [
+            (watch, watch.source) for watch in self._watches if isinstance(watch.source, TransferListener)
+        ]
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._traffic = Traffic()
@@ -106,21 +109,22 @@ class TelemetryHub:
 
     def transferred(self, transfer: Transfer) -> None:
         """Pass an exchange with the cloud on to the sources that measure passively, with the ping that is known."""
+        if not self._listening:
+            return
         if transfer.ping_s is None:
             now = time.monotonic()
             with self._lock:
                 best = self._best("ping_ms", now)
                 ping_s = None if best is None else best.values["ping_ms"][0] / 1e3
             transfer = replace(transfer, ping_s=ping_s)
-        for watch in self._watches:
-            if isinstance(watch.source, TransferListener):
-                try:
-                    watch.source.transferred(transfer)
-                    watch.news.set()
-                except Exception as error:  # noqa: BLE001 - a stranger's source must not cost an inference
-                    if not watch.deaf:
-                        watch.deaf = True
-                        _log.warning("telemetry source takes no transfers", source=watch.name, error=_text(error))
+        for watch, source in self._listening:
+            try:
+                source.transferred(transfer)
+                watch.news.set()
+            except Exception as error:  # noqa: BLE001 - a stranger's source must not cost an inference
+                if not watch.deaf:
+                    watch.deaf = True
+                    _log.warning("telemetry source takes no transfers", source=watch.name, error=_text(error))
 
     def close(self) -> None:
         """Stop reading and close the sources. A source that does not return is left behind after 2 s."""

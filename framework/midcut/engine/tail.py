@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
 import structlog
 import torch
+from msgspec.structs import replace
 
 from midcut.engine.local import TailTimes
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
 from midcut.threads import Threads
-from midcut.types import Transfer
+from midcut.types import TailReply, Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from midcut.engine.hub import TelemetryHub
     from midcut.graph import Partition
     from midcut.protocols import Executor
-    from midcut.types import TailReply, TailRequest
+    from midcut.types import TailRequest, ValueSpec
 
     Values = Sequence[torch.Tensor | int]
 
@@ -34,8 +35,7 @@ _log = structlog.get_logger("midcut.engine")
 _OTHER_MODEL: Final = frozenset({400, 404, 409})
 
 
-@dataclass(frozen=True)
-class FinishedTail:
+class FinishedTail(msgspec.Struct, frozen=True):
     """The output's values and who made them: the cloud, with its reply, or the edge.
 
     Attributes:
@@ -52,8 +52,7 @@ class FinishedTail:
     edge_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """What came of asking the cloud: a reply, or why there is none."""
 
     reply: TailReply | None = None
@@ -106,6 +105,7 @@ class Tails:
         self._here = here
         self._other_model = other_model
         self._times = TailTimes()
+        self._captured, self._output = (_captured(self._table.cuts[at].values) for at in (0, self._table.last))
         self._left: set[asyncio.Task[Any]] = set()
 
     @property
@@ -222,22 +222,24 @@ class Tails:
 
     def _check(self, inputs: Values, reply: TailReply) -> None:
         """Refuse a reply that is not this model's output for this batch."""
-        last = self._table.last
         try:
-            self._partition.check_values(last, reply.values)
+            self._partition.check_values(self._table.last, reply.values)
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply does not fit: {error}") from None
-        if _shapes(inputs) != [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]:
-            return  # another batch than the captured one: the output's shape is not known beforehand
-        expected = [spec.shape for spec in self._table.cuts[last].values if spec.is_tensor]
-        if _shapes(reply.values) != expected:
-            raise CloudRefusedError(f"the cloud's reply has shapes {_shapes(reply.values)}, expected are {expected}")
+        shapes = _shapes(reply.values)
+        # Of another batch than the captured one the output's shape is not known beforehand.
+        if shapes != self._output and _shapes(inputs) == self._captured:
+            raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {self._output}")
 
 
 def _by_cloud(asked: _Asked) -> FinishedTail | None:
     if asked.reply is None:
         return None
     return FinishedTail(asked.reply.values, asked.reply, link_s=asked.link_s)
+
+
+def _captured(specs: Sequence[ValueSpec]) -> list[tuple[int, ...]]:
+    return [spec.shape for spec in specs if spec.is_tensor]
 
 
 def _shapes(values: Values) -> list[tuple[int, ...]]:

@@ -93,6 +93,8 @@ def check(values: Sequence[Any], expected: Sequence[Expected], where: str) -> No
     """
     if len(values) != len(expected):
         raise MalformedError(f"{where} takes {len(expected)} values, got {len(values)}")
+    if all(map(_as_captured, values, expected)):
+        return
     batch: int | None = None
     for value, spec in zip(values, expected, strict=True):
         sizes = _sizes(value, spec, where)
@@ -102,6 +104,11 @@ def check(values: Sequence[Any], expected: Sequence[Expected], where: str) -> No
             if size != base + more * ((batch or 1) - 1) or (batch is not None and batch < 1):
                 what = f"shape {list(sizes)}" if spec.dtype != "int" else f"value {size}"
                 raise MalformedError(f"{where}: {spec.name!r} has {what}, expected {_pattern(spec)}{_at(batch)}")
+
+
+def _as_captured(value: Any, spec: Expected) -> bool:
+    """Whether it is just like the one that the model was captured with: the usual case."""
+    return isinstance(value, torch.Tensor) and value.shape == spec.sizes and dtype_name(value.dtype) == spec.dtype
 
 
 def _sizes(value: Any, spec: Expected, where: str) -> Sizes:

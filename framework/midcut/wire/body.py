@@ -19,10 +19,12 @@ class Body:
 
     def __init__(self, chunks: Sequence[bytes | bytearray | memoryview]) -> None:
         self._chunks = chunks
-        self.size_bytes = sum(len(chunk) for chunk in chunks)
+        self.size_bytes = sum(map(len, chunks))
 
     def pieces(self, start: int, stop: int) -> Pieces:
         """Views of bytes start..stop-1."""
+        if len(self._chunks) == 1:
+            return [memoryview(self._chunks[0])[start:stop]] if start < stop else []
         found = []
         at = 0
         for chunk in self._chunks:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _IS_NO: Final = "the body is no Open Inference Protocol message"
 _REQUESTS: Final = msgspec.json.Decoder(InferHead)
 _REPLIES: Final = msgspec.json.Decoder(ReplyHead)
-_KINDS: Final[dict[str, tuple[type, ...]]] = {
-    "cut": (int,),
-    "timeout": (int,),
-    "fingerprint": (str,),
-    "codec": (str,),
-    "binary_data_output": (bool,),
-    "binary_data": (bool,),
-    "binary_data_size": (int,),
+_KINDS: Final[dict[str, type]] = {
+    "cut": int,
+    "timeout": int,
+    "fingerprint": str,
+    "codec": str,
+    "binary_data_output": bool,
+    "binary_data": bool,
+    "binary_data_size": int,
 }
 
 
@@ -127,7 +127,7 @@ def _split(body: Body, length: int | None, heads: Sequence[TensorHead]) -> list[
     tensors = []
     at = body.size_bytes if length is None else length
     for head in heads:
-        size = _parameter(head.said, "binary_data_size", f"tensor {head.name!r}")
+        size = _parameter(head.said, "binary_data_size", "tensor", head.name)
         if size is None:
             if not head.has_data:
                 raise MalformedError(f"tensor {head.name!r} has neither data nor binary_data_size")
@@ -154,14 +154,15 @@ def _wanted(outputs: Sequence[OutputWanted], binary: bool) -> dict[str, bool]:
         said = output.parameters or {}
         if said.get("classification"):
             raise MalformedError("the classification extension is not offered")
-        as_binary = _parameter(said, "binary_data", f"output {output.name!r}")
+        as_binary = _parameter(said, "binary_data", "output", output.name)
         wanted[output.name] = binary if as_binary is None else as_binary
     return wanted
 
 
-def _parameter(parameters: Mapping[str, str | int | float | bool], name: str, where: str) -> Any:
+def _parameter(parameters: Mapping[str, str | int | float | bool], name: str, whose: str, which: str = "") -> Any:
     """A parameter of the kind it must have, None where it is not given."""
     value = parameters.get(name)
-    if value is not None and type(value) not in _KINDS[name]:
-        raise MalformedError(f"parameter {name} of {where} must be {_KINDS[name][0].__name__}, got {value!r:.60}")
+    if value is not None and type(value) is not _KINDS[name]:
+        whose = f"{whose} {which!r}" if which else whose
+        raise MalformedError(f"parameter {name} of {whose} must be {_KINDS[name].__name__}, got {value!r:.60}")
     return value

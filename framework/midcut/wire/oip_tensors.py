@@ -1,7 +1,4 @@
-"""Tensors to and from the messages of the Open Inference Protocol; what arrives is held against what is expected.
-
-torch is imported when a tensor is made or read, not with this module.
-"""
+"""Tensors to and from the messages of the Open Inference Protocol; what arrives is held against what is expected."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from midcut.errors import MalformedError, TooLargeError
+from midcut.tensors import dtype_name, tensor_from_pieces, tensor_to_bytes
 from midcut.types import Encoded, ValueSpec
 from midcut.wire.body import joined
 from midcut.wire.oip import (
@@ -107,6 +105,8 @@ def check_outputs(call: InferCall, table: CutTable) -> None:
     Raises:
         MalformedError: an output is asked for that there is not, or as JSON one that JSON cannot hold.
     """
+    if call.outputs is None and call.binary:
+        return
     dtypes = {spec.name: spec.dtype for spec in table.cuts[table.last].values}
     _check_names(call, table, dtypes)
     for name, dtype in dtypes.items():
@@ -165,8 +165,6 @@ def _replied(tensor: WireTensor) -> torch.Tensor | int:
 def _tensor_head(
     name: str, value: torch.Tensor, codec: Codec | None, *, plain: bool
 ) -> tuple[TensorHead, Sequence[memoryview]]:
-    from midcut.tensors import dtype_name, tensor_to_bytes  # noqa: PLC0415 - imports torch
-
     dtype, shape = dtype_name(value.dtype), tuple(value.shape)
     if codec is not None:
         try:
@@ -216,16 +214,12 @@ def _decoded(tensor: WireTensor, spec: ValueSpec, codec: Codec) -> torch.Tensor:
 
 
 def _plain(tensor: WireTensor, spec: ValueSpec) -> torch.Tensor:
-    from midcut.tensors import tensor_from_pieces  # noqa: PLC0415 - imports torch
-
     pieces = from_json(tensor.head) if tensor.pieces is None else tensor.pieces
     return tensor_from_pieces(pieces, spec.dtype, spec.shape, sizes_in(tensor.head, "dim_order"))
 
 
 def _bare(call: InferCall, specs: Sequence[ValueSpec], max_batch: int, where: str) -> torch.Tensor:
     """The one input of a body that is nothing but its bytes; the batch follows from their number."""
-    from midcut.tensors import tensor_from_pieces  # noqa: PLC0415 - imports torch
-
     if len(specs) != 1 or not specs[0].is_tensor or not specs[0].shape:
         raise MalformedError(f"{where} takes {len(specs)} inputs: a body without a head can hold one tensor only")
     spec, pieces = specs[0], call.raw_bytes or ()
