@@ -8,6 +8,7 @@ its dim order (physical order of its dimensions, outermost first), so that is se
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,14 +53,16 @@ def dim_order(tensor: torch.Tensor) -> tuple[int, ...] | None:
 
     A tensor that holds one element several times (expanded) counts as usual: it travels unrolled.
     """
-    strides = tensor.stride()
-    if sorted(set(strides), reverse=True) == list(strides):  # each smaller than the one before: the usual case
-        return None
+    return _order(tensor.shape, tensor.stride())
+
+
+@lru_cache(maxsize=4096)
+def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
     dims = range(len(strides))
-    if any(stride == 0 and size > 1 for stride, size in zip(strides, tensor.shape, strict=True)):
+    if any(stride == 0 and size > 1 for stride, size in zip(strides, shape, strict=True)):
         return None
     # Of dimensions with one stride, the one that has elements is the outermost; the rest have size 1.
-    order = sorted(dims, key=lambda dim: (-strides[dim], tensor.shape[dim] == 1))
+    order = sorted(dims, key=lambda dim: (-strides[dim], shape[dim] == 1))
     return None if order == list(dims) else tuple(order)
 
 
@@ -68,11 +71,12 @@ def tensor_to_bytes(tensor: torch.Tensor) -> tuple[memoryview, tuple[int, ...] |
 
     Where the tensor is dense the bytes are a view of its memory, not a copy: they change with it.
     """
-    order = dim_order(tensor)
-    physical = tensor.detach() if tensor.requires_grad else tensor
+    order = _order(tensor.shape, tensor.stride())
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     if order is not None:
-        physical = physical.permute(order)
-    return _memory(physical if physical.is_contiguous() else physical.contiguous()), order
+        tensor = tensor.permute(order)
+    return _memory(tensor if tensor.is_contiguous() else tensor.contiguous()), order
 
 
 def _memory(tensor: torch.Tensor) -> memoryview:
@@ -90,7 +94,7 @@ def tensor_from_bytes(
     dim_order: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """`tensor_from_pieces` where the elements stand in one piece."""
-    return tensor_from_pieces((buffer,), dtype, shape, dim_order)
+    return tensor_from_pieces((memoryview(buffer).cast("B"),), dtype, shape, dim_order)
 
 
 def tensor_from_pieces(
@@ -112,27 +116,33 @@ def tensor_from_pieces(
             order that is no permutation, or a bool that is neither 0 nor 1.
     """
     kind = torch_dtype(dtype)
-    shape = tuple(shape)
-    if min(shape, default=0) < 0:
-        raise MalformedError(f"shape {shape} has a negative size")
-    sources = [memoryview(piece).cast("B") for piece in pieces]
-    expected, got = math.prod(shape) * kind.itemsize, sum(source.nbytes for source in sources)
+    expected, got = math.prod(shape) * kind.itemsize, sum(map(len, pieces))
     if got != expected:
-        raise MalformedError(f"{dtype} of shape {shape} takes {expected} bytes, got {got}")
-    order = None if dim_order is None else tuple(dim_order)
-    if order is not None and sorted(order) != list(range(len(shape))):
-        raise MalformedError(f"dim_order {order} is not a permutation of the {len(shape)} dimensions")
-    if kind is torch.bool and any(np.frombuffer(source, np.uint8).max(initial=0) > 1 for source in sources):
+        if min(shape, default=0) < 0:
+            raise MalformedError(f"shape {tuple(shape)} has a negative size")
+        raise MalformedError(f"{dtype} of shape {tuple(shape)} takes {expected} bytes, got {got}")
+    if dtype == "bool" and any(np.frombuffer(piece, np.uint8).max(initial=0) > 1 for piece in pieces):
         raise MalformedError("a bool must be sent as 0 or 1")
     try:
-        tensor = torch.empty(shape, dtype=kind) if order is None else torch.empty_permuted(shape, order, dtype=kind)
-    except (RuntimeError, TypeError, OverflowError):  # a zero beside sizes no tensor can have
-        raise MalformedError(f"no tensor can have shape {shape}") from None
-    memory, at = _memory(tensor if order is None else tensor.permute(order)), 0
-    for source in sources:
-        memory[at : at + source.nbytes] = source
-        at += source.nbytes
+        if dim_order is None:
+            tensor = physical = torch.empty(shape, dtype=kind)
+        else:
+            _check_order(dim_order, len(shape))
+            tensor = torch.empty_permuted(tuple(shape), tuple(dim_order), dtype=kind)
+            physical = tensor.permute(*dim_order)
+    except (RuntimeError, TypeError, OverflowError):  # negative sizes, or a zero beside sizes no tensor can have
+        raise MalformedError(f"no tensor can have shape {tuple(shape)}") from None
+    memory, at = _memory(physical), 0
+    for piece in pieces:
+        end = at + len(piece)
+        memory[at:end] = piece
+        at = end
     return tensor
+
+
+def _check_order(order: Sequence[int], dims: int) -> None:
+    if sorted(order) != list(range(dims)):
+        raise MalformedError(f"dim_order {tuple(order)} is not a permutation of the {dims} dimensions")
 
 
 def as_received(tensor: torch.Tensor) -> torch.Tensor:

@@ -46,24 +46,27 @@ async def _each_chunk(
 ) -> None:
     if "Content-Encoding" in request.headers:
         raise RefusedError(415, "encoded bodies are not taken: send the body without Content-Encoding")
-    too_large = TooLargeError(f"the body is over this server's limit of {limit_bytes} bytes")
     if (request.content_length or 0) > limit_bytes:
-        raise too_large
+        raise _too_large(limit_bytes)
     received = 0
     try:
         if request.content.is_eof():  # a small body is there already: no clock is needed
             chunk = request.content.read_nowait()
             if len(chunk) > limit_bytes:
-                raise too_large
+                raise _too_large(limit_bytes)
             take(chunk)
             return
         async with asyncio.timeout(timeout_s):
             async for chunk in request.content.iter_any():
                 received += len(chunk)
                 if received > limit_bytes:
-                    raise too_large
+                    raise _too_large(limit_bytes)
                 take(chunk)
     except TimeoutError:
         raise RefusedError(408, f"the body was not complete after {timeout_s:g} s") from None
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         raise RefusedError(400, f"the body is not complete or not framed as it should be: {error}") from None
+
+
+def _too_large(limit_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the body is over this server's limit of {limit_bytes} bytes")
