@@ -90,7 +90,7 @@ async def test_one_by_one_is_bit_for_bit_the_unsplit_model(tiny, tiny_model):
 
 async def test_what_waits_at_one_cut_is_computed_together_and_the_answers_are_not_mixed_up(tiny, tiny_model):
     pictures = images(9)
-    async with queue(tiny, batch_requests=4) as (tails, gate):
+    async with queue(tiny, batch_requests=4, batch_delay_s=0.0) as (tails, gate):
         gate.shut()
         cuts = [4, 4, 7, 4, 4, 4, 4, 7, 0]
         tasks = [await ask(tails, tiny, cut, image) for cut, image in zip(cuts, pictures, strict=True)]
@@ -108,7 +108,7 @@ async def test_what_waits_at_one_cut_is_computed_together_and_the_answers_are_no
 
 
 async def test_other_shapes_are_not_computed_together(tiny):
-    async with queue(tiny, batch_requests=4) as (tails, gate):
+    async with queue(tiny, batch_requests=4, batch_delay_s=0.0) as (tails, gate):
         gate.shut()
         tasks = [await ask(tails, tiny, 4, image) for image in [*images(2), torch.randn(2, 3, 16, 16)]]
         gate.open()
@@ -124,6 +124,31 @@ async def test_a_free_worker_waits_for_more_as_long_as_it_is_told(tiny):
         assert [one.together for one in await asyncio.gather(*tasks)] == [2, 2]
 
 
+async def test_who_came_alone_last_time_is_not_kept_waiting_again(tiny):
+    async with queue(tiny, batch_requests=3, batch_delay_s=0.1) as (tails, _):
+        values = tiny.head(4, images(1))
+        assert (await tails.compute(tiny, 4, values)).queue_s >= 0.1  # nobody knows yet how many ask
+        assert [(await tails.compute(tiny, 4, values)).queue_s < 0.1 for _ in range(5)] == [True] * 5
+
+
+async def test_a_worker_waits_for_those_it_has_just_answered(tiny):
+    async def ask_thrice(image):
+        values = tiny.head(4, (image,))
+        return [(await tails.compute(tiny, 4, values)).together for _ in range(3)]
+
+    async with queue(tiny, batch_requests=4, batch_delay_s=0.5) as (tails, gate):
+        await tails.compute(tiny, 4, tiny.head(4, images(1)))
+        gate.shut()
+        while gate.begun.acquire(blocking=False):
+            pass
+        tasks = [asyncio.create_task(ask_thrice(image)) for image in images(3)]
+        await asyncio.to_thread(gate.begun.acquire)
+        gate.open()
+        # The first goes alone, as one did before. Meanwhile two more came, so that three are expected: all go together,
+        # until the first has had enough.
+        assert await asyncio.gather(*tasks) == [[1, 3, 3], [3, 3, 2], [3, 3, 2]]
+
+
 async def test_who_waits_for_more_holds_up_no_other_kind(tiny):
     async with queue(tiny, batch_requests=2, batch_delay_s=60.0) as (tails, _):
         lone = await ask(tails, tiny, 4, images(1)[0])
@@ -135,7 +160,7 @@ async def test_who_waits_for_more_holds_up_no_other_kind(tiny):
 
 
 async def test_where_they_do_not_run_together_each_runs_alone(tiny):
-    async with queue(tiny, batch_requests=4) as (tails, gate):
+    async with queue(tiny, batch_requests=4, batch_delay_s=0.0) as (tails, gate):
         gate.shut()
         tasks = [await ask(tails, tiny, 4, image) for image in images(4)]
         await asyncio.to_thread(gate.begun.acquire)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
+from midcut.cloud.crowds import Crowds
 from midcut.cloud.worker import Computed, Job, Worker
 from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, Intake
@@ -64,6 +65,8 @@ class TailQueue:
         self._metrics = metrics
         self._waiting: deque[Job] = deque()
         self._free = settings.workers
+        self._freed_s = 0.0
+        self._crowds = Crowds(settings.batch_requests)
         self._timer: asyncio.TimerHandle | None = None
         self._computing = 0
         self._tail_s = 0.0
@@ -164,21 +167,24 @@ class TailQueue:
         return seen_s is not None and sorted(seen_s)[len(seen_s) // 2] < _HOP_S
 
     def _next(self) -> tuple[Job, float]:
-        """The oldest request if it has waited long enough, else the first that need not wait for more to go with it.
+        """The first request that has waited long enough, or need not wait for more to go with it.
 
         Returns:
             it, or where all wait the oldest; and how long it still does, seconds.
         """
+        delay_s = self._settings.batch_delay_s
         oldest = self._waiting[0]
-        rest_s = oldest.since_s + self._settings.batch_delay_s - perf_counter()
-        if rest_s <= 0.0:
+        if delay_s <= 0.0:
             return oldest, 0.0
-        together: dict[tuple[Any, ...], int] = {}
+        waiting, now = Counter(job.kind for job in self._waiting), perf_counter()
         for job in self._waiting:
-            together[job.kind] = together.get(job.kind, 0) + 1
-            if not job.kind or together[job.kind] >= self._settings.batch_requests:
+            if not job.kind or self._crowds.complete(waiting, job.kind) or self._begun_s(job) + delay_s <= now:
                 return job, 0.0
-        return oldest, rest_s
+        return oldest, self._begun_s(oldest) + delay_s - now
+
+    def _begun_s(self, job: Job) -> float:
+        """When the wait for others began: there must be a request, and a worker free for it."""
+        return max(job.since_s, self._freed_s)
 
     def _take(self, first: Job) -> list[Job]:
         """A request, and the oldest of those that can go with it."""
@@ -191,6 +197,7 @@ class TailQueue:
 
     def _finish(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
         self._free += 1
+        self._freed_s = perf_counter()
         self._computing -= len(group)
         self._settle(group, outcomes)
         self._employ()
@@ -206,6 +213,8 @@ class TailQueue:
         self._note(group, outcomes)
 
     def _note(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
+        if kind := group[0].kind:
+            self._crowds.done(kind, len(group), sum(job.kind == kind for job in self._waiting))
         computed = [one for one in outcomes if isinstance(one, Computed)]
         if computed:
             self._metrics.together.observe(computed[0].together)

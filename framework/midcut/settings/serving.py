@@ -45,7 +45,8 @@ class CloudSettings:
         queue: inferences taken in beyond those being computed; more are told to come back (503, Retry-After).
         batch_requests: requests of one model, cut and shape computed together, at most; 1 computes one by one, which
             alone is bit-identical.
-        batch_delay_s: how long a free worker waits for more of them; 0 takes what is there.
+        batch_delay_s: how long a free worker waits, at most, for as many of them as there were last time; 0 takes what
+            is there.
         device: where tails run: cpu, cuda, cuda:1. Away from the CPU they are not bit-identical to the edge's.
     """
 
@@ -54,5 +55,5 @@ class CloudSettings:
     max_batch: int = 1
     queue: int = 32
     batch_requests: int = 1
-    batch_delay_s: float = 0.0
+    batch_delay_s: float = 0.003
     device: str = "cpu"
