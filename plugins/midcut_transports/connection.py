@@ -44,7 +44,7 @@ class Answer:
 
     Attributes:
         chunks: the body as it came.
-        headers: names in lower case; of those sent twice, the last.
+        headers: as they came, but for names in lower case; of those sent twice, the last.
         sent_bytes, received_bytes: on the connection, heads included (TLS not counted).
         wall_s: from the first byte written to the last byte read.
         tcp: what the kernel says then; None where it says nothing.
@@ -53,13 +53,18 @@ class Answer:
 
     status: int = 0
     chunks: list[bytes] = field(default_factory=list)
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[bytes, bytes] = field(default_factory=dict)
     sent_bytes: int = 0
     received_bytes: int = 0
     wall_s: float = 0.0
     keep: bool = False
     fresh: bool = False
     tcp: TcpInfo | None = None
+
+    def header(self, name: str) -> str | None:
+        """A header's value, None where there is none."""
+        value = self.headers.get(name.lower().encode())
+        return None if value is None else value.decode("latin-1").strip()
 
 
 class Connection(asyncio.Protocol):
@@ -189,8 +194,9 @@ class Connection(asyncio.Protocol):
 
     def _until_the_end(self) -> bool:
         """Whether the answer's end is the connection's: it has neither a length nor chunks."""
-        headers = self._answer.headers if self._answer is not None and not self._in_head else {"content-length": ""}
-        return "content-length" not in headers and "transfer-encoding" not in headers
+        if self._answer is None or self._in_head:
+            return False
+        return self._answer.header("content-length") is None and self._answer.header("transfer-encoding") is None
 
     def _fail(self, error: Exception) -> None:
         self.usable = False
@@ -206,7 +212,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._answer is not None and not self._spoilt:
-            self._answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+            self._answer.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -73,15 +74,13 @@ class OpenInference:
             raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
         message = encode_infer(request, self._codec, timeout_s, plain=self._plain)
         headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {len(message.head)}\r\n"
-        return Spoken(
-            oip.infer_path(quote(request.model, safe="")), headers, (memoryview(message.head), *message.pieces)
-        )
+        return Spoken(_path(request.model), headers, (memoryview(message.head), *message.pieces))
 
     def hear(self, request: TailRequest, answer: Answer) -> Heard:
         try:
-            reply = oip_read.read_reply(Body(answer.chunks), answer.headers.get(oip.HEAD_LENGTH.lower()))
+            reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEAD_LENGTH))
             values = reply_values(reply)
-            server_s, compute_s = (_seconds(reply, name) for name in ("server_us", "compute_us"))
+            server_s, compute_s = _seconds(reply, "server_us"), _seconds(reply, "compute_us")
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply is none: {error}") from None
         _same_id(reply.id, request)
@@ -109,6 +108,11 @@ class Paper:
             raise CloudRefusedError(f"the cloud's reply is none: {error}") from None
         _same_id(reply.request_id, request)
         return Heard(values, reply.compute_s, reply.server_s)
+
+
+@lru_cache(maxsize=256)
+def _path(model: str) -> str:
+    return oip.infer_path(quote(model, safe=""))
 
 
 def _same_id(replied: str, request: TailRequest) -> None:

@@ -170,14 +170,15 @@ def _payload_bytes(request: TailRequest) -> int:
 
 
 def _check_success(answer: Answer) -> None:
-    if "content-encoding" in answer.headers:
-        raise CloudRefusedError(f"the reply is {answer.headers['content-encoding']}-encoded, which nobody asked for")
+    encoding = answer.header("content-encoding")
+    if encoding is not None:
+        raise CloudRefusedError(f"the reply is {encoding}-encoded, which nobody asked for")
     if answer.status != HTTPStatus.OK:
         reason = wire.read_error(_body(answer))
         raise CloudRefusedError(
             f"the cloud says {answer.status}: {reason}",
             said=answer.status,
-            retry_after_s=_seconds(answer.headers.get("retry-after", "")),
+            retry_after_s=_seconds(answer.header("retry-after") or ""),
         )
 
 

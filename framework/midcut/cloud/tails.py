@@ -66,6 +66,7 @@ class TailQueue:
         self._waiting: deque[Job] = deque()
         self._free = settings.workers
         self._freed_s = 0.0
+        self._delay_s = settings.batch_delay_s if settings.batch_requests > 1 else 0.0
         self._crowds = Crowds(settings.batch_requests)
         self._timer: asyncio.TimerHandle | None = None
         self._computing = 0
@@ -172,8 +173,7 @@ class TailQueue:
         Returns:
             it, or where all wait the oldest; and how long it still does, seconds.
         """
-        delay_s = self._settings.batch_delay_s
-        oldest = self._waiting[0]
+        delay_s, oldest = self._delay_s, self._waiting[0]
         if delay_s <= 0.0:
             return oldest, 0.0
         waiting, now = Counter(job.kind for job in self._waiting), perf_counter()

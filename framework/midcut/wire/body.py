@@ -38,8 +38,9 @@ class Body:
 
     def joined(self, start: int, stop: int) -> bytes | bytearray | memoryview:
         """Bytes start..stop-1 in one piece, copied only where they stand in several."""
-        if len(self._chunks) == 1 and start == 0 and stop == self.size_bytes:
-            return self._chunks[0]
+        if len(self._chunks) == 1:
+            chunk = self._chunks[0]
+            return chunk if stop - start == self.size_bytes else memoryview(chunk)[start:stop]
         return joined(self.pieces(start, stop))
 
 
