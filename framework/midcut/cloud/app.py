@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -63,6 +64,16 @@ def make_app(
     return app
 
 
+class _Clock(NamedTuple):
+    """When each part of an inference was over, by `perf_counter`."""
+
+    began: float
+    complete: float
+    parsed: float
+    computed: float
+    encoded: float
+
+
 class _Routes:
     def __init__(self, hosted: HostedModels, tails: TailQueue, metrics: CloudMetrics, body_timeout_s: float) -> None:
         self._hosted = hosted
@@ -82,8 +93,7 @@ class _Routes:
         reply = await off_loop(
             size_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
         )
-        self._metrics.inferred(message.model, "base64")
-        self._note_parts(done, began, complete, parsed, computed)
+        self._note_soon(message.model, "base64", done, _Clock(began, complete, parsed, computed, perf_counter()))
         return json_response(reply)
 
     def meant(self, name: str) -> Meant:
@@ -112,18 +122,21 @@ class _Routes:
         }
         made = {spec.name: value for spec, value in zip(meant.table.cuts[-1].values, done.values, strict=True)}
         message = await off_loop(weighing.to_tell(call, done.values), encode_reply, call, meant.table, made, told)
-        self._metrics.inferred(meant.table.model, call.codec)
-        self._note_parts(done, began, complete, parsed, computed)
+        self._note_soon(meant.table.model, call.codec, done, _Clock(began, complete, parsed, computed, perf_counter()))
         return message_response(message)
 
-    def _note_parts(self, done: Computed, began: float, complete: float, parsed: float, computed: float) -> None:
-        """Note where the time went; called once the reply is encoded."""
+    def _note_soon(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:
+        """Once the reply is on its way: it need not wait for being counted."""
+        asyncio.get_running_loop().call_soon(self._note, model, codec, done, clock)
+
+    def _note(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:
+        self._metrics.inferred(model, codec)
         self._metrics.parts(
-            read=complete - began,
-            parse=parsed - complete,
+            read=clock.complete - clock.began,
+            parse=clock.parsed - clock.complete,
             queue=done.queue_s,
             compute=done.compute_s,
-            encode=perf_counter() - computed,
+            encode=clock.encoded - clock.computed,
         )
 
     async def models(self, _: web.Request) -> web.Response:

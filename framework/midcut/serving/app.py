@@ -86,12 +86,17 @@ def _observed(metrics: ServerMetrics) -> Middleware:
             status = response.status
         finally:
             took_s = perf_counter() - started
-            metrics.answered(_method(request), _route(request), status, took_s)
+            # Once the response is on its way: it need not wait for being counted.
+            asyncio.get_running_loop().call_soon(_count, metrics, request, status, took_s)
             if detailed:
                 _log.debug("answered", path=request.path[:200], status=status, took_s=took_s)
         return response
 
     return observe
+
+
+def _count(metrics: ServerMetrics, request: web.Request, status: int, took_s: float) -> None:
+    metrics.answered(_method(request), _route(request), status, took_s)
 
 
 def _method(request: web.Request) -> str:
