@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Threads:
-    """Threads that take work from one queue, in order. They begin with the first work.
+    """Threads that take work from one queue, in order. They begin with the first work, which one thread gives.
 
     Args:
         count: how many.

@@ -149,6 +149,18 @@ async def test_a_worker_waits_for_those_it_has_just_answered(tiny):
         assert await asyncio.gather(*tasks) == [[1, 3, 3], [3, 3, 2], [3, 3, 2]]
 
 
+async def test_who_waits_for_more_is_not_passed_over_for_longer_than_that(tiny):
+    async def go_on(image):
+        values = tiny.head(3, (image,))
+        while not lone.done():
+            await tails.compute(tiny, 3, values)
+
+    async with queue(tiny, batch_requests=2, batch_delay_s=0.2) as (tails, _):
+        lone = asyncio.create_task(tails.compute(tiny, 4, tiny.head(4, images(1))))
+        await asyncio.wait_for(asyncio.gather(*(go_on(image) for image in images(4))), 20.0)
+        assert 0.2 <= lone.result().queue_s < 2.0
+
+
 async def test_who_waits_for_more_holds_up_no_other_kind(tiny):
     async with queue(tiny, batch_requests=2, batch_delay_s=60.0) as (tails, _):
         lone = await ask(tails, tiny, 4, images(1)[0])

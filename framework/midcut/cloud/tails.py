@@ -65,7 +65,6 @@ class TailQueue:
         self._metrics = metrics
         self._waiting: deque[Job] = deque()
         self._free = settings.workers
-        self._freed_s = 0.0
         self._delay_s = settings.batch_delay_s if settings.batch_requests > 1 else 0.0
         self._crowds = Crowds(settings.batch_requests)
         self._timer: asyncio.TimerHandle | None = None
@@ -168,7 +167,7 @@ class TailQueue:
         return seen_s is not None and sorted(seen_s)[len(seen_s) // 2] < _HOP_S
 
     def _next(self) -> tuple[Job, float]:
-        """The first request that has waited long enough, or need not wait for more to go with it.
+        """For a free worker: the first request that need not wait for more to go with it, or has done so long enough.
 
         Returns:
             it, or where all wait the oldest; and how long it still does, seconds.
@@ -178,13 +177,10 @@ class TailQueue:
             return oldest, 0.0
         waiting, now = Counter(job.kind for job in self._waiting), perf_counter()
         for job in self._waiting:
-            if not job.kind or self._crowds.complete(waiting, job.kind) or self._begun_s(job) + delay_s <= now:
+            job.held_s = min(job.held_s, now)
+            if not job.kind or self._crowds.complete(waiting, job.kind) or job.held_s + delay_s <= now:
                 return job, 0.0
-        return oldest, self._begun_s(oldest) + delay_s - now
-
-    def _begun_s(self, job: Job) -> float:
-        """When the wait for others began: there must be a request, and a worker free for it."""
-        return max(job.since_s, self._freed_s)
+        return oldest, oldest.held_s + delay_s - now
 
     def _take(self, first: Job) -> list[Job]:
         """A request, and the oldest of those that can go with it."""
@@ -197,7 +193,6 @@ class TailQueue:
 
     def _finish(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
         self._free += 1
-        self._freed_s = perf_counter()
         self._computing -= len(group)
         self._settle(group, outcomes)
         self._employ()

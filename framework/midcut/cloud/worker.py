@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -50,6 +51,7 @@ class Job:
         done: whoever waits for it; set on the event loop only.
         since_s: when it began to wait, by `perf_counter`.
         kind: equal for jobs that can be computed together; empty where this one cannot.
+        held_s: since when a worker is free for it that waits for others to go with it, by `perf_counter`.
     """
 
     partition: Partition
@@ -58,6 +60,7 @@ class Job:
     done: asyncio.Future[Computed]
     since_s: float
     kind: tuple[Any, ...] = ()
+    held_s: float = math.inf
 
 
 class Worker:
