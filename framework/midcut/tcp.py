@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import struct
 import sys
@@ -49,6 +50,19 @@ def tcp_info(sock: TransportSocket | socket.socket | None) -> TcpInfo | None:
         app_limited=bool(flags & _APP_LIMITED),
         retransmits=retransmits,
     )
+
+
+def own_socket(sock: TransportSocket | None) -> socket.socket | None:
+    """A socket of one's own for the same connection, to ask the kernel by; close it. None where it would be of no use.
+
+    uvloop's makes a new one, and closes it again, each time that it is asked.
+    """
+    if sock is None or sys.platform != "linux":
+        return None
+    try:
+        return socket.socket(fileno=os.dup(sock.fileno()))
+    except OSError:  # closed already, or this process may open no more files
+        return None
 
 
 def starts_slowly(setting: SlowStart) -> bool:

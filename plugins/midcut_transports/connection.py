@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 from msgspec.structs import replace
 
-from midcut.tcp import tcp_info
+from midcut.tcp import own_socket, tcp_info
 
 if TYPE_CHECKING:
-    from asyncio.trsock import TransportSocket
+    import socket
     from collections.abc import Sequence
 
     from midcut.types import TcpInfo
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._used = False
         self._delivery_kbps = 0.0
         self._transport: asyncio.Transport | None = None
-        self._socket: TransportSocket | None = None
+        self._socket: socket.socket | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
         self._done: asyncio.Future[Answer] | None = None
@@ -151,12 +151,18 @@ class Connection(asyncio.Protocol):
         self.usable = False
         if self._transport is not None:
             self._transport.abort()
+        self._forget_socket()
+
+    def _forget_socket(self) -> None:
+        own, self._socket = self._socket, None
+        if own is not None:
+            own.close()
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._socket = transport.get_extra_info("socket")
+        self._socket = own_socket(transport.get_extra_info("socket"))
         self.usable = True
 
     def data_received(self, data: bytes) -> None:
@@ -179,6 +185,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
+        self._forget_socket()
         if self._answer is not None and self._until_the_end():
             self.on_message_complete()
         self._fail(BrokenError(str(exc) if exc else "the other side closed it"))
