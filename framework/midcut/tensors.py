@@ -106,7 +106,8 @@ def tensor_from_pieces(
     """Copy bytes into a fresh tensor of torch's own, aligned allocation.
 
     Args:
-        pieces: elements in physical order, as `tensor_to_bytes` gives them, cut up anywhere. They are not kept.
+        pieces: elements in physical order, as `tensor_to_bytes` gives them, cut up anywhere; views are of bytes, not of
+            numbers. They are not kept.
         dtype: torch's name without the prefix.
         shape: logical shape.
         dim_order: physical order of the dimensions, None for the usual one.
@@ -129,7 +130,7 @@ def tensor_from_pieces(
         else:
             _check_order(dim_order, len(shape))
             tensor = torch.empty_permuted(tuple(shape), tuple(dim_order), dtype=kind)
-            physical = tensor.permute(*dim_order)
+            physical = tensor.permute(tuple(dim_order))
     except (RuntimeError, TypeError, OverflowError):  # negative sizes, or a zero beside sizes no tensor can have
         raise MalformedError(f"no tensor can have shape {tuple(shape)}") from None
     memory, at = _memory(physical), 0

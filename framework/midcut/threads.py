@@ -14,14 +14,17 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import structlog
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
 
 
 class Threads:
-    """Threads that take work from one queue, in order. They begin with the first work, which one thread gives.
+    """Threads that take work from one queue, in order. They begin with the first work.
 
     Args:
         count: how many.
@@ -34,6 +37,7 @@ class Threads:
         self._work: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -46,24 +50,37 @@ class Threads:
 
         Raises:
             RuntimeError: after `close`.
+            Exception: what `begin` raised, on the first call.
         """
-        if self._closed:
-            raise RuntimeError(f"the threads {self._name!r} have ended")
-        if not self._threads:
-            self._threads = [
-                threading.Thread(target=self._serve, name=f"{self._name}_{number}", daemon=True)
-                for number in range(self._count)
-            ]
-            for thread in self._threads:
-                thread.start()
-        self._work.put((work, arguments))
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"the threads {self._name!r} have ended")
+            if not self._threads:
+                self._start()
+            self._work.put((work, arguments))
+
+    def _start(self) -> None:
+        begun: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        for number in range(self._count):
+            name = f"{self._name}_{number}"
+            thread = threading.Thread(target=self._serve, args=(begun,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        outcomes = [begun.get() for _ in self._threads]
+        errors = [error for error in outcomes if error is not None]
+        if errors:
+            self._end(len(outcomes) - len(errors))
+            raise errors[0]
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Have work done, and wait for its result. Cancelled, it is not begun, or its result is dropped."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
         self.submit(_answer, loop, done, work, arguments)
-        return await done
+        try:
+            return await done
+        finally:
+            del done  # else an error holds on to itself by its traceback, and to what the work was given
 
     def call(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Have work done and block until it is: before there is a loop."""
@@ -73,19 +90,32 @@ class Threads:
 
     def close(self) -> None:
         """Do what waits still, then end; blocks meanwhile. A second call does nothing."""
-        self._closed = True
-        threads, self._threads = self._threads, []
-        for _ in threads:
-            self._work.put(None)
+        with self._lock:
+            self._closed = True
+            threads = self._end(len(self._threads))
         for thread in threads:
             thread.join()
 
-    def _serve(self) -> None:
-        if self._begin is not None:
-            self._begin()
+    def _end(self, living: int) -> list[threading.Thread]:
+        threads, self._threads = self._threads, []
+        for _ in range(living):
+            self._work.put(None)
+        return threads
+
+    def _serve(self, begun: queue.SimpleQueue[BaseException | None]) -> None:
+        try:
+            if self._begin is not None:
+                self._begin()
+        except BaseException as error:  # noqa: BLE001 - whoever gave the first work is told
+            begun.put(error)
+            return
+        begun.put(None)
         while (item := self._work.get()) is not None:
             work, arguments = item
-            work(*arguments)
+            try:
+                work(*arguments)
+            except BaseException:  # noqa: BLE001 - it was to raise nothing, and others wait for this thread
+                _log.exception("work on a thread failed", thread=threading.current_thread().name)
             del item, work, arguments  # nothing of it is kept while this waits for more
 
 
@@ -106,6 +136,8 @@ def _answer(
         tell(loop, _fail, done, error)
     else:
         tell(loop, _settle, done, result)
+    finally:
+        del done, work, arguments  # likewise
 
 
 def _settle(done: asyncio.Future[_T], result: _T) -> None:

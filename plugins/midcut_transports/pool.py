@@ -85,10 +85,15 @@ class Pool:
         loop = asyncio.get_running_loop()
         connect_until_s = loop.time() + self._connect_timeout_s
         connecting = asyncio.timeout_at(min(until_s, connect_until_s))
+        connection = Connection()
         try:
             async with connecting:
-                _, connection = await loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
+                await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
+        except asyncio.CancelledError:
+            connection.close()  # it may stand already, and uvloop tells it nothing
+            raise
         except TimeoutError:
+            connection.close()
             if connecting.expired() and until_s <= connect_until_s:
                 raise
             raise NoConnectionInTimeError from None  # or the system's own time-out, which is connecting's too

@@ -131,6 +131,14 @@ async def test_who_came_alone_last_time_is_not_kept_waiting_again(tiny):
         assert [(await tails.compute(tiny, 4, values)).queue_s < 0.1 for _ in range(5)] == [True] * 5
 
 
+async def test_who_gave_up_while_it_was_kept_waiting_is_not_kept_waiting_again(tiny):
+    async with queue(tiny, batch_requests=4, batch_delay_s=0.2) as (tails, _):
+        values = tiny.head(4, images(1))
+        with pytest.raises(ExpiredError):
+            await tails.compute(tiny, 4, values, left_s=0.05)
+        assert (await tails.compute(tiny, 4, values, left_s=0.15)).together == 1
+
+
 async def test_a_worker_waits_for_those_it_has_just_answered(tiny):
     async def ask_thrice(image):
         values = tiny.head(4, (image,))

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -76,3 +78,43 @@ def test_a_loop_that_ended_meanwhile_costs_no_thread(one):
     asyncio.run(leave())
     go.set()
     assert one.call(lambda: "still there") == "still there"
+
+
+async def test_threads_that_cannot_begin_say_so_and_keep_nobody_waiting():
+    failing = [True, False, True]  # one thread of each two
+
+    def begin():
+        if failing and failing.pop():
+            raise OSError("no more of it")
+
+    with Threads(2, "compute", begin) as threads:
+        for _ in range(2):
+            with pytest.raises(OSError, match="no more of it"):
+                await threads.run(list)
+        assert await asyncio.gather(threads.run(list), threads.run(list)) == [[], []]
+
+
+async def test_work_that_raises_against_its_word_costs_no_thread(one):
+    def panic():
+        raise KeyboardInterrupt
+
+    one.submit(panic)
+    assert await one.run(lambda: "still there") == "still there"
+
+
+async def test_failed_work_keeps_nothing_alive(one):
+    class Large:
+        """Stands for a tensor."""
+
+    given = Large()
+    gone = weakref.ref(given)
+    gc.disable()
+    try:
+        with pytest.raises(TypeError):
+            await one.run(lambda one: one + 1, given)
+        del given
+        await one.run(list)
+        await asyncio.sleep(0)
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -64,6 +64,7 @@ def test_slices_and_expanded_tensors_arrive_dense():
 
 def test_scalars_and_empty_tensors():
     assert as_received(torch.tensor(3.5)).item() == 3.5
+    assert tensor_from_bytes(np.float32(3.5).tobytes(), "float32", (), ()).item() == 3.5
     assert as_received(torch.empty(0, 4)).shape == (0, 4)
 
 

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from midcut import loops
+from midcut_transports.connection import Connection
 from midcut_transports.pool import Pool
 
 HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -82,3 +84,25 @@ async def test_a_fresh_connection_that_is_silent_says_nothing_of_the_kept_ones()
         assert not (await first).fresh
         assert not (await pool.exchange(HEAD, (), 5.0)).fresh
         pool.close()
+
+
+def test_a_connection_that_stands_when_nobody_waits_for_it_any_more_is_closed_whole(monkeypatch):
+    stood = []
+
+    class Leaving(Connection):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            stood.append(self)
+            asking.cancel()
+
+    async def go():
+        nonlocal asking
+        async with Server() as server:
+            asking = asyncio.create_task(Pool("127.0.0.1", server.port, 5.0).exchange(HEAD, (), 5.0))
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert stood[0]._socket is None
+
+    asking = None
+    monkeypatch.setattr("midcut_transports.pool.Connection", Leaving)
+    loops.run(go())

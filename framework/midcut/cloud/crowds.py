@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Kind = tuple[Any, ...]
 
+# A stranger may ask in any layout of memory, each a kind of its own.
+_MOST_KINDS: Final = 1024
+
 
 class Crowds:
     """Expects as many requests of a kind as were there when the last of them were done: those, and those that waited.
 
-    Whoever was answered asks again, or does not: then one wait was for nothing, and the next crowd is that much
-    smaller. So one client alone is never kept waiting twice.
+    Whoever was answered, or gave up, asks again, or does not: then one wait was for nothing, and the next crowd is that
+    much smaller. So one client alone is never kept waiting twice.
 
     Args:
         most: no more are worth waiting for.
@@ -28,9 +31,8 @@ class Crowds:
         """Whether no more of a kind are expected. Of one that nobody has asked for yet, as many as can be are."""
         return waiting[kind] >= min(self._most, self._last.get(kind, self._most))
 
-    def done(self, kind: Kind, together: int, waiting: int) -> None:
-        """So many were computed together, and so many wait.
-
-        Kinds are kept: there are no more of them than cuts and batch sizes, since values are checked.
-        """
-        self._last[kind] = together + waiting
+    def saw(self, kind: Kind, count: int) -> None:
+        """So many of a kind were there at once."""
+        if kind not in self._last and len(self._last) >= _MOST_KINDS:
+            self._last.clear()
+        self._last[kind] = count

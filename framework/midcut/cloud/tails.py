@@ -101,7 +101,8 @@ class TailQueue:
         try:
             return await job.done
         except asyncio.CancelledError:
-            self._metrics.dropped("gone")
+            if job.done.cancelled():
+                self._metrics.dropped("gone")
             raise
         finally:
             if alarm is not None:
@@ -109,6 +110,7 @@ class TailQueue:
             if job in self._waiting:
                 self._waiting.remove(job)
                 self._metrics.waiting = len(self._waiting)
+                self._expect(job.kind, 1)
 
     def _expire(self, job: Job) -> None:
         if not job.done.done():
@@ -208,8 +210,7 @@ class TailQueue:
         self._note(group, outcomes)
 
     def _note(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
-        if kind := group[0].kind:
-            self._crowds.done(kind, len(group), sum(job.kind == kind for job in self._waiting))
+        self._expect(group[0].kind, len(group))
         computed = [one for one in outcomes if isinstance(one, Computed)]
         if computed:
             self._metrics.together.observe(computed[0].together)
@@ -218,6 +219,11 @@ class TailQueue:
             if len(group) == 1:
                 # No more of these than cuts and batch sizes: values are checked.
                 self._last_s.setdefault(_size(group[0]), deque(maxlen=_REMEMBERED)).append(newest_s)
+
+    def _expect(self, kind: tuple[Any, ...], gone: int) -> None:
+        """So many of a kind wait no longer, answered or not: as many may come again."""
+        if kind:
+            self._crowds.saw(kind, gone + sum(job.kind == kind for job in self._waiting))
 
     def _run_and_tell(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """On a worker thread; the event loop is told as directly as can be."""
@@ -228,6 +234,8 @@ class TailQueue:
             return self._worker.run(group)
         except Exception as error:  # noqa: BLE001 - a bug must not leave anybody waiting
             return [error] * len(group)
+        except BaseException as error:  # noqa: BLE001 - nor a library's panic, which is no `Exception`
+            return [RuntimeError(f"{type(error).__name__}: {error}")] * len(group)
 
 
 def _size(job: Job) -> tuple[str, int, int]:
