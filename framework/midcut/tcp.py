@@ -30,7 +30,7 @@ _UNKNOWN: Final = 0xFFFFFFFF
 _APP_LIMITED: Final = 1
 
 
-def tcp_info(sock: TransportSocket | socket.socket | None) -> TcpInfo | None:
+def tcp_info(sock: socket.socket | None) -> TcpInfo | None:
     """Ask the kernel; None where it is not Linux's, is older than 4.9, or the socket is gone."""
     if sock is None or sys.platform != "linux":
         return None

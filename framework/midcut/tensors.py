@@ -71,7 +71,7 @@ def tensor_to_bytes(tensor: torch.Tensor) -> tuple[memoryview, tuple[int, ...] |
 
     Where the tensor is dense the bytes are a view of its memory, not a copy: they change with it.
     """
-    order = _order(tensor.shape, tensor.stride())
+    order = dim_order(tensor)
     if tensor.requires_grad:
         tensor = tensor.detach()
     if order is not None:

@@ -137,7 +137,7 @@ def _answer(
     else:
         tell(loop, _settle, done, result)
     finally:
-        del done, work, arguments  # likewise
+        del done, work, arguments  # as in `run`
 
 
 def _settle(done: asyncio.Future[_T], result: _T) -> None:
@@ -153,5 +153,5 @@ def _fail(done: asyncio.Future[_T], error: BaseException) -> None:
 def _keep(done: Future[_T], work: Callable[..., _T], arguments: tuple[Any, ...]) -> None:
     try:
         done.set_result(work(*arguments))
-    except BaseException as error:  # noqa: BLE001 - likewise
+    except BaseException as error:  # noqa: BLE001 - as above
         done.set_exception(error)

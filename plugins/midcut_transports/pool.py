@@ -89,12 +89,9 @@ class Pool:
         try:
             async with connecting:
                 await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
-        except asyncio.CancelledError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             connection.close()  # it may stand already, and uvloop tells it nothing
-            raise
-        except TimeoutError:
-            connection.close()
-            if connecting.expired() and until_s <= connect_until_s:
+            if isinstance(error, asyncio.CancelledError) or (connecting.expired() and until_s <= connect_until_s):
                 raise
             raise NoConnectionInTimeError from None  # or the system's own time-out, which is connecting's too
         return connection

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from midcut.engine.traffic import Traffic
 from midcut.engine.watch import Watch
 from midcut.errors import ConfigError, MidcutError, TelemetryError
-from midcut.protocols import TransferListener
 from midcut.types import FIELDS, Observation
 
 if TYPE_CHECKING:
@@ -60,9 +59,7 @@ class TelemetryHub:
                     f"telemetry.{watch.name}.interval_s must be over 0 and at most max_age_s={watch.max_age_s:g}, "
                     f"got {watch.source.interval_s:g}: its values would be missing between two reads"
                 )
-        self._listening = [
-            (watch, watch.source) for watch in self._watches if isinstance(watch.source, TransferListener)
-        ]
+        self._listening = [(watch, watch.listener) for watch in self._watches if watch.listener is not None]
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._traffic = Traffic()
@@ -117,9 +114,9 @@ class TelemetryHub:
                 best = self._best("ping_ms", now)
                 ping_s = None if best is None else best.values["ping_ms"][0] / 1e3
             transfer = replace(transfer, ping_s=ping_s)
-        for watch, source in self._listening:
+        for watch, listener in self._listening:
             try:
-                source.transferred(transfer)
+                listener.transferred(transfer)
                 watch.news.set()
             except Exception as error:  # noqa: BLE001 - a stranger's source must not cost an inference
                 if not watch.deaf:
@@ -179,7 +176,7 @@ class TelemetryHub:
         interval_s = watch.source.interval_s
         if watch.standby:
             self._stop.wait(min(interval_s, _LOOK_S))
-        elif watch.listens:
+        elif watch.listener is not None:
             self._stop.wait(min(interval_s, _LOOK_S))
             watch.news.wait(max(interval_s - _LOOK_S, 0.0))
             watch.news.clear()

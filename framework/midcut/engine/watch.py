@@ -49,7 +49,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.standby = bool(getattr(self.source, "standby", False))
-        self.listens = isinstance(self.source, TransferListener)
+        self.listener = self.source if isinstance(self.source, TransferListener) else None
         quiet = bool(getattr(self.source, "quiet", False))
         # One that stands by is read while little is sent, and can wait.
         self.calm_s = (self.max_age_s / 2 if self.standby else _CALM_S) if quiet else 0.0

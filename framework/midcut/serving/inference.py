@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
 
+from midcut import wire
 from midcut.errors import UnknownModelError
 from midcut.serving.lifecycle import DRAIN
 from midcut.serving.refusals import json_response
@@ -92,11 +93,8 @@ class _MessageResponse(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         message, writer = self._message, request.writer
-        head = (
-            f"HTTP/1.1 200 OK\r\nContent-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {len(message.head)}\r\n"
-            f"Content-Length: {message.size_bytes}\r\nDate: {rfc822_formatted_time()}\r\nServer: midcut\r\n"
-            f"{_connection(request, keep=self._keep_alive)}\r\n"
-        ).encode()
+        connection = _connection(request, keep=self._keep_alive)
+        head = wire.reply_head(message.size_bytes, len(message.head), rfc822_formatted_time(), connection).encode()
         if message.size_bytes <= _JOINED_BYTES:
             await writer.write_eof(b"".join((head, message.head, *message.pieces)))
         else:

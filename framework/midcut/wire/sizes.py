@@ -28,6 +28,7 @@ ID_HEADER: Final = "X-Request-Id"
 PAPER: Final = "base64"
 # What a request carries that a table does not know: ids of a uuid's length, an address of the usual one.
 _REQUEST_ID: Final = "0" * 32
+_DATE: Final = "Thu, 01 Jan 1970 00:00:00 GMT"
 _HOST: Final = "127.0.0.1:8700"
 _SECONDS: Final = 0.123456789
 _TIMEOUT_S: Final = 10.0
@@ -54,12 +55,21 @@ def request_head_bytes(
     )
 
 
-def reply_head_bytes(body_bytes: int, head_length: int | None = None) -> int:
-    """Bytes of the HTTP head that the cloud writes before a reply; `head_length` as above."""
-    return len(
+def reply_head(body_bytes: int, head_length: int | None, date: str, connection: str = "") -> str:
+    """The HTTP head that a server writes before a reply; `head_length` as above.
+
+    Args:
+        connection: a header of that name with its line end, where there is to be one.
+    """
+    return (
         f"HTTP/1.1 200 OK\r\n{_content(head_length)}Content-Length: {body_bytes}\r\n"
-        "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nServer: midcut\r\n\r\n"
+        f"Date: {date}\r\nServer: midcut\r\n{connection}\r\n"
     )
+
+
+def reply_head_bytes(body_bytes: int, head_length: int | None = None) -> int:
+    """Bytes of it."""
+    return len(reply_head(body_bytes, head_length, _DATE))
 
 
 def request_bytes(table: CutTable, cut_index: int, codec: Codec | None = None) -> int:
