@@ -78,8 +78,8 @@ def tiny_model():
 @pytest.fixture(scope="session")
 def tiny(tiny_model):
     """The tiny model, cut: a `Partition` with cuts 0 to 9, all legal."""
+    from midcut.config.settings import CutSettings
     from midcut.graph import partition
-    from midcut.settings import CutSettings
 
     return partition(tiny_model, CutSettings())
 
@@ -111,10 +111,10 @@ def executor():
 @contextmanager
 def _running(hosted, executor, knobs, **settings):
     """A cloud on a thread and a loop of its own."""
-    from midcut import cloud, loops
-    from midcut.serving import serve
-    from midcut.settings import ServerSettings
-    from midcut.threads import Threads
+    from midcut import cloud
+    from midcut.config.settings import ServerSettings
+    from midcut.serving import event_loop, serve
+    from midcut.serving.threads import Threads
 
     bound, ended = threading.Event(), {}
 
@@ -128,7 +128,7 @@ def _running(hosted, executor, knobs, **settings):
         with Threads(knobs.workers, "tail") as pool:
             await serve(cloud.make_app(hosted, executor, pool, server, knobs), server, ready, ended["stop"])
 
-    thread = threading.Thread(target=lambda: loops.run(go()))
+    thread = threading.Thread(target=lambda: event_loop.run(go()))
     thread.start()
     assert bound.wait(20)
     try:
@@ -143,7 +143,7 @@ def _running(hosted, executor, knobs, **settings):
 def running_cloud(tiny):
     """Starts clouds: `with running_cloud() as url`, with the tiny model unless others are given."""
     from midcut import cloud
-    from midcut.settings import CloudSettings
+    from midcut.config.settings import CloudSettings
 
     def start(*partitions, executor=None, max_batch=1, codecs=None, knobs=None, **settings):
         named = {one.table.model: one for one in partitions or (tiny,)}

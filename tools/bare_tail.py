@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import torch
 from benching import compose_edge, load
 
+from midcut.config.settings import CutSettings
 from midcut.graph import partition
-from midcut.settings import CutSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

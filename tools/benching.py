@@ -9,15 +9,13 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hydra import compose, initialize_config_dir
-
-from midcut import composition, conf_files
-from midcut.build import build, build_each
 from midcut.component import Kind
-from midcut.engine.clouds import Clouds
-from midcut.engine.edge import EdgeEngine, EdgeParts
-from midcut.engine.hub import TelemetryHub
-from midcut.plugins import registry
+from midcut.config.build import build, build_each
+from midcut.config.composition import compose
+from midcut.config.registry import registry
+from midcut.edge.clouds.clouds import Clouds
+from midcut.edge.engine import EdgeEngine, EdgeParts
+from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.types import Decision, Observation, Placement
 
 if TYPE_CHECKING:
@@ -72,9 +70,7 @@ def server(verb: str, log: Path, *overrides: str) -> Iterator[str]:
 
 def compose_edge(*overrides: str) -> DictConfig:
     """The config that `midcut edge` would have with these overrides."""
-    composition.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
-        return compose("edge", overrides=list(overrides))
+    return compose("edge", overrides)
 
 
 def load(config: DictConfig) -> LoadedModel:

@@ -1,7 +1,8 @@
 """The main job on real images: two processes, two models, a link and a clock that change by a trace.
 
 Everything is real but two things, and those say so: the link between edge and cloud is paced by a
-user-space proxy, and the edge's clock is played by stretching each segment (`midcut_emulation`).
+user-space proxy (`midcut.proxies.link`), and the edge's clock is played by stretching each segment
+(`executor=emulated_clock`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from midcut.plots import draw_streams
+from midcut.reporting.plots import draw_streams
 from midcut.traces import Trace, read_trace, write_trace
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def stream(
     run, clock = out / model, out / f"clock-{model}"
     duration_s = read_trace(trace).duration_s
     with ExitStack() as stack:
-        link = [sys.executable, "-m", "midcut_emulation.link", "--upstream", url.removeprefix("http://")]
+        link = [sys.executable, "-m", "midcut.proxies.link", "--upstream", url.removeprefix("http://")]
         # Link and clock follow one trace: it starts when the edge is up, which takes about as long as a profile.
         epoch_s = time.time() + lead_s
         command = [*link, "--trace", str(trace), "--epoch-s", str(epoch_s)]

@@ -13,10 +13,10 @@ from hostile import HEAD_LENGTH, Sample
 
 import midcut_models
 from midcut import wire
-from midcut.build import build_each
 from midcut.component import Kind
+from midcut.config.build import build_each
+from midcut.config.settings import CutSettings
 from midcut.graph import partition
-from midcut.settings import CutSettings
 from midcut.types import TailRequest
 from midcut.wire import oip
 from midcut.wire.oip_tensors import encode_infer

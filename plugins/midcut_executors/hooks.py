@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut import Component, hookimpl
-from midcut_executors.config import NativeConfig
+from midcut_executors.config import EmulatedClockConfig, NativeConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,4 +13,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def midcut_executors() -> Sequence[Component]:
-    return (Component("native", NativeConfig, "midcut_executors.native.Native", "this machine, as fast as it is"),)
+    return (
+        Component("native", NativeConfig, "midcut_executors.native.Native", "this machine, as fast as it is"),
+        Component(
+            name="emulated_clock",
+            config=EmulatedClockConfig,
+            target="midcut_executors.emulated_clock.EmulatedClock",
+            summary="EMULATED: stretches every run as a slower clock would, by a trace",
+        ),
+    )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.tcp import INITIAL_WINDOW, SEGMENT_BYTES, starts_slowly, window_bytes
 from midcut.terms import SlowStart
+from midcut.wire.tcp import INITIAL_WINDOW, SEGMENT_BYTES, starts_slowly, window_bytes
 from midcut_predictors.fields import not_negative, positive
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class RoundTrip:
     """What is really sent: (request * 8) / (1000 * BW) + (reply * 8) / (1000 * downlink) + PL / 1000 + overhead.
 
     Encoding and headers are in the bytes; the codec's own seconds are added. A placement that sends nothing takes none.
-    Where TCP starts slowly, what `midcut.tcp.slow_start_s` says of the request comes on top; with `auto` by how long
-    the observation says that requests pause.
+    Where TCP starts slowly, what `midcut.wire.tcp.slow_start_s` says of the request comes on top; with `auto` by
+    how long the observation says that requests pause.
     """
 
     needs = NEEDS
@@ -91,7 +91,7 @@ class RoundTrip:
 
 
 class _Rounds:
-    """Slow start of many bodies at once: `midcut.tcp.slow_start_s`.
+    """Slow start of many bodies at once: `midcut.wire.tcp.slow_start_s`.
 
     Args:
         size_bytes: shape (P,).

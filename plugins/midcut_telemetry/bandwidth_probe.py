@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from midcut import wire
 from midcut.errors import ConfigError, TelemetryError
-from midcut.tcp import better_kbps, rate_kbps, starts_slowly
 from midcut.terms import SlowStart
+from midcut.wire.tcp import better_kbps, rate_kbps, starts_slowly
 from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
 
 if TYPE_CHECKING:

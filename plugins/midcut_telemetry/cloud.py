@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from midcut.credentials import client_tls, read_token
 from midcut.errors import ConfigError, TelemetryError
-from midcut.tcp import tcp_info
+from midcut.wire.credentials import client_tls, read_token
+from midcut.wire.tcp import tcp_info
 
 if TYPE_CHECKING:
     from midcut.types import TcpInfo

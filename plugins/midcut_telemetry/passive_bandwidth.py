@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from midcut.errors import ConfigError, TelemetryError
-from midcut.tcp import better_kbps, rate_kbps, starts_slowly
 from midcut.terms import SlowStart
+from midcut.wire.tcp import better_kbps, rate_kbps, starts_slowly
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.tcp_ping import TcpPing
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from midcut.errors import TelemetryError
-from midcut.tcp import tcp_info
+from midcut.wire.tcp import tcp_info
 from midcut_telemetry.cloud import Endpoint
 
 if TYPE_CHECKING:

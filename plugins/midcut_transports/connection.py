@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 from msgspec.structs import replace
 
-from midcut.tcp import own_socket, tcp_info
+from midcut.wire.tcp import own_socket, tcp_info
 
 if TYPE_CHECKING:
     import socket

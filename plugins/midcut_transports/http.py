@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from yarl import URL
 
 from midcut import wire
-from midcut.credentials import client_tls, read_token
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError, MalformedError
-from midcut.loops import off_loop, size_bytes
 from midcut.types import TailReply
 from midcut.wire.body import joined
+from midcut.wire.credentials import client_tls, read_token
 from midcut.wire.oip import RAW
+from midcut.wire.weighing import off_loop, size_bytes
 from midcut_transports.connection import BrokenError, NotHttpError
 from midcut_transports.dialects import OpenInference, Paper
 from midcut_transports.pool import NoConnectionInTimeError, Pool

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from midcut.cli import VERBS
+from midcut.cli.main import VERBS
 
 RUN = """
 import sys

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from midcut.cli import VERBS
-from midcut.plugins import HOOKS
+from midcut.cli.main import VERBS
+from midcut.config.registry import HOOKS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

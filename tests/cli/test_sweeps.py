@@ -7,8 +7,8 @@ import json
 import pytest
 import yaml
 
+from midcut.cli.sweeps import Scored, scored
 from midcut.errors import ConfigError
-from midcut.sweeps import Scored, scored
 
 RESULT = {"model": "alexnet", "w": 0.5, "met": True, "algorithm1": {"latency_s": 0.2, "cost_usd": 3e-6}, "cut": 7}
 

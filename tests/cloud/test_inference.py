@@ -14,8 +14,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from midcut.config.settings import CutSettings
 from midcut.graph import partition
-from midcut.settings import CutSettings
 from midcut.types import Encoded, LoadedModel, TailRequest
 from midcut.wire.oip_tensors import encode_infer
 

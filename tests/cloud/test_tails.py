@@ -12,11 +12,11 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from midcut.cloud.tails import TailQueue
+from midcut.config.settings import CloudSettings
 from midcut.errors import BusyError, ExpiredError, MalformedError, OutOfMemoryError
 from midcut.graph.joining import Joining
-from midcut.metrics import CloudMetrics
-from midcut.settings import CloudSettings
-from midcut.threads import Threads
+from midcut.serving.metrics import CloudMetrics
+from midcut.serving.threads import Threads
 
 GENERATOR = torch.Generator().manual_seed(5)
 

@@ -5,13 +5,12 @@ import threading
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from midcut import composition, conf_files
+from midcut.cli.verbs import cloud
 from midcut.cloud.assembly import tail_threads
+from midcut.config.composition import compose
+from midcut.config.settings import CloudSettings
 from midcut.errors import ConfigError
-from midcut.settings import CloudSettings
-from midcut.verbs import cloud
 
 
 @pytest.mark.parametrize(
@@ -37,10 +36,8 @@ from midcut.verbs import cloud
     ],
 )
 def test_a_config_that_cannot_serve_is_one_line(overrides, part):
-    composition.register()
     plain = ["model=mnist", "cuts.verify=false", "server.port=0"]
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
-        config = compose("cloud", overrides=[*plain, *overrides])
+    config = compose("cloud", [*plain, *overrides])
     with pytest.raises(ConfigError) as caught:
         cloud.run(config)
     assert part in str(caught.value)

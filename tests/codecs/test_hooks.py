@@ -6,19 +6,17 @@ import subprocess
 import sys
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from midcut import composition, conf_files
-from midcut.build import build_codecs, build_each
 from midcut.component import Kind
+from midcut.config.build import build_each
+from midcut.config.composition import compose
+from midcut.config.registry import registry
 from midcut.errors import ConfigError
-from midcut.plugins import registry
+from midcut.planning.assembly import build_codecs
 
 
 def config(verb, *overrides):
-    composition.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
-        return compose(verb, overrides=list(overrides))
+    return compose(verb, overrides)
 
 
 def test_what_comes_with_midcut():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from midcut.config.settings import CutSettings
 from midcut.graph import partition
-from midcut.settings import CutSettings
 from midcut.types import Encoded
 from midcut_codecs.config import Float16Config, Int8Config, Scale, ZstdConfig
 from midcut_codecs.exact import Base64, Raw

@@ -24,8 +24,8 @@ import pytest
 import torch
 
 from midcut import wire
+from midcut.config.settings import CutSettings
 from midcut.graph import partition
-from midcut.settings import CutSettings
 from midcut.types import TailRequest
 
 DEPLOY = Path(__file__).parents[2] / "tools" / "deploy"

@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-import io
+from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from midcut.engine.clouds import Clouds
-from midcut.engine.edge import EdgeEngine, EdgeParts
-from midcut.engine.hub import TelemetryHub
-from midcut.engine.replan import PlanningLoop
-from midcut.placements import placements
-from midcut.policy import Policy
-from midcut.settings import EngineSettings
+from midcut.config.settings import EngineSettings
+from midcut.edge.clouds.clouds import Clouds
+from midcut.edge.clouds.greeting import CloudScope
+from midcut.edge.engine import EdgeEngine, EdgeParts
+from midcut.edge.planning_loop import PlanningLoop
+from midcut.edge.telemetry.hub import TelemetryHub
+from midcut.planning.placements import placements
+from midcut.planning.policy import Policy
 from midcut.testing import LoopbackTransport, ScriptedTelemetry
 
 
@@ -23,75 +22,115 @@ def one_thread(single_threaded):
     """The unsplit model is the reference."""
 
 
-class Part:
-    needs = frozenset()
+class Rate:
+    """Seconds that go with one field of the observation: `scale` per value, times a weight per placement."""
 
-    def __init__(self, seconds):
-        self._seconds = np.asarray(seconds, dtype=np.float64)
+    def __init__(self, needs, weights):
+        self.needs = frozenset(needs)
+        self._weights = np.asarray(weights, dtype=np.float64)
 
-    def seconds(self, _):
-        return self._seconds
+    def seconds(self, observation):
+        factor = 1.0
+        for name in self.needs:
+            factor = factor * 1000.0 / np.asarray(getattr(observation, name), dtype=np.float64)[..., None]
+        return self._weights * factor
 
 
 class Priced:
+    """One dollar an edge second, two a cloud second."""
+
     def cost_usd(self, edge_s, link_s, cloud_s):
         return edge_s + 2.0 * cloud_s + 0.0 * link_s
 
 
 class Fastest:
-    w = 0.25
+    w = 0.0
 
-    def choose(self, forecast, _):
+    def choose(self, forecast, w):  # noqa: ARG002
         return np.argmin(forecast.latency_s, axis=-1)
 
 
-class Silent:
+class Watch:
+    """Observers that remember."""
+
+    def __init__(self):
+        self.decisions, self.results = [], []
+
     def decided(self, decision):
-        pass
+        self.decisions.append(decision)
 
     def inferred(self, result):
-        pass
+        self.results.append(result)
+
+
+class Bench:
+    """An engine and everything around it. A fast link puts the cut at 0, a slow one at the last cut."""
+
+    def __init__(
+        self,
+        tiny,
+        executor,
+        script=None,
+        legal=None,
+        transport=None,
+        more_clouds=None,
+        scoped=False,
+        calibration=None,
+        **knobs,
+    ):
+        legal = legal or tiny.legal
+        self._table = tiny.table
+        # Slow enough that the first decision is made before the second read.
+        self.telemetry = ScriptedTelemetry(script or [{"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}], interval_s=0.05)
+        self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0, "breaker_failures": 1} | knobs)
+        self.watch = Watch()
+        self.transport = transport or LoopbackTransport(tiny)
+        transports = {"cloud": self.transport} | dict(more_clouds or {})
+        self.clouds = Clouds(transports, self.settings.retry_after_s, self.settings.breaker_failures)
+        self.hub = TelemetryHub({"scripted": self.telemetry}, self.settings.max_age_s)
+        self.policy = self.policy_for(legal)
+        self.planning = PlanningLoop(self.policy, self.hub, self.settings, self.watch, self.clouds, calibration)
+        parts = EdgeParts(
+            partition=tiny,
+            clouds=self.clouds,
+            executor=executor,
+            cost=Priced(),
+            hub=self.hub,
+            planning=self.planning,
+            observers=self.watch,
+            scope=CloudScope(self.clouds.lister, tiny, self.planning, self.policy_for) if scoped else None,
+            calibration=calibration,
+        )
+        self.engine = EdgeEngine(parts, self.settings.threads, self.settings.deadline_s)
+
+    def policy_for(self, cuts, _codecs=("raw",)):
+        laid_out = placements(self._table, cuts)
+        return Policy(
+            laid_out,
+            edge=Rate({"clock_mhz"}, np.arange(len(cuts), dtype=np.float64) * 0.01),
+            link=Rate({"bandwidth_kbps"}, np.where(laid_out.on_edge, 0.0, 1.0)),
+            cloud=Rate((), np.zeros(len(cuts))),
+            cost=Priced(),
+            planner=Fastest(),
+        )
+
+    async def until(self, condition, seconds=10.0):
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
 
 
 @pytest.fixture
-def make_engine(tiny, executor):
-    """An engine that stays at cut 4, with a loopback cloud unless another transport is given."""
+def bench(tiny, executor):
+    """`async with bench(...) as b`: a started engine."""
 
-    def make(transport=None, codecs=()):
-        laid_out = placements(tiny.table, (4, 9))
-        hub = TelemetryHub({"scripted": ScriptedTelemetry([{"ping_ms": 1.0}])}, 30.0)
-        parts = (Part([0.001, 0.01]), Part([0.002, 0.0]), Part([0.003, 0.0]))
-        policy = Policy(laid_out, *parts, cost=Priced(), planner=Fastest())
-        planning = PlanningLoop(policy, hub, EngineSettings(interval_s=5.0), Silent())
-        clouds = Clouds({"cloud": transport or LoopbackTransport(tiny)}, retry_after_s=0.0)
-        return EdgeEngine(EdgeParts(tiny, clouds, executor, Priced(), hub, planning, Silent(), codecs=codecs))
+    @asynccontextmanager
+    async def start(*, executor=executor, partition=tiny, **knobs):
+        made = Bench(partition, executor, **knobs)
+        await made.engine.start()
+        try:
+            yield made
+        finally:
+            await made.engine.close()
 
-    return make
-
-
-def png(seed, size=(20, 18), **save):
-    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, **{"format": "PNG"} | save)
-    return out.getvalue()
-
-
-@pytest.fixture
-def images():
-    return png
-
-
-@pytest.fixture
-def expected_class(tiny_model):
-    """The class the unsplit model gives to image bytes."""
-
-    def answer(data):
-        with torch.inference_mode():
-            return int(tiny_model.module(tiny_model.preprocess(Image.open(io.BytesIO(data)))).argmax())
-
-    return answer
-
-
-@pytest.fixture
-def run():
-    return asyncio.run
+    return start

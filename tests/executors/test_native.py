@@ -36,5 +36,5 @@ def test_the_seconds_are_those_of_the_segment():
     assert 0.05 <= Native().run(segment)[1] < 0.5
 
 
-def test_it_goes_by_the_name_native():
-    assert [component.name for component in midcut_executors()] == ["native"]
+def test_the_executors_that_come_with_midcut():
+    assert [component.name for component in midcut_executors()] == ["native", "emulated_clock"]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from midcut.config.settings import CutSettings
 from midcut.graph import partition
 from midcut.graph.verify import same_bits
-from midcut.settings import CutSettings
 from midcut.tensors import tensor_from_bytes, tensor_to_bytes
 from midcut.types import LoadedModel
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from midcut.config.settings import Capture
 from midcut.graph.batch import Expected, check, growth
 from midcut.graph.capture import capture
 from midcut.graph.verify import examine
-from midcut.settings import Capture
 
 
 class Windows(nn.Module):

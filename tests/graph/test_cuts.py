@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midcut.cuts import legal_cuts
+from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError
-from midcut.settings import CutSettings
+from midcut.planning.cuts import legal_cuts
 from midcut.types import Cut, CutTable, Node, ValueSpec
 
 YES, NO = True, False

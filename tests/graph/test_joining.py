@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from midcut.config.settings import CutSettings
 from midcut.graph import partition
 from midcut.graph.joining import Joining
-from midcut.settings import CutSettings
 from midcut.types import LoadedModel
 
 

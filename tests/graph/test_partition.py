@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from midcut.config.settings import Capture
 from midcut.errors import ConfigError, CutError, GraphError, MalformedError
 from midcut.graph.verify import same_bits
-from midcut.settings import Capture
 
 CAPTURES = [Capture.fx, Capture.export]
 

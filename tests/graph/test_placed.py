@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from midcut.errors import ConfigError
+from midcut.graph.device_partition import PlacedPartition
 from midcut.graph.joining import Joining
-from midcut.graph.placed import PlacedPartition
 
 DEVICES = ["cpu:0", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 

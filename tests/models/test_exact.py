@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from midcut.cuts import legal_cuts
+from midcut.config.settings import CutSettings
 from midcut.graph import partition
 from midcut.graph.verify import same_bits
-from midcut.settings import CutSettings
+from midcut.planning.cuts import legal_cuts
 from midcut.tensors import tensor_from_bytes, tensor_to_bytes
 from midcut_models.classification import Torchvision
 from midcut_models.mnist import Mnist

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from midcut.cuts import legal_cuts
+from midcut.config.settings import CutSettings
 from midcut.errors import FileError
-from midcut.placements import placements
+from midcut.planning.cuts import legal_cuts
+from midcut.planning.placements import placements
 from midcut.profiles import find_profile, write_profile
-from midcut.settings import CutSettings
 from midcut.testing import LatencyPredictorSuite
 from midcut.types import Observation
 from midcut_predictors.paper import CloudLinear

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from midcut.errors import ConfigError, ForecastError
-from midcut.tcp import rate_kbps, slow_start_s, starts_slowly, window_bytes
 from midcut.terms import SlowStart
 from midcut.testing import LatencyPredictorSuite
 from midcut.types import Observation, Placements
+from midcut.wire.tcp import rate_kbps, slow_start_s, starts_slowly, window_bytes
 from midcut_predictors.link import Eq3, RoundTrip
 
 
@@ -174,7 +174,7 @@ def test_the_window_after_a_pause_by_hand():
 
 
 def test_auto_goes_by_how_long_requests_pause(monkeypatch, tmp_path):
-    monkeypatch.setattr("midcut.tcp._SETTINGS", tmp_path)
+    monkeypatch.setattr("midcut.wire.tcp._SETTINGS", tmp_path)
     auto, always, never = (RoundTrip(bodies(200_000, 5_000), slow_start=how) for how in SlowStart)
     here = Observation(bandwidth_kbps=8000.0, ping_ms=100.0)
     np.testing.assert_array_equal(auto.seconds(here), always.seconds(here))  # nothing was sent yet
@@ -190,7 +190,7 @@ def test_auto_goes_by_how_long_requests_pause(monkeypatch, tmp_path):
 
 
 def test_a_host_is_asked_only_for_auto(monkeypatch, tmp_path):
-    monkeypatch.setattr("midcut.tcp._SETTINGS", tmp_path)
+    monkeypatch.setattr("midcut.wire.tcp._SETTINGS", tmp_path)
     assert starts_slowly(SlowStart.always)
     assert not starts_slowly(SlowStart.never)
     assert starts_slowly(SlowStart.auto)  # no such setting: not Linux

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from midcut.errors import ConfigError
-from midcut.profiling.clocks import CpuClocks
+from midcut.profiles.clocks import CpuClocks
 
 FREQUENCIES = "600000 900000 1200000 1500000"
 

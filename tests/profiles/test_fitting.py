@@ -8,8 +8,8 @@ import pytest
 
 from midcut.errors import ConfigError, FileError
 from midcut.profiles import Normalisation, find_fit, find_profile, read_fit, write_fit
-from midcut.profiling.fitting import fit, kept_points, points, predicted_slope_s
-from midcut.profiling.plot import draw_fit
+from midcut.profiles.fitting import fit, kept_points, points, predicted_slope_s
+from midcut.reporting.fit_plot import draw_fit
 
 CLOCKS = [600.0, 700.0, 800.0, 900.0, 1000.0, 1100.0, 1200.0, 1300.0, 1400.0, 1500.0]
 

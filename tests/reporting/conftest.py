@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from midcut.simulation.result import Claim, Front, Interval, PartError, Series, Simulation, write_simulation
+from midcut.results.simulation import Claim, Front, Interval, PartError, Series, Simulation, write_simulation
 
 POISSON = {"kind": "drawn", "samples": 4, "seed": 7, "bandwidth_kbps": {"kind": "poisson", "mean": 9, "unit": 1000}}
 

@@ -10,12 +10,12 @@ import shutil
 import msgspec
 import pytest
 
+from midcut.cli.verbs.report import main
 from midcut.profiles import find_fit, find_profile, write_fit
-from midcut.profiling.fitting import fit
-from midcut.reporting.found import find
+from midcut.profiles.fitting import fit
+from midcut.reporting.load import find
 from midcut.reporting.report import make_report
 from midcut.reporting.texts import knobs, number, policy_label
-from midcut.verbs.report import main
 
 PLAN = {
     "model": "alexnet", "w": 0.5, "cut": 1, "codec": "raw", "after": "conv", "edge_s": 0.1, "link_s": 0.2,

@@ -6,7 +6,7 @@ import pytest
 
 from midcut.profiles import find_fit
 from midcut.reporting.verdicts import Verdict, is_random, judge, reproduction
-from midcut.simulation.result import Claim, Interval
+from midcut.results.simulation import Claim, Interval
 
 
 def claim(published, simulated, population=None):

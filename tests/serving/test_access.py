@@ -11,10 +11,10 @@ import pytest
 import structlog
 import trustme
 
-from midcut.credentials import client_tls, read_token, server_tls
+from midcut.config.settings import ServerSettings
 from midcut.errors import ConfigError, TelemetryError
 from midcut.serving.access import warn_if_exposed
-from midcut.settings import ServerSettings
+from midcut.wire.credentials import client_tls, read_token, server_tls
 from midcut_telemetry.bandwidth_probe import BandwidthProbe
 from midcut_telemetry.http_ping import HttpPing
 

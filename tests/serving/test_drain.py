@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from midcut import loops
-from midcut.serving import DRAIN, new_app, serve
-from midcut.settings import ServerSettings
+from midcut.config.settings import ServerSettings
+from midcut.serving import DRAIN, event_loop, new_app, serve
 
 # Longer than a server lives that takes no account of what it writes.
 PAUSE_S = 3.5
@@ -106,7 +105,7 @@ def received_bytes(client, size):
 
 @pytest.mark.parametrize(
     ("run", "size"),
-    [(asyncio.run, BEING_HANDED_OVER), (loops.run, BEING_HANDED_OVER), (loops.run, IN_THE_SERVERS_BUFFER)],
+    [(asyncio.run, BEING_HANDED_OVER), (event_loop.run, BEING_HANDED_OVER), (event_loop.run, IN_THE_SERVERS_BUFFER)],
 )
 def test_a_reply_that_is_being_written_when_the_server_is_told_to_stop_arrives_whole(run, size):
     with Server(run, drain_s=20.0) as server, server.client(f"/large?size={size}") as client:
@@ -117,7 +116,7 @@ def test_a_reply_that_is_being_written_when_the_server_is_told_to_stop_arrives_w
 
 
 def test_every_request_leaves_once_however_it_ends():
-    with Server(loops.run) as server:
+    with Server(event_loop.run) as server:
         with server.client("/large?size=10") as client:
             until(lambda: server.in_flight() == 0)
             assert received_bytes(client, 10) == 10

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from aiohttp import ClientSession, web
 
+from midcut.config.settings import ServerSettings
 from midcut.serving import make_runner, message_response
-from midcut.settings import ServerSettings
 from midcut.wire.oip import Message
 
 

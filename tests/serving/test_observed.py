@@ -16,8 +16,8 @@ from aiohttp import ClientSession, web
 from prometheus_client.parser import text_string_to_metric_families
 
 from midcut import wire
+from midcut.config.settings import ServerSettings
 from midcut.serving import DRAIN, REQUEST_ID, Drain, RefusedError, bind_request_id, new_app, serve
-from midcut.settings import ServerSettings
 from midcut.types import TailRequest
 
 

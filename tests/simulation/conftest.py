@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from midcut.policy import Forecaster
-from midcut.settings import Distribution, DistributionKind, ScenarioDrawn
+from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn
+from midcut.planning.policy import Forecaster
 from midcut.simulation.run import Names, Setup, simulate
 from midcut.testing import chain_placements
 from midcut_planners.algorithm1 import Algorithm1

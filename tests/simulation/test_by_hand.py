@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from midcut.config.settings import ClaimSettings, Metric
 from midcut.errors import PluginError
-from midcut.settings import ClaimSettings, Metric
 from midcut_planners.epsilon_constraint import EpsilonConstraint
 from midcut_planners.knee import Knee
 from midcut_planners.weighted_sum import WeightedSum

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from midcut.simulation.result import FILE, read_simulation
+from midcut.results.simulation import FILE, read_simulation
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").replace("−", "-")
 # Experiment -> what another program, that shares no line with this one, made of the same setting. Percent.

@@ -6,14 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
-from midcut import composition, conf_files
+from midcut.cli.verbs.simulate import prepare, summary
+from midcut.config.composition import compose
 from midcut.errors import MidcutError
 from midcut.profiles import write_profile
-from midcut.simulation.result import read_simulation, write_simulation
+from midcut.results.simulation import read_simulation, write_simulation
 from midcut.simulation.run import simulate
-from midcut.verbs.simulate import prepare, summary
 
 CLAIM = (
     "claims=[{where: Figure 6, what: words, metric: cost_usd, strategy: algorithm1, against: cost_optimal,"
@@ -24,9 +23,7 @@ CLAIM = (
 @pytest.fixture
 def composed():
     def make(*overrides):
-        composition.register()
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
-            return simulate(*prepare(compose("simulate", overrides=list(overrides)), {}))
+        return simulate(*prepare(compose("simulate", overrides), {}))
 
     return make
 

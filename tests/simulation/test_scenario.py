@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
 from midcut.errors import ConfigError, FileError
-from midcut.settings import Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
 from midcut.simulation.scenario import make_samples, repeat
 
 FIGURE6 = ScenarioDrawn(

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from midcut.engine.hub import TelemetryHub
+from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import ConfigError, TelemetryError
 from midcut.protocols import TransferListener
 from midcut.terms import SlowStart

@@ -9,8 +9,8 @@ import torch
 import trustme
 from msgspec.structs import replace
 
-from midcut.build import build_each
 from midcut.component import Kind
+from midcut.config.build import build_each
 from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
 from midcut.types import TailRequest
 from midcut_transports.http import HttpTransport
@@ -18,13 +18,10 @@ from midcut_transports.http import HttpTransport
 
 @pytest.fixture(scope="module")
 def codecs():
-    from hydra import compose, initialize_config_dir
 
-    from midcut import composition, conf_files
+    from midcut.config.composition import compose
 
-    composition.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
-        config = compose("cloud", overrides=["model=mnist"])
+    config = compose("cloud", ["model=mnist"])
     return build_each(Kind.CODEC, config.codec)
 
 

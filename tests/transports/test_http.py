@@ -15,13 +15,13 @@ import torch
 from msgspec.structs import replace
 
 from midcut import wire
-from midcut.engine.breaker import BreakerState
-from midcut.engine.clouds import Clouds
+from midcut.edge.clouds.breaker import BreakerState
+from midcut.edge.clouds.clouds import Clouds
 from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
 from midcut.protocols import ModelLister
+from midcut.proxies.faults import FaultProxy
+from midcut.proxies.toxics import Garbage
 from midcut.testing import TransportSuite
-from midcut.testing.faults import FaultProxy
-from midcut.testing.toxics import Garbage
 from midcut.types import TailRequest
 from midcut_transports.http import http_transport
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from midcut.tcp import tcp_info
 from midcut.types import TailRequest
+from midcut.wire.tcp import tcp_info
 from midcut_transports.http import HttpTransport
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from midcut import loops
+from midcut.serving import event_loop
 from midcut_transports.connection import Connection
 from midcut_transports.pool import Pool
 
@@ -105,4 +105,4 @@ def test_a_connection_that_stands_when_nobody_waits_for_it_any_more_is_closed_wh
 
     asking = None
     monkeypatch.setattr("midcut_transports.pool.Connection", Leaving)
-    loops.run(go())
+    event_loop.run(go())

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from midcut import wire
-from midcut.engine.measured import measured
+from midcut.config.settings import CutSettings
+from midcut.edge.measured_codecs import measured
 from midcut.graph import partition
 from midcut.profiles import Role, find_profile
-from midcut.settings import CutSettings
 from midcut.types import LoadedModel, TailRequest
 from midcut_codecs.config import Base64Config, Float16Config, Int8Config, ZstdConfig
 from midcut_codecs.exact import Base64, Raw

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from midcut.loops import TEXT_WEIGHT
 from midcut.types import Encoded
 from midcut.wire import oip, weighing
 from midcut.wire.body import Body
 from midcut.wire.oip_heads import coded_head
 from midcut.wire.oip_read import InferCall, WireTensor
+from midcut.wire.weighing import TEXT_WEIGHT
 
 BODY = Body([b"x" * 600, b"x" * 400])
 

@@ -11,7 +11,7 @@ import numpy as np
 from bed.cgroups import MIN_QUOTA_US, period_us
 from bed.errors import BedError
 from bed.setting import Setting
-from midcut_emulation.clock import CpufreqTree, remove_clock, write_clock, write_slowdown
+from midcut_executors.emulated_clock import CpufreqTree, remove_clock, write_clock, write_slowdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

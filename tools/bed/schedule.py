@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bed.errors import BedError
-from midcut.settings import Distribution, DistributionKind, ScenarioDrawn
+from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn
 from midcut.simulation.scenario import make_samples
 from midcut.traces import Trace, read_trace
 

@@ -15,7 +15,7 @@ from evaluation.policies import Offline, true
 from evaluation.policies import rows as by_cut
 from evaluation.recording import Rows, say
 from evaluation.walks import Turns
-from midcut.evaluations import write_evaluation
+from midcut.results.evaluation import write_evaluation
 from midcut.traces import write_trace
 from midcut.types import Observation
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from evaluation.harness import Site
     from evaluation.options import Options
-    from midcut.evaluations import Evaluation
-    from midcut.policy import Policy
+    from midcut.planning.policy import Policy
+    from midcut.results.evaluation import Evaluation
     from midcut.traces import Trace
 
 TRACE_MODELS, STEP_MODELS = ("alexnet", "vgg16"), ("alexnet",)

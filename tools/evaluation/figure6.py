@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from evaluation import ratios
@@ -12,9 +11,9 @@ from evaluation.harness import Conditions
 from evaluation.opening import opened, settle
 from evaluation.policies import Offline, forecast_of, observed, picks
 from evaluation.recording import Rows, say
-from midcut import composition, conf_files
-from midcut.evaluations import write_evaluation
-from midcut.settings import CutSettings
+from midcut.config.composition import compose
+from midcut.config.settings import CutSettings
+from midcut.results.evaluation import write_evaluation
 from midcut.simulation.scenario import make_samples
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
     from evaluation.harness import Site
     from evaluation.options import Options
-    from midcut.policy import Policy
-    from midcut.settings import ScenarioDrawn
+    from midcut.config.settings import ScenarioDrawn
+    from midcut.planning.policy import Policy
     from midcut.simulation.scenario import Samples
 
 MODEL: Final = "alexnet"
@@ -60,9 +59,7 @@ def run(options: Options) -> Path:
 
 def drawn(count: int | None = None) -> Samples:
     """Link and clock as `midcut simulate experiment=figure6` draws them."""
-    composition.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
-        config = compose("simulate", overrides=["experiment=figure6"])
+    config = compose("simulate", ["experiment=figure6"])
     scenario = cast("ScenarioDrawn", OmegaConf.to_object(config.scenario))
     samples = make_samples(scenario)
     return (

@@ -21,7 +21,7 @@ from evaluation.opening import clock_kind, core_mhz, repeats, site_folder
 from evaluation.points import choose_cuts, draw
 from evaluation.policies import Offline, forecast_of, observed, picks, rows, true
 from evaluation.report import as_evaluation, show
-from midcut.evaluations import FILE, read_evaluation, write_evaluation
+from midcut.results.evaluation import FILE, read_evaluation, write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
+from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midcut.evaluations import Cell
+    from midcut.results.evaluation import Cell
 
 WAYS: Final = ("always", "never")
 _DRAWN: Final = ("after a pause", "at once", "predicted, always", "predicted, never")

@@ -7,14 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 
 from evaluation.harness import PAYLOAD_SHARE
-from midcut import composition, conf_files
-from midcut.build import build_codecs, build_policy
-from midcut.cuts import legal_cuts
-from midcut.placements import placements
-from midcut.settings import CutSettings
+from midcut.config.composition import compose
+from midcut.config.settings import CutSettings
+from midcut.planning.assembly import build_codecs, build_policy
+from midcut.planning.cuts import legal_cuts
+from midcut.planning.placements import placements
 from midcut.types import Forecast, Observation
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from evaluation.harness import Conditions, Site
-    from midcut.policy import Policy
+    from midcut.planning.policy import Policy
     from midcut.types import CutTable, Placements
 
 FIELDS = ("clock_mhz", "bandwidth_kbps", "ping_ms")
@@ -63,10 +62,8 @@ class Offline:
 
     def policy(self, cuts: CutSettings, *overrides: str) -> Policy:
         """One on these cuts, as `midcut plan` with these overrides has it."""
-        composition.register()
         folders = (f"edge_profile={self.profiles}", f"cloud_profile={self.profiles}")
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
-            config = compose("plan", overrides=[f"model={self.model}", *overrides, *folders])
+        config = compose("plan", [f"model={self.model}", *overrides, *folders])
         return build_policy(config, placements(self.table, legal_cuts(self.table, cuts), build_codecs(config)))
 
 

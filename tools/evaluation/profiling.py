@@ -9,7 +9,7 @@ import msgspec
 
 from evaluation.processes import SiteError, one_thread
 from midcut.profiles import read_profile, write_fit, write_profile
-from midcut.profiling.fitting import fit
+from midcut.profiles.fitting import fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

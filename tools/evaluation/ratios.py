@@ -8,12 +8,12 @@ import numpy as np
 
 from evaluation.recording import is_measured
 from evaluation.walks import relative
-from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
+from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midcut.evaluations import Cell
+    from midcut.results.evaluation import Cell
     from midcut.types import Floats
 
 FAST, HALF, CHEAP = 0.0, 0.5, 1.0

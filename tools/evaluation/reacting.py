@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluation.recording import is_measured
-from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
+from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from midcut.evaluations import Cell
+    from midcut.results.evaluation import Cell
 
 AS_GOOD = 1.05
 """A cut within 5 % of the best measured one counts as the best: medians of a few requests tell no finer."""

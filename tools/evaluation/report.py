@@ -12,7 +12,7 @@ from evaluation.findings import AIMS, BASELINES, MEANING, POLICIES, PointFound, 
 from evaluation.harness import PAYLOAD_SHARE
 from evaluation.noise import noise
 from evaluation.statistics import mean, median, p95, part_errors
-from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
+from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

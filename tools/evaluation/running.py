@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bed import BedUnavailable
 
 from midcut.errors import MidcutError
-from midcut.evaluations import FILE
+from midcut.results.evaluation import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

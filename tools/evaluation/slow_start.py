@@ -11,15 +11,15 @@ from evaluation.opening import TOP_MHZ, opened, settle
 from evaluation.policies import Offline, observed
 from evaluation.policies import rows as by_cut
 from evaluation.recording import Rows, say
-from midcut.evaluations import write_evaluation
-from midcut.settings import CutSettings
+from midcut.config.settings import CutSettings
+from midcut.results.evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from evaluation.harness import Site
     from evaluation.options import Options
-    from midcut.policy import Policy
+    from midcut.planning.policy import Policy
     from midcut.types import CutTable
 
 MODEL: Final = "alexnet"

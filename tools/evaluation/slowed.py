@@ -8,12 +8,12 @@ import numpy as np
 
 from evaluation.reacting import best_of, first_run, under
 from evaluation.statistics import percentage_error
-from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
+from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midcut.evaluations import Cell
+    from midcut.results.evaluation import Cell
 
 RIGHT = 0.05
 EARLY, LATE = 10, 20

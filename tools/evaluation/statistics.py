@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.simulation.ground import scaled
+from midcut.simulation.truth_table import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

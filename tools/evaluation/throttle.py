@@ -11,7 +11,7 @@ from evaluation.harness import Conditions
 from evaluation.opening import TOP_MHZ, opened, settle
 from evaluation.policies import Offline, observed
 from evaluation.recording import Rows, say
-from midcut.evaluations import write_evaluation
+from midcut.results.evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from pathlib import Path

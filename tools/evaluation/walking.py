@@ -8,12 +8,12 @@ import numpy as np
 
 from evaluation.recording import is_measured
 from evaluation.walks import CLOUD, DYNAMIC, EDGE, ORACLE, STATIC, Step, Walked, relative, walked
-from midcut.evaluations import Axis, Evaluation, Figure, Series, Table
+from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midcut.evaluations import Cell
+    from midcut.results.evaluation import Cell
 
 _AGAINST = (EDGE, CLOUD, STATIC, ORACLE)
 NOTES = (

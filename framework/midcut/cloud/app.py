@@ -10,8 +10,6 @@ import msgspec
 
 from midcut import wire
 from midcut.cloud.tails import TailQueue
-from midcut.loops import off_loop, size_bytes
-from midcut.metrics import CloudMetrics
 from midcut.serving import (
     DRAIN,
     REGISTRY,
@@ -24,18 +22,20 @@ from midcut.serving import (
     read_body,
     read_chunks,
 )
+from midcut.serving.metrics import CloudMetrics
 from midcut.wire import oip, oip_read, weighing
 from midcut.wire.oip_tensors import encode_reply
+from midcut.wire.weighing import off_loop, size_bytes
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
     from midcut.cloud.worker import Computed
+    from midcut.config.settings import CloudSettings, ServerSettings
     from midcut.protocols import Executor
     from midcut.serving import Meant
-    from midcut.settings import CloudSettings, ServerSettings
-    from midcut.threads import Threads
+    from midcut.serving.threads import Threads
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 

@@ -12,15 +12,15 @@ import structlog
 import torch
 from omegaconf import OmegaConf
 
-from midcut.build import build, build_each
 from midcut.cloud.app import make_app
 from midcut.cloud.hosted import HostedModels
 from midcut.component import Kind
+from midcut.config.build import build, build_each
 from midcut.errors import ConfigError
 from midcut.graph import partition
-from midcut.graph.placed import PlacedPartition
+from midcut.graph.device_partition import PlacedPartition
 from midcut.serving import check_server
-from midcut.threads import Threads
+from midcut.serving.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from aiohttp import web
     from omegaconf import DictConfig
 
+    from midcut.config.settings import CloudSettings, CutSettings, ServerSettings
     from midcut.graph import Partition
-    from midcut.settings import CloudSettings, CutSettings, ServerSettings
 
 _log = structlog.get_logger("midcut.cloud")
 

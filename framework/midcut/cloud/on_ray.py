@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from aiohttp import web
-from hydra import compose, initialize_config_dir
 from ray import serve
 from starlette.requests import Request  # noqa: TC002 - Ray reads the annotation
 from starlette.responses import Response
 from yarl import URL
 
-from midcut import composition, conf_files
 from midcut.cloud.assembly import assembled
+from midcut.config.composition import compose
 from midcut.serving import make_runner
 
 if TYPE_CHECKING:
@@ -111,9 +110,7 @@ def deployment(overrides: Sequence[str], replicas: int = 1) -> Any:
 
 
 def _config(overrides: Sequence[str]) -> DictConfig:
-    composition.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_files.conf_dir())):
-        return compose("cloud", overrides=list(overrides))
+    return compose("cloud", overrides)
 
 
 def main() -> None:

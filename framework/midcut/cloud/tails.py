@@ -8,23 +8,23 @@ from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from midcut.cloud.crowds import Crowds
+from midcut.cloud.batch_sizes import Crowds
 from midcut.cloud.worker import Computed, Job, Worker
 from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, Intake
-from midcut.threads import tell
+from midcut.serving.threads import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import torch
 
+    from midcut.config.settings import CloudSettings
     from midcut.graph import Partition
     from midcut.graph.joining import Joining
-    from midcut.metrics import CloudMetrics
     from midcut.protocols import Executor
-    from midcut.settings import CloudSettings
-    from midcut.threads import Threads
+    from midcut.serving.metrics import CloudMetrics
+    from midcut.serving.threads import Threads
 
     Values = Sequence[torch.Tensor | int]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from midcut.config.settings import Capture
 from midcut.errors import GraphError
 from midcut.graph.compile import compile_graph
-from midcut.settings import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

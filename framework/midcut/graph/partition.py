@@ -10,21 +10,21 @@ import structlog
 import torch
 from torch.utils import _pytree as pytree
 
-from midcut.cuts import legal_cuts
+from midcut.config.settings import Capture
 from midcut.errors import CutError, GraphError
 from midcut.graph.batch import Expected, check, growth
 from midcut.graph.capture import capture
 from midcut.graph.fingerprint import graph_hash, weights_hash
 from midcut.graph.verify import examine, same_bits
-from midcut.settings import Capture
+from midcut.planning.cuts import legal_cuts
 from midcut.types import Cut, CutTable, Node, ValueSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from midcut.config.settings import CutSettings
     from midcut.graph.program import Program
     from midcut.graph.verify import Examination
-    from midcut.settings import CutSettings
     from midcut.types import LoadedModel
 
 log = structlog.get_logger(__name__)

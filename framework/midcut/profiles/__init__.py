@@ -4,7 +4,6 @@ A *profile* is one model on one machine, at one or more clock settings (`midcut 
 holds the parameters of the paper's clock law for several models (`midcut fit`).
 """
 
-from midcut.profiles.files import SHIPPED
 from midcut.profiles.fit import Fit, Law, ModelLaw, find_fit, read_fit, write_fit, wrong_law
 from midcut.profiles.profile import (
     Machine,
@@ -16,6 +15,7 @@ from midcut.profiles.profile import (
     read_profile,
     write_profile,
 )
+from midcut.profiles.shipped import SHIPPED
 from midcut.terms import Normalisation, Role
 
 __all__ = [

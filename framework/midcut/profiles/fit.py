@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from midcut.errors import FileError
-from midcut.profiles.files import SHIPPED, read_json, shipped_names, write_json
+from midcut.profiles.shipped import SHIPPED, shipped_names
+from midcut.results.files import read_json, write_json
 from midcut.terms import Normalisation
 
 FORMAT = "midcut-fit/1"

@@ -10,7 +10,7 @@ from midcut.reporting.texts import label
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from midcut.reporting.found import Job, Sweep
+    from midcut.reporting.load import Job, Sweep
 
 OBJECTIVES = ("latency_s", "cost_usd")
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from midcut import evaluations
-    from midcut.evaluations import Series
     from midcut.reporting.looks import Look, Looks
     from midcut.reporting.placing import Places
+    from midcut.results import evaluation
+    from midcut.results.evaluation import Series
     from midcut.types import Floats
 
 MANY = 6
@@ -47,12 +47,12 @@ class _Panel:
     series: Sequence[tuple[str, Series, Look]]
 
 
-def draws(figure: evaluations.Figure) -> bool:
+def draws(figure: evaluation.Figure) -> bool:
     """Whether it has anything to draw."""
     return any(y is not None and math.isfinite(y) for series in figure.series for y in series.y)
 
 
-def draw_evaluation(figure: evaluations.Figure, looks: Looks) -> Figure:
+def draw_evaluation(figure: evaluation.Figure, looks: Looks) -> Figure:
     """Draw a figure; series named `this, that` are spread over panels where there are many.
 
     Args:
@@ -89,7 +89,7 @@ def _columns(names: Sequence[str]) -> int:
     return math.ceil(len(names) / math.ceil(len(names) / most))
 
 
-def _spread(figure: evaluations.Figure, looks: Looks) -> list[_Panel]:
+def _spread(figure: evaluation.Figure, looks: Looks) -> list[_Panel]:
     """One panel, or one per kind: along whichever half of the names has fewer kinds."""
     halves = [split(series.name) for series in figure.series]
     shared = len({half[0] for half in halves}) == 1 and all(half[1] for half in halves)  # what all say tells nothing
@@ -177,7 +177,7 @@ def _line(axes: Axes, name: str, data: _Data, look: Look, place: int, *, stepped
     )  # fmt: skip
 
 
-def _scale(axes: Axes, figure: evaluations.Figure, places: Places) -> None:
+def _scale(axes: Axes, figure: evaluation.Figure, places: Places) -> None:
     """Logarithmic where asked; names at their places; from 0 where that costs no detail."""
     values = numbers(figure.series, "y", "low", "high")
     if figure.y.log and (values > 0.0).any():
@@ -213,7 +213,7 @@ def _whole(axis: Axis, values: Floats) -> None:
         axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
-def _diagonal(axes: Sequence[Axes], figure: evaluations.Figure) -> None:
+def _diagonal(axes: Sequence[Axes], figure: evaluation.Figure) -> None:
     """Where both are the same; both axes over the same range."""
     values = np.concatenate([floats(x for series in figure.series for x in series.x), numbers(figure.series, "y")])
     values = values[np.isfinite(values)]

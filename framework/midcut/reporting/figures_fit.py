@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.profiles import Normalisation
-from midcut.profiling.fitting import kept_points, predicted_slope_s
+from midcut.profiles.fitting import kept_points, predicted_slope_s
 from midcut.reporting.style import PALETTE, legend_above, panels
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from midcut.profiles import Fit, Law
-    from midcut.profiling.fitting import Points
+    from midcut.profiles.fitting import Points
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _NAMES = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from midcut.reporting.found import Plan, Stream
+    from midcut.reporting.load import Plan, Stream
     from midcut.types import Floats
 
 _PARTS = {"edge_s": ("edge", EDGE), "link_s": ("link", YELLOW), "cloud_s": ("cloud", CYAN)}

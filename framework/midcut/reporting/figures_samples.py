@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from midcut.simulation.result import Series, Simulation
+    from midcut.results.simulation import Series, Simulation
     from midcut.types import Floats
 
 BARS = 30

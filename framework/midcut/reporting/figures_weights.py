@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from midcut.reporting.curves import Curve
-    from midcut.simulation.result import Series, Simulation
+    from midcut.results.simulation import Series, Simulation
 
 FAR = 8.0
 """Ratio of the largest to the smallest mean from which an axis is logarithmic."""

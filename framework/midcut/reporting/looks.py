@@ -11,7 +11,7 @@ from midcut.reporting.texts import LABELS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from midcut.evaluations import Figure
+    from midcut.results.evaluation import Figure
 
 _COLOURS = {"edge": BLUE, "link": YELLOW, "cloud": CYAN, "published": BLACK} | COLOURS
 _ALIKE = {label.replace("-", "_").replace(" ", "_"): name for name, label in LABELS.items()} | {

@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from midcut.simulation.result import Series, Simulation
+    from midcut.results.simulation import Series, Simulation
 
 _APART = ("weights", "series", "fronts", "claims")
 

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from midcut.evaluations import Series
+    from midcut.results.evaluation import Series
     from midcut.types import Floats
 
 

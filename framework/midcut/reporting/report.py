@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from midcut.reporting.comparing import dwell_section, errors_section, planners_section, policies_section
+from midcut.reporting.comparison_sections import dwell_section, errors_section, planners_section, policies_section
 from midcut.reporting.document import Report
-from midcut.reporting.evaluating import evaluations_section
+from midcut.reporting.evaluation_sections import evaluations_section
 from midcut.reporting.merging import merged
-from midcut.reporting.running import fits_section, plans_section, streams_section, sweeps_section
+from midcut.reporting.run_sections import fits_section, plans_section, streams_section, sweeps_section
 from midcut.reporting.sections import reproduction_section, simulation_sections
 from midcut.reporting.style import style
 from midcut.reporting.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from midcut.reporting.found import Found
-    from midcut.simulation.result import Simulation
+    from midcut.reporting.load import Found
+    from midcut.results.simulation import Simulation
 
 TITLE = "midcut report"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from midcut.profiles import Fit
     from midcut.reporting.verdicts import Row
-    from midcut.simulation.result import Interval, Series, Simulation
+    from midcut.results.simulation import Interval, Series, Simulation
 
 _CLAIMS = (
     Column("where", "where", number=False),

@@ -9,7 +9,7 @@ from midcut.reporting.texts import label
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from midcut.simulation.result import Series, Simulation
+    from midcut.results.simulation import Series, Simulation
 
 REFERENCES = ("latency_optimal", "cost_optimal")
 FIXED = ("edge_only", "cloud_only", "static_best", "oracle")

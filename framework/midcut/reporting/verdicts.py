@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from midcut.profiles import Fit
-    from midcut.simulation.result import Claim, Interval, Series, Simulation
+    from midcut.results.simulation import Claim, Interval, Series, Simulation
 
 TOLERANCE = 1.5
 """Points of percent within which a number counts as met."""

@@ -15,8 +15,8 @@ from midcut.serving.refusals import RefusedError
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
 
+    from midcut.config.settings import ServerSettings
     from midcut.serving.refusals import Handler
-    from midcut.settings import ServerSettings
 
 _log = structlog.get_logger("midcut.serving")
 # What a balancer asks; it tells nothing but whether this server works.

@@ -15,17 +15,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from midcut import wire
-from midcut.credentials import read_token
-from midcut.metrics import ServerMetrics, new_registry
 from midcut.serving.access import OPEN_PATHS, authorised
 from midcut.serving.lifecycle import DRAIN, Drain
+from midcut.serving.metrics import ServerMetrics, new_registry
 from midcut.serving.refusals import refusals
+from midcut.wire.credentials import read_token
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
 
+    from midcut.config.settings import ServerSettings
     from midcut.serving.refusals import Handler
-    from midcut.settings import ServerSettings
 
 _log = structlog.get_logger("midcut.serving")
 METRICS_PATH: Final = "/metrics"

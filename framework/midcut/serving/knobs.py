@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midcut.credentials import read_token, server_tls
 from midcut.errors import ConfigError
+from midcut.wire.credentials import read_token, server_tls
 
 if TYPE_CHECKING:
-    from midcut.settings import ServerSettings
+    from midcut.config.settings import ServerSettings
 
 
 def check_server(settings: ServerSettings, where: str) -> None:

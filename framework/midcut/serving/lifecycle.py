@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from midcut.credentials import server_tls
 from midcut.errors import ConfigError
 from midcut.serving.access import warn_if_exposed
-from midcut.serving.doors import Doors
+from midcut.serving.listeners import Doors
 from midcut.serving.protocol import JsonRunner
 from midcut.serving.refusals import RefusedError
+from midcut.wire.credentials import server_tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from midcut.settings import ServerSettings
+    from midcut.config.settings import ServerSettings
 
 _log = structlog.get_logger("midcut.serving")
 _LINGER_S: Final = 2.0

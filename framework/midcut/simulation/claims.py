@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.simulation.result import Claim, Interval
+from midcut.results.simulation import Claim, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midcut.settings import ClaimSettings
+    from midcut.config.settings import ClaimSettings
     from midcut.simulation.strategies import Strategy
     from midcut.types import Floats
 

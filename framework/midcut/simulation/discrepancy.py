@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midcut.results.simulation import PartError
 from midcut.simulation.passes import forecast_of
-from midcut.simulation.result import PartError
 
 if TYPE_CHECKING:
-    from midcut.policy import Forecaster
+    from midcut.planning.policy import Forecaster
     from midcut.simulation.scenario import Samples
     from midcut.types import Floats
 

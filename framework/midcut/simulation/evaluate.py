@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.dwell import Dwell
+from midcut.planning.dwell import Dwell
 from midcut.simulation.claims import ratios
 from midcut.simulation.passes import add_by
 from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL, Asked
-from midcut.simulation.tally import Reach, Tally
+from midcut.simulation.strategy_metrics import Reach, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from midcut.results.simulation import Front, Interval, Series
     from midcut.simulation.claims import Means
     from midcut.simulation.passes import Passes
-    from midcut.simulation.result import Front, Interval, Series
     from midcut.simulation.strategies import Piece, Strategy
     from midcut.types import Placements
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.simulation.ground import Ground, scaled
 from midcut.simulation.strategies import Piece
+from midcut.simulation.truth_table import Ground, scaled
 from midcut.types import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from midcut.policy import Forecaster
+    from midcut.planning.policy import Forecaster
     from midcut.simulation.scenario import Samples
     from midcut.types import Floats, Ints, Observation
 

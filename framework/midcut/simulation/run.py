@@ -9,20 +9,20 @@ import numpy as np
 
 from midcut.errors import ConfigError
 from midcut.planning import check_weight
+from midcut.results.simulation import Simulation
 from midcut.simulation.claims import check_claims, settle
 from midcut.simulation.discrepancy import part_errors
 from midcut.simulation.evaluate import evaluate, repeated_means
 from midcut.simulation.passes import Passes
-from midcut.simulation.result import Simulation
 from midcut.simulation.scenario import is_random, make_samples, repeat
 from midcut.simulation.strategies import make_strategies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from midcut.policy import Forecaster
+    from midcut.config.settings import ClaimSettings, ScenarioDrawn, ScenarioTrace
+    from midcut.planning.policy import Forecaster
     from midcut.protocols import Planner
-    from midcut.settings import ClaimSettings, ScenarioDrawn, ScenarioTrace
     from midcut.simulation.scenario import Samples
     from midcut.simulation.strategies import Strategy
     from midcut.types import Floats

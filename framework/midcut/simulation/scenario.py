@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
 from midcut.errors import ConfigError
-from midcut.settings import Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
 from midcut.traces import read_trace
 from midcut.types import FIELDS, Observation
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midcut.protocols import Planner
-    from midcut.simulation.ground import Ground
+    from midcut.simulation.truth_table import Ground
     from midcut.types import Floats, Forecast, Ints
 
 LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY = "latency_optimal", "cost_optimal", "edge_only", "cloud_only"

@@ -11,7 +11,7 @@ from rich.table import Table
 from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL
 
 if TYPE_CHECKING:
-    from midcut.simulation.result import Claim, Front, Interval, Series, Simulation
+    from midcut.results.simulation import Claim, Front, Interval, Series, Simulation
 
 _METRICS = ("ms", "p95 ms", "µ$", "slower%", "regret%", "domin.%", "picks", "switch%")
 _MEANING = (

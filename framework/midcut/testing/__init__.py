@@ -7,13 +7,20 @@
             return Mine(w=0.5)
 
 pytest then runs every test of the contract on it. midcut's own components pass the same suites.
-The suites need pytest; the fakes do not.
+The suites need pytest. The fakes and `midcut.testing.faults` do not, so a suite is imported when it is asked for.
 """
 
-from midcut.testing.codecs import CodecSuite
-from midcut.testing.devices import ExecutorSuite, ModelSuite, TelemetrySourceSuite, TransportSuite
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
 from midcut.testing.fakes import LoopbackTransport, ScriptedTelemetry, chain_placements, random_forecast
-from midcut.testing.numeric import CostModelSuite, LatencyPredictorSuite, PlannerSuite
+
+if TYPE_CHECKING:
+    from midcut.testing.codecs import CodecSuite
+    from midcut.testing.devices import ExecutorSuite, ModelSuite, TelemetrySourceSuite, TransportSuite
+    from midcut.testing.numeric import CostModelSuite, LatencyPredictorSuite, PlannerSuite
 
 __all__ = [
     "CodecSuite",
@@ -29,3 +36,20 @@ __all__ = [
     "chain_placements",
     "random_forecast",
 ]
+
+_SUITES: Final = {
+    "CodecSuite": "codecs",
+    "ExecutorSuite": "devices",
+    "ModelSuite": "devices",
+    "TelemetrySourceSuite": "devices",
+    "TransportSuite": "devices",
+    "CostModelSuite": "numeric",
+    "LatencyPredictorSuite": "numeric",
+    "PlannerSuite": "numeric",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SUITES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_SUITES[name]}"), name)

@@ -1,23 +1,42 @@
-"""How much work it is to read or to tell a message, in bytes copied: what `midcut.loops.off_loop` asks for."""
+"""How much work it is to read or to tell a message, in bytes copied: what `off_loop` asks for."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from midcut.errors import MalformedError
-from midcut.loops import TEXT_WEIGHT, size_bytes
 from midcut.wire.oip_heads import sizes_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import torch
 
     from midcut.wire.body import Body
     from midcut.wire.oip_read import InferCall, WireTensor
 
+_T = TypeVar("_T")
+# Copying, decoding or encoding more bytes than this would hold up whatever else runs there: about a millisecond.
+_ON_LOOP_BYTES: Final = 256 * 1024
+# A byte of numbers as text takes so many times as long to read or to write as one that is copied: 256 KiB take 20 ms.
+TEXT_WEIGHT: Final = 16
 _NUMBER_BYTES: Final = 4
+
+
+async def off_loop(size_bytes: int, work: Callable[..., _T], *arguments: Any) -> _T:
+    """Do work on many bytes on a thread, on few at once: a thread takes longer to wake than those.
+
+    Args:
+        size_bytes: what the work goes through; numbers as text count `TEXT_WEIGHT` times.
+    """
+    return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_LOOP_BYTES else work(*arguments)
+
+
+def size_bytes(values: Iterable[torch.Tensor | int]) -> int:
+    """What work on values goes through: even where no byte is copied, it makes their checksum."""
+    return sum(value.nbytes for value in values if not isinstance(value, int))
 
 
 def to_parse(body: Body, head_length: str | None) -> int:

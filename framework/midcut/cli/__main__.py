@@ -1,0 +1,5 @@
+"""`python -m midcut.cli`."""
+
+from midcut.cli.main import main
+
+main()

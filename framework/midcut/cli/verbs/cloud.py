@@ -1,0 +1,31 @@
+"""`midcut cloud`: load the models, then finish inferences for whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from midcut.cloud.assembly import assembled
+from midcut.serving import event_loop, serve
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from midcut.cloud.assembly import AssembledCloud
+
+
+def run(cfg: DictConfig) -> None:
+    """Serve until SIGTERM or Ctrl-C, finish what is in flight, return."""
+    with assembled(cfg) as cloud:
+        event_loop.run(_serve(cloud))
+
+
+async def _serve(cloud: AssembledCloud) -> None:
+    asyncio.get_running_loop().set_default_executor(cloud.decoders())
+
+    def ready(url: str) -> None:
+        sys.stdout.write(f"midcut cloud ready on {url} with {', '.join(cloud.hosted.names)}\n")
+        sys.stdout.flush()
+
+    await serve(cloud.app, cloud.server, ready)

@@ -1,0 +1,61 @@
+"""`midcut fit`: the clock law of the paper's Figure 4, fitted to profiles of several models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from hydra.core.hydra_config import HydraConfig
+from rich.console import Console
+from rich.table import Table
+
+from midcut.profiles import Role, find_profiles, write_fit
+from midcut.profiles.fitting import fit, points
+from midcut.reporting.fit_plot import draw_fit
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from midcut.profiles import Fit
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Fit, write `fit.json`, `fit.png` and `fit.svg`, and print the table.
+
+    Returns:
+        where the fit is, and its laws; a sweep records it.
+    """
+    profiles = [profile for spec in cfg.profiles for profile in find_profiles(str(spec), Role.edge)]
+    fitted = fit(profiles, cfg.seed)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    path = write_fit(fitted, Path(cfg.out).expanduser() if cfg.out else folder / "fit.json")
+    plots = [draw_fit(path.with_suffix(suffix), points(profiles, cfg.seed), fitted) for suffix in (".png", ".svg")]
+    _print(fitted)
+    Console().print(f"written: {', '.join(map(str, (path, *plots)))}", highlight=False, soft_wrap=True)
+    return {"fit": str(path), "laws": msgspec.to_builtins(fitted.laws, str_keys=True)}
+
+
+def _print(fitted: Fit) -> None:
+    title = (
+        f"{fitted.device}{' (modelled)' if fitted.modelled else ''}, "
+        f"{fitted.clock_min_mhz:g} to {fitted.clock_max_mhz:g} MHz, "
+        f"{fitted.fitted} points fitted, {fitted.validated} left out\n"
+        "slope = a · MHz^b · (upper - lower) + lower; upper, lower in ms a layer; R² and errors of the points left out"
+    )
+    columns = ("law", "model", "a", "b", "upper", "lower", "R²", "mean err", "max err")
+    rich = Table(*columns, box=None, pad_edge=False)
+    for column in rich.columns[2:]:
+        column.justify = "right"
+    for name, law in fitted.laws.items():
+        r2 = "" if law.r2 is None else f"{law.r2:.4f}"
+        whole = (r2, f"{law.mean_error:.1%}", f"{law.max_error:.1%}")
+        for position, (model, one) in enumerate(law.models.items()):
+            bounds = ("", "") if name == "loglog" else (f"{one.upper * 1e3:.4f}", f"{one.lower * 1e3:.4f}")
+            rich.add_row(
+                "" if position else name.value, model, f"{one.a:.3g}", f"{one.b:.4f}", *bounds,
+                *(("", "", "") if position else whole),
+            )  # fmt: skip
+    console = Console()
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(rich)

@@ -1,0 +1,144 @@
+"""`midcut plan`: one observation, the forecast of every cut, and the pick. Needs a profile, no model, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from midcut.component import Kind
+from midcut.config.build import build_each, only
+from midcut.edge.telemetry.hub import TelemetryHub
+from midcut.errors import ConfigError
+from midcut.planning.assembly import build_codecs, build_policy
+from midcut.planning.cuts import legal_cuts
+from midcut.planning.placements import placements
+from midcut.profiles import Role, find_profile
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from midcut.config.settings import CutSettings
+    from midcut.planning.policy import Policy
+    from midcut.types import CutTable, Decision, Forecast, Observation
+
+RESULT = "plan.json"
+PLOT = "plan.png"
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Plan once; write `plan.json` into the run directory and print the table.
+
+    Returns:
+        the chosen row, what it was chosen on, and how long it took; a sweep records it.
+    """
+    table = find_profile(cfg.edge_profile, Role.edge, _model(cfg)).table
+    settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
+    policy = build_policy(cfg, placements(table, legal_cuts(table, settings), build_codecs(cfg)))
+    observation = _observe(cfg, policy)
+    decision = policy.decide(observation)
+    forecast = cast("Forecast", decision.forecast)  # a decision made by a policy has one
+    rows = _rows(forecast)
+    result = _result(table, decision, rows[decision.index])
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    _write(folder / RESULT, result | {"based_on": policy.based_on, "rows": rows})
+    if cfg.plot:
+        from midcut.reporting.plots import draw_forecast  # noqa: PLC0415 - matplotlib, in a sweep of many jobs
+
+        draw_forecast(folder / PLOT, table.model, forecast, decision.index)
+    if not _in_sweep():
+        _print(table, decision, rows, policy)
+    return result
+
+
+def _model(cfg: DictConfig) -> str:
+    """What profiles call the model: a `title` where its component has one, as `model=module` does."""
+    name = only(Kind.MODEL, cfg.model, "plan")
+    return str(OmegaConf.select(cfg.model[name], "title") or name)
+
+
+def _observe(cfg: DictConfig, policy: Policy) -> Observation:
+    with TelemetryHub(build_each(Kind.TELEMETRY, cfg.telemetry), cfg.max_age_s) as hub:
+        hub.wait(cfg.wait_s)
+        observation = hub.observe()
+    missing = sorted(policy.needs & set(observation.missing))
+    if missing:
+        why = "; ".join(f"{name}: {observation.missing[name]}" for name in missing)
+        raise ConfigError(f"the predictors need what telemetry={list(cfg.telemetry)} did not give: {why}")
+    return observation
+
+
+def _result(table: CutTable, decision: Decision, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": table.model,
+        "w": decision.weight,
+        **({"limit": decision.limit, "met": decision.met} if decision.limit else {}),
+        **row,
+        "after": table.nodes[decision.placement.cut - 1].name if decision.placement.cut else "input",
+        "observation": decision.observation.values(),
+        "planning_s": decision.planning_s,
+    }
+
+
+def _rows(forecast: Forecast) -> list[dict[str, Any]]:
+    columns = forecast.placements
+    return [
+        forecast.row(index) | {"layer": int(columns.layer[index]), "request_bytes": float(columns.request_bytes[index])}
+        for index in range(len(forecast))
+    ]
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
+def _in_sweep() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], policy: Policy) -> None:
+    runner_up = policy.runner_up(decision)
+    seen = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
+    weight = "" if decision.weight is None else f"w={decision.weight:g}, "
+    title = f"{table.model}, {weight}" + ", ".join(f"{name} {value}" for name, value in seen.items())
+    coded = any(row["codec"] != "raw" for row in rows)
+    columns = (
+        "",
+        "cut",
+        "after",
+        *(["codec"] if coded else []),
+        "sent kB",
+        "edge ms",
+        "link ms",
+        "cloud ms",
+        "latency ms",
+        "cost µ$",
+    )
+    rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+    for column in rich.columns[3 + coded :]:
+        column.justify = "right"
+    for index, row in enumerate(rows):
+        cut = row["cut"]
+        second = runner_up is not None and (cut, row["codec"]) == (runner_up["cut"], runner_up["codec"])
+        mark = ">" if index == decision.index else "." if second else ""
+        rich.add_row(
+            mark,
+            str(cut),
+            table.nodes[cut - 1].name if cut else "input",
+            *([row["codec"] if row["request_bytes"] else ""] if coded else []),
+            f"{row['request_bytes'] / 1e3:.1f}",
+            *(f"{row[part] * 1e3:.2f}" for part in ("edge_s", "link_s", "cloud_s", "latency_s")),
+            f"{row['cost_usd'] * 1e6:.3f}",
+            style="bold green" if mark == ">" else None,
+        )
+    console = Console()
+    console.print(rich)
+    console.print(f"> {decision.reason}, in {decision.planning_s * 1e6:.0f} µs   . runner-up", highlight=False)
+    for part, source in policy.based_on.items():
+        console.print(f"{part}: {source}", highlight=False, soft_wrap=True)

@@ -1,0 +1,164 @@
+"""`midcut profile`: seconds per node of one model on this machine, at every clock it lets one set."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from midcut.component import Kind
+from midcut.config.build import build_each, only
+from midcut.errors import ConfigError
+from midcut.graph import partition
+from midcut.profiles import Profile, write_profile
+from midcut.profiles.clocks import CpuClocks
+from midcut.profiles.measuring import measure, this_machine, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from omegaconf import DictConfig
+
+    from midcut.config.settings import CutSettings
+    from midcut.graph import Partition
+    from midcut.profiles import Run
+
+TOP = 10
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Measure one model and write its profile.
+
+    Returns:
+        where the profile is, and the whole model's seconds per clock; a sweep records it.
+    """
+    name = only(Kind.MODEL, cfg.model, "profile")
+    _check(cfg)
+    clocks = CpuClocks(Path(cfg.cpufreq_root))
+    settings = _settings(cfg, clocks)
+    torch.set_num_threads(cfg.threads)
+    model = build_each(Kind.MODEL, cfg.model)[name].load()
+    captured = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
+    inputs = [torch.cat([value] * cfg.batch) if value.dim() else value for value in model.example]
+    runs = _runs(cfg, captured, inputs, clocks, settings)
+    profile = Profile(
+        model=captured.table.model,
+        role=cfg.role,
+        table=captured.table,
+        machine=this_machine(),
+        versions=versions(),
+        threads=cfg.threads,
+        batch=cfg.batch,
+        modelled=False,
+        origin=f"measured by midcut profile; {model.note}".rstrip("; "),
+        runs=tuple(runs),
+    )
+    path = write_profile(profile, _path(cfg, profile))
+    _print(profile, path)
+    return {
+        "model": profile.model,
+        "profile": str(path),
+        "whole_s": {f"{one.clock_mhz or 0:g}": one.whole_s for one in runs},
+    }
+
+
+def _check(cfg: DictConfig) -> None:
+    for knob, least in (("repeats", 1), ("warmup", 0), ("threads", 1), ("batch", 1)):
+        if cfg[knob] < least:
+            raise ConfigError(f"{knob} must be {least} or more, got {cfg[knob]}")
+    stated = cfg.stated_clock_mhz
+    for clock in [*(cfg.clocks_mhz or []), *([] if stated is None else [stated])]:
+        if not 0.0 < clock < float("inf"):
+            raise ConfigError(f"a clock must be MHz, greater than 0, got {clock}")
+
+
+def _runs(
+    cfg: DictConfig, captured: Partition, inputs: Sequence[torch.Tensor], clocks: CpuClocks, settings: Sequence[float]
+) -> list[Run]:
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+    )
+    runs = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(progress)
+        if settings:
+            stack.enter_context(clocks.restored())
+        bar = progress.add_task(captured.table.model, total=(cfg.repeats + cfg.warmup) * max(1, len(settings)))
+        for clock in settings or (0.0,):
+            if clock:
+                clocks.set_mhz(clock)
+                progress.update(bar, description=f"{captured.table.model} at {clock:g} MHz")
+            told = _told(clock or cfg.stated_clock_mhz, clocks)
+            repeats, warmup = cfg.repeats, cfg.warmup
+            runs.append(
+                measure(captured, inputs, told, repeats=repeats, warmup=warmup, advance=lambda: progress.advance(bar))
+            )
+    return runs
+
+
+def _told(fixed_mhz: float | None, clocks: CpuClocks) -> Callable[[], float | None]:
+    """A clock that was set or stated is that; any other one moves while the model runs, and is read again."""
+    return (lambda: fixed_mhz) if fixed_mhz else clocks.current_mhz
+
+
+def _settings(cfg: DictConfig, clocks: CpuClocks) -> list[float]:
+    """Clocks to set, ascending; empty for "as it is now".
+
+    Raises:
+        ConfigError: clocks were asked for, and the machine does not let them be set.
+    """
+    why_not = clocks.why_not_settable()
+    if cfg.clocks_mhz and why_not:
+        raise ConfigError(f"clocks_mhz cannot be set here: {why_not}; clocks_mhz=null takes the current one")
+    if cfg.stated_clock_mhz is not None and cfg.clocks_mhz:
+        raise ConfigError("say clocks_mhz to set clocks, or stated_clock_mhz to name the one that runs; not both")
+    if why_not or cfg.stated_clock_mhz is not None:
+        return []
+    return sorted(set(cfg.clocks_mhz or clocks.available_mhz()))
+
+
+def _path(cfg: DictConfig, profile: Profile) -> Path:
+    """A file, or the name for it in a folder."""
+    out = Path(cfg.out or HydraConfig.get().runtime.output_dir).expanduser()
+    return out if out.suffix == ".json" else out / f"{profile.model}-{profile.role}.json"
+
+
+def _print(profile: Profile, path: Path) -> None:
+    """The slowest nodes at the fastest clock, and the whole at each."""
+    fastest = profile.runs[-1]
+    clock = f"{fastest.clock_mhz:g} MHz" if fastest.clock_mhz else "an unknown clock"
+    title = f"{profile.model} as {profile.role} on {profile.machine.name}, {profile.threads} thread(s), at {clock}"
+    rich = Table("node", "op", "ms", "± IQR", "share", "sends kB", box=None, pad_edge=False)
+    for column in rich.columns[2:]:
+        column.justify = "right"
+    total = sum(fastest.node_s)
+    slowest = sorted(range(len(fastest.node_s)), key=lambda index: -fastest.node_s[index])[:TOP]
+    for index in slowest:
+        rich.add_row(
+            profile.table.nodes[index].name,
+            profile.table.nodes[index].op,
+            f"{fastest.node_s[index] * 1e3:.3f}",
+            f"{fastest.node_spread_s[index] * 1e3:.3f}",
+            f"{fastest.node_s[index] / total:.1%}",
+            f"{profile.table.cuts[index + 1].payload_bytes / 1e3:.1f}",
+        )
+    console = Console()
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(rich)
+    for one in profile.runs:
+        at = f"{one.clock_mhz:g} MHz" if one.clock_mhz else "unknown clock"
+        console.print(
+            f"{at}: whole {one.whole_s * 1e3:.3f} ms ± {one.whole_spread_s * 1e3:.3f}, "
+            f"sum of {len(one.node_s)} nodes {sum(one.node_s) * 1e3:.3f} ms",
+            highlight=False,
+        )
+    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    if profile.batch != 1:
+        console.print(f"of {profile.batch} images at once: predictors and fits take batch=1", highlight=False)

@@ -1,0 +1,38 @@
+"""Where the YAML files lie: midcut's own, and the presets of plugins."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from midcut.config.registry import registry
+
+
+def conf_dir() -> Path:
+    """The folder of primary configs: inside the package in a wheel, `conf/` in a checkout.
+
+    Raises:
+        FileNotFoundError: neither is there; the installation is broken.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package / "conf", package.parents[1] / "conf"):
+        if (candidate / "plan.yaml").is_file():
+            return candidate
+    raise FileNotFoundError(f"midcut's conf folder is neither in {package} nor beside its sources; reinstall midcut")
+
+
+def presets(group: str) -> list[str]:
+    """Names of a group's YAML files, in midcut's own conf and in the folders plugins name."""
+    folders = [conf_dir(), *filter(None, (_folder(path) for _, path in registry().config_paths))]
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+
+
+def _folder(search_path: str) -> Path | None:
+    """Where `pkg://a.b` or `file://...` lies on disk."""
+    scheme, _, place = search_path.partition("://")
+    if scheme == "file":
+        return Path(place)
+    parent, _, last = place.replace("/", ".").rpartition(".")
+    spec = importlib.util.find_spec(parent or last)
+    locations = (spec.submodule_search_locations if spec else None) or [""]
+    return Path(locations[0], last) if parent else Path(locations[0])

@@ -1,0 +1,72 @@
+"""The core's own knobs, typed. Plugins bring theirs with their components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midcut.config.settings.cutting import Capture, CutSettings
+from midcut.config.settings.edge import (
+    CalibrationSettings,
+    EngineSettings,
+    Fallback,
+    InputFolder,
+    InputKind,
+    InputServer,
+)
+from midcut.config.settings.measuring import FitConfig, ProfileConfig
+from midcut.config.settings.running import CloudConfig, EdgeConfig, PlanConfig
+from midcut.config.settings.serving import CloudSettings, ServerSettings
+from midcut.config.settings.simulating import (
+    ClaimSettings,
+    Distribution,
+    DistributionKind,
+    Metric,
+    ScenarioDrawn,
+    ScenarioKind,
+    ScenarioTrace,
+    SimulateConfig,
+)
+
+# Name of the primary config -> its schema, and the nodes of the core's own config groups.
+SCHEMAS: dict[str, type] = {
+    "plan": PlanConfig,
+    "profile": ProfileConfig,
+    "fit": FitConfig,
+    "cloud": CloudConfig,
+    "edge": EdgeConfig,
+    "simulate": SimulateConfig,
+}
+NODES: list[tuple[str, str, Any]] = [
+    ("schema", "input_server", InputServer),
+    ("schema", "input_folder", InputFolder),
+    ("schema", "scenario_drawn", ScenarioDrawn),
+    ("schema", "scenario_trace", ScenarioTrace),
+]
+
+__all__ = [
+    "NODES",
+    "SCHEMAS",
+    "CalibrationSettings",
+    "Capture",
+    "ClaimSettings",
+    "CloudConfig",
+    "CloudSettings",
+    "CutSettings",
+    "Distribution",
+    "DistributionKind",
+    "EdgeConfig",
+    "EngineSettings",
+    "Fallback",
+    "FitConfig",
+    "InputFolder",
+    "InputKind",
+    "InputServer",
+    "Metric",
+    "PlanConfig",
+    "ProfileConfig",
+    "ScenarioDrawn",
+    "ScenarioKind",
+    "ScenarioTrace",
+    "ServerSettings",
+    "SimulateConfig",
+]

@@ -1,0 +1,165 @@
+"""Scenarios, published numbers, and their simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+from midcut.config.settings.cutting import CutSettings
+
+
+class DistributionKind(Enum):
+    """How one telemetry field goes over the samples."""
+
+    constant = "constant"
+    values = "values"
+    uniform = "uniform"
+    normal = "normal"
+    poisson = "poisson"
+
+
+@dataclass
+class Distribution:
+    """One telemetry field over the samples. A kind reads its own knobs; the others do not count.
+
+    Attributes:
+        kind: `constant`: value; `values`: values, gone through again and again; `uniform`: from low to high;
+            `normal`: mean and sd, clipped to low and high; `poisson`: counts with a mean, times unit.
+        value: of `constant`.
+        values: of `values`.
+        mean: of `normal`, in the field's unit; of `poisson`, in counts.
+        sd: of `normal`.
+        low, high: bounds of `uniform`; what `normal` is clipped to, null is no bound; of `poisson` the fewest
+            counts, 1 where it is null.
+        unit: of `poisson`: the field's value for one count.
+    """
+
+    kind: DistributionKind = DistributionKind.constant
+    value: float | None = None
+    values: list[float] = field(default_factory=list)
+    mean: float | None = None
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: float = 1.0
+
+
+class ScenarioKind(Enum):
+    """Where a simulation's samples come from."""
+
+    drawn = "drawn"
+    trace = "trace"
+
+
+@dataclass
+class ScenarioDrawn:
+    """Samples drawn from distributions, or gone through as listed.
+
+    Attributes:
+        kind: goes with scenario=NAME.
+        samples: how many; null is the length of the longest list of values.
+        seed: of numpy's default generator. bandwidth_kbps is drawn first, then clock_mhz, then ping_ms.
+        clock_mhz, bandwidth_kbps, ping_ms: how each goes.
+    """
+
+    kind: ScenarioKind = ScenarioKind.drawn
+    samples: int | None = None
+    seed: int = 0
+    clock_mhz: Distribution = field(default_factory=Distribution)
+    bandwidth_kbps: Distribution = field(default_factory=Distribution)
+    ping_ms: Distribution = field(default_factory=Distribution)
+
+
+@dataclass
+class ScenarioTrace:
+    """Samples of a recorded trace.
+
+    Attributes:
+        kind: goes with scenario=NAME.
+        path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms.
+        step_s: seconds between two samples, from 0 to the trace's end.
+    """
+
+    kind: ScenarioKind = ScenarioKind.trace
+    path: str = MISSING
+    step_s: float = 1.0
+
+
+class Metric(Enum):
+    """What a published number is about."""
+
+    latency_s = "latency_s"
+    cost_usd = "cost_usd"
+
+
+@dataclass
+class ClaimSettings:
+    """A published number: how much more or less one strategy takes than another, over the means.
+
+    Attributes:
+        where: e.g. `Figure 6`.
+        what: in words.
+        metric: latency_s or cost_usd.
+        strategy: whose mean; `against`: relative to whose.
+        against: a planner, latency_optimal, cost_optimal, edge_only, cloud_only, static_best or oracle.
+        w: weight of both; null where only one is simulated.
+        published: as printed, percent.
+        note: why the simulation differs, for the report.
+    """
+
+    where: str = MISSING
+    what: str = MISSING
+    metric: Metric = MISSING
+    strategy: str = MISSING
+    against: str = MISSING
+    published: float = MISSING
+    w: float | None = None
+    note: str = ""
+
+
+@dataclass
+class SimulateConfig:
+    """`midcut simulate`.
+
+    Attributes:
+        model: the chosen one; its cut list is the edge profile's.
+        predictor: the set that the planners pick by.
+        truth: the set that says what the picks really take.
+        cost, strategy, codec: the cost model of both, the planners and the codecs with their knobs.
+        scenario: the samples.
+        cuts: which cuts are on offer.
+        accuracy_floor: share of inputs whose class must stay what it was: codecs of less agreement, or an unknown one,
+            are left out; null leaves out none.
+        edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
+            profiles, or a shipped device.
+        w: weight that every planner is asked at; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
+        population: repetitions of a drawn scenario, with the seeds 0, 1, ...
+        dwell: planners are also evaluated with these numbers of samples between two switches, at least.
+        keep_samples: up to that many samples are written out one by one.
+        claims: published numbers to put beside the simulated ones.
+        title: what the report calls this run; null is the model's name.
+        objectives: numbers of the result, by name, that a sweeper like Optuna searches by, e.g.
+            `[algorithm1.latency_s,algorithm1.cost_usd]`.
+    """
+
+    model: Any = field(default_factory=dict)
+    predictor: Any = MISSING
+    truth: Any = MISSING
+    cost: Any = MISSING
+    strategy: Any = field(default_factory=dict)
+    codec: Any = field(default_factory=dict)
+    scenario: Any = MISSING
+    cuts: CutSettings = field(default_factory=CutSettings)
+    accuracy_floor: float | None = None
+    edge_profile: str = "pi4"
+    cloud_profile: str = "cloud"
+    w: Any = 0.5
+    population: int = 0
+    dwell: list[int] = field(default_factory=list)
+    keep_samples: int = 1000
+    claims: list[ClaimSettings] = field(default_factory=list)
+    title: str | None = None
+    objectives: list[str] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Corrects the predictors by what requests really take."""

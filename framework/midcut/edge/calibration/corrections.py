@@ -1,0 +1,75 @@
+"""Corrections laid out as columns, so that applying them to a forecast takes microseconds."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+import numpy as np
+
+from midcut.edge.calibration.robust import AS_PREDICTED, Line
+from midcut.types import Forecast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from midcut.protocols import CostModel
+    from midcut.types import Floats, Placements
+
+
+class _Columns(NamedTuple):
+    """Of one part, per placement, shape (P,); `positive` says that no offset is negative."""
+
+    ratio: Floats
+    offset_s: Floats
+    positive: bool
+
+    @classmethod
+    def of(cls, sent: Line, unsent: Line, on_edge: NDArray[np.bool_]) -> Self:
+        ratio, offset_s = (np.where(on_edge, one, other) for one, other in zip(unsent, sent, strict=True))
+        return cls(ratio, offset_s, bool((offset_s >= 0.0).all()))
+
+
+class Corrections(NamedTuple):
+    """What holds for some placements from one moment to another.
+
+    Attributes:
+        parts: edge, link and cloud; None where all of them are as predicted.
+    """
+
+    placements: Placements | None
+    from_s: float
+    until_s: float
+    parts: tuple[_Columns, _Columns, _Columns] | None
+
+    @classmethod
+    def of(cls, lines: Mapping[str, Line], placements: Placements, from_s: float, until_s: float) -> Self:
+        """Lay out the lines of `edge`, `link`, `cloud`, and of `here`: what is waited for where nothing is sent."""
+        if all(line is AS_PREDICTED for line in lines.values()):
+            return cls(placements, from_s, until_s, None)
+        unsent = placements.on_edge
+        parts = (
+            _Columns.of(lines["edge"], lines["edge"], unsent),
+            # Latency has no other part for what is waited for at the edge.
+            _Columns.of(lines["link"], lines["here"], unsent),
+            _Columns.of(lines["cloud"], AS_PREDICTED, unsent),
+        )
+        return cls(placements, from_s, until_s, parts)
+
+    def to(self, forecast: Forecast, cost: CostModel) -> Forecast:
+        """The corrected forecast, its cost by the corrected seconds; itself where nothing is to be corrected."""
+        if self.parts is None:
+            return forecast
+        edge_s, link_s, cloud_s = (
+            part_s * ratio + offset_s if positive else np.maximum(part_s * ratio + offset_s, 0.0)
+            for part_s, (ratio, offset_s, positive) in zip(
+                (forecast.edge_s, forecast.link_s, forecast.cloud_s), self.parts, strict=True
+            )
+        )
+        cost_usd = cost.cost_usd(edge_s, link_s, cloud_s)
+        return Forecast(forecast.placements, edge_s, link_s, cloud_s, cost_usd, uncorrected=forecast)
+
+
+NO_CORRECTIONS: Final = Corrections(None, 0.0, -math.inf, None)

@@ -1,0 +1,90 @@
+"""Staying at a placement for some planning steps, and counting what planning did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from midcut.planning.policy import Policy
+    from midcut.types import Decision, Placement, Placements
+
+
+class Dwelling:
+    """`midcut.planning.dwell` for one engine: a step at a time, with fallbacks and placements that come and go.
+
+    A fallback is neither held up nor held on to: it takes effect at once, and the first pick after it does.
+
+    Args:
+        ticks: a switch is allowed once the placement has been in use for at least that many planning steps; 0 and 1
+            change nothing.
+    """
+
+    def __init__(self, ticks: int) -> None:
+        self._ticks = ticks
+        self._age = 0
+
+    def settle(self, policy: Policy, wanted: Decision, before: Decision | None, *, timed: bool = True) -> Decision:
+        """What is in use from this step on.
+
+        Args:
+            policy: `wanted` was made by it.
+            wanted: this step's outcome.
+            before: what was in use until now.
+            timed: the step is one of those that `engine.interval_s` asks for; others do not count.
+
+        Returns:
+            `wanted`, or the placement of `before` with its row in this step's forecast.
+        """
+        if wanted.forecast is None:
+            return wanted
+        if before is None or before.forecast is None:
+            self._age = 1
+            return wanted
+        self._age += timed
+        if wanted.placement == before.placement:
+            return wanted
+        row = _row(policy.placements, before.placement) if self._age <= self._ticks else None
+        if row is None:
+            self._age = 1
+            return wanted
+        limit, met = policy.kept(wanted.forecast, row)
+        here, there = (_named(decision.placement) for decision in (before, wanted))
+        held = f"dwell: step {self._age} of {self._ticks} at {here}, the planner would go to {there}"
+        return replace(wanted, placement=before.placement, index=row, held=held, limit=limit, met=met)
+
+
+@dataclass
+class PlanningCounts:
+    """What planning did since it began.
+
+    Attributes:
+        steps: planning steps.
+        switches: steps after which another placement was in use than before.
+        held: steps at which dwell kept the planner from switching.
+        fallbacks: steps without a forecast to choose from.
+        unmet: steps whose placement does not keep the planner's own limit.
+    """
+
+    steps: int = 0
+    switches: int = 0
+    held: int = 0
+    fallbacks: int = 0
+    unmet: int = 0
+
+    def add(self, decision: Decision, before: Decision | None) -> None:
+        """Count one step."""
+        self.steps += 1
+        self.switches += before is not None and before.placement != decision.placement
+        self.held += bool(decision.held) and decision.forecast is not None
+        self.fallbacks += decision.forecast is None
+        self.unmet += not decision.met
+
+
+def _row(placements: Placements, wanted: Placement) -> int | None:
+    """Where a placement stands among those on offer; None where it is not."""
+    return next((index for index in range(len(placements)) if placements[index] == wanted), None)
+
+
+def _named(placement: Placement) -> str:
+    return f"cut {placement.cut}" if placement.codec == "raw" else f"cut {placement.cut} as {placement.codec}"

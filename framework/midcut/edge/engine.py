@@ -1,0 +1,227 @@
+"""The edge's half of an inference, and all of it when the cloud does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from midcut import wire
+from midcut.edge.tails import HereCompute, Tails
+from midcut.errors import MalformedError
+from midcut.types import InferenceResult, Placement, TailRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from midcut.edge.calibration.calibration import Calibration
+    from midcut.edge.clouds.clouds import Clouds
+    from midcut.edge.clouds.greeting import CloudScope
+    from midcut.edge.planning_loop import Observers, Planning
+    from midcut.edge.tails import FinishedTail
+    from midcut.edge.telemetry.hub import TelemetryHub
+    from midcut.graph import Partition
+    from midcut.protocols import CostModel, Executor
+    from midcut.types import Decision
+
+
+@dataclass(frozen=True)
+class EdgeParts:
+    """What an engine is put together from; all of it made elsewhere.
+
+    Attributes:
+        scope: keeps planning on the cuts the cloud takes; None where nobody asks.
+        calibration: learns from every request; None where nothing does.
+        codecs: names of those that a request may ask for, beside those that need none.
+    """
+
+    partition: Partition
+    clouds: Clouds
+    executor: Executor
+    cost: CostModel
+    hub: TelemetryHub
+    planning: Planning
+    observers: Observers
+    scope: CloudScope | None = None
+    calibration: Calibration | None = None
+    codecs: tuple[str, ...] = ()
+
+
+class EdgeEngine:
+    """Answers every request: a request runs on the cut it began with, and ends at the edge if it must.
+
+    Args:
+        threads: torch's intra-op threads.
+        deadline_s: for requests that bring none; None where there is none.
+    """
+
+    def __init__(self, parts: EdgeParts, threads: int = 1, deadline_s: float | None = None) -> None:
+        self._parts = parts
+        self._partition = parts.partition
+        self._table = parts.partition.table
+        self._names = [[spec.name for spec in one.values] for one in self._table.cuts]
+        self._captured = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
+        self._under_way = self._begun = 0
+        run = os.urandom(8).hex()
+        self._ids = (f"{run}{number:016x}" for number in itertools.count())
+        self._deadline_s = deadline_s
+        self._codecs = wire.codec_names(parts.codecs)
+        self._here = HereCompute(parts.executor, threads)
+        self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._here, self._ask_scope)
+
+    @property
+    def decision(self) -> Decision:
+        """What the next request begins with."""
+        return self._parts.planning.decision
+
+    @property
+    def calibration(self) -> Calibration | None:
+        return self._parts.calibration
+
+    @property
+    def partition(self) -> Partition:
+        return self._partition
+
+    async def start(self) -> None:
+        """Open the transport, ask the cloud what it holds, warm up, begin to measure, begin to plan."""
+        await self._parts.clouds.open()
+        if self._parts.scope is not None:
+            await self._parts.scope.start()
+        self._parts.clouds.on_recovery.append(self._ask_scope)
+        await self._tails.warm_up()
+        self._parts.hub.start()
+        await self._parts.planning.start()
+
+    async def close(self) -> None:
+        """End the loops, the sources and the connections, in that order, whatever one of them raises."""
+        async with contextlib.AsyncExitStack() as last_to_first:
+            last_to_first.callback(self._parts.executor.close)
+            last_to_first.push_async_callback(self._here.close)
+            last_to_first.push_async_callback(self._parts.clouds.close)
+            last_to_first.push_async_callback(self._tails.close)
+            last_to_first.push_async_callback(asyncio.to_thread, self._parts.hub.close)
+            last_to_first.push_async_callback(self._parts.planning.close)
+            if self._parts.scope is not None:
+                last_to_first.push_async_callback(self._parts.scope.close)
+
+    async def infer(
+        self,
+        inputs: Sequence[torch.Tensor],
+        request_id: str = "",
+        deadline_s: float | None = None,
+        placement: Placement | None = None,
+    ) -> InferenceResult:
+        """Answer one request.
+
+        Args:
+            inputs: the model's positional inputs.
+            request_id: made up where empty.
+            deadline_s: to be answered after this long; None is the engine's own.
+            placement: run at this one instead of the decision's, to compare.
+
+        Raises:
+            MalformedError: the inputs do not fit the model, or the placement's cut or codec is not on offer.
+        """
+        decision = self.decision
+        self._begun += 1
+        self._under_way += 1
+        begun, alone = self._begun, self._under_way == 1 and not self._tails.busy
+        try:
+            result = await self._answer(decision, inputs, request_id, deadline_s, placement)
+        finally:
+            self._under_way -= 1
+        self._parts.observers.inferred(result)
+        if self._parts.calibration is not None and _shapes(inputs) == self._captured:
+            self._parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
+        return result
+
+    async def _answer(
+        self,
+        decision: Decision,
+        inputs: Sequence[torch.Tensor],
+        request_id: str,
+        deadline_s: float | None,
+        placement: Placement | None,
+    ) -> InferenceResult:
+        started = perf_counter()
+        self._partition.check_inputs(inputs)
+        used = decision.placement if placement is None else self._checked(placement)
+        cut = used.cut
+        head = partial(self._partition.head, cut, inputs)
+        # Without a node there is nothing to compute, and nothing to wait for a thread for.
+        payload, edge_s = await self._here.run(head) if cut else (head(), 0.0)
+        request = TailRequest(
+            self._table.model,
+            cut,
+            self._table.fingerprint,
+            payload,
+            request_id or next(self._ids),
+            codec=used.codec,
+            names=self._names[cut],
+        )
+        allowed_s = self._deadline_s if deadline_s is None else deadline_s
+        tail = await self._tails.finish(request, inputs, None if allowed_s is None else started + allowed_s)
+        output = self._partition.assemble(tail.values)
+        return self._result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
+
+    def _checked(self, placement: Placement) -> Placement:
+        if placement.cut not in self._partition.legal:
+            raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {self._partition.legal}")
+        if placement.codec not in self._codecs:
+            # A transport would refuse it as well, which would pass for a word of the cloud's.
+            raise MalformedError(
+                f"codec {placement.codec[:40]!r} is not on offer; the codecs are {', '.join(self._codecs)}"
+            )
+        return placement
+
+    def _ask_scope(self) -> None:
+        if self._parts.scope is not None:
+            self._parts.scope.ask_soon()
+
+    def _result(
+        self,
+        decision: Decision,
+        request: TailRequest,
+        output: Any,
+        tail: FinishedTail,
+        edge_s: float,
+        latency_s: float,
+    ) -> InferenceResult:
+        reply, link_s = tail.reply, tail.link_s
+        cloud_s = reply.compute_s if reply is not None else 0.0
+        return InferenceResult(
+            request_id=request.request_id,
+            output=output,
+            cut=request.cut,
+            codec=request.codec,
+            finished_by="edge" if reply is None else "cloud",
+            fallback=tail.fallback,
+            edge_s=edge_s,
+            link_s=link_s,
+            cloud_s=cloud_s,
+            latency_s=latency_s,
+            cost_usd=float(self._parts.cost.cost_usd(edge_s, link_s, cloud_s)),
+            sent_bytes=reply.sent_bytes if reply is not None else 0,
+            predicted=_predicted(decision, Placement(request.cut, request.codec)),
+            server_s=reply.server_s if reply is not None else 0.0,
+        )
+
+
+def _shapes(inputs: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(one.shape) for one in inputs]
+
+
+def _predicted(decision: Decision, placement: Placement) -> dict[str, Any]:
+    if decision.forecast is None:
+        return {}
+    row = decision.index if placement == decision.placement else decision.forecast.find(placement)
+    return {} if row is None else decision.forecast.row(row)

@@ -1,0 +1,1 @@
+"""What comes in and goes out: HTTP requests, folders of images, results."""

@@ -1,0 +1,98 @@
+"""Tensors in, tensors out at the edge: the Open Inference Protocol, whole model only; the edge picks the cut itself."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from midcut.edge.frontend.answers import leaves
+from midcut.errors import FingerprintError, MalformedError, UnknownModelError
+from midcut.serving import REQUEST_ID, Meant, bind_request_id, message_response, read_chunks
+from midcut.wire import oip, oip_read, weighing
+from midcut.wire.oip_tensors import encode_reply, values_of
+from midcut.wire.weighing import off_loop
+
+if TYPE_CHECKING:
+    import torch
+    from aiohttp import web
+
+    from midcut.edge.engine import EdgeEngine
+    from midcut.edge.frontend.admission import Admission
+    from midcut.types import InferenceResult
+    from midcut.wire.body import Body
+
+
+class TensorAnswerer:
+    """Answers `POST /v2/models/{model}/infer` with an engine.
+
+    Args:
+        limit_bytes: largest body; batches are as large as it allows.
+        body_timeout_s: a body must be complete after this long.
+        admission: gives a place to each request that is complete.
+    """
+
+    def __init__(self, engine: EdgeEngine, limit_bytes: int, body_timeout_s: float, admission: Admission) -> None:
+        self._engine = engine
+        self._admission = admission
+        self._table = engine.partition.table
+        self._limit_bytes = limit_bytes
+        self._body_timeout_s = body_timeout_s
+        largest = max((spec.payload_bytes for spec in self._table.cuts[0].values), default=1)
+        self._max_batch = max(limit_bytes // max(largest, 1), 1)
+        self._names = _leaf_names(engine)
+
+    def meant(self, name: str) -> Meant:
+        if name != self._table.model:
+            raise UnknownModelError(f"no model {name[:200]!r} here; there is {self._table.model}")
+        return Meant(self._table, None, batch=True)
+
+    async def infer_tensors(self, request: web.Request, _: Meant) -> web.StreamResponse:
+        began = perf_counter()
+        body = await read_chunks(request, self._limit_bytes, self._body_timeout_s)
+        complete = perf_counter()
+        head_length = request.headers.get(oip.HEAD_LENGTH)
+        with self._admission.place():
+            call, inputs = await off_loop(weighing.to_read(body, head_length), self._read, body, head_length)
+            if call.id:
+                bind_request_id(request, call.id)
+            parsed = perf_counter()
+            left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - began), 0.0)
+            result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
+        parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
+        told_bytes = weighing.to_tell(call, leaves(result.output))
+        return message_response(await off_loop(told_bytes, self._reply, call, result, parse_us, server_us))
+
+    def _read(self, body: Body, head_length: str | None) -> tuple[oip_read.InferCall, list[Any]]:
+        call = oip_read.read_infer(body, head_length)
+        if call.cut:
+            raise MalformedError(f"the edge picks the cut itself: send no parameter cut, or 0, not {call.cut}")
+        if call.fingerprint not in (None, self._table.fingerprint):
+            raise FingerprintError(
+                f"model {self._table.model!r} is {self._table.fingerprint} here, not {call.fingerprint[:80]!r}"
+            )
+        where = f"model {self._table.model!r}"
+        return call, values_of(call, self._table.cuts[0].values, {}, self._max_batch, where)
+
+    def _reply(self, call: oip_read.InferCall, result: InferenceResult, parse_us: int, server_us: int) -> oip.Message:
+        made: dict[str, torch.Tensor | int] = dict(zip(self._names, leaves(result.output), strict=True))
+        told: dict[str, str | int] = {
+            "parse_us": parse_us,
+            "compute_us": int((result.edge_s + result.cloud_s) * 1e6),
+            "server_us": server_us,
+            "cut": result.cut,
+            "finished_by": result.finished_by,
+        }
+        return encode_reply(call, self._table, made, told)
+
+
+def _leaf_names(engine: EdgeEngine) -> list[str]:
+    """Names of the tensors and ints in the model's output, as the table has them at the last cut."""
+    specs = engine.partition.table.cuts[-1].values
+    # Each value stands for its own position, so that the output tells where each of them goes.
+    order = leaves(engine.partition.assemble(range(len(specs))))
+    names: list[str] = []
+    for position in order:
+        known = isinstance(position, int) and 0 <= position < len(specs)
+        name = specs[int(position)].name if known else f"constant{len(names)}"
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return names

@@ -1,0 +1,121 @@
+"""The edge's HTTP endpoint: an image or a tensor in, class, timings and cut out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from midcut import wire
+from midcut.edge.frontend.admission import Admission
+from midcut.edge.frontend.answers import classification, explained, leaves, measured
+from midcut.edge.frontend.images import model_input
+from midcut.edge.frontend.inference import TensorAnswerer
+from midcut.errors import MalformedError
+from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
+from midcut.types import Placement
+from midcut.wire.oip import RAW
+from midcut.wire.weighing import off_loop, size_bytes
+
+if TYPE_CHECKING:
+    import torch
+    from aiohttp import web
+    from prometheus_client import CollectorRegistry
+
+    from midcut.config.settings import InputServer
+    from midcut.edge.engine import EdgeEngine
+    from midcut.types import InferenceResult, LoadedModel
+
+
+def make_app(
+    engine: EdgeEngine, model: LoadedModel, settings: InputServer, registry: CollectorRegistry | None = None
+) -> web.Application:
+    """Build the edge's application around a started engine.
+
+    Args:
+        registry: what `/metrics` shows beside the server's own figures.
+    """
+    admission = Admission(settings.max_requests)
+    routes = _Routes(engine, model, settings, admission)
+    app = new_app(routes.limit_bytes, settings, registry)
+    app.router.add_post(wire.INFER_PATH, admission.intake.admitted(routes.infer))
+    tensors = TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s, admission)
+    add_inference_routes(app, tensors, admission.intake.admitted)
+    app.router.add_get("/v1/decision", routes.decision)
+    app.router.add_get("/v1/calibration", routes.calibration)
+    app.router.add_delete("/v1/calibration", routes.forget)
+    app.router.add_get(wire.HEALTH_PATH, routes.health)
+    return app
+
+
+class _Routes:
+    def __init__(self, engine: EdgeEngine, model: LoadedModel, settings: InputServer, admission: Admission) -> None:
+        self._engine = engine
+        self._admission = admission
+        self._model = model
+        self._settings = settings
+        table = engine.partition.table
+        self.limit_bytes = max(int(settings.max_body_mb * 1_000_000), wire.body_limit([table]))
+
+    async def infer(self, request: web.Request) -> web.Response:
+        kind = request.content_type
+        if not kind.startswith("image/") and kind != wire.JSON_TYPE:
+            raise RefusedError(415, f"Content-Type must be image/... or {wire.JSON_TYPE}, got {kind!r}")
+        placement = _placement(request)
+        body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
+        with self._admission.place():
+            if kind == wire.JSON_TYPE:
+                inputs = await off_loop(len(body), _tensors, body)
+            else:
+                inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
+            result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
+        told_bytes = size_bytes(leaves(result.output))
+        return json_response(await off_loop(told_bytes, self._answer, result, "values" in request.query))
+
+    def _answer(self, result: InferenceResult, with_values: bool) -> bytes:
+        numbers = measured(result)
+        timings = {name: numbers.pop(name) for name in ("edge_s", "link_s", "cloud_s", "latency_s")}
+        answer: dict[str, Any] = {**classification(result.output, self._model.labels), **numbers, "timings": timings}
+        if with_values:
+            answer["values"] = wire.encode_values(leaves(result.output))
+        return msgspec.json.encode(answer)
+
+    async def decision(self, _: web.Request) -> web.Response:
+        return json_response(msgspec.json.encode(explained(self._engine.decision, table=True)))
+
+    async def calibration(self, _: web.Request) -> web.Response:
+        known = self._engine.calibration
+        return json_response(msgspec.json.encode({"enabled": known is not None, **(known.state() if known else {})}))
+
+    async def forget(self, request: web.Request) -> web.Response:
+        if self._engine.calibration is not None:
+            self._engine.calibration.forget()
+        return await self.calibration(request)
+
+    async def health(self, request: web.Request) -> web.Response:
+        leaving = not request.app[DRAIN].ready
+        body = {
+            "status": "draining" if leaving else "ok",
+            "model": self._model.name,
+            "cut": self._engine.decision.placement.cut,
+        }
+        return json_response(msgspec.json.encode(body), 503 if leaving else 200)
+
+
+def _placement(request: web.Request) -> Placement | None:
+    """What `?cut=K&codec=NAME` asks for: to compare a placement with the one in use."""
+    cut = request.query.get("cut")
+    if cut is None:
+        return None
+    if not (cut.isascii() and cut.isdigit() and len(cut) < 7):
+        raise MalformedError(f"cut must be a number from 0, got {cut[:80]!r}")
+    return Placement(int(cut), request.query.get("codec", RAW))
+
+
+def _tensors(body: bytearray) -> list[torch.Tensor]:
+    values = wire.decode_values(wire.read_values(body).values)
+    tensors = [value for value in values if not isinstance(value, int)]
+    if len(tensors) != len(values):
+        raise MalformedError("a model's inputs are tensors, got a plain int")
+    return tensors

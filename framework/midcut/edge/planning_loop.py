@@ -1,0 +1,245 @@
+"""The planning loop: observation in, current decision swapped as one reference. Never blocks an inference."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from midcut.config.settings import Fallback
+from midcut.edge.clouds.breaker import BreakerState
+from midcut.edge.dwelling import Dwelling, PlanningCounts
+from midcut.edge.tasks import end
+from midcut.errors import ConfigError, MidcutError
+from midcut.types import Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midcut.config.settings import EngineSettings
+    from midcut.edge.calibration.calibration import Calibration
+    from midcut.edge.calibration.kept import KeptCalibration
+    from midcut.edge.telemetry.hub import TelemetryHub
+    from midcut.planning.policy import Policy
+    from midcut.types import InferenceResult, Observation
+
+_log = structlog.get_logger("midcut.edge")
+_FIRST_READ_S: Final = 2.0
+_LAST_STEP_S: Final = 2.0
+
+
+class Observers(Protocol):
+    """Who is told. `midcut.config.registry.registry()` is one."""
+
+    def decided(self, decision: Decision) -> None: ...
+
+    def inferred(self, result: InferenceResult) -> None: ...
+
+
+class CloudState(Protocol):
+    """Whether the cloud is there to plan with. `midcut.edge.clouds.clouds.Clouds` is one."""
+
+    on_change: list[Callable[[], None]]
+    """Called on the event loop when `state` has changed."""
+
+    @property
+    def state(self) -> BreakerState: ...
+
+    @property
+    def why(self) -> str: ...
+
+
+class Planning(Protocol):
+    """What an engine asks: the decision of the moment, as one reference."""
+
+    @property
+    def decision(self) -> Decision: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class PlanningLoop:
+    """Re-plans every `interval_s`, when the cloud is lost or found, and when requests take other times than expected.
+
+    Decides on a thread of its own. While the cloud's breaker is open, planning is for the edge alone, where it may
+    finish by itself.
+
+    Args:
+        calibration: learns before each step, and corrects its forecast; None plans on the predictors' word.
+        kept: is given what was learnt, to keep it.
+
+    Attributes:
+        counts: what planning did until now; logged when it ends.
+
+    Raises:
+        ConfigError: there is no placement to choose from.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        hub: TelemetryHub,
+        settings: EngineSettings,
+        observers: Observers,
+        cloud: CloudState | None = None,
+        calibration: Calibration | None = None,
+        kept: KeptCalibration | None = None,
+    ) -> None:
+        if not len(policy.placements):
+            raise ConfigError("no cut is legal under this configuration")
+        self._policy = policy
+        self._hub = hub
+        self._settings = settings
+        self._observers = observers
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="planning")
+        self._cloud = cloud
+        self._calibration = calibration
+        self._kept = kept
+        self._wanted = asyncio.Event()
+        if cloud is not None:
+            cloud.on_change.append(self._wanted.set)
+        if calibration is not None:
+            calibration.on_surprise.append(self._wanted.set)
+        self._task: asyncio.Task[None] | None = None
+        self._decision: Decision | None = None
+        self._dwelling = Dwelling(settings.dwell)
+        self.counts = PlanningCounts()
+
+    @property
+    def decision(self) -> Decision:
+        """The current decision: one reference, read once a request."""
+        if self._decision is None:
+            raise RuntimeError("the planning loop was not started")
+        return self._decision
+
+    async def start(self) -> None:
+        """Wait briefly for the first telemetry, decide once, then go on in the background."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._hub.wait, _FIRST_READ_S)
+        await self.step()
+        self._task = asyncio.create_task(self._run(), name="planning")
+
+    async def close(self) -> None:
+        await end(self._task)
+        self._task = None
+        with contextlib.suppress(TimeoutError, RuntimeError):  # the step under way, unless a planner hangs
+            await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, int), _LAST_STEP_S)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._kept is not None:
+            await asyncio.to_thread(self._kept.keep, now=True)
+        _log.info("planned", **asdict(self.counts))
+
+    async def step(self, *, timed: bool = False) -> Decision:
+        """One planning step, whose time has come or (not `timed`) that something else asks for."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step, timed)
+
+    async def replan(self, policy: Policy) -> None:
+        """Plan with another policy from now on; at once, where planning has begun."""
+        self._policy = policy
+        if self._decision is not None:
+            await self.step()
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.interval_s):
+                    await self._wanted.wait()
+            timed = not self._wanted.is_set()
+            self._wanted.clear()
+            try:
+                await self.step(timed=timed)
+            except Exception:  # noqa: BLE001 - the decision stays; the next step may go well
+                _log.exception("planning step failed")
+
+    def _step(self, timed: bool) -> Decision:
+        policy = self._policy  # one reference: another may come in while this step is under way
+        before = self._decision
+        decision = self._dwelling.settle(policy, self._decide(policy), before, timed=timed)
+        self._decision = decision
+        self.counts.add(decision, before)
+        _report(decision, before, _runner_up(policy, decision))
+        self._observers.decided(decision)
+        if self._kept is not None:
+            self._kept.keep()
+        return decision
+
+    def _decide(self, policy: Policy) -> Decision:
+        observation = self._hub.observe()
+        if self._cloud is not None and self._cloud.state is BreakerState.open and policy.placements.on_edge.any():
+            index = int(policy.placements.on_edge.argmax())
+            why = f"the cloud is left alone: {self._cloud.why}"
+            return Decision(policy.placements[index], -1, why, policy.planner.w, observation)
+        missing = sorted(name for name in policy.needs if getattr(observation, name) is None)
+        if missing:
+            whys = "; ".join(f"no {name}: {observation.missing.get(name, 'nothing gave it')}" for name in missing)
+            return self._fall_back(policy, observation, whys)
+        try:
+            if self._calibration is None:
+                return policy.decide(observation)
+            self._calibration.learn(policy, observation)
+            return policy.decide(observation, self._calibration.correct)
+        except MidcutError as error:
+            return self._fall_back(policy, observation, str(error))
+        except Exception as error:  # noqa: BLE001 - a stranger's planner; the edge must go on answering
+            _log.exception("planning failed")
+            return self._fall_back(policy, observation, f"{type(error).__name__}: {error}")
+
+    def _fall_back(self, policy: Policy, observation: Observation, why: str) -> Decision:
+        on_offer, cuts = policy.placements, policy.placements.cut
+        how = self._settings.fallback
+        before = self._decision.placement if self._decision is not None else None
+        if how is Fallback.hold and before is not None and before in map(on_offer.__getitem__, range(len(on_offer))):
+            placement = before
+        else:
+            # Without an earlier decision there is nothing to hold; the edge needs nobody.
+            placement = on_offer[int(cuts.argmin() if how is Fallback.cloud else cuts.argmax())]
+        return Decision(
+            placement=placement,
+            index=-1,
+            held=f"fallback {how.value}: {why}",
+            weight=policy.planner.w,
+            observation=observation,
+        )
+
+
+def _runner_up(policy: Policy, decision: Decision) -> dict[str, float] | None:
+    """For the log only: an error here says nothing about the decision."""
+    try:
+        return policy.runner_up(decision)
+    except Exception as error:  # noqa: BLE001 - a stranger's planner
+        _log.debug("no runner-up", error=f"{type(error).__name__}: {error}")
+        return None
+
+
+def _report(decision: Decision, before: Decision | None, runner_up: dict[str, float] | None) -> None:
+    moved = before is None or before.placement != decision.placement
+    details: dict[str, Any] = {
+        "cut": decision.placement.cut,
+        "codec": decision.placement.codec,
+        "reason": decision.reason,
+        "weight": decision.weight,
+        "observation": decision.observation.values(),
+        "age_s": dict(decision.observation.age_s),
+        "chosen": decision.forecast.row(decision.index) if decision.forecast is not None else None,
+        "runner_up": runner_up,
+        "planning_s": decision.planning_s,
+    }
+    if before is None:
+        _log.info("first cut", **details)
+    elif before.placement.cut != decision.placement.cut:
+        _log.info("cut moves", was=before.placement.cut, **details)
+    elif moved:
+        _log.info("codec changes", was=before.placement.codec, **details)
+    elif (decision.forecast is None) != (before.forecast is None):
+        _log.info("planning stopped" if decision.forecast is None else "planning goes on", **details)
+    elif decision.met != before.met:
+        _log.info("limit kept" if decision.met else "limit not kept", **details)
+    elif decision.held and decision.forecast is not None:
+        _log.info("cut held", **details)
+    else:
+        _log.debug("cut stays", **details)

@@ -1,0 +1,1 @@
+"""What the edge observes of its surroundings."""

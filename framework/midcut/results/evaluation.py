@@ -1,0 +1,168 @@
+"""`evaluation.json`: what an evaluation on the test bed found. `tools/evaluate` writes it, `midcut report` shows it.
+
+Light: no torch. Arrays and numbers of numpy are taken as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from midcut.errors import FileError
+from midcut.results.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE = "evaluation.json"
+FORMAT = "midcut-evaluation/1"
+Cell: TypeAlias = str | int | float | None
+Kind: TypeAlias = Literal["points", "line", "step", "bars"]
+_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows of numbers and words.
+
+    Attributes:
+        columns: names with their units, e.g. `latency [ms]`; they differ.
+        rows: a cell per column; None (or NaN) is what is not known.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+class Axis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An axis: its name with its unit, and whether it is logarithmic."""
+
+    label: str
+    log: bool = False
+
+
+class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing that is drawn, under one name.
+
+    Attributes:
+        name: for the legend. The same name looks the same in all figures; what stands before the last
+            `, ` names what several series have in common, as in `alexnet, default` and `alexnet, paper`.
+        x: numbers, or names: then all series of the figure share an axis of names.
+        y: one per x; None (or NaN) is a gap.
+        low, high: the interval each y lies in.
+        kind: `bars` stand side by side, at one place per x.
+    """
+
+    name: str
+    x: Sequence[float | str | None]
+    y: Sequence[float | None]
+    low: Sequence[float | None] | None = None
+    high: Sequence[float | None] | None = None
+    kind: Kind = "points"
+
+
+class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure of one pair of axes.
+
+    Attributes:
+        name: stem of its files; letters, digits, `-` and `_`, unique in the evaluation.
+        title: what one sees, in a sentence.
+        diagonal: whether the line y = x is drawn, and both axes show the same range.
+    """
+
+    name: str
+    title: str
+    x: Axis
+    y: Axis
+    series: Sequence[Series]
+    diagonal: bool = False
+
+
+class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole evaluation.
+
+    Attributes:
+        title: of its section in a report.
+        notes: paragraphs: what was done, what is real and what is emulated, why an aim was missed.
+        bed: what it was measured on, as the test bed describes itself; words, numbers, lists and objects of these.
+        values: the numbers scripts and tests look at, by a flat name.
+        format: what this file is, and which version of it.
+    """
+
+    title: str
+    notes: Sequence[str] = ()
+    bed: dict[str, Any] = {}
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    values: dict[str, float | None] = {}
+    format: str = FORMAT
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> Path:
+    """Write `evaluation.json` into a folder, which is made; at once or not at all.
+
+    Raises:
+        FileError: it is not what `read_evaluation` accepts, or it cannot be written.
+    """
+    path = folder / FILE
+    try:
+        checked = msgspec.convert(msgspec.to_builtins(evaluation, enc_hook=_plain), Evaluation)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise FileError(f"evaluation for {path} not written: {error}") from None
+    return write_json(path, checked, "evaluation", _wrong)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read an `evaluation.json`.
+
+    Raises:
+        FileError: missing, not JSON, not this format, or lists that do not fit together; the message says where.
+    """
+    return read_json(path, Evaluation, "evaluation", "tools/evaluate writes one", _wrong)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of numpy as Python's, paths as text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _wrong(evaluation: Evaluation) -> str:
+    """What no right evaluation has, or `""`."""
+    if evaluation.format != FORMAT:
+        return f"$.format is {evaluation.format!r}, this version reads {FORMAT!r}"
+    return next(_faults(evaluation), "")
+
+
+def _faults(evaluation: Evaluation) -> Iterator[str]:
+    for place, table in enumerate(evaluation.tables):
+        if len(set(table.columns)) < len(table.columns):
+            yield f"$.tables[{place}].columns: names must differ"
+        for row, cells in enumerate(table.rows):
+            if len(cells) != len(table.columns):
+                yield f"$.tables[{place}].rows[{row}] has {len(cells)} cells for {len(table.columns)} columns"
+    names = [figure.name for figure in evaluation.figures]
+    for place, figure in enumerate(evaluation.figures):
+        where = f"$.figures[{place}]"
+        if not _STEM.fullmatch(figure.name):
+            yield f"{where}.name: {figure.name!r} is no file stem (letters, digits, - and _)"
+        if figure.name in names[:place]:
+            yield f"{where}.name: {figure.name!r} is taken by another figure"
+        for row, series in enumerate(figure.series):
+            yield from (f"{where}.series[{row}].{fault}" for fault in _series_faults(series))
+
+
+def _series_faults(series: Series) -> Iterator[str]:
+    if (series.low is None) != (series.high is None):
+        yield "low and high: give both or neither"
+    for name in ("y", "low", "high"):
+        values = getattr(series, name)
+        if values is not None and len(values) != len(series.x):
+            yield f"{name} has {len(values)} entries for {len(series.x)} of x"

@@ -1,0 +1,3 @@
+"""`sweep.jsonl`: a line per job of a multirun."""
+
+FILE = "sweep.jsonl"

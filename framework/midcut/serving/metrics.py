@@ -1,0 +1,187 @@
+"""What Prometheus reads at `/metrics` of both sides. Each server has a registry of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+
+from midcut.serving.prometheus import Spread, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from midcut.types import Decision, InferenceResult, Placement
+
+_SECONDS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 30.0)
+_TOGETHER: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+_BREAKER: Final = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
+
+
+def new_registry() -> CollectorRegistry:
+    """An empty registry with the process's own figures (memory, CPU seconds, files)."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+class ServerMetrics:
+    """Requests of any server, by route and status."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Tally("midcut_requests", "Requests answered", ("method", "route", "status"), registry)
+        self._seconds = Spread(
+            "midcut_request_seconds", "From a request's head to its answer", ("route",), _SECONDS, registry
+        )
+        self._working = 0
+        Gauge("midcut_requests_in_flight", "Requests being worked on", registry=registry).set_function(
+            lambda: self._working
+        )
+
+    def began(self) -> None:
+        self._working += 1
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._working -= 1
+        self._requests.add(method, route, str(status))
+        self._seconds.observe(seconds, route)
+
+
+class CloudMetrics:
+    """Tails: where their time goes, how many wait, how many are computed together.
+
+    Attributes:
+        waiting: tails that wait for a worker.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self.waiting = 0
+        self._parts = Spread(
+            "midcut_cloud_part_seconds",
+            "Parts of an inference: read (the body), parse, queue, compute, encode",
+            ("part",),
+            _SECONDS,
+            registry,
+        )
+        self._inferences = Tally("midcut_cloud_inferences", "Tails answered", ("model", "codec"), registry)
+        self.together = Spread("midcut_cloud_batch_requests", "Requests computed together", (), _TOGETHER, registry)
+        self._dropped = Tally(
+            "midcut_cloud_dropped",
+            "Requests not answered: the queue was full (busy), too late (expired), nobody waits any more (gone)",
+            ("reason",),
+            registry,
+        )
+        Gauge("midcut_cloud_waiting", "Tails that wait for a worker", registry=registry).set_function(
+            lambda: self.waiting
+        )
+
+    def watch_intake(self, inside: Callable[[], int]) -> None:
+        """From now on also show how many inferences are taken in and not answered yet."""
+        told = "Inferences taken in and not answered yet"
+        Gauge("midcut_cloud_taken_in", told, registry=self._registry).set_function(inside)
+
+    def inferred(self, model: str, codec: str) -> None:
+        self._inferences.add(model, codec)
+
+    def parts(self, **seconds: float) -> None:
+        """Note the seconds of an inference's parts: `read`, `parse`, `queue`, `compute`, `encode`."""
+        for part, value in seconds.items():
+            self._parts.observe(value, part)
+
+    def dropped(self, reason: str) -> None:
+        self._dropped.add(reason)
+
+
+class EdgeMetrics:
+    """What an edge decides and answers. Told as an observer is: `decided` and `inferred`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._placement: Placement | None = None
+        self._inferences = Tally("midcut_edge_inferences", "Inferences answered", ("finished_by",), registry)
+        self._fallbacks = Tally(
+            "midcut_edge_fallbacks", "Inferences the edge finished in the cloud's place", (), registry
+        )
+        self._latency = Spread("midcut_edge_latency_seconds", "Whole inferences", (), _SECONDS, registry)
+        self._parts = Spread("midcut_edge_part_seconds", "Parts of an inference", ("part",), _SECONDS, registry)
+        self._cost = Tally("midcut_edge_cost_usd", "Cost of all inferences, by the cost model", (), registry)
+        self._sent = Tally("midcut_edge_sent_bytes", "Bytes sent to the cloud", (), registry)
+        self._decisions = Tally(
+            "midcut_edge_decisions", "Planning steps; held: the planner's choice does not count", ("held",), registry
+        )
+        self._switches = Tally("midcut_edge_switches", "Planning steps that moved the placement", (), registry)
+        self._cut = Gauge("midcut_edge_cut", "The cut in use", registry=registry)
+        self._codec = Gauge("midcut_edge_codec", "1 at the codec in use", ("codec",), registry=registry)
+        self._weight = Gauge("midcut_edge_weight", "The planner's w: 0 fast, 1 cheap", registry=registry)
+
+    def decided(self, decision: Decision) -> None:
+        self._decisions.add("yes" if decision.held else "no")
+        if decision.weight is not None:
+            self._weight.set(decision.weight)
+        if decision.placement == self._placement:
+            return
+        if self._placement is not None:
+            self._switches.add()
+        self._placement = decision.placement
+        self._cut.set(decision.placement.cut)
+        self._codec.clear()
+        self._codec.labels(decision.placement.codec).set(1)
+
+    def inferred(self, result: InferenceResult) -> None:
+        self._inferences.add(result.finished_by)
+        if result.fallback:
+            self._fallbacks.add()
+        self._latency.observe(result.latency_s)
+        self._parts.observe(result.edge_s, "edge")
+        self._parts.observe(result.link_s, "link")
+        self._parts.observe(result.cloud_s, "cloud")
+        self._cost.add(by=result.cost_usd)
+        self._sent.add(by=result.sent_bytes)
+
+    def watch_calibration(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Show what calibration corrects.
+
+        Args:
+            state: asked at every scrape: `parts`, and in it part -> `ratio`, `offset_s`, `samples`.
+        """
+        self.registry.register(_Calibrated(state))
+
+    def watch(self, states: Callable[[], Mapping[str, str]]) -> None:
+        """Show the breakers too.
+
+        Args:
+            states: asked at every scrape: cloud -> `closed`, `half_open` or `open`.
+        """
+        self.registry.register(_Breakers(states))
+
+
+class _Calibrated:
+    def __init__(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        parts = self._state()["parts"]
+        for name, text, key in (
+            ("ratio", "Corrected seconds are ratio * predicted + offset: the ratio", "ratio"),
+            ("offset_seconds", "Corrected seconds are ratio * predicted + offset: the offset", "offset_s"),
+            ("samples", "Requests that the correction rests on", "samples"),
+        ):
+            family = GaugeMetricFamily(f"midcut_edge_calibration_{name}", text, labels=("part",))
+            for part, known in parts.items():
+                family.add_metric((part,), known[key])
+            yield family
+
+
+class _Breakers:
+    def __init__(self, states: Callable[[], Mapping[str, str]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "midcut_edge_breaker", "Breaker of each cloud: 0 closed, 1 half-open, 2 open", labels=("cloud",)
+        )
+        for cloud, state in self._states().items():
+            family.add_metric((cloud,), _BREAKER[state])
+        yield family

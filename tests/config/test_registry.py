@@ -1,0 +1,175 @@
+"""A plugin that is broken, doubled, misspelt or of the wrong shape is named with its distribution."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import textwrap
+
+import pytest
+import structlog
+
+from midcut import Kind
+from midcut.config.registry import load
+
+GOOD = """
+from dataclasses import dataclass
+from midcut import Component, hookimpl
+
+@dataclass
+class Config:
+    x: int = 1
+
+@hookimpl
+def midcut_planners():
+    return [Component("mine", Config, "somewhere.Planner", "a planner")]
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Lay out a distribution as pip would, and give its entry points."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = []
+
+    def go(distribution, source, *, plugin="theirs", module=None, version="2.1"):
+        module = module or f"{distribution}_hooks"
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        info = tmp_path / f"{distribution}-{version}.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        with (info / "entry_points.txt").open("a") as file:
+            file.write(f"[midcut]\n{plugin} = {module}\n" if file.tell() == 0 else f"{plugin} = {module}\n")
+        modules.append(module)
+        return list(importlib.metadata.Distribution.at(info).entry_points)
+
+    yield go
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def test_a_good_plugin_is_listed_with_its_distribution_version_and_hooks(install):
+    found = load(install("goodpack", GOOD))
+    offer = found.offers[Kind.PLANNER, "mine"]
+    assert found.problems == []
+    assert (offer.source.distribution, offer.source.version, offer.hook) == ("goodpack", "2.1", "midcut_planners")
+    assert offer.source.hooks == ("midcut_planners",)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import not_there", ["broken 2.1", "does not load", "ModuleNotFoundError", "not_there"]),
+        ("1 / 0", ["broken 2.1", "does not load", "ZeroDivisionError"]),
+        (GOOD.replace("midcut_planners", "midcut_planers"), ["midcut_planers", "did you mean 'midcut_planners'"]),
+        (GOOD.replace("@hookimpl\n", ""), ["broken 2.1", "not marked", "@midcut.hookimpl"]),
+        (GOOD.replace("planners():", "planners(extra):"), ["broken 2.1", "midcut_planners(extra)", "extra"]),
+        (GOOD.replace("return [", 'return "mine", ['), ["list of midcut.Component", "'mine'"]),
+        (GOOD.replace('"somewhere.Planner"', '"somewhere"'), ["midcut_planners failed", "not a dotted path"]),
+        (GOOD.replace("@dataclass\n", ""), ["config must be a dataclass"]),
+        (
+            "from typing import Literal\n" + GOOD.replace("x: int = 1", "x: Literal[1, 2] = 1"),
+            ["broken 2.1", "the config of planner 'mine', Config, cannot be a Hydra config", "Literal"],
+        ),
+        (GOOD.replace("@hookimpl", "@hookimpl(wrapper=True)").replace("return [", "yield ["), ["is a hook wrapper"]),
+        ("x = 1", ["broken 2.1", "implements no hook", "midcut_decided"]),
+        (
+            "from midcut import hookimpl\n@hookimpl\ndef midcut_config_path():\n    return '/etc'",
+            ["Hydra search path", "/etc"],
+        ),
+        (
+            "from midcut import hookimpl\n@hookimpl\ndef midcut_latency_predictors():\n    return {'middle': []}",
+            ["keys among edge, link, cloud"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(install, source, words):
+    found = load(install("broken", source))
+    assert len(found.problems) == 1
+    for word in words:
+        assert word in found.problems[0]
+    assert "\n" not in "".join(found.problems)
+
+
+def test_a_frozen_config_has_knobs_that_can_be_set(install):
+    found = load(install("goodpack", GOOD.replace("@dataclass", "@dataclass(frozen=True)")))
+    node = found.offers[Kind.PLANNER, "mine"].node.copy()
+    node.x = 7
+    assert (node.x, node._target_, found.problems) == (7, "somewhere.Planner", [])
+
+
+def test_a_plugin_that_fails_half_way_observes_nothing(install):
+    source = GOOD + "@hookimpl\ndef midcut_models():\n    1 / 0\n@hookimpl\ndef midcut_decided():\n    1 / 0\n"
+    found = load(install("broken", source))
+    found.decided("a decision")
+    assert found.offers == {}
+    assert found.sources == []
+
+
+def test_one_broken_plugin_does_not_cost_the_others(install):
+    broken = install("broken", "import not_there")
+    good = install("goodpack", GOOD)
+    found = load([*broken, *good])
+    assert (Kind.PLANNER, "mine") in found.offers
+    assert len(found.problems) == 1
+
+
+def test_two_distributions_may_use_the_same_plugin_name(install):
+    one = install("one", GOOD)
+    other = install("other", GOOD.replace('"mine"', '"yours"'))
+    found = load([*one, *other])
+    assert found.problems == []
+    assert found.names(Kind.PLANNER) == ["mine", "yours"]
+
+
+def test_a_component_offered_twice_is_named_with_both_and_the_first_is_used(install):
+    found = load([*install("one", GOOD), *install("other", GOOD, version="9.9")])
+    assert found.offers[Kind.PLANNER, "mine"].source.distribution == "one"
+    assert len(found.problems) == 1
+    assert "one 2.1" in found.problems[0]
+    assert "other 9.9" in found.problems[0]
+
+
+def test_one_distribution_naming_an_entry_point_twice(install):
+    install("twice", GOOD)
+    found = load(install("twice", GOOD))
+    assert len(found.problems) == 1
+    assert "registered twice" in found.problems[0]
+
+
+@pytest.mark.parametrize(("disabled", "left"), [("all", []), ("goodpack", []), ("theirs", []), ("else", ["mine"])])
+def test_third_party_plugins_can_be_left_out(install, disabled, left):
+    assert load(install("goodpack", GOOD), disabled).names(Kind.PLANNER) == left
+
+
+def test_built_in_plugins_cannot_be_left_out(install):
+    assert load(install("midcut", GOOD), "all").names(Kind.PLANNER) == ["mine"]
+
+
+def test_an_observer_is_told_and_its_failure_goes_no_further(install):
+    source = """
+    from midcut import hookimpl
+    seen = []
+
+    @hookimpl
+    def midcut_decided(decision):
+        seen.append(decision)
+
+    @hookimpl
+    def midcut_inferred(result):
+        raise RuntimeError("observer is broken")
+    """
+    found = load(install("watcher", source))
+    with structlog.testing.capture_logs() as logged:
+        found.decided("a decision")
+        found.inferred("a result")
+        found.inferred("another")
+    assert sys.modules["watcher_hooks"].seen == ["a decision"]
+    (line,) = logged
+    assert line["error"] == "RuntimeError: observer is broken"
+    assert "watcher 2.1" in line["plugin"]
+
+
+def test_an_unknown_name_says_what_there_is_and_who_offers_it(install):
+    error = load(install("goodpack", GOOD)).unknown(Kind.PLANNER, "mime", ("relaxed",))
+    assert str(error) == ("no planner is named 'mime'; did you mean 'mine'? goodpack offers mine; presets: relaxed")

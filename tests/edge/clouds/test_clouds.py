@@ -1,0 +1,252 @@
+"""Several clouds, their breakers, and what planning makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import torch
+
+from midcut.config.composition import compose
+from midcut.edge.clouds.breaker import BreakerState
+from midcut.edge.clouds.clouds import Clouds
+from midcut.edge.per_cloud import per_cloud, telemetry_sources
+from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
+from midcut.testing import LoopbackTransport
+from midcut.types import TailReply, TailRequest
+
+REQUEST = TailRequest("m", 1, "f", [], "r")
+MIDDLE = (4, 9)
+
+
+class Plain:
+    """A transport that cannot list, and answers or raises what it is told."""
+
+    def __init__(self, answer="reply"):
+        self.answer, self.asked, self.timeouts = answer, 0, []
+
+    async def open(self): ...
+
+    async def close(self): ...
+
+    async def infer(self, request):
+        self.asked += 1
+        self.timeouts.append(request.timeout_s)
+        if self.answer == "hang":
+            await asyncio.sleep(60)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return TailReply([self.answer], 0.0, 0.0, 0, 0, 0.0)
+
+
+class Listing(Plain):
+    async def listing(self):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return {"of": self.answer}
+
+
+def fine(_):
+    pass
+
+
+async def asked(clouds, request=REQUEST, check=fine):
+    return (await clouds.infer(request, check)).values[0]
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CloudUnreachableError("gone"),
+        CloudTimeoutError("slow"),
+        CloudRefusedError("other weights", said=409),
+        CloudRefusedError("busy", said=503, retry_after_s=2.0),
+        RuntimeError("a bug in a stranger's transport"),
+    ],
+)
+async def test_where_the_first_cloud_fails_the_next_one_answers_the_same_request(error):
+    first, second = Plain(error), Plain("second")
+    clouds = Clouds({"a": first, "b": second}, retry_after_s=60.0, failures=1)
+    assert await asked(clouds) == "second"
+    assert clouds.states() == {"a": "open", "b": "closed"}
+    assert clouds.state is BreakerState.closed
+    assert await asked(clouds) == "second"
+    assert (first.asked, second.asked) == (1, 2)
+    await clouds.close()
+
+
+async def test_the_first_cloud_is_preferred_and_two_are_tried_at_most():
+    transports = {name: Plain(name) for name in "abc"}
+    clouds = Clouds(transports, retry_after_s=60.0, failures=1)
+    assert await asked(clouds) == "a"
+    transports["a"].answer = transports["b"].answer = CloudUnreachableError("gone")
+    with pytest.raises(CloudUnreachableError):
+        await asked(clouds)
+    assert await asked(clouds) == "c"
+    assert clouds.why == "a: gone; b: gone"
+    await clouds.close()
+
+
+async def test_what_is_wrong_with_the_request_is_not_tried_elsewhere():
+    second = Plain("second")
+    clouds = Clouds({"a": Plain(CloudRefusedError("too large", said=413)), "b": second}, 60.0, failures=1)
+    with pytest.raises(CloudRefusedError, match="too large"):
+        await asked(clouds)
+    assert second.asked == 0
+    assert clouds.states() == {"a": "closed", "b": "closed"}
+
+
+async def test_a_wrong_answer_is_a_failure_of_that_cloud():
+    def check(reply):
+        if reply.values == ["wrong"]:
+            raise CloudRefusedError("the reply does not fit")
+
+    clouds = Clouds({"a": Plain("wrong"), "b": Plain("right")}, 60.0, failures=1)
+    assert await asked(clouds, check=check) == "right"
+    assert clouds.states() == {"a": "open", "b": "closed"}
+    await clouds.close()
+
+
+async def test_all_open_says_why_and_asks_nobody():
+    first, second = Plain(CloudUnreachableError("gone")), Plain(CloudTimeoutError("slow"))
+    clouds = Clouds({"a": first, "b": second}, 60.0, failures=1)
+    with pytest.raises(CloudTimeoutError):
+        await asked(clouds)
+    assert clouds.state is BreakerState.open
+    assert "a: the cloud failed, next try in" in clouds.why_not()
+    with pytest.raises(CloudUnreachableError, match="next try in"):
+        await asked(clouds)
+    assert (first.asked, second.asked) == (1, 1)
+    await clouds.close()
+
+
+async def test_an_open_breaker_half_opens_only_when_the_cloud_lists_its_models_again():
+    cloud = Listing(CloudUnreachableError("gone"))
+    clouds = Clouds({"a": cloud}, retry_after_s=0.02, failures=1)
+    with pytest.raises(CloudUnreachableError):
+        await asked(clouds)
+    await asyncio.sleep(0.1)
+    assert clouds.state is BreakerState.open
+    assert cloud.asked == 1  # no request was spent on finding out
+    cloud.answer = "back"
+    await until(lambda: clouds.state is BreakerState.half_open)
+    assert await asked(clouds) == "back"
+    assert clouds.state is BreakerState.closed
+    await clouds.close()
+
+
+async def test_a_transport_that_cannot_list_half_opens_by_time_and_one_request_finds_out():
+    cloud = Plain(CloudUnreachableError("gone"))
+    clouds = Clouds({"a": cloud}, retry_after_s=0.02, failures=1)
+    for _ in range(2):
+        with pytest.raises(CloudUnreachableError):
+            await asked(clouds)
+        assert clouds.state is BreakerState.open
+        await until(lambda: clouds.state is BreakerState.half_open)
+    cloud.answer = "hang"
+    trying = asyncio.create_task(asked(clouds))
+    await until(lambda: cloud.asked == 3)
+    assert "one request is trying it again" in clouds.why_not()
+    trying.cancel()
+    await asyncio.gather(trying, return_exceptions=True)
+    assert clouds.why_not() == ""
+    await clouds.close()
+
+
+async def test_the_second_try_has_the_time_that_is_left():
+    class Slow(Plain):
+        async def infer(self, request):
+            await asyncio.sleep(0.05)
+            return await super().infer(request)
+
+    first, second = Slow(CloudUnreachableError("gone")), Plain("second")
+    clouds = Clouds({"a": first, "b": second}, 60.0)
+    assert await asked(clouds, TailRequest("m", 1, "f", [], "r", timeout_s=10.0)) == "second"
+    assert first.timeouts == [10.0]
+    assert 0.0 < second.timeouts[0] <= 9.95
+
+
+async def test_a_deadline_that_no_cloud_could_keep_is_no_failure_of_the_cloud():
+    class Slow(Plain):
+        async def infer(self, request):
+            await asyncio.sleep(0.05)
+            return await super().infer(request)
+
+    slow = Slow("fine")
+    clouds = Clouds({"a": slow}, 60.0, failures=1)
+    assert await asked(clouds) == "fine"
+    with pytest.raises(CloudTimeoutError, match=r"no answer in 0\.01 s"):
+        await asked(clouds, TailRequest("m", 1, "f", [], "r", timeout_s=0.01))
+    assert clouds.state is BreakerState.closed
+    slow.answer = "hang"
+    with pytest.raises(CloudTimeoutError):
+        await asked(clouds, TailRequest("m", 1, "f", [], "r", timeout_s=0.2))
+    assert clouds.state is BreakerState.open
+    await clouds.close()
+
+
+async def test_models_are_listed_by_the_first_cloud_that_can():
+    clouds = Clouds({"a": Plain(), "b": Listing(CloudUnreachableError("gone")), "c": Listing("c")}, 60.0)
+    assert await clouds.lister.listing() == {"of": "c"}
+    assert Clouds({"a": Plain()}, 60.0).lister is None
+
+
+async def test_planning_goes_to_the_edge_when_the_cloud_is_lost_and_back_when_it_is_found(bench, tiny, tiny_model):
+    transport = LoopbackTransport(tiny)
+    # Planning steps are an hour apart: what happens here happens because of the breaker.
+    async with bench(legal=MIDDLE, transport=transport, retry_after_s=0.05, interval_s=3600.0) as b:
+        assert b.engine.decision.placement.cut == 4
+        transport.up = False
+        lost = await b.engine.infer(tiny_model.example)
+        assert (lost.cut, lost.finished_by, lost.fallback) == (4, "edge", "the loopback cloud is switched off")
+        await b.until(lambda: b.engine.decision.placement.cut == 9)
+        assert b.engine.decision.reason == "the cloud is left alone: the loopback cloud is switched off"
+        alone = await b.engine.infer(tiny_model.example)
+        assert (alone.cut, alone.fallback) == (9, "")
+        transport.up = True
+        await b.until(lambda: b.engine.decision.placement.cut == 4)
+        assert b.clouds.state is BreakerState.half_open
+        assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+        assert b.clouds.state is BreakerState.closed
+
+
+async def test_planning_goes_on_with_the_cloud_while_one_of_two_is_well(bench, tiny, tiny_model):
+    first, second = LoopbackTransport(tiny), LoopbackTransport(tiny)
+    async with bench(legal=MIDDLE, transport=first, more_clouds={"other": second}, retry_after_s=60.0) as b:
+        first.up = False
+        results = [await b.engine.infer(tiny_model.example) for _ in range(4)]
+        assert b.clouds.states() == {"cloud": "open", "other": "closed"}
+        assert b.engine.decision.placement.cut == 4
+    assert {result.finished_by for result in results} == {"cloud"}
+    with torch.inference_mode():
+        assert all(torch.equal(result.output, tiny_model.module(*tiny_model.example)) for result in results)
+
+
+def composed(*overrides):
+    return compose("edge", ["model=mnist", *overrides])
+
+
+def test_one_config_a_cloud():
+    made = per_cloud(composed("cloud_url=[http://a:1,http://b:2]"))
+    assert {url: one.transport.url for url, one in made.items()} == {
+        "http://a:1": "http://a:1",
+        "http://b:2": "http://b:2",
+    }
+    assert list(per_cloud(composed("cloud_url=http://a:1"))) == ["http://a:1"]
+
+
+@pytest.mark.parametrize("told", ["[]", "null", "[http://a:1,5]"])
+def test_something_else_than_urls_is_one_line(told):
+    with pytest.raises(ConfigError, match="cloud_url must be a URL or a list of URLs"):
+        per_cloud(composed(f"cloud_url={told}"))
+
+
+def test_what_measures_the_way_to_the_cloud_is_made_for_each():
+    made = per_cloud(composed("cloud_url=[http://127.0.0.1:1,http://127.0.0.1:2]", "telemetry=[tcp_ping,constant]"))
+    assert list(telemetry_sources(made)) == ["tcp_ping", "constant", "tcp_ping to http://127.0.0.1:2"]

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import structlog
+
+from midcut.edge.clouds.clouds import Clouds
+from midcut.edge.clouds.greeting import CloudScope, useful, useful_cuts
+from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
+from midcut.testing import LoopbackTransport
+from midcut.types import HeldModel
+
+
+def held(table, legal=range(10), graph=None, weights=None):
+    return {"tiny": HeldModel(f"{graph or table.graph}-{weights or table.weights}", tuple(legal))}
+
+
+def test_a_cloud_that_offers_all_cuts_narrows_nothing(tiny):
+    assert useful_cuts(held(tiny.table), tiny.table, tiny.legal) == (tiny.legal, "")
+    assert useful_cuts(held(tiny.table), tiny.table, (2, 5)) == ((2, 5), "")
+
+
+@pytest.mark.parametrize(
+    ("legal", "there", "useful"),
+    [
+        (range(10), range(5), (0, 1, 2, 3, 4, 9)),  # the last cut needs no cloud
+        (range(8), range(5), (0, 1, 2, 3, 4)),  # the edge itself does not offer the last one
+        ((3, 6, 9), (1, 6), (6, 9)),
+        ((7, 9), range(5), (9,)),
+        ((6, 7), range(5), (6, 7)),  # nothing would be left: the edge finishes what the cloud refuses
+    ],
+)
+def test_planning_is_for_cuts_that_both_offer(tiny, legal, there, useful):
+    cuts, why = useful_cuts(held(tiny.table, there), tiny.table, tuple(legal))
+    assert cuts == useful
+    assert why == f"the cloud takes {len(there)} cuts of 'tiny': {min(there)} to {max(there)}"
+
+
+@pytest.mark.parametrize(
+    ("graph", "weights", "part"),
+    [("x", None, "other graph or cuts"), (None, "x", "other weights"), ("x", "y", "other graph or cuts and weights")],
+)
+def test_it_says_what_differs(tiny, graph, weights, part):
+    cuts, why = useful_cuts(held(tiny.table, graph=graph, weights=weights), tiny.table, tiny.legal)
+    assert cuts == (9,)
+    assert why.endswith(part)
+
+
+def test_a_cloud_without_the_model_says_what_it_has(tiny):
+    cuts, why = useful_cuts({"vgg16": HeldModel("f", (0,))}, tiny.table, tiny.legal)
+    assert cuts == (9,)
+    assert why == "the cloud does not hold model 'tiny'; it holds: vgg16"
+
+
+def taking(tiny, codecs, there=range(10)):
+    return {"tiny": HeldModel(tiny.table.fingerprint, tuple(there), codecs)}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken", "left", "refused"),
+    [
+        (("raw", "fp16"), ("raw", "zstd"), ("raw",), "fp16"),
+        (("int8", "zstd", "raw"), ("zstd",), ("zstd",), "int8, raw"),
+    ],
+)
+def test_planning_is_with_codecs_that_the_cloud_takes(tiny, wanted, taken, left, refused):
+    scope = useful(taking(tiny, taken), tiny.table, tiny.legal, wanted)
+    why = f"the cloud does not take codec {refused}; it takes: {', '.join(taken)}"
+    assert scope == (tiny.legal, left, why)
+
+
+def test_a_cloud_that_takes_all_codecs_or_says_nothing_of_them_narrows_none(tiny):
+    for said in (None, ("raw", "fp16", "more")):
+        assert useful(taking(tiny, said), tiny.table, tiny.legal, ("fp16", "raw")) == (tiny.legal, ("fp16", "raw"), "")
+
+
+def test_without_a_common_codec_planning_is_for_the_edge(tiny):
+    why = "the cloud does not take codec fp16; it takes: raw"
+    assert useful(taking(tiny, ("raw",)), tiny.table, tiny.legal, ("fp16",)) == ((9,), ("fp16",), why)
+    # Where the edge must not finish by itself, all is as before, and every request ends there after a refusal.
+    assert useful(taking(tiny, ("raw",)), tiny.table, (2, 3), ("fp16",)) == ((2, 3), ("fp16",), why)
+
+
+def test_cuts_and_codecs_are_narrowed_at_once(tiny):
+    scope = useful(taking(tiny, ("raw",), range(3)), tiny.table, tiny.legal, ("raw", "fp16"))
+    assert (scope.cuts, scope.codecs) == ((0, 1, 2, 9), ("raw",))
+    assert scope.why == ("the cloud takes 3 cuts of 'tiny': 0 to 2; the cloud does not take codec fp16; it takes: raw")
+
+
+class Listing(LoopbackTransport):
+    """A cloud whose list can be changed, and whose tails take only what is listed."""
+
+    def __init__(self, partition, legal):
+        super().__init__(partition)
+        self.legal, self.asked, self.trouble = tuple(legal), 0, None
+        self._table = partition.table
+
+    async def listing(self):
+        self.asked += 1
+        if self.trouble is not None:
+            raise self.trouble
+        if not self.up:
+            raise CloudUnreachableError("off")
+        return held(self._table, self.legal)
+
+    async def infer(self, request):
+        if self.up and request.cut not in self.legal:
+            raise CloudRefusedError(f"cut {request.cut} is not offered", said=400)
+        return await super().infer(request)
+
+
+def legal(b):
+    return [int(cut) for cut in b.planning._policy.placements.cut]
+
+
+async def test_at_start_planning_is_narrowed_with_one_line(bench, tiny, tiny_model):
+    with structlog.testing.capture_logs() as logs:
+        async with bench(transport=Listing(tiny, range(3, 6)), scoped=True) as b:
+            assert legal(b) == [3, 4, 5, 9]
+            assert b.engine.decision.placement.cut == 3  # a fast link would have put it at 0
+            assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+    told = [entry for entry in logs if entry["event"].startswith("planning")]
+    assert [(entry["event"], entry["log_level"]) for entry in told] == [("planning on fewer cuts", "warning")]
+
+
+async def test_after_a_refusal_it_asks_again_and_plans_on_what_is_left(bench, tiny, tiny_model):
+    transport = Listing(tiny, range(10))
+    async with bench(transport=transport, scoped=True) as b:
+        assert b.engine.decision.placement.cut == 0
+        transport.legal = (5, 6)  # a cloud started anew with cuts.first_cut=5
+        refused = await b.engine.infer(tiny_model.example)
+        assert (refused.finished_by, refused.fallback) == ("edge", "cut 0 is not offered")
+        await b.until(lambda: b.engine.decision.placement.cut == 5)
+        assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+        assert legal(b) == [5, 6, 9]
+
+
+async def test_a_cloud_that_comes_late_is_asked_when_it_answers(bench, tiny, tiny_model):
+    transport = Listing(tiny, (0, 1))
+    transport.up = False
+    with structlog.testing.capture_logs() as logs:
+        async with bench(transport=transport, scoped=True) as b:
+            assert legal(b) == list(range(10))
+            assert (await b.engine.infer(tiny_model.example)).finished_by == "edge"
+            transport.up = True
+            assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+            await b.until(lambda: legal(b) == [0, 1, 9])
+    assert "the cloud is not there yet" in [entry["event"] for entry in logs]
+
+
+async def test_planning_that_was_narrowed_to_nothing_sent_finds_out_by_itself(bench, tiny, monkeypatch):
+    monkeypatch.setattr("midcut.edge.clouds.greeting._AGAIN_S", 0.05)
+    monkeypatch.setattr("midcut.edge.clouds.greeting._PAUSE_S", 0.0)
+    transport = Listing(tiny, ())
+    async with bench(transport=transport, scoped=True) as b:
+        assert legal(b) == [9]
+        transport.legal = tiny.legal
+        await b.until(lambda: b.engine.decision.placement.cut == 0)
+        await asyncio.sleep(0.2)
+        asked = transport.asked
+        await asyncio.sleep(0.2)
+        assert transport.asked == asked  # nothing is narrowed: nobody asks
+
+
+@pytest.mark.parametrize("trouble", [RuntimeError("a bug"), ConfigError("no"), CloudRefusedError("503", 503)])
+async def test_a_listing_that_fails_changes_nothing(bench, tiny, tiny_model, trouble):
+    transport = Listing(tiny, range(10))
+    transport.trouble = trouble
+    async with bench(transport=transport, scoped=True) as b:
+        assert legal(b) == list(range(10))
+        assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+
+
+async def test_a_transport_that_cannot_list_is_not_asked(tiny):
+    class Plain:
+        async def open(self): ...
+
+        async def infer(self, request): ...
+
+        async def close(self): ...
+
+    scope = CloudScope(Clouds({"cloud": Plain()}, 1.0).lister, tiny, planning=None, policy_for=None)
+    await scope.start()
+    scope.ask_soon()
+    await scope.close()

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from midcut.config.settings import InputFolder
+from midcut.edge.frontend.stream import Streamed, image_files, read_labels, stream
+from midcut.edge.frontend.summary import as_table, summarise
+from midcut.errors import ConfigError, FileError
+
+
+@pytest.fixture
+def photos(tmp_path, images):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes(images(number))
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def run_stream(make_engine, model, settings, results, stop=None):
+    async def go():
+        engine = make_engine()
+        await engine.start()
+        try:
+            return await stream(engine, model, settings, results, stop or asyncio.Event())
+        finally:
+            await engine.close()
+
+    return asyncio.run(go())
+
+
+def test_every_image_is_one_line_in_order_of_names(make_engine, tiny_model, photos, tmp_path, expected_class):
+    done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos)), tmp_path / "r.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [{name: line[name] for name in record} for line, record in zip(lines, done.records, strict=True)] == (
+        done.records
+    )
+    assert [line["file"] for line in lines] == [str(photos / f"{number}.png") for number in range(4)]
+    assert [line["class"] for line in lines] == [expected_class((photos / f"{n}.png").read_bytes()) for n in range(4)]
+    assert [line["n"] for line in lines] == [0, 1, 2, 3]
+    assert {line["cut"] for line in lines} == {4}
+    assert lines[0]["decision"]["weight"] == 0.25
+    assert lines[0]["predicted"]["latency_s"] == pytest.approx(0.006)
+
+
+def test_repeat_limit_and_pattern(make_engine, tiny_model, photos, tmp_path):
+    knobs = InputFolder(path=str(photos), repeat=3, limit=7, pattern="[012].png")
+    done = run_stream(make_engine, tiny_model, knobs, tmp_path / "r.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [line["file"][-5] for line in lines] == list("0120120")
+    assert len(done.records) == 7
+
+
+def test_an_unreadable_image_is_skipped_and_counted(make_engine, tiny_model, photos, tmp_path, capsys):
+    (photos / "1.png").write_bytes(b"\x89PNG broken")
+    done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos)), tmp_path / "r.jsonl")
+    assert (len(done.records), done.skipped) == (3, 1)
+    assert "1.png" in capsys.readouterr().out
+
+
+def test_right_answers_are_counted_by_class_or_by_label(make_engine, tiny_model, photos, tmp_path, expected_class):
+    right = [expected_class((photos / f"{n}.png").read_bytes()) for n in range(4)]
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"file,label\n0.png,{right[0]}\n1.png,label {right[1]}\n2.png,no such\n")
+    done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos), labels=str(labels)), tmp_path / "r.jsonl")
+    assert [record.get("right") for record in done.records] == [True, True, False, None]
+    summary = summarise(done)
+    assert (summary["right"], summary["graded"], summary["accuracy"]) == (2, 3, pytest.approx(2 / 3))
+
+
+def test_a_rate_spaces_the_images(make_engine, tiny_model, photos, tmp_path):
+    done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos), rate_hz=10.0), tmp_path / "r.jsonl")
+    assert len(done.records) == 4
+    assert done.wall_s >= 0.3  # the fourth image's turn
+
+
+def test_told_to_stop_it_ends_with_what_was_done(make_engine, tiny_model, photos, tmp_path):
+    class StopAfter(asyncio.Event):
+        asked = 0
+
+        def is_set(self):
+            self.asked += 1
+            return self.asked > 2
+
+    done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos)), tmp_path / "r.jsonl", StopAfter())
+    assert (len(done.records), done.stopped) == (2, True)
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("knobs", "error", "part"),
+    [
+        ({"path": "/no/such/folder"}, FileError, "is not a folder"),
+        ({"pattern": "*.tif"}, FileError, "no file that matches '*.tif'"),
+        ({"pattern": "/etc/*"}, ConfigError, "input.pattern='/etc/*'"),
+        ({"repeat": 0}, ConfigError, "at least 1"),
+        ({"limit": 0}, ConfigError, "at least 1"),
+        ({"rate_hz": 0.0}, ConfigError, "input.rate_hz must be over 0"),
+    ],
+)
+def test_a_folder_that_cannot_be_streamed_says_why(photos, knobs, error, part):
+    with pytest.raises(error) as caught:
+        image_files(InputFolder(**{"path": str(photos)} | knobs))
+    assert part in str(caught.value)
+
+
+def test_an_empty_folder_says_so(tmp_path):
+    with pytest.raises(FileError, match=r"holds no image \(.*\.jpg"):
+        image_files(InputFolder(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("text", ["", "name,class\na,1\n", "\xff\xfe"])
+def test_a_label_file_without_its_header_says_so(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(FileError, match=r"input\.labels="):
+        read_labels(str(path))
+
+
+def record(cut, latency_s, *, predicted_s=None, finished_by="cloud", fallback="", cost_usd=2e-6):
+    predicted = {} if predicted_s is None else {"latency_s": predicted_s, "cost_usd": 1e-6}
+    names = {"cut": cut, "latency_s": latency_s, "finished_by": finished_by, "fallback": fallback}
+    return {**names, "predicted": predicted, "cost_usd": cost_usd}
+
+
+def test_a_summary_counted_by_hand():
+    records = [
+        record(3, 0.10, predicted_s=0.11),
+        record(3, 0.20, predicted_s=0.10),
+        record(5, 0.30, predicted_s=0.30),
+        record(3, 0.40, predicted_s=0.10, finished_by="edge", fallback="no answer"),
+        record(9, 0.50, finished_by="edge"),
+    ]
+    summary = summarise(Streamed(records=records, skipped=1, wall_s=2.0))
+    assert summary["latency_s"] == {"median": 0.3, "p95": pytest.approx(0.48), "max": 0.5}
+    assert summary["cuts"] == {"3": 3, "5": 1, "9": 1}
+    assert summary["switches"] == 3
+    assert summary["finished_by"] == {"cloud": 3, "edge": 2}
+    assert summary["fallbacks"] == 1
+    # |0.11 - 0.10| / 0.10 = 0.1, |0.10 - 0.20| / 0.20 = 0.5, 0: the median of the three that went as predicted.
+    assert summary["prediction_error"] == {"latency_s": pytest.approx(0.1), "cost_usd": pytest.approx(0.5)}
+    assert summary["cost_usd"] == {"total": pytest.approx(1e-5), "median": pytest.approx(2e-6)}
+    assert summary["accuracy"] is None
+    assert as_table(summary, "t").row_count == 8
+    planned = {"steps": 40, "switches": 3, "held": 2, "fallbacks": 0, "unmet": 0}
+    told = as_table(summary | {"planning": planned}, "t").columns[1].cells
+    assert "40 steps, 3 switches, 2 held by dwell" in list(told)
+
+
+def test_a_summary_of_nothing_is_a_summary():
+    summary = summarise(Streamed(skipped=2))
+    assert summary["requests"] == 0
+    assert summary["latency_s"]["median"] is None
+    assert as_table(summary, "t").row_count == 1
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_an_error_and_says_why(make_engine, tiny_model, tmp_path):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"\x89PNG broken")
+    with pytest.raises(FileError, match=r"none of 2 images could be read; last b\.png: ") as caught:
+        run_stream(make_engine, tiny_model, InputFolder(path=str(folder)), tmp_path / "r.jsonl")
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_saved_by_a_spreadsheet_are_read(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\na.png,7\n", encoding="utf-8-sig")
+    assert read_labels(str(path)) == {"a.png": "7"}

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from structlog.testing import capture_logs
+
+from midcut.edge.telemetry.hub import TelemetryHub
+from midcut.errors import ConfigError, TelemetryError
+from midcut.types import Transfer
+
+SOON_S = 5.0
+
+
+class Scripted:
+    """Gives what `values` holds at the time; an exception there is raised."""
+
+    interval_s = 0.01
+
+    def __init__(self, **values):
+        self.values = values
+        self.error = None
+        self.closed_by = []
+        self.reads = 0
+
+    def read(self):
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        return dict(self.values)
+
+    def close(self):
+        self.closed_by.append(threading.current_thread().name)
+
+
+class Stuck(Scripted):
+    def read(self):
+        threading.Event().wait()
+
+
+class Listener(Scripted):
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def transferred(self, transfer):
+        self.heard.append(transfer)
+        if self.error is not None:
+            raise self.error
+
+
+def until(condition):
+    deadline = time.monotonic() + SOON_S
+    while not condition():
+        assert time.monotonic() < deadline, "did not come to pass"
+        time.sleep(0.005)
+
+
+def events(logs, source):
+    return [entry["event"] for entry in logs if entry.get("source") == source]
+
+
+def test_sources_merge_with_name_and_age():
+    with TelemetryHub({"a": Scripted(clock_mhz=600), "b": Scripted(bandwidth_kbps=5.0, ping_ms=0)}, 5.0) as hub:
+        assert hub.wait(SOON_S)
+        seen = hub.observe()
+    assert seen.values() == {"clock_mhz": 600.0, "bandwidth_kbps": 5.0, "ping_ms": 0.0}
+    assert seen.source == {"clock_mhz": "a", "bandwidth_kbps": "b", "ping_ms": "b"}
+    assert set(seen.age_s) == set(seen.source)
+    assert all(0.0 <= age < SOON_S for age in seen.age_s.values())
+    assert seen.missing == {}
+    assert abs(seen.at_s - time.time()) < SOON_S
+
+
+def test_before_anything_is_read_all_is_missing_with_the_reason():
+    hub = TelemetryHub({"a": Scripted(clock_mhz=600)}, 5.0)
+    seen = hub.observe()
+    assert seen.clock_mhz is None
+    assert seen.missing["clock_mhz"] == "no telemetry source gave it; a: not answered yet"
+    hub.close()
+
+
+def test_a_field_nobody_gives_is_missing():
+    with TelemetryHub({"a": Scripted(clock_mhz=600)}, 5.0) as hub:
+        assert hub.wait(SOON_S)
+        assert hub.observe().missing == {
+            "bandwidth_kbps": "no telemetry source gave it",
+            "ping_ms": "no telemetry source gave it",
+        }
+
+
+def test_the_first_listed_wins_and_the_other_stands_in():
+    first, second = Scripted(ping_ms=1.0), Scripted(ping_ms=2.0)
+    with TelemetryHub({"first": first, "second": second}, 0.3) as hub:
+        assert hub.wait(SOON_S)
+        assert hub.observe().source == {"ping_ms": "first"}
+        first.error = TelemetryError("cable pulled")
+        until(lambda: hub.observe().source == {"ping_ms": "second"})
+        assert hub.observe().ping_ms == 2.0
+        first.error = None
+        until(lambda: hub.observe().source == {"ping_ms": "first"})
+
+
+def test_the_last_good_value_is_used_until_max_age_then_missing_with_the_cause():
+    source = Scripted(clock_mhz=600)
+    with TelemetryHub({"pi": source}, 0.5) as hub:
+        assert hub.wait(SOON_S)
+        source.error = TelemetryError("no such file")
+        until(lambda: hub.observe().age_s.get("clock_mhz", 0.0) > 0.1)
+        assert hub.observe().clock_mhz == 600.0
+        until(lambda: hub.observe().clock_mhz is None)
+        assert "pi: last value is" in hub.observe().missing["clock_mhz"]
+        assert "over max_age_s=0.5 (no such file)" in hub.observe().missing["clock_mhz"]
+
+
+@pytest.mark.parametrize("error", [TelemetryError("no route"), KeyError("x"), ZeroDivisionError("by me")])
+def test_trouble_is_reported_once_and_once_more_on_recovery(error):
+    source = Scripted(clock_mhz=600)
+    with capture_logs() as logs, TelemetryHub({"pi": source}, 0.2) as hub:
+        for _ in range(2):
+            source.error = error
+            done = source.reads
+            until(lambda done=done: source.reads > done + 5 and hub.observe().clock_mhz is None)
+            source.error = None
+            until(lambda: hub.observe().clock_mhz == 600.0)
+            until(lambda: "telemetry source recovered" in events(logs, "pi")[-1:])
+    assert events(logs, "pi") == ["telemetry source failed", "telemetry source recovered"] * 2
+    assert [entry["log_level"] for entry in logs] == ["warning", "info"] * 2
+
+
+def test_a_source_that_goes_quiet_is_reported_once():
+    source = Scripted(bandwidth_kbps=600)
+    with capture_logs() as logs, TelemetryHub({"passive": source}, 0.1) as hub:
+        assert hub.wait(SOON_S)
+        source.values = {}
+        until(lambda: hub.observe().bandwidth_kbps is None)
+        for _ in range(20):
+            hub.observe()
+        source.values = {"bandwidth_kbps": 7}
+        until(lambda: hub.observe().bandwidth_kbps == 7.0)
+        until(lambda: len(events(logs, "passive")) == 2)
+    assert events(logs, "passive") == ["telemetry source is stale", "telemetry source recovered"]
+
+
+@pytest.mark.parametrize("values", [{"clock_mhz": float("nan")}, {"clock_mhz": 0}, {"ping_ms": -1}, {"speed": 3}])
+def test_nonsense_is_a_failure_and_never_observed(values):
+    with capture_logs() as logs, TelemetryHub({"odd": Scripted(**values)}, 5.0) as hub:
+        assert hub.wait(SOON_S)
+        assert set(hub.observe().values().values()) == {None}
+    assert logs[0]["event"] == "telemetry source failed"
+    assert next(iter(values)) in logs[0]["error"]
+
+
+def test_a_source_that_blocks_for_ever_holds_up_nobody():
+    with capture_logs() as logs:
+        hub = TelemetryHub({"stuck": Stuck(), "good": Scripted(ping_ms=3.0)}, 0.05)
+        hub.start()
+        until(lambda: hub.observe().ping_ms == 3.0)
+        until(lambda: hub.observe() and "telemetry source is stale" in events(logs, "stuck"))
+        assert not hub.wait(0.01)
+        begin = time.monotonic()
+        hub.close()
+        assert time.monotonic() - begin < SOON_S
+    assert events(logs, "stuck")[-1] == "telemetry source does not return, left behind"
+
+
+def test_each_source_is_closed_once_after_its_last_read():
+    source = Scripted(ping_ms=1.0)
+    with TelemetryHub({"a": source}, 5.0) as hub:
+        assert hub.wait(SOON_S)
+    reads = source.reads
+    assert source.closed_by == ["telemetry-a"]
+    time.sleep(0.05)
+    assert source.reads == reads
+
+
+def test_transfers_reach_listeners_only_and_a_bad_one_is_reported_once():
+    good, bad = Listener(), Listener()
+    bad.error = ValueError("no")
+    transfer = Transfer(sent_bytes=1, received_bytes=2, wall_s=0.1, server_s=0.0, at_s=0.0)
+    hub = TelemetryHub({"bad": bad, "deaf": Scripted(), "good": good}, 5.0)
+    with capture_logs() as logs:
+        for _ in range(3):
+            hub.transferred(transfer)
+    hub.close()
+    assert good.heard == [transfer] * 3
+    assert events(logs, "bad") == ["telemetry source takes no transfers"]
+
+
+def test_an_interval_over_max_age_is_refused_by_name():
+    slow = Scripted()
+    slow.interval_s = 60.0
+    with pytest.raises(ConfigError, match=r"telemetry\.probe\.interval_s must be over 0 and at most max_age_s=30"):
+        TelemetryHub({"probe": slow}, 30.0)
+
+
+def test_observing_from_many_threads_while_sources_change():
+    sources = {f"s{i}": Scripted(clock_mhz=i + 1, ping_ms=i) for i in range(4)}
+    with TelemetryHub(sources, 5.0) as hub:
+        assert hub.wait(SOON_S)
+        seen = []
+        threads = [
+            threading.Thread(target=lambda: seen.extend(hub.observe().clock_mhz for _ in range(200))) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == [1.0] * 800
+
+
+class Standby(Scripted):
+    standby = True
+
+
+class Quiet(Scripted):
+    quiet = True
+
+
+def test_a_standby_rests_while_those_before_it_tell_and_is_not_called_stale():
+    first, spare = Scripted(bandwidth_kbps=1.0), Standby(bandwidth_kbps=2.0)
+    with capture_logs() as logs, TelemetryHub({"first": first, "spare": spare}, 0.4) as hub:
+        assert hub.wait(SOON_S)
+        until(lambda: first.reads > 3)
+        done = spare.reads
+        until(lambda: first.reads > 60)
+        assert spare.reads <= done + 1
+        hub.observe()
+        first.values = {}
+        until(lambda: spare.reads > done + 2)
+        until(lambda: hub.observe().source == {"bandwidth_kbps": "spare"})
+    assert "telemetry source is stale" not in events(logs, "spare")
+
+
+def test_the_newer_value_of_a_standby_counts_where_the_first_is_past_half_its_life():
+    first, spare = Scripted(bandwidth_kbps=1.0), Standby(bandwidth_kbps=2.0)
+    with TelemetryHub({"first": first, "spare": spare}, 2.0) as hub:
+        assert hub.wait(SOON_S)
+        first.values = {}
+        until(lambda: hub.observe().bandwidth_kbps == 2.0)
+        assert first.reads > 0
+        first.values = {"bandwidth_kbps": 3.0}
+        until(lambda: hub.observe().bandwidth_kbps == 3.0)
+
+
+def test_a_quiet_source_is_read_between_exchanges():
+    source = Quiet(ping_ms=20.0)
+    with TelemetryHub({"ping": source}, 5.0) as hub:
+        assert hub.wait(SOON_S)
+        with hub.exchanging(), hub.exchanging():
+            source.values = {"ping_ms": 180.0}
+            time.sleep(0.1)
+            done = source.reads
+            time.sleep(0.2)
+            assert source.reads == done
+            source.values = {"ping_ms": 21.0}
+        until(lambda: hub.observe().ping_ms == 21.0)
+
+
+def test_a_ping_during_an_exchange_does_not_replace_a_smaller_one_of_late(monkeypatch):
+    monkeypatch.setattr("midcut.edge.telemetry.watch._CALM_S", 0.01)
+    source = Quiet(ping_ms=20.0)
+    with TelemetryHub({"ping": source}, 5.0) as hub:
+        assert hub.wait(SOON_S)
+        with hub.exchanging():
+            time.sleep(0.1)
+            source.values = {"ping_ms": 180.0}
+            done = source.reads
+            until(lambda: source.reads > done + 3)
+            assert hub.observe().ping_ms == 20.0
+            source.values = {"ping_ms": 15.0}  # smaller it counts
+            until(lambda: hub.observe().ping_ms == 15.0)
+        source.values = {"ping_ms": 100.0}  # and what was read in calm does
+        until(lambda: hub.observe().ping_ms == 100.0)
+
+
+def test_a_listener_is_read_soon_after_an_exchange():
+    source = Listener()
+    source.interval_s = 20.0
+    with TelemetryHub({"passive": source}, 30.0) as hub:
+        assert hub.wait(SOON_S)
+        source.values = {"bandwidth_kbps": 7.0}
+        hub.transferred(Transfer(sent_bytes=1, received_bytes=2, wall_s=0.1, server_s=0.0, at_s=0.0))
+        until(lambda: hub.observe().bandwidth_kbps == 7.0)
+
+
+def test_how_long_the_link_rests_between_exchanges_is_observed():
+    hub = TelemetryHub({}, 5.0)
+    assert hub.observe().pause_s is None
+    for rest_s in (0.05, 0.05, 0.05, 0.0):
+        with hub.exchanging():
+            pass
+        time.sleep(rest_s)
+    assert 0.04 < hub.observe().pause_s < 1.0  # the median of three, though there was none lately
+    time.sleep(0.3)
+    assert hub.observe().pause_s >= 0.3  # it rests now for longer than that
+    with hub.exchanging():
+        assert hub.observe().pause_s < 0.3
+    hub.close()
+
+
+def test_closing_waits_for_no_calm():
+    hub = TelemetryHub({"ping": Quiet(ping_ms=1.0)}, 5.0)
+    with hub.exchanging():
+        hub.start()
+        begin = time.monotonic()
+        hub.close()
+        assert time.monotonic() - begin < 1.5
+
+
+def test_a_sources_own_max_age_is_shorter_than_the_hubs():
+    quick, steady = Scripted(bandwidth_kbps=1.0), Scripted(bandwidth_kbps=2.0)
+    quick.max_age_s = 0.2
+    with TelemetryHub({"quick": quick, "steady": steady}, 30.0) as hub:
+        assert hub.wait(SOON_S)
+        assert hub.observe().source == {"bandwidth_kbps": "quick"}
+        quick.values = {}  # it has nothing new to say
+        until(lambda: hub.observe().source == {"bandwidth_kbps": "steady"})
+        assert hub.observe().bandwidth_kbps == 2.0
+
+
+def test_an_interval_over_the_sources_own_max_age_is_refused():
+    slow = Scripted()
+    slow.interval_s, slow.max_age_s = 5.0, 3.0
+    with pytest.raises(ConfigError, match=r"telemetry\.passive\.interval_s must be over 0 and at most max_age_s=3,"):
+        TelemetryHub({"passive": slow}, 30.0)

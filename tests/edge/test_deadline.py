@@ -1,0 +1,114 @@
+"""Requests with a deadline: who finishes, and that somebody always does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+import torch
+
+from midcut.edge.local import TailTimes
+from midcut.testing import LoopbackTransport
+
+ALWAYS = (4,)
+
+
+class Gated:
+    """An executor whose tails wait for a gate."""
+
+    def __init__(self):
+        self.runs, self.gate, self.begun = 0, threading.Event(), threading.Event()
+
+    def run(self, segment):
+        self.runs += 1
+        if self.runs > 2:  # after the warm-up and the head
+            self.begun.set()
+            assert self.gate.wait(20)
+        with torch.inference_mode():
+            return segment(), 0.001
+
+    def close(self): ...
+
+
+def whole(tiny_model):
+    with torch.inference_mode():
+        return tiny_model.module(*tiny_model.example)
+
+
+@pytest.mark.parametrize("knobs", [{"deadline_s": 0.2}, {}])
+async def test_a_cloud_that_does_not_answer_is_not_waited_for_beyond_the_deadline(bench, held_cloud, tiny_model, knobs):
+    async with bench(legal=ALWAYS, transport=held_cloud, **knobs) as b:
+        own = None if knobs else 0.2
+        result = await b.engine.infer(tiny_model.example, deadline_s=own)
+    assert torch.equal(result.output, whole(tiny_model))
+    assert result.finished_by == "edge"
+    assert result.fallback.startswith("no answer ")
+    assert result.edge_s + result.link_s <= result.latency_s
+    assert 0.0 < held_cloud.asked[0].timeout_s <= 0.2  # the cloud is told, too
+
+
+async def test_a_cloud_that_answers_in_time_is_used(bench, tiny_model):
+    async with bench(legal=ALWAYS, deadline_s=30.0) as b:
+        result = await b.engine.infer(tiny_model.example)
+    assert (result.finished_by, result.fallback) == ("cloud", "")
+    assert torch.equal(result.output, whole(tiny_model))
+
+
+async def test_the_first_of_both_counts_when_the_time_is_short(bench, held_cloud, tiny_model):
+    executor = Gated()
+    async with bench(legal=ALWAYS, transport=held_cloud, executor=executor) as b:
+        b.engine._tails._times.took(0, 20.0)  # so that it begins here after 0.5 s, and the cloud still has 25
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=25.5))
+        assert await asyncio.to_thread(executor.begun.wait, 10)  # the tail has begun here
+        held_cloud.go_on.set()
+        result = await asking
+        executor.gate.set()
+    assert (result.finished_by, result.fallback) == ("cloud", "")
+    assert torch.equal(result.output, whole(tiny_model))
+
+
+async def test_a_cloud_that_fails_at_once_is_finished_for_at_once(bench, tiny, tiny_model):
+    transport = LoopbackTransport(tiny)
+    transport.up = False
+    async with bench(legal=ALWAYS, transport=transport, deadline_s=30.0) as b:
+        result = await b.engine.infer(tiny_model.example)
+    assert (result.finished_by, result.fallback) == ("edge", "the loopback cloud is switched off")
+
+
+async def test_a_deadline_that_is_over_already_still_gets_its_answer(bench, held_cloud, tiny_model):
+    async with bench(legal=ALWAYS, transport=held_cloud) as b:
+        result = await b.engine.infer(tiny_model.example, deadline_s=1e-9)
+    assert torch.equal(result.output, whole(tiny_model))
+    assert (result.finished_by, held_cloud.asked) == ("edge", [])
+    assert result.fallback == "the deadline was over before the cloud was asked"
+
+
+async def test_a_deadline_too_short_for_the_edge_leaves_the_time_to_the_cloud(bench, held_cloud, tiny_model):
+    async with bench(legal=ALWAYS, transport=held_cloud) as b:
+        b.engine._tails._times.took(0, 60.0)  # the tail would take a minute here
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=20.0))
+        await b.until(lambda: held_cloud.asked)
+        held_cloud.go_on.set()
+        assert (await asking).finished_by == "cloud"
+
+
+async def test_a_request_given_up_gives_up_the_cloud_too(bench, held_cloud, tiny_model):
+    async with bench(legal=ALWAYS, transport=held_cloud) as b:
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=20.0))
+        await b.until(lambda: held_cloud.asked)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await b.until(lambda: not b.engine._tails._left)
+
+
+def test_tails_are_estimated_by_the_slowest_seen_from_there_or_before():
+    times = TailTimes()
+    assert times.seconds(3) == 0.0
+    times.took(0, 1.0)
+    assert times.seconds(3) == pytest.approx(1.252)
+    times.took(2, 0.4)
+    assert times.seconds(3) == pytest.approx(0.502)
+    assert times.seconds(1) == pytest.approx(1.252)
+    times.took(2, 0.2)  # it fades: 0.9 * 0.4 + 0.1 * 0.2
+    assert times.seconds(2) == pytest.approx(1.25 * 0.38 + 0.002)

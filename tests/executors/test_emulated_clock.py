@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from structlog.testing import capture_logs
+
+from midcut.errors import ConfigError, FileError
+from midcut.testing import ExecutorSuite
+from midcut_executors.emulated_clock import CpufreqTree, EmulatedClock, write_slowdown
+from midcut_executors.hooks import midcut_executors
+from midcut_telemetry.config import Aggregate
+from midcut_telemetry.cpufreq import Cpufreq
+
+
+def trace(folder, text):
+    path = folder / "trace.csv"
+    path.write_text(text)
+    return str(path)
+
+
+def emulated(folder, text="time_s,clock_mhz\n0,1500\n", max_clock_mhz=None, epoch_s=None, root=None):
+    return EmulatedClock(
+        trace=trace(folder, text),
+        root=str(root or folder / "root"),
+        max_clock_mhz=max_clock_mhz,
+        epoch_s=epoch_s,
+        speed=1.0,
+        loop=False,
+    )
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def one(*args, **knobs):
+        made.append(emulated(tmp_path, *args, **knobs))
+        return made[-1]
+
+    yield one
+    for executor in made:
+        executor.close()
+
+
+def seen_mhz(folder, **knobs):
+    return Cpufreq(
+        **({"root": str(folder / "root"), "aggregate": Aggregate.max, "core": None, "interval_s": 1} | knobs)
+    )
+
+
+class TestEmulatedClockContract(ExecutorSuite):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path):
+        self.folder = tmp_path
+
+    def make(self):
+        return emulated(self.folder, max_clock_mhz=3000)
+
+
+def busy_segment():
+    """Works for 20 ms; returns how long it really took, as others may have wanted the core."""
+    start = time.perf_counter()
+    while time.perf_counter() < start + 0.02:
+        pass
+    return (time.perf_counter() - start,)
+
+
+@pytest.mark.parametrize(("clock_mhz", "stretch"), [(1500, 1.0), (750, 2.0), (600, 2.5)])
+def test_a_run_takes_highest_over_current_clock_times_as_long(make, clock_mhz, stretch):
+    executor = make(f"time_s,clock_mhz\n0,{clock_mhz}\n", max_clock_mhz=1500)
+    ratios = []
+    for _ in range(5):  # the best of five, as the machine may be busy elsewhere
+        start = time.perf_counter()
+        (busy_s,), seconds = executor.run(busy_segment)
+        assert time.perf_counter() - start >= seconds
+        ratios.append(seconds / (busy_s * stretch))
+    assert 1.0 <= min(ratios) < 1.1
+
+
+def test_the_highest_clock_of_the_trace_runs_unslowed(make):
+    executor = make("time_s,clock_mhz\n0,1500\n1000,600\n")
+    runs = [executor.run(busy_segment) for _ in range(5)]
+    assert 1.0 <= min(seconds / busy_s for (busy_s,), seconds in runs) < 1.1
+
+
+def test_cpufreq_telemetry_reads_the_emulated_clock_as_it_changes(make, tmp_path):
+    make("time_s,clock_mhz\n0,1500\n0.3,600.5\n", epoch_s=time.time())
+    source = seen_mhz(tmp_path)
+    assert source.read() == {"clock_mhz": 1500.0}
+    deadline = time.monotonic() + 10
+    while source.read() != {"clock_mhz": 600.5}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert seen_mhz(tmp_path, core=0).read() == {"clock_mhz": 600.5}
+
+
+def test_what_is_read_is_never_half_a_file(make, tmp_path):
+    rows = "".join(f"{0.1 + step / 100},{600 + step}\n" for step in range(100))
+    executor = make("time_s,clock_mhz\n" + rows)
+    source, clocks = seen_mhz(tmp_path), set()
+    while executor.clock_mhz < 699:
+        clocks.add(source.read()["clock_mhz"])  # an empty file would be a TelemetryError
+    assert clocks <= {600.0 + step for step in range(100)}
+
+
+def test_after_closing_nobody_reads_an_old_clock(tmp_path):
+    emulated(tmp_path).close()
+    assert not list((tmp_path / "root").rglob("scaling_cur_freq"))
+
+
+def test_it_says_that_it_is_emulated(make):
+    with capture_logs() as logs:
+        make()
+    assert "EMULATED" in logs[0]["event"]
+    emulated_clock = midcut_executors()[1]
+    assert emulated_clock.name == "emulated_clock"
+    assert "EMULATED" in emulated_clock.summary
+
+
+@pytest.mark.parametrize("root", ["/", "/usr/.."])
+def test_the_real_sysfs_is_left_alone(tmp_path, root):
+    with pytest.raises(ConfigError, match=r"executor\.root must be a folder of its own"):
+        emulated(tmp_path, root=root)
+
+
+def test_a_root_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"executor\.root=.*file: cannot write there"):
+        emulated(tmp_path, root=tmp_path / "file")
+
+
+def test_a_clock_over_the_highest_cannot_be_emulated(tmp_path):
+    with pytest.raises(ConfigError, match=r"executor\.max_clock_mhz=1000 is under the trace's highest clock, 1500"):
+        emulated(tmp_path, max_clock_mhz=1000)
+
+
+def test_a_trace_without_a_clock_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="an emulated clock needs the column clock_mhz"):
+        emulated(tmp_path, "time_s,ping_ms\n0,1\n")
+    with pytest.raises(FileError):
+        emulated(tmp_path, "")
+
+
+def found(root, max_clock_mhz=1500.0):
+    return EmulatedClock(None, str(root), max_clock_mhz, epoch_s=None, speed=1.0, loop=False)
+
+
+def test_without_a_trace_it_follows_the_clock_that_somebody_else_sets(tmp_path):
+    tree = CpufreqTree(str(tmp_path), 1500)
+    tree.write(1500)
+    executor = found(tmp_path)
+    for mhz in (750, 500):
+        tree.write(mhz)
+        (busy_s,), seconds = executor.run(busy_segment)
+        assert executor.clock_mhz == mhz
+        assert seconds >= busy_s * 1500 / mhz
+    executor.close()
+    assert Cpufreq(root=str(tmp_path), aggregate=Aggregate.max, core=None, interval_s=1).read() == {"clock_mhz": 500.0}
+
+
+def test_a_slowdown_stretches_runs_and_is_not_in_the_tree(tmp_path):
+    tree = CpufreqTree(str(tmp_path), 1500)
+    tree.write(750)
+    executor = found(tmp_path)
+    write_slowdown(tmp_path, 2.5)
+    (busy_s,), seconds = executor.run(busy_segment)
+    assert seconds >= busy_s * 5
+    assert executor.clock_mhz == 750
+    write_slowdown(tmp_path, 1.0)
+    runs = [executor.run(busy_segment) for _ in range(5)]
+    assert min(seconds / busy_s for (busy_s,), seconds in runs) < 2.2
+
+
+def test_without_a_trace_full_speed_and_the_tree_must_be_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"executor\.max_clock_mhz must be given where executor\.trace is null"):
+        found(tmp_path, None)
+    with pytest.raises(ConfigError, match=r"scaling_cur_freq: No such file .*somebody keeps the clock there"):
+        found(tmp_path)
+    CpufreqTree(str(tmp_path), 2000).write(2000)
+    with pytest.raises(ConfigError, match=r"2000 MHz is not from 0 to executor\.max_clock_mhz=1500"):
+        found(tmp_path)

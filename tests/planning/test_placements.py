@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from midcut import wire
+from midcut.errors import ConfigError
+from midcut.planning.placements import accurate, placements
+from midcut.types import Cut, CutTable, Node, Placement, ValueSpec
+from midcut_codecs.config import Base64Config, Float16Config
+from midcut_codecs.exact import Base64, Raw
+from midcut_codecs.rounded import Float16
+
+IDS = ValueSpec("ids", "int64", (1, 500))
+MAPS = ValueSpec("maps", "float32", (1, 8, 50, 50))
+TABLE = CutTable(
+    model="two",
+    capture="fx",
+    nodes=(Node("embed", "Embedding", "embed"), Node("head", "Linear", "head")),
+    cuts=(
+        Cut(0, 0, ends_module=False, values=(IDS,)),
+        Cut(1, 1, ends_module=True, values=(MAPS, ValueSpec("n", "int"))),
+        Cut(2, 2, ends_module=True, values=(ValueSpec("out", "float32", (1, 10)),)),
+    ),
+    graph="g" * 16,
+    weights="w" * 16,
+)
+
+
+def codecs(**agreement):
+    return {
+        "raw": Raw(name="raw"),
+        "base64": Base64(name="base64", **vars(Base64Config(mb_per_s=100.0))),
+        "fp16": Float16(name="fp16", **vars(Float16Config(mb_per_s=200.0, **agreement))),
+    }
+
+
+def test_every_cut_comes_with_every_codec_and_the_last_one_once():
+    laid_out = placements(TABLE, (0, 1, 2), codecs())
+    assert [laid_out[row] for row in range(len(laid_out))] == [
+        *(Placement(cut, codec) for cut in (0, 1) for codec in ("raw", "base64", "fp16")),
+        Placement(2, "raw"),
+    ]
+    assert laid_out.on_edge.tolist() == [False] * 6 + [True]
+    assert laid_out.request_bytes[-1] == laid_out.reply_bytes[-1] == laid_out.codec_s[-1] == 0.0
+
+
+def test_without_codecs_there_is_a_row_a_cut():
+    laid_out = placements(TABLE, (0, 1, 2))
+    assert laid_out.codec == ("raw",) * 3
+    assert laid_out.cut.tolist() == [0, 1, 2]
+    assert laid_out.codec_s.tolist() == [0.0] * 3
+
+
+def test_bytes_are_the_codecs():
+    raw, base64, fp16 = placements(TABLE, (1,), codecs()).request_bytes
+    # 8 x 50 x 50 floats are 80,000 bytes; base64 makes 4 of 3, fp16 2 of 4; heads are a few hundred bytes.
+    assert 80_000 < raw < 80_600
+    assert 106_668 < base64 < 107_200
+    assert 40_000 < fp16 < 40_700
+
+
+def test_a_dtype_the_codec_does_not_take_goes_as_it_is_and_takes_no_time():
+    laid_out = placements(TABLE, (0,), codecs())
+    raw, _, fp16 = laid_out.request_bytes
+    assert fp16 - raw == len(',"codec":"fp16"')
+    assert laid_out.codec_s.tolist() == [0.0, 4000 / 100e6, 0.0]
+
+
+def test_codec_seconds_are_those_of_the_tensors_at_the_cut():
+    np.testing.assert_allclose(placements(TABLE, (1,), codecs()).codec_s, [0.0, 80_000 / 100e6, 80_000 / 200e6])
+
+
+def test_the_paper_is_answered_in_its_own_words():
+    laid_out = placements(TABLE, (1,), codecs())
+    assert laid_out.reply_bytes.tolist() == [
+        wire.reply_bytes(TABLE),
+        wire.reply_bytes(TABLE, codecs()["base64"]),
+        wire.reply_bytes(TABLE),
+    ]
+    assert laid_out.reply_bytes[0] != laid_out.reply_bytes[1]
+
+
+def test_a_codec_under_the_floor_or_unknown_is_left_out():
+    assert list(accurate(codecs(), None)) == ["raw", "base64", "fp16"]
+    assert list(accurate(codecs(), 0.9)) == ["raw", "base64"]
+    assert list(accurate(codecs(agreement=0.95), 0.9)) == ["raw", "base64", "fp16"]
+    assert list(accurate(codecs(agreement=0.95), 0.951)) == ["raw", "base64"]
+    assert list(accurate(codecs(agreement=0.0), 0.0)) == ["raw", "base64", "fp16"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "floor", "message"),
+    [
+        ({}, None, "no codec is on offer: say codec=NAME, e.g. codec=raw"),
+        (
+            {"fp16": codecs()["fp16"]},
+            0.9,
+            "no codec keeps accuracy_floor=0.9: fp16 is unknown (codec.fp16.agreement); a lossless one always does",
+        ),
+        (
+            {"fp16": codecs(agreement=0.5)["fp16"]},
+            0.9,
+            "no codec keeps accuracy_floor=0.9: fp16 has 0.5; a lossless one always does",
+        ),
+        (codecs(), 1.5, "accuracy_floor must be from 0 to 1, got 1.5"),
+    ],
+)
+def test_when_none_is_left_the_message_says_why(offered, floor, message):
+    with pytest.raises(ConfigError) as caught:
+        accurate(offered, floor)
+    assert str(caught.value) == message

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from midcut.errors import ForecastError
+from midcut.planning import check_forecast
+from midcut.planning.policy import Policy
+from midcut.testing import chain_placements
+from midcut.types import Observation
+
+PLACED = chain_placements([150_000, 30_000, 600_000, 4_000])
+EDGE_S = np.array([0.0, 0.1, 0.2, 3.0])
+LINK_S = np.array([12.0, 6.0, 9.0, 0.0])
+CLOUD_S = np.array([0.5, 4.5, 0.5, 0.0])
+
+
+class Fixed:
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, seconds):
+        self._seconds = seconds
+
+    def seconds(self, _):
+        return self._seconds
+
+
+class ForTheEdge:
+    def cost_usd(self, edge_s, link_s, cloud_s):
+        return edge_s + 0.0 * link_s + 0.0 * cloud_s
+
+
+class Cheapest:
+    w = 1.0
+
+    def choose(self, forecast, _):
+        check_forecast(forecast)
+        return int(np.argmin(forecast.cost_usd))
+
+
+def policy(waits_s=None, link_s=LINK_S):
+    return Policy(PLACED, Fixed(EDGE_S), Fixed(link_s), Fixed(CLOUD_S), ForTheEdge(), Cheapest(), waits_s)
+
+
+# The cloud answers 12.5, 10.5 and 9.5 s after it was asked; the last cut asks nobody.
+@pytest.mark.parametrize(("waits_s", "index"), [(None, 0), (20.0, 0), (11.0, 1), (10.0, 2), (9.0, 3)])
+def test_what_the_transport_would_not_wait_for_is_not_picked(waits_s, index):
+    decision = policy(waits_s).decide(Observation())
+    assert decision.index == index
+    assert decision.placement == PLACED[index]
+    assert len(decision.forecast) == 4  # all of them are told
+
+
+def test_the_runner_up_is_answered_in_time_too():
+    waiting = policy(10.0)
+    assert waiting.runner_up(waiting.decide(Observation()))["cut"] == PLACED[3].cut
+
+
+def test_where_nothing_is_answered_in_time_the_planner_has_its_way():
+    assert policy(1.0, np.array([12.0, 6.0, 9.0, 2.0])).decide(Observation()).index == 0
+
+
+def test_a_forecast_that_is_none_is_refused_all_the_same():
+    with pytest.raises(ForecastError, match="latency_s = nan"):
+        policy(10.0, np.array([np.nan, 1.0, 1.0, 1.0])).decide(Observation())

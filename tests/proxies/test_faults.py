@@ -1,0 +1,206 @@
+"""The fault proxy between plain sockets."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from midcut.errors import ConfigError
+from midcut.proxies.faults import FaultProxy, Stream, main, parse_toxic
+from midcut.proxies.toxics import Bandwidth, Garbage, Latency, LimitData, ResetPeer, Slicer, SlowClose, Timeout
+
+
+@pytest.fixture(scope="module")
+def echo():
+    """A server that sends everything back, and ends when the other side does."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve(peer):
+        with peer:
+            try:
+                while data := peer.recv(65536):
+                    peer.sendall(data)
+            except OSError:
+                pass
+
+    def accept():
+        while True:
+            try:
+                peer, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(peer,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"127.0.0.1:{server.getsockname()[1]}"
+    server.close()
+
+
+def connect(proxy):
+    host, port = proxy.address.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def exchange(proxy, data):
+    """What comes back of `data`, the sender's side closed; "reset" where that ended it."""
+    received = b""
+    try:
+        with connect(proxy) as line:
+            line.sendall(data)
+            line.shutdown(socket.SHUT_WR)
+            while chunk := line.recv(65536):
+                received += chunk
+    except (TimeoutError, ConnectionRefusedError):
+        raise
+    except OSError:  # reset: while it was made, while it was used, or before its end could be said
+        return "reset"
+    return received
+
+
+DATA = bytes(range(256)) * 2000
+
+
+def test_without_toxics_every_byte_passes(echo):
+    with FaultProxy(echo) as proxy:
+        assert exchange(proxy, DATA) == DATA
+
+
+def test_latency_delays_and_bandwidth_holds_back(echo):
+    with FaultProxy(echo) as proxy:
+        for toxic, size, at_least_s in ((Latency(latency_ms=200), 10, 0.2), (Bandwidth(rate_kbytes_s=50), 15_000, 0.3)):
+            with proxy.under(toxic):
+                began = time.perf_counter()
+                assert exchange(proxy, DATA[:size]) == DATA[:size]
+                assert time.perf_counter() - began >= at_least_s
+
+
+def test_a_slow_close_holds_back_the_end_only(echo):
+    with FaultProxy(echo) as proxy, proxy.under(SlowClose(delay_ms=300)), connect(proxy) as line:
+        line.sendall(b"hello")
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(10) == b"hello"
+        began = time.perf_counter()
+        assert line.recv(10) == b""
+        assert time.perf_counter() - began >= 0.2
+
+
+def test_data_is_limited_to_the_byte(echo):
+    with FaultProxy(echo) as proxy, proxy.under(LimitData(limit_bytes=100_001)):
+        assert exchange(proxy, DATA) in (DATA[:100_001], "reset")
+        with connect(proxy) as line:
+            line.sendall(DATA[:200_000])
+            received = b""
+            while chunk := line.recv(65536):
+                received += chunk
+        assert received == DATA[:100_001]
+
+
+def test_slices_arrive_in_order_and_whole(echo):
+    with FaultProxy(echo) as proxy, proxy.under(Slicer(average_bytes=700, variation_bytes=300)):
+        assert exchange(proxy, DATA) == DATA
+
+
+def test_a_peer_resets(echo):
+    with FaultProxy(echo) as proxy, proxy.under(ResetPeer(timeout_ms=10)):
+        assert exchange(proxy, b"hello") == "reset"
+
+
+def test_a_timeout_swallows_everything_then_closes(echo):
+    with FaultProxy(echo) as proxy, proxy.under(Timeout(timeout_ms=100)):
+        began = time.perf_counter()
+        assert exchange(proxy, b"hello") == b""
+        assert time.perf_counter() - began >= 0.09
+
+
+def test_garbage_begins_where_it_is_told_and_is_as_long(echo):
+    with FaultProxy(echo, seed=4) as proxy, proxy.under(Garbage(after_bytes=1000)):
+        received = exchange(proxy, DATA)
+        assert received[:1000] == DATA[:1000]
+        assert len(received) == len(DATA)
+        assert sum(one == other for one, other in zip(received[1000:], DATA[1000:], strict=True)) < len(DATA) / 100
+
+
+def test_a_toxic_acts_one_way_and_on_its_share_of_connections(echo):
+    with FaultProxy(echo, seed=1) as proxy:
+        with proxy.under(LimitData(limit_bytes=3), Stream.upstream, toxicity=0.5):
+            seen = [exchange(proxy, b"hello") for _ in range(40)]
+        assert set(seen) <= {b"hello", b"hel", b"", "reset"}
+        assert 8 <= seen.count(b"hello") <= 32
+        assert exchange(proxy, b"hello") == b"hello"
+
+
+def test_a_toxic_reaches_connections_that_stand_and_leaves_them_again(echo):
+    with FaultProxy(echo) as proxy, connect(proxy) as line:
+        for _ in range(2):
+            line.sendall(b"one")
+            assert line.recv(10) == b"one"
+            with proxy.under(Garbage()):
+                line.sendall(b"0123456789")
+                assert line.recv(20) != b"0123456789"
+
+
+def test_switched_off_nobody_is_there(echo):
+    with FaultProxy(echo) as proxy, connect(proxy) as line:
+        line.sendall(b"one")
+        assert line.recv(10) == b"one"
+        proxy.enabled = False
+        with pytest.raises(ConnectionResetError):
+            line.recv(10)
+        assert exchange(proxy, b"hello") in (b"", "reset")
+        proxy.enabled = True
+        assert exchange(proxy, b"hello") == b"hello"
+
+
+def test_an_upstream_that_is_not_there_ends_the_connection():
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with FaultProxy(f"127.0.0.1:{port}") as proxy:
+        assert exchange(proxy, b"hello") in (b"", "reset")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("rain", "no toxic is named 'rain'; there are: latency"),
+        ("latency:delay_ms=1", "has no delay_ms; there are: latency_ms, jitter_ms"),
+        ("latency:latency_ms=soon", "a toxic is NAME"),
+        ("latency@sideways", "a toxic is NAME"),
+        ("slicer:average_bytes=1.5", "average_bytes must be a whole number"),
+        ("bandwidth:rate_kbytes_s=-1", "must be 0 or more"),
+    ],
+)
+def test_a_toxic_that_is_none_is_one_line(text, part):
+    with pytest.raises(ConfigError, match=re.escape(part)):
+        parse_toxic(text)
+
+
+def test_a_toxic_is_read():
+    read = parse_toxic("latency@upstream:latency_ms=50,jitter_ms=2.5,toxicity=0.1")
+    assert read == (Latency(50, 2.5), Stream.upstream, 0.1)
+    assert parse_toxic("reset_peer") == (ResetPeer(), Stream.downstream, 1.0)
+
+
+def test_the_command_runs_until_it_is_ended(echo):
+    command = [sys.executable, "-m", "midcut.testing.faults", "--upstream", echo, "--toxic", "limit_data:limit_bytes=2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        line = process.stdout.readline()
+        assert line.startswith("fault proxy ready: 127.0.0.1:")
+        host, port = line.split()[3].rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            client.sendall(b"hello")
+            assert client.recv(10) == b"he"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_an_address_that_is_none(capsys):
+    assert main(["--upstream", "nowhere"]) == 1
+    assert capsys.readouterr().err == "fault proxy: upstream must be HOST:PORT, got 'nowhere'\n"

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+
+import pytest
+
+from midcut.serving.event_loop import run
+from midcut.wire.weighing import off_loop
+
+
+def test_signals_are_handled_after_a_loop_as_before_it():
+    async def listens():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, print)
+        return "done"
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert run(listens()) == "done"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize(("size_bytes", "elsewhere"), [(1_000, False), (1_000_000, True)])
+async def test_work_on_many_bytes_is_done_beside_the_event_loop(size_bytes, elsewhere):
+    here = threading.get_ident()
+    assert (await off_loop(size_bytes, threading.get_ident) != here) is elsewhere

@@ -1,0 +1,65 @@
+"""Short dynamic runs on a real test bed: nothing is lost, and what is written can be read."""
+
+from __future__ import annotations
+
+import pytest
+from evaluation.dynamic import run_steps, run_trace
+from evaluation.figure6 import run as run_figure6
+from evaluation.options import Options
+from evaluation.throttle import run as run_throttle
+
+from midcut.results.evaluation import Evaluation, read_evaluation
+from midcut.traces import read_trace
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("a_bed_can_be_made")]
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    """One folder for all, so that profiles are made once."""
+    return Options(out=tmp_path_factory.mktemp("dynamic"), models=("mnist",), quick=True, minutes=0.2, step_s=3.0)
+
+
+def mean_s(found: Evaluation, strategy: str) -> float:
+    value = found.values[f"mnist_{strategy}_latency_s"]
+    assert value is not None
+    return value
+
+
+def test_a_trace_compares_dynamic_requests_with_fixed_cuts(options: Options) -> None:
+    folder = run_trace(options)
+    found = read_evaluation(folder / "evaluation.json")
+    assert found.values["mnist_lost"] == 0
+    assert found.values["mnist_steps"] == len(read_trace(folder / "trace-mnist.csv").time_s) == 4
+    for strategy in ("dynamic", "edge_only", "cloud_only", "static_best", "oracle"):
+        assert mean_s(found, strategy) > 0.0
+    # A digit takes milliseconds at the edge, and a round trip of tens to the cloud.
+    assert mean_s(found, "dynamic") < mean_s(found, "cloud_only")
+
+
+def test_steps_find_the_best_cuts_by_measuring(options: Options) -> None:
+    found = read_evaluation(run_steps(options) / "evaluation.json")
+    assert found.values["lost"] == 0
+    (row,) = found.tables[0].rows
+    assert row[3] is not None
+    assert row[4] is not None
+
+
+@pytest.mark.slow
+def test_an_untold_throttle_is_learnt_by_the_calibrated_edge_only(options: Options) -> None:
+    found = read_evaluation(run_throttle(options) / "evaluation.json")
+    assert found.values["lost"] == 0
+    columns = found.tables[0].columns
+    held = {
+        (row[0], row[1]): row[columns.index("edge held to be slower by, at the end")] for row in found.tables[0].rows
+    }
+    assert held["not calibrated", "throttled"] == pytest.approx(1.0, abs=0.02)
+    assert {row[1] for row in found.tables[0].rows} == {"before", "throttled", "afterwards"}
+
+
+@pytest.mark.slow
+def test_figure6_gives_four_ratios_for_each_policy(options: Options) -> None:
+    found = read_evaluation(run_figure6(options) / "evaluation.json")
+    assert found.values["lost"] == 0
+    assert [row[1] for row in found.tables[0].rows] == ["default"] * 4 + ["paper"] * 4
+    assert all(row[6] == 2 for row in found.tables[0].rows)

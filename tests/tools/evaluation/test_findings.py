@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from evaluation.findings import by_model, interval_of, point_found, progress
+from evaluation.lines import append_line, drop_unfinished, read_lines
+from evaluation.noise import noise
+from evaluation.profiling import scaled
+from evaluation.report import as_evaluation
+from evaluation.statistics import Choice
+
+from midcut.profiles import Machine, Profile, Role, Run
+from midcut.results.evaluation import read_evaluation, write_evaluation
+from midcut.types import Cut, CutTable, Node
+
+
+def request(cut, latency_s, predicted_s, cost_usd=1e-6, fallback="", paper_s=None):
+    parts = {"edge_s": 0.0, "link_s": 0.0, "cloud_s": latency_s, "latency_s": latency_s, "cost_usd": cost_usd}
+    told = {"edge_s": 0.0, "link_s": 0.0, "cloud_s": predicted_s, "latency_s": predicted_s, "cost_usd": cost_usd}
+    paper = None if paper_s is None else told | {"latency_s": paper_s, "cloud_s": paper_s}
+    return {
+        "pass": 0, "cut": cut, "finished_by": "cloud", "fallback": fallback, "sent_bytes": 1000 * (9 - cut), **parts,
+        "default": told, "uncalibrated": told, "told": told, "paper": paper,
+    }  # fmt: skip
+
+
+def row(index=0, picks=9):
+    """Cut 0 takes 100 ms, 110 were predicted; cut 9 takes 80, of which 76 were; the default picks 9, the paper 0."""
+    seen = {"clock_mhz": 1000.0, "bandwidth_kbps": 9500.0, "ping_ms": 11.0}
+    picked = {str(w): picks for w in (0.0, 0.5, 1.0)}
+    return {
+        "model": "some", "index": index,
+        "conditions": {"clock_mhz": 1000.0, "bandwidth_kbps": 10_000.0, "ping_ms": 10.0},
+        "settled": {"seconds": 1.0, "requests": 3, "seen": True, "observation": seen},
+        "cuts": [0, 9], "left_out": [], "legal": 10,
+        "picks": dict.fromkeys(("default", "uncalibrated", "told"), picked) | {"paper": dict.fromkeys(picked, 0)},
+        "observations": [seen, seen], "base_s": [{"edge": 1.0, "cloud": 2.0}] * 2, "took_s": 2.0,
+        "requests": [
+            request(0, 0.1, 0.11, cost_usd=2e-6, paper_s=0.05), request(0, 0.1, 0.11, cost_usd=2e-6, paper_s=0.05),
+            request(9, 0.08, 0.076), request(9, 0.08, 0.076), request(9, 5.0, 0.076, fallback="the cloud was away"),
+        ],
+    }  # fmt: skip
+
+
+def test_a_point_by_hand():
+    point = point_found(row())
+    assert [one.cut for one in point.cuts] == [0, 9]
+    assert point.errors("default") == pytest.approx([0.1, 0.05])
+    assert point.errors("paper") == pytest.approx([0.5])  # it does not offer cut 9
+    assert point.fastest["default"].hit
+    assert point.fastest["paper"].regret == pytest.approx(0.25)
+    # Cut 0 is the slower and the dearer: the whole span above cut 9.
+    assert point.balanced["paper"].regret == pytest.approx(1.0)
+    # Cut 9 is faster and cheaper: Algorithm 1 takes it where it knows.
+    assert point.planner == Choice(hit=True, regret=0.0)
+    # Always the last cut, always the first one: what a pick is to be better than.
+    assert (point.fastest["edge only"].hit, point.fastest["cloud only"].hit) == (True, False)
+    assert point.fastest["cloud only"].regret == pytest.approx(0.25)
+    assert point.lost == 1  # what a fallback took does not count as the cloud's time
+
+
+def test_a_pick_that_was_never_answered_does_not_count():
+    missing = row()
+    missing["requests"] = [one for one in missing["requests"] if one["cut"] == 0]
+    point = point_found(missing)
+    assert "default" not in point.fastest
+    assert "edge only" not in point.fastest
+    assert point.fastest["paper"].hit
+
+
+def test_figures_of_a_model_over_its_points():
+    points = by_model([row(0), row(1, picks=0)])["some"]
+    assert interval_of(points, "default", "error")[0] == pytest.approx(0.075)
+    assert interval_of(points, "default", "hit") == pytest.approx((0.5, 0.0, 1.0))
+    assert interval_of(points, "default", "regret")[0] == pytest.approx(0.125)
+    assert interval_of(points, "paper", "regret") == pytest.approx((0.25, 0.25, 0.25))
+    assert interval_of(points, "default", "single")[0] == pytest.approx(0.075)
+
+
+def test_noise_is_of_repetitions_and_of_telemetry():
+    found = noise(by_model([row()])["some"], payload_share=0.95)
+    assert (found.spread, found.repeat, found.edge_core) == (0.0, 0.0, 0.0)
+    assert found.observed == pytest.approx({"clock_mhz": 0.0, "bandwidth_kbps": 0.0, "ping_ms": 0.1})
+
+
+def test_the_evaluation_can_be_written_and_says_who_met_the_aims(tmp_path):
+    evaluation = read_evaluation(write_evaluation(tmp_path, as_evaluation([row(0), row(1)], {"cgroup clock": {}})))
+    assert evaluation.values["some.default.error"] == pytest.approx(0.075)
+    assert evaluation.values["some.default.regret"] == 0.0
+    assert evaluation.values["lost"] == 2
+    assert evaluation.values["some.cloud_only.regret"] == pytest.approx(0.25)
+    assert evaluation.values["some.cloud_only.regret_half"] == pytest.approx(1.0)
+    (picks,) = [table for table in evaluation.tables if table.title == "Picks against the best measured cut"]
+    assert [(cells[1], cells[2]) for cells in picks.rows][4:6] == [("edge only", 100.0), ("cloud only", 0.0)]
+    verdicts = {cells[1]: (cells[4], cells[5]) for cells in evaluation.tables[0].rows}
+    assert verdicts["mean regret"] == ("met", "")
+    assert verdicts["median error"][0] == "missed"
+    assert verdicts["median error"][1].startswith("cloud: 100%")
+    assert [figure.name for figure in evaluation.figures] == ["predicted-some", "regret"]
+    assert evaluation.figures[0].series[0].x == pytest.approx([100, 80, 100, 80])
+
+
+def test_a_line_that_a_kill_cut_short_is_measured_again(tmp_path):
+    path = tmp_path / "points.jsonl"
+    assert read_lines(path) == []
+    append_line(path, row(0))
+    with path.open("a") as file:
+        file.write(json.dumps(row(1))[:100])
+    assert read_lines(path) == [row(0)]
+    drop_unfinished(path)
+    append_line(path, row(2))
+    assert [one["index"] for one in read_lines(path)] == [0, 2]
+
+
+def test_progress_says_the_running_figures():
+    said = progress([row(0)], row(0), 12)
+    assert said.startswith("some 1/12: 1000 MHz, 10.0 Mbit/s, 10 ms, 2 cuts | default: error 7.5%")
+    assert "hit 1/1, regret 0.0%" in said
+    assert "NOT settled" not in said
+
+
+def test_the_edges_profile_at_other_clocks_is_scaled_by_construction():
+    table = CutTable(
+        "some",
+        "fx",
+        (Node("a", "relu"),),
+        (Cut(0, 0, ends_module=False, values=()), Cut(1, 1, ends_module=True, values=())),
+        "g",
+        "w",
+    )
+    full = Run(3000.0, (0.01,), (0.001,), 0.012, 0.002, 20)
+    machine = Machine("m", "p", 2, "Linux")
+    profile = Profile(
+        model="some", role=Role.edge, table=table, machine=machine, versions={}, threads=1, batch=1, modelled=False,
+        origin="measured", runs=(full,),
+    )  # fmt: skip
+    slow, fast = scaled(profile, (1500.0, 600.0)).runs
+    assert (slow.clock_mhz, slow.node_s, slow.whole_s) == (600.0, pytest.approx((0.05,)), pytest.approx(0.06))
+    assert (fast.clock_mhz, fast.node_s, fast.whole_s) == (1500.0, pytest.approx((0.02,)), pytest.approx(0.024))
+    assert "by construction" in scaled(profile, (600.0,)).origin
