@@ -64,7 +64,7 @@ def test_what_is_offered_does_not_change_it(cut_up):
 SCRIPT = """
 import torch
 from midcut.graph import partition
-from midcut.settings import CutSettings, Capture
+from midcut.config.settings import CutSettings, Capture
 from midcut_models.mnist import Mnist
 model = Mnist(name="mnist").load()
 for how in Capture:
