@@ -89,7 +89,7 @@ def held_cloud(tiny):
     """A transport whose cloud waits until `go_on` is set; `asked` is what came, and `reached` is released for each."""
     from midcut.testing import LoopbackTransport
 
-    class Held(LoopbackTransport):
+    class FixedPlan(LoopbackTransport):
         def __init__(self):
             super().__init__(tiny)
             self.asked, self.reached, self.go_on = [], asyncio.Semaphore(0), asyncio.Event()
@@ -100,7 +100,7 @@ def held_cloud(tiny):
             await self.go_on.wait()
             return await super().infer(request)
 
-    return Held()
+    return FixedPlan()
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def running_cloud(tiny):
         named = {one.table.model: one for one in partitions or (tiny,)}
         hosted, knobs = cloud.HostedModels(named, max_batch, codecs), CloudSettings(**{"workers": 2} | (knobs or {}))
         if knobs.batch_requests > 1:
-            hosted.learn_to_join()
+            hosted.learn_to_batch()
         return _running(hosted, executor or PlainExecutor(), knobs, **settings)
 
     return start

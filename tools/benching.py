@@ -80,7 +80,7 @@ def load(config: DictConfig) -> LoadedModel:
     return model
 
 
-class Held:
+class FixedPlan:
     """Planning that is told the cut."""
 
     def __init__(self, cut: int) -> None:
@@ -100,9 +100,9 @@ class Held:
         """Nothing to close."""
 
 
-def engine(config: DictConfig, cut: Partition) -> tuple[EdgeEngine, Held]:
+def engine(config: DictConfig, cut: Partition) -> tuple[EdgeEngine, FixedPlan]:
     """The edge of a config without telemetry, and the handle that moves its cut."""
-    held = Held(cut.table.last)
+    held = FixedPlan(cut.table.last)
     parts = EdgeParts(
         partition=cut,
         clouds=Clouds({"cloud": build(Kind.TRANSPORT, config.transport)}, retry_after_s=0.0),

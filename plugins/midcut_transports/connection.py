@@ -30,11 +30,11 @@ _JOINED_BYTES: Final = 64 * 1024
 _WRITE_BYTES: Final = 256 * 1024
 
 
-class BrokenError(Exception):
+class ConnectionLostError(Exception):
     """The connection ended before the answer did."""
 
 
-class NotHttpError(Exception):
+class InvalidResponseError(Exception):
     """What came is no answer."""
 
 
@@ -90,11 +90,11 @@ class Connection(asyncio.Protocol):
             until_s: give up then, by the event loop's clock.
 
         Raises:
-            BrokenError, NotHttpError, TimeoutError: the connection is of no use any more.
+            ConnectionLostError, InvalidResponseError, TimeoutError: the connection is of no use any more.
         """
         transport, loop = self._transport, asyncio.get_running_loop()
         if transport is None or not self.usable:
-            raise BrokenError("it is closed")
+            raise ConnectionLostError("it is closed")
         self.usable = self._written = self._spoilt = False
         self._in_head = True
         self._done = loop.create_future()
@@ -174,11 +174,11 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(NotHttpError(str(error) or type(error).__name__))
+            self._fail(InvalidResponseError(str(error) or type(error).__name__))
         except httptools.HttpParserUpgrade:
-            self._fail(NotHttpError("it wants another protocol"))
+            self._fail(InvalidResponseError("it wants another protocol"))
         if answer.received_bytes > (_MAX_HEAD_BYTES if self._in_head else _MAX_ANSWER_BYTES):
-            self._fail(NotHttpError(f"the reply is over {answer.received_bytes - 1} bytes"))
+            self._fail(InvalidResponseError(f"the reply is over {answer.received_bytes - 1} bytes"))
 
     def eof_received(self) -> bool:
         return False  # asyncio closes, and tells `connection_lost`
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
         self._forget_socket()
         if self._answer is not None and self._until_the_end():
             self.on_message_complete()
-        self._fail(BrokenError(str(exc) if exc else "the other side closed it"))
+        self._fail(ConnectionLostError(str(exc) if exc else "the other side closed it"))
         self.resume_writing()
 
     def pause_writing(self) -> None:

@@ -15,9 +15,9 @@ from midcut.wire.body import joined
 from midcut.wire.credentials import client_tls, read_token
 from midcut.wire.oip import RAW
 from midcut.wire.weighing import off_loop, size_bytes
-from midcut_transports.connection import BrokenError, NotHttpError
-from midcut_transports.dialects import OpenInference, Paper
+from midcut_transports.connection import ConnectionLostError, InvalidResponseError
 from midcut_transports.pool import NoConnectionInTimeError, Pool
+from midcut_transports.wire_formats import OpenInference, Paper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from midcut.protocols import Codec
     from midcut.types import HeldModel, TailRequest
     from midcut_transports.connection import Answer
-    from midcut_transports.dialects import Dialect
+    from midcut_transports.wire_formats import WireFormat
 
 _PAPER: Final = "base64"
 
@@ -81,7 +81,7 @@ class HttpTransport:
         self._always = f"Host: {host}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
         self._host, self._port = str(parsed.raw_host), parsed.port or 80
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
-        self._dialects: dict[str, Dialect] = {
+        self._wire_formats: dict[str, WireFormat] = {
             **{name: OpenInference(codec) for name, codec in (codecs or {}).items()},
             RAW: OpenInference(plain=plain),
             _PAPER: Paper(),
@@ -94,22 +94,22 @@ class HttpTransport:
 
     async def infer(self, request: TailRequest) -> TailReply:
         timeout_s = self._timeout_s if request.timeout_s is None else min(request.timeout_s, self._timeout_s)
-        dialect = self._dialects.get(request.codec)
-        if dialect is None:
+        wire_format = self._wire_formats.get(request.codec)
+        if wire_format is None:
             raise CloudRefusedError(f"no codec {request.codec!r} here", said=HTTPStatus.BAD_REQUEST)
         started = perf_counter()
         try:
-            spoken = await off_loop(_payload_bytes(request), dialect.say, request, timeout_s)
+            encoded = await off_loop(_payload_bytes(request), wire_format.encode, request, timeout_s)
         except MalformedError as error:
             raise CloudRefusedError(str(error), said=HTTPStatus.BAD_REQUEST) from error
         left_s = timeout_s - (perf_counter() - started)
-        headers = _id_header(request.request_id) + spoken.headers
-        answer = await self._exchange("POST", spoken.path, left_s, headers, spoken.pieces)
-        heard = await off_loop(answer.received_bytes, dialect.hear, request, answer)
+        headers = _id_header(request.request_id) + encoded.headers
+        answer = await self._exchange("POST", encoded.path, left_s, headers, encoded.pieces)
+        decoded = await off_loop(answer.received_bytes, wire_format.decode, request, answer)
         return TailReply(
-            values=heard.values,
-            compute_s=heard.compute_s,
-            server_s=heard.server_s,
+            values=decoded.values,
+            compute_s=decoded.compute_s,
+            server_s=decoded.server_s,
             sent_bytes=answer.sent_bytes,
             received_bytes=answer.received_bytes,
             wall_s=answer.wall_s,
@@ -136,9 +136,9 @@ class HttpTransport:
             raise CloudTimeoutError(f"no connection to {self._where} in {self._connect_timeout_s:g} s") from None
         except TimeoutError:
             raise CloudTimeoutError(f"no answer from {self._where} in {timeout_s:.3g} s") from None
-        except BrokenError as error:
+        except ConnectionLostError as error:
             raise CloudUnreachableError(f"connection to {self._where} broke: {_line(error)}") from None
-        except NotHttpError as error:
+        except InvalidResponseError as error:
             raise CloudRefusedError(f"{self._where} does not speak HTTP as it should: {_line(error)}") from None
         except OSError as error:
             raise CloudUnreachableError(f"cannot reach {self._where}: {_line(error)}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from midcut_transports.connection import BrokenError, Connection
+from midcut_transports.connection import Connection, ConnectionLostError
 
 if TYPE_CHECKING:
     import ssl
@@ -41,7 +41,7 @@ class Pool:
             timeout_s: for all of it, connecting included.
 
         Raises:
-            BrokenError, NotHttpError: the second one broke as well, or what came is no answer.
+            ConnectionLostError, InvalidResponseError: the second one broke as well, or what came is no answer.
             NoConnectionInTimeError: `connect_timeout_s` passed.
             TimeoutError: `timeout_s` passed.
             OSError: no connection.
@@ -50,7 +50,7 @@ class Pool:
         kept = self._take()
         try:
             return await self._once(kept or await self._connect(until_s), head, pieces, until_s)
-        except BrokenError:
+        except ConnectionLostError:
             return await self._once(await self._connect(until_s), head, pieces, until_s)
         except (TimeoutError, asyncio.CancelledError):
             if kept is not None:

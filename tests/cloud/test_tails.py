@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from midcut.cloud.tails import TailQueue
 from midcut.config.settings import CloudSettings
 from midcut.errors import BusyError, ExpiredError, MalformedError, OutOfMemoryError
-from midcut.graph.joining import Joining
+from midcut.graph.batcher import Batcher
 from midcut.serving.metrics import CloudMetrics
 from midcut.serving.threads import Threads
 
@@ -55,9 +55,9 @@ class Gate:
 @asynccontextmanager
 async def queue(tiny, **knobs):
     settings, gate, registry = CloudSettings(**knobs), Gate(), CollectorRegistry()
-    joinings = {tiny.table.model: Joining(tiny)} if settings.batch_requests > 1 else {}
+    batchers = {tiny.table.model: Batcher(tiny)} if settings.batch_requests > 1 else {}
     with Threads(settings.workers, "tail") as pool:
-        tails = TailQueue(gate, pool, settings, CloudMetrics(registry), joinings)
+        tails = TailQueue(gate, pool, settings, CloudMetrics(registry), batchers)
         tails.read = lambda name, **labels: registry.get_sample_value(name, labels)
         try:
             yield tails, gate

@@ -8,7 +8,7 @@ import pytest
 
 from midcut.config.settings import EngineSettings
 from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.clouds.greeting import CloudScope
+from midcut.edge.clouds.greeting import CloudCapabilities
 from midcut.edge.engine import EdgeEngine, EdgeParts
 from midcut.edge.planning_loop import PlanningLoop
 from midcut.edge.telemetry.hub import TelemetryHub
@@ -98,7 +98,7 @@ class Bench:
             hub=self.hub,
             planning=self.planning,
             observers=self.watch,
-            scope=CloudScope(self.clouds.lister, tiny, self.planning, self.policy_for) if scoped else None,
+            scope=CloudCapabilities(self.clouds.lister, tiny, self.planning, self.policy_for) if scoped else None,
             calibration=calibration,
         )
         self.engine = EdgeEngine(parts, self.settings.threads, self.settings.deadline_s)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from midcut.edge.measured_codecs import measured
+from midcut.edge.measured_codecs import measure_codecs
 from midcut.planning.placements import placements
 from midcut.types import ValueSpec
 from midcut_codecs.config import Float16Config, ZstdConfig
@@ -21,7 +21,7 @@ def codecs():
 
 
 def test_a_packed_size_is_the_one_of_the_models_own_values(tiny, tiny_model):
-    found = measured(codecs(), tiny, tiny_model.example)
+    found = measure_codecs(codecs(), tiny, tiny_model.example)
     relu = next(cut for cut in tiny.table.cuts if cut.index and tiny.table.nodes[cut.index - 1].name == "relu")
     values = tiny.head(relu.index, tiny_model.example)
     (spec,), plain = relu.values, codecs()["zstd"]
@@ -32,7 +32,7 @@ def test_a_packed_size_is_the_one_of_the_models_own_values(tiny, tiny_model):
 
 
 def test_the_rest_of_a_measured_codec_is_the_codec(tiny, tiny_model):
-    found = measured(codecs(), tiny, tiny_model.example)
+    found = measure_codecs(codecs(), tiny, tiny_model.example)
     other = ValueSpec("elsewhere", "float32", (3, 5))
     value = torch.randn(3, 5)
     assert found["fp16"].agreement == 0.75
@@ -42,7 +42,7 @@ def test_the_rest_of_a_measured_codec_is_the_codec(tiny, tiny_model):
 
 
 def test_measured_sizes_reach_the_forecast(tiny, tiny_model):
-    laid_out = placements(tiny.table, tiny.legal, measured(codecs(), tiny, tiny_model.example))
+    laid_out = placements(tiny.table, tiny.legal, measure_codecs(codecs(), tiny, tiny_model.example))
     by_row = {laid_out[row]: row for row in range(len(laid_out))}
     sent = {(place.cut, place.codec): laid_out.request_bytes[row] for place, row in by_row.items()}
     relu = next(index for index, node in enumerate(tiny.table.nodes, start=1) if node.name == "relu")
@@ -51,4 +51,4 @@ def test_measured_sizes_reach_the_forecast(tiny, tiny_model):
 
 
 def test_raw_alone_costs_no_pass(tiny):
-    assert measured({"raw": Raw(name="raw")}, tiny, ()).keys() == {"raw"}
+    assert measure_codecs({"raw": Raw(name="raw")}, tiny, ()).keys() == {"raw"}

@@ -38,14 +38,14 @@ class Cheapest:
         return int(np.argmin(forecast.cost_usd))
 
 
-def policy(waits_s=None, link_s=LINK_S):
-    return Policy(PLACED, Fixed(EDGE_S), Fixed(link_s), Fixed(CLOUD_S), ForTheEdge(), Cheapest(), waits_s)
+def policy(reply_timeout_s=None, link_s=LINK_S):
+    return Policy(PLACED, Fixed(EDGE_S), Fixed(link_s), Fixed(CLOUD_S), ForTheEdge(), Cheapest(), reply_timeout_s)
 
 
 # The cloud answers 12.5, 10.5 and 9.5 s after it was asked; the last cut asks nobody.
-@pytest.mark.parametrize(("waits_s", "index"), [(None, 0), (20.0, 0), (11.0, 1), (10.0, 2), (9.0, 3)])
-def test_what_the_transport_would_not_wait_for_is_not_picked(waits_s, index):
-    decision = policy(waits_s).decide(Observation())
+@pytest.mark.parametrize(("reply_timeout_s", "index"), [(None, 0), (20.0, 0), (11.0, 1), (10.0, 2), (9.0, 3)])
+def test_what_the_transport_would_not_wait_for_is_not_picked(reply_timeout_s, index):
+    decision = policy(reply_timeout_s).decide(Observation())
     assert decision.index == index
     assert decision.placement == PLACED[index]
     assert len(decision.forecast) == 4  # all of them are told

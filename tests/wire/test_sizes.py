@@ -10,7 +10,7 @@ import torch
 
 from midcut import wire
 from midcut.config.settings import CutSettings
-from midcut.edge.measured_codecs import measured
+from midcut.edge.measured_codecs import measure_codecs
 from midcut.graph import partition
 from midcut.profiles import Role, find_profile
 from midcut.types import LoadedModel, TailRequest
@@ -102,7 +102,7 @@ async def exchange(tap, model, codec, at, inputs):
 @pytest.mark.parametrize("name", CODECS)
 def test_predicted_sizes_are_the_bytes_on_the_socket(two_way, tapped, name):
     inputs = (torch.randn(1, 3, 16, 16), torch.arange(40).reshape(1, 40))
-    codecs = measured(CODECS, two_way, inputs)
+    codecs = measure_codecs(CODECS, two_way, inputs)
     for at in two_way.legal[:-1]:
         reply, permuted = asyncio.run(exchange(tapped, two_way, name, at, inputs))
         off = tapped.up - wire.request_bytes(two_way.table, at, codecs[name])

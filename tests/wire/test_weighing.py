@@ -28,12 +28,12 @@ BODY = Body([b"x" * 600, b"x" * 400])
     ],
 )
 def test_text_weighs_more_than_bytes(head_length, weight):
-    assert weighing.to_read(BODY, head_length) == weight
+    assert weighing.read_cost(BODY, head_length) == weight
 
 
 @pytest.mark.parametrize(("head_length", "text_bytes"), [(None, 1000), ("0", 0), ("100", 100), ("5000", 1000)])
 def test_reading_the_text_leaves_the_tensors_alone(head_length, text_bytes):
-    assert weighing.to_parse(BODY, head_length) == text_bytes * TEXT_WEIGHT
+    assert weighing.parse_cost(BODY, head_length) == text_bytes * TEXT_WEIGHT
 
 
 def call(tensors=(), outputs=None, *, binary=True):
@@ -42,10 +42,10 @@ def call(tensors=(), outputs=None, *, binary=True):
 
 def test_what_a_codec_brings_weighs_what_becomes_of_it():
     head, pieces = coded_head("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
-    assert weighing.to_decode(call([WireTensor(head, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
+    assert weighing.decode_cost(call([WireTensor(head, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
     odd = oip.TensorHead("x", (3,), "UINT8", {"shape": "1,,2"})
     bare = oip.TensorHead("y", (3,), "FP32", {})
-    assert weighing.to_decode(call([WireTensor(odd, ()), WireTensor(bare, ())]), 1000) == 1000
+    assert weighing.decode_cost(call([WireTensor(odd, ()), WireTensor(bare, ())]), 1000) == 1000
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_what_a_codec_brings_weighs_what_becomes_of_it():
     ],
 )
 def test_outputs_as_text_weigh_more(outputs, binary, times):
-    assert weighing.to_tell(call(outputs=outputs, binary=binary), [torch.zeros(10), 7]) == 40 * times
+    assert weighing.encode_cost(call(outputs=outputs, binary=binary), [torch.zeros(10), 7]) == 40 * times

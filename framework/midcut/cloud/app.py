@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from midcut.cloud.worker import Computed
     from midcut.config.settings import CloudSettings, ServerSettings
     from midcut.protocols import Executor
-    from midcut.serving import Meant
+    from midcut.serving import ModelRef
     from midcut.serving.threads import Threads
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -54,7 +54,7 @@ def make_app(
     """
     app = new_app(hosted.body_limit_bytes, settings)
     metrics = CloudMetrics(app[REGISTRY])
-    tails = TailQueue(executor, pool, knobs, metrics, hosted.joinings)
+    tails = TailQueue(executor, pool, knobs, metrics, hosted.batchers)
     routes = _Routes(hosted, tails, metrics, settings.body_timeout_s)
     app.router.add_post(wire.INFER_PATH, tails.intake.admitted(routes.infer))
     add_inference_routes(app, routes, tails.intake.admitted)
@@ -96,17 +96,17 @@ class _Routes:
         self._note_soon(message.model, "base64", done, _Clock(began, complete, parsed, computed, perf_counter()))
         return json_response(reply)
 
-    def meant(self, name: str) -> Meant:
-        return self._hosted.meant(name)
+    def resolve(self, name: str) -> ModelRef:
+        return self._hosted.resolve(name)
 
-    async def infer_tensors(self, request: web.Request, meant: Meant) -> web.StreamResponse:
+    async def infer_tensors(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
         began = perf_counter()
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         head_length = request.headers.get(oip.HEAD_LENGTH)
-        call = await off_loop(weighing.to_parse(body, head_length), oip_read.read_infer, body, head_length)
-        decoded_bytes = weighing.to_decode(call, weighing.to_read(body, head_length))
-        partition, cut, values = await off_loop(decoded_bytes, self._hosted.values_for, meant, call)
+        call = await off_loop(weighing.parse_cost(body, head_length), oip_read.read_infer, body, head_length)
+        decoded_bytes = weighing.decode_cost(call, weighing.read_cost(body, head_length))
+        partition, cut, values = await off_loop(decoded_bytes, self._hosted.values_for, model_ref, call)
         if call.id:
             bind_request_id(request, call.id)
         parsed = perf_counter()
@@ -120,9 +120,13 @@ class _Routes:
             "compute_us": int(done.compute_s * 1e6),
             "server_us": int((computed - complete) * 1e6),
         }
-        made = {spec.name: value for spec, value in zip(meant.table.cuts[-1].values, done.values, strict=True)}
-        message = await off_loop(weighing.to_tell(call, done.values), encode_reply, call, meant.table, made, told)
-        self._note_soon(meant.table.model, call.codec, done, _Clock(began, complete, parsed, computed, perf_counter()))
+        made = {spec.name: value for spec, value in zip(model_ref.table.cuts[-1].values, done.values, strict=True)}
+        message = await off_loop(
+            weighing.encode_cost(call, done.values), encode_reply, call, model_ref.table, made, told
+        )
+        self._note_soon(
+            model_ref.table.model, call.codec, done, _Clock(began, complete, parsed, computed, perf_counter())
+        )
         return message_response(message)
 
     def _note_soon(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:

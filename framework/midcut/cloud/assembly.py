@@ -18,7 +18,7 @@ from midcut.component import Kind
 from midcut.config.build import build, build_each
 from midcut.errors import ConfigError
 from midcut.graph import partition
-from midcut.graph.device_partition import PlacedPartition
+from midcut.graph.device_partition import DevicePartition
 from midcut.serving import check_server
 from midcut.serving.threads import Threads
 
@@ -67,7 +67,7 @@ def assembled(cfg: DictConfig) -> Iterator[AssembledCloud]:
         with tail_threads(knobs) as pool:
             pool.call(hosted.warm_up)
             if knobs.batch_requests > 1:
-                pool.call(hosted.learn_to_join)
+                pool.call(hosted.learn_to_batch)
             yield AssembledCloud(make_app(hosted, executor, pool, server, knobs), hosted, server, knobs)
     finally:
         executor.close()
@@ -95,6 +95,6 @@ def _partitions(cfg: DictConfig, device: str) -> dict[str, Partition]:
     for component in build_each(Kind.MODEL, cfg.model).values():
         model = component.load()
         made = partition(model, settings)
-        partitions[model.name] = made if device == "cpu" else PlacedPartition(made, model, device)
+        partitions[model.name] = made if device == "cpu" else DevicePartition(made, model, device)
         _log.info("model loaded", model=model.name, note=model.note, cuts=len(made.legal), nodes=made.node_count)
     return partitions

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _MOST_KINDS: Final = 1024
 
 
-class Crowds:
+class BatchSizeEstimator:
     """Expects as many requests of a kind as were there when the last of them were done: those, and those that waited.
 
     Whoever was answered, or gave up, asks again, or does not: then one wait was for nothing, and the next crowd is that
@@ -27,11 +27,11 @@ class Crowds:
         self._most = most
         self._last: dict[Kind, int] = {}
 
-    def complete(self, waiting: Mapping[Kind, int], kind: Kind) -> bool:
+    def is_full(self, waiting: Mapping[Kind, int], kind: Kind) -> bool:
         """Whether no more of a kind are expected. Of one that nobody has asked for yet, as many as can be are."""
         return waiting[kind] >= min(self._most, self._last.get(kind, self._most))
 
-    def saw(self, kind: Kind, count: int) -> None:
+    def observe(self, kind: Kind, count: int) -> None:
         """So many of a kind were there at once."""
         if kind not in self._last and len(self._last) >= _MOST_KINDS:
             self._last.clear()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from midcut import wire
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
-from midcut.graph.joining import Joining
-from midcut.serving import Meant
+from midcut.graph.batcher import Batcher
+from midcut.serving import ModelRef
 from midcut.wire import oip_json, oip_read, oip_tensors
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class HostedModels:
         codecs: those that requests may use, by name; `raw` needs none.
 
     Attributes:
-        joinings: model -> how its requests are computed together; empty until `learn_to_join`.
+        batchers: model -> how its requests are computed together; empty until `learn_to_batch`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class HostedModels:
         self.max_batch = max_batch
         tables = [one.table for one in self._partitions.values()]
         self.body_limit_bytes = max(wire.body_limit(tables, max_batch), oip_json.json_limit(tables, max_batch))
-        self.joinings: dict[str, Joining] = {}
+        self.batchers: dict[str, Batcher] = {}
 
     @property
     def names(self) -> list[str]:
@@ -66,9 +66,9 @@ class HostedModels:
         for one in self._partitions.values():
             one.warm_up()
 
-    def learn_to_join(self) -> None:
+    def learn_to_batch(self) -> None:
         """Find out at which cuts requests can be computed together; each model runs three times."""
-        self.joinings.update({name: Joining(one) for name, one in self._partitions.items()})
+        self.batchers.update({name: Batcher(one) for name, one in self._partitions.items()})
 
     def find(self, model: str, cut: int, fingerprint: str | None) -> Partition:
         """The model that a request means.
@@ -96,7 +96,7 @@ class HostedModels:
             )
         return partition
 
-    def meant(self, name: str) -> Meant:
+    def resolve(self, name: str) -> ModelRef:
         """What a name in a path means: a model, or with `@13` at the end that model from cut 13 on.
 
         Raises:
@@ -112,21 +112,23 @@ class HostedModels:
                     f"no model {name[:200]!r} here; there are: {', '.join(self._partitions)}, "
                     "and NAME@CUT for each cut that is offered"
                 )
-        return Meant(partition.table, cut, self.max_batch > 1)
+        return ModelRef(partition.table, cut, self.max_batch > 1)
 
-    def values_for(self, meant: Meant, call: oip_read.InferCall) -> tuple[Partition, int, list[torch.Tensor | int]]:
+    def values_for(
+        self, model_ref: ModelRef, call: oip_read.InferCall
+    ) -> tuple[Partition, int, list[torch.Tensor | int]]:
         """What a request to POST /v2/models/{model}/infer asks of which model, at which cut, with what.
 
         Raises:
             WireError: illegal cut, other fingerprint, values that do not fit.
         """
-        if meant.cut is not None and call.cut not in (None, meant.cut):
-            raise MalformedError(f"the path says cut {meant.cut}, parameter cut says {call.cut}")
-        cut = meant.cut or call.cut or 0
-        partition = self.find(meant.table.model, cut, call.fingerprint)
-        where = f"cut {cut} of model {meant.table.model!r}"
-        oip_tensors.check_outputs(call, meant.table)
-        values = oip_tensors.values_of(call, meant.table.cuts[cut].values, self._codecs, self.max_batch, where)
+        if model_ref.cut is not None and call.cut not in (None, model_ref.cut):
+            raise MalformedError(f"the path says cut {model_ref.cut}, parameter cut says {call.cut}")
+        cut = model_ref.cut or call.cut or 0
+        partition = self.find(model_ref.table.model, cut, call.fingerprint)
+        where = f"cut {cut} of model {model_ref.table.model!r}"
+        oip_tensors.check_outputs(call, model_ref.table)
+        values = oip_tensors.values_of(call, model_ref.table.cuts[cut].values, self._codecs, self.max_batch, where)
         partition.check_values(cut, values)
         return partition, cut, values
 

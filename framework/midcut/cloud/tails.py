@@ -8,10 +8,10 @@ from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from midcut.cloud.batch_sizes import Crowds
+from midcut.cloud.batch_sizes import BatchSizeEstimator
 from midcut.cloud.worker import Computed, Job, Worker
 from midcut.errors import BusyError, ExpiredError
-from midcut.serving import UPLOADS_PER_PLACE, Intake
+from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
 from midcut.serving.threads import tell
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from midcut.config.settings import CloudSettings
     from midcut.graph import Partition
-    from midcut.graph.joining import Joining
+    from midcut.graph.batcher import Batcher
     from midcut.protocols import Executor
     from midcut.serving.metrics import CloudMetrics
     from midcut.serving.threads import Threads
@@ -44,7 +44,7 @@ class TailQueue:
         executor: runs the tails and times them.
         pool: the worker threads.
         settings: `workers`, `queue`, `batch_requests` and `batch_delay_s`.
-        joinings: model -> how its requests are computed together; a model that is not in it is computed one by one.
+        batchers: model -> how its requests are computed together; a model that is not in it is computed one by one.
 
     Attributes:
         intake: wraps the routes' handlers; while the queue is full it raises BusyError before a body is read.
@@ -56,9 +56,9 @@ class TailQueue:
         pool: Threads,
         settings: CloudSettings,
         metrics: CloudMetrics,
-        joinings: Mapping[str, Joining],
+        batchers: Mapping[str, Batcher],
     ) -> None:
-        self.intake = Intake(self._check_intake)
+        self.intake = InFlightCounter(self._check_intake)
         metrics.watch_intake(lambda: self.intake.inside)
         self._pool = pool
         self._settings = settings
@@ -66,13 +66,13 @@ class TailQueue:
         self._waiting: deque[Job] = deque()
         self._free = settings.workers
         self._delay_s = settings.batch_delay_s if settings.batch_requests > 1 else 0.0
-        self._crowds = Crowds(settings.batch_requests)
+        self._batch_sizes = BatchSizeEstimator(settings.batch_requests)
         self._timer: asyncio.TimerHandle | None = None
         self._computing = 0
         self._tail_s = 0.0
         self._last_s: dict[tuple[str, int, int], deque[float]] = {}
-        self._joinings = joinings if settings.batch_requests > 1 else {}
-        self._worker = Worker(executor, self._joinings)
+        self._batchers = batchers if settings.batch_requests > 1 else {}
+        self._worker = Worker(executor, self._batchers)
 
     async def compute(self, partition: Partition, cut: int, values: Values, left_s: float | None = None) -> Computed:
         """Wait for a worker and run a tail. Cancelled or too late while it waits, the tail is not run.
@@ -140,8 +140,8 @@ class TailQueue:
 
     def _kind(self, partition: Partition, cut: int, values: Values) -> tuple[Any, ...]:
         """Equal for requests that can be computed together; empty where this one cannot."""
-        joining = self._joinings.get(partition.table.model)
-        if joining is None or cut not in joining.cuts:
+        batcher = self._batchers.get(partition.table.model)
+        if batcher is None or cut not in batcher.cuts:
             return ()
         layouts = (v if isinstance(v, int) else (v.dtype, v.shape, v.stride()) for v in values)
         return (partition.table.model, cut, *layouts)
@@ -180,7 +180,7 @@ class TailQueue:
         waiting, now = Counter(job.kind for job in self._waiting), perf_counter()
         for job in self._waiting:
             job.held_s = min(job.held_s, now)
-            if not job.kind or self._crowds.complete(waiting, job.kind) or job.held_s + delay_s <= now:
+            if not job.kind or self._batch_sizes.is_full(waiting, job.kind) or job.held_s + delay_s <= now:
                 return job, 0.0
         return oldest, oldest.held_s + delay_s - now
 
@@ -223,7 +223,7 @@ class TailQueue:
     def _expect(self, kind: tuple[Any, ...], gone: int) -> None:
         """So many of a kind wait no longer, answered or not: as many may come again."""
         if kind:
-            self._crowds.saw(kind, gone + sum(job.kind == kind for job in self._waiting))
+            self._batch_sizes.observe(kind, gone + sum(job.kind == kind for job in self._waiting))
 
     def _run_and_tell(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """On a worker thread; the event loop is told as directly as can be."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midcut.graph import Partition
-    from midcut.graph.joining import Joining
+    from midcut.graph.batcher import Batcher
     from midcut.protocols import Executor
 
     Values = Sequence[torch.Tensor | int]
@@ -68,12 +68,12 @@ class Worker:
 
     Args:
         executor: runs the tails and times them.
-        joinings: model -> how its requests are computed together.
+        batchers: model -> how its requests are computed together.
     """
 
-    def __init__(self, executor: Executor, joinings: Mapping[str, Joining]) -> None:
+    def __init__(self, executor: Executor, batchers: Mapping[str, Batcher]) -> None:
         self._executor = executor
-        self._joinings = joinings
+        self._batchers = batchers
 
     def run(self, group: Sequence[Job]) -> Sequence[Computed | Exception]:
         """An outcome for each. Where several do not run as one, each runs by itself: one may spoil the others."""
@@ -86,13 +86,13 @@ class Worker:
 
     def _together(self, group: Sequence[Job]) -> list[Computed]:
         begun, first = perf_counter(), group[0]
-        joining = self._joinings[first.partition.table.model]
+        batcher = self._batchers[first.partition.table.model]
 
         def tails() -> Values:
-            return first.partition.tail(first.cut, joining.together(first.cut, [job.values for job in group]))
+            return first.partition.tail(first.cut, batcher.stack(first.cut, [job.values for job in group]))
 
         outputs, compute_s = self._executor.run(tails)
-        apart = joining.apart(outputs, len(group))
+        apart = batcher.unstack(outputs, len(group))
         return [
             Computed(values, begun - job.since_s, compute_s, len(group))
             for job, values in zip(group, apart, strict=True)

@@ -48,7 +48,7 @@ class Dwelling:
         if row is None:
             self._age = 1
             return wanted
-        limit, met = policy.kept(wanted.forecast, row)
+        limit, met = policy.limit_status(wanted.forecast, row)
         here, there = (_named(decision.placement) for decision in (before, wanted))
         held = f"dwell: step {self._age} of {self._ticks} at {here}, the planner would go to {there}"
         return replace(wanted, placement=before.placement, index=row, held=held, limit=limit, met=met)

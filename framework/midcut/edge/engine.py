@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from midcut import wire
-from midcut.edge.tails import HereCompute, Tails
+from midcut.edge.tails import LocalCompute, Tails
 from midcut.errors import MalformedError
 from midcut.types import InferenceResult, Placement, TailRequest
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from midcut.edge.calibration.calibration import Calibration
     from midcut.edge.clouds.clouds import Clouds
-    from midcut.edge.clouds.greeting import CloudScope
+    from midcut.edge.clouds.greeting import CloudCapabilities
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.edge.tails import FinishedTail
     from midcut.edge.telemetry.hub import TelemetryHub
@@ -51,7 +51,7 @@ class EdgeParts:
     hub: TelemetryHub
     planning: Planning
     observers: Observers
-    scope: CloudScope | None = None
+    scope: CloudCapabilities | None = None
     calibration: Calibration | None = None
     codecs: tuple[str, ...] = ()
 
@@ -75,7 +75,7 @@ class EdgeEngine:
         self._ids = (f"{run}{number:016x}" for number in itertools.count())
         self._deadline_s = deadline_s
         self._codecs = wire.codec_names(parts.codecs)
-        self._here = HereCompute(parts.executor, threads)
+        self._here = LocalCompute(parts.executor, threads)
         self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._here, self._ask_scope)
 
     @property

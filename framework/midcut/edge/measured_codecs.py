@@ -51,7 +51,7 @@ class MeasuredCodec:
         return self._codec.codec_s(spec) if found is None else found.seconds
 
 
-def measured(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence[torch.Tensor]) -> dict[str, Codec]:
+def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence[torch.Tensor]) -> dict[str, Codec]:
     """The codecs, their estimates replaced by what they make of one pass through the model, on the calling thread.
 
     Args:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from midcut.config.settings import EngineSettings
     from midcut.edge.calibration.calibration import Calibration
-    from midcut.edge.calibration.kept import KeptCalibration
+    from midcut.edge.calibration.store import CalibrationStore
     from midcut.edge.telemetry.hub import TelemetryHub
     from midcut.planning.policy import Policy
     from midcut.types import InferenceResult, Observation
@@ -72,7 +72,7 @@ class PlanningLoop:
 
     Args:
         calibration: learns before each step, and corrects its forecast; None plans on the predictors' word.
-        kept: is given what was learnt, to keep it.
+        store: saves what calibration has learnt.
 
     Attributes:
         counts: what planning did until now; logged when it ends.
@@ -89,7 +89,7 @@ class PlanningLoop:
         observers: Observers,
         cloud: CloudState | None = None,
         calibration: Calibration | None = None,
-        kept: KeptCalibration | None = None,
+        store: CalibrationStore | None = None,
     ) -> None:
         if not len(policy.placements):
             raise ConfigError("no cut is legal under this configuration")
@@ -100,7 +100,7 @@ class PlanningLoop:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="planning")
         self._cloud = cloud
         self._calibration = calibration
-        self._kept = kept
+        self._store = store
         self._wanted = asyncio.Event()
         if cloud is not None:
             cloud.on_change.append(self._wanted.set)
@@ -130,8 +130,8 @@ class PlanningLoop:
         with contextlib.suppress(TimeoutError, RuntimeError):  # the step under way, unless a planner hangs
             await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, int), _LAST_STEP_S)
         self._thread.shutdown(wait=False, cancel_futures=True)
-        if self._kept is not None:
-            await asyncio.to_thread(self._kept.keep, now=True)
+        if self._store is not None:
+            await asyncio.to_thread(self._store.save, now=True)
         _log.info("planned", **asdict(self.counts))
 
     async def step(self, *, timed: bool = False) -> Decision:
@@ -164,8 +164,8 @@ class PlanningLoop:
         self.counts.add(decision, before)
         _report(decision, before, _runner_up(policy, decision))
         self._observers.decided(decision)
-        if self._kept is not None:
-            self._kept.keep()
+        if self._store is not None:
+            self._store.save()
         return decision
 
     def _decide(self, policy: Policy) -> Decision:

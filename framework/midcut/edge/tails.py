@@ -60,7 +60,7 @@ class _Asked(msgspec.Struct, frozen=True):
     link_s: float = 0.0
 
 
-class HereCompute:
+class LocalCompute:
     """This device's computation, on one thread.
 
     Two heads at once would only slow each other down and spoil the times. torch's own count of threads holds on the
@@ -95,7 +95,7 @@ class Tails:
         partition: Partition,
         clouds: Clouds,
         hub: TelemetryHub,
-        here: HereCompute,
+        here: LocalCompute,
         other_model: Callable[[], None],
     ) -> None:
         self._partition = partition

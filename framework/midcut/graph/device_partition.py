@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from midcut.types import LoadedModel
 
 
-class PlacedPartition(Partition):
+class DevicePartition(Partition):
     """The same cuts under the same fingerprint; `run` takes values from the CPU and gives them back there.
 
     What it gives is not bit-identical to the CPU's.

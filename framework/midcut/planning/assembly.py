@@ -35,15 +35,17 @@ def build_codecs(config: DictConfig) -> dict[str, Codec]:
     return left
 
 
-def build_policy(config: DictConfig, placements: Placements, waits_s: float | None = None) -> Policy:
+def build_policy(config: DictConfig, placements: Placements, reply_timeout_s: float | None = None) -> Policy:
     """Predictors, cost model and planner as the groups `predictor`, `cost` and `planner` choose them.
 
     Args:
-        waits_s: as `Policy` takes it.
+        reply_timeout_s: as `Policy` takes it.
     """
     parts = _predictors(config.predictor, placements)
     cost = build(Kind.COST, config.cost)
-    return Policy(placements, **parts, cost=cost, planner=build(Kind.PLANNER, config.planner), waits_s=waits_s)
+    return Policy(
+        placements, **parts, cost=cost, planner=build(Kind.PLANNER, config.planner), reply_timeout_s=reply_timeout_s
+    )
 
 
 def build_forecaster(predictor: DictConfig, cost: DictConfig, placements: Placements) -> Forecaster:

@@ -62,8 +62,8 @@ class Policy(Forecaster):
     """What `policy=...` selects: a forecaster, and a planner that picks from what it says.
 
     Args:
-        waits_s: how long whoever asks the cloud waits for an answer; placements that would take longer there and back
-            are not picked, as none of their requests would be answered. None where nobody gives up.
+        reply_timeout_s: how long the transport waits for a reply. Placements that would take longer there and back are
+            not picked, as none of their requests would be answered. None where nothing gives up.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Policy(Forecaster):
         cloud: LatencyPredictor,
         cost: CostModel,
         planner: Planner,
-        waits_s: float | None = None,
+        reply_timeout_s: float | None = None,
     ) -> None:
         super().__init__(placements, edge, link, cloud, cost)
         self.planner = planner
-        self._waits_s = waits_s
+        self._reply_timeout_s = reply_timeout_s
         self._said = not self.based_on
 
     def decide(
@@ -97,7 +97,7 @@ class Policy(Forecaster):
         if correct is not None:
             forecast = correct(forecast, self.cost)
         index = self._choose(forecast)
-        limit, met = self.kept(forecast, index)
+        limit, met = self.limit_status(forecast, index)
         decision = Decision(
             placement=self.placements[index],
             index=index,
@@ -114,7 +114,7 @@ class Policy(Forecaster):
             _log.info("forecasts rest on", **self.based_on)
         return decision
 
-    def kept(self, forecast: Forecast, index: int) -> tuple[str, bool]:
+    def limit_status(self, forecast: Forecast, index: int) -> tuple[str, bool]:
         """The planner's own limit in words, and whether a row of a single forecast keeps it; `""` and True without."""
         # Asking `isinstance` of a protocol takes longer than a choice.
         if not hasattr(self.planner, "meets"):
@@ -124,8 +124,8 @@ class Policy(Forecaster):
 
     def _choose(self, forecast: Forecast) -> int:
         w = _ANY_WEIGHT if self.planner.w is None else self.planner.w
-        if self._waits_s is not None:
-            late = forecast.link_s + forecast.cloud_s > self._waits_s
+        if self._reply_timeout_s is not None:
+            late = forecast.link_s + forecast.cloud_s > self._reply_timeout_s
             if late.any() and not late.all():
                 return int(np.flatnonzero(~late)[self.planner.choose(forecast.only(~late), w)])
         return int(self.planner.choose(forecast, w))

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from midcut.errors import ConfigError
 from midcut.proxies.relay import Relay, told_to_end
-from midcut.proxies.toxics import TOXICS, Courses, CutError, Toxic, toxic
+from midcut.proxies.toxics import TOXICS, ConnectionCutError, Toxic, ToxicStates, toxic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -132,8 +132,11 @@ class FaultProxy(Relay):
                 ends.append(far[1].transport)
                 self._ends.add(far[1].transport)
                 await self._join((reader, writer), far)
-        except* (OSError, CutError) as broken:  # a side that broke, or was never there: the other one breaks too
-            reset = not all(isinstance(one, CutError) and not one.reset for one in broken.exceptions)
+        except* (
+            OSError,
+            ConnectionCutError,
+        ) as broken:  # a side that broke, or was never there: the other one breaks too
+            reset = not all(isinstance(one, ConnectionCutError) and not one.reset for one in broken.exceptions)
         finally:
             self._ends.difference_update(ends)
             for end in ends:
@@ -149,16 +152,16 @@ class FaultProxy(Relay):
     async def _deliver(
         self, queue: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter, stream: Stream
     ) -> None:
-        courses = Courses(Random(self._dice.random()))
+        states = ToxicStates(Random(self._dice.random()))
         while True:
             at_s, data = await queue.get()
-            acting = [one for one in self._applied if one.stream is stream and courses.of(one.key, one.toxicity)[0]]
+            acting = [one for one in self._applied if one.stream is stream and states.of(one.key, one.toxicity)[0]]
             if not data:
                 for one in acting:
                     await one.toxic.end()
                 sink.write_eof()
                 return
-            async for piece in _through(data, at_s, acting, courses):
+            async for piece in _through(data, at_s, acting, states):
                 sink.write(piece)
                 await sink.drain()
 
@@ -170,13 +173,13 @@ async def _take(source: asyncio.StreamReader, queue: asyncio.Queue[tuple[float, 
         await queue.put((asyncio.get_running_loop().time(), data))
 
 
-async def _through(data: bytes, at_s: float, acting: Sequence[_Applied], courses: Courses) -> AsyncIterator[bytes]:
+async def _through(data: bytes, at_s: float, acting: Sequence[_Applied], states: ToxicStates) -> AsyncIterator[bytes]:
     if not acting:
         yield data
         return
     first, rest = acting[0], acting[1:]
-    async for piece in first.toxic.carry(data, at_s, courses.of(first.key, first.toxicity)[1]):
-        async for carried in _through(piece, at_s, rest, courses):
+    async for piece in first.toxic.carry(data, at_s, states.of(first.key, first.toxicity)[1]):
+        async for carried in _through(piece, at_s, rest, states):
             yield carried
 
 

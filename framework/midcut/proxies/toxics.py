@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SMOOTH_S: Final = 0.02
 
 
-class CutError(Exception):
+class ConnectionCutError(Exception):
     """This connection ends here; with `reset` by a TCP RST, not in good order."""
 
     def __init__(self, *, reset: bool) -> None:
@@ -27,7 +27,7 @@ class CutError(Exception):
 
 
 @dataclass
-class Course:
+class ToxicState:
     """What one toxic remembers of one direction of one connection."""
 
     dice: Random
@@ -45,16 +45,16 @@ class Toxic:
             if not getattr(self, knob.name) >= 0:
                 raise ConfigError(f"toxic {self.name}: {knob.name} must be 0 or more, got {getattr(self, knob.name)}")
 
-    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
         """Pass a chunk on, whole or in pieces, late or not at all.
 
         Args:
             data: never empty.
             at_s: when it came, on the event loop's clock.
-            course: this connection's.
+            state: this connection's.
 
         Raises:
-            CutError: the connection ends.
+            ConnectionCutError: the connection ends.
         """
         yield data
 
@@ -70,8 +70,8 @@ class Latency(Toxic):
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
 
-    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:
-        late_s = (self.latency_ms + course.dice.uniform(-self.jitter_ms, self.jitter_ms)) / 1e3
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:
+        late_s = (self.latency_ms + state.dice.uniform(-self.jitter_ms, self.jitter_ms)) / 1e3
         await asyncio.sleep(max(at_s + late_s - asyncio.get_running_loop().time(), 0.0))
         yield data
 
@@ -83,7 +83,7 @@ class Bandwidth(Toxic):
     name: ClassVar[str] = "bandwidth"
     rate_kbytes_s: float = 1000.0
 
-    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
         rate_s = max(self.rate_kbytes_s, 1e-3) * 1e3
         size = max(int(rate_s * _SMOOTH_S), 1)
         for start in range(0, len(data), size):
@@ -110,10 +110,10 @@ class Timeout(Toxic):
     name: ClassVar[str] = "timeout"
     timeout_ms: float = 0.0
 
-    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
         if self.timeout_ms > 0.0:
             await asyncio.sleep(self.timeout_ms / 1e3)
-            raise CutError(reset=False)
+            raise ConnectionCutError(reset=False)
         return
         yield b""  # an async generator that yields nothing
 
@@ -125,9 +125,9 @@ class ResetPeer(Toxic):
     name: ClassVar[str] = "reset_peer"
     timeout_ms: float = 0.0
 
-    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
         await asyncio.sleep(self.timeout_ms / 1e3)
-        raise CutError(reset=True)
+        raise ConnectionCutError(reset=True)
         yield b""  # likewise
 
 
@@ -140,10 +140,10 @@ class Slicer(Toxic):
     variation_bytes: int = 0
     delay_us: float = 0.0
 
-    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
         start = 0
         while start < len(data):
-            size = self.average_bytes + course.dice.randint(-self.variation_bytes, self.variation_bytes)
+            size = self.average_bytes + state.dice.randint(-self.variation_bytes, self.variation_bytes)
             piece = data[start : start + max(size, 1)]
             start += len(piece)
             yield piece
@@ -157,13 +157,13 @@ class LimitData(Toxic):
     name: ClassVar[str] = "limit_data"
     limit_bytes: int = 0
 
-    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
-        left = self.limit_bytes - course.passed_bytes
-        course.passed_bytes += len(data)
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
+        left = self.limit_bytes - state.passed_bytes
+        state.passed_bytes += len(data)
         if left > 0:
             yield data[:left]
         if len(data) >= left:
-            raise CutError(reset=False)
+            raise ConnectionCutError(reset=False)
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,10 @@ class Garbage(Toxic):
     name: ClassVar[str] = "garbage"
     after_bytes: int = 0
 
-    async def carry(self, data: bytes, at_s: float, course: Course) -> AsyncIterator[bytes]:  # noqa: ARG002
-        good = min(max(self.after_bytes - course.passed_bytes, 0), len(data))
-        course.passed_bytes += len(data)
-        yield data[:good] + course.dice.randbytes(len(data) - good)
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
+        good = min(max(self.after_bytes - state.passed_bytes, 0), len(data))
+        state.passed_bytes += len(data)
+        yield data[:good] + state.dice.randbytes(len(data) - good)
 
 
 TOXICS: Final = {
@@ -205,13 +205,13 @@ def toxic(name: str, **knobs: float) -> Toxic:
 
 
 @dataclass
-class Courses:
+class ToxicStates:
     """The toxics' memories for one direction of one connection; dice per toxic say whether it acts on it at all."""
 
     dice: Random
-    known: dict[int, tuple[bool, Course]] = field(default_factory=dict)
+    known: dict[int, tuple[bool, ToxicState]] = field(default_factory=dict)
 
-    def of(self, key: int, toxicity: float) -> tuple[bool, Course]:
+    def of(self, key: int, toxicity: float) -> tuple[bool, ToxicState]:
         if key not in self.known:
-            self.known[key] = (self.dice.random() < toxicity, Course(self.dice))
+            self.known[key] = (self.dice.random() < toxicity, ToxicState(self.dice))
         return self.known[key]

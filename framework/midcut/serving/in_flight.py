@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 UPLOADS_PER_PLACE: Final = 8
 
 
-class Intake:
+class InFlightCounter:
     """Counts inferences from their head to their answer, over all routes together. Used on one event loop.
 
     Args:

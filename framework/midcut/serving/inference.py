@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _JOINED_BYTES: Final = 64 * 1024
 
 
-class Meant(NamedTuple):
+class ModelRef(NamedTuple):
     """What a model's name in a path stands for.
 
     Attributes:
@@ -44,11 +44,11 @@ class Meant(NamedTuple):
 class Answerer(Protocol):
     """What a server brings: its models, and how a request is answered."""
 
-    def meant(self, name: str) -> Meant:
+    def resolve(self, name: str) -> ModelRef:
         """Find a model by the name in a path. Raises UnknownModelError."""
         ...
 
-    async def infer_tensors(self, request: web.Request, meant: Meant) -> web.StreamResponse:
+    async def infer_tensors(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
         """Answer POST .../infer. Raises WireError."""
         ...
 
@@ -118,14 +118,14 @@ class _Routes:
         self._answerer = answerer
 
     async def metadata(self, request: web.Request) -> web.Response:
-        meant = self._find(request)
-        table = meant.table
+        model_ref = self._find(request)
+        table = model_ref.table
         body = {
             "name": request.match_info["model"],
             "versions": [table.fingerprint],
             "platform": oip.PLATFORM,
-            "inputs": [_described(spec, batch=meant.batch) for spec in table.cuts[meant.cut or 0].values],
-            "outputs": [_described(spec, batch=meant.batch) for spec in table.cuts[table.last].values],
+            "inputs": [_described(spec, batch=model_ref.batch) for spec in table.cuts[model_ref.cut or 0].values],
+            "outputs": [_described(spec, batch=model_ref.batch) for spec in table.cuts[table.last].values],
         }
         return json_response(msgspec.json.encode(body))
 
@@ -136,14 +136,14 @@ class _Routes:
     async def infer(self, request: web.Request) -> web.StreamResponse:
         return await self._answerer.infer_tensors(request, self._find(request))
 
-    def _find(self, request: web.Request) -> Meant:
+    def _find(self, request: web.Request) -> ModelRef:
         name, version = request.match_info["model"], request.match_info.get("version")
-        meant = self._answerer.meant(name)
-        if version is not None and version != meant.table.fingerprint:
+        model_ref = self._answerer.resolve(name)
+        if version is not None and version != model_ref.table.fingerprint:
             raise UnknownModelError(
-                f"no version {version[:200]!r} of model {name[:200]!r} here; there is {meant.table.fingerprint}"
+                f"no version {version[:200]!r} of model {name[:200]!r} here; there is {model_ref.table.fingerprint}"
             )
-        return meant
+        return model_ref
 
 
 async def _server(_: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from midcut.errors import ConfigError
 from midcut.serving.access import warn_if_exposed
-from midcut.serving.listeners import Doors
+from midcut.serving.listeners import Listener
 from midcut.serving.protocol import JsonRunner
 from midcut.serving.refusals import RefusedError
 from midcut.wire.credentials import server_tls
@@ -87,7 +87,7 @@ async def serve(
     runner = make_runner(app, settings)
     await runner.setup()
     try:
-        doors = Doors(runner, tls)
+        doors = Listener(runner, tls)
         try:
             await doors.open(settings.host, settings.port)
         except (OSError, OverflowError) as error:
@@ -122,7 +122,7 @@ def stop_signals() -> asyncio.Event:
     return stop
 
 
-async def _drain(drain: Drain, doors: Doors, settings: ServerSettings) -> None:
+async def _drain(drain: Drain, doors: Listener, settings: ServerSettings) -> None:
     drain.ready = False
     if settings.leave_s > 0.0:
         _log.info("leaving: not ready, still taking work", leave_s=settings.leave_s)

@@ -18,7 +18,7 @@ _LOOK_S: Final = 0.02
 _LAST_PORT: Final = 65535
 
 
-class Doors:
+class Listener:
     """Where a runner's server listens.
 
     Closing a listening socket resets the connections that the system has made on it and nobody has accepted yet.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 
-from midcut.serving.prometheus import Spread, Tally
+from midcut.serving.prometheus import FastCounter, FastHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,8 +30,8 @@ class ServerMetrics:
     """Requests of any server, by route and status."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = Tally("midcut_requests", "Requests answered", ("method", "route", "status"), registry)
-        self._seconds = Spread(
+        self._requests = FastCounter("midcut_requests", "Requests answered", ("method", "route", "status"), registry)
+        self._seconds = FastHistogram(
             "midcut_request_seconds", "From a request's head to its answer", ("route",), _SECONDS, registry
         )
         self._working = 0
@@ -58,16 +58,18 @@ class CloudMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.waiting = 0
-        self._parts = Spread(
+        self._parts = FastHistogram(
             "midcut_cloud_part_seconds",
             "Parts of an inference: read (the body), parse, queue, compute, encode",
             ("part",),
             _SECONDS,
             registry,
         )
-        self._inferences = Tally("midcut_cloud_inferences", "Tails answered", ("model", "codec"), registry)
-        self.together = Spread("midcut_cloud_batch_requests", "Requests computed together", (), _TOGETHER, registry)
-        self._dropped = Tally(
+        self._inferences = FastCounter("midcut_cloud_inferences", "Tails answered", ("model", "codec"), registry)
+        self.together = FastHistogram(
+            "midcut_cloud_batch_requests", "Requests computed together", (), _TOGETHER, registry
+        )
+        self._dropped = FastCounter(
             "midcut_cloud_dropped",
             "Requests not answered: the queue was full (busy), too late (expired), nobody waits any more (gone)",
             ("reason",),
@@ -100,18 +102,18 @@ class EdgeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._placement: Placement | None = None
-        self._inferences = Tally("midcut_edge_inferences", "Inferences answered", ("finished_by",), registry)
-        self._fallbacks = Tally(
+        self._inferences = FastCounter("midcut_edge_inferences", "Inferences answered", ("finished_by",), registry)
+        self._fallbacks = FastCounter(
             "midcut_edge_fallbacks", "Inferences the edge finished in the cloud's place", (), registry
         )
-        self._latency = Spread("midcut_edge_latency_seconds", "Whole inferences", (), _SECONDS, registry)
-        self._parts = Spread("midcut_edge_part_seconds", "Parts of an inference", ("part",), _SECONDS, registry)
-        self._cost = Tally("midcut_edge_cost_usd", "Cost of all inferences, by the cost model", (), registry)
-        self._sent = Tally("midcut_edge_sent_bytes", "Bytes sent to the cloud", (), registry)
-        self._decisions = Tally(
+        self._latency = FastHistogram("midcut_edge_latency_seconds", "Whole inferences", (), _SECONDS, registry)
+        self._parts = FastHistogram("midcut_edge_part_seconds", "Parts of an inference", ("part",), _SECONDS, registry)
+        self._cost = FastCounter("midcut_edge_cost_usd", "Cost of all inferences, by the cost model", (), registry)
+        self._sent = FastCounter("midcut_edge_sent_bytes", "Bytes sent to the cloud", (), registry)
+        self._decisions = FastCounter(
             "midcut_edge_decisions", "Planning steps; held: the planner's choice does not count", ("held",), registry
         )
-        self._switches = Tally("midcut_edge_switches", "Planning steps that moved the placement", (), registry)
+        self._switches = FastCounter("midcut_edge_switches", "Planning steps that moved the placement", (), registry)
         self._cut = Gauge("midcut_edge_cut", "The cut in use", registry=registry)
         self._codec = Gauge("midcut_edge_codec", "1 at the codec in use", ("codec",), registry=registry)
         self._weight = Gauge("midcut_edge_weight", "The planner's w: 0 fast, 1 cheap", registry=registry)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-class Tally:
+class FastCounter:
     """A counter, by labels."""
 
     def __init__(self, name: str, what: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
@@ -38,7 +38,7 @@ class Tally:
         yield family
 
 
-class Spread:
+class FastHistogram:
     """A histogram, by labels.
 
     Args:

@@ -10,8 +10,8 @@ import numpy as np
 from midcut.planning.dwell import Dwell
 from midcut.simulation.claims import ratios
 from midcut.simulation.passes import add_by
-from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL, Asked
-from midcut.simulation.strategy_metrics import Reach, Tally
+from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL, PlannerStrategy
+from midcut.simulation.strategy_metrics import FrontCoverage, StrategyMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,9 +28,9 @@ class Entry:
     """One strategy and what is gathered of it; `held` is the same strategy made to stay, by dwell."""
 
     strategy: Strategy
-    tally: Tally
-    reach: Reach | None = None
-    held: dict[int, tuple[Dwell, Tally]] = field(default_factory=dict)
+    tally: StrategyMetrics
+    reach: FrontCoverage | None = None
+    held: dict[int, tuple[Dwell, StrategyMetrics]] = field(default_factory=dict)
 
     def add(self, piece: Piece) -> None:
         """Let it pick for a piece of the samples."""
@@ -45,7 +45,7 @@ class Entry:
     def series(self, repeated: Mapping[str, Means]) -> Iterator[Series]:
         """Its results: as it is, then by dwell."""
         one = self.strategy
-        weighted = one.weighted if isinstance(one, Asked) else True
+        weighted = one.weighted if isinstance(one, PlannerStrategy) else True
         yield from self.tally.series(one.name, planner=one.planner, weighted=weighted, ratios=_ratios(one, repeated))
         for ticks, (_, tally) in self.held.items():
             yield from tally.series(one.name, planner=one.planner, weighted=weighted, dwell=ticks)
@@ -73,14 +73,14 @@ def evaluate(
         keep: whether samples are kept one by one.
     """
 
-    def tally(one: Strategy) -> Tally:
-        return Tally(placements, one.weights, passes.total, keep=keep)
+    def tally(one: Strategy) -> StrategyMetrics:
+        return StrategyMetrics(placements, one.weights, passes.total, keep=keep)
 
     entries = [
         Entry(
             one,
             tally(one),
-            Reach() if one.planner and len(one.weights) > 1 else None,
+            FrontCoverage() if one.planner and len(one.weights) > 1 else None,
             {ticks: (Dwell(ticks), tally(one)) for ticks in dwell} if one.planner else {},
         )
         for one in strategies

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.simulation.strategies import Piece
-from midcut.simulation.truth_table import Ground, scaled
+from midcut.simulation.truth_table import TruthTable, scaled
 from midcut.types import Forecast
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Passes:
         """Every piece in order, with the repetition that each of its samples belongs to, shape (n,)."""
         for repetition, observation in self._observations():
             count = len(repetition)
-            ground = Ground(forecast_of(self._truth, observation, count))
+            ground = TruthTable(forecast_of(self._truth, observation, count))
             predicted = forecast_of(self._picking, observation, count)
             yield repetition, Piece(predicted, ground, self._static[:, repetition])
             self._advance(count)

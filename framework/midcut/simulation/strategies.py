@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midcut.protocols import Planner
-    from midcut.simulation.truth_table import Ground
+    from midcut.simulation.truth_table import TruthTable
     from midcut.types import Floats, Forecast, Ints
 
 LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY = "latency_optimal", "cost_optimal", "edge_only", "cloud_only"
@@ -35,7 +35,7 @@ class Piece:
     """
 
     predicted: Forecast
-    ground: Ground
+    ground: TruthTable
     static: Ints
 
 
@@ -61,7 +61,7 @@ class Strategy(Protocol):
         ...
 
 
-class Asked:
+class PlannerStrategy:
     """A planner, asked at every weight.
 
     A planner that follows no weight gives the same rows for all; `weighted` says so.
@@ -146,7 +146,7 @@ def make_strategies(planners: Mapping[str, Planner], weights: Sequence[float]) -
     if taken:
         raise ConfigError(f"strategy {taken[0]!r} is evaluated in any case; a planner must go by another name")
     fixed: list[Strategy] = [Fixed(name, weights) for name in FIXED]
-    return fixed + [Asked(name, planner, weights) for name, planner in planners.items()]
+    return fixed + [PlannerStrategy(name, planner, weights) for name, planner in planners.items()]
 
 
 def lowest(first: Floats, second: Floats) -> Ints:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from midcut.simulation.truth_table import Ground
+    from midcut.simulation.truth_table import TruthTable
     from midcut.types import Floats, Ints, Placements
 
 SHARE = 0.95
 
 
-class Tally:
+class StrategyMetrics:
     """One strategy over the samples, at W weights (None where no weight counts).
 
     Args:
@@ -48,7 +48,7 @@ class Tally:
         self._limited = False
         self._kept: list[tuple[Ints, Floats, Floats]] = []
 
-    def add(self, ground: Ground, picks: Ints, unmet: NDArray[np.bool_] | None = None) -> None:
+    def add(self, ground: TruthTable, picks: Ints, unmet: NDArray[np.bool_] | None = None) -> None:
         """Take the picks of the next n samples, shape (W, n)."""
         places = ground.places(picks)
         latency_s, cost_usd = ground.latency_s.take(places), ground.cost_usd.take(places)
@@ -137,14 +137,14 @@ class Tally:
         return picks, latency_s, cost_usd
 
 
-class Reach:
+class FrontCoverage:
     """What one planner reaches over all its weights."""
 
     def __init__(self) -> None:
         self._sums = {"volume": 0.0, "share": 0.0, "distinct": 0}
         self._samples = 0
 
-    def add(self, ground: Ground, picks: Ints) -> None:
+    def add(self, ground: TruthTable, picks: Ints) -> None:
         """Take the picks of the next n samples, shape (W, n)."""
         places = ground.places(picks)
         reached = np.zeros(ground.latency_s.shape, dtype=np.bool_)
@@ -159,7 +159,7 @@ class Reach:
         self._sums["distinct"] += int(np.count_nonzero(reached))
         self._samples += len(ground)
 
-    def front(self, name: str, tally: Tally) -> Front:
+    def front(self, name: str, tally: StrategyMetrics) -> Front:
         """The result, with what the planner's tally knows."""
         return Front(
             planner=name,

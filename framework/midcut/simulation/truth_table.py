@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from midcut.types import Floats, Forecast, Ints
 
 
-class Ground:
+class TruthTable:
     """n samples, P placements, in order of (latency, cost, index) within every sample.
 
     A placement is called by its place: its position in that order, counted through from the first sample's fastest

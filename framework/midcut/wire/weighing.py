@@ -39,7 +39,7 @@ def size_bytes(values: Iterable[torch.Tensor | int]) -> int:
     return sum(value.nbytes for value in values if not isinstance(value, int))
 
 
-def to_parse(body: Body, head_length: str | None) -> int:
+def parse_cost(body: Body, head_length: str | None) -> int:
     """Reading the text of a body that nobody has looked at; the bytes of tensors stay as they stand.
 
     Args:
@@ -48,25 +48,25 @@ def to_parse(body: Body, head_length: str | None) -> int:
     return _text_bytes(body, head_length) * TEXT_WEIGHT
 
 
-def to_read(body: Body, head_length: str | None) -> int:
+def read_cost(body: Body, head_length: str | None) -> int:
     """Reading a body whole, text and tensors.
 
     Args:
-        head_length: as `to_parse` takes it.
+        head_length: as `parse_cost` takes it.
     """
-    return to_parse(body, head_length) + body.size_bytes - _text_bytes(body, head_length)
+    return parse_cost(body, head_length) + body.size_bytes - _text_bytes(body, head_length)
 
 
-def to_decode(call: InferCall, read: int) -> int:
+def decode_cost(call: InferCall, read: int) -> int:
     """Making the tensors of a request: a codec's few bytes may become many.
 
     Args:
-        read: what `to_read` said of its body.
+        read: what `read_cost` said of its body.
     """
     return read + sum(_NUMBER_BYTES * _numbers(one) for one in call.tensors)
 
 
-def to_tell(call: InferCall, values: Iterable[torch.Tensor | int]) -> int:
+def encode_cost(call: InferCall, values: Iterable[torch.Tensor | int]) -> int:
     """Telling a request's outputs: numbers as text take longer than their bytes."""
     as_text = not (call.binary if call.outputs is None else all(call.outputs.values()))
     return size_bytes(values) * (TEXT_WEIGHT if as_text else 1)

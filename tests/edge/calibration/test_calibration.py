@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from midcut.config.settings import CalibrationSettings
 from midcut.edge.calibration.calibration import Calibration
-from midcut.edge.calibration.kept import KeptCalibration
+from midcut.edge.calibration.store import CalibrationStore
 from midcut.planning.policy import Policy
 from midcut.testing import chain_placements
 from midcut.types import InferenceResult, Observation, Placement
@@ -398,7 +398,7 @@ def test_a_correction_that_moves_is_said_once():
     assert said == [("edge", 2.5)]
 
 
-KEPT_FOR = {"model": "chain 0-0", "predictor": "edge=profile"}
+BASED_ON = {"model": "chain 0-0", "predictor": "edge=profile"}
 
 
 def test_a_restarted_edge_goes_on_where_it_ended(tmp_path):
@@ -408,11 +408,11 @@ def test_a_restarted_edge_goes_on_where_it_ended(tmp_path):
     for _ in range(9):
         world.ask(1)
     before = world.plan().latency_s
-    KeptCalibration(world.calibration, str(path), KEPT_FOR).keep(now=True)
+    CalibrationStore(world.calibration, str(path), BASED_ON).save(now=True)
     assert [one.name for one in tmp_path.iterdir()] == ["state.json"]
     again = World()
     again.now_s = 5.0  # a monotonic clock begins anew with the machine
-    KeptCalibration(again.calibration, str(path), KEPT_FOR).restore()
+    CalibrationStore(again.calibration, str(path), BASED_ON).load()
     assert again.plan().latency_s == pytest.approx(before, rel=1e-3)
 
 
@@ -423,12 +423,12 @@ def test_time_passes_between_two_runs(tmp_path):
     for _ in range(9):
         world.ask(3)
     world.plan()
-    KeptCalibration(world.calibration, str(path), KEPT_FOR).keep(now=True)
+    CalibrationStore(world.calibration, str(path), BASED_ON).save(now=True)
     kept = msgspec.json.decode(path.read_bytes())
     kept["parts"]["edge"] = [[p, m, at_s - 120.0] for p, m, at_s in kept["parts"]["edge"]]
     path.write_bytes(msgspec.json.encode(kept))
     again = World()
-    KeptCalibration(again.calibration, str(path), KEPT_FOR).restore()
+    CalibrationStore(again.calibration, str(path), BASED_ON).load()
     assert again.part("edge")["ratio"] == pytest.approx(1.027, abs=0.01)
 
 
@@ -454,7 +454,7 @@ def test_a_file_that_is_not_usable_is_said_in_one_line_and_begun_anew(tmp_path, 
     path.write_bytes(content)
     world = World()
     with capture_logs() as logs:
-        KeptCalibration(world.calibration, str(path), KEPT_FOR).restore()
+        CalibrationStore(world.calibration, str(path), BASED_ON).load()
     assert len(logs) == 1
     assert "begins anew" in logs[0]["event"]
     assert why in logs[0]["reason"]
@@ -471,10 +471,10 @@ def test_a_file_of_another_model_or_profile_is_not_used(tmp_path):
     for _ in range(9):
         world.ask(3)
     world.plan()
-    KeptCalibration(world.calibration, str(path), KEPT_FOR).keep(now=True)
+    CalibrationStore(world.calibration, str(path), BASED_ON).save(now=True)
     again = World()
     with capture_logs() as logs:
-        KeptCalibration(again.calibration, str(path), KEPT_FOR | {"model": "chain 1-1"}).restore()
+        CalibrationStore(again.calibration, str(path), BASED_ON | {"model": "chain 1-1"}).load()
     assert [(one["log_level"], one["other"]) for one in logs] == [("warning", "model")]
     assert again.plan().uncorrected is None
 
@@ -483,23 +483,23 @@ def test_what_has_not_changed_is_not_written_again(tmp_path):
     path = tmp_path / "state.json"
     world = World()
     world.ask(3)
-    kept = KeptCalibration(world.calibration, str(path), KEPT_FOR)
-    kept.keep(now=True)
+    store = CalibrationStore(world.calibration, str(path), BASED_ON)
+    store.save(now=True)
     path.unlink()
-    kept.keep(now=True)
+    store.save(now=True)
     assert not path.exists()
     world.ask(3)
-    kept.keep(now=True)
+    store.save(now=True)
     assert path.exists()
 
 
 def test_a_folder_that_is_not_there_is_said_once_and_costs_nothing(tmp_path):
-    kept = KeptCalibration(World().calibration, str(tmp_path / "none" / "state.json"), KEPT_FOR)
+    store = CalibrationStore(World().calibration, str(tmp_path / "none" / "state.json"), BASED_ON)
     with capture_logs() as logs:
-        kept.restore()
-        kept.keep(now=True)
-        kept.keep(now=True)
-    assert [one["event"] for one in logs] == ["calibration cannot be kept"]
+        store.load()
+        store.save(now=True)
+        store.save(now=True)
+    assert [one["event"] for one in logs] == ["calibration cannot be saved"]
 
 
 @settings(max_examples=40, deadline=None)

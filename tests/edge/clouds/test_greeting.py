@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.clouds.greeting import CloudScope, useful, useful_cuts
+from midcut.edge.clouds.greeting import CloudCapabilities, useful, useful_cuts
 from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
 from midcut.types import HeldModel
@@ -180,7 +180,7 @@ async def test_a_transport_that_cannot_list_is_not_asked(tiny):
 
         async def close(self): ...
 
-    scope = CloudScope(Clouds({"cloud": Plain()}, 1.0).lister, tiny, planning=None, policy_for=None)
+    scope = CloudCapabilities(Clouds({"cloud": Plain()}, 1.0).lister, tiny, planning=None, policy_for=None)
     await scope.start()
     scope.ask_soon()
     await scope.close()

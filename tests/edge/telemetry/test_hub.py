@@ -259,7 +259,7 @@ def test_a_quiet_source_is_read_between_exchanges():
 
 
 def test_a_ping_during_an_exchange_does_not_replace_a_smaller_one_of_late(monkeypatch):
-    monkeypatch.setattr("midcut.edge.telemetry.watch._CALM_S", 0.01)
+    monkeypatch.setattr("midcut.edge.telemetry.source_state._CALM_S", 0.01)
     source = Quiet(ping_ms=20.0)
     with TelemetryHub({"ping": source}, 5.0) as hub:
         assert hub.wait(SOON_S)

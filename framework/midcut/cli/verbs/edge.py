@@ -23,14 +23,14 @@ from midcut.config.build import build, build_each, only
 from midcut.config.registry import registry
 from midcut.config.settings import InputFolder
 from midcut.edge.calibration.calibration import Calibration
-from midcut.edge.calibration.kept import KeptCalibration
+from midcut.edge.calibration.store import CalibrationStore
 from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.clouds.greeting import CloudScope
+from midcut.edge.clouds.greeting import CloudCapabilities
 from midcut.edge.engine import EdgeEngine, EdgeParts
 from midcut.edge.frontend.server import make_app
 from midcut.edge.frontend.stream import RESULTS, image_files, read_labels, stream
 from midcut.edge.frontend.summary import as_table, summarise
-from midcut.edge.measured_codecs import measured
+from midcut.edge.measured_codecs import measure_codecs
 from midcut.edge.observers import Each
 from midcut.edge.per_cloud import per_cloud, telemetry_sources
 from midcut.edge.planning_loop import PlanningLoop
@@ -83,7 +83,7 @@ async def _run(
     )
     stop = stop_signals()
     metrics = EdgeMetrics(new_registry())
-    codecs = measured(build_codecs(cfg), cut, model.example)
+    codecs = measure_codecs(build_codecs(cfg), cut, model.example)
     engine, planning = _engine(cfg, settings, cut, codecs, metrics)
     try:
         await engine.start()
@@ -98,10 +98,10 @@ async def _run(
 def _engine(
     cfg: DictConfig, settings: EngineSettings, cut: Partition, codecs: dict[str, Codec], metrics: EdgeMetrics
 ) -> tuple[EdgeEngine, PlanningLoop]:
-    waits_s = OmegaConf.select(cfg, "transport.timeout_s")  # a stranger's transport may have none
+    reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a stranger's transport may have none
 
     def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
-        return build_policy(cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}), waits_s)
+        return build_policy(cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}), reply_timeout_s)
 
     policy = policy_for(cut.legal, tuple(codecs))
     by_url = per_cloud(cfg)
@@ -110,10 +110,10 @@ def _engine(
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
     metrics.watch(clouds.states)
     observers = Each(metrics, registry())
-    calibration, kept = _calibration(cfg, policy, cut.table)
+    calibration, store = _calibration(cfg, policy, cut.table)
     if calibration is not None:
         metrics.watch_calibration(calibration.state)
-    planning = PlanningLoop(policy, hub, settings, observers, clouds, calibration, kept)
+    planning = PlanningLoop(policy, hub, settings, observers, clouds, calibration, store)
     parts = EdgeParts(
         partition=cut,
         clouds=clouds,
@@ -122,14 +122,16 @@ def _engine(
         hub=hub,
         planning=planning,
         observers=observers,
-        scope=CloudScope(clouds.lister, cut, planning, policy_for, tuple(codecs)),
+        scope=CloudCapabilities(clouds.lister, cut, planning, policy_for, tuple(codecs)),
         calibration=calibration,
         codecs=tuple(codecs),
     )
     return EdgeEngine(parts, settings.threads, settings.deadline_s), planning
 
 
-def _calibration(cfg: DictConfig, policy: Policy, table: CutTable) -> tuple[Calibration | None, KeptCalibration | None]:
+def _calibration(
+    cfg: DictConfig, policy: Policy, table: CutTable
+) -> tuple[Calibration | None, CalibrationStore | None]:
     settings = cast("CalibrationSettings", OmegaConf.to_object(cfg.calibration))
     if not settings.enabled:
         return None, None
@@ -142,11 +144,11 @@ def _calibration(cfg: DictConfig, policy: Policy, table: CutTable) -> tuple[Cali
         "predictor": json.dumps(predictors, default=str),
         "threads": str(cfg.engine.threads),
     }
-    kept = KeptCalibration(
+    store = CalibrationStore(
         calibration, settings.file, rests_on | {f"{part} seconds": s for part, s in policy.based_on.items()}
     )
-    kept.restore()
-    return calibration, kept
+    store.load()
+    return calibration, store
 
 
 async def _stream(

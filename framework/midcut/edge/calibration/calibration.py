@@ -13,8 +13,8 @@ import structlog
 
 from midcut.edge.calibration.corrections import NO_CORRECTIONS, Corrections
 from midcut.edge.calibration.evidence import Evidence, Sample, log_ratio
-from midcut.edge.calibration.hindsight import Hindsight
 from midcut.edge.calibration.robust import Prior
+from midcut.edge.calibration.stale_samples import StaleSampleFilter
 from midcut.types import Placement
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class Calibration:
                 self._applied = NO_CORRECTIONS
 
     def _settle(self, forecast: Forecast, observation: Observation) -> None:
-        hindsight = Hindsight(forecast, observation, self._clock(), self._row)
+        hindsight = StaleSampleFilter(forecast, observation, self._clock(), self._row)
         self._parts["edge"].settle(hindsight.edge)
         self._parts["link"].settle(hindsight.link)
 

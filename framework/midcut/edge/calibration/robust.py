@@ -76,14 +76,14 @@ def fit(predicted_s: Floats, measured_s: Floats, weight: Floats, prior: Prior) -
     """
     if not len(predicted_s):
         return AS_PREDICTED
-    problem = _Problem(predicted_s, measured_s - predicted_s, weight, prior)
+    problem = _RobustFit(predicted_s, measured_s - predicted_s, weight, prior)
     line = problem.start()
     for _ in range(_ROUNDS):
-        line = problem.improved(*line)
+        line = problem.reweight(*line)
     return Line(1.0 + line[0], line[1])
 
 
-class _Problem:
+class _RobustFit:
     """Residuals `measured - predicted` to be explained by `excess * predicted + offset`."""
 
     def __init__(self, predicted: Floats, residual: Floats, weight: Floats, prior: Prior) -> None:
@@ -107,7 +107,7 @@ class _Problem:
         best = int(np.argmin(left @ self._weight + _AS_PREDICTED * moved))
         return float(excesses[best]), float(offsets[best])
 
-    def improved(self, excess: float, offset: float) -> tuple[float, float]:
+    def reweight(self, excess: float, offset: float) -> tuple[float, float]:
         prior, predicted = self._prior, self._predicted
         left = np.abs(self._residual - excess * predicted - offset) / self._noise
         moved = abs(excess * self._middle + offset) / self._middle_noise

@@ -32,7 +32,7 @@ class Replanned(Protocol):
     async def replan(self, policy: Policy) -> None: ...
 
 
-class CloudScope:
+class CloudCapabilities:
     """Keeps planning on the cuts and codecs that edge and cloud both offer.
 
     The cloud is asked at start, after `ask_soon`, and every 30 s while planning is narrowed.

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from midcut.errors import BusyError
-from midcut.serving import UPLOADS_PER_PLACE, Intake
+from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Admission:
+class AdmissionLimit:
     """Bounds what requests hold until they are answered, over all routes together. Used on one event loop.
 
     Args:
@@ -23,7 +23,7 @@ class Admission:
     """
 
     def __init__(self, places: int) -> None:
-        self.intake = Intake(self._check_intake)
+        self.intake = InFlightCounter(self._check_intake)
         self._places = places
         self._under_way = 0
 

@@ -44,7 +44,7 @@ def leaves(output: Any) -> list[torch.Tensor | int]:
     return [leaf for part in output for leaf in leaves(part)] if isinstance(output, list | tuple) else []
 
 
-def measured(result: InferenceResult) -> dict[str, Any]:
+def result_fields(result: InferenceResult) -> dict[str, Any]:
     """The numbers of one request, flat, as they go into a file or an answer."""
     return {
         "request_id": result.request_id,

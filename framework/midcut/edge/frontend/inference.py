@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midcut.edge.frontend.answers import leaves
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
-from midcut.serving import REQUEST_ID, Meant, bind_request_id, message_response, read_chunks
+from midcut.serving import REQUEST_ID, ModelRef, bind_request_id, message_response, read_chunks
 from midcut.wire import oip, oip_read, weighing
 from midcut.wire.oip_tensors import encode_reply, values_of
 from midcut.wire.weighing import off_loop
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from midcut.edge.engine import EdgeEngine
-    from midcut.edge.frontend.admission import Admission
+    from midcut.edge.frontend.admission import AdmissionLimit
     from midcut.types import InferenceResult
     from midcut.wire.body import Body
 
@@ -31,7 +31,7 @@ class TensorAnswerer:
         admission: gives a place to each request that is complete.
     """
 
-    def __init__(self, engine: EdgeEngine, limit_bytes: int, body_timeout_s: float, admission: Admission) -> None:
+    def __init__(self, engine: EdgeEngine, limit_bytes: int, body_timeout_s: float, admission: AdmissionLimit) -> None:
         self._engine = engine
         self._admission = admission
         self._table = engine.partition.table
@@ -41,25 +41,25 @@ class TensorAnswerer:
         self._max_batch = max(limit_bytes // max(largest, 1), 1)
         self._names = _leaf_names(engine)
 
-    def meant(self, name: str) -> Meant:
+    def resolve(self, name: str) -> ModelRef:
         if name != self._table.model:
             raise UnknownModelError(f"no model {name[:200]!r} here; there is {self._table.model}")
-        return Meant(self._table, None, batch=True)
+        return ModelRef(self._table, None, batch=True)
 
-    async def infer_tensors(self, request: web.Request, _: Meant) -> web.StreamResponse:
+    async def infer_tensors(self, request: web.Request, _: ModelRef) -> web.StreamResponse:
         began = perf_counter()
         body = await read_chunks(request, self._limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         head_length = request.headers.get(oip.HEAD_LENGTH)
         with self._admission.place():
-            call, inputs = await off_loop(weighing.to_read(body, head_length), self._read, body, head_length)
+            call, inputs = await off_loop(weighing.read_cost(body, head_length), self._read, body, head_length)
             if call.id:
                 bind_request_id(request, call.id)
             parsed = perf_counter()
             left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - began), 0.0)
             result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
         parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
-        told_bytes = weighing.to_tell(call, leaves(result.output))
+        told_bytes = weighing.encode_cost(call, leaves(result.output))
         return message_response(await off_loop(told_bytes, self._reply, call, result, parse_us, server_us))
 
     def _read(self, body: Body, head_length: str | None) -> tuple[oip_read.InferCall, list[Any]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from midcut import wire
-from midcut.edge.frontend.admission import Admission
-from midcut.edge.frontend.answers import classification, explained, leaves, measured
+from midcut.edge.frontend.admission import AdmissionLimit
+from midcut.edge.frontend.answers import classification, explained, leaves, result_fields
 from midcut.edge.frontend.images import model_input
 from midcut.edge.frontend.inference import TensorAnswerer
 from midcut.errors import MalformedError
@@ -36,7 +36,7 @@ def make_app(
     Args:
         registry: what `/metrics` shows beside the server's own figures.
     """
-    admission = Admission(settings.max_requests)
+    admission = AdmissionLimit(settings.max_requests)
     routes = _Routes(engine, model, settings, admission)
     app = new_app(routes.limit_bytes, settings, registry)
     app.router.add_post(wire.INFER_PATH, admission.intake.admitted(routes.infer))
@@ -50,7 +50,9 @@ def make_app(
 
 
 class _Routes:
-    def __init__(self, engine: EdgeEngine, model: LoadedModel, settings: InputServer, admission: Admission) -> None:
+    def __init__(
+        self, engine: EdgeEngine, model: LoadedModel, settings: InputServer, admission: AdmissionLimit
+    ) -> None:
         self._engine = engine
         self._admission = admission
         self._model = model
@@ -74,7 +76,7 @@ class _Routes:
         return json_response(await off_loop(told_bytes, self._answer, result, "values" in request.query))
 
     def _answer(self, result: InferenceResult, with_values: bool) -> bytes:
-        numbers = measured(result)
+        numbers = result_fields(result)
         timings = {name: numbers.pop(name) for name in ("edge_s", "link_s", "cloud_s", "latency_s")}
         answer: dict[str, Any] = {**classification(result.output, self._model.labels), **numbers, "timings": timings}
         if with_values:

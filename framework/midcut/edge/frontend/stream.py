@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from midcut.edge.frontend.answers import classification, explained, measured
+from midcut.edge.frontend.answers import classification, explained, result_fields
 from midcut.edge.frontend.images import SUFFIXES, model_input
 from midcut.errors import ConfigError, FileError, MalformedError
 
@@ -137,7 +137,7 @@ async def _one(engine: EdgeEngine, model: LoadedModel, file: Path) -> dict[str, 
         "file": str(file),
         "class": answer["class"],
         "label": answer["label"],
-        **measured(result),
+        **result_fields(result),
         "decision": explained(decision),
     }
 

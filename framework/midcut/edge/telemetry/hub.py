@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import structlog
 from msgspec.structs import replace
 
+from midcut.edge.telemetry.source_state import SourceState
 from midcut.edge.telemetry.traffic import Traffic
-from midcut.edge.telemetry.watch import Watch
 from midcut.errors import ConfigError, MidcutError, TelemetryError
 from midcut.types import FIELDS, Observation
 
@@ -49,34 +49,34 @@ class TelemetryHub:
     """
 
     def __init__(self, sources: Mapping[str, TelemetrySource], max_age_s: float) -> None:
-        self._watches = [
-            Watch(name, source, min(max_age_s, getattr(source, "max_age_s", max_age_s)))
+        self._states = [
+            SourceState(name, source, min(max_age_s, getattr(source, "max_age_s", max_age_s)))
             for name, source in sources.items()
         ]
-        for watch in self._watches:
-            if not 0.0 < watch.source.interval_s <= watch.max_age_s:
+        for state in self._states:
+            if not 0.0 < state.source.interval_s <= state.max_age_s:
                 raise ConfigError(
-                    f"telemetry.{watch.name}.interval_s must be over 0 and at most max_age_s={watch.max_age_s:g}, "
-                    f"got {watch.source.interval_s:g}: its values would be missing between two reads"
+                    f"telemetry.{state.name}.interval_s must be over 0 and at most max_age_s={state.max_age_s:g}, "
+                    f"got {state.source.interval_s:g}: its values would be missing between two reads"
                 )
-        self._listening = [(watch, watch.listener) for watch in self._watches if watch.listener is not None]
+        self._listening = [(state, state.listener) for state in self._states if state.listener is not None]
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._traffic = Traffic()
 
     def start(self) -> None:
         """Begin to read, every source on its own daemon thread."""
-        for watch in self._watches:
-            watch.heard_s = time.monotonic()
-            watch.thread = threading.Thread(
-                target=self._follow, args=(watch,), name=f"telemetry-{watch.name}", daemon=True
+        for state in self._states:
+            state.last_read_s = time.monotonic()
+            state.thread = threading.Thread(
+                target=self._follow, args=(state,), name=f"telemetry-{state.name}", daemon=True
             )
-            watch.thread.start()
+            state.thread.start()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until every source has answered or failed once; False where the time is up first."""
         deadline = time.monotonic() + timeout_s
-        return all(watch.answered.wait(max(deadline - time.monotonic(), 0.0)) for watch in self._watches)
+        return all(state.answered.wait(max(deadline - time.monotonic(), 0.0)) for state in self._states)
 
     def observe(self) -> Observation:
         """Return what is known now. Never blocks on a source; safe from any thread."""
@@ -93,11 +93,11 @@ class TelemetryHub:
                     source[name], age[name] = best.name, max(now - at_s, 0.0)
                 else:
                     missing[name] = self._why(name, now)
-            late = [watch for watch in self._watches if not watch.reported and watch.late(now)]
-            for watch in late:
-                watch.reported = True
-        for watch in late:
-            _log.warning("telemetry source is stale", source=watch.name, max_age_s=watch.max_age_s)
+            late = [state for state in self._states if not state.reported and state.late(now)]
+            for state in late:
+                state.reported = True
+        for state in late:
+            _log.warning("telemetry source is stale", source=state.name, max_age_s=state.max_age_s)
         return Observation(**found, source=source, age_s=age, missing=missing, pause_s=self._traffic.pause_s())
 
     def exchanging(self) -> AbstractContextManager[None]:
@@ -114,29 +114,29 @@ class TelemetryHub:
                 best = self._best("ping_ms", now)
                 ping_s = None if best is None else best.values["ping_ms"][0] / 1e3
             transfer = replace(transfer, ping_s=ping_s)
-        for watch, listener in self._listening:
+        for state, listener in self._listening:
             try:
                 listener.transferred(transfer)
-                watch.news.set()
+                state.new_data.set()
             except Exception as error:  # noqa: BLE001 - a stranger's source must not cost an inference
-                if not watch.deaf:
-                    watch.deaf = True
-                    _log.warning("telemetry source takes no transfers", source=watch.name, error=_text(error))
+                if not state.listener_failed:
+                    state.listener_failed = True
+                    _log.warning("telemetry source takes no transfers", source=state.name, error=_text(error))
 
     def close(self) -> None:
         """Stop reading and close the sources. A source that does not return is left behind after 2 s."""
         self._stop.set()
         self._traffic.close()
-        for watch in self._watches:
-            watch.news.set()
+        for state in self._states:
+            state.new_data.set()
         deadline = time.monotonic() + _JOIN_S
-        for watch in self._watches:
-            if watch.thread is None:
-                _close(watch)
+        for state in self._states:
+            if state.thread is None:
+                _close(state)
                 continue
-            watch.thread.join(max(deadline - time.monotonic(), 0.0))
-            if watch.thread.is_alive():
-                _log.warning("telemetry source does not return, left behind", source=watch.name)
+            state.thread.join(max(deadline - time.monotonic(), 0.0))
+            if state.thread.is_alive():
+                _log.warning("telemetry source does not return, left behind", source=state.name)
 
     def __enter__(self) -> Self:
         self.start()
@@ -145,64 +145,64 @@ class TelemetryHub:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _follow(self, watch: Watch) -> None:
+    def _follow(self, state: SourceState) -> None:
         read_s = -math.inf
         while not self._stop.is_set():
-            if self._needed(watch, read_s):
-                spoilt = watch.calm_s > 0.0 and not self._traffic.calm(watch.calm_s)
+            if self._needed(state, read_s):
+                spoilt = state.calm_s > 0.0 and not self._traffic.calm(state.calm_s)
                 try:
-                    self._took(watch, _checked(watch.source.read()), spoilt=spoilt)
+                    self._took(state, _checked(state.source.read()), spoilt=spoilt)
                 except Exception as error:  # noqa: BLE001 - a stranger's source may raise anything
-                    self._failed(watch, error)
-                watch.answered.set()
+                    self._failed(state, error)
+                state.answered.set()
                 read_s = time.monotonic()
-            self._rest(watch)
-        _close(watch)
+            self._rest(state)
+        _close(state)
 
-    def _needed(self, watch: Watch, read_s: float) -> bool:
+    def _needed(self, state: SourceState, read_s: float) -> bool:
         """Whether to read a source now. One that stands by is not needed while those before it tell what it would."""
-        if not watch.standby or not watch.answered.is_set():
+        if not state.standby or not state.answered.is_set():
             return True
         now = time.monotonic()
         with self._lock:
-            before = self._watches[: self._watches.index(watch)]
-            told = watch.values and all(any(not other.ageing(name, now) for other in before) for name in watch.values)
+            before = self._states[: self._states.index(state)]
+            told = state.values and all(any(not other.ageing(name, now) for other in before) for name in state.values)
             if told:
-                watch.resting, watch.heard_s = True, now
-        return not told and now - read_s >= watch.source.interval_s
+                state.resting, state.last_read_s = True, now
+        return not told and now - read_s >= state.source.interval_s
 
-    def _rest(self, watch: Watch) -> None:
+    def _rest(self, state: SourceState) -> None:
         """Until the next read is due."""
-        interval_s = watch.source.interval_s
-        if watch.standby:
+        interval_s = state.source.interval_s
+        if state.standby:
             self._stop.wait(min(interval_s, _LOOK_S))
-        elif watch.listener is not None:
+        elif state.listener is not None:
             self._stop.wait(min(interval_s, _LOOK_S))
-            watch.news.wait(max(interval_s - _LOOK_S, 0.0))
-            watch.news.clear()
+            state.new_data.wait(max(interval_s - _LOOK_S, 0.0))
+            state.new_data.clear()
         else:
             self._stop.wait(interval_s)
 
-    def _took(self, watch: Watch, values: dict[str, float], *, spoilt: bool) -> None:
+    def _took(self, state: SourceState, values: dict[str, float], *, spoilt: bool) -> None:
         now = time.monotonic()
         with self._lock:
-            watch.take(values, now, spoilt=spoilt)
-            recovered = watch.reported and not watch.late(now)
-            watch.reported = watch.reported and not recovered
+            state.take(values, now, spoilt=spoilt)
+            recovered = state.reported and not state.late(now)
+            state.reported = state.reported and not recovered
         if recovered:
-            _log.info("telemetry source recovered", source=watch.name)
+            _log.info("telemetry source recovered", source=state.name)
 
-    def _failed(self, watch: Watch, error: Exception) -> None:
+    def _failed(self, state: SourceState, error: Exception) -> None:
         text = _text(error)
         with self._lock:
-            watch.heard_s, watch.error, watch.resting = time.monotonic(), text, False
-            new, watch.reported = not watch.reported, True
+            state.last_read_s, state.error, state.resting = time.monotonic(), text, False
+            new, state.reported = not state.reported, True
         if new:
-            _log.warning("telemetry source failed", source=watch.name, error=text)
+            _log.warning("telemetry source failed", source=state.name, error=text)
 
-    def _best(self, name: str, now: float) -> Watch | None:
+    def _best(self, name: str, now: float) -> SourceState | None:
         """Whose value of a field counts; None where nobody's does."""
-        fresh = [watch for watch in self._watches if watch.fresh(name, now)]
+        fresh = [state for state in self._states if state.fresh(name, now)]
         if not fresh:
             return None
         first = fresh[0]
@@ -213,14 +213,14 @@ class TelemetryHub:
         return first
 
     def _why(self, name: str, now: float) -> str:
-        reasons = [watch.why_missing(name, now) for watch in self._watches if name in watch.values]
+        reasons = [state.why_missing(name, now) for state in self._states if name in state.values]
         if not reasons:
             reasons = ["no telemetry source gave it"]
-            for watch in self._watches:
-                if watch.error and not watch.values:
-                    reasons.append(f"{watch.name}: {watch.error}")
-                elif not watch.answered.is_set():
-                    reasons.append(f"{watch.name}: not answered yet")
+            for state in self._states:
+                if state.error and not state.values:
+                    reasons.append(f"{state.name}: {state.error}")
+                elif not state.answered.is_set():
+                    reasons.append(f"{state.name}: not answered yet")
         return "; ".join(reasons)
 
 
@@ -236,11 +236,11 @@ def _checked(values: Mapping[str, float]) -> dict[str, float]:
     return checked
 
 
-def _close(watch: Watch) -> None:
+def _close(state: SourceState) -> None:
     try:
-        watch.source.close()
+        state.source.close()
     except Exception as error:  # noqa: BLE001 - the others must be closed too
-        _log.warning("telemetry source did not close", source=watch.name, error=_text(error))
+        _log.warning("telemetry source did not close", source=state.name, error=_text(error))
 
 
 def _text(error: Exception) -> str:

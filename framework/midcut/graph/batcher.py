@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 _TOLERANCE: Final = 1e-4
 
 
-class Joining:
+class Batcher:
     """Knows at which cuts requests may be computed together. Finds out by running the model three times.
 
     Two made-up inputs go through the graph by themselves and as one batch. A cut is joinable where what crosses it in
@@ -37,7 +37,7 @@ class Joining:
         self._expected = [partition.expected(cut) for cut in range(partition.table.last + 1)]
         self.cuts = frozenset(self._joinable(partition))
 
-    def together(self, cut: int, requests: Sequence[Values]) -> list[torch.Tensor | int]:
+    def stack(self, cut: int, requests: Sequence[Values]) -> list[torch.Tensor | int]:
         """Put the values of requests at one cut side by side; all have the same dtypes, shapes and layouts."""
         joined: list[torch.Tensor | int] = []
         for spec, *values in zip(self._expected[cut], *requests, strict=True):
@@ -47,7 +47,7 @@ class Joining:
                 joined.append(_side_by_side(values, _axis(spec)))
         return joined
 
-    def apart(self, outputs: Values, count: int) -> list[list[torch.Tensor | int]]:
+    def unstack(self, outputs: Values, count: int) -> list[list[torch.Tensor | int]]:
         """Take the values at the last cut apart again, one list for each of `count` requests."""
         columns: list[Sequence[torch.Tensor | int]] = []
         for spec, value in zip(self._expected[-1], outputs, strict=True):
@@ -77,13 +77,13 @@ class Joining:
         alone = [[_made_up(spec, seeded) for spec in self._expected[0]] for _ in range(2)]
         if not self._fits(0):
             raise ValueError("its inputs do not grow with the batch")
-        both = self.together(0, alone)
+        both = self.stack(0, alone)
         found = []
         for cut in range(last + 1):
             if cut:
                 alone = [list(partition.run(cut - 1, cut, values)) for values in alone]
                 both = list(partition.run(cut - 1, cut, both))
-            if cut not in partition.refused and self._fits(cut) and _alike(self.together(cut, alone), both):
+            if cut not in partition.refused and self._fits(cut) and _alike(self.stack(cut, alone), both):
                 found.append(cut)
         if last not in found:
             raise ValueError("a sample's output depends on the samples beside it")

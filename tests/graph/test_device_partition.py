@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from midcut.errors import ConfigError
-from midcut.graph.device_partition import PlacedPartition
-from midcut.graph.joining import Joining
+from midcut.graph.batcher import Batcher
+from midcut.graph.device_partition import DevicePartition
 
 DEVICES = ["cpu:0", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_tails_run_there_and_answers_come_back(tiny, tiny_model, device):
-    placed = PlacedPartition(tiny, tiny_model, device)
+    placed = DevicePartition(tiny, tiny_model, device)
     assert (placed.table, placed.legal, placed.refused) == (tiny.table, tiny.legal, tiny.refused)
     placed.warm_up()
     with torch.inference_mode():
@@ -26,12 +26,12 @@ def test_tails_run_there_and_answers_come_back(tiny, tiny_model, device):
         assert output.device.type == "cpu"
         torch.testing.assert_close(output, whole, rtol=1e-4, atol=1e-5)
         assert all(torch.equal(a, b) for a, b in zip(values, before, strict=True))
-    assert Joining(placed).cuts == Joining(tiny).cuts
+    assert Batcher(placed).cuts == Batcher(tiny).cuts
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_weights_there_are_its_own(tiny, tiny_model, device):
-    placed = PlacedPartition(tiny, tiny_model, device)
+    placed = DevicePartition(tiny, tiny_model, device)
     mine = {parameter.data_ptr() for parameter in tiny_model.module.parameters()}
     theirs = {value.data_ptr() for value in placed._program._template if isinstance(value, torch.Tensor)}
     assert not mine & theirs
@@ -40,6 +40,6 @@ def test_the_weights_there_are_its_own(tiny, tiny_model, device):
 @pytest.mark.parametrize("device", ["abacus", "cuda:99", "cpu:x"])
 def test_a_device_that_is_not_there_is_one_line(tiny, tiny_model, device):
     with pytest.raises(ConfigError) as caught:
-        PlacedPartition(tiny, tiny_model, device)
+        DevicePartition(tiny, tiny_model, device)
     assert str(caught.value).startswith(f"cloud.device={device}: torch cannot use that here")
     assert "\n" not in str(caught.value)

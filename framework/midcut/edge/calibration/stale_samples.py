@@ -22,7 +22,7 @@ _CLOCK_SETTLES_S: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Hindsight:
+class StaleSampleFilter:
     """Judges samples by what would be predicted now. Each is kept as it is, as final (no placement), or not: None.
 
     Attributes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from midcut_transports.connection import Answer
 
 
-class Spoken(NamedTuple):
+class EncodedRequest(NamedTuple):
     """A request ready to be written.
 
     Attributes:
@@ -37,7 +37,7 @@ class Spoken(NamedTuple):
     pieces: Sequence[memoryview]
 
 
-class Heard(NamedTuple):
+class DecodedReply(NamedTuple):
     """What a reply said; times in seconds by the cloud's clock."""
 
     values: Sequence[torch.Tensor | int]
@@ -45,14 +45,14 @@ class Heard(NamedTuple):
     server_s: float
 
 
-class Dialect(Protocol):
-    """How to say a request and to read its reply. Both may run beside the event loop."""
+class WireFormat(Protocol):
+    """Encodes a request and decodes its reply. Both may run on a thread beside the event loop."""
 
-    def say(self, request: TailRequest, timeout_s: float) -> Spoken:
+    def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:
         """Encode, with how long the answer is waited for. Raises MalformedError where the request cannot be said."""
         ...
 
-    def hear(self, request: TailRequest, answer: Answer) -> Heard:
+    def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         """Decode and check the answer to a request. Raises CloudRefusedError where it is none."""
         ...
 
@@ -69,14 +69,14 @@ class OpenInference:
         self._codec = codec
         self._plain = plain
 
-    def say(self, request: TailRequest, timeout_s: float) -> Spoken:
+    def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:
         if self._plain and request.cut != 0:
             raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
         message = encode_infer(request, self._codec, timeout_s, plain=self._plain)
         headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {len(message.head)}\r\n"
-        return Spoken(_path(request.model), headers, (memoryview(message.head), *message.pieces))
+        return EncodedRequest(_path(request.model), headers, (memoryview(message.head), *message.pieces))
 
-    def hear(self, request: TailRequest, answer: Answer) -> Heard:
+    def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
             reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEAD_LENGTH))
             values = reply_values(reply)
@@ -90,24 +90,24 @@ class OpenInference:
             )
         if not self._plain and _checksum(reply) != reply.parameters.get(oip.CHECKSUM):
             raise CloudRefusedError("the reply's tensors are not what the cloud sent: its checksum differs")
-        return Heard(values, compute_s, max(server_s, compute_s))
+        return DecodedReply(values, compute_s, max(server_s, compute_s))
 
 
 class Paper:
     """The paper's JSON with base64 (Luger, Aral, Brandic 2023, section 2.4)."""
 
-    def say(self, request: TailRequest, timeout_s: float) -> Spoken:  # noqa: ARG002 - the paper's has no word for it
+    def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:  # noqa: ARG002 - the paper's has no word for it
         body = wire.encode_request(request)
-        return Spoken(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),))
+        return EncodedRequest(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),))
 
-    def hear(self, request: TailRequest, answer: Answer) -> Heard:
+    def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
             reply = wire.read_reply(bytes(joined([memoryview(chunk) for chunk in answer.chunks])))
             values = wire.decode_values(reply.values)
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply is none: {error}") from None
         _same_id(reply.request_id, request)
-        return Heard(values, reply.compute_s, reply.server_s)
+        return DecodedReply(values, reply.compute_s, reply.server_s)
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,7 @@ _EVERY_S: Final = 5.0
 _LARGEST_BYTES: Final = 1_000_000
 
 
-class _Kept(msgspec.Struct):
+class _StoredCalibration(msgspec.Struct):
     """The file. Samples are predicted and measured seconds, and when, seconds since the epoch."""
 
     format: str
@@ -33,7 +33,7 @@ class _Kept(msgspec.Struct):
     parts: dict[str, list[tuple[float, float, float]]]
 
 
-class KeptCalibration:
+class CalibrationStore:
     """Keeps what a calibration has learnt. A file that is not usable is said once and set aside; it is begun anew.
 
     Args:
@@ -49,19 +49,19 @@ class KeptCalibration:
         self._told: dict[str, list[tuple[float, float]]] = {}
         self._failed = False
 
-    def restore(self) -> None:
+    def load(self) -> None:
         """Go on where the file ended; time has passed since, so that part of it may be forgotten."""
         try:
             with self._path.open("rb") as file:
-                kept = _checked(file.read(_LARGEST_BYTES), set(self._calibration.samples()))
+                stored = _checked(file.read(_LARGEST_BYTES), set(self._calibration.samples()))
         except FileNotFoundError:
             return
         except (OSError, msgspec.MsgspecError, ValueError) as error:
             _log.warning("calibration begins anew: its file is not usable", file=str(self._path), reason=str(error))
             self._set_aside()
             return
-        if kept.rests_on != self._rests_on:
-            others = sorted(kept.rests_on.items() ^ self._rests_on.items())
+        if stored.rests_on != self._rests_on:
+            others = sorted(stored.rests_on.items() ^ self._rests_on.items())
             differing = ", ".join(dict.fromkeys(name for name, _ in others))
             _log.warning("calibration begins anew: its file is of another", file=str(self._path), other=differing)
             self._set_aside()
@@ -72,12 +72,14 @@ class KeptCalibration:
                 name: [
                     Sample(predicted_s, measured_s, max(now_s - at_s, 0.0)) for predicted_s, measured_s, at_s in ones
                 ]
-                for name, ones in kept.parts.items()
+                for name, ones in stored.parts.items()
             }
         )
-        _log.info("calibration goes on", file=str(self._path), **{name: len(ones) for name, ones in kept.parts.items()})
+        _log.info(
+            "calibration goes on", file=str(self._path), **{name: len(ones) for name, ones in stored.parts.items()}
+        )
 
-    def keep(self, *, now: bool = False) -> None:
+    def save(self, *, now: bool = False) -> None:
         """Write the file, unless it was written a few seconds ago; a failure is said once."""
         if not now and time.monotonic() - self._written_s < _EVERY_S:
             return
@@ -92,11 +94,11 @@ class KeptCalibration:
         }
         beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         try:
-            beside.write_bytes(msgspec.json.encode(_Kept(_FORMAT, self._rests_on, parts)) + b"\n")
+            beside.write_bytes(msgspec.json.encode(_StoredCalibration(_FORMAT, self._rests_on, parts)) + b"\n")
             beside.replace(self._path)
         except OSError as error:
             if not self._failed:
-                _log.warning("calibration cannot be kept", file=str(self._path), reason=str(error))
+                _log.warning("calibration cannot be saved", file=str(self._path), reason=str(error))
             self._failed = True
         else:
             self._failed = False
@@ -108,14 +110,14 @@ class KeptCalibration:
             self._path.replace(self._path.with_name(f"{self._path.name}.old"))
 
 
-def _checked(data: bytes, parts: set[str]) -> _Kept:
-    kept = msgspec.json.decode(data, type=_Kept)
-    if kept.format != _FORMAT:
-        raise ValueError(f"format is {kept.format[:40]!r}, expected {_FORMAT!r}")
-    if set(kept.parts) != parts:
+def _checked(data: bytes, parts: set[str]) -> _StoredCalibration:
+    stored = msgspec.json.decode(data, type=_StoredCalibration)
+    if stored.format != _FORMAT:
+        raise ValueError(f"format is {stored.format[:40]!r}, expected {_FORMAT!r}")
+    if set(stored.parts) != parts:
         raise ValueError(f"its parts must be {', '.join(sorted(parts))}")
-    for samples in kept.parts.values():
+    for samples in stored.parts.values():
         for sample in samples:
             if not all(math.isfinite(number) and number >= 0.0 for number in sample):
                 raise ValueError(f"{sample} is no sample: seconds are finite and not negative")
-    return kept
+    return stored

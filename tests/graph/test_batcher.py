@@ -6,7 +6,7 @@ from torch import nn
 
 from midcut.config.settings import CutSettings
 from midcut.graph import partition
-from midcut.graph.joining import Joining
+from midcut.graph.batcher import Batcher
 from midcut.types import LoadedModel
 
 
@@ -16,15 +16,15 @@ def cut_up(module, *example):
 
 def answers(made, cut, inputs):
     """Each input's head by itself, all tails as one."""
-    joining = Joining(made)
-    together = joining.together(cut, [made.head(cut, (one,)) for one in inputs])
-    return joining.apart(made.tail(cut, together), len(inputs))
+    batcher = Batcher(made)
+    together = batcher.stack(cut, [made.head(cut, (one,)) for one in inputs])
+    return batcher.unstack(made.tail(cut, together), len(inputs))
 
 
 def test_requests_computed_together_give_what_each_gives_alone(tiny, tiny_model):
     inputs = list(torch.randn(5, 1, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
-    joining = Joining(tiny)
-    assert joining.cuts == frozenset(range(10))
+    batcher = Batcher(tiny)
+    assert batcher.cuts == frozenset(range(10))
     with torch.inference_mode():
         expected = [tiny_model.module(one) for one in inputs]
         for cut in range(10):
@@ -67,19 +67,19 @@ class Fixed(nn.Module):
 
 @pytest.mark.parametrize("module", [Centred(), Fixed()])
 def test_a_model_whose_samples_meet_is_not_joined(module):
-    assert Joining(cut_up(module, torch.randn(1, 4))).cuts == frozenset()
+    assert Batcher(cut_up(module, torch.randn(1, 4))).cuts == frozenset()
 
 
 def test_a_cut_at_which_side_by_side_is_not_the_batch_is_left_out():
     torch.manual_seed(0)
     module = SequenceFirst()
     made = cut_up(module, torch.randn(1, 3, 4))
-    joining = Joining(made)
-    assert {0, made.table.last} <= joining.cuts
+    batcher = Batcher(made)
+    assert {0, made.table.last} <= batcher.cuts
     merged = [cut.index for cut in made.table.cuts if any(value.shape == (3, 4) for value in cut.values)]
     assert merged
-    assert not joining.cuts & set(merged)
+    assert not batcher.cuts & set(merged)
     inputs = [torch.randn(1, 3, 4), torch.randn(1, 3, 4)]
-    for cut in joining.cuts:
+    for cut in batcher.cuts:
         for (output,), one in zip(answers(made, cut, inputs), inputs, strict=True):
             torch.testing.assert_close(output, module(one), rtol=1e-5, atol=1e-6)

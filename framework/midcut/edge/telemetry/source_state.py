@@ -19,7 +19,7 @@ _CALM_S: Final = 2.0
 
 
 @dataclass(eq=False)
-class Watch:
+class SourceState:
     """A source under a hub; guarded by the hub's lock.
 
     Attributes:
@@ -27,11 +27,11 @@ class Watch:
         values: field -> (value, when it was read, by the monotonic clock).
         error: why the last read failed.
         reported: that it is in trouble was said.
-        deaf: its `transferred` raised, which was said.
+        listener_failed: its `transferred` raised, which was said.
         resting: it stands by, and is not needed.
-        heard_s: when a read last returned, or it last rested.
+        last_read_s: when a read last returned, or it last rested.
         answered: it was read, well or not.
-        news: it has something new to say.
+        new_data: it has something new to say.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Watch:
     values: dict[str, tuple[float, float]] = field(default_factory=dict)
     error: str = ""
     reported: bool = False
-    deaf: bool = False
+    listener_failed: bool = False
     resting: bool = False
-    heard_s: float = field(default_factory=time.monotonic)
+    last_read_s: float = field(default_factory=time.monotonic)
     answered: threading.Event = field(default_factory=threading.Event)
-    news: threading.Event = field(default_factory=threading.Event)
+    new_data: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
@@ -64,13 +64,13 @@ class Watch:
 
     def late(self, now: float) -> bool:
         """Whether it is in trouble without having said so."""
-        if now - self.heard_s > self.max_age_s + self.source.interval_s:
+        if now - self.last_read_s > self.max_age_s + self.source.interval_s:
             return True
         return not self.resting and any(not self.fresh(name, now) for name in self.values)
 
     def take(self, values: dict[str, float], now: float, *, spoilt: bool) -> None:
         """Note what a read gave; a ping that our own traffic spoilt does not replace a smaller one of late."""
-        self.heard_s, self.error, self.resting = now, "", False
+        self.last_read_s, self.error, self.resting = now, "", False
         for name, value in values.items():
             held, at_s = self.values.get(name, (math.inf, -math.inf))
             if not (spoilt and name == "ping_ms" and held < value and now - at_s <= _HELD_S):
