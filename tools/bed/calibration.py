@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from bed.hosts import Host
-    from bed.testbed import Bed
+    from bed.parts import BedParts
 
 LIMIT = 0.03
 WORK_S = 0.1
@@ -85,12 +85,12 @@ class Row:
         return {**asdict(self), "off": self.off, "within": self.within()}
 
 
-def measure(bed: Bed, plan: Plan) -> list[Row]:
+def measure(bed: BedParts, plan: Plan) -> list[Row]:
     """Try all of a plan; the bed's own setting is restored."""
     return list(each(bed, plan))
 
 
-def each(bed: Bed, plan: Plan) -> Iterator[Row]:
+def each(bed: BedParts, plan: Plan) -> Iterator[Row]:
     """Rows as they come."""
     shape, mhz, slowdown = bed.link.shape, bed.clock.mhz, bed.clock.slowdown
     try:
@@ -130,7 +130,7 @@ def _row(what: str, unit: str, asked: float, obtained: Sequence[float], floor: f
     return Row(what, unit, asked, middle, low, high, len(obtained), floor)
 
 
-def _rates(bed: Bed, plan: Plan, what: str, source: Host, target: Host) -> Iterator[Row]:
+def _rates(bed: BedParts, plan: Plan, what: str, source: Host, target: Host) -> Iterator[Row]:
     with Path(source, target) as path:
         for kbps in plan.rates_kbps:
             bed.link.set(bandwidth_kbps=kbps)
@@ -146,7 +146,7 @@ def _kbps(path: Path, body_bytes: int) -> float:
     return wire_s(body_bytes, 1.0) / (path.seconds(body_bytes) - empty_s)
 
 
-def _pings(bed: Bed, plan: Plan) -> Iterator[Row]:
+def _pings(bed: BedParts, plan: Plan) -> Iterator[Row]:
     bed.link.set(bandwidth_kbps=_PING_LINE_KBPS)
     for ping_ms in plan.pings_ms:
         bed.link.set(ping_ms=ping_ms)
@@ -154,7 +154,7 @@ def _pings(bed: Bed, plan: Plan) -> Iterator[Row]:
     bed.link.set(ping_ms=0.0)
 
 
-def _clocks(bed: Bed, plan: Plan) -> Iterator[Row]:
+def _clocks(bed: BedParts, plan: Plan) -> Iterator[Row]:
     with Probe(bed.edge, "work") as probe:
         pieces = pieces_for(probe, WORK_S)
         for share in plan.clock_shares:
@@ -169,7 +169,7 @@ def _surely_within(share: float, found: Sequence[float]) -> bool:
 
 
 def obtained_shares(
-    bed: Bed, probe: Probe, share: float, pieces: int, repeats: int, enough: Callable[[Sequence[float]], bool]
+    bed: BedParts, probe: Probe, share: float, pieces: int, repeats: int, enough: Callable[[Sequence[float]], bool]
 ) -> list[float]:
     """How fast the same work goes at a share of full clock, relative to full clock just before and after.
 

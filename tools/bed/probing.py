@@ -16,7 +16,7 @@ from bed.errors import BedError
 
 if TYPE_CHECKING:
     from bed.hosts import Host
-    from bed.testbed import Bed
+    from bed.parts import BedParts
 
 _PORT = 9041
 _START_S = 20.0
@@ -86,7 +86,7 @@ class Path:
         return self._sender.ask(body_bytes)
 
 
-def round_trips_ms(bed: Bed, count: int) -> list[float]:
+def round_trips_ms(bed: BedParts, count: int) -> list[float]:
     """Round trips from the edge to the cloud: ICMP's where `ping` is installed, else of a byte over TCP."""
     if shutil.which("ping") is None:
         with Path(bed.edge, bed.cloud) as path:

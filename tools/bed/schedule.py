@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping
 
-    from bed.testbed import Bed
+    from bed.parts import BedParts
     from midcut.types import Floats
 
 KINDS = ("constant", "step", "walk", "figure6")
@@ -58,7 +58,7 @@ def schedule(
     return Trace(np.arange(count, dtype=np.float64) * step_s, fields)
 
 
-def play(bed: Bed, trace: Trace, stop: threading.Event, *, speed: float = 1.0) -> int:
+def play(bed: BedParts, trace: Trace, stop: threading.Event, *, speed: float = 1.0) -> int:
     """Set the bed's link and clock as a trace goes, until its last row has held for as long as the one before it.
 
     Columns the trace lacks are left alone.
@@ -81,7 +81,7 @@ def play(bed: Bed, trace: Trace, stop: threading.Event, *, speed: float = 1.0) -
     return len(trace.time_s)
 
 
-def apply(bed: Bed, row: Mapping[str, float]) -> None:
+def apply(bed: BedParts, row: Mapping[str, float]) -> None:
     """Set what a trace's row has."""
     if "clock_mhz" in row:
         bed.clock.set(row["clock_mhz"])

@@ -17,40 +17,28 @@ from bed.errors import BedError, BedUnavailable
 from bed.hosts import Host
 from bed.links import CLOUD_ADDRESS, EDGE_ADDRESS
 from bed.options import BedOptions
+from bed.parts import BedParts
 from bed.setting import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
 
-    from bed.clocks import Clock
-    from bed.links import Link
-
 _SETTING = "setting.json"
 _END_S = 5.0
 _PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nsenter": "util-linux", "taskset": "util-linux"}
 
 
-class Bed:
+class Bed(BedParts):
     """Two hosts `edge` and `cloud` in network namespaces, joined by a shaped link, the edge with a clock.
 
     Enter it to make it; leaving it ends every process inside and removes all it made, also after Ctrl-C or SIGTERM.
     What a killed one leaves is removed when the next is made.
 
-    Attributes:
-        edge, cloud: the hosts.
-        link: their link, unshaped until it is set.
-        clock: the edge's clock, at full speed until it is set.
-
     Raises:
         BedUnavailable: on entering, where this machine cannot have a bed; says what is missing.
         BedError: on entering, where making it fails.
     """
-
-    edge: Host
-    cloud: Host
-    link: Link
-    clock: Clock
 
     def __init__(self, options: BedOptions | None = None) -> None:
         self.options = options or BedOptions()

@@ -18,13 +18,13 @@ from bed.probing import Probe, pieces_for, round_trips_ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bed.testbed import Bed
+    from bed.parts import BedParts
 
 _PING_MS, _PINGS, _UNTIL_WARM, _MOST_MS = 5.0, 200, 20, 2.0  # under 10 ms `ping` tells hundredths
 _SHARES, _TURNS, _KNOWN, _MOST_US = (0.2, 0.5, 0.8), 9, 0.007, 800.0
 
 
-def trim(bed: Bed) -> None:
+def trim(bed: BedParts) -> None:
     """Measure both, where they apply, and have link and clock allow for them."""
     if bed.clock.kind == "cgroup":
         bed.clock.stalls = stalls(bed)
@@ -32,7 +32,7 @@ def trim(bed: Bed) -> None:
         bed.link.overhead_ms = overhead_ms(bed)
 
 
-def overhead_ms(bed: Bed) -> float:
+def overhead_ms(bed: BedParts) -> float:
     """How much longer than asked a round trip takes."""
     bed.link.set(ping_ms=_PING_MS)
     found = statistics.median(round_trips_ms(bed, _PINGS)[_UNTIL_WARM:]) - _PING_MS
@@ -40,7 +40,7 @@ def overhead_ms(bed: Bed) -> float:
     return float(min(max(found, 0.0), _MOST_MS))
 
 
-def stalls(bed: Bed) -> tuple[tuple[float, float], ...]:
+def stalls(bed: BedParts) -> tuple[tuple[float, float], ...]:
     """How much of a quota is lost (under 0: won), by share, in microseconds of a period; at full clock it is none.
 
     Work advances by (quota - loss) in each period, and should by f * period.
