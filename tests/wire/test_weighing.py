@@ -8,7 +8,6 @@ import torch
 from midcut.types import Encoded
 from midcut.wire import oip, weighing
 from midcut.wire.body import Body
-from midcut.wire.oip_heads import coded_head
 from midcut.wire.oip_read import InferCall, WireTensor
 from midcut.wire.weighing import TEXT_WEIGHT
 
@@ -41,7 +40,7 @@ def call(tensors=(), outputs=None, *, binary=True):
 
 
 def test_what_a_codec_brings_weighs_what_becomes_of_it():
-    head, pieces = coded_head("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
+    head, pieces = oip.coded_head("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
     assert weighing.decode_cost(call([WireTensor(head, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
     odd = oip.TensorHead("x", (3,), "UINT8", {"shape": "1,,2"})
     bare = oip.TensorHead("y", (3,), "FP32", {})

@@ -8,7 +8,7 @@ from midcut import wire
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
 from midcut.graph.batcher import Batcher
 from midcut.serving import ModelRef
-from midcut.wire import oip_json, oip_read, oip_tensors
+from midcut.wire import oip_read, oip_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ class HostedModels:
         self._codecs = dict(codecs or {})
         self.max_batch = max_batch
         tables = [one.table for one in self._partitions.values()]
-        self.body_limit_bytes = max(wire.body_limit(tables, max_batch), oip_json.json_limit(tables, max_batch))
+        self.body_limit_bytes = max(wire.body_limit(tables, max_batch), oip_tensors.json_limit(tables, max_batch))
         self.batchers: dict[str, Batcher] = {}
 
     @property

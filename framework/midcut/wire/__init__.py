@@ -1,7 +1,7 @@
 """What travels between edge and cloud.
 
-The default is the Open Inference Protocol v2 with binary tensors: `oip` (its words), `oip_read` (bodies taken apart),
-`oip_heads`, `oip_tensors` and `oip_json` (tensors made and checked), `body`. This module is the paper's own interface,
+The default is the Open Inference Protocol v2 with binary tensors: `oip` (its words), `oip_read` (bodies taken apart)
+and `oip_tensors` (tensors made and checked). This module is the paper's own interface,
 JSON with base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4), and what both have in common:
 
     POST /v1/infer   {"model", "cut", "fingerprint", "request_id", "values": [value, ...]}

@@ -11,7 +11,7 @@ import pybase64
 
 from midcut.errors import MalformedError
 from midcut.types import DTYPES, HeldModel, ValueSpec
-from midcut.wire.parsing import parse
+from midcut.wire.body import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

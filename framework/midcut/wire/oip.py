@@ -16,13 +16,16 @@ which else nothing would tell from other bytes. Importing this imports no torch.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
+
+from midcut.errors import MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from midcut.types import Encoded
     from midcut.wire.body import Pieces
 
 SERVER_PATH: Final = "/v2"
@@ -39,6 +42,8 @@ DATATYPES: Final = {
     "float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64", "int": "INT64",
 }  # fmt: skip
 
+# Prefix of the parameters that are the codec's own.
+CODEC_PREFIX: Final = "codec_"
 _NO_DATA: Final = msgspec.Raw()
 _Name = Annotated[str, msgspec.Meta(max_length=400)]
 _Parameters = dict[_Name, str | int | float | bool]
@@ -110,6 +115,50 @@ class Message(NamedTuple):
 
 
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+def int_head(name: str, value: int) -> tuple[TensorHead, Sequence[memoryview]]:
+    """What a message says of a plain int, which has no bytes beside the JSON."""
+    return TensorHead(name, (1,), "INT64", {"int": True}, msgspec.Raw(b"[%d]" % value)), ()
+
+
+def tensor_head(
+    name: str, dtype: str, shape: tuple[int, ...], size_bytes: int, dim_order: Sequence[int] | None = None
+) -> TensorHead:
+    """What a request says of a tensor that travels as it is."""
+    parameters: dict[str, Any] = {"binary_data_size": size_bytes}
+    if dim_order is not None:
+        parameters["dim_order"] = _listed(dim_order)
+    return TensorHead(name, shape, DATATYPES[dtype], parameters)
+
+
+def coded_head(
+    name: str, dtype: str, shape: tuple[int, ...], encoded: Encoded
+) -> tuple[TensorHead, Sequence[memoryview]]:
+    """What a request says of a tensor that a codec made bytes of, and these bytes."""
+    size = encoded.size_bytes
+    parameters: dict[str, Any] = {"binary_data_size": size, "dtype": dtype, "shape": _listed(shape)}
+    if encoded.dim_order is not None:
+        parameters["dim_order"] = _listed(encoded.dim_order)
+    parameters |= {CODEC_PREFIX + key: value for key, value in encoded.parameters.items()}
+    pieces = [memoryview(piece).cast("B") for piece in encoded.data if len(piece)]
+    return TensorHead(name, (size,), "UINT8", parameters), pieces
+
+
+def sizes_in(head: TensorHead, name: str) -> tuple[int, ...] | None:
+    """A list of sizes in a parameter, `"1,64,55,55"`; None where there is none. Raises MalformedError for others."""
+    text = head.said.get(name)
+    if text is None:
+        return None
+    parts = text.split(",") if isinstance(text, str) and text else []  # a scalar has none
+    sizes = all(part.isascii() and part.isdigit() and len(part) < 15 for part in parts)
+    if not sizes or len(parts) > 16 or not isinstance(text, str):
+        raise MalformedError(f"{head.name!r}: parameter {name} must be sizes with commas between, got {text!r:.60}")
+    return tuple(map(int, parts))
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ",".join(map(str, sizes))
 
 
 def infer_head(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from midcut.errors import MalformedError
+from midcut.wire.body import parse
 from midcut.wire.oip import HEAD_LENGTH, RAW, InferHead, OutputWanted, ReplyHead, TensorHead
-from midcut.wire.parsing import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

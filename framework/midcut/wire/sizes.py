@@ -8,7 +8,7 @@ import msgspec
 
 from midcut.errors import MalformedError
 from midcut.types import Encoded
-from midcut.wire import oip, oip_heads
+from midcut.wire import oip
 from midcut.wire.messages import InferMessage, ReplyMessage, TensorValue
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _content(head_length: int | None) -> str:
 def _input(spec: ValueSpec, codec: Codec | None) -> tuple[oip.TensorHead, int]:
     """What the JSON says of a value, and the bytes that follow it."""
     if not spec.is_tensor:
-        return oip_heads.int_head(spec.name, 1)[0], 0
+        return oip.int_head(spec.name, 1)[0], 0
     if codec is not None and codec.name != oip.RAW:
         try:
             size = codec.encoded_bytes(spec)
@@ -155,5 +155,5 @@ def _input(spec: ValueSpec, codec: Codec | None) -> tuple[oip.TensorHead, int]:
             pass
         else:
             encoded = Encoded((bytes(size),))  # never touched, so that this takes no memory to speak of
-            return oip_heads.coded_head(spec.name, spec.dtype, spec.shape, encoded)[0], size
-    return oip_heads.tensor_head(spec.name, spec.dtype, spec.shape, spec.payload_bytes), spec.payload_bytes
+            return oip.coded_head(spec.name, spec.dtype, spec.shape, encoded)[0], size
+    return oip.tensor_head(spec.name, spec.dtype, spec.shape, spec.payload_bytes), spec.payload_bytes

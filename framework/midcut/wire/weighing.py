@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from midcut.errors import MalformedError
-from midcut.wire.oip_heads import sizes_in
+from midcut.wire.oip import sizes_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
