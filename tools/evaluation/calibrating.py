@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from bed import Plan
 from bed.calibration import LIMIT, measure, require_within
 
-from evaluation.harness import MAX_CLOCK_MHZ
-from evaluation.points import CLOCK_SHARE
+from evaluation.matrix.points import CLOCK_SHARE
+from evaluation.site import MAX_CLOCK_MHZ
 
 if TYPE_CHECKING:
     from bed import Bed, Row

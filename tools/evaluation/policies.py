@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.harness import PAYLOAD_SHARE
+from evaluation.site import PAYLOAD_SHARE
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.planning.assembly import build_codecs, build_policy
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from evaluation.harness import Conditions, Site
+    from evaluation.site import Conditions, Site
     from midcut.planning.policy import Policy
     from midcut.types import CutTable, Placements
 

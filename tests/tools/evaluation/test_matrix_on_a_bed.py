@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from evaluation.matrix import _missing
+from evaluation.matrix.measure import _missing
 from evaluation.options import Options
 
 from midcut.results.evaluation import read_evaluation

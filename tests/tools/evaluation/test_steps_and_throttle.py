@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from evaluation import reacting, slowed
-from evaluation.reacting import best_of, first_run, reaction
+from evaluation.steps import report as reacting
+from evaluation.steps.report import best_of, first_run, reaction
+from evaluation.throttle import report as slowed
 
 
 def forced(cut: int, latency_s: float, **about: object) -> dict[str, object]:

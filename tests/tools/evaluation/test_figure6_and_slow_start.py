@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluation import pauses, ratios
-from evaluation.figure6 import drawn
-from evaluation.slow_start import telling_cuts
+from evaluation.figure6 import report as ratios
+from evaluation.figure6.measure import drawn
+from evaluation.slow_start import report as pauses
+from evaluation.slow_start.measure import telling_cuts
 
 from midcut.types import Cut, CutTable, ValueSpec
 

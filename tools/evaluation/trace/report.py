@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.recording import is_measured
-from evaluation.walks import CLOUD, DYNAMIC, EDGE, ORACLE, STATIC, Step, Walked, relative, walked
+from evaluation.rows import is_measured
+from evaluation.trace.strategies import CLOUD, DYNAMIC, EDGE, ORACLE, STATIC, Step, Walked, relative, walked
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from evaluation.dynamic import RIVALS, rivals
-from evaluation.harness import Conditions
 from evaluation.policies import rows, true
+from evaluation.site import Conditions
+from evaluation.trace.measure import RIVALS, rivals
 
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings

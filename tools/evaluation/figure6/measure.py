@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from omegaconf import OmegaConf
 
-from evaluation import ratios
-from evaluation.harness import Conditions
-from evaluation.opening import opened, settle
+from evaluation.beds import opened, settle
+from evaluation.figure6 import report as ratios
 from evaluation.policies import Offline, forecast_of, observed, picks
-from evaluation.recording import Rows, say
+from evaluation.rows import Rows, say
+from evaluation.site import Conditions
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.results.evaluation import write_evaluation
@@ -19,8 +19,8 @@ from midcut.simulation.scenario import make_samples
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from evaluation.harness import Site
     from evaluation.options import Options
+    from evaluation.site import Site
     from midcut.config.settings import ScenarioDrawn
     from midcut.planning.policy import Policy
     from midcut.simulation.scenario import Samples

@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from evaluation import pauses
-from evaluation.harness import Conditions
-from evaluation.opening import TOP_MHZ, opened, settle
+from evaluation.beds import TOP_MHZ, opened, settle
 from evaluation.policies import Offline, observed
 from evaluation.policies import rows as by_cut
-from evaluation.recording import Rows, say
+from evaluation.rows import Rows, say
+from evaluation.site import Conditions
+from evaluation.slow_start import report as pauses
 from midcut.config.settings import CutSettings
 from midcut.results.evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from evaluation.harness import Site
     from evaluation.options import Options
+    from evaluation.site import Site
     from midcut.planning.policy import Policy
     from midcut.types import CutTable
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.harness import MAX_CLOCK_MHZ, PAYLOAD_SHARE, Conditions
+from evaluation.site import MAX_CLOCK_MHZ, PAYLOAD_SHARE, Conditions
 from evaluation.statistics import spread_out
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.recording import is_measured
+from evaluation.rows import is_measured
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:

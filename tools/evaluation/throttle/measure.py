@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from evaluation import slowed
-from evaluation.dynamic import measure_rivals
-from evaluation.harness import Conditions
-from evaluation.opening import TOP_MHZ, opened, settle
+from evaluation.beds import TOP_MHZ, opened, settle
 from evaluation.policies import Offline, observed
-from evaluation.recording import Rows, say
+from evaluation.rows import Rows, say
+from evaluation.site import Conditions
+from evaluation.throttle import report as slowed
+from evaluation.trace.measure import measure_rivals
 from midcut.results.evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from evaluation.harness import Site
     from evaluation.options import Options
+    from evaluation.site import Site
 
 FACTOR: Final = 2.5
 CORE_MHZ: Final = 3000.0

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from evaluation.recording import is_measured
-from evaluation.walks import relative
+from evaluation.rows import is_measured
+from evaluation.trace.strategies import relative
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluation.walking import evaluation, gather
-from evaluation.walks import (
+from evaluation.trace.report import evaluation, gather
+from evaluation.trace.strategies import (
     CLOUD,
     DYNAMIC,
     EDGE,

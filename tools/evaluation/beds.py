@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from bed import Bed, BedOptions
 
 from evaluation.calibrating import calibrated, plan
-from evaluation.harness import CLOCKS_MHZ, EDGE_PORT, Site
+from evaluation.site import CLOCKS_MHZ, EDGE_PORT, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from evaluation.harness import Settled
     from evaluation.options import Options
+    from evaluation.site import Settled
 
 LOW_MHZ, TOP_MHZ = CLOCKS_MHZ[0], CLOCKS_MHZ[-1]
 """What the edge is said to run at, as a Raspberry Pi 4 does."""

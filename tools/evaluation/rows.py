@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from evaluation.harness import Site
+    from evaluation.site import Site
 
 ROWS = "rows.jsonl"
 

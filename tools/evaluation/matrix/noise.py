@@ -12,7 +12,7 @@ from evaluation.statistics import median, p95, percentage_error, repeat_error, s
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from evaluation.findings import PointFound
+    from evaluation.matrix.results import PointFound
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from evaluation.findings import by_model, interval_of, point_found, progress
 from evaluation.lines import append_line, drop_unfinished, read_lines
-from evaluation.noise import noise
+from evaluation.matrix.noise import noise
+from evaluation.matrix.report import as_evaluation
+from evaluation.matrix.results import by_model, interval_of, point_found, progress
 from evaluation.profiling import scaled
-from evaluation.report import as_evaluation
 from evaluation.statistics import Choice
 
 from midcut.profiles import Machine, Profile, Role, Run

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from evaluation.dynamic import run_steps, run_trace
-from evaluation.figure6 import run as run_figure6
+from evaluation.figure6.measure import run as run_figure6
 from evaluation.options import Options
-from evaluation.throttle import run as run_throttle
+from evaluation.throttle.measure import run as run_throttle
+from evaluation.trace.measure import run_steps, run_trace
 
 from midcut.results.evaluation import Evaluation, read_evaluation
 from midcut.traces import read_trace

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.reacting import best_of, first_run, under
 from evaluation.statistics import percentage_error
+from evaluation.steps.report import best_of, first_run, under
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from bed.schedule import schedule
 
-from evaluation import reacting, walking
-from evaluation.harness import Conditions, SiteError
-from evaluation.opening import LOW_MHZ, TOP_MHZ, counted, opened, settle
+from evaluation.beds import LOW_MHZ, TOP_MHZ, counted, opened, settle
 from evaluation.policies import Offline, true
 from evaluation.policies import rows as by_cut
-from evaluation.recording import Rows, say
-from evaluation.walks import Turns
+from evaluation.rows import Rows, say
+from evaluation.site import Conditions, SiteError
+from evaluation.steps import report as reacting
+from evaluation.trace import report as walking
+from evaluation.trace.strategies import Turns
 from midcut.results.evaluation import write_evaluation
 from midcut.traces import write_trace
 from midcut.types import Observation
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from evaluation.harness import Site
     from evaluation.options import Options
+    from evaluation.site import Site
     from midcut.planning.policy import Policy
     from midcut.results.evaluation import Evaluation
     from midcut.traces import Trace

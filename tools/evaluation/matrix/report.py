@@ -8,16 +8,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from evaluation.findings import AIMS, BASELINES, MEANING, POLICIES, PointFound, by_model, interval_of, value_of
-from evaluation.harness import PAYLOAD_SHARE
-from evaluation.noise import noise
+from evaluation.matrix.noise import noise
+from evaluation.matrix.results import AIMS, BASELINES, MEANING, POLICIES, PointFound, by_model, interval_of, value_of
+from evaluation.site import PAYLOAD_SHARE
 from evaluation.statistics import mean, median, p95, part_errors
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from evaluation.findings import CutFound
+    from evaluation.matrix.results import CutFound
 
 KNOWING = "Algorithm 1, knowing the measurements"
 Found = dict[str, list[PointFound]]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluation.harness import PAYLOAD_SHARE, Conditions
-from evaluation.points import choose_cuts, draw
+from evaluation.matrix.points import choose_cuts, draw
+from evaluation.site import PAYLOAD_SHARE, Conditions
 
 from midcut.types import Forecast, Placements
 

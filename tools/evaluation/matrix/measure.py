@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bed import Bed, BedOptions
 
+from evaluation.beds import clock_kind, core_mhz, repeats, site_folder
 from evaluation.calibrating import calibrated, plan
-from evaluation.findings import POLICIES, WEIGHTS, progress
-from evaluation.harness import Conditions, Site
 from evaluation.lines import append_line, drop_unfinished, read_lines
-from evaluation.opening import clock_kind, core_mhz, repeats, site_folder
-from evaluation.points import choose_cuts, draw
+from evaluation.matrix.points import choose_cuts, draw
+from evaluation.matrix.report import as_evaluation, show
+from evaluation.matrix.results import POLICIES, WEIGHTS, progress
 from evaluation.policies import Offline, forecast_of, observed, picks, rows, true
-from evaluation.report import as_evaluation, show
+from evaluation.site import Conditions, Site
 from midcut.results.evaluation import FILE, read_evaluation, write_evaluation
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What TCP's slow start after a pause costs, against its prediction."""

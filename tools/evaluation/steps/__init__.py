@@ -1,0 +1,1 @@
+"""How soon a step of bandwidth or clock is followed."""

@@ -1,0 +1,1 @@
+"""An edge that gets slower without its telemetry showing it, with and without live calibration."""
