@@ -1,10 +1,10 @@
-"""An EMULATED link: a TCP proxy on real sockets that is as slow as it is told.
+"""An EMULATED link: a TCP proxy on real sockets with the bandwidth and delay of a trace.
 
     python -m midcut.proxies.link --listen 127.0.0.1:8701 --upstream 127.0.0.1:8700 --trace link.csv
 
-What goes through it is late and slow; a TCP connect to it is not, as the proxy itself accepts at once. So measure
-ping through it with `telemetry=http_ping`. `bandwidth_kbps` counts the bytes of the connection, without the headers
-of TCP and IP, and applies to each direction; half of `ping_ms` to each.
+The bytes that go through it are delayed and paced; a TCP connect to it is not, as the proxy itself accepts at once. So
+measure ping through it with `telemetry=http_ping`. `bandwidth_kbps` counts the bytes of the connection, without the
+headers of TCP and IP, and applies to each direction; half of `ping_ms` to each.
 """
 
 from __future__ import annotations
@@ -13,15 +13,50 @@ import argparse
 import asyncio
 import selectors
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from midcut.errors import ConfigError, MidcutError
-from midcut.proxies.relay import Relay, told_to_end
-from midcut.proxies.shaping import Direction, join
+from midcut.errors import ConfigError
+from midcut.proxies.relay import Direction, Relay, run_proxy
 from midcut.traces import Playback, read_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+# A wake-up that comes late by less than this costs no bandwidth: the virtual clock may lag so far behind.
+_SLACK_S: Final = 0.003
+_CHUNK_S: Final = 0.002
+_MIN_CHUNK: Final = 1448
+_MAX_CHUNK: Final = 65536
+
+
+class PacedDirection(Direction):
+    """Rate and delay, shared by all connections that go this way.
+
+    The serialiser is a virtual clock: each chunk occupies the link for bytes * 8 / rate after the one before it, and
+    arrives half a round trip later.
+
+    Args:
+        shape: gives the conditions of the moment: `bandwidth_kbps` (absent: no limit) and `ping_ms` (absent: none).
+    """
+
+    queued_chunks = 1024
+
+    def __init__(self, shape: Callable[[], Mapping[str, float]]) -> None:
+        self._shape = shape
+        self._free_s = 0.0
+
+    def chunk_bytes(self) -> int:
+        """What the link carries in some 2 ms, so that a fast link costs few wake-ups."""
+        rate_kbps = self._shape().get("bandwidth_kbps")
+        return _MAX_CHUNK if rate_kbps is None else int(min(max(rate_kbps * 125 * _CHUNK_S, _MIN_CHUNK), _MAX_CHUNK))
+
+    def schedule(self, size_bytes: int, now_s: float, waited_s: float) -> tuple[float, float]:
+        shape = self._shape()
+        rate_kbps = shape.get("bandwidth_kbps")
+        on_link_s = 0.0 if rate_kbps is None else size_bytes * 8 / (rate_kbps * 1e3)
+        late_s = max(_SLACK_S - waited_s, 0.0)  # an idle link saves nothing up
+        self._free_s = max(self._free_s, now_s - late_s) + on_link_s
+        return self._free_s, max(self._free_s, now_s) + shape.get("ping_ms", 0.0) / 2e3
 
 
 class ShapedLink(Relay):
@@ -32,31 +67,21 @@ class ShapedLink(Relay):
             ...  # talk to link.address; change `state` at will
 
     Args:
-        upstream: HOST:PORT it leads to.
+        upstream: HOST:PORT to which it connects.
         shape: called for every chunk: `bandwidth_kbps` (absent: no limit) and `ping_ms` (absent: none).
             `Playback.now` of a trace fits.
         listen: HOST:PORT to listen on; port 0 lets the system choose.
 
     Raises:
-        ConfigError: an address that is none, or on entering, one that cannot be listened on.
+        ConfigError: an address is not HOST:PORT, or on entering, cannot be listened on.
     """
 
     def __init__(self, upstream: str, shape: Callable[[], Mapping[str, float]], *, listen: str = "127.0.0.1:0") -> None:
         super().__init__("EMULATED link", upstream, listen, _prompt_loop)
-        self._up, self._down = Direction(shape), Direction(shape)
+        self._directions = PacedDirection(shape), PacedDirection(shape)
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends = [writer]
-        try:
-            far = await self.connect()
-            ends.append(far[1])
-            await join((reader, writer), far, self._up, self._down)
-        except* OSError:  # a side that broke, or was never there: the other one breaks too
-            for end in ends:
-                end.transport.abort()
-        finally:
-            for end in ends:
-                end.close()
+    def directions(self) -> tuple[Direction, Direction]:
+        return self._directions
 
 
 def _prompt_loop() -> asyncio.AbstractEventLoop:
@@ -64,41 +89,23 @@ def _prompt_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
-def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m midcut.proxies.link", description="An EMULATED slow link.")
-    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 lets the system choose")
-    parser.add_argument("--upstream", required=True, metavar="HOST:PORT", help="where the cloud listens")
-    parser.add_argument("--trace", required=True, metavar="FILE", help="CSV or JSON with bandwidth_kbps and ping_ms")
-    parser.add_argument("--epoch-s", type=float, metavar="S", help="when the trace starts, seconds since the epoch")
-    parser.add_argument("--speed", type=float, default=1.0, help="2 plays the trace twice as fast")
-    parser.add_argument("--loop", action="store_true", help="start the trace again at its end")
-    return parser
-
-
-def _play(options: argparse.Namespace) -> Playback:
+def _build_link(options: argparse.Namespace) -> tuple[Relay, str]:
     trace = read_trace(options.trace)
     if not {"bandwidth_kbps", "ping_ms"} & set(trace.fields):
         raise ConfigError(f"{options.trace}: an emulated link needs the column bandwidth_kbps or ping_ms")
-    return Playback(trace, epoch_s=options.epoch_s, speed=options.speed, loop=options.loop)
+    playback = Playback(trace, epoch_s=options.epoch_s, speed=options.speed, loop=options.loop)
+    link = ShapedLink(options.upstream, playback.now, listen=options.listen)
+    return link, f"{options.trace} ({trace.duration_s:g} s)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy until SIGTERM or SIGINT. Returns the exit status."""
-    options = _arguments().parse_args(arguments)
-    ended = told_to_end()
-    try:
-        playback = _play(options)
-        with ShapedLink(options.upstream, playback.now, listen=options.listen) as link:
-            duration_s = playback.trace.duration_s
-            sys.stdout.write(
-                f"EMULATED link ready: {link.address} -> {options.upstream}, {options.trace} ({duration_s:g} s)\n"
-            )
-            sys.stdout.flush()
-            ended.wait()
-    except MidcutError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    parser = argparse.ArgumentParser(prog="python -m midcut.proxies.link", description="An EMULATED slow link.")
+    parser.add_argument("--trace", required=True, metavar="FILE", help="CSV or JSON with bandwidth_kbps and ping_ms")
+    parser.add_argument("--epoch-s", type=float, metavar="S", help="when the trace starts, seconds since the epoch")
+    parser.add_argument("--speed", type=float, default=1.0, help="2 plays the trace twice as fast")
+    parser.add_argument("--loop", action="store_true", help="start the trace again at its end")
+    return run_proxy(parser, _build_link, arguments)
 
 
 if __name__ == "__main__":

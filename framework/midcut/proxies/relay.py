@@ -1,33 +1,71 @@
-"""TCP proxies that do something to what passes: the part that listens, connects, stops and cleans up."""
+"""A TCP proxy that changes what passes: the part that listens, connects, carries bytes both ways, stops and cleans up.
+
+`midcut.proxies.link` and `midcut.proxies.faults` each add what happens to the bytes on their way.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import socket
+import struct
+import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, MidcutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 _CONNECT_S: Final = 5.0
 _JOIN_S: Final = 5.0
+_LINGER_0: Final = struct.pack("ii", 1, 0)  # closing such a socket sends RST instead of FIN
+
+
+class ConnectionCutError(Exception):
+    """This connection ends here: by a TCP RST with `reset`, otherwise in good order."""
+
+    def __init__(self, *, reset: bool) -> None:
+        super().__init__()
+        self.reset = reset
+
+
+class Direction:
+    """What happens to the bytes that go one way through a connection. This base passes them on as they come."""
+
+    queued_chunks = 256
+    """How many chunks may wait for delivery before the sender is no longer read from (back-pressure)."""
+
+    def chunk_bytes(self) -> int:
+        """How much to read at once."""
+        return 65536
+
+    def schedule(self, size_bytes: int, now_s: float, waited_s: float) -> tuple[float, float]:  # noqa: ARG002
+        """When to read on, and when to deliver a chunk that was read at `now_s` on the event loop's clock.
+
+        Before it there was nothing to read for `waited_s`. The end of the stream is a chunk of 0 bytes.
+        """
+        return now_s, now_s
+
+    async def pass_on(self, data: bytes, due_s: float) -> AsyncIterator[bytes]:  # noqa: ARG002
+        """Give what is to be sent for a chunk that is never empty, now that it is due.
+
+        Raises:
+            ConnectionCutError: the connection ends.
+        """
+        yield data
+
+    async def end(self) -> None:
+        """Called before the end of the stream is passed on; the time it takes delays that end."""
 
 
 class Relay:
-    """A proxy in a thread with an event loop of its own. A context manager; a subclass says how it carries.
+    """A proxy in a thread with an event loop of its own. A context manager; a subclass gives the directions.
 
-    Args:
-        what: what errors and the thread call it.
-        upstream: HOST:PORT it leads to.
-        listen: HOST:PORT to listen on; port 0 lets the system choose.
-        new_loop: makes the event loop.
-
-    Raises:
-        ConfigError: an address that is none, or on entering, one that cannot be listened on.
+    `what` names it in errors and in the ready line. Raises ConfigError as the proxies built on it say.
     """
 
     def __init__(
@@ -38,9 +76,9 @@ class Relay:
         new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         self.address = listen
-        self._what = what
-        self._upstream = _address(what, "upstream", upstream)
-        self._listen = _address(what, "listen", listen)
+        self.what = what
+        self._upstream = _parse_address(what, "upstream", upstream)
+        self._listen = _parse_address(what, "listen", listen)
         self._connections: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._error: OSError | None = None
@@ -59,27 +97,33 @@ class Relay:
         if self._error is not None:
             self._thread.join(_JOIN_S)
             raise ConfigError(
-                f"{self._what}: cannot listen on {self.address}: {self._error.strerror or self._error}"
+                f"{self.what}: cannot listen on {self.address}: {self._error.strerror or self._error}"
             ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._stop.set)
+        self._call_in_loop(self._stop.set)
         self._thread.join(_JOIN_S)
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection, from its first byte to its end."""
-        raise NotImplementedError
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection to where it leads.
+    def directions(self) -> tuple[Direction, Direction]:
+        """The ways of a new connection: to upstream, and back.
 
         Raises:
-            OSError: it cannot be had (TimeoutError: in time).
+            ConnectionCutError: the connection is not accepted.
         """
-        async with asyncio.timeout(_CONNECT_S):
-            return await asyncio.open_connection(*self._upstream)
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """Reset all open connections."""
+        self._call_in_loop(self._cancel_connections)
+
+    def _cancel_connections(self) -> None:
+        for connection in self._connections:
+            connection.cancel()
+
+    def _call_in_loop(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has already ended
+            self._loop.call_soon_threadsafe(call)
 
     def _run(self) -> None:
         try:
@@ -97,29 +141,124 @@ class Relay:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        # Also those that were being accepted at this moment, and become connections only now.
+        # This includes connections that are just being accepted and get their task only now.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: asyncio says a word about every one of its own that is cancelled.
-        connection = self._loop.create_task(self.carry(reader, writer))
+        # asyncio logs an error when a task that it made for a connection is cancelled, so the task is made here.
+        connection = self._loop.create_task(self._carry(reader, writer))
         self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
+
+        def forget(ended: asyncio.Task[None]) -> None:
+            self._connections.discard(ended)
+            if ended.cancelled():  # perhaps before its first step, so that nothing else closes the socket
+                _close(writer, reset=not self._stop.is_set())
+
+        connection.add_done_callback(forget)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry bytes both ways until both sides have ended, or one of them has broken."""
+        writers, reset = [writer], True
+        try:
+            up, down = self.directions()
+            async with asyncio.timeout(_CONNECT_S):
+                far_reader, far_writer = await asyncio.open_connection(*self._upstream)
+            writers.append(far_writer)
+            async with asyncio.TaskGroup() as group:
+                for source, sink, direction in ((reader, far_writer, up), (far_reader, writer, down)):
+                    queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(direction.queued_chunks)
+                    group.create_task(_take(source, direction, queue))
+                    group.create_task(_deliver(queue, direction, sink))
+            reset = False
+        except* ConnectionCutError as cut:
+            reset = any(isinstance(error, ConnectionCutError) and error.reset for error in cut.exceptions)
+        except* OSError:  # a side broke, or could not be reached: the other side is reset too
+            reset = True
+        finally:
+            for each in writers:
+                _close(each, reset=reset and not self._stop.is_set())
 
 
-def told_to_end() -> threading.Event:
-    """An event that SIGTERM and SIGINT set. Main thread only."""
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    return ended
+async def _take(source: asyncio.StreamReader, direction: Direction, queue: asyncio.Queue[tuple[float, bytes]]) -> None:
+    clock = asyncio.get_running_loop().time
+    while True:
+        ready_s = clock()
+        data = await source.read(direction.chunk_bytes())
+        now_s = clock()
+        read_on_s, due_s = direction.schedule(len(data), now_s, now_s - ready_s)
+        await queue.put((due_s, data))
+        if not data:
+            return
+        await _sleep_until(read_on_s)
 
 
-def _address(what: str, which: str, text: str) -> tuple[str, int]:
+async def _deliver(queue: asyncio.Queue[tuple[float, bytes]], direction: Direction, sink: asyncio.StreamWriter) -> None:
+    while True:
+        due_s, data = await queue.get()
+        await _sleep_until(due_s)
+        if not data:
+            await direction.end()
+            sink.write_eof()
+            return
+        async for piece in direction.pass_on(data, due_s):
+            sink.write(piece)
+            await sink.drain()
+
+
+async def _sleep_until(at_s: float) -> None:
+    left_s = at_s - asyncio.get_running_loop().time()
+    if left_s > 0.0:
+        await asyncio.sleep(left_s)
+
+
+def _close(writer: asyncio.StreamWriter, *, reset: bool) -> None:
+    if not reset:
+        writer.close()
+        return
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+    writer.transport.abort()
+
+
+def _parse_address(what: str, which: str, text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise ConfigError(f"{what}: {which} must be HOST:PORT, got {text!r}")
     return host.strip("[]"), int(port)
+
+
+def run_proxy(
+    parser: argparse.ArgumentParser,
+    build: Callable[[argparse.Namespace], tuple[Relay, str]],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Run a proxy as a program until SIGTERM or SIGINT. Main thread only.
+
+    Args:
+        parser: of the options that are the proxy's own; `--upstream` and `--listen` are added here.
+        build: makes the proxy of the options, and says in some words what it does, for the ready line.
+        arguments: the command line; None is that of this process.
+
+    Returns:
+        the exit status.
+    """
+    parser.add_argument("--upstream", required=True, metavar="HOST:PORT", help="where the cloud listens")
+    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 lets the system choose")
+    options = parser.parse_args(arguments)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        relay, effect = build(options)
+        with relay:
+            sys.stdout.write(f"{relay.what} ready: {relay.address} -> {options.upstream}, {effect}\n")
+            sys.stdout.flush()
+            ended.wait()
+    except MidcutError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0

@@ -6,24 +6,17 @@ A toxic acts on one direction of a connection. Times are in milliseconds (`delay
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from midcut.errors import ConfigError
+from midcut.proxies.relay import ConnectionCutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from random import Random
 
 _SMOOTH_S: Final = 0.02
-
-
-class ConnectionCutError(Exception):
-    """This connection ends here; with `reset` by a TCP RST, not in good order."""
-
-    def __init__(self, *, reset: bool) -> None:
-        super().__init__()
-        self.reset = reset
 
 
 @dataclass
@@ -202,16 +195,3 @@ def toxic(name: str, **knobs: float) -> Toxic:
         raise ConfigError(f"toxic {name}: {whole[0]} must be a whole number, got {knobs[whole[0]]}")
     made: Toxic = kind(**knobs)
     return made
-
-
-@dataclass
-class ToxicStates:
-    """The toxics' memories for one direction of one connection; dice per toxic say whether it acts on it at all."""
-
-    dice: Random
-    known: dict[int, tuple[bool, ToxicState]] = field(default_factory=dict)
-
-    def of(self, key: int, toxicity: float) -> tuple[bool, ToxicState]:
-        if key not in self.known:
-            self.known[key] = (self.dice.random() < toxicity, ToxicState(self.dice))
-        return self.known[key]
