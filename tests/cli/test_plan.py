@@ -49,7 +49,7 @@ def test_the_table_marks_the_pick_and_the_file_holds_all(midcut, tmp_path):
         "cloud": "profile of 2-core virtual machine (modelled), 1 thread",
     }
     assert f"edge: {found['based_on']['edge']}" in finished.stdout
-    assert finished.stderr.count("forecasts rest on") == finished.stderr.count(found["based_on"]["cloud"]) == 1
+    assert finished.stderr.count("profiles used") == finished.stderr.count(found["based_on"]["cloud"]) == 1
 
 
 def test_the_papers_policy_outside_the_fitted_clocks(midcut):

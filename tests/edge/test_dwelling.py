@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midcut.edge.dwelling import Dwelling, PlanningCounts
-from midcut.planning.dwell import with_dwell
+from midcut.planning.dwell import Dwell
 from midcut.planning.policy import Policy
 from midcut.testing import chain_placements
 from midcut.types import Decision, Observation, Placement
@@ -69,7 +69,7 @@ def settled(dwelling, policy, steps):
 @given(picks=st.lists(st.integers(0, 3), min_size=1, max_size=40), ticks=st.integers(0, 6))
 def test_the_same_picks_give_the_same_sequence_as_in_simulation(picks, ticks):
     used = settled(Dwelling(ticks), policy_of(Scripted(picks)), picks)
-    assert [decision.placement.cut for decision in used] == with_dwell(np.array(picks), ticks).tolist()
+    assert [decision.placement.cut for decision in used] == Dwell(ticks).held(np.array(picks)).tolist()
     assert [bool(decision.held) for decision in used] == [
         decision.placement.cut != pick for decision, pick in zip(used, picks, strict=True)
     ]

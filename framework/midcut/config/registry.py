@@ -1,7 +1,7 @@
-"""Finds plugins, asks them once what they offer, and says by name and distribution what is wrong with one.
+"""Loads the plugins: asks each once what it offers, and names plugin and distribution where one is wrong.
 
-A broken plugin costs what it offers, never the run: its problem is printed once, listed by
-`midcut plugins`, and repeated when somebody asks for a component that may have been its.
+A broken plugin costs only what it would have offered, never the run. Its problem is printed once, listed by
+`midcut plugins`, and repeated in the error for an unknown component, which may have been one of its own.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import functools
 import importlib.metadata
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -21,12 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from midcut import hookspecs
 from midcut.component import Component, Kind
-from midcut.errors import PluginError, UnknownComponentError
+from midcut.config.offers import Observer, Offer, Registry, Source
+from midcut.errors import PluginError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-    from midcut.types import Decision, InferenceResult
 
 ENTRY_POINTS = "midcut"
 OWN_DISTRIBUTION = "midcut"
@@ -52,88 +51,16 @@ _OBSERVERS = ("midcut_decided", "midcut_inferred")
 HOOKS = (*_HOOK_KINDS, _PREDICTORS, _CONFIG_PATH, *_OBSERVERS)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a plugin came from."""
-
-    plugin: str
-    distribution: str
-    version: str
-    hooks: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"plugin {self.plugin!r} of {self.distribution} {self.version}"
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A component, who offers it through which hook, and its knobs as a config node."""
-
-    kind: Kind
-    component: Component
-    source: Source
-    hook: str
-    node: DictConfig
-
-
-@dataclass
-class Registry:
-    """What there is. Made once by `registry()`."""
-
-    offers: dict[tuple[Kind, str], Offer] = field(default_factory=dict)
-    sources: list[Source] = field(default_factory=list)
-    config_paths: list[tuple[str, str]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    _observers: dict[str, list[tuple[Source, Callable[..., None], tuple[str, ...]]]] = field(default_factory=dict)
-    _silenced: set[tuple[Source, str]] = field(default_factory=set)
-
-    def names(self, kind: Kind) -> list[str]:
-        return sorted(name for of_kind, name in self.offers if of_kind is kind)
-
-    def targets(self, kind: Kind) -> set[str]:
-        return {offer.component.target for (of_kind, _), offer in self.offers.items() if of_kind is kind}
-
-    def unknown(self, kind: Kind, name: str, presets: tuple[str, ...] = ()) -> UnknownComponentError:
-        """The error for a name nobody registered: what was asked, what there is, from whom."""
-        by_distribution: dict[str, list[str]] = {}
-        for known in self.names(kind):
-            by_distribution.setdefault(self.offers[kind, known].source.distribution, []).append(known)
-        close = difflib.get_close_matches(name, [*self.names(kind), *presets], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ";"
-        offered = "; ".join(f"{dist} offers {_listed(names)}" for dist, names in sorted(by_distribution.items()))
-        offered += f"; presets: {_listed(sorted(presets))}" if presets else ""
-        broken = f" (not loaded: {'; '.join(self.problems)})" if self.problems else ""
-        return UnknownComponentError(f"no {kind} is named {name!r}{hint} {offered}{broken}".replace("  ", " "))
-
-    def decided(self, decision: Decision) -> None:
-        """Tell every observer of decisions."""
-        self._tell("midcut_decided", decision=decision)
-
-    def inferred(self, result: InferenceResult) -> None:
-        """Tell every observer of answered requests."""
-        self._tell("midcut_inferred", result=result)
-
-    def _tell(self, hook: str, **arguments: Any) -> None:
-        for source, function, wanted in self._observers.get(hook, ()):
-            try:
-                function(**{name: arguments[name] for name in wanted})
-            except Exception as error:  # noqa: BLE001 - an observer must not cost an inference
-                if (source, hook) not in self._silenced:
-                    self._silenced.add((source, hook))
-                    import structlog  # noqa: PLC0415 - `--help` loads the registry and needs no logger
-
-                    structlog.get_logger("midcut.config.registry").warning(
-                        "observer failed; its further failures are not logged",
-                        plugin=str(source),
-                        hook=hook,
-                        error=f"{type(error).__name__}: {error}",
-                    )
-
-
 @functools.cache
 def registry() -> Registry:
-    """Load every plugin once, in this process."""
-    return load(_entry_points(), os.environ.get(DISABLE_ENV, ""))
+    """Load every installed plugin, once in this process."""
+
+    def own_first(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
+        source = _source(entry_point)
+        return source.distribution != OWN_DISTRIBUTION, source.distribution, source.plugin
+
+    entry_points = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    return load(sorted(entry_points, key=own_first), os.environ.get(DISABLE_ENV, ""))
 
 
 def load(entry_points: list[importlib.metadata.EntryPoint], disabled: str = "") -> Registry:
@@ -144,7 +71,7 @@ def load(entry_points: list[importlib.metadata.EntryPoint], disabled: str = "") 
         disabled: `all` leaves out every third-party plugin; otherwise a comma list of plugin or
             distribution names. Built-in plugins cannot be left out.
     """
-    found = Registry()
+    loaded = Registry()
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     left_out = {name.strip() for name in disabled.split(",") if name.strip()}
@@ -154,17 +81,10 @@ def load(entry_points: list[importlib.metadata.EntryPoint], disabled: str = "") 
         if third_party and left_out & {"all", source.plugin, source.distribution}:
             continue
         try:
-            _register(found, manager, entry_point, source)
+            _load_plugin(loaded, manager, entry_point, source)
         except PluginError as error:
-            found.problems.append(str(error))
-    return found
-
-
-def _entry_points() -> list[importlib.metadata.EntryPoint]:
-    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    return sorted(
-        found, key=lambda ep: (_source(ep).distribution != OWN_DISTRIBUTION, _source(ep).distribution, ep.name)
-    )
+            loaded.problems.append(str(error))
+    return loaded
 
 
 def _source(entry_point: importlib.metadata.EntryPoint) -> Source:
@@ -172,21 +92,46 @@ def _source(entry_point: importlib.metadata.EntryPoint) -> Source:
     return Source(entry_point.name, dist.name if dist else "unknown", dist.version if dist else "?")
 
 
-def _register(
-    found: Registry, manager: pluggy.PluginManager, entry_point: importlib.metadata.EntryPoint, source: Source
+def _load_plugin(
+    loaded: Registry, manager: pluggy.PluginManager, entry_point: importlib.metadata.EntryPoint, source: Source
 ) -> None:
+    """Add to the registry what one plugin offers.
+
+    Raises:
+        PluginError: the plugin cannot be used.
+    """
+    implementations = _implementations(manager, entry_point, source)
+    source = replace(source, hooks=tuple(implementations))
+    answers = {}
+    for hook in [name for name in implementations if name not in _OBSERVERS]:
+        try:
+            answers[hook] = implementations[hook].function()
+        except Exception as error:
+            raise PluginError(f"{source}: {hook} failed: {type(error).__name__}: {error}") from error
+    loaded.sources.append(source)
+    _add_answers(loaded, source, answers)
+    for hook in [name for name in _OBSERVERS if name in implementations]:
+        implementation = implementations[hook]
+        observer = Observer(source, implementation.function, tuple(implementation.argnames))
+        loaded.observers.setdefault(hook, []).append(observer)
+
+
+def _implementations(
+    manager: pluggy.PluginManager, entry_point: importlib.metadata.EntryPoint, source: Source
+) -> dict[str, pluggy.HookImpl]:
+    """Import a plugin and check its hooks; returns hook -> the plugin's implementation."""
     try:
         plugin = entry_point.load()
     except Exception as error:
         raise PluginError(f"{source} does not load: {type(error).__name__}: {error}") from error
-    _check_spelling(manager, plugin, source)
-    unique = f"{source.distribution}:{source.plugin}"
-    if manager.has_plugin(unique):
+    _check_hook_names(manager, plugin, source)
+    unique_name = f"{source.distribution}:{source.plugin}"
+    if manager.has_plugin(unique_name):
         raise PluginError(
             f"{source} is registered twice: {source.distribution} names two entry points {source.plugin!r}"
         )
     try:
-        manager.register(plugin, name=unique)
+        manager.register(plugin, name=unique_name)
     except pluggy.PluginValidationError as error:
         raise PluginError(f"{source}: {' '.join(str(error).split())}") from error
     except ValueError as error:
@@ -194,27 +139,21 @@ def _register(
             f"{source}: the module {entry_point.value} is already registered by another plugin"
         ) from error
     implementations = {
-        name: implementation
-        for name in HOOKS
-        for implementation in getattr(manager.hook, name).get_hookimpls()
-        if implementation.plugin_name == unique
+        hook: implementation
+        for hook in HOOKS
+        for implementation in getattr(manager.hook, hook).get_hookimpls()
+        if implementation.plugin_name == unique_name
     }
-    source = Source(source.plugin, source.distribution, source.version, tuple(implementations))
     if not implementations:
         raise PluginError(f"{source} implements no hook; there are: {', '.join(HOOKS)}")
-    for hook, impl in implementations.items():
-        if impl.wrapper or impl.hookwrapper:
+    for hook, implementation in implementations.items():
+        if implementation.wrapper or implementation.hookwrapper:
             raise PluginError(f"{source}: {hook} is a hook wrapper; midcut's hooks take plain implementations only")
-    answers = _ask(source, {name: impl.function for name, impl in implementations.items() if name not in _OBSERVERS})
-    found.sources.append(source)
-    _take(found, source, answers)
-    for hook in _OBSERVERS:
-        if hook in implementations:
-            impl = implementations[hook]
-            found._observers.setdefault(hook, []).append((source, impl.function, tuple(impl.argnames)))  # noqa: SLF001
+    return implementations
 
 
-def _check_spelling(manager: pluggy.PluginManager, plugin: object, source: Source) -> None:
+def _check_hook_names(manager: pluggy.PluginManager, plugin: object, source: Source) -> None:
+    """Refuse a marked function that is no hook of midcut's, and a function named as a hook that is not marked."""
     for name, member in inspect.getmembers(plugin, inspect.isroutine):
         marked = manager.parse_hookimpl_opts(plugin, name) is not None
         if marked and name not in HOOKS:
@@ -225,40 +164,32 @@ def _check_spelling(manager: pluggy.PluginManager, plugin: object, source: Sourc
             raise PluginError(f"{source}: {name!r} is not marked: put @midcut.hookimpl above it")
 
 
-def _ask(source: Source, hooks: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-    answers = {}
-    for hook, function in hooks.items():
-        try:
-            answers[hook] = function()
-        except Exception as error:
-            raise PluginError(f"{source}: {hook} failed: {type(error).__name__}: {error}") from error
-    return answers
-
-
-def _take(found: Registry, source: Source, answers: Mapping[str, Any]) -> None:
+def _add_answers(loaded: Registry, source: Source, answers: Mapping[str, Any]) -> None:
+    """Add what a plugin's hooks returned: components as offers, and its folder of presets."""
     nodes: dict[tuple[int, str], DictConfig] = {}
     for hook, answer in answers.items():
         if hook == _CONFIG_PATH:
             if not isinstance(answer, str) or "://" not in answer:
                 raise PluginError(f"{source}: {hook} must return a Hydra search path: 'pkg://my.conf', got {answer!r}")
-            found.config_paths.append((source.distribution, answer))
+            loaded.config_paths.append((source.distribution, answer))
             continue
         for kind, component in _components(hook, answer, source):
-            # Eighty models share one config; making a node for each would take longer than all of `--help` may.
+            # Eighty models share one config class. A node for each would take longer than `--help` may.
             key = (id(component.config), component.target)
             try:
-                node = nodes[key] if key in nodes else nodes.setdefault(key, _node(component))
+                node = nodes[key] if key in nodes else nodes.setdefault(key, _config_node(component))
             except OmegaConfBaseException as error:
-                first = str(error).strip().splitlines()[0]
-                found.problems.append(
-                    f"{source}: the config of {kind} {component.name!r}, {_name(component.config)}, "
-                    f"cannot be a Hydra config: {first}"
+                config = component.config if isinstance(component.config, type) else type(component.config)
+                loaded.problems.append(
+                    f"{source}: the config of {kind} {component.name!r}, {config.__name__}, "
+                    f"cannot be a Hydra config: {str(error).strip().splitlines()[0]}"
                 )
                 continue
-            _add(found, Offer(kind, component, source, hook, node))
+            loaded.add(Offer(kind, component, source, hook, node))
 
 
 def _components(hook: str, answer: Any, source: Source) -> Iterator[tuple[Kind, Component]]:
+    """Check the type of a hook's answer, and give each component with its kind."""
     if hook == _PREDICTORS:
         if not isinstance(answer, Mapping) or not set(answer) <= set(_ROLE_KINDS):
             raise PluginError(f"{source}: {hook} must return a mapping with keys among {', '.join(_ROLE_KINDS)}")
@@ -266,36 +197,15 @@ def _components(hook: str, answer: Any, source: Source) -> Iterator[tuple[Kind, 
     else:
         by_kind = [(_HOOK_KINDS[hook], answer)]
     for kind, components in by_kind:
-        if not isinstance(components, list | tuple) or not all(isinstance(one, Component) for one in components):
+        if not isinstance(components, list | tuple) or not all(isinstance(item, Component) for item in components):
             raise PluginError(f"{source}: {hook} must return a list of midcut.Component, got {components!r}")
         for component in components:
             yield kind, component
 
 
-def _node(component: Component) -> DictConfig:
+def _config_node(component: Component) -> DictConfig:
     node: DictConfig = OmegaConf.structured(component.config)
-    OmegaConf.set_readonly(node, value=None)  # a frozen dataclass gives knobs that nobody could set
+    OmegaConf.set_readonly(node, value=None)  # OmegaConf makes the knobs of a frozen dataclass read-only
     with open_dict(node):
         node["_target_"] = component.target
     return node
-
-
-def _name(config: Any) -> str:
-    return config.__name__ if isinstance(config, type) else type(config).__name__
-
-
-def _add(found: Registry, offer: Offer) -> None:
-    key = (offer.kind, offer.component.name)
-    first = found.offers.get(key)
-    if first is not None:
-        found.problems.append(
-            f"{offer.kind} {offer.component.name!r} is offered twice: "
-            f"by {first.source}, which is used, and by {offer.source}"
-        )
-        return
-    found.offers[key] = offer
-
-
-def _listed(names: list[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all; see `midcut plugins`)"

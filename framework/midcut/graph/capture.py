@@ -15,8 +15,6 @@ from midcut.errors import GraphError
 from midcut.graph.compile import compile_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from midcut.graph.program import Program
 
 _COMPARISONS = (operator.ge, operator.le, operator.gt, operator.lt, operator.eq, operator.ne)
@@ -104,7 +102,11 @@ def _unpack_early(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         is_shape = node.target is getattr and len(node.args) == 2 and node.args[1] == "shape"
         is_size = node.op == "call_method" and node.target == "size"
-        if (is_shape or is_size) and isinstance(node.args[0], fx.Node) and not any(_nodes(node.args[1:])):
+        if (
+            (is_shape or is_size)
+            and isinstance(node.args[0], fx.Node)
+            and not any(isinstance(arg, fx.Node) for arg in node.args[1:])
+        ):
             source = node.args[0]
             (inputs[-1] if source.op == "placeholder" else source).append(node)
         elif str(getattr(node.target, "__name__", node.target)) not in ("chunk", "split", "tensor_split", "unbind"):
@@ -112,10 +114,6 @@ def _unpack_early(graph: fx.Graph) -> None:
         items = [user for user in node.users if user.target is operator.getitem and isinstance(user.args[1], int)]
         for item in reversed(items):
             node.append(item)
-
-
-def _nodes(arguments: tuple[Any, ...]) -> Iterator[fx.Node]:
-    return (argument for argument in arguments if isinstance(argument, fx.Node))
 
 
 def _leaf_passes(graph: fx.Graph, module: torch.nn.Module) -> dict[fx.Node, str]:

@@ -123,7 +123,7 @@ class _Compiler:
             made = [self._maker(arg, reads) for arg in args]
             named = {name: self._maker(arg, reads) for name, arg in kwargs.items()}
             return lambda regs: function(*[make(regs) for make in made], **{k: m(regs) for k, m in named.items()})
-        slots = [self._slot(arg) for arg in args]
+        slots = [self._register[arg] if isinstance(arg, fx.Node) else self._constant(_thaw(arg), "") for arg in args]
         reads.extend(slots)
         if len(slots) == 1:
             only = slots[0]
@@ -132,9 +132,6 @@ class _Compiler:
             return lambda _: function()
         pick = operator.itemgetter(*slots)
         return lambda regs: function(*pick(regs))
-
-    def _slot(self, arg: Any) -> int:
-        return self._register[arg] if isinstance(arg, fx.Node) else self._constant(_thaw(arg), "")
 
     def _maker(self, arg: Any, reads: list[int]) -> Callable[[Registers], Any]:
         if isinstance(arg, fx.Node):
@@ -190,7 +187,7 @@ def _nodes_in(arg: Any) -> bool:
 
 def _thaw(arg: Any) -> Any:
     """Fx keeps lists and dicts as immutable subclasses, which some operators are slow to take."""
-    if isinstance(arg, tuple) and type(arg) is tuple:
+    if type(arg) is tuple:
         return tuple(_thaw(item) for item in arg)
     if isinstance(arg, list):
         return [_thaw(item) for item in arg]

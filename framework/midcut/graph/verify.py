@@ -30,7 +30,7 @@ from midcut.types import DTYPES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from midcut.graph.program import Program, Registers
+    from midcut.graph.program import Program, Registers, Step
 
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -72,7 +72,11 @@ def examine(program: Program, example: Sequence[torch.Tensor], *, verify: bool) 
             _describe(program, index, reference, found)
             if verify and index not in found.refused:
                 shadows[index] = program.load(index, _receive(program, index, reference))
-            _advance_watched(program, index, reference, memory)
+            step = program.steps[index]
+            memory.before(step, reference)
+            reference[step.out] = step.call(reference)
+            memory.after(index, step, reference[step.out])
+            program.drop(reference, index)
             _advance_shadows(program, index, reference, shadows, found)
         last = len(program)
         _describe(program, last, reference, found)
@@ -99,14 +103,6 @@ def same_bits(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return isinstance(other, dict) and one.keys() == other.keys() and all(same_bits(one[k], other[k]) for k in one)
     return type(one) is type(other) and bool(one == other)
-
-
-def _advance_watched(program: Program, index: int, registers: Registers, memory: _Memory) -> None:
-    memory.before(index, registers)
-    out = program.steps[index].call(registers)
-    memory.after(index, out)
-    registers[program.steps[index].out] = out
-    program.drop(registers, index)
 
 
 def _advance_shadows(
@@ -192,15 +188,14 @@ class _Memory:
         self._versions: list[tuple[int, torch.Tensor, int]] = []
         self._writes: list[tuple[int, int]] = []
 
-    def before(self, index: int, registers: Registers) -> None:
+    def before(self, step: Step, registers: Registers) -> None:
         self._versions = [
             (register, tensor, tensor._version)  # noqa: SLF001  # the only counter of in-place writes there is
-            for register in self._program.steps[index].reads
+            for register in step.reads
             for tensor in _tensors(registers[register])
         ]
 
-    def after(self, index: int, out: Any) -> None:
-        step = self._program.steps[index]
+    def after(self, index: int, step: Step, out: Any) -> None:
         owners: dict[int, int] = {}
         for register, tensor, version in self._versions:
             if tensor._version != version:  # noqa: SLF001

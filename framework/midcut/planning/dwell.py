@@ -43,8 +43,3 @@ class Dwell:
             self._age = np.where(switch, 1, self._age + 1)
             held[step] = self._current
         return np.moveaxis(held, 0, -1)
-
-
-def with_dwell(picks: Ints, ticks: int) -> Ints:
-    """Hold every pick of a whole sequence, shape (..., T); see `Dwell`."""
-    return Dwell(ticks).held(picks)

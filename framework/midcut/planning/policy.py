@@ -1,7 +1,8 @@
-"""Predictors, cost model and planner put together: an observation in, a decision out."""
+"""Predictors, cost model and planner put together: they turn an observation into a decision."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
@@ -22,29 +23,26 @@ PARTS = ("edge", "link", "cloud")
 _ANY_WEIGHT = 0.5
 
 
+@dataclass(eq=False)
 class Forecaster:
-    """Predictors and a cost model: an observation in, a forecast out.
+    """Predictors and a cost model: turns an observation into a forecast.
 
     Attributes:
         needs: observation fields without which there is no forecast.
-        based_on: part of the latency -> where its predictor's numbers come from, for people: what a predictor
-            may say of itself in an attribute `based_on`.
+        based_on: part of the latency -> where its predictor's numbers come from, in words. A predictor may give
+            this in an attribute `based_on`; parts whose predictor has none are absent.
     """
 
-    def __init__(
-        self,
-        placements: Placements,
-        edge: LatencyPredictor,
-        link: LatencyPredictor,
-        cloud: LatencyPredictor,
-        cost: CostModel,
-    ) -> None:
-        self.placements = placements
-        self.cost = cost
-        self.needs = edge.needs | link.needs | cloud.needs
-        self._parts = (edge, link, cloud)
-        said = {name: str(getattr(part, "based_on", "")) for name, part in zip(PARTS, self._parts, strict=True)}
-        self.based_on = {name: text for name, text in said.items() if text}
+    placements: Placements
+    edge: LatencyPredictor
+    link: LatencyPredictor
+    cloud: LatencyPredictor
+    cost: CostModel
+
+    def __post_init__(self) -> None:
+        self.needs = self.edge.needs | self.link.needs | self.cloud.needs
+        sources = {part: str(getattr(getattr(self, part), "based_on", "")) for part in PARTS}
+        self.based_on = {part: source for part, source in sources.items() if source}
 
     def forecast(self, observation: Observation) -> Forecast:
         """Predict every placement for one observation, or for an array of them.
@@ -52,42 +50,37 @@ class Forecaster:
         Returns:
             arrays of shape (..., P), where (...) is the shape of the observation's fields.
         """
-        edge_s, link_s, cloud_s = (part.seconds(observation) for part in self._parts)
+        edge_s = self.edge.seconds(observation)
+        link_s = self.link.seconds(observation)
+        cloud_s = self.cloud.seconds(observation)
         if not edge_s.shape == link_s.shape == cloud_s.shape:
             edge_s, link_s, cloud_s = np.broadcast_arrays(edge_s, link_s, cloud_s)
         return Forecast(self.placements, edge_s, link_s, cloud_s, self.cost.cost_usd(edge_s, link_s, cloud_s))
 
 
+@dataclass(eq=False)
 class Policy(Forecaster):
-    """What `policy=...` selects: a forecaster, and a planner that picks from what it says.
+    """What `policy=...` selects: a forecaster, and a planner that picks a placement from its forecasts.
 
-    Args:
-        reply_timeout_s: how long the transport waits for a reply. Placements that would take longer there and back are
-            not picked, as none of their requests would be answered. None where nothing gives up.
+    Attributes:
+        reply_timeout_s: how long the transport waits for a reply; None where it waits for ever. A placement whose
+            link and cloud seconds exceed it is not picked, because its requests would never be answered.
     """
 
-    def __init__(
-        self,
-        placements: Placements,
-        edge: LatencyPredictor,
-        link: LatencyPredictor,
-        cloud: LatencyPredictor,
-        cost: CostModel,
-        planner: Planner,
-        reply_timeout_s: float | None = None,
-    ) -> None:
-        super().__init__(placements, edge, link, cloud, cost)
-        self.planner = planner
-        self._reply_timeout_s = reply_timeout_s
-        self._said = not self.based_on
+    planner: Planner
+    reply_timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._sources_logged = not self.based_on
 
     def decide(
         self, observation: Observation, correct: Callable[[Forecast, CostModel], Forecast] | None = None
     ) -> Decision:
-        """One planning step on one complete observation. The first one logs what the forecasts rest on.
+        """Decide on one complete observation. The first call logs which profiles the forecasts use.
 
         Args:
-            correct: what has learnt how far off the predictors are; None takes them at their word.
+            correct: live calibration, which corrects the forecast by measured latencies; None trusts the predictors.
 
         Raises:
             ForecastError: no placement can be chosen; the message says why.
@@ -109,13 +102,16 @@ class Policy(Forecaster):
             limit=limit,
             met=met,
         )
-        if not self._said:
-            self._said = True
-            _log.info("forecasts rest on", **self.based_on)
+        if not self._sources_logged:
+            self._sources_logged = True
+            _log.info("profiles used", **self.based_on)
         return decision
 
     def limit_status(self, forecast: Forecast, index: int) -> tuple[str, bool]:
-        """The planner's own limit in words, and whether a row of a single forecast keeps it; `""` and True without."""
+        """The planner's limit in words, and whether a row of a single forecast keeps it.
+
+        `""` and True for a planner without a limit.
+        """
         # Asking `isinstance` of a protocol takes longer than a choice.
         if not hasattr(self.planner, "meets"):
             return "", True
@@ -124,18 +120,18 @@ class Policy(Forecaster):
 
     def _choose(self, forecast: Forecast) -> int:
         w = _ANY_WEIGHT if self.planner.w is None else self.planner.w
-        if self._reply_timeout_s is not None:
-            late = forecast.link_s + forecast.cloud_s > self._reply_timeout_s
+        if self.reply_timeout_s is not None:
+            late = forecast.link_s + forecast.cloud_s > self.reply_timeout_s
             if late.any() and not late.all():
                 return int(np.flatnonzero(~late)[self.planner.choose(forecast.only(~late), w)])
         return int(self.planner.choose(forecast, w))
 
     def runner_up(self, decision: Decision) -> dict[str, float] | None:
-        """The forecast row the planner would take if the chosen one were not there; None where it would take none."""
+        """The forecast row the planner would pick without the chosen placement; None where it would pick none."""
         if decision.forecast is None or len(decision.forecast) < 2:
             return None
         rest = decision.forecast.without(decision.index)
         try:
             return rest.row(self._choose(rest))
-        except ForecastError:  # a limit that only the chosen one keeps
+        except ForecastError:  # only the chosen placement keeps the limit
             return None

@@ -4,7 +4,7 @@ A *profile* is one model on one machine, at one or more clock settings (`midcut 
 holds the parameters of the paper's clock law for several models (`midcut fit`).
 """
 
-from midcut.profiles.fit import Fit, Law, ModelLaw, find_fit, read_fit, write_fit, wrong_law
+from midcut.profiles.clock_law import Fit, Law, ModelLaw, find_fit, read_fit, write_fit, wrong_law
 from midcut.profiles.profile import (
     Machine,
     Profile,

@@ -11,7 +11,7 @@ import numpy as np
 
 from midcut.errors import ConfigError
 from midcut.profiles import Fit, Law, ModelLaw, Normalisation, Role, one_image_at_a_time
-from midcut.profiles.fit import Slopes
+from midcut.profiles.clock_law import Slopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from midcut.errors import FileError
-from midcut.profiles.shipped import SHIPPED, shipped_names
+from midcut.profiles.shipped import find_path
 from midcut.results.files import read_json, write_json
 from midcut.terms import Role
 from midcut.types import DTYPES, CutTable
@@ -168,7 +168,7 @@ def find_profile(spec: Path | str, role: Role | str, model: str) -> Profile:
     """
     role = Role(role)
     how = f"measure one with `midcut profile model={model} role={role}`, then {role}_profile=FILE"
-    path = _existing(spec, how)
+    path = find_path("profile", spec, how)
     if path.is_dir():
         return _in_folder(path, str(spec), role, model, how)
     profile = read_profile(path)
@@ -190,7 +190,7 @@ def find_profiles(spec: Path | str, role: Role | str) -> list[Profile]:
         FileError: there is none.
     """
     how = f"measure one with `midcut profile role={role}`"
-    path = _existing(spec, how)
+    path = find_path("profile", spec, how)
     if not path.is_dir():
         return [read_profile(path)]
     kinds = {file: _kind(file) for file in sorted(path.glob("*.json"))}
@@ -198,16 +198,6 @@ def find_profiles(spec: Path | str, role: Role | str) -> list[Profile]:
     if not found:
         raise FileError(f"{str(spec)!r} has no profile as {role}; {how}")
     return found
-
-
-def _existing(spec: Path | str, how: str) -> Path:
-    path = Path(spec).expanduser()
-    if not path.exists() and str(spec) in shipped_names("profiles"):
-        return SHIPPED / "profiles" / str(spec)
-    if not path.exists():
-        devices = ", ".join(shipped_names("profiles"))
-        raise FileError(f"no profile {str(spec)!r}: not a file, not a folder, not a shipped device ({devices}); {how}")
-    return path
 
 
 def one_image_at_a_time(profile: Profile) -> None:

@@ -58,8 +58,9 @@ def settle(
     w = weights[0] if claim.w is None else claim.w
 
     def change(of: Mapping[str, Means]) -> Floats | None:
-        name, row = claim.metric.value, weights.index(w)
-        value, divisor = (_row(of[one][name], row) for one in (claim.strategy, claim.against))
+        columns = [of[strategy][claim.metric.value] for strategy in (claim.strategy, claim.against)]
+        # A strategy that follows no weight has a single row.
+        value, divisor = (column[weights.index(w) if len(column) > 1 else 0] for column in columns)
         return None if np.any(divisor <= 0.0) else 100.0 * (value / divisor - 1.0)
 
     simulated, population = change(means), change(repeated) if repeated else None
@@ -97,9 +98,3 @@ def ratios(
             for row, values in zip(rows, repeated[strategy][metric], strict=True):
                 row[name] = interval(values / divisor)
     return rows
-
-
-def _row(values: Floats, row: int) -> Floats:
-    """The row of a weight; strategies without one have a single row."""
-    found: Floats = values[row if len(values) > 1 else 0]
-    return found

@@ -90,7 +90,13 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
     _check_samples(setup, samples)
     repeated = _repeated(setup)
     placements = setup.truth.placements
-    advance = _Advance(progress, len(samples) + (len(repeated) if repeated else 0))
+    total = len(samples) + (len(repeated) if repeated else 0)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done / total)
 
     def passes(over: Samples) -> Passes:
         return Passes(setup.picking, setup.truth, over, len(samples), setup.weights, advance)
@@ -100,17 +106,12 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
     over_seeds = repeated_means(passes(repeated), strategies) if repeated else {}
     means = {entry.strategy.name: entry.tally.means() for entry in entries}
     return Simulation(
-        title=names.title,
+        **vars(names),
         model=placements.model,
-        scenario=names.scenario,
-        policy=names.policy,
-        truth=names.truth,
-        cost=names.cost,
         samples=len(samples),
         population=setup.population if repeated else 0,
         cuts=tuple(placements.cut.tolist()),
         layers=tuple(placements.layer.tolist()),
-        after=names.after,
         weights=setup.weights,
         series=tuple(series for entry in entries for series in entry.series(over_seeds)),
         fronts=tuple(front for entry in entries if (front := entry.front())),
@@ -120,20 +121,8 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         bandwidth_kbps=_listed(samples.fields.get("bandwidth_kbps"), keep=keep),
         ping_ms=_listed(samples.fields.get("ping_ms"), keep=keep),
         time_s=_listed(samples.time_s, keep=keep),
-        based_on=names.based_on,
         codecs=placements.codec,
     )
-
-
-class _Advance:
-    """Turns numbers of samples into the share of the whole."""
-
-    def __init__(self, progress: Callable[[float], None], total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def __call__(self, samples: int) -> None:
-        self._done += samples
-        self._progress(self._done / self._total)
 
 
 def _check(setup: Setup, strategies: Sequence[Strategy]) -> None:

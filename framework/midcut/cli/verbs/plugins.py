@@ -16,7 +16,7 @@ from midcut.config.registry import DISABLE_ENV, registry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midcut.config.registry import Registry
+    from midcut.config.offers import Registry
 
 
 def main(arguments: Sequence[str]) -> int:

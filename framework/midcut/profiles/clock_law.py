@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from midcut.errors import FileError
-from midcut.profiles.shipped import SHIPPED, shipped_names
+from midcut.profiles.shipped import find_path
 from midcut.results.files import read_json, write_json
 from midcut.terms import Normalisation
 
@@ -112,13 +111,7 @@ def find_fit(spec: Path | str) -> Fit:
     Raises:
         FileError: there is none; says which exist.
     """
-    path = Path(spec).expanduser()
-    if not path.exists() and str(spec) in shipped_names("fits"):
-        path = SHIPPED / "fits" / f"{spec}.json"
-    if not path.exists():
-        devices = ", ".join(shipped_names("fits"))
-        raise FileError(f"no fit {str(spec)!r}: not a file, not a shipped device ({devices}); {_HINT}")
-    return read_fit(path)
+    return read_fit(find_path("fit", spec, _HINT))
 
 
 def _wrong(fit: Fit) -> str:
