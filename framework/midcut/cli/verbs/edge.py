@@ -39,6 +39,7 @@ from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import placements
+from midcut.reporting import check_installed
 from midcut.serving import check_server, event_loop, serve, stop_signals
 from midcut.serving.metrics import EdgeMetrics, new_registry
 
@@ -163,18 +164,23 @@ async def _stream(
     console = Console()
     console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)
     written = [RESULTS, SUMMARY]
-    if source.plot and done.records:
-        _draw(folder, model.name)
+    if source.plot and done.records and _draw(folder, model.name):
         written.append(PLOT)
     console.print(f"in {folder}: {', '.join(written)}", highlight=False, soft_wrap=True)
     return summary
 
 
-def _draw(folder: Path, name: str) -> None:
+def _draw(folder: Path, name: str) -> bool:
+    try:
+        check_installed("input.plot=true")
+    except ConfigError as error:  # the results are worth more than their picture
+        _log.warning(f"no {PLOT}", reason=str(error))
+        return False
     from midcut.reporting.plots import draw_streams  # noqa: PLC0415 - matplotlib, which a server never needs
 
     with (folder / RESULTS).open("rb") as lines:
         draw_streams(folder / PLOT, {name: [msgspec.json.decode(line) for line in lines]})
+    return True
 
 
 def _ready(url: str) -> None:

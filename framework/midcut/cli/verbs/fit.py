@@ -12,7 +12,7 @@ from rich.table import Table
 
 from midcut.profiles import Role, find_profiles, write_fit
 from midcut.profiles.fitting import fit, points
-from midcut.reporting.fit_plot import draw_fit
+from midcut.reporting import check_installed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,6 +26,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         where the fit is, and its laws; a sweep records it.
     """
+    check_installed("the figure")
+    from midcut.reporting.fit_plot import draw_fit  # noqa: PLC0415 - matplotlib, which may not be installed
+
     profiles = [profile for spec in cfg.profiles for profile in find_profiles(str(spec), Role.edge)]
     fitted = fit(profiles, cfg.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)

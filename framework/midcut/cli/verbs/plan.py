@@ -20,6 +20,7 @@ from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
+from midcut.reporting import check_installed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,6 +39,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         the chosen row, what it was chosen on, and how long it took; a sweep records it.
     """
+    if cfg.plot:
+        check_installed("plot=true")
     table = find_profile(cfg.edge_profile, Role.edge, _model(cfg)).table
     settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
     policy = build_policy(cfg, placements(table, legal_cuts(table, settings), build_codecs(cfg)))

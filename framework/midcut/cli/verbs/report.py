@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midcut.errors import MidcutError
+from midcut.reporting import check_installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _write(folders: Sequence[Path], out: Path, title: str | None) -> list[Path]:
+    check_installed("a report")
     from midcut.reporting.load import find  # noqa: PLC0415 - matplotlib, which --help does not owe
     from midcut.reporting.report import make_report  # noqa: PLC0415
     from midcut.reporting.writing import write  # noqa: PLC0415

@@ -102,7 +102,7 @@ class InputFolder:
         limit: stop after that many images; null is all.
         rate_hz: images per second; null is as fast as they are answered.
         labels: CSV file with the header `file,label` (class number or label text), to count right answers.
-        plot: draw `stream.png` at the end: telemetry, cut, latency and cost over time.
+        plot: draw `stream.png` at the end: telemetry, cut, latency and cost over time (with the extra `report`).
     """
 
     kind: InputKind = InputKind.folder

@@ -27,7 +27,7 @@ class PlanConfig:
         cloud_url: the cloud that probing telemetry sources reach.
         wait_s: how long the telemetry sources may take to answer.
         max_age_s: a telemetry value older than this is missing.
-        plot: also draw `plan.png`.
+        plot: also draw `plan.png` (needs the extra `report`).
         objectives: numbers of the result, by name, that a sweeper like Optuna searches by: `[latency_s,cost_usd]`.
     """
 
