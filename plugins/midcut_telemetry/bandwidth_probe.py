@@ -11,7 +11,7 @@ from midcut import wire
 from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
 from midcut.wire.tcp import better_kbps, rate_kbps, starts_slowly
-from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
+from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,13 +24,14 @@ _PINGS: Final = 3
 class BandwidthProbe:
     """Uploads `probe_bytes` on a kept-alive connection, after pings that give the round trip.
 
-    The bandwidth is what HTTP bodies get: bytes * 8 / (seconds - round trip), less what a slow start took where the
-    connection is new or was idle; the kernel's own rate where that is higher and not limited by us. The cloud throws
-    the body away as it comes and answers `{"received_bytes": n}`. Where less than a tenth of the time would be left,
-    the probe is too small for the link and the result is a lower bound.
+    The bandwidth is that of HTTP bodies: bytes * 8 / (seconds - round trip), corrected for TCP's slow start where the
+    connection is new or was idle. The kernel's delivery rate replaces it where that is higher and not app-limited.
+    The cloud discards the body while it arrives and answers `{"received_bytes": n}`. Where the round
+    trip leaves less than a tenth of the seconds, a tenth is used: the probe is too small for such a link, and the
+    result is a lower bound.
 
     Raises:
-        ConfigError: `probe_bytes` is not over 0.
+        ConfigError: `probe_bytes` is not over 0, or a token or certificate cannot be read.
     """
 
     quiet = True
@@ -53,39 +54,39 @@ class BandwidthProbe:
         if probe_bytes < 1:
             raise ConfigError(f"telemetry.bandwidth_probe.probe_bytes must be over 0, got {probe_bytes}")
         self.interval_s, self.standby = interval_s, standby
-        self._restarts = starts_slowly(slow_start)
+        self._restarts_slowly = starts_slowly(slow_start)
         self._opened = 0
         self._delivery_kbps = 0.0
-        access = Access(token_env, token_file, tls_ca, tls_cert, tls_key)
-        self._line = KeptAlive(Endpoint.parse(url), timeout_s, access)
-        self._body = os.urandom(probe_bytes)  # nothing on the way can compress it
+        access = (token_env, token_file, tls_ca, tls_cert, tls_key)
+        self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
+        self._body = os.urandom(probe_bytes)  # random, so that no proxy can compress it
 
     def read(self) -> Mapping[str, float]:
-        rtt_s = min(self._line.exchange("GET", wire.HEALTH_PATH)[0] for _ in range(_PINGS))
-        seconds, answer = self._line.exchange("POST", wire.PROBE_PATH, self._body)
-        self._check(answer)
+        rtt_s = min(self._connection.exchange("GET", wire.HEALTH_PATH)[0] for _ in range(_PINGS))
+        seconds, answer = self._connection.exchange("POST", wire.PROBE_PATH, self._body)
+        self._check_received(answer)
         transfer_s = max(seconds - rtt_s, 0.1 * seconds)
-        pause_s = self.interval_s if self._restarts else 0.0
-        if self._line.opened != self._opened:
-            pause_s, self._opened = math.inf, self._line.opened
+        pause_s = self.interval_s if self._restarts_slowly else 0.0
+        if self._connection.opened != self._opened:
+            pause_s, self._opened = math.inf, self._connection.opened
         kbps = rate_kbps(len(self._body), transfer_s, rtt_s, pause_s)
-        return {"bandwidth_kbps": better_kbps(kbps, self._kernel_says())}
+        return {"bandwidth_kbps": better_kbps(kbps, self._new_tcp_info())}
 
     def close(self) -> None:
-        self._line.close()
+        self._connection.close()
 
-    def _kernel_says(self) -> TcpInfo | None:
-        """Of this upload; None where the kernel says nothing, or keeps to the rate of an earlier one."""
-        info = self._line.tcp_info()
+    def _new_tcp_info(self) -> TcpInfo | None:
+        """The kernel's figures of this upload; None without TCP_INFO, or where they are an earlier one's."""
+        info = self._connection.tcp_info()
         if info is None or info.delivery_kbps == self._delivery_kbps:
             return None
         self._delivery_kbps = info.delivery_kbps
         return info
 
-    def _check(self, answer: bytes) -> None:
+    def _check_received(self, answer: bytes) -> None:
         try:
             received = int(json.loads(answer)["received_bytes"])
         except (ValueError, TypeError, KeyError):
-            raise TelemetryError(f"POST {wire.PROBE_PATH}: not a probe's answer: {answer[:100]!r}") from None
+            raise TelemetryError(f"POST {wire.PROBE_PATH}: not the answer to a probe: {answer[:100]!r}") from None
         if received != len(self._body):
-            raise TelemetryError(f"POST {wire.PROBE_PATH}: the cloud counted {received} bytes of {len(self._body)}")
+            raise TelemetryError(f"POST {wire.PROBE_PATH}: the cloud received {received} of {len(self._body)} bytes")

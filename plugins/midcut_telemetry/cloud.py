@@ -1,4 +1,4 @@
-"""What the sources that talk to the cloud share: its address, and a kept-alive connection."""
+"""The cloud's address and a keep-alive connection to it, for the sources that measure the way to the cloud."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_REPLY_BYTES = 65536
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the cloud is. `base` is the path in front of the API's, without a slash at the end."""
+    """The cloud's address. `base` is the path before the API's own paths, without a slash at the end."""
 
     scheme: str
     host: str
@@ -29,7 +29,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, url: str) -> Endpoint:
-        """Take a URL apart.
+        """Parse a URL.
 
         Raises:
             ConfigError: it is not `http(s)://host[:port][/base]`.
@@ -47,58 +47,57 @@ class Endpoint:
         return f"{self.scheme}://{self.host}:{self.port}{self.base}"
 
 
-@dataclass(frozen=True)
-class Access:
-    """How the cloud is shown who asks: names of the files and of the variable, as the config has them."""
+class KeepAliveConnection:
+    """One HTTP/1.1 connection that is opened when needed and then stays open. Not for several threads at once.
 
-    token_env: str | None = None
-    token_file: str | None = None
-    tls_ca: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-
-
-class KeptAlive:
-    """One HTTP/1.1 connection that is opened when needed and kept. Not for several threads at once.
+    The credentials are as in `midcut_telemetry.config.CloudAccess`.
 
     Attributes:
-        opened: how often it was.
+        opened: how often the connection was opened.
 
     Raises:
-        ConfigError: a token or a certificate cannot be had.
+        ConfigError: a token or a certificate cannot be read.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout_s: float, access: Access) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout_s: float,
+        token_env: str | None = None,
+        token_file: str | None = None,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
-        token = read_token(access.token_env, access.token_file)
+        token = read_token(token_env, token_file)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        tls = endpoint.scheme == "https"
-        self._tls = client_tls(access.tls_ca, access.tls_cert, access.tls_key) if tls else None
+        self._tls = client_tls(tls_ca, tls_cert, tls_key) if endpoint.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
         self.opened = 0
 
     def tcp_info(self) -> TcpInfo | None:
-        """What the kernel says of the connection; None where there is none, or it says nothing."""
+        """The kernel's figures of the connection; None where none is open, or without TCP_INFO."""
         return None if self._connection is None else tcp_info(self._connection.sock)
 
     def exchange(self, method: str, path: str, body: bytes | None = None) -> tuple[float, bytes]:
         """Send one request and read the whole answer.
 
         Returns:
-            seconds from the first byte written to the last byte read, without connecting, and the body.
+            the seconds from the first byte written to the last byte read (connecting excluded), and the body.
 
         Raises:
-            TelemetryError: no connection, too slow, or a status other than 200.
+            TelemetryError: no connection, no answer in time, or a status other than 200.
         """
         reused = self._connection is not None
         try:
             try:
-                return self._once(method, path, body)
+                return self._exchange_once(method, path, body)
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
                 if not reused:
                     raise
-                return self._once(method, path, body)  # the server had closed the idle connection
+                return self._exchange_once(method, path, body)  # the server had closed the idle connection
         except (OSError, http.client.HTTPException) as error:
             reason = f"no answer in {self._timeout_s:g} s" if isinstance(error, TimeoutError) else error
             raise TelemetryError(f"{method} {self._endpoint}{path}: {reason or type(error).__name__}") from None
@@ -109,17 +108,17 @@ class KeptAlive:
             self._connection.close()
             self._connection = None
 
-    def _once(self, method: str, path: str, body: bytes | None) -> tuple[float, bytes]:
+    def _exchange_once(self, method: str, path: str, body: bytes | None) -> tuple[float, bytes]:
         try:
-            connection = self._connected()
+            connection = self._open_connection()
             headers = self._headers | ({"Content-Type": "application/octet-stream"} if body is not None else {})
             start = time.perf_counter()
             connection.request(method, self._endpoint.base + path, body=body, headers=headers)
             response = connection.getresponse()
             answer = response.read(_MAX_REPLY_BYTES)
             seconds = time.perf_counter() - start
-            # More than any answer of ours is not read on; after `Connection: close` http.client has closed its socket,
-            # and would open another one by itself, in the time that is measured.
+            # An answer over the limit leaves unread bytes behind. After `Connection: close`, http.client would open a
+            # new socket by itself within the measured time.
             if not response.isclosed() or connection.sock is None:
                 self.close()
         except BaseException:
@@ -129,7 +128,7 @@ class KeptAlive:
             raise TelemetryError(f"{method} {self._endpoint}{path}: status {response.status}; is this a midcut cloud?")
         return seconds, answer
 
-    def _connected(self) -> http.client.HTTPConnection:
+    def _open_connection(self) -> http.client.HTTPConnection:
         if self._connection is None:
             host, port = self._endpoint.host, self._endpoint.port
             self._connection = (

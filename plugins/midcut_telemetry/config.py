@@ -1,4 +1,4 @@
-"""Knobs of the telemetry sources. `interval_s` is everywhere the seconds between two reads."""
+"""Knobs of the telemetry sources. `interval_s` is in all of them the time between two reads, in seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from midcut.terms import SlowStart
 
 
 class Aggregate(Enum):
-    """How the clocks of several cores become one."""
+    """How one clock is made of the clocks of several cores."""
 
     max = "max"
     mean = "mean"
@@ -19,7 +19,7 @@ class Aggregate(Enum):
 
 
 class Estimate(Enum):
-    """How the last transfers become one figure."""
+    """How one bandwidth is made of the last transfers."""
 
     median = "median"
     ewma = "ewma"
@@ -30,7 +30,7 @@ class ConstantConfig:
     """Numbers that do not change.
 
     Attributes:
-        clock_mhz: edge clock, MHz; null leaves the field to other sources, as below.
+        clock_mhz: edge clock, MHz; null (here and below) leaves the field to the other sources.
         bandwidth_kbps: edge to cloud, kbit/s.
         ping_ms: round trip, ms.
     """
@@ -61,12 +61,12 @@ class ReplayConfig:
 
 @dataclass
 class CpufreqConfig:
-    """The clock that the kernel's cpufreq asks for (on a Raspberry Pi the real one may be lower: `vcgencmd`).
+    """The clock that the kernel's cpufreq requests (on a Raspberry Pi the real one may be lower: see `vcgencmd`).
 
     Attributes:
-        root: where `sys` and `proc` are.
-        aggregate: what to report of several cores.
-        core: report this core instead.
+        root: folder that contains `sys` and `proc`.
+        aggregate: how one clock is made of those of all cores.
+        core: number of the only core to report; null takes all.
     """
 
     root: str = "/"
@@ -77,12 +77,12 @@ class CpufreqConfig:
 
 @dataclass
 class VcgencmdConfig:
-    """The real clock of a Raspberry Pi, by its firmware; throttling flags are logged when they change.
+    """The real clock of a Raspberry Pi, from its firmware; throttling flags are logged when they change.
 
     Attributes:
         command: the program, by name or path.
-        optional: where there is no such program, give nothing instead of failing.
-        timeout_s: it must answer after this long.
+        optional: give no clock, instead of an error, where the program is not installed.
+        timeout_s: limit for one run of the program, seconds.
     """
 
     command: str = "vcgencmd"
@@ -93,12 +93,14 @@ class VcgencmdConfig:
 
 @dataclass
 class TcpPingConfig:
-    """Round trip of a TCP connect; a refused connection counts too. Needs no rights; 25 kB a minute for each sample.
+    """Round trip of a TCP connect; a refused connection counts too. Needs no privileges.
+
+    Sends 25 kB a minute for each sample.
 
     Attributes:
-        url: the cloud.
+        url: address of the cloud.
         samples: connects per read; the smallest counts.
-        timeout_s: each connect must be done after this long.
+        timeout_s: limit for each connect, seconds.
     """
 
     url: str = "${cloud_url}"
@@ -109,13 +111,16 @@ class TcpPingConfig:
 
 @dataclass
 class IcmpPingConfig:
-    """Round trip by ICMP echo. Needs the extra `icmp`, and rights; 12 kB a minute for each sample.
+    """Round trip by ICMP echo. Needs the extra `icmp`, and privileges.
+
+    Sends 12 kB a minute for each sample.
 
     Attributes:
-        url: the cloud.
+        url: address of the cloud.
         samples: echoes per read; the smallest counts.
-        privileged: raw sockets (root or CAP_NET_RAW); otherwise `net.ipv4.ping_group_range` must include us.
-        timeout_s: each echo must be back after this long.
+        privileged: use raw sockets (root or CAP_NET_RAW); otherwise `net.ipv4.ping_group_range` must include a group of
+            the user.
+        timeout_s: limit for each echo, seconds.
     """
 
     url: str = "${cloud_url}"
@@ -127,12 +132,12 @@ class IcmpPingConfig:
 
 @dataclass
 class CloudAccess:
-    """How a source shows the cloud who it is: as the transport does, unless told otherwise.
+    """Credentials that a source shows to the cloud; by default those of the transport.
 
     Attributes:
-        token_env, token_file: environment variable or file with the cloud's bearer token.
-        tls_ca: file with the CA of an https:// cloud; null trusts the system's.
-        tls_cert, tls_key: files with a client's certificate and key, where the cloud asks for one.
+        token_env, token_file: environment variable, or file, that contains the cloud's bearer token.
+        tls_ca: file with the CA certificate of an https:// cloud; null trusts the system's CAs.
+        tls_cert, tls_key: files with a client certificate and its key, where the cloud asks for one.
     """
 
     token_env: str | None = "${oc.select:transport.token_env,null}"  # noqa: S105 - a name
@@ -144,14 +149,14 @@ class CloudAccess:
 
 @dataclass
 class HttpPingConfig(CloudAccess):
-    """Round trip as `GET /health` on a kept-alive connection: about 1 ms over ICMP, and sees proxies as requests do.
+    """Round trip of `GET /health` on a keep-alive connection: about 1 ms more than ICMP.
 
-    It takes 30 kB a minute for each sample.
+    It goes through proxies as requests do. Sends 30 kB a minute for each sample.
 
     Attributes:
-        url: the cloud.
+        url: address of the cloud.
         samples: requests per read; the smallest counts.
-        timeout_s: each request must be answered after this long.
+        timeout_s: limit for each request, seconds.
     """
 
     url: str = "${cloud_url}"
@@ -162,17 +167,17 @@ class HttpPingConfig(CloudAccess):
 
 @dataclass
 class BandwidthProbeConfig(CloudAccess):
-    """Bandwidth by a timed upload to the cloud's probe endpoint, while the sources before it do not tell.
+    """Bandwidth by a timed upload to the cloud's probe endpoint, while the sources before it give no bandwidth.
 
-    Costs traffic: `probe_bytes * 60 / interval_s` a minute, 1.2 MB by default; on standby nothing while requests tell.
+    Sends `probe_bytes * 60 / interval_s` a minute, 1.2 MB by default; on standby nothing while another source works.
 
     Attributes:
-        url: the cloud.
-        probe_bytes: size of the upload; too small for a fast link gives a lower bound.
-        timeout_s: the upload must be done after this long.
-        standby: after a first upload, make one only while no source before it gives a bandwidth that is not past half
-            of its life (with passive_bandwidth: while no request told for 7.5 s), and none during a request.
-        slow_start: whether TCP starts slowly after a pause, which is then taken off; `auto` asks this host.
+        url: address of the cloud.
+        probe_bytes: size of the upload; on a link too fast for it the result is a lower bound.
+        timeout_s: limit for the upload, seconds.
+        standby: after a first upload, upload again only while every bandwidth from the sources before it is older than
+            half of its maximum age (with passive_bandwidth: 7.5 s after the last request), and never during a request.
+        slow_start: whether TCP's slow start after a pause is corrected for; `auto` reads this host's TCP settings.
     """
 
     url: str = "${cloud_url}"
@@ -185,25 +190,26 @@ class BandwidthProbeConfig(CloudAccess):
 
 @dataclass
 class PassiveBandwidthConfig:
-    """Bandwidth from the requests themselves, without uploads of its own; silent while nothing is sent.
+    """Bandwidth measured on the requests themselves, without uploads of its own; gives no value while none are sent.
 
-    It sends nothing where another source gives the ping; else 25 kB a minute for connects while requests go.
+    Where another source measures ping it sends nothing, else 25 kB a minute for connects while requests are sent.
 
-    Alone it cannot begin with `engine.fallback=edge`: without a bandwidth nothing is sent, and without requests there
-    is no bandwidth. Put `bandwidth_probe` behind it, which also sees a slow link recover once the planner has moved
-    all to the edge, or use `engine.fallback=cloud`.
+    Alone it cannot start with `engine.fallback=edge`: without a bandwidth no request is sent, and without requests
+    there is no bandwidth. Put `bandwidth_probe` after it, which also notices that a slow link has recovered once the
+    planner has moved everything to the edge, or use `engine.fallback=cloud`.
 
     Attributes:
-        url: the cloud; a TCP connect there gives the round trip where neither small exchanges nor another source do.
-            null: none is made, and the kernel's shortest counts.
-        min_bytes: exchanges smaller than this say nothing about bandwidth.
-        small_bytes: exchanges up to this size say what the round trip is.
-        rtt_ms: round trip to take off; null takes the shortest small exchange, else telemetry's ping.
+        url: address of the cloud; a TCP connect to it gives the round trip where neither small exchanges nor another
+            source do. null makes no connects and takes the kernel's shortest round trip.
+        min_bytes: smaller exchanges do not count for the bandwidth.
+        small_bytes: exchanges up to this size measure the round trip.
+        rtt_ms: round trip to subtract, ms; null takes the shortest small exchange, else telemetry's ping.
         window: how many of the last exchanges count at most.
-        enough_s: seconds of transfer, the newest first, that suffice; older exchanges then do not count.
-        estimate: how they become one figure.
-        slow_start: whether TCP starts slowly after a pause, which is then taken off; `auto` asks this host.
-        forget_s: exchanges older than this no longer count, and a figure older than this gives way to the next source.
+        enough_s: how many seconds of transfer are enough, newest first; older exchanges then do not count.
+        estimate: how one bandwidth is made of those that count.
+        slow_start: whether TCP's slow start after a pause is corrected for; `auto` reads this host's TCP settings.
+        forget_s: exchanges older than this, in seconds, no longer count; a bandwidth older than this is replaced by
+            the next source's.
     """
 
     url: str | None = "${cloud_url}"

@@ -1,4 +1,4 @@
-"""The clock as Linux tells it: cpufreq in sysfs, else /proc/cpuinfo."""
+"""The clock as Linux reports it: cpufreq in sysfs, else /proc/cpuinfo."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {
 
 
 class Cpufreq:
-    """Reads `scaling_cur_freq` of every policy and counts it for every core the policy governs.
+    """Reads `scaling_cur_freq` of every policy as the clock of every core that the policy governs.
 
-    The value is the clock the kernel asks for; firmware may run slower (raspberrypi/linux issue 2986).
+    The value is the clock that the kernel requests; firmware may run slower (raspberrypi/linux issue 2986).
     """
 
     def __init__(self, root: str, aggregate: Aggregate, core: int | None, interval_s: float) -> None:
@@ -35,7 +35,7 @@ class Cpufreq:
         self._core = core
 
     def read(self) -> Mapping[str, float]:
-        cores = self._from_policies() or self._from_cores() or self._from_cpuinfo()
+        cores = self._clocks_of_policies() or self._clocks_of_cores() or self._clocks_of_cpuinfo()
         if not cores:
             raise TelemetryError(
                 f"no clock under {self._root}: neither {self._cpu}/cpufreq/policy*/scaling_cur_freq "
@@ -49,21 +49,21 @@ class Cpufreq:
         return {"clock_mhz": cores[self._core]}
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
-    def _from_policies(self) -> dict[int, float]:
+    def _clocks_of_policies(self) -> dict[int, float]:
         clocks: dict[int, float] = {}
         for policy in sorted((self._cpu / "cpufreq").glob("policy[0-9]*")):
-            cores = _cores(policy)
+            cores = _cores_of(policy)
             if cores:  # a policy whose cores are all offline has no clock
-                clocks |= dict.fromkeys(cores, _mhz(policy / "scaling_cur_freq"))
+                clocks |= dict.fromkeys(cores, _read_mhz(policy / "scaling_cur_freq"))
         return clocks
 
-    def _from_cores(self) -> dict[int, float]:
+    def _clocks_of_cores(self) -> dict[int, float]:
         folders = self._cpu.glob("cpu[0-9]*/cpufreq")
-        return {int(folder.parent.name[3:]): _mhz(folder / "scaling_cur_freq") for folder in folders}
+        return {int(folder.parent.name[3:]): _read_mhz(folder / "scaling_cur_freq") for folder in folders}
 
-    def _from_cpuinfo(self) -> dict[int, float]:
+    def _clocks_of_cpuinfo(self) -> dict[int, float]:
         try:
             text = self._cpuinfo.read_text(encoding="ascii", errors="replace")
         except OSError:
@@ -72,14 +72,14 @@ class Cpufreq:
         return {core: float(mhz) for core, mhz in enumerate(clocks)}
 
 
-def _cores(policy: Path) -> Sequence[int]:
+def _cores_of(policy: Path) -> Sequence[int]:
     try:
         return [int(core) for core in (policy / "affected_cpus").read_text(encoding="ascii").split()]
     except (OSError, ValueError):
         return [int(policy.name.removeprefix("policy"))]
 
 
-def _mhz(file: Path) -> float:
+def _read_mhz(file: Path) -> float:
     try:
         text = file.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut import wire
-from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
+from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 class HttpPing:
-    """Asks the cloud's `/health` on one kept-alive connection, between requests; the smallest of `samples` counts."""
+    """Times `GET /health` on one keep-alive connection, while no request is under way; the smallest sample counts."""
 
     quiet = True
 
@@ -29,12 +29,13 @@ class HttpPing:
         tls_key: str | None = None,
     ) -> None:
         self.interval_s = interval_s
-        access = Access(token_env, token_file, tls_ca, tls_cert, tls_key)
-        self._line = KeptAlive(Endpoint.parse(url), timeout_s, access)
+        access = (token_env, token_file, tls_ca, tls_cert, tls_key)
+        self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
         self._samples = max(samples, 1)
 
     def read(self) -> Mapping[str, float]:
-        return {"ping_ms": min(self._line.exchange("GET", wire.HEALTH_PATH)[0] for _ in range(self._samples)) * 1e3}
+        seconds = min(self._connection.exchange("GET", wire.HEALTH_PATH)[0] for _ in range(self._samples))
+        return {"ping_ms": seconds * 1e3}
 
     def close(self) -> None:
-        self._line.close()
+        self._connection.close()

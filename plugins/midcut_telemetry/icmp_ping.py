@@ -15,7 +15,7 @@ _GAP_S = 0.02
 
 
 class IcmpPing:
-    """Sends `samples` echo requests, between our own requests; the quickest answer counts.
+    """Sends `samples` echo requests while no inference request is under way; the quickest answer counts.
 
     Raises:
         ConfigError: icmplib is not installed.
@@ -29,7 +29,7 @@ class IcmpPing:
         self._samples = max(samples, 1)
         self._privileged = privileged
         self._timeout_s = timeout_s
-        self._icmplib = _icmplib()
+        self._icmplib = _import_icmplib()
 
     def read(self) -> Mapping[str, float]:
         try:
@@ -44,20 +44,20 @@ class IcmpPing:
             needed = "needs root or CAP_NET_RAW" if self._privileged else "needs a wider net.ipv4.ping_group_range"
             other = "privileged=false" if self._privileged else "privileged=true as root"
             raise TelemetryError(
-                f"no right to send ICMP: privileged={str(self._privileged).lower()} {needed}; "
+                f"sending ICMP is not permitted: privileged={str(self._privileged).lower()} {needed}; "
                 f"or use {other}, or telemetry=tcp_ping"
             ) from None
         except self._icmplib.ICMPLibError as error:
             raise TelemetryError(f"ICMP to {self._host}: {error}") from None
         if not host.rtts:
-            raise TelemetryError(f"{self._host} answers no ICMP echo in {self._timeout_s:g} s; telemetry=tcp_ping may")
+            raise TelemetryError(f"no ICMP echo from {self._host} in {self._timeout_s:g} s; try telemetry=tcp_ping")
         return {"ping_ms": float(min(host.rtts))}
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
 
-def _icmplib() -> Any:
+def _import_icmplib() -> Any:
     try:
         return importlib.import_module("icmplib")
     except ImportError:

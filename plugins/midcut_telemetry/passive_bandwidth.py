@@ -22,17 +22,18 @@ if TYPE_CHECKING:
     from midcut.types import Transfer
 
 _CONNECT_S: Final = 2.0
-# A round trip tells of now for so long.
-_NOW_S: Final = 3.0
-# HTTP at both ends takes 1 to 3 ms: of a shorter transfer it is too much. So long nothing but the link takes.
+# A measured round trip is taken as the present one for this long.
+_RECENT_S: Final = 3.0
+# HTTP at both ends takes 1 to 3 ms, which distorts a transfer that should take less than this.
 _SHORT_S: Final = 0.01
+# Whatever took this long was limited by the link.
 _CLEAR_S: Final = 0.04
-# From here on the whole body says more than the kernel, whose rate is low after a loss.
+# Of a body of this size the whole transfer is more reliable than the kernel's rate, which is low after a loss.
 _LONG_BYTES: Final = 200_000
 
 
 class _Sample(NamedTuple):
-    """One exchange, and how long its connection was idle before: 0 where that does not matter, inf if it was new."""
+    """One exchange, and the idle time of its connection before: 0 where it does not matter, inf on a new connection."""
 
     transfer: Transfer
     pause_s: float
@@ -46,43 +47,56 @@ class _Sample(NamedTuple):
         return self.transfer.wall_s - self.transfer.server_s
 
 
-class _Trip(NamedTuple):
-    """What is taken off every exchange: seconds, and the bytes that went in them."""
+class _RoundTrip(NamedTuple):
+    """What is subtracted from every exchange: the seconds of a round trip, and the bytes that were sent in them."""
 
     seconds: float
     size: int = 0
 
 
 class _Rate(NamedTuple):
-    """What one exchange tells: the rate, and plainly bits per second; `known`: the kernel says what it knows."""
+    """The bandwidth that one exchange shows.
+
+    Attributes:
+        kbps: corrected for slow start and by the kernel's delivery rate.
+        plain_kbps: bits per second, uncorrected.
+        kbit, seconds: what was transferred and how long it took, the round trip subtracted.
+        fresh: the connection was new.
+        has_tcp_info: the kernel gave its figures.
+    """
 
     kbps: float
     plain_kbps: float
     kbit: float
     seconds: float
     fresh: bool
-    known: bool
+    has_tcp_info: bool
 
 
 class PassiveBandwidth:
     """Estimates (sent + received) * 8 / (wall - server - round trip) over the last exchanges.
 
-    The round trip is the configured one, else the shortest small exchange of the last 3 s (its bytes are taken off as
-    well, and with it goes what HTTP takes), else telemetry's ping, which the forecast adds again, else a TCP connect
-    to `url`, else the kernel's `min_rtt`, else 0, which makes the figure a lower bound. `min_rtt` comes last: the
-    kernel keeps it for 5 minutes, so that it is too short where the way got longer; its `rtt` is no choice, since it
-    grows with our own queue (from 20 to 179 ms in one upload of 1 MB at 10 Mbit/s).
+    The round trip is the first of these that is known:
 
-    Where a connection started slowly, that is taken into account. Below 200 kB the kernel's rate of delivery counts
-    where it is higher and not limited by us. Transfers on a new connection count only beside no others, those that
-    the link should do in 10 ms not at all where there is a kernel's word: a probe knows better.
+    1. the configured one;
+    2. the shortest small exchange of the last 3 s, whose bytes are subtracted as well, and whose HTTP overhead is;
+    3. telemetry's ping, which the forecast adds again;
+    4. a TCP connect to `url`;
+    5. the kernel's `min_rtt`. It comes late because the kernel holds it for 5 minutes: it is too short where the way
+       has become longer. The kernel's `rtt` is not used, since it grows with the connection's own queue (from 20 to
+       179 ms in one upload of 1 MB at 10 Mbit/s);
+    6. 0, which makes the result a lower bound.
 
-    The newest exchanges count, until they add up to `enough_s` of transfer: one long upload tells at once that the
-    link became slow. A read gives a value only when an exchange was made since the last one, so that the value's age
-    is true.
+    The slow start of a connection is corrected for. Below 200 kB the kernel's delivery rate is used where it is higher
+    and not app-limited. Transfers on a new connection count only if there are no others. Transfers that the link
+    should do within 10 ms are ignored where the kernel gives its figures: a probe measures such a link better.
+
+    The newest exchanges count, until they add up to `enough_s` of transfer, so that one long upload is enough to
+    notice a link that became slow. A read gives a value only if an exchange was made since the last one, so that the
+    value's age is true.
 
     Attributes:
-        max_age_s: `forget_s`: a figure counts no longer than the exchanges it was made from, then other sources do.
+        max_age_s: `forget_s`: a value is valid no longer than its exchanges; after that other sources are used.
 
     Raises:
         ConfigError: `window` is not over 0.
@@ -107,20 +121,20 @@ class PassiveBandwidth:
         self._min_bytes, self._small_bytes = min_bytes, small_bytes
         self._rtt_s = None if rtt_ms is None else rtt_ms / 1e3
         self._ping = None if url is None else TcpPing(url, samples=1, timeout_s=_CONNECT_S, interval_s=interval_s)
-        self._pings: deque[tuple[float, float]] = deque(maxlen=10)
+        self._connects: deque[tuple[float, float]] = deque(maxlen=10)
         self._estimate, self._forget_s, self._enough_s = estimate, forget_s, enough_s
-        self._restarts = starts_slowly(slow_start)
+        self._restarts_slowly = starts_slowly(slow_start)
         self._large: deque[_Sample] = deque(maxlen=window)
         self._small: deque[_Sample] = deque(maxlen=max(window, 20))
         self._ended_s = -math.inf
-        self._new = False
+        self._has_new = False
         self._lock = threading.Lock()
 
     def transferred(self, transfer: Transfer) -> None:
-        """Take note of one exchange; one that took no time counts for nothing."""
+        """Record one exchange; one that took no time is ignored."""
         idle_s = transfer.at_s - transfer.wall_s - self._ended_s
         self._ended_s = transfer.at_s
-        sample = _Sample(transfer, math.inf if transfer.fresh else max(idle_s, 0.0) if self._restarts else 0.0)
+        sample = _Sample(transfer, math.inf if transfer.fresh else max(idle_s, 0.0) if self._restarts_slowly else 0.0)
         if sample.seconds <= 0.0:
             return
         with self._lock:
@@ -128,43 +142,43 @@ class PassiveBandwidth:
                 self._small.append(sample)
             if sample.size >= self._min_bytes:
                 self._large.append(sample)
-                self._new = True
+                self._has_new = True
 
     def read(self) -> Mapping[str, float]:
         now = time.time()
         with self._lock:
             large = [sample for sample in self._large if sample.transfer.at_s >= now - self._forget_s]
-            small = [sample for sample in self._small if sample.transfer.at_s >= now - _NOW_S]
-            new, self._new = self._new, False
-        if not (new and large):
+            small = [sample for sample in self._small if sample.transfer.at_s >= now - _RECENT_S]
+            has_new, self._has_new = self._has_new, False
+        if not (has_new and large):
             return {}
-        told = self._rtt_s is not None or small or all(sample.transfer.ping_s is not None for sample in large)
-        ping_s = None if told else self._ping_s(now)
-        rates = [_rate(sample, self._trip(sample, small, ping_s)) for sample in large]
-        kbps = [rate.kbps for rate in self._newest(_that_tell(rates))]
+        known = self._rtt_s is not None or small or all(sample.transfer.ping_s is not None for sample in large)
+        connect_s = None if known else self._recent_connect_s(now)
+        rates = [_rate_of(sample, self._round_trip(sample, small, connect_s)) for sample in large]
+        kbps = [rate.kbps for rate in self._newest(_usable(rates))]
         if not kbps:
             return {}
         return {"bandwidth_kbps": statistics.median(kbps) if self._estimate is Estimate.median else _ewma(kbps)}
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
-    def _trip(self, sample: _Sample, small: Sequence[_Sample], ping_s: float | None) -> _Trip:
+    def _round_trip(self, sample: _Sample, small: Sequence[_Sample], connect_s: float | None) -> _RoundTrip:
         if self._rtt_s is not None:
-            return _Trip(self._rtt_s)
+            return _RoundTrip(self._rtt_s)
         if small:
-            shortest = min(small, key=lambda one: one.seconds)
-            return _Trip(shortest.seconds, shortest.size)
-        if (known_s := sample.transfer.ping_s if sample.transfer.ping_s is not None else ping_s) is not None:
-            return _Trip(known_s)
-        return _Trip(0.0 if sample.transfer.tcp is None else sample.transfer.tcp.min_rtt_s)
+            shortest = min(small, key=lambda exchange: exchange.seconds)
+            return _RoundTrip(shortest.seconds, shortest.size)
+        if (ping_s := sample.transfer.ping_s if sample.transfer.ping_s is not None else connect_s) is not None:
+            return _RoundTrip(ping_s)
+        return _RoundTrip(0.0 if sample.transfer.tcp is None else sample.transfer.tcp.min_rtt_s)
 
-    def _ping_s(self, now: float) -> float | None:
-        """The shortest connect of late, with a new one at most every `interval_s`; None where there is none."""
-        if self._ping is not None and (not self._pings or now - self._pings[-1][0] >= self.interval_s):
-            with suppress(TelemetryError):  # the last ones stand for a while
-                self._pings.append((now, self._ping.read()["ping_ms"] / 1e3))
-        return min((ping_s for at_s, ping_s in self._pings if at_s >= now - _NOW_S), default=None)
+    def _recent_connect_s(self, now: float) -> float | None:
+        """The shortest recent connect, with a new one at most every `interval_s`; None where there is none."""
+        if self._ping is not None and (not self._connects or now - self._connects[-1][0] >= self.interval_s):
+            with suppress(TelemetryError):  # the recent ones stay valid
+                self._connects.append((now, self._ping.read()["ping_ms"] / 1e3))
+        return min((seconds for at_s, seconds in self._connects if at_s >= now - _RECENT_S), default=None)
 
     def _newest(self, rates: Sequence[_Rate]) -> Sequence[_Rate]:
         seconds = 0.0
@@ -175,25 +189,25 @@ class PassiveBandwidth:
         return rates
 
 
-def _rate(sample: _Sample, trip: _Trip) -> _Rate:
-    # A round trip that was longer when it was measured than now must not leave nothing.
-    seconds = max(sample.seconds - trip.seconds, 0.1 * sample.seconds)
-    size = max(sample.size - trip.size, 1)
+def _rate_of(sample: _Sample, round_trip: _RoundTrip) -> _Rate:
+    # The round trip may have been longer when it was measured: at least a tenth of the seconds must remain.
+    seconds = max(sample.seconds - round_trip.seconds, 0.1 * sample.seconds)
+    size = max(sample.size - round_trip.size, 1)
     plain_kbps = size * 8 / seconds / 1e3
-    kbps = rate_kbps(size, seconds, trip.seconds, sample.pause_s)
+    kbps = rate_kbps(size, seconds, round_trip.seconds, sample.pause_s)
     if kbps > plain_kbps or sample.size < _LONG_BYTES:
         kbps = better_kbps(kbps, sample.transfer.tcp)
     return _Rate(kbps, plain_kbps, size * 8 / 1e3, seconds, sample.transfer.fresh, sample.transfer.tcp is not None)
 
 
-def _that_tell(rates: Sequence[_Rate]) -> Sequence[_Rate]:
-    """Those that took long; of them those on used connections, if there are any."""
+def _usable(rates: Sequence[_Rate]) -> Sequence[_Rate]:
+    """The rates of long transfers; of these, the ones on connections that were not new, if there are any."""
     fastest_kbps = max(rate.plain_kbps for rate in rates)
-    # By what it should have taken: those that took long by chance would be the slow ones alone.
+    # The expected time decides, not the measured one: that would select the transfers that were slow by chance.
     long = [rate for rate in rates if rate.kbit / fastest_kbps >= _SHORT_S or rate.seconds >= _CLEAR_S]
-    # Without the kernel's word there may be no source but this one, as before Linux 4.9.
-    told = long or [rate for rate in rates if not rate.known]
-    return [rate for rate in told if not rate.fresh] or told
+    # Without TCP_INFO (before Linux 4.9) this may be the only source, so short transfers have to do.
+    usable = long or [rate for rate in rates if not rate.has_tcp_info]
+    return [rate for rate in usable if not rate.fresh] or usable
 
 
 def _ewma(rates: Sequence[float]) -> float:

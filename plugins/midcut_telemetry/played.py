@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Constant:
-    """Gives the same numbers at every read; a field that is None is left to other sources."""
+    """Gives the same numbers at every read; a field that is None is left to the other telemetry sources."""
 
     def __init__(
         self, clock_mhz: float | None, bandwidth_kbps: float | None, ping_ms: float | None, interval_s: float
@@ -32,10 +32,10 @@ class Constant:
 
 
 class Replay:
-    """Plays a trace.
+    """Gives the values of a recorded trace at the present time.
 
     Raises:
-        FileError: the trace is not one.
+        FileError: the file cannot be read as a trace.
         ConfigError: the speed is not over 0.
     """
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class TcpPing:
-    """Connects `samples` times; a refused connection is an answer too. The name is looked up before the clock runs.
+    """Connects `samples` times; a refused connection is an answer too. The name is resolved before the clock starts.
 
-    Where the kernel tells the round trip of the connect, that counts: our own threads may wait for a core. The hub
-    reads it between requests; the smallest sample counts, since the next request may begin meanwhile. A proxy between
-    edge and cloud answers for itself: then it is the proxy's round trip.
+    The kernel's round trip of the connect is used where there is one: this process may wait for a core. The hub starts
+    a read while no request is under way; the smallest sample counts, since a request may begin meanwhile. A proxy
+    between edge and cloud accepts connections itself, so the result is then the round trip to the proxy.
     """
 
     quiet = True
@@ -36,16 +36,16 @@ class TcpPing:
         return {"ping_ms": min(seconds) * 1e3}
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
     def _resolve(self) -> tuple[socket.AddressFamily, Any]:
         try:
-            found = socket.getaddrinfo(self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM)
+            addresses = socket.getaddrinfo(self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise TelemetryError(f"cannot look up {self._endpoint.host}: {error.strerror or error}") from None
-        # IPv4 first: where a host has both, a cloud that listens on one of them mostly listens there.
-        found.sort(key=lambda entry: entry[0] != socket.AF_INET)
-        return found[0][0], found[0][4]
+            raise TelemetryError(f"cannot resolve {self._endpoint.host}: {error.strerror or error}") from None
+        # IPv4 first: a cloud that listens on one of the two mostly listens on IPv4.
+        family, *_, address = min(addresses, key=lambda entry: entry[0] != socket.AF_INET)
+        return family, address
 
     def _connect_s(self, family: socket.AddressFamily, address: Any) -> float:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -56,7 +56,7 @@ class TcpPing:
                 if (info := tcp_info(sock)) is not None and info.rtt_s > 0.0:
                     return info.rtt_s
             except ConnectionRefusedError:
-                pass  # the refusal made the trip there and back
+                pass  # the refusal is a round trip, too
             except TimeoutError:
                 raise TelemetryError(f"no TCP connection to {self._endpoint} in {self._timeout_s:g} s") from None
             except OSError as error:

@@ -1,4 +1,4 @@
-"""The real clock of a Raspberry Pi: what the firmware runs, not what the kernel asks for."""
+"""The real clock of a Raspberry Pi: the one the firmware sets, not the one the kernel requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _log = structlog.get_logger(__name__)
-# Bits of get_throttled (Raspberry Pi documentation, `vcgencmd`); those from 16 on: has happened since boot.
+# Bits of get_throttled (Raspberry Pi documentation, `vcgencmd`); from bit 16 on they stay set until the next boot.
 _FLAGS = {
     0: "under-voltage",
     1: "arm frequency capped",
@@ -31,33 +31,33 @@ _FLAGS = {
 class Vcgencmd:
     """Runs `vcgencmd measure_clock arm` and `vcgencmd get_throttled` at every read.
 
-    The clock counts even where the flags cannot be read; changed flags are logged.
+    A failure to read the flags does not affect the clock; changed flags are logged.
     """
 
     def __init__(self, command: str, timeout_s: float, interval_s: float, *, optional: bool = False) -> None:
         self.interval_s = interval_s
-        self._absent = optional and shutil.which(command) is None
-        if self._absent:
-            _log.info("no vcgencmd here: the clock comes from other sources", command=command)
+        self._missing = optional and shutil.which(command) is None
+        if self._missing:
+            _log.info("this machine has no vcgencmd; the clock must come from other sources", command=command)
         self._command = command
         self._timeout_s = timeout_s
         self._flags = 0
 
     def read(self) -> Mapping[str, float]:
-        if self._absent:
+        if self._missing:
             return {}
-        clock_hz = self._ask(r"frequency\(\d+\)=(\d+)", "measure_clock", "arm")
-        self._watch_flags()
+        clock_hz = self._run(r"frequency\(\d+\)=(\d+)", "measure_clock", "arm")
+        self._log_changed_flags()
         if clock_hz == 0:
-            raise TelemetryError(f"{self._command} measure_clock arm: says 0 Hz")
+            raise TelemetryError(f"{self._command} measure_clock arm: reported 0 Hz")
         return {"clock_mhz": clock_hz / 1e6}
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
-    def _watch_flags(self) -> None:
+    def _log_changed_flags(self) -> None:
         try:
-            flags = self._ask(r"throttled=(0x[0-9a-fA-F]+)", "get_throttled")
+            flags = self._run(r"throttled=(0x[0-9a-fA-F]+)", "get_throttled")
         except TelemetryError:
             return
         if flags != self._flags:
@@ -65,10 +65,10 @@ class Vcgencmd:
             names = [name for bit, name in _FLAGS.items() if flags >> bit & 1]
             _log.warning("throttling flags changed", source="vcgencmd", flags=hex(flags), meaning=names or ["none"])
 
-    def _ask(self, pattern: str, *arguments: str) -> int:
+    def _run(self, pattern: str, *arguments: str) -> int:
         call = " ".join((self._command, *arguments))
         try:
-            done = subprocess.run(  # noqa: S603 - the program is the user's choice
+            result = subprocess.run(  # noqa: S603 - the program is the user's choice
                 (self._command, *arguments),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -79,9 +79,11 @@ class Vcgencmd:
             raise TelemetryError(f"{call}: no answer in {self._timeout_s:g} s") from None
         except OSError as error:
             reason = error.strerror or str(error)
-            raise TelemetryError(f"{call}: {reason}; it exists on a Raspberry Pi only, use cpufreq elsewhere") from None
-        answer = (done.stdout + done.stderr).decode(errors="replace").strip()
-        found = re.fullmatch(pattern, answer)
-        if done.returncode != 0 or found is None:
-            raise TelemetryError(f"{call}: unexpected answer {answer[:200]!r} (exit status {done.returncode})")
-        return int(found[1], 0)
+            raise TelemetryError(
+                f"{call}: {reason}; only a Raspberry Pi has it, use telemetry=cpufreq elsewhere"
+            ) from None
+        answer = (result.stdout + result.stderr).decode(errors="replace").strip()
+        match = re.fullmatch(pattern, answer)
+        if result.returncode != 0 or match is None:
+            raise TelemetryError(f"{call}: unexpected answer {answer[:200]!r} (exit status {result.returncode})")
+        return int(match[1], 0)

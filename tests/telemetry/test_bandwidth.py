@@ -52,11 +52,11 @@ def test_the_round_trip_does_not_count(cloud):
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
-        (b"", "not a probe's answer"),
-        (b"[]", "not a probe's answer"),
-        (b'{"server_s": 0}', "not a probe's answer"),
-        (b'{"received_bytes": "many"}', "not a probe's answer"),
-        (b'{"received_bytes": 7}', "counted 7 bytes of 100000"),
+        (b"", "not the answer to a probe"),
+        (b"[]", "not the answer to a probe"),
+        (b'{"server_s": 0}', "not the answer to a probe"),
+        (b'{"received_bytes": "many"}', "not the answer to a probe"),
+        (b'{"received_bytes": 7}', "received 7 of 100000 bytes"),
     ],
 )
 def test_an_odd_answer_is_refused(cloud, answer, complaint):

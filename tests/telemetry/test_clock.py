@@ -168,7 +168,7 @@ def test_the_clock_counts_also_without_flags(tmp_path):
     ("script", "complaint"),
     [
         ("echo VCHI initialization failed; exit 255", "unexpected answer 'VCHI initialization failed'"),
-        ("echo 'frequency(48)=0'", "says 0 Hz"),
+        ("echo 'frequency(48)=0'", "reported 0 Hz"),
         ("echo 'frequency(48)=fast'", "unexpected answer"),
         ("exec sleep 30", "no answer in 0.2 s"),
     ],
@@ -180,7 +180,7 @@ def test_an_odd_firmware_is_a_telemetry_error(tmp_path, script, complaint):
 
 
 def test_without_the_program_the_error_says_what_to_use(tmp_path):
-    with pytest.raises(TelemetryError, match="No such file or directory; it exists on a Raspberry Pi only"):
+    with pytest.raises(TelemetryError, match="No such file or directory; only a Raspberry Pi has it"):
         Vcgencmd(str(tmp_path / "absent"), 1.0, 1.0).read()
 
 

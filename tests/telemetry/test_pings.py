@@ -8,7 +8,7 @@ import pytest
 
 from midcut.errors import ConfigError, TelemetryError
 from midcut.testing import TelemetrySourceSuite
-from midcut_telemetry.cloud import Access, Endpoint, KeptAlive
+from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
 from midcut_telemetry.http_ping import HttpPing
 from midcut_telemetry.icmp_ping import IcmpPing
 from midcut_telemetry.tcp_ping import TcpPing
@@ -92,7 +92,7 @@ def test_tcp_ping_gives_up_after_its_timeout(full_backlog):
 
 
 def test_tcp_ping_names_a_host_it_cannot_look_up():
-    with pytest.raises(TelemetryError, match=r"cannot look up no-such-host.invalid"):
+    with pytest.raises(TelemetryError, match=r"cannot resolve no-such-host.invalid"):
         tcp("http://no-such-host.invalid:80").read()
 
 
@@ -122,11 +122,11 @@ def test_http_ping_comes_back_when_the_server_closed_the_idle_connection(cloud):
 
 def test_a_connection_that_the_server_closes_with_its_answer_is_opened_anew_and_counted(cloud):
     cloud.closes = True
-    line = KeptAlive(Endpoint.parse(cloud.url), 2.0, Access())
+    connection = KeepAliveConnection(Endpoint.parse(cloud.url), 2.0)
     for _ in range(3):
-        line.exchange("GET", "/health")
-        assert line.tcp_info() is None
-    assert line.opened == cloud.connections == 3
+        connection.exchange("GET", "/health")
+        assert connection.tcp_info() is None
+    assert connection.opened == cloud.connections == 3
 
 
 def test_http_ping_says_when_it_is_not_a_cloud(cloud):
@@ -177,7 +177,7 @@ def test_icmp_ping_measures_or_names_the_missing_right(privileged):
         assert 0.0 < icmp(privileged=privileged).read()["ping_ms"] < 50.0
         return
     needed = "root or CAP_NET_RAW" if privileged else "net.ipv4.ping_group_range"
-    with pytest.raises(TelemetryError, match=f"no right to send ICMP: .*{needed}"):
+    with pytest.raises(TelemetryError, match=f"sending ICMP is not permitted: .*{needed}"):
         icmp(privileged=privileged).read()
 
 
