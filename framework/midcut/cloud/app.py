@@ -28,6 +28,8 @@ from midcut.wire.oip_tensors import encode_reply
 from midcut.wire.weighing import off_loop, size_bytes
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
@@ -35,13 +37,12 @@ if TYPE_CHECKING:
     from midcut.config.settings import CloudSettings, ServerSettings
     from midcut.protocols import Executor
     from midcut.serving import ModelRef
-    from midcut.serving.threads import Threads
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
 def make_app(
-    hosted: HostedModels, executor: Executor, pool: Threads, settings: ServerSettings, knobs: CloudSettings
+    hosted: HostedModels, executor: Executor, pool: ThreadPoolExecutor, settings: ServerSettings, knobs: CloudSettings
 ) -> web.Application:
     """Build the cloud's application.
 

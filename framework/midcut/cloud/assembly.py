@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -20,7 +19,6 @@ from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.graph.device_partition import DevicePartition
 from midcut.serving import check_server
-from midcut.serving.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,18 +63,18 @@ def assembled(cfg: DictConfig) -> Iterator[AssembledCloud]:
     hosted = HostedModels(_partitions(cfg, knobs.device), knobs.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
         with tail_threads(knobs) as pool:
-            pool.call(hosted.warm_up)
+            pool.submit(hosted.warm_up).result()
             if knobs.batch_requests > 1:
-                pool.call(hosted.learn_to_batch)
+                pool.submit(hosted.learn_to_batch).result()
             yield AssembledCloud(make_app(hosted, executor, pool, server, knobs), hosted, server, knobs)
     finally:
         executor.close()
 
 
-def tail_threads(knobs: CloudSettings) -> Threads:
+def tail_threads(knobs: CloudSettings) -> ThreadPoolExecutor:
     """The threads that compute tails."""
     # torch's thread count holds on the thread that sets it.
-    return Threads(knobs.workers, "tail", partial(torch.set_num_threads, knobs.threads))
+    return ThreadPoolExecutor(knobs.workers, "tail", torch.set_num_threads, (knobs.threads,))
 
 
 def _check(knobs: CloudSettings) -> None:

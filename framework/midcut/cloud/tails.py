@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from math import ceil
 from time import perf_counter
@@ -12,10 +13,10 @@ from midcut.cloud.batch_sizes import BatchSizeEstimator
 from midcut.cloud.worker import Computed, Job, Worker
 from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
-from midcut.serving.threads import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import ThreadPoolExecutor
 
     import torch
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from midcut.graph.batcher import Batcher
     from midcut.protocols import Executor
     from midcut.serving.metrics import CloudMetrics
-    from midcut.serving.threads import Threads
 
     Values = Sequence[torch.Tensor | int]
 
@@ -53,7 +53,7 @@ class TailQueue:
     def __init__(
         self,
         executor: Executor,
-        pool: Threads,
+        pool: ThreadPoolExecutor,
         settings: CloudSettings,
         metrics: CloudMetrics,
         batchers: Mapping[str, Batcher],
@@ -161,7 +161,7 @@ class TailQueue:
                 return
             self._free -= 1
             self._computing += len(group)
-            self._pool.submit(self._run_and_tell, group, asyncio.get_running_loop())
+            self._pool.submit(self._run_and_report, group, asyncio.get_running_loop())
 
     def _quick(self, group: list[Job]) -> bool:
         """Whether the median of the last few was; one that was held up by others does not count."""
@@ -225,9 +225,11 @@ class TailQueue:
         if kind:
             self._batch_sizes.observe(kind, gone + sum(job.kind == kind for job in self._waiting))
 
-    def _run_and_tell(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
-        """On a worker thread; the event loop is told as directly as can be."""
-        tell(loop, self._finish, group, self._run(group))
+    def _run_and_report(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
+        """On a worker thread: compute, then hand the outcomes to the event loop."""
+        outcomes = self._run(group)
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            loop.call_soon_threadsafe(self._finish, group, outcomes)
 
     def _run(self, group: list[Job]) -> Sequence[Computed | Exception]:
         try:

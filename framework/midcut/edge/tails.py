@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,7 +16,6 @@ from msgspec.structs import replace
 
 from midcut.edge.local import TailTimes
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
-from midcut.serving.threads import Threads
 from midcut.types import TailReply, Transfer
 
 if TYPE_CHECKING:
@@ -69,18 +69,18 @@ class LocalCompute:
 
     def __init__(self, executor: Executor, threads: int) -> None:
         self._executor = executor
-        self._thread = Threads(1, "compute", partial(torch.set_num_threads, threads))
+        self._thread = ThreadPoolExecutor(1, "compute", torch.set_num_threads, (threads,))
 
     async def run(self, segment: Callable[[], Values]) -> tuple[Values, float]:
         """Run one segment; returns its values and the seconds it took."""
-        return await self._thread.run(self._executor.run, segment)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._executor.run, segment)
 
     async def call(self, work: Callable[[], None]) -> None:
         """Do something on the thread, unmeasured."""
-        await self._thread.run(work)
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._thread.close)
+        await asyncio.to_thread(self._thread.shutdown)
 
 
 class Tails:
