@@ -55,7 +55,7 @@ class MnistConfig:
     """The paper's MNIST network.
 
     Attributes:
-        weights: a safetensors file made by `tools/train_mnist`; null is the trained one that ships.
+        weights: a safetensors file made by `tools/make/train_mnist.py`; null is the trained one that ships.
     """
 
     weights: str | None = None

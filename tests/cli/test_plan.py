@@ -68,7 +68,7 @@ def test_piece_by_piece_beats_the_preset(midcut):
 def test_presets_and_experiments_compose(midcut):
     for words in (
         ["experiment=paper_alexnet"],
-        ["experiment=owned_vgg16"],
+        ["experiment=plan_vgg16_slow_link"],
         ["telemetry=linux"],
     ):
         finished = midcut("plan", *words, "--cfg", "job")

@@ -1,4 +1,4 @@
-"""A short version of `tools/fuzz`; the long one is run by hand."""
+"""A short version of `tools/break/fuzz.py`; the long one is run by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,16 @@ TOOLS = Path(__file__).parents[2] / "tools"
 )
 def test_what_is_malformed_is_a_4xx_with_a_reason_and_costs_no_memory(tmp_path, route):
     """Slow clients and bombs too; it exits with 1 where anything else is answered."""
-    command = [sys.executable, str(TOOLS / "fuzz"), "--requests", "600", "--route", route, "--json", "fuzz.json"]
+    command = [
+        sys.executable,
+        str(TOOLS / "break" / "fuzz.py"),
+        "--requests",
+        "600",
+        "--route",
+        route,
+        "--json",
+        "fuzz.json",
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
         timeout=200, check=False,

@@ -18,7 +18,7 @@ from midcut.tensors import tensor_from_bytes, tensor_to_bytes
 from midcut_models.classification import Torchvision
 from midcut_models.mnist import Mnist
 
-CHECK_MODELS = Path(__file__).parents[2] / "tools" / "check_models"
+CHECK_MODELS = Path(__file__).parents[2] / "tools" / "break" / "check_models.py"
 # Bytes at cuts 0..22, worked out by hand from AlexNet's layer sizes (4 bytes an element).
 ALEXNET_BYTES = [
     3 * 224 * 224 * 4, 64 * 55 * 55 * 4, 64 * 55 * 55 * 4, 64 * 27 * 27 * 4,

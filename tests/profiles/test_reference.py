@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
@@ -11,18 +10,17 @@ import pytest
 
 from midcut.profiles import find_profile
 
-TOOL = Path(__file__).parents[2] / "tools" / "make_reference_profiles"
+TOOL = Path(__file__).parents[2] / "tools" / "make" / "reference_profiles.py"
 
 
 @pytest.fixture(scope="module")
 def tool():
-    loader = importlib.machinery.SourceFileLoader("make_reference_profiles", str(TOOL))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
+    spec = importlib.util.spec_from_file_location("reference_profiles", TOOL)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[loader.name] = module
-    loader.exec_module(module)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
     yield module
-    del sys.modules[loader.name]
+    del sys.modules[spec.name]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """The floor of a split inference: head here, tail in another process, bare blocking sockets between them.
 
 A request is the one tensor's bytes after a cut, a reply the output's bytes; both sides know the shapes.
-Run as a program it is the tail's process: `bare_tail.py MODEL CUT`.
+Run as a program it is the tail's process.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from benching import compose_edge, load
+from common.engines import compose_edge, load
 
 from midcut.config.settings import CutSettings
 from midcut.graph import partition
@@ -104,4 +105,8 @@ def _receive(connection: socket.socket, into: torch.Tensor) -> bool:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("cut", type=int)
+    options = parser.parse_args()
+    serve(options.model, options.cut)

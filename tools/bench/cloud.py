@@ -5,7 +5,6 @@
 one and together. In each round the bare loop and the cloud take turns; figures are medians over rounds, ratios are
 taken within a round. Then two clouds behind nginx and HAProxy, one of them killed under load; and Ray Serve, where
 `--ray PYTHON` names an interpreter that has it. Every answer is compared with the unsplit model's.
-usage: tools/bench_cloud [--rounds N] [--seconds S] [--through direct,nginx,haproxy,ray]
 """
 
 from __future__ import annotations
@@ -22,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from benching import compose_edge, load, server
-from cloud_load import Load, ask_for
+from bench.deployments import behind, on_ray
+from bench.load_generator import Load, ask_for
+from common.engines import compose_edge, load
+from common.processes import server
 from rich.console import Console
 from rich.table import Table
-from two_clouds import behind, on_ray
 
 from midcut.config.settings import CloudSettings, CutSettings
 from midcut.graph import partition

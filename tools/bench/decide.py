@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
 """How long one decision takes, how many fit into a second in bulk, and how long changing the cut takes.
 
-    tools/bench_decide [REPEATS]      # default 3000
-
 Prints medians and inter-quartile ranges in microseconds; ratios are within this run.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
-import sys
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -155,7 +153,9 @@ def changing_the_cut() -> tuple[float, float, float]:
 
 
 def main() -> None:
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("repeats", nargs="?", type=int, default=3000, help="calls timed (default: %(default)s)")
+    repeats = parser.parse_args().repeats
     console = Console()
     console.print(single(repeats))
     console.print()

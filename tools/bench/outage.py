@@ -3,7 +3,6 @@
 
 Cloud and edge are processes of their own; this one posts images to the edge and compares every output
 with the unsplit model's, bit for bit. Exits with 1 if an answer is missing or wrong.
-usage: tools/bench_outage [--requests N] [--rate HZ] [--model NAME] [--cut K]
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import torch
-from benching import compose_edge, free_port, load, server, start
+from common.engines import compose_edge, load
+from common.processes import free_port, server, start
 from PIL import Image
 from rich.console import Console
 from rich.table import Table

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """How many decisions a second of simulation makes, how that grows with placements, and how much memory it takes.
 
-    tools/bench_simulate [SAMPLES] [REPEATS]      # default 10000 samples x 100 weights: a million decisions; 3 repeats
-
 A decision is one planner's pick for one sample and weight, judged by the truth set. The fixed strategies, the oracle
 among them, are evaluated in the same time. Placements: 22 and 40 are AlexNet's and VGG16's by module, 177 and 500 are
 what deep graphs come to. Ratios are within this run.
@@ -10,8 +8,8 @@ what deep graphs come to. Ratios are within this run.
 
 from __future__ import annotations
 
+import argparse
 import resource
-import sys
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -95,8 +93,11 @@ def seconds(count: int, chosen: dict[str, Planner], samples: int, repeats: int) 
 
 
 def main() -> None:
-    samples = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("samples", nargs="?", type=int, default=10_000, help="for 100 weights (default: %(default)s)")
+    parser.add_argument("repeats", nargs="?", type=int, default=3, help="simulations timed (default: %(default)s)")
+    options = parser.parse_args()
+    samples, repeats = options.samples, options.repeats
     register()
     seconds(PLACEMENTS[0], planners(), 100, 1)  # what the first use of anything costs
     rich = Table("placements", "planner", "s", "slowest", "decisions/s", "of 22 placements", "peak MB", box=None)

@@ -5,7 +5,6 @@ The cloud is a process of its own, this process is the edge; one thread each. Af
 legal cut, the unsplit model, edge-only, cloud-only and the fastest cut that really splits take turns, and
 with them the floor: head and tail of that cut in two processes on the same loopback with bare blocking sockets,
 bytes in, bytes out, no HTTP, no checks, no event loop. Every output is compared with the unsplit model's, bit for bit.
-usage: tools/bench_split [--rounds N]
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from bare_tail import Floor, bare_tail
-from benching import compose_edge, engine, load, server
+from bench.bare_sockets import Floor, bare_tail
+from common.engines import compose_edge, engine, load
+from common.processes import server
 from rich.console import Console
 from rich.table import Table
 
@@ -30,7 +30,7 @@ from midcut.graph import partition
 from midcut.serving import event_loop
 
 if TYPE_CHECKING:
-    from benching import FixedPlan
+    from common.engines import FixedPlan
 
     from midcut.edge.engine import EdgeEngine
     from midcut.graph import Partition

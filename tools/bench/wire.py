@@ -7,7 +7,6 @@ answers 4 kB. Everything runs on the loop that midcut runs on (uvloop, where the
 has asyncio's own on both sides; ratios are given to both. The wire is midcut's client, and on the server parsing,
 checks and encoding; the cloud adds what it does around that: access, metrics, the queue, a worker thread. Then AlexNet,
 cut after its last pooling layer, relative to the unsplit model.
-usage: tools/bench_wire [--rounds N]
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ import aiohttp
 import numpy as np
 import torch
 from aiohttp import web
-from benching import compose_edge, engine, load, server
+from common.engines import compose_edge, engine, load
+from common.processes import server
 from rich.console import Console
 from rich.table import Table
 from torch import nn

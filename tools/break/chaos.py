@@ -5,7 +5,6 @@ Clouds are processes, each behind a proxy that breaks connections (`midcut.testi
 (SIGKILL) and started again, frozen (SIGSTOP) and thawed, made to answer garbage, cut off in the middle of a body,
 reset, slowed down and sliced, at random moments of a stream of small inferences at random cuts. Every output is
 compared with the unsplit model's, bit for bit. Exits with 1 if an answer is missing or wrong.
-usage: tools/chaos [--requests N] [--kills N] [--rate HZ] [--clouds N] [--deadline S] [--seed N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 import torch
-from benching import FixedPlan, compose_edge, free_port, load
+from common.engines import FixedPlan, compose_edge, load
+from common.processes import free_port
 from rich.console import Console
 from rich.table import Table
 
@@ -128,7 +128,7 @@ class Cloud:
                 if " ready on " in self._log.read_text():
                     return
             time.sleep(0.05)
-        sys.exit(f"tools/chaos: the cloud did not start: {self._log.read_text()[-2000:]}")
+        sys.exit(f"tools/break/chaos.py: the cloud did not start: {self._log.read_text()[-2000:]}")
 
     def kill(self) -> None:
         self._process.kill()

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Send malformed requests to every route of a cloud and an edge, and look at every answer and at their memory.
 
-Each server is a process of its own. A request is a valid one with something broken (`hostile.py`). What is refused
-must be a 4xx with a reason in JSON, in one line; where not even the request's end can be told, the connection may be
-closed instead. Then come slow clients, which must be hung up on, and bombs, which must be refused before they are
-unfolded. Exits with 1 at any 5xx, at an answer that is none, at a dead server, or where memory grew.
-usage: tools/fuzz [--requests N] [--route NAME ...] [--seed N] [--grow MB] [--json FILE]
+Each server is a process of its own. A request is a valid one with something broken (`malformed_requests.py`). A
+refusal must be a 4xx with a reason in JSON, in one line; where the end of the request cannot be known, the server may
+close the connection instead. Then come slow clients, which must be disconnected, and decompression bombs, which must
+be refused before they are decompressed. Exits with 1 at any 5xx, an invalid answer, a dead server or a leak of memory.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from benching import start
-from hostile import Hostile, Request, Sample, largest, png_bomb
-from raw_http import Line, exchange, headers_of
+from common.processes import start
+from malformed_requests import Hostile, Request, Sample, largest, png_bomb
+from raw_http import RawConnection, exchange, headers_of
 from rich.console import Console
 from rich.table import Table
 from valid_requests import samples
@@ -149,17 +148,17 @@ async def largest_bodies(port: int, known: list[Sample]) -> list[str]:
 
 
 async def worker(process: subprocess.Popen[str], port: int, hostile: Hostile, seen: Seen, goal: int) -> None:
-    line = Line(port)
+    connection = RawConnection(port)
     while seen.refused < goal and process.poll() is None and len(seen.wrong) < 20:
         request = hostile.request()
-        status, answer = await line.exchange(request)
+        status, answer = await connection.exchange(request)
         seen.statuses[str(status or "closed")] += 1
         if (why := verdict(request, status, answer)) is None:
             seen.refused += status >= 400
             seen.kinds[request.kind] += status >= 400
         else:
             seen.wrong.append(f"{request.kind}: {why}: {request.encoded()[:300]!r}")
-    line.close()
+    connection.close()
 
 
 def verdict(request: Request, status: int, answer: bytes) -> str | None:

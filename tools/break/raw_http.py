@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hostile import Request, Sample
+    from malformed_requests import Request, Sample
 
 ANSWER_S = 20.0
 _PATIENCE_S = 0.1
 
 
-class Line:
+class RawConnection:
     """A connection that is made anew when it is needed."""
 
     def __init__(self, port: int) -> None:
@@ -61,11 +61,11 @@ class Line:
 
 
 async def exchange(port: int, request: Request) -> tuple[int, bytes]:
-    line = Line(port)
+    connection = RawConnection(port)
     try:
-        return await line.exchange(request)
+        return await connection.exchange(request)
     finally:
-        line.close()
+        connection.close()
 
 
 def headers_of(sample: Sample, **more: str) -> list[tuple[str, str]]:

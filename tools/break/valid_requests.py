@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 import torch
-from benching import compose_edge, load
-from hostile import HEAD_LENGTH, Sample
+from common.engines import compose_edge, load
+from malformed_requests import HEAD_LENGTH, Sample
 
 import midcut_models
 from midcut import wire

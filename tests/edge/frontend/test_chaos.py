@@ -1,4 +1,4 @@
-"""A short version of `tools/chaos`; the long one is run by hand."""
+"""A short version of `tools/break/chaos.py`; the long one is run by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOOLS = Path(__file__).parents[3] / "tools"
 @pytest.mark.parametrize(("codec", "clouds"), [("raw", 2), pytest.param("base64", 1, marks=pytest.mark.slow)])
 def test_whatever_breaks_no_answer_is_lost_and_none_is_wrong(tmp_path, codec, clouds):
     """Kills, freezes, garbage, bodies cut short and more; it exits with 1 where an answer is missing or wrong."""
-    command = [sys.executable, str(TOOLS / "chaos"), "--requests", "300", "--kills", "4", "--rate", "40"]
+    command = [sys.executable, str(TOOLS / "break" / "chaos.py"), "--requests", "300", "--kills", "4", "--rate", "40"]
     done = subprocess.run(
         [*command, "--codec", codec, "--clouds", str(clouds), "--json", "chaos.json"],
         capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200,

@@ -191,7 +191,7 @@ def test_sigterm_in_a_stream_ends_it_with_a_summary(tmp_path, cloud):
 
 def test_the_cloud_killed_and_started_again_costs_no_answer_and_no_bit(tmp_path):
     """A short version of the benchmark; it exits with 1 where an answer is missing or wrong."""
-    command = [sys.executable, str(TOOLS / "bench_outage"), "--model", "mnist", "--cut", "4"]
+    command = [sys.executable, str(TOOLS / "bench" / "outage.py"), "--model", "mnist", "--cut", "4"]
     done = subprocess.run(
         [*command, "--requests", "60", "--rate", "12"],
         capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=200, check=False,
@@ -201,7 +201,16 @@ def test_the_cloud_killed_and_started_again_costs_no_answer_and_no_bit(tmp_path)
 
 
 def test_every_variant_of_the_split_benchmark_is_bit_identical(tmp_path):
-    command = [sys.executable, str(TOOLS / "bench_split"), "--models", "mnist", "--rounds", "3", "--json", "split.json"]
+    command = [
+        sys.executable,
+        str(TOOLS / "bench" / "split.py"),
+        "--models",
+        "mnist",
+        "--rounds",
+        "3",
+        "--json",
+        "split.json",
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=200, check=False
     )

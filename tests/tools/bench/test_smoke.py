@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOOLS = Path(__file__).parents[3] / "tools"
+TOOLS = Path(__file__).parents[3] / "tools" / "bench"
 
 
 def figures(tmp_path, tool, *arguments):
@@ -29,7 +29,7 @@ def figures(tmp_path, tool, *arguments):
 
 
 def test_bench_wire(tmp_path):
-    found = figures(tmp_path, "bench_wire", "--rounds", "2", "--no-alexnet")
+    found = figures(tmp_path, "wire.py", "--rounds", "2", "--no-alexnet")
     assert [one["body"] for one in found["bodies"]] == ["4 kB", "200 kB", "800 kB", "3 MB"]
     for one in found["bodies"]:
         assert {"asyncio echo", "bare echo", "v2 binary, wire", "v2 binary, cloud"} < set(one["ratio"])
@@ -39,7 +39,7 @@ def test_bench_wire(tmp_path):
 
 def test_bench_cloud(tmp_path):
     knobs = ["--model", "mnist", "--cut-after", "1", "--rounds", "1", "--seconds", "0.1", "--through", "direct"]
-    found = figures(tmp_path, "bench_cloud", *knobs)
+    found = figures(tmp_path, "cloud.py", *knobs)
     assert [(row["clients"], row["together"]) for row in found["direct"]] == [
         (clients, together) for together in (1, 8) for clients in (1, 4, 16, 64)
     ]
