@@ -7,11 +7,7 @@ import numpy as np
 import pytest
 
 from midcut.config.settings import EngineSettings
-from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.clouds.greeting import CloudCapabilities
-from midcut.edge.engine import EdgeEngine, EdgeParts
-from midcut.edge.planning_loop import PlanningLoop
-from midcut.edge.telemetry.hub import TelemetryHub
+from midcut.edge.assembly import connect
 from midcut.planning.placements import placements
 from midcut.planning.policy import Policy
 from midcut.testing import LoopbackTransport, ScriptedTelemetry
@@ -85,23 +81,20 @@ class Bench:
         self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0, "breaker_failures": 1} | knobs)
         self.watch = Watch()
         self.transport = transport or LoopbackTransport(tiny)
-        transports = {"cloud": self.transport} | dict(more_clouds or {})
-        self.clouds = Clouds(transports, self.settings.retry_after_s, self.settings.breaker_failures)
-        self.hub = TelemetryHub({"scripted": self.telemetry}, self.settings.max_age_s)
         self.policy = self.policy_for(legal)
-        self.planning = PlanningLoop(self.policy, self.hub, self.settings, self.watch, self.clouds, calibration)
-        parts = EdgeParts(
-            partition=tiny,
-            clouds=self.clouds,
+        self.engine = connect(
+            tiny,
+            self.settings,
+            policy=self.policy,
+            sources={"scripted": self.telemetry},
+            transports={"cloud": self.transport} | dict(more_clouds or {}),
             executor=executor,
-            cost=Priced(),
-            hub=self.hub,
-            planning=self.planning,
             observers=self.watch,
-            scope=CloudCapabilities(self.clouds.lister, tiny, self.planning, self.policy_for) if scoped else None,
+            policy_for=self.policy_for if scoped else None,
             calibration=calibration,
         )
-        self.engine = EdgeEngine(parts, self.settings.threads, self.settings.deadline_s)
+        parts = self.engine.parts
+        self.clouds, self.hub, self.planning = parts.clouds, parts.hub, parts.planning
 
     def policy_for(self, cuts, _codecs=("raw",)):
         laid_out = placements(self._table, cuts)

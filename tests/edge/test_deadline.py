@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 
-from midcut.edge.local import TailTimes
+from midcut.edge.tails import TailTimes
 from midcut.testing import LoopbackTransport
 
 ALWAYS = (4,)

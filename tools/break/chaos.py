@@ -36,22 +36,16 @@ from rich.console import Console
 from rich.table import Table
 
 from midcut import cli
-from midcut.component import Kind
-from midcut.config.build import build
-from midcut.config.registry import registry
 from midcut.config.settings import CutSettings
-from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.engine import EdgeEngine, EdgeParts
-from midcut.edge.per_cloud import per_cloud
-from midcut.edge.telemetry.hub import TelemetryHub
+from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
-from midcut.planning.assembly import build_codecs
 from midcut.proxies.faults import FaultProxy, Stream
 from midcut.proxies.toxics import Bandwidth, Garbage, Latency, LimitData, ResetPeer, Slicer, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from midcut.edge.engine import EdgeEngine
     from midcut.graph import Partition
     from midcut.proxies.toxics import Toxic
     from midcut.types import LoadedModel
@@ -162,19 +156,14 @@ def serve(arguments: list[str], log: str) -> None:
 
 
 def make_engine(options: argparse.Namespace, cut: Partition, held: FixedPlan, urls: list[str]) -> EdgeEngine:
-    config = compose_edge(f"model={options.model}", f"cloud_url=[{','.join(urls)}]", f"codec={options.codec}")
-    codecs = build_codecs(config)
-    transports = {url: build(Kind.TRANSPORT, one.transport, codecs=codecs) for url, one in per_cloud(config).items()}
-    parts = EdgeParts(
-        partition=cut,
-        clouds=Clouds(transports, retry_after_s=0.1),
-        executor=build(Kind.EXECUTOR, config.executor),
-        cost=build(Kind.COST, config.cost),
-        hub=TelemetryHub({}, 30.0),
-        planning=held,
-        observers=registry(),
+    config = compose_edge(
+        f"model={options.model}",
+        f"cloud_url=[{','.join(urls)}]",
+        f"codec={options.codec}",
+        "engine.retry_after_s=0.1",
+        f"engine.deadline_s={options.deadline or 'null'}",
     )
-    return EdgeEngine(parts, deadline_s=options.deadline or None)
+    return assemble_fixed(config, cut, held)
 
 
 async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Seen:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut.component import Kind
-from midcut.config.build import build, build_each
+from midcut.config.build import build_each
 from midcut.config.composition import compose
-from midcut.config.registry import registry
-from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.engine import EdgeEngine, EdgeParts
-from midcut.edge.telemetry.hub import TelemetryHub
+from midcut.edge.assembly import assemble_fixed
+from midcut.edge.dwelling import PlanningCounts
 from midcut.types import Decision, Observation, Placement
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from midcut.edge.engine import EdgeEngine
     from midcut.graph import Partition
     from midcut.types import LoadedModel
 
@@ -33,9 +32,10 @@ def load(config: DictConfig) -> LoadedModel:
 
 
 class FixedPlan:
-    """Planning that is told the cut."""
+    """Planning whose cut the benchmark sets."""
 
     def __init__(self, cut: int) -> None:
+        self.counts = PlanningCounts()
         self.hold(cut)
 
     @property
@@ -54,14 +54,5 @@ class FixedPlan:
 
 def engine(config: DictConfig, cut: Partition) -> tuple[EdgeEngine, FixedPlan]:
     """The edge of a config without telemetry, and the handle that moves its cut."""
-    held = FixedPlan(cut.table.last)
-    parts = EdgeParts(
-        partition=cut,
-        clouds=Clouds({"cloud": build(Kind.TRANSPORT, config.transport)}, retry_after_s=0.0),
-        executor=build(Kind.EXECUTOR, config.executor),
-        cost=build(Kind.COST, config.cost),
-        hub=TelemetryHub({}, 30.0),
-        planning=held,
-        observers=registry(),
-    )
-    return EdgeEngine(parts), held
+    plan = FixedPlan(cut.table.last)
+    return assemble_fixed(config, cut, plan), plan

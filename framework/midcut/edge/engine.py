@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from midcut.config.settings import EngineSettings
     from midcut.edge.calibration.calibration import Calibration
     from midcut.edge.clouds.clouds import Clouds
     from midcut.edge.clouds.greeting import CloudCapabilities
@@ -36,15 +37,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EdgeParts:
-    """What an engine is put together from; all of it made elsewhere.
+    """What an engine is put together from.
 
     Attributes:
+        settings: of these, the engine itself takes `threads` and `deadline_s`.
         scope: keeps planning on the cuts the cloud takes; None where nobody asks.
         calibration: learns from every request; None where nothing does.
         codecs: names of those that a request may ask for, beside those that need none.
     """
 
     partition: Partition
+    settings: EngineSettings
     clouds: Clouds
     executor: Executor
     cost: CostModel
@@ -57,15 +60,10 @@ class EdgeParts:
 
 
 class EdgeEngine:
-    """Answers every request: a request runs on the cut it began with, and ends at the edge if it must.
+    """Answers every request: a request runs on the cut it began with, and ends at the edge if it must."""
 
-    Args:
-        threads: torch's intra-op threads.
-        deadline_s: for requests that bring none; None where there is none.
-    """
-
-    def __init__(self, parts: EdgeParts, threads: int = 1, deadline_s: float | None = None) -> None:
-        self._parts = parts
+    def __init__(self, parts: EdgeParts) -> None:
+        self.parts = parts
         self._partition = parts.partition
         self._table = parts.partition.table
         self._names = [[spec.name for spec in one.values] for one in self._table.cuts]
@@ -73,19 +71,18 @@ class EdgeEngine:
         self._under_way = self._begun = 0
         run = os.urandom(8).hex()
         self._ids = (f"{run}{number:016x}" for number in itertools.count())
-        self._deadline_s = deadline_s
         self._codecs = wire.codec_names(parts.codecs)
-        self._here = LocalCompute(parts.executor, threads)
+        self._here = LocalCompute(parts.executor, parts.settings.threads)
         self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._here, self._ask_scope)
 
     @property
     def decision(self) -> Decision:
         """What the next request begins with."""
-        return self._parts.planning.decision
+        return self.parts.planning.decision
 
     @property
     def calibration(self) -> Calibration | None:
-        return self._parts.calibration
+        return self.parts.calibration
 
     @property
     def partition(self) -> Partition:
@@ -93,25 +90,25 @@ class EdgeEngine:
 
     async def start(self) -> None:
         """Open the transport, ask the cloud what it holds, warm up, begin to measure, begin to plan."""
-        await self._parts.clouds.open()
-        if self._parts.scope is not None:
-            await self._parts.scope.start()
-        self._parts.clouds.on_recovery.append(self._ask_scope)
+        await self.parts.clouds.open()
+        if self.parts.scope is not None:
+            await self.parts.scope.start()
+        self.parts.clouds.on_recovery.append(self._ask_scope)
         await self._tails.warm_up()
-        self._parts.hub.start()
-        await self._parts.planning.start()
+        self.parts.hub.start()
+        await self.parts.planning.start()
 
     async def close(self) -> None:
         """End the loops, the sources and the connections, in that order, whatever one of them raises."""
         async with contextlib.AsyncExitStack() as last_to_first:
-            last_to_first.callback(self._parts.executor.close)
+            last_to_first.callback(self.parts.executor.close)
             last_to_first.push_async_callback(self._here.close)
-            last_to_first.push_async_callback(self._parts.clouds.close)
+            last_to_first.push_async_callback(self.parts.clouds.close)
             last_to_first.push_async_callback(self._tails.close)
-            last_to_first.push_async_callback(asyncio.to_thread, self._parts.hub.close)
-            last_to_first.push_async_callback(self._parts.planning.close)
-            if self._parts.scope is not None:
-                last_to_first.push_async_callback(self._parts.scope.close)
+            last_to_first.push_async_callback(asyncio.to_thread, self.parts.hub.close)
+            last_to_first.push_async_callback(self.parts.planning.close)
+            if self.parts.scope is not None:
+                last_to_first.push_async_callback(self.parts.scope.close)
 
     async def infer(
         self,
@@ -139,9 +136,9 @@ class EdgeEngine:
             result = await self._answer(decision, inputs, request_id, deadline_s, placement)
         finally:
             self._under_way -= 1
-        self._parts.observers.inferred(result)
-        if self._parts.calibration is not None and _shapes(inputs) == self._captured:
-            self._parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
+        self.parts.observers.inferred(result)
+        if self.parts.calibration is not None and _shapes(inputs) == self._captured:
+            self.parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
         return result
 
     async def _answer(
@@ -168,7 +165,7 @@ class EdgeEngine:
             codec=used.codec,
             names=self._names[cut],
         )
-        allowed_s = self._deadline_s if deadline_s is None else deadline_s
+        allowed_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
         tail = await self._tails.finish(request, inputs, None if allowed_s is None else started + allowed_s)
         output = self._partition.assemble(tail.values)
         return self._result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
@@ -184,8 +181,8 @@ class EdgeEngine:
         return placement
 
     def _ask_scope(self) -> None:
-        if self._parts.scope is not None:
-            self._parts.scope.ask_soon()
+        if self.parts.scope is not None:
+            self.parts.scope.ask_soon()
 
     def _result(
         self,
@@ -209,7 +206,7 @@ class EdgeEngine:
             link_s=link_s,
             cloud_s=cloud_s,
             latency_s=latency_s,
-            cost_usd=float(self._parts.cost.cost_usd(edge_s, link_s, cloud_s)),
+            cost_usd=float(self.parts.cost.cost_usd(edge_s, link_s, cloud_s)),
             sent_bytes=reply.sent_bytes if reply is not None else 0,
             predicted=_predicted(decision, Placement(request.cut, request.codec)),
             server_s=reply.server_s if reply is not None else 0.0,

@@ -54,7 +54,13 @@ class CloudState(Protocol):
 
 
 class Planning(Protocol):
-    """What an engine asks: the decision of the moment, as one reference."""
+    """What an engine asks: the decision of the moment, as one reference.
+
+    Attributes:
+        counts: what planning did until now.
+    """
+
+    counts: PlanningCounts
 
     @property
     def decision(self) -> Decision: ...

@@ -14,7 +14,6 @@ import structlog
 import torch
 from msgspec.structs import replace
 
-from midcut.edge.local import TailTimes
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
 from midcut.types import TailReply, Transfer
 
@@ -33,6 +32,10 @@ _T = TypeVar("_T")
 _log = structlog.get_logger("midcut.edge")
 # What a cloud may say when it no longer holds what was planned for.
 _OTHER_MODEL: Final = frozenset({400, 404, 409})
+# Slower than ever seen, by the clock, by other requests: what is late is lost, what is early costs little.
+_MARGIN: Final = 1.25
+_MARGIN_S: Final = 0.002
+_FORGET: Final = 0.9
 
 
 class FinishedTail(msgspec.Struct, frozen=True):
@@ -58,6 +61,26 @@ class _Asked(msgspec.Struct, frozen=True):
     reply: TailReply | None = None
     fallback: str = ""
     link_s: float = 0.0
+
+
+class TailTimes:
+    """Learns from every tail that ran here. Used on the event loop only."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, float] = {}
+
+    def took(self, cut: int, seconds: float) -> None:
+        """A tail from this cut was done that long after it was asked for; cut 0 is the whole model.
+
+        The slowest counts, and fades.
+        """
+        faded_s = _FORGET * self._known.get(cut, 0.0) + (1.0 - _FORGET) * seconds
+        self._known[cut] = max(seconds, faded_s)
+
+    def seconds(self, cut: int) -> float:
+        """How much time to leave for the tail from a cut: by the nearest known one that is as long or longer."""
+        before = [known for known in self._known if known <= cut]
+        return self._known[max(before)] * _MARGIN + _MARGIN_S if before else 0.0
 
 
 class LocalCompute:

@@ -9,10 +9,7 @@ import torch
 from PIL import Image
 
 from midcut.config.settings import EngineSettings
-from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.engine import EdgeEngine, EdgeParts
-from midcut.edge.planning_loop import PlanningLoop
-from midcut.edge.telemetry.hub import TelemetryHub
+from midcut.edge.assembly import connect
 from midcut.planning.placements import placements
 from midcut.planning.policy import Policy
 from midcut.testing import LoopbackTransport, ScriptedTelemetry
@@ -57,14 +54,18 @@ class Silent:
 def make_engine(tiny, executor):
     """An engine that stays at cut 4, with a loopback cloud unless another transport is given."""
 
-    def make(transport=None, codecs=()):
-        laid_out = placements(tiny.table, (4, 9))
-        hub = TelemetryHub({"scripted": ScriptedTelemetry([{"ping_ms": 1.0}])}, 30.0)
+    def make(transport=None, codecs=("raw",)):
         parts = (Part([0.001, 0.01]), Part([0.002, 0.0]), Part([0.003, 0.0]))
-        policy = Policy(laid_out, *parts, cost=Priced(), planner=Fastest())
-        planning = PlanningLoop(policy, hub, EngineSettings(interval_s=5.0), Silent())
-        clouds = Clouds({"cloud": transport or LoopbackTransport(tiny)}, retry_after_s=0.0)
-        return EdgeEngine(EdgeParts(tiny, clouds, executor, Priced(), hub, planning, Silent(), codecs=codecs))
+        return connect(
+            tiny,
+            EngineSettings(interval_s=5.0, retry_after_s=0.0),
+            policy=Policy(placements(tiny.table, (4, 9)), *parts, cost=Priced(), planner=Fastest()),
+            sources={"scripted": ScriptedTelemetry([{"ping_ms": 1.0}])},
+            transports={"cloud": transport or LoopbackTransport(tiny)},
+            executor=executor,
+            observers=Silent(),
+            codecs=codecs,
+        )
 
     return make
 

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from midcut.config.settings import InputServer
+from midcut.edge.assembly import CombinedObserver
 from midcut.edge.frontend.server import make_app
-from midcut.edge.observers import Each
 from midcut.serving import serve
 from midcut.serving.metrics import EdgeMetrics, new_registry
 from midcut.types import Decision, InferenceResult, Observation, Placement
@@ -48,7 +48,7 @@ def answered(cut, *, fallback="", cost_usd=0.0, sent_bytes=0):
 async def test_an_edge_tells_what_it_decided_what_it_answered_and_what_that_cost(make_engine, tiny_model):
     engine, metrics = make_engine(), EdgeMetrics(new_registry())
     metrics.watch(lambda: {"http://a": "closed", "http://b": "half_open", "http://c": "open"})
-    observers = Each(metrics, metrics)  # told twice
+    observers = CombinedObserver(metrics, metrics)  # told twice
     for decision in (decided(4), decided(4), decided(9, held="the cloud is away"), decided(4, "fp16")):
         metrics.decided(decision)
     observers.inferred(answered(4, cost_usd=0.25, sent_bytes=100))

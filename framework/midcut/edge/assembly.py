@@ -1,0 +1,226 @@
+"""An edge put together: from its config as a whole, or from parts that a tool or a test brings."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from midcut.component import Kind
+from midcut.config.build import build, build_each, only
+from midcut.config.registry import registry
+from midcut.edge.calibration.calibration import Calibration
+from midcut.edge.calibration.store import CalibrationStore
+from midcut.edge.clouds.clouds import Clouds
+from midcut.edge.clouds.greeting import CloudCapabilities
+from midcut.edge.engine import EdgeEngine, EdgeParts
+from midcut.edge.measured_codecs import measure_codecs
+from midcut.edge.planning_loop import PlanningLoop
+from midcut.edge.telemetry.hub import TelemetryHub
+from midcut.errors import ConfigError
+from midcut.graph import partition
+from midcut.planning.assembly import build_codecs, build_policy
+from midcut.planning.placements import placements
+from midcut.serving.metrics import EdgeMetrics, new_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from midcut.config.settings import CalibrationSettings, CutSettings, EngineSettings
+    from midcut.edge.planning_loop import Observers, Planning
+    from midcut.graph import Partition
+    from midcut.planning.policy import Policy
+    from midcut.protocols import Codec, Executor, TelemetrySource, Transport
+    from midcut.types import Decision, InferenceResult, LoadedModel
+
+_log = structlog.get_logger("midcut.edge")
+
+
+@dataclass(frozen=True)
+class AssembledEdge:
+    """An edge that is ready to be started."""
+
+    engine: EdgeEngine
+    model: LoadedModel
+    metrics: EdgeMetrics
+
+
+class CombinedObserver:
+    """Several observers as one; they are called in the order given."""
+
+    def __init__(self, *observers: Observers) -> None:
+        self._observers = observers
+
+    def decided(self, decision: Decision) -> None:
+        for observer in self._observers:
+            observer.decided(decision)
+
+    def inferred(self, result: InferenceResult) -> None:
+        for observer in self._observers:
+            observer.inferred(result)
+
+
+def assemble(cfg: DictConfig) -> AssembledEdge:
+    """Load the model, cut it, and make everything that the config of `midcut edge` names.
+
+    Raises:
+        ConfigError: a setting out of range, not exactly one model, or no cut that both sides could use.
+    """
+    settings = cast("EngineSettings", OmegaConf.to_object(cfg.engine))
+    calibration_settings = cast("CalibrationSettings", OmegaConf.to_object(cfg.calibration))
+    torch.set_num_threads(settings.threads)
+    model = build_each(Kind.MODEL, cfg.model)[only(Kind.MODEL, cfg.model, "edge")].load()
+    cut = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
+    _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
+    codecs = measure_codecs(build_codecs(cfg), cut, model.example)
+    reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
+
+    def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
+        return build_policy(cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}), reply_timeout_s)
+
+    by_url = per_cloud(cfg)
+    policy = policy_for(cut.legal, tuple(codecs))
+    metrics = EdgeMetrics(new_registry())
+    calibration = Calibration(calibration_settings) if calibration_settings.enabled else None
+    engine = connect(
+        cut,
+        settings,
+        policy=policy,
+        sources=telemetry_sources(by_url),
+        transports=_transports(by_url, codecs),
+        executor=build(Kind.EXECUTOR, cfg.executor),
+        observers=CombinedObserver(metrics, registry()),
+        codecs=tuple(codecs),
+        policy_for=policy_for,
+        calibration=calibration,
+        store=None if calibration is None else _store(cfg, calibration, policy, cut),
+    )
+    metrics.watch(engine.parts.clouds.states)
+    if calibration is not None:
+        metrics.watch_calibration(calibration.state)
+    return AssembledEdge(engine, model, metrics)
+
+
+def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeEngine:
+    """The engine of a benchmark, which decides by itself: without telemetry, calibration and metrics.
+
+    Args:
+        cfg: as `midcut edge` has it; predictors, planner and telemetry do not count.
+        cut: the model.
+        planning: gives the decisions.
+    """
+    settings = cast("EngineSettings", OmegaConf.to_object(cfg.engine))
+    codecs = build_codecs(cfg)
+    parts = EdgeParts(
+        partition=cut,
+        settings=settings,
+        clouds=Clouds(_transports(per_cloud(cfg), codecs), settings.retry_after_s, settings.breaker_failures),
+        executor=build(Kind.EXECUTOR, cfg.executor),
+        cost=build(Kind.COST, cfg.cost),
+        hub=TelemetryHub({}, settings.max_age_s),
+        planning=planning,
+        observers=registry(),
+        codecs=tuple(codecs),
+    )
+    return EdgeEngine(parts)
+
+
+def connect(
+    cut: Partition,
+    settings: EngineSettings,
+    *,
+    policy: Policy,
+    sources: Mapping[str, TelemetrySource],
+    transports: Mapping[str, Transport],
+    executor: Executor,
+    observers: Observers,
+    codecs: tuple[str, ...] = ("raw",),
+    policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy] | None = None,
+    calibration: Calibration | None = None,
+    store: CalibrationStore | None = None,
+) -> EdgeEngine:
+    """Connect ready-made parts to an engine that plans by a policy.
+
+    Args:
+        cut: the model.
+        policy: what planning begins with.
+        sources: name -> telemetry source, in order of priority.
+        transports: URL -> transport, in order of preference.
+        codecs: names of those that the edge may use.
+        policy_for: makes the policy for the cuts and codecs that the cloud takes; None does not ask the cloud.
+        calibration: corrects the policy's forecasts; None leaves them as they are.
+        store: saves what calibration has learnt.
+    """
+    clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
+    hub = TelemetryHub(sources, settings.max_age_s)
+    planning = PlanningLoop(policy, hub, settings, observers, clouds, calibration, store)
+    scope = None if policy_for is None else CloudCapabilities(clouds.lister, cut, planning, policy_for, codecs)
+    return EdgeEngine(
+        EdgeParts(
+            partition=cut,
+            settings=settings,
+            clouds=clouds,
+            executor=executor,
+            cost=policy.cost,
+            hub=hub,
+            planning=planning,
+            observers=observers,
+            scope=scope,
+            calibration=calibration,
+            codecs=codecs,
+        )
+    )
+
+
+def per_cloud(cfg: DictConfig) -> dict[str, DictConfig]:
+    """URL -> the config with that URL alone as `cloud_url`, in order of preference.
+
+    Raises:
+        ConfigError: no URL, or something else than URLs.
+    """
+    urls = list(cfg.cloud_url) if isinstance(cfg.cloud_url, ListConfig) else [cfg.cloud_url]
+    if not urls or not all(isinstance(url, str) for url in urls):
+        raise ConfigError(f"cloud_url must be a URL or a list of URLs, got {cfg.cloud_url}")
+    configs: dict[str, DictConfig] = {}
+    for url in urls:
+        configs[url] = copy.deepcopy(cfg)
+        OmegaConf.update(configs[url], "cloud_url", url)
+    return configs
+
+
+def telemetry_sources(by_url: Mapping[str, DictConfig]) -> dict[str, TelemetrySource]:
+    """Name -> source, in order of priority. A source whose settings name `cloud_url` is made once for each cloud."""
+    sources: dict[str, TelemetrySource] = {}
+    settings_by_name: dict[str, list[Any]] = {}
+    for url, cfg in by_url.items():
+        for name, node in cfg.telemetry.items():
+            settings = OmegaConf.to_container(node, resolve=True)
+            earlier = settings_by_name.setdefault(str(name), [])
+            if settings not in earlier:
+                sources[f"{name} to {url}" if earlier else str(name)] = build(Kind.TELEMETRY, node)
+                earlier.append(settings)
+    return sources
+
+
+def _transports(by_url: Mapping[str, DictConfig], codecs: Mapping[str, Codec]) -> dict[str, Transport]:
+    return {url: build(Kind.TRANSPORT, cfg.transport, codecs=codecs) for url, cfg in by_url.items()}
+
+
+def _store(cfg: DictConfig, calibration: Calibration, policy: Policy, cut: Partition) -> CalibrationStore | None:
+    """The file of a calibration, already loaded; None where no file is configured."""
+    if cfg.calibration.file is None:
+        return None
+    predictors = OmegaConf.to_container(cfg.predictor, resolve=True)
+    rests_on = {
+        "model": f"{cut.table.model} {cut.table.fingerprint}",
+        "predictor": json.dumps(predictors, default=str),
+        "threads": str(cfg.engine.threads),
+    } | {f"{part} seconds": source for part, source in policy.based_on.items()}
+    store = CalibrationStore(calibration, cfg.calibration.file, rests_on)
+    store.load()
+    return store
