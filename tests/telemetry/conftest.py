@@ -30,7 +30,7 @@ class Cloud:
     def close(self):
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5.0)
+        self._thread.join(60.0)
 
     def _handler(cloud):  # noqa: N805 - the handler's own self is the inner one
         class Handler(BaseHTTPRequestHandler):

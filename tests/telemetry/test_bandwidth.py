@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 import time
 
 import pytest
@@ -12,12 +11,13 @@ from midcut.terms import SlowStart
 from midcut.testing import TelemetrySourceSuite
 from midcut.types import TcpInfo, Transfer
 from midcut_telemetry.bandwidth_probe import BandwidthProbe
+from midcut_telemetry.cloud import KeepAliveConnection
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.passive_bandwidth import PassiveBandwidth
 from midcut_telemetry.played import Constant
 
 
-def probe(url, probe_bytes=100_000, timeout_s=5.0):
+def probe(url, probe_bytes=100_000, timeout_s=60.0):
     return BandwidthProbe(url=url, probe_bytes=probe_bytes, timeout_s=timeout_s, interval_s=1.0)
 
 
@@ -42,9 +42,10 @@ def test_the_probe_posts_its_bytes_on_one_connection(cloud):
     assert cloud.requests.count(("POST", "/v1/probe")) == 2
 
 
-def test_the_round_trip_does_not_count(cloud):
-    # 200 ms of trip leave next to nothing of 200: the floor of a tenth of the whole holds.
-    cloud.delay_s = 0.2
+def test_the_round_trip_does_not_count(cloud, monkeypatch):
+    # 200 ms of trip leave nothing of 200: the floor of a tenth of the whole holds.
+    exchange = KeepAliveConnection.exchange
+    monkeypatch.setattr(KeepAliveConnection, "exchange", lambda *request: (0.2, exchange(*request)[1]))
     kbps = probe(cloud.url).read()["bandwidth_kbps"]
     assert 100_000 * 8 / 1000 / 0.1 < kbps <= 100_000 * 8 / 1000 / 0.02
 
@@ -123,17 +124,12 @@ def test_a_configured_round_trip_goes_before_the_seen_one():
 
 
 def test_until_a_small_exchange_came_a_connect_gives_the_round_trip(monkeypatch, cloud):
-    slow_connect = socket.socket.connect
+    clock = iter([0.0, 0.05] * 3)  # a connect takes 50 ms
     monkeypatch.setattr("midcut_telemetry.tcp_ping.tcp_info", lambda _: None)  # as where the kernel says nothing
-
-    def connect(sock, address):
-        slow_connect(sock, address)
-        time.sleep(0.05)
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr("midcut_telemetry.tcp_ping.time.perf_counter", lambda: next(clock))
     source = passive(url=cloud.url)
     source.transferred(transfer(102_000, wall_s=0.85))  # 816 kbit in 800 ms and a connect of 50
-    assert source.read()["bandwidth_kbps"] == pytest.approx(1_000.0, rel=0.1)
+    assert source.read()["bandwidth_kbps"] == pytest.approx(1_020.0)
     source.transferred(transfer(2_000, wall_s=0.45))
     source.transferred(transfer(102_000, wall_s=0.85))  # 800 kbit more in 400 ms
     assert source.read()["bandwidth_kbps"] == pytest.approx(2_000.0)
@@ -210,7 +206,7 @@ def test_the_kernels_shortest_round_trip_counts_without_a_ping_and_never_its_smo
 def test_the_hub_tells_its_ping_and_no_connect_is_made(cloud):
     ping = Constant(clock_mhz=None, bandwidth_kbps=None, ping_ms=50.0, interval_s=0.01)
     with TelemetryHub({"ping": ping, "passive_bandwidth": passive(url=cloud.url, interval_s=0.02)}, 30.0) as hub:
-        assert hub.wait(5.0)
+        assert hub.wait(60.0)
         hub.transferred(transfer(250_000, wall_s=0.250, tcp=kernel(1.0)))  # 2000 kbit in 200 ms
         until(lambda: hub.observe().bandwidth_kbps is not None)
         assert hub.observe().bandwidth_kbps == pytest.approx(10_000.0)
@@ -280,23 +276,26 @@ def test_one_long_exchange_tells_at_once_that_the_link_became_slow():
 
 
 def test_on_standby_the_probe_uploads_once_and_again_when_requests_tell_no_more(cloud):
-    first, second = passive(forget_s=0.6, interval_s=0.02), probe(cloud.url)
+    first, second = passive(forget_s=4.0, interval_s=0.02), probe(cloud.url)
     second.interval_s = 0.05
     with TelemetryHub({"passive_bandwidth": first, "bandwidth_probe": second}, 30.0) as hub:
-        assert hub.wait(5.0)
+        assert hub.wait(60.0)
         first_upload = cloud.requests.count(("POST", "/v1/probe"))
         assert first_upload == 1
-        begin = time.monotonic()
-        while time.monotonic() - begin < 0.5:
+        hub.transferred(transfer(100_000, wall_s=0.1))
+        until(lambda: hub.observe().source["bandwidth_kbps"] == "passive_bandwidth")
+        until_then = cloud.requests.count(("POST", "/v1/probe"))
+        for _ in range(30):
             hub.transferred(transfer(100_000, wall_s=0.1))
+            last_s = time.monotonic()
             time.sleep(0.01)
-        assert cloud.requests.count(("POST", "/v1/probe")) <= first_upload + 4  # before the first exchange was read
+        assert cloud.requests.count(("POST", "/v1/probe")) <= until_then + 1  # which was under way
         until(lambda: hub.observe().source["bandwidth_kbps"] == "bandwidth_probe")
-        assert hub.observe().age_s["bandwidth_kbps"] < 0.6
+        assert hub.observe().age_s["bandwidth_kbps"] < time.monotonic() - last_s
 
 
 def test_a_probe_on_duty_uploads_all_the_same(cloud):
-    source = BandwidthProbe(url=cloud.url, probe_bytes=1_000, timeout_s=5.0, interval_s=0.02, standby=False)
+    source = BandwidthProbe(url=cloud.url, probe_bytes=1_000, timeout_s=60.0, interval_s=0.02, standby=False)
     with TelemetryHub({"passive_bandwidth": passive(interval_s=0.02), "bandwidth_probe": source}, 30.0) as hub:
         hub.transferred(transfer(100_000, wall_s=0.1))
         until(lambda: cloud.requests.count(("POST", "/v1/probe")) > 3)
@@ -305,7 +304,7 @@ def test_a_probe_on_duty_uploads_all_the_same(cloud):
 def test_when_nothing_is_sent_any_more_the_probe_shows_the_recovery(cloud):
     first, second = passive(forget_s=0.3, interval_s=0.02), probe(cloud.url)
     with TelemetryHub({"passive_bandwidth": first, "bandwidth_probe": second}, 30.0) as hub:
-        assert hub.wait(5.0)
+        assert hub.wait(60.0)
         hub.transferred(transfer(100_000, wall_s=80.0))  # 10 kbit/s: the planner sends nothing from here on
         until(lambda: hub.observe().source["bandwidth_kbps"] == "passive_bandwidth")
         assert hub.observe().bandwidth_kbps == pytest.approx(10.0)
@@ -314,7 +313,7 @@ def test_when_nothing_is_sent_any_more_the_probe_shows_the_recovery(cloud):
 
 
 def until(condition):
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 60.0
     while not condition():
         assert time.monotonic() < deadline, "did not come to pass"
         time.sleep(0.005)
