@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from midcut.reporting.plots import draw_streams
+from midcut.reporting.figures_runs import draw_streams
+from midcut.reporting.style import save, style
+from midcut.results.stream import RECORDS, read_records
 from midcut.traces import Trace, read_trace, write_trace
 
 if TYPE_CHECKING:
@@ -256,11 +258,8 @@ def report(out: Path, runs: dict[str, Path], trace: Path) -> None:
             ", ".join(f"{cut} ({count})" for cut, count in summary["cuts"].items()),
         )
     CONSOLE.print(table)
-    records = {
-        model: [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
-        for model, run in runs.items()
-    }
-    draw_streams(out / "demo.png", records)
+    with style():
+        save(draw_streams({model: read_records(run / RECORDS) for model, run in runs.items()}), out / "demo.png")
     CONSOLE.print(f"picture: {out / 'demo.png'}")
 
 

@@ -1,21 +1,20 @@
-"""One JSON line per job of a multirun, written as the job ends, also when it failed."""
+"""A line of `sweep.jsonl` per job of a multirun, written as the job ends, and what a sweeper searches by."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from msgspec import UNSET, UnsetType
 from omegaconf import ListConfig, OmegaConf
 
 from midcut.errors import ConfigError
-from midcut.results.sweep import FILE
+from midcut.results.sweep import FILE, Job, append_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,8 +87,7 @@ def _numbers(result: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
 class SweepRecorder(Callback):
     """Appends to `sweep.jsonl` in the sweep's folder: overrides, status, and what the verb returned.
 
-    Lines stand in the order the jobs ended; `job` is the sweep's own number. One `write` to a file
-    opened for appending keeps lines whole when a launcher runs jobs in several processes.
+    Lines stand in the order the jobs ended; `job` is the sweep's own number.
     """
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
@@ -99,22 +97,17 @@ class SweepRecorder(Callback):
         failed = job_return.status is not JobStatus.COMPLETED
         # The field behind the property: reading the property re-raises a failed job's error.
         outcome = job_return._return_value  # noqa: SLF001
-        objectives = {"objectives": outcome.objectives} if isinstance(outcome, Scored) else {}
-        outcome = outcome.result if isinstance(outcome, Scored) else outcome
-        line: dict[str, Any] = {
-            "job": hydra.job.num,
-            "verb": hydra.job.name,
-            "overrides": list(job_return.overrides or ()),
-            "status": "failed" if failed else "completed",
-            "run_dir": hydra.runtime.output_dir,
-            "result": None if failed else outcome,
-            **objectives,
-            "error": f"{type(outcome).__name__}: {outcome}" if failed else None,
-        }
-        path = Path(hydra.sweep.dir) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, msgspec.json.encode(line) + b"\n")
-        finally:
-            os.close(descriptor)
+        named: dict[str, float] | UnsetType = UNSET
+        if isinstance(outcome, Scored):
+            outcome, named = outcome.result, outcome.objectives
+        job = Job(
+            job=hydra.job.num,
+            verb=hydra.job.name,
+            overrides=tuple(job_return.overrides or ()),
+            status="failed" if failed else "completed",
+            run_dir=hydra.runtime.output_dir,
+            result=None if failed else outcome,
+            objectives=named,
+            error=f"{type(outcome).__name__}: {outcome}" if failed else None,
+        )
+        append_job(Path(hydra.sweep.dir) / FILE, job)

@@ -11,6 +11,8 @@ from midcut.profiles.shipped import find_path
 from midcut.results.files import read_json, write_json
 from midcut.terms import Normalisation
 
+FILE = "fit.json"
+"""Its name in a run directory of `midcut fit`."""
 FORMAT = "midcut-fit/1"
 
 

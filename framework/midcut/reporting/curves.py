@@ -10,7 +10,8 @@ from midcut.reporting.texts import label
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from midcut.reporting.load import Job, Sweep
+    from midcut.reporting.load import Sweep
+    from midcut.results.sweep import Job
 
 OBJECTIVES = ("latency_s", "cost_usd")
 

@@ -15,60 +15,60 @@ from midcut.reporting.style import style
 from midcut.reporting.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from midcut.reporting.load import Found
+    from midcut.reporting.load import Results
     from midcut.results.simulation import Simulation
 
 TITLE = "midcut report"
 
 
-def make_report(found: Found, title: str | None = None) -> Report:
+def make_report(results: Results, title: str | None = None) -> Report:
     """Draw all figures and set all tables.
 
     Args:
-        found: what to report on.
+        results: what to report on.
         title: of the page; None is a plain one.
     """
-    folders = [sweep.name for sweep in found.sweeps]
-    simulations = dict(sorted(merged(found.simulations, folders).items(), key=_figures_first))
+    folders = [sweep.name for sweep in results.sweeps]
+    simulations = dict(sorted(merged(results.simulations, folders).items(), key=_figures_first))
     single = {
-        name: plan for name, plan in found.plans.items() if not name.startswith(tuple(f"{one}/" for one in folders))
+        name: plan for name, plan in results.plans.items() if not name.startswith(tuple(f"{one}/" for one in folders))
     }
     with style():
-        reproduced = reproduction_section(simulations, found.fits)
+        reproduced = reproduction_section(simulations, results.fits)
         sections = [
             reproduced[0] if reproduced else None,
-            evaluations_section(found.evaluations),
+            evaluations_section(results.evaluations),
             simulation_sections(simulations) if simulations else None,
             planners_section(simulations),
             policies_section(simulations),
             errors_section(simulations),
             dwell_section(simulations),
-            sweeps_section(found.sweeps),
-            fits_section(found.fits),
+            sweeps_section(results.sweeps),
+            fits_section(results.fits),
             plans_section(single),
-            streams_section(found.streams),
+            streams_section(results.streams),
         ]
     counted = Counter(row.verdict for row in reproduced[1]) if reproduced else Counter()
     verdicts = {verdict.value: counted[verdict] for verdict in Verdict if counted[verdict]}
     return Report(
-        title or TITLE, _lead(found, len(simulations), len(single)), verdicts, tuple(one for one in sections if one)
+        title or TITLE, _lead(results, len(simulations), len(single)), verdicts, tuple(one for one in sections if one)
     )
 
 
 def _figures_first(item: tuple[str, Simulation]) -> tuple[bool, str]:
-    """The paper's figures by number, then the others as they were found."""
+    """The paper's figures by number, then the others as they were results."""
     title = item[1].title
     return (False, title) if title.startswith("Figure") else (True, "")
 
 
-def _lead(found: Found, simulations: int, plans: int) -> str:
+def _lead(results: Results, simulations: int, plans: int) -> str:
     counts = {
-        "evaluation": len(found.evaluations),
+        "evaluation": len(results.evaluations),
         "simulation": simulations,
-        "sweep": len(found.sweeps),
-        "fit": len(found.fits),
+        "sweep": len(results.sweeps),
+        "fit": len(results.fits),
         "plan": plans,
-        "stream": len(found.streams),
+        "stream": len(results.streams),
     }
     parts = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
     return f"Made from {', '.join(parts)}."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from midcut.reporting.curves import curves, outcomes, swept_knobs
 from midcut.reporting.document import Column, Picture, Section, Table
 from midcut.reporting.figures_fit import draw_fit
-from midcut.reporting.figures_runs import forecast_figure, stream_figure
+from midcut.reporting.figures_runs import draw_plan, draw_streams
 from midcut.reporting.figures_weights import draw_curves
 from midcut.reporting.texts import label, microdollars, milliseconds, number, percent, weight
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midcut.profiles import Fit
-    from midcut.reporting.load import Plan, Stream, Sweep
+    from midcut.reporting.load import Stream, Sweep
+    from midcut.results.plan import Plan
+    from midcut.results.stream import Summary
 
 LINES = 16
 """Curves up to which a figure can be read."""
@@ -44,6 +48,8 @@ _PLANS = (
     Column("run", "run", number=False),
     Column("model", "model", number=False),
     Column("w", "w", weight),
+    Column("limit", "limit", number=False),
+    Column("met", "limit met", lambda value: "yes" if value else "no", number=False),
     Column("cut", "cut"),
     Column("codec", "codec", number=False),
     Column("after", "after", number=False),
@@ -145,6 +151,8 @@ def plans_section(plans: Mapping[str, Plan]) -> Section | None:
             name,
             one.model,
             one.w,
+            None if one.limit is UNSET else one.limit,
+            None if one.met is UNSET else one.met,
             one.cut,
             one.codec,
             one.after,
@@ -157,16 +165,23 @@ def plans_section(plans: Mapping[str, Plan]) -> Section | None:
         for name, one in plans.items()
     ]  # fmt: skip
     pictures = [
-        Picture(f"plan-{place}", f"{name}: {one.model} at w = {one.w:g}, {_seen(one)}.", forecast_figure(one))
+        Picture(f"plan-{place}", f"{name}: {one.model}, {_circumstances(one)}.", draw_plan(one))
         for place, (name, one) in enumerate(plans.items(), start=1)
     ]
-    table = Table("plans", _PLANS, rows, "What was picked for one observation, as predicted.")
+    used = [place for place in range(len(_PLANS)) if any(row[place] is not None for row in rows)]
+    table = Table(
+        "plans", tuple(_PLANS[i] for i in used), [tuple(row[i] for i in used) for row in rows],
+        "What was picked for one observation, as predicted.",
+    )  # fmt: skip
     return Section("plans", "Plans", tables=(table,), pictures=tuple(pictures))
 
 
-def _seen(plan: Plan) -> str:
-    known = {name: value for name, value in plan.observation.items() if value is not None and name != "at_s"}
-    return ", ".join(f"{name} {value:g}" for name, value in known.items())
+def _circumstances(plan: Plan) -> str:
+    """Weight or limit, and what was observed."""
+    weight = [] if plan.w is None else [f"w = {plan.w:g}"]
+    limit = [] if plan.limit is UNSET else [f"{plan.limit}{'' if plan.met else ' (not met)'}"]
+    observed = [f"{name} {value:g}" for name, value in plan.observation.items() if value is not None]
+    return ", ".join((*weight, *limit, *observed))
 
 
 def streams_section(streams: Mapping[str, Stream]) -> Section | None:
@@ -180,20 +195,20 @@ def streams_section(streams: Mapping[str, Stream]) -> Section | None:
         "Measured, not simulated. Predicted: median of |predicted − measured| / measured.",
     )  # fmt: skip
     pictures = [
-        Picture(f"stream-{place}", f"{name}: telemetry, cut, latency and cost over time.", stream_figure(one))
+        Picture(
+            f"stream-{place}",
+            f"{name}: telemetry, cut, latency and cost over time.",
+            draw_streams({one.summary.model: one.records}),
+        )
         for place, (name, one) in enumerate(streams.items(), start=1)
         if one.records
     ]
     return Section("streams", "Streams", tables=(table,), pictures=tuple(pictures))
 
 
-def _stream(name: str, summary: Mapping[str, Any]) -> tuple[Any, ...]:
-    def inside(field: str, part: str) -> Any:
-        value = summary.get(field)
-        return value.get(part) if isinstance(value, dict) else None
-
+def _stream(name: str, summary: Summary) -> tuple[Any, ...]:
+    error = summary.prediction_error
     return (
-        name, summary["model"], summary["requests"], inside("latency_s", "median"), inside("latency_s", "p95"),
-        inside("cost_usd", "median"), summary.get("switches"), summary.get("fallbacks"),
-        inside("prediction_error", "latency_s"), inside("prediction_error", "cost_usd"), summary.get("accuracy"),
+        name, summary.model, summary.requests, summary.latency_s.median, summary.latency_s.p95, summary.cost_usd.median,
+        summary.switches, summary.fallbacks, error.latency_s, error.cost_usd, summary.accuracy,
     )  # fmt: skip

@@ -88,14 +88,14 @@ def style() -> Any:
     return mpl.rc_context(_STYLE)
 
 
-def panels(rows: int, columns: int, height: float, **how: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of the page's width and its axes, row by row.
+def panels(rows: int, columns: int, height: float, width: float = WIDTH, **how: Any) -> tuple[Figure, list[Axes]]:
+    """A figure and its axes, row by row.
 
     Args:
-        height: inches.
+        height, width: inches.
         how: for `Figure.subplots`.
     """
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False, **how).flat)
 
@@ -124,14 +124,23 @@ class Unit(NamedTuple):
 
 def seconds(values: Iterable[float]) -> Unit:
     """The unit that makes latencies readable."""
-    top = max(values, default=0.0)
+    top = _largest(values)
     return Unit(1.0, "s") if top >= 10.0 else Unit(1e3, "ms") if top >= 1e-3 else Unit(1e6, "µs")
 
 
 def dollars(values: Iterable[float]) -> Unit:
     """The unit that makes the cost of an inference readable."""
-    top = max(values, default=0.0)
+    top = _largest(values)
     return Unit(1e3, "m$") if top >= 1e-2 else Unit(1e6, "µ$") if top >= 1e-6 or top == 0.0 else Unit(1e9, "n$")
+
+
+def _largest(values: Iterable[float]) -> float:
+    return max(filter(math.isfinite, values), default=0.0)
+
+
+def from_zero(axes: Axes) -> None:
+    """Begin the vertical axis at 0; where nothing drawn is above 0, it ends at 1."""
+    axes.set_ylim(0.0, None if axes.dataLim.ymax > 0.0 else 1.0)
 
 
 def plain_ticks(axis: Axis) -> None:
@@ -167,14 +176,15 @@ def legend_above(figure: Figure, *axes: Axes, columns: int = 4) -> None:
         )  # fmt: skip
 
 
-def save(figure: Figure, png: Path, svg: Path) -> None:
-    """Write both files, without the date in them. The layout is settled once."""
+def save(figure: Figure, *paths: Path) -> None:
+    """Write PNG and SVG files, without the date in them. The layout is settled once."""
+    metadata: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
     with style():
         if layout := figure.get_layout_engine():
             layout.execute(figure)
             figure.set_layout_engine(None)
-        figure.savefig(png, dpi=160, metadata={"Software": None})
-        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+        for path in paths:
+            figure.savefig(path, dpi=160, metadata=metadata[path.suffix])
 
 
 def inlined(svg: str, name: str) -> str:

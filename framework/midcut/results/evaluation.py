@@ -1,6 +1,6 @@
-"""`evaluation.json`: what an evaluation on the test bed found. `tools/evaluate` writes it, `midcut report` shows it.
+"""`evaluation.json`: tables and figures of an evaluation on the test bed. `tools/evaluate` writes it.
 
-Light: no torch. Arrays and numbers of numpy are taken as they are.
+Arrays and numbers of numpy are written as lists and numbers.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> Path:
         checked = msgspec.convert(msgspec.to_builtins(evaluation, enc_hook=_plain), Evaluation)
     except (msgspec.ValidationError, TypeError) as error:
         raise FileError(f"evaluation for {path} not written: {error}") from None
-    return write_json(path, checked, "evaluation", _wrong)
+    return write_json(path, checked, "evaluation", _fault)
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -122,7 +122,7 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         FileError: missing, not JSON, not this format, or lists that do not fit together; the message says where.
     """
-    return read_json(path, Evaluation, "evaluation", "tools/evaluate writes one", _wrong)
+    return read_json(path, Evaluation, "evaluation", "tools/evaluate writes one", _fault)
 
 
 def _plain(value: Any) -> Any:
@@ -134,7 +134,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def _wrong(evaluation: Evaluation) -> str:
+def _fault(evaluation: Evaluation) -> str:
     """What no right evaluation has, or `""`."""
     if evaluation.format != FORMAT:
         return f"$.format is {evaluation.format!r}, this version reads {FORMAT!r}"

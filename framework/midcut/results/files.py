@@ -1,11 +1,9 @@
-"""Reading and writing the JSON files: one line of error with the file and the path inside it."""
+"""Reading and writing JSON files: an error is one line with the file and the path inside it."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+import secrets
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -13,11 +11,26 @@ from midcut.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 T = TypeVar("T")
 
 
-def read_json(path: Path, kind: type[T], what: str, hint: str, wrong: Callable[[T], str]) -> T:
+def _no_fault(_: Any) -> str:
+    return ""
+
+
+def json_text(value: Any) -> bytes:
+    """A value as JSON for a file of one value: indented by one space, with a line feed at the end."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+
+
+def json_line(value: Any) -> bytes:
+    """A value as one line of a file of JSON lines, with its line feed."""
+    return msgspec.json.encode(value) + b"\n"
+
+
+def read_json(path: Path, kind: type[T], what: str, hint: str, fault: Callable[[T], str] = _no_fault) -> T:
     """Decode a typed JSON file and check its numbers.
 
     Args:
@@ -25,50 +38,60 @@ def read_json(path: Path, kind: type[T], what: str, hint: str, wrong: Callable[[
         kind: the msgspec type it must have.
         what: how the error names it, e.g. `profile`.
         hint: how to get a right one.
-        wrong: says what no right file has, or `""`.
+        fault: says what no right file has, or `""`.
 
     Raises:
-        FileError: it is missing, unreadable, not JSON, not of this type, or wrong.
+        FileError: it is missing, unreadable, not JSON, not of this type, or has a fault.
     """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise FileError(f"{what} {path}: {error.strerror or error}; {hint}") from None
-    try:
-        value = msgspec.json.decode(text, type=kind)
-    except msgspec.ValidationError as error:
-        raise FileError(f"{what} {path}: {error}; {hint}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FileError(f"{what} {path}: not JSON ({error}); {hint}") from None
-    found = wrong(value)
-    if found:
-        raise FileError(f"{what} {path}: {found}; {hint}")
+    value = _decoded(_content(path, what, hint), kind, f"{what} {path}", hint)
+    if wrong := fault(value):
+        raise FileError(f"{what} {path}: {wrong}; {hint}")
     return value
 
 
-def write_json(path: Path, value: T, what: str, wrong: Callable[[T], str]) -> Path:
+def read_lines(path: Path, kind: type[T], what: str, hint: str) -> list[T]:
+    """Decode a file of typed JSON lines.
+
+    Raises:
+        FileError: as `read_json` does; the message has the number of the line.
+    """
+    lines = _content(path, what, hint).splitlines()
+    return [_decoded(line, kind, f"{what} {path}, line {count}", hint) for count, line in enumerate(lines, start=1)]
+
+
+def write_json(path: Path, value: T, what: str, fault: Callable[[T], str] = _no_fault) -> Path:
     """Write a file that `read_json` accepts, at once or not at all; missing folders are made.
 
     Raises:
-        FileError: it is wrong, or it cannot be written.
+        FileError: it has a fault, or it cannot be written.
     """
-    found = wrong(value)
-    if found:
-        raise FileError(f"{what} for {path} not written: {found}")
-    text = msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+    if wrong := fault(value):
+        raise FileError(f"{what} for {path} not written: {wrong}")
+    text = json_text(value)
+    beside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            beside.write_bytes(text)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        Path(name).replace(path)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise FileError(f"cannot write {path}: {error.strerror or error}") from None
-        raise
     return path
+
+
+def _content(path: Path, what: str, hint: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{what} {path}: {error.strerror or error}; {hint}") from None
+
+
+def _decoded(text: bytes, kind: type[T], where: str, hint: str) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        raise FileError(f"{where}: {error}; {hint}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"{where}: not JSON ({error}); {hint}") from None

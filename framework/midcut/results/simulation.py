@@ -1,4 +1,4 @@
-"""What `midcut simulate` writes into `simulation.json`, and `midcut report` reads back.
+"""`simulation.json`: planners on many samples, against a truth set. `midcut simulate` writes it.
 
 The same configuration gives the same bytes: nothing here depends on the time, the machine or the folder.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from midcut.errors import FileError
+from midcut.results.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,33 +178,36 @@ class Simulation(msgspec.Struct, frozen=True):
     format: str = FORMAT
 
 
-def write_simulation(path: Path, simulation: Simulation) -> None:
-    """Write a result, one line per field where it is short."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(simulation), indent=1) + b"\n")
+def write_simulation(path: Path, simulation: Simulation) -> Path:
+    """Write a simulation, whole or not at all.
+
+    Raises:
+        FileError: lists that do not fit together, or it cannot be written.
+    """
+    return write_json(path, simulation, "simulation", _fault)
 
 
 def read_simulation(path: Path) -> Simulation:
-    """Read a result back.
+    """Read a simulation.
 
     Raises:
-        FileError: it cannot be read, or is not such a file; the message says where.
+        FileError: missing, not JSON, not this format, or lists that do not fit together; the message says where.
     """
-    try:
-        simulation = msgspec.json.decode(path.read_bytes(), type=Simulation)
-    except OSError as error:
-        raise FileError(f"{path}: cannot read the simulation: {error.strerror or error}") from None
-    except msgspec.DecodeError as error:
-        raise FileError(f"{path}: not a simulation: {error}") from None
+    return read_json(path, Simulation, "simulation", "`midcut simulate` writes one", _fault)
+
+
+def _fault(simulation: Simulation) -> str:
+    """What no right simulation has, or `""`."""
     if simulation.format != FORMAT:
-        raise FileError(f"{path}: $.format is {simulation.format!r}, this version reads {FORMAT!r}")
+        return f"$.format is {simulation.format!r}, this version reads {FORMAT!r}"
     for name, length, right in _lengths(simulation):
         if length not in (0, right):
-            raise FileError(f"{path}: not a simulation: $.{name} has {length} entries, not {right} or none")
-    return simulation
+            return f"$.{name} has {length} entries, not {right} or none"
+    return ""
 
 
 def _lengths(simulation: Simulation) -> Iterator[tuple[str, int, int]]:
-    """Lists that are as long as another one, or empty: name, length, the right one."""
+    """Name and length of every list that may be empty, and the length it must have otherwise."""
     for name in ("layers", "after", "codecs"):
         yield name, len(getattr(simulation, name)), len(simulation.cuts)
     for name in ("clock_mhz", "bandwidth_kbps", "ping_ms", "time_s"):

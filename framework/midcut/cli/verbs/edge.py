@@ -6,7 +6,6 @@ import asyncio
 import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,10 +19,11 @@ from rich.console import Console
 from midcut.config.settings import InputFolder
 from midcut.edge.assembly import assemble
 from midcut.edge.frontend.server import make_app
-from midcut.edge.frontend.stream import RESULTS, image_files, read_labels, stream
+from midcut.edge.frontend.stream import image_files, read_labels, stream
 from midcut.edge.frontend.summary import as_table, summarise
 from midcut.errors import ConfigError
 from midcut.reporting import check_installed
+from midcut.results.stream import PLOT, RECORDS, SUMMARY, read_records, write_summary
 from midcut.serving import check_server, event_loop, serve, stop_signals
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from midcut.edge.assembly import AssembledEdge
 
 _log = structlog.get_logger("midcut.edge")
-SUMMARY = "summary.json"
-PLOT = "stream.png"
 
 
 def run(cfg: DictConfig) -> dict[str, Any] | None:
@@ -69,18 +67,17 @@ async def _run(edge: AssembledEdge, source: InputServer | InputFolder, threads: 
 async def _stream(edge: AssembledEdge, source: InputFolder, stop: asyncio.Event) -> dict[str, Any]:
     engine, model = edge.engine, edge.model
     folder = Path(HydraConfig.get().runtime.output_dir)
-    done = await stream(engine, model, source, folder / RESULTS, stop)
-    summary = {"model": model.name, **summarise(done), "planning": asdict(engine.parts.planning.counts)}
-    if engine.calibration is not None:
-        summary["calibration"] = engine.calibration.state()
-    (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
+    done = await stream(engine, model, source, folder / RECORDS, stop)
+    calibration = engine.calibration.state() if engine.calibration is not None else None
+    summary = summarise(model.name, done, engine.parts.planning.counts, calibration)
+    write_summary(folder / SUMMARY, summary)
     console = Console()
     console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)
-    written = [RESULTS, SUMMARY]
+    written = [RECORDS, SUMMARY]
     if source.plot and done.records and _draw(folder, model.name):
         written.append(PLOT)
     console.print(f"in {folder}: {', '.join(written)}", highlight=False, soft_wrap=True)
-    return summary
+    return cast("dict[str, Any]", msgspec.to_builtins(summary))
 
 
 def _draw(folder: Path, name: str) -> bool:
@@ -89,10 +86,11 @@ def _draw(folder: Path, name: str) -> bool:
     except ConfigError as error:  # the results are worth more than their picture
         _log.warning(f"no {PLOT}", reason=str(error))
         return False
-    from midcut.reporting.plots import draw_streams  # noqa: PLC0415 - matplotlib, which a server never needs
+    from midcut.reporting.figures_runs import draw_streams  # noqa: PLC0415 - matplotlib, which a server never needs
+    from midcut.reporting.style import save, style  # noqa: PLC0415
 
-    with (folder / RESULTS).open("rb") as lines:
-        draw_streams(folder / PLOT, {name: [msgspec.json.decode(line) for line in lines]})
+    with style():
+        save(draw_streams({name: read_records(folder / RECORDS)}), folder / PLOT)
     return True
 
 

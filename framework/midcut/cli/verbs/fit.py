@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from midcut.profiles import Role, find_profiles, write_fit
+from midcut.profiles.fit import FILE
 from midcut.profiles.fitting import fit, points
 from midcut.reporting import check_installed
 
@@ -32,7 +33,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     profiles = [profile for spec in cfg.profiles for profile in find_profiles(str(spec), Role.edge)]
     fitted = fit(profiles, cfg.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    path = write_fit(fitted, Path(cfg.out).expanduser() if cfg.out else folder / "fit.json")
+    path = write_fit(fitted, Path(cfg.out).expanduser() if cfg.out else folder / FILE)
     plots = [draw_fit(path.with_suffix(suffix), points(profiles, cfg.seed), fitted) for suffix in (".png", ".svg")]
     _print(fitted)
     Console().print(f"written: {', '.join(map(str, (path, *plots)))}", highlight=False, soft_wrap=True)

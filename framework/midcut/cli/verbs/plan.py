@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from msgspec.structs import asdict
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +22,7 @@ from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
 from midcut.reporting import check_installed
+from midcut.results.plan import FILE, PLOT, Pick, Plan, PlanRow, write_plan
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from midcut.config.settings import CutSettings
     from midcut.planning.policy import Policy
     from midcut.types import CutTable, Decision, Forecast, Observation
-
-RESULT = "plan.json"
-PLOT = "plan.png"
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -48,16 +47,19 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     decision = policy.decide(observation)
     forecast = cast("Forecast", decision.forecast)  # a decision made by a policy has one
     rows = _rows(forecast)
-    result = _result(table, decision, rows[decision.index])
+    result = _pick(table, decision, rows[decision.index])
     folder = Path(HydraConfig.get().runtime.output_dir)
-    _write(folder / RESULT, result | {"based_on": policy.based_on, "rows": rows})
+    plan = Plan(**asdict(result), based_on=policy.based_on, rows=rows)
+    write_plan(folder / FILE, plan)
     if cfg.plot:
-        from midcut.reporting.plots import draw_forecast  # noqa: PLC0415 - matplotlib, in a sweep of many jobs
+        from midcut.reporting.figures_runs import draw_plan  # noqa: PLC0415 - matplotlib, in a sweep of many jobs
+        from midcut.reporting.style import save, style  # noqa: PLC0415
 
-        draw_forecast(folder / PLOT, table.model, forecast, decision.index)
+        with style():
+            save(draw_plan(plan), folder / PLOT)
     if not _in_sweep():
-        _print(table, decision, rows, policy)
-    return result
+        _print(table, decision, forecast, rows, policy)
+    return cast("dict[str, Any]", msgspec.to_builtins(result))
 
 
 def _model(cfg: DictConfig) -> str:
@@ -77,40 +79,42 @@ def _observe(cfg: DictConfig, policy: Policy) -> Observation:
     return observation
 
 
-def _result(table: CutTable, decision: Decision, row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "model": table.model,
-        "w": decision.weight,
-        **({"limit": decision.limit, "met": decision.met} if decision.limit else {}),
-        **row,
-        "after": table.nodes[decision.placement.cut - 1].name if decision.placement.cut else "input",
-        "observation": decision.observation.values(),
-        "planning_s": decision.planning_s,
-    }
+def _pick(table: CutTable, decision: Decision, row: PlanRow) -> Pick:
+    limited: dict[str, Any] = {"limit": decision.limit, "met": decision.met} if decision.limit else {}
+    return Pick(
+        model=table.model,
+        w=decision.weight,
+        **limited,
+        **asdict(row),
+        after=_after(table, row.cut),
+        observation=decision.observation.values(),
+        planning_s=decision.planning_s,
+    )
 
 
-def _rows(forecast: Forecast) -> list[dict[str, Any]]:
-    columns = forecast.placements
-    return [
-        forecast.row(index) | {"layer": int(columns.layer[index]), "request_bytes": float(columns.request_bytes[index])}
-        for index in range(len(forecast))
-    ]
+def _after(table: CutTable, cut: int) -> str:
+    """Name of the last node at the edge."""
+    return table.nodes[cut - 1].name if cut else "input"
 
 
-def _write(path: Path, result: dict[str, Any]) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+def _rows(forecast: Forecast) -> tuple[PlanRow, ...]:
+    columns = zip(forecast.placements.layer.tolist(), forecast.placements.request_bytes.tolist(), strict=True)
+    return tuple(
+        PlanRow(**forecast.row(index), layer=layer, request_bytes=request_bytes)
+        for index, (layer, request_bytes) in enumerate(columns)
+    )
 
 
 def _in_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], policy: Policy) -> None:
+def _print(table: CutTable, decision: Decision, forecast: Forecast, rows: tuple[PlanRow, ...], policy: Policy) -> None:
     runner_up = policy.runner_up(decision)
     seen = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
     weight = "" if decision.weight is None else f"w={decision.weight:g}, "
     title = f"{table.model}, {weight}" + ", ".join(f"{name} {value}" for name, value in seen.items())
-    coded = any(row["codec"] != "raw" for row in rows)
+    coded = any(row.codec != "raw" for row in rows)
     columns = (
         "",
         "cut",
@@ -126,18 +130,18 @@ def _print(table: CutTable, decision: Decision, rows: list[dict[str, Any]], poli
     rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for column in rich.columns[3 + coded :]:
         column.justify = "right"
+    columns_s = (forecast.edge_s, forecast.link_s, forecast.cloud_s, forecast.latency_s)
     for index, row in enumerate(rows):
-        cut = row["cut"]
-        second = runner_up is not None and (cut, row["codec"]) == (runner_up["cut"], runner_up["codec"])
+        second = runner_up is not None and [row.cut, row.codec] == [runner_up["cut"], runner_up["codec"]]
         mark = ">" if index == decision.index else "." if second else ""
         rich.add_row(
             mark,
-            str(cut),
-            table.nodes[cut - 1].name if cut else "input",
-            *([row["codec"] if row["request_bytes"] else ""] if coded else []),
-            f"{row['request_bytes'] / 1e3:.1f}",
-            *(f"{row[part] * 1e3:.2f}" for part in ("edge_s", "link_s", "cloud_s", "latency_s")),
-            f"{row['cost_usd'] * 1e6:.3f}",
+            str(row.cut),
+            _after(table, row.cut),
+            *([row.codec if row.request_bytes else ""] if coded else []),
+            f"{row.request_bytes / 1e3:.1f}",
+            *(f"{seconds[index] * 1e3:.2f}" for seconds in columns_s),
+            f"{forecast.cost_usd[index] * 1e6:.3f}",
             style="bold green" if mark == ">" else None,
         )
     console = Console()

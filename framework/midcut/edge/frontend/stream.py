@@ -9,22 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import structlog
+from msgspec import UNSET
 
 from midcut.edge.frontend.answers import classification, explained, result_fields
 from midcut.edge.frontend.images import SUFFIXES, model_input
 from midcut.errors import ConfigError, FileError, MalformedError
+from midcut.results.files import json_line
+from midcut.results.stream import Record, RecordedDecision, Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from midcut.config.settings import InputFolder
     from midcut.edge.engine import EdgeEngine
-    from midcut.types import LoadedModel
+    from midcut.types import Decision, LoadedModel
 
 _log = structlog.get_logger("midcut.stream")
-RESULTS: Final = "results.jsonl"
 # What a summary needs of a record; the whole of it is in the file.
 _KEPT: Final = ("cut", "latency_s", "cost_usd", "finished_by", "fallback", "predicted", "right")
 
@@ -112,34 +113,42 @@ async def stream(
                 done.stopped = True
                 break
             try:
-                record = await _one(engine, model, file)
+                record = await _infer_file(
+                    engine, model, file, len(done.records), _expected(labels, file, settings.path)
+                )
             except MalformedError as error:
                 done.skipped += 1
                 unreadable = f"{file.name}: {error}"
                 _log.warning("image skipped", file=str(file), reason=str(error))
                 continue
-            record = {"n": len(done.records), **record, **_graded(record, _expected(labels, file, settings.path))}
-            lines.write(msgspec.json.encode(record) + b"\n")
-            done.records.append({name: record[name] for name in _KEPT if name in record})
+            lines.write(json_line(record))
+            done.records.append({name: value for name in _KEPT if (value := getattr(record, name)) is not UNSET})
     if done.skipped and not done.records and not done.stopped:
         raise FileError(f"input.path={settings.path}: none of {done.skipped} images could be read; last {unreadable}")
     done.wall_s = time.perf_counter() - began
     return done
 
 
-async def _one(engine: EdgeEngine, model: LoadedModel, file: Path) -> dict[str, Any]:
+async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, number: int, expected: str | None) -> Record:
     inputs = await asyncio.to_thread(_input, model, file)
     decision = engine.decision  # `infer` reads the same reference first thing, before it waits for anything
     result = await engine.infer([inputs])
     answer = classification(result.output, model.labels)
-    return {
-        "at_s": time.time(),
-        "file": str(file),
-        "class": answer["class"],
-        "label": answer["label"],
+    return Record(
+        n=number,
+        at_s=time.time(),
+        file=str(file),
+        class_=answer["class"],
+        label=answer["label"],
         **result_fields(result),
-        "decision": explained(decision),
-    }
+        decision=_recorded(decision),
+        **_graded(answer, expected),
+    )
+
+
+def _recorded(decision: Decision) -> RecordedDecision:
+    fields = explained(decision)
+    return RecordedDecision(**fields | {"observation": Telemetry(**fields["observation"])})
 
 
 def _input(model: LoadedModel, file: Path) -> Any:
@@ -173,7 +182,7 @@ def _expected(labels: Mapping[str, str], file: Path, folder: str) -> str | None:
     return labels.get(inside, labels.get(file.name))
 
 
-def _graded(record: Mapping[str, Any], expected: str | None) -> dict[str, Any]:
+def _graded(answer: Mapping[str, Any], expected: str | None) -> dict[str, Any]:
     if expected is None:
         return {}
-    return {"expected": expected, "right": expected in (str(record["class"]), record["label"])}
+    return {"expected": expected, "right": expected in (str(answer["class"]), answer["label"])}

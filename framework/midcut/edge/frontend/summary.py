@@ -3,48 +3,58 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import UNSET
 from rich.table import Table
 
+from midcut.results.stream import Cost, Latency, PredictionError, Summary
+
 if TYPE_CHECKING:
+    from midcut.edge.dwelling import PlanningCounts
     from midcut.edge.frontend.stream import Streamed
 
 
-def summarise(done: Streamed) -> dict[str, Any]:
+def summarise(
+    model: str, done: Streamed, planning: PlanningCounts, calibration: dict[str, Any] | None = None
+) -> Summary:
     """Count and average a stream's records.
 
-    Returns:
-        JSON-able. Latencies in seconds, money in US dollars; `prediction_error` is the median of
-        |predicted - measured| / measured over requests that went as predicted (no fallback), per part.
+    Args:
+        model: its name.
+        done: what was streamed.
+        planning: what planning did meanwhile.
+        calibration: its state at the end; None where it is disabled.
     """
     records = done.records
     cuts = Counter(record["cut"] for record in records)
     graded = [record["right"] for record in records if "right" in record]
-    return {
-        "requests": len(records),
-        "skipped": done.skipped,
-        "stopped_early": done.stopped,
-        "wall_s": done.wall_s,
-        "latency_s": _quantiles([record["latency_s"] for record in records]),
-        "cost_usd": {
-            "total": float(sum(record["cost_usd"] for record in records)),
-            "median": _median([record["cost_usd"] for record in records]),
-        },
-        "cuts": {str(cut): cuts[cut] for cut in sorted(cuts)},
-        "switches": sum(one["cut"] != other["cut"] for one, other in pairwise(records)),
-        "finished_by": dict(Counter(record["finished_by"] for record in records)),
-        "fallbacks": sum(bool(record["fallback"]) for record in records),
-        "prediction_error": {name: _error(records, name) for name in ("latency_s", "cost_usd")},
-        "right": sum(graded) if graded else None,
-        "graded": len(graded),
-        "accuracy": sum(graded) / len(graded) if graded else None,
-    }
+    costs_usd = [record["cost_usd"] for record in records]
+    return Summary(
+        model=model,
+        requests=len(records),
+        skipped=done.skipped,
+        stopped_early=done.stopped,
+        wall_s=done.wall_s,
+        latency_s=_quantiles([record["latency_s"] for record in records]),
+        cost_usd=Cost(total=float(sum(costs_usd)), median=_median(costs_usd)),
+        cuts={str(cut): cuts[cut] for cut in sorted(cuts)},
+        switches=sum(one["cut"] != other["cut"] for one, other in pairwise(records)),
+        finished_by=dict(Counter(record["finished_by"] for record in records)),
+        fallbacks=sum(bool(record["fallback"]) for record in records),
+        prediction_error=PredictionError(_error(records, "latency_s"), _error(records, "cost_usd")),
+        right=sum(graded) if graded else None,
+        graded=len(graded),
+        accuracy=sum(graded) / len(graded) if graded else None,
+        planning=asdict(planning),
+        calibration=UNSET if calibration is None else calibration,
+    )
 
 
-def as_table(summary: dict[str, Any], title: str) -> Table:
+def as_table(summary: Summary, title: str) -> Table:
     """The summary for a terminal."""
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     for name, text in _rows(summary):
@@ -52,43 +62,47 @@ def as_table(summary: dict[str, Any], title: str) -> Table:
     return table
 
 
-def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    latency, cost, errors = summary["latency_s"], summary["cost_usd"], summary["prediction_error"]
-    skipped = f", {summary['skipped']} unreadable images skipped" if summary["skipped"] else ""
-    early = ", stopped early" if summary["stopped_early"] else ""
-    rows = [("requests", f"{summary['requests']} in {summary['wall_s']:.1f} s{skipped}{early}")]
-    if not summary["requests"]:
+def _rows(summary: Summary) -> list[tuple[str, str]]:
+    latency, cost, error = summary.latency_s, summary.cost_usd, summary.prediction_error
+    skipped = f", {summary.skipped} unreadable images skipped" if summary.skipped else ""
+    early = ", stopped early" if summary.stopped_early else ""
+    rows = [("requests", f"{summary.requests} in {summary.wall_s:.1f} s{skipped}{early}")]
+    if latency.median is None or latency.p95 is None or cost.median is None or cost.total is None:
         return rows
     rows += [
-        ("latency", f"median {latency['median'] * 1e3:.2f} ms, 95 % under {latency['p95'] * 1e3:.2f} ms"),
-        ("cost", f"median {cost['median'] * 1e6:.4f} µ$, {cost['total'] * 1e6:.2f} µ$ in all"),
-        ("cuts", ", ".join(f"{cut} ({count}x)" for cut, count in summary["cuts"].items())),
-        ("switches", str(summary["switches"])),
-        ("finished by", ", ".join(f"{who} {count}" for who, count in summary["finished_by"].items())),
-        ("fallbacks", str(summary["fallbacks"])),
-        ("predicted", ", ".join(f"{name}: {_percent(error)}" for name, error in errors.items())),
+        ("latency", f"median {latency.median * 1e3:.2f} ms, 95 % under {latency.p95 * 1e3:.2f} ms"),
+        ("cost", f"median {cost.median * 1e6:.4f} µ$, {cost.total * 1e6:.2f} µ$ in all"),
+        ("cuts", ", ".join(f"{cut} ({count}x)" for cut, count in summary.cuts.items())),
+        ("switches", str(summary.switches)),
+        ("finished by", ", ".join(f"{side} {count}" for side, count in summary.finished_by.items())),
+        ("fallbacks", str(summary.fallbacks)),
+        ("prediction error", f"latency {_percent(error.latency_s)}, cost {_percent(error.cost_usd)}"),
+        ("planning", _planning_text(summary.planning)),
     ]
-    if "planning" in summary:
-        rows.append(("planning", _planned(summary["planning"])))
-    if summary["graded"]:
-        rows.append(("right", f"{summary['right']} of {summary['graded']} ({summary['accuracy']:.2%})"))
+    if summary.accuracy is not None:
+        rows.append(("right", f"{summary.right} of {summary.graded} ({summary.accuracy:.2%})"))
     return rows
 
 
-def _planned(counts: dict[str, int]) -> str:
-    said = {"switches": "switches", "held": "held by dwell", "fallbacks": "fallbacks", "unmet": "over the limit"}
-    told = [f"{counts[name]} {words}" for name, words in said.items() if counts[name] or name == "switches"]
-    return f"{counts['steps']} steps, {', '.join(told)}"
+def _planning_text(counts: dict[str, int]) -> str:
+    words = {
+        "switches": "switches",
+        "held": "switches held back by dwell",
+        "fallbacks": "fallbacks",
+        "unmet": "steps with the limit not met",
+    }
+    parts = [f"{counts[name]} {text}" for name, text in words.items() if counts[name] or name == "switches"]
+    return f"{counts['steps']} steps, {', '.join(parts)}"
 
 
 def _percent(error: float | None) -> str:
-    return "no forecast" if error is None else f"off by {error:.1%} (median)"
+    return "unknown" if error is None else f"{error:.1%} (median)"
 
 
-def _quantiles(values: list[float]) -> dict[str, float | None]:
+def _quantiles(values: list[float]) -> Latency:
     if not values:
-        return {"median": None, "p95": None, "max": None}
-    return {"median": _median(values), "p95": float(np.quantile(values, 0.95)), "max": max(values)}
+        return Latency(None, None, None)
+    return Latency(_median(values), float(np.quantile(values, 0.95)), max(values))
 
 
 def _median(values: list[float]) -> float | None:
