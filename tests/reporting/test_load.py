@@ -7,7 +7,7 @@ import pytest
 from midcut.cli.verbs.report import main
 from midcut.errors import FileError
 from midcut.reporting.curves import curves, outcomes, swept_knobs
-from midcut.reporting.load import find
+from midcut.reporting.load import read_results
 from midcut.reporting.merging import merged
 
 LOPSIDED = (
@@ -19,46 +19,47 @@ LOPSIDED = (
 def test_folders_are_searched_and_named_by_what_differs(simulation, write_run, tmp_path):
     write_run(simulation(title="a"), tmp_path / "runs/simulate/1")
     write_run(simulation(title="b"), tmp_path / "runs/simulate/2")
-    found = find([tmp_path / "runs", tmp_path / "runs/simulate/2"])  # twice the same is once
+    found = read_results([tmp_path / "runs", tmp_path / "runs/simulate/2"])  # twice the same is once
     assert {name: one.title for name, one in found.simulations.items()} == {"1": "a", "2": "b"}
 
 
 def test_jobs_come_by_number(simulation, write_run, tmp_path):
     for job in (10, 9, 1):
         write_run(simulation(title=str(job)), tmp_path / str(job))
-    assert list(find([tmp_path]).simulations) == ["1", "9", "10"]
+    assert list(read_results([tmp_path]).simulations) == ["1", "9", "10"]
 
 
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
         (None, "", "no result of simulate, fit, plan, edge or evaluate in it or below"),
-        ("simulation.json", "{", "not a simulation: "),
-        ("simulation.json", '{"title": 3}', "not a simulation: Expected `str`, got `int` - at `$.title`"),
-        ("simulation.json", LOPSIDED, "not a simulation: $.clock_mhz has 1 entries, not 2 or none"),
-        ("plan.json", "[]", "not a plan: Expected `object`, got `array`"),
+        ("simulation.json", "{", "simulation.json: not JSON (Input data was truncated); `midcut simulate` writes one"),
+        ("simulation.json", '{"title": 3}', "simulation.json: Expected `str`, got `int` - at `$.title`"),
+        ("simulation.json", LOPSIDED, "simulation.json: $.clock_mhz has 1 entries, not 2 or none"),
+        ("plan.json", "[]", "plan.json: Expected `object`, got `array`; `midcut plan` writes one"),
         ("fit.json", "{}", "missing required field `device`"),
-        ("sweep.jsonl", '{"job": 0}\n', "line 1: not a line of a sweep: Object missing required field `verb`"),
-        ("summary.json", '{"other": 1}', "not a stream's summary: it names no model and no requests"),
+        ("sweep.jsonl", '{"job": 0}\n', "sweep.jsonl, line 1: Object missing required field `verb`"),
+        ("summary.json", '{"other": 1}', "summary.json: Object missing required field `model`"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path, capsys, file, text, message):
     if file:
         (tmp_path / file).write_text(text)
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"midcut report: {'fit ' if file == 'fit.json' else ''}{tmp_path}")
-    assert message in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    kind = {"summary.json": "stream's summary "}.get(file, f"{file.split('.')[0]} ") if file else ""
+    assert error.startswith(f"midcut report: {kind}{tmp_path}")
+    assert message in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_none(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="nowhere: no such folder; give run directories"):
-        find([tmp_path / "nowhere"])
+        read_results([tmp_path / "nowhere"])
     with pytest.raises(FileError, match="file: not a folder"):
-        find([tmp_path / "file"])
+        read_results([tmp_path / "file"])
 
 
 def test_results_that_cannot_be_written_are_one_line(simulation, write_run, tmp_path, capsys):
@@ -75,7 +76,7 @@ def test_jobs_over_w_become_one_simulation(simulation, write_run, sweep_file, tm
     write_run(simulation(weights=(0.5,), cost="owned"), tmp_path / "runs/sweep/3")
     write_run(simulation(weights=(0.5,)), tmp_path / "runs/alone")
     sweep_file(tmp_path / "runs/sweep", [{"overrides": [f"w={w}"]} for w in (0, 0.5, 1)])
-    found = find([tmp_path])
+    found = read_results([tmp_path])
     together = merged(found.simulations, [sweep.name for sweep in found.sweeps])
     assert list(together) == ["alone", "sweep", "sweep/3"]
     assert together["sweep"].weights == (0.0, 0.5, 1.0)
@@ -96,7 +97,7 @@ def test_a_sweeps_curves(sweep_file, tmp_path):
         ]
         + [{"overrides": ["w=2", "cost=owned"], "result": None, "status": "failed", "error": "ConfigError: w"}],
     )
-    (sweep,) = find([tmp_path]).sweeps
+    (sweep,) = read_results([tmp_path]).sweeps
     assert swept_knobs(sweep.jobs) == {"w": ["1.0", "0.0", "0.5", "2"], "cost": ["rented", "owned"]}
     assert outcomes(sweep.jobs[0]) == {"algorithm1": (1.1, 1e-6)}
     assert outcomes(sweep.jobs[-1]) == {}
@@ -108,6 +109,6 @@ def test_a_sweeps_curves(sweep_file, tmp_path):
 def test_a_streams_result_counts_by_its_median(sweep_file, tmp_path):
     result = {"model": "mnist", "latency_s": {"median": 0.2, "p95": 1.0}, "cost_usd": {"median": 1e-6, "total": 1.0}}
     sweep_file(tmp_path, [{"overrides": ["a=1"], "verb": "edge", "result": result}])
-    (sweep,) = find([tmp_path]).sweeps
+    (sweep,) = read_results([tmp_path]).sweeps
     assert outcomes(sweep.jobs[0]) == {"": (0.2, 1e-6)}
     assert curves(sweep) is None

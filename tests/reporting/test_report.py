@@ -13,20 +13,44 @@ import pytest
 from midcut.cli.verbs.report import main
 from midcut.profiles import find_fit, find_profile, write_fit
 from midcut.profiles.fitting import fit
-from midcut.reporting.load import find
+from midcut.reporting.load import read_results
 from midcut.reporting.report import make_report
 from midcut.reporting.texts import knobs, number, policy_label
+from midcut.results.files import json_line
+from midcut.results.plan import Plan, PlanRow, write_plan
+from midcut.results.stream import (
+    Cost,
+    Latency,
+    PredictionError,
+    Record,
+    RecordedDecision,
+    Summary,
+    Telemetry,
+    write_summary,
+)
 
-PLAN = {
-    "model": "alexnet", "w": 0.5, "cut": 1, "codec": "raw", "after": "conv", "edge_s": 0.1, "link_s": 0.2,
-    "cloud_s": 0.05, "latency_s": 0.35, "cost_usd": 3e-6, "planning_s": 1e-4,
-    "observation": {"clock_mhz": 1500.0, "bandwidth_kbps": 9000.0, "ping_ms": None},
-    "rows": [
-        {"cut": cut, "codec": codec, "edge_s": 0.1 * cut, "link_s": 0.2, "cloud_s": 0.05, "latency_s": 0.25 + 0.1 * cut,
-         "cost_usd": 3e-6, "layer": cut, "request_bytes": 10.0}
+FORECAST = {"edge_s": 0.1, "link_s": 0.2, "cloud_s": 0.05, "latency_s": 0.35, "cost_usd": 3e-6}
+PLAN = Plan(
+    model="alexnet", w=0.5, cut=1, codec="raw", **FORECAST, layer=1, request_bytes=10.0, after="conv", planning_s=1e-4,
+    observation={"clock_mhz": 1500.0, "bandwidth_kbps": 9000.0, "ping_ms": None}, based_on={},
+    rows=tuple(
+        PlanRow(cut=cut, codec=codec, layer=cut, request_bytes=10.0, **FORECAST | {"edge_s": 0.1 * cut})
         for cut in (0, 1) for codec in ("raw", "fp16")
-    ],
-}  # fmt: skip
+    ),
+)  # fmt: skip
+SUMMARY = Summary(
+    model="mnist", requests=2, skipped=0, stopped_early=False, wall_s=1.0, latency_s=Latency(0.2, 0.2, 0.2),
+    cost_usd=Cost(2e-6, 1e-6), cuts={"1": 2}, switches=0, finished_by={"cloud": 2}, fallbacks=0,
+    prediction_error=PredictionError(None, 0.1), right=197, graded=200, accuracy=0.985,
+)  # fmt: skip
+OBSERVED = Telemetry(
+    clock_mhz=900.0, bandwidth_kbps=9000.0, ping_ms=20.0, at_s=99.0, source={}, age_s={}, missing={}
+)  # fmt: skip
+RECORD = Record(
+    n=0, at_s=100.0, file="7.png", class_=7, label="7", request_id="a", cut=1, codec="raw", finished_by="cloud",
+    fallback="", edge_s=0.1, link_s=0.05, cloud_s=0.05, latency_s=0.2, cost_usd=1e-6, sent_bytes=9, predicted={},
+    decision=RecordedDecision(cut=1, codec="raw", reason="", weight=0.5, planning_s=1e-4, observation=OBSERVED),
+)  # fmt: skip
 
 
 class Page(html.parser.HTMLParser):
@@ -88,18 +112,10 @@ def runs(simulation, write_run, sweep_file, tmp_path_factory):
     sweep_file(runs / "sweep", [*jobs, {"overrides": ["w=2"], "status": "failed", "error": "ConfigError: w is 2"}])
     write_fit(fit([find_profile("pi4", "edge", name) for name in ("alexnet", "mnist")], 0), runs / "fit.json")
     write_fit(find_fit("pi4"), runs / "without_points/fit.json")
-    (runs / "plan.json").write_bytes(msgspec.json.encode(PLAN))
-    record = {
-        "cut": 1, "latency_s": 0.2, "edge_s": 0.1, "link_s": 0.05, "cloud_s": 0.05, "cost_usd": 1e-6, "predicted": None,
-        "decision": {"observation": {"clock_mhz": 900.0, "bandwidth_kbps": 9000.0, "ping_ms": 20.0}},
-    }  # fmt: skip
-    summary = {
-        "model": "mnist", "requests": 2, "switches": 0, "fallbacks": 0, "latency_s": {"median": 0.2, "p95": 0.2},
-        "cost_usd": {"median": 1e-6}, "prediction_error": {"latency_s": None, "cost_usd": 0.1}, "accuracy": 0.985,
-    }  # fmt: skip
-    (runs / "summary.json").write_bytes(msgspec.json.encode(summary))
-    records = [msgspec.json.encode(record | {"at_s": 100.0 + at}) for at in (0, 1)]
-    (runs / "results.jsonl").write_bytes(b"\n".join(records) + b"\n")
+    write_plan(runs / "plan.json", PLAN)
+    write_summary(runs / "summary.json", SUMMARY)
+    records = (msgspec.structs.replace(RECORD, n=number, at_s=100.0 + number) for number in (0, 1))
+    (runs / "results.jsonl").write_bytes(b"".join(map(json_line, records)))
     return runs
 
 
@@ -224,7 +240,7 @@ def test_samples_are_drawn_as_what_they_are(simulation, write_run, tmp_path):
         simulation(series=tuple(msgspec.structs.replace(one, picks=()) for one in simulation().series)),
         tmp_path / "runs/unkept",
     )
-    report = make_report(find([tmp_path / "runs"]))
+    report = make_report(read_results([tmp_path / "runs"]))
     (simulations,) = [section for section in report.sections if section.key == "simulations"]
     drawn = {
         section.facts["folder"]: next((p for p in section.pictures if p.name.endswith("samples")), None)
@@ -250,7 +266,7 @@ def test_samples_are_drawn_as_what_they_are(simulation, write_run, tmp_path):
 
 
 def test_every_axis_is_named_with_its_unit(runs):
-    for picture in make_report(find([runs])).pictures():
+    for picture in make_report(read_results([runs])).pictures():
         for axes in picture.figure.axes:
             labels = [axes.get_xlabel(), axes.get_ylabel()]
             assert any(labels), picture.name

@@ -11,7 +11,7 @@ import pytest
 from midcut.cli.verbs.report import main
 from midcut.errors import FileError
 from midcut.reporting.figures_evaluation import draw_evaluation, draws
-from midcut.reporting.load import find
+from midcut.reporting.load import read_results
 from midcut.reporting.looks import Looks
 from midcut.reporting.report import make_report
 from midcut.reporting.style import BLACK, BLUE, COLOURS, GREEN, RED
@@ -259,7 +259,7 @@ def test_odd_numbers_are_drawn(tmp_path, diagonal, log, values):
 def test_the_page_has_its_figures_in_order(tmp_path):
     for name in ("b", "a"):
         write_evaluation(tmp_path / name, Evaluation(name, figures=[bars(), scatter()]))
-    report = make_report(find([tmp_path]))
+    report = make_report(read_results([tmp_path]))
     assert [picture.name for picture in report.pictures()] == [
         "evaluation-1-bars", "evaluation-1-scatter", "evaluation-2-bars", "evaluation-2-scatter",
     ]  # fmt: skip

@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from midcut.config.settings import InputFolder
+from midcut.edge.dwelling import PlanningCounts
 from midcut.edge.frontend.stream import Streamed, image_files, read_labels, stream
 from midcut.edge.frontend.summary import as_table, summarise
 from midcut.errors import ConfigError, FileError
@@ -68,8 +70,8 @@ def test_right_answers_are_counted_by_class_or_by_label(make_engine, tiny_model,
     labels.write_text(f"file,label\n0.png,{right[0]}\n1.png,label {right[1]}\n2.png,no such\n")
     done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos), labels=str(labels)), tmp_path / "r.jsonl")
     assert [record.get("right") for record in done.records] == [True, True, False, None]
-    summary = summarise(done)
-    assert (summary["right"], summary["graded"], summary["accuracy"]) == (2, 3, pytest.approx(2 / 3))
+    summary = summarise("tiny", done, PlanningCounts())
+    assert (summary.right, summary.graded, summary.accuracy) == (2, 3, pytest.approx(2 / 3))
 
 
 def test_a_rate_spaces_the_images(make_engine, tiny_model, photos, tmp_path):
@@ -135,26 +137,27 @@ def test_a_summary_counted_by_hand():
         record(3, 0.40, predicted_s=0.10, finished_by="edge", fallback="no answer"),
         record(9, 0.50, finished_by="edge"),
     ]
-    summary = summarise(Streamed(records=records, skipped=1, wall_s=2.0))
-    assert summary["latency_s"] == {"median": 0.3, "p95": pytest.approx(0.48), "max": 0.5}
-    assert summary["cuts"] == {"3": 3, "5": 1, "9": 1}
-    assert summary["switches"] == 3
-    assert summary["finished_by"] == {"cloud": 3, "edge": 2}
-    assert summary["fallbacks"] == 1
+    planning = PlanningCounts(steps=40, switches=3, held=2)
+    summary = summarise("tiny", Streamed(records=records, skipped=1, wall_s=2.0), planning)
+    assert msgspec.to_builtins(summary.latency_s) == {"median": 0.3, "p95": pytest.approx(0.48), "max": 0.5}
+    assert summary.cuts == {"3": 3, "5": 1, "9": 1}
+    assert summary.switches == 3
+    assert summary.finished_by == {"cloud": 3, "edge": 2}
+    assert summary.fallbacks == 1
     # |0.11 - 0.10| / 0.10 = 0.1, |0.10 - 0.20| / 0.20 = 0.5, 0: the median of the three that went as predicted.
-    assert summary["prediction_error"] == {"latency_s": pytest.approx(0.1), "cost_usd": pytest.approx(0.5)}
-    assert summary["cost_usd"] == {"total": pytest.approx(1e-5), "median": pytest.approx(2e-6)}
-    assert summary["accuracy"] is None
-    assert as_table(summary, "t").row_count == 8
-    planned = {"steps": 40, "switches": 3, "held": 2, "fallbacks": 0, "unmet": 0}
-    told = as_table(summary | {"planning": planned}, "t").columns[1].cells
-    assert "40 steps, 3 switches, 2 held by dwell" in list(told)
+    error = summary.prediction_error
+    assert (error.latency_s, error.cost_usd) == (pytest.approx(0.1), pytest.approx(0.5))
+    assert (summary.cost_usd.total, summary.cost_usd.median) == (pytest.approx(1e-5), pytest.approx(2e-6))
+    assert summary.accuracy is None
+    table = as_table(summary, "t")
+    assert table.row_count == 9
+    assert "40 steps, 3 switches, 2 switches held back by dwell" in list(table.columns[1].cells)
 
 
 def test_a_summary_of_nothing_is_a_summary():
-    summary = summarise(Streamed(skipped=2))
-    assert summary["requests"] == 0
-    assert summary["latency_s"]["median"] is None
+    summary = summarise("tiny", Streamed(skipped=2), PlanningCounts())
+    assert summary.requests == 0
+    assert summary.latency_s.median is None
     assert as_table(summary, "t").row_count == 1
 
 
