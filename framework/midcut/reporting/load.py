@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midcut.errors import FileError
 from midcut.profiles import read_fit
-from midcut.profiles.fit import FILE as FIT
+from midcut.profiles.clock_law import FILE as FIT
 from midcut.results.evaluation import FILE as EVALUATION
 from midcut.results.evaluation import read_evaluation
 from midcut.results.plan import FILE as PLAN

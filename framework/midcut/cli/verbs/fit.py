@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from midcut.profiles import Role, find_profiles, write_fit
-from midcut.profiles.fit import FILE
+from midcut.profiles.clock_law import FILE
 from midcut.profiles.fitting import fit, points
 from midcut.reporting import check_installed
 
