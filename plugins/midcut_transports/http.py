@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
 from midcut import wire
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError, MalformedError
 from midcut.types import TailReply
-from midcut.wire.body import joined
 from midcut.wire.credentials import client_tls, read_token
 from midcut.wire.oip import RAW
 from midcut.wire.weighing import off_loop, size_bytes
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from midcut.types import HeldModel, TailRequest
     from midcut_transports.connection import Answer
     from midcut_transports.wire_formats import WireFormat
-
-_PAPER: Final = "base64"
 
 
 def http_transport(*, plain: bool = False, **knobs: Any) -> HttpTransport:
@@ -84,7 +81,7 @@ class HttpTransport:
         self._wire_formats: dict[str, WireFormat] = {
             **{name: OpenInference(codec) for name, codec in (codecs or {}).items()},
             RAW: OpenInference(plain=plain),
-            _PAPER: Paper(),
+            wire.PAPER: Paper(),
         }
         self._pool: Pool | None = None
 
@@ -152,7 +149,7 @@ class ListingTransport(HttpTransport):
     async def listing(self) -> Mapping[str, HeldModel]:
         answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s)
         try:
-            return wire.read_models(_body(answer))
+            return wire.read_models(b"".join(answer.chunks))
         except MalformedError as error:
             where = self._where + self._prefix + wire.MODELS_PATH
             raise CloudRefusedError(f"{where} does not list models as a midcut cloud does: {error}") from None
@@ -174,7 +171,7 @@ def _check_success(answer: Answer) -> None:
     if encoding is not None:
         raise CloudRefusedError(f"the reply is {encoding}-encoded, which nobody asked for")
     if answer.status != HTTPStatus.OK:
-        reason = wire.read_error(_body(answer))
+        reason = wire.read_error(b"".join(answer.chunks))
         raise CloudRefusedError(
             f"the cloud says {answer.status}: {reason}",
             said=answer.status,
@@ -185,10 +182,6 @@ def _check_success(answer: Answer) -> None:
 def _seconds(header: str) -> float | None:
     """Retry-After as a number; its other form, a date, is passed over."""
     return float(header) if header.isascii() and header.isdigit() and len(header) < 7 else None
-
-
-def _body(answer: Answer) -> bytes:
-    return bytes(joined([memoryview(chunk) for chunk in answer.chunks]))
 
 
 def _line(error: BaseException) -> str:

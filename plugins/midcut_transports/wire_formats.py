@@ -10,7 +10,7 @@ from urllib.parse import quote
 from midcut import wire
 from midcut.errors import CloudRefusedError, MalformedError
 from midcut.wire import oip, oip_read
-from midcut.wire.body import Body, joined
+from midcut.wire.body import Body
 from midcut.wire.oip_tensors import encode_infer, reply_values
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Paper:
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
-            reply = wire.read_reply(bytes(joined([memoryview(chunk) for chunk in answer.chunks])))
+            reply = wire.read_reply(b"".join(answer.chunks))
             values = wire.decode_values(reply.values)
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply is none: {error}") from None

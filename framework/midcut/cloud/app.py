@@ -94,7 +94,7 @@ class _Routes:
         reply = await off_loop(
             size_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
         )
-        self._note_soon(message.model, "base64", done, _Clock(began, complete, parsed, computed, perf_counter()))
+        self._note_soon(message.model, wire.PAPER, done, _Clock(began, complete, parsed, computed, perf_counter()))
         return json_response(reply)
 
     def resolve(self, name: str) -> ModelRef:

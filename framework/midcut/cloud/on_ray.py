@@ -32,8 +32,6 @@ from midcut.serving import make_runner
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from omegaconf import DictConfig
-
 # A connection's own affair.
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "date", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -46,7 +44,7 @@ class RayCloud:
     """One replica."""
 
     def __init__(self, overrides: Sequence[str]) -> None:
-        self._assembled = assembled(_config(overrides))
+        self._assembled = assembled(compose("cloud", overrides))
         self._cloud = self._assembled.__enter__()
         self._folder = tempfile.TemporaryDirectory(prefix="midcut-")  # goes with the process
         self._starting = asyncio.Lock()
@@ -97,7 +95,7 @@ def deployment(overrides: Sequence[str], replicas: int = 1) -> Any:
     Args:
         overrides: as `midcut cloud` takes them.
     """
-    knobs = _config(overrides).cloud
+    knobs = compose("cloud", overrides).cloud
     # Ray must not hold back what the cloud's own queue takes, or refuses.
     at_once = 2 * (knobs.queue + knobs.workers * knobs.batch_requests)
     made = serve.deployment(
@@ -107,10 +105,6 @@ def deployment(overrides: Sequence[str], replicas: int = 1) -> Any:
         ray_actor_options={"num_cpus": knobs.threads * knobs.workers},
     )(RayCloud)
     return made.bind(list(overrides))
-
-
-def _config(overrides: Sequence[str]) -> DictConfig:
-    return compose("cloud", overrides)
 
 
 def main() -> None:

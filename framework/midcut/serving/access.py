@@ -11,6 +11,7 @@ from aiohttp import web
 
 from midcut import wire
 from midcut.serving.refusals import RefusedError
+from midcut.wire import oip
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.serving")
 # What a balancer asks; it tells nothing but whether this server works.
-OPEN_PATHS: Final = frozenset({wire.HEALTH_PATH, "/v2/health/live", "/v2/health/ready"})
+OPEN_PATHS: Final = frozenset({wire.HEALTH_PATH, oip.LIVE_PATH, oip.READY_PATH})
 
 
 def authorised(token: str) -> Middleware:

@@ -87,9 +87,8 @@ async def serve(
     runner = make_runner(app, settings)
     await runner.setup()
     try:
-        doors = Listener(runner, tls)
         try:
-            await doors.open(settings.host, settings.port)
+            doors = await Listener.open(runner, tls, settings.host, settings.port)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"cannot listen on host={settings.host} port={settings.port}: {error}") from None
         stop = stop or stop_signals()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     import socket
@@ -23,65 +23,54 @@ class Listener:
 
     Closing a listening socket resets the connections that the system has made on it and nobody has accepted yet.
     Under load there are always some, so these are accepted first.
-
-    Args:
-        runner: set up.
-        tls: None for plain HTTP.
     """
 
-    def __init__(self, runner: web.AppRunner, tls: ssl.SSLContext | None) -> None:
-        self._runner = runner
-        self._tls = tls
-        self._server: asyncio.Server | None = None
+    def __init__(self, handler: web.Server, tls: ssl.SSLContext | None, server: asyncio.Server) -> None:
+        self._handler, self._tls, self._server = handler, tls, server
 
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Of written responses, what the system has not taken yet: a few dozen kB for each slow client."""
-        server = self._runner.server
-        connections = server.connections if server is not None else []
-        return sum(one.transport.get_write_buffer_size() for one in connections if one.transport is not None)
-
-    async def open(self, host: str, port: int) -> None:
+    @classmethod
+    async def open(cls, runner: web.AppRunner, tls: ssl.SSLContext | None, host: str, port: int) -> Self:
         """Begin to listen.
+
+        Args:
+            runner: set up.
+            tls: None for plain HTTP.
 
         Raises:
             OSError, OverflowError: no such address, or it is taken.
         """
-        factory = self._runner.server
-        assert factory is not None, "the runner is not set up"  # noqa: S101 - for the type checker
+        handler = runner.server
+        assert handler is not None, "the runner is not set up"  # noqa: S101 - for the type checker
         if not 0 <= port <= _LAST_PORT:  # uvloop takes what is left of it in 16 bits
             raise OverflowError(f"port must be 0 to {_LAST_PORT}")
-        self._server = await asyncio.get_running_loop().create_server(factory, host, port, ssl=self._tls)
+        return cls(handler, tls, await asyncio.get_running_loop().create_server(handler, host, port, ssl=tls))
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Of written responses, what the system has not taken yet: a few dozen kB for each slow client."""
+        connections = self._handler.connections
+        return sum(one.transport.get_write_buffer_size() for one in connections if one.transport is not None)
 
     async def close(self) -> None:
         """Listen no longer; let those who are in the door have an answer."""
-        if self._server is None:
-            return
         listeners = [one.dup() for one in self._server.sockets]
         self._server.close()
         arrived = [connection for one in listeners for connection in _accepted(one)]
         await asyncio.gather(*(self._let_in(connection) for connection in arrived))
         until_s = asyncio.get_running_loop().time() + _LAST_WORDS_S
         await asyncio.sleep(_LOOK_S)  # connections that were being made just now are counted only then
-        while self._connections() and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110 - no event for it
+        while self._handler.connections and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(_LOOK_S)
 
-    def _connections(self) -> int:
-        return len(self._runner.server.connections) if self._runner.server is not None else 0
-
     async def _let_in(self, connection: socket.socket) -> None:
-        factory = self._runner.server
-        if factory is None:
-            connection.close()
-            return
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_S):
-                await asyncio.get_running_loop().connect_accepted_socket(factory, connection, ssl=self._tls)
+                await asyncio.get_running_loop().connect_accepted_socket(self._handler, connection, ssl=self._tls)
 
 
 def _accepted(listener: socket.socket) -> list[socket.socket]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
@@ -148,7 +149,7 @@ class EdgeMetrics:
         Args:
             state: asked at every scrape: `parts`, and in it part -> `ratio`, `offset_s`, `samples`.
         """
-        self.registry.register(_Calibrated(state))
+        self.registry.register(_AtScrape(partial(_calibration, state)))
 
     def watch(self, states: Callable[[], Mapping[str, str]]) -> None:
         """Show the breakers too.
@@ -156,34 +157,32 @@ class EdgeMetrics:
         Args:
             states: asked at every scrape: cloud -> `closed`, `half_open` or `open`.
         """
-        self.registry.register(_Breakers(states))
+        self.registry.register(_AtScrape(partial(_breakers, states)))
 
 
-class _Calibrated:
-    def __init__(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        self._state = state
+class _AtScrape:
+    """Gauges that are asked for when Prometheus asks."""
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        parts = self._state()["parts"]
-        for name, text, key in (
-            ("ratio", "Corrected seconds are ratio * predicted + offset: the ratio", "ratio"),
-            ("offset_seconds", "Corrected seconds are ratio * predicted + offset: the offset", "offset_s"),
-            ("samples", "Requests that the correction rests on", "samples"),
-        ):
-            family = GaugeMetricFamily(f"midcut_edge_calibration_{name}", text, labels=("part",))
-            for part, known in parts.items():
-                family.add_metric((part,), known[key])
-            yield family
+    def __init__(self, collect: Callable[[], Iterator[GaugeMetricFamily]]) -> None:
+        self.collect = collect
 
 
-class _Breakers:
-    def __init__(self, states: Callable[[], Mapping[str, str]]) -> None:
-        self._states = states
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            "midcut_edge_breaker", "Breaker of each cloud: 0 closed, 1 half-open, 2 open", labels=("cloud",)
-        )
-        for cloud, state in self._states().items():
-            family.add_metric((cloud,), _BREAKER[state])
+def _calibration(state: Callable[[], Mapping[str, Any]]) -> Iterator[GaugeMetricFamily]:
+    parts = state()["parts"]
+    for name, text, key in (
+        ("ratio", "Corrected seconds are ratio * predicted + offset: the ratio", "ratio"),
+        ("offset_seconds", "Corrected seconds are ratio * predicted + offset: the offset", "offset_s"),
+        ("samples", "Requests that the correction rests on", "samples"),
+    ):
+        family = GaugeMetricFamily(f"midcut_edge_calibration_{name}", text, labels=("part",))
+        for part, known in parts.items():
+            family.add_metric((part,), known[key])
         yield family
+
+
+def _breakers(states: Callable[[], Mapping[str, str]]) -> Iterator[GaugeMetricFamily]:
+    text = "Breaker of each cloud: 0 closed, 1 half-open, 2 open"
+    family = GaugeMetricFamily("midcut_edge_breaker", text, labels=("cloud",))
+    for cloud, state in states().items():
+        family.add_metric((cloud,), _BREAKER[state])
+    yield family
