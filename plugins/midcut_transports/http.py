@@ -13,7 +13,7 @@ from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachable
 from midcut.types import TailReply
 from midcut.wire.credentials import client_tls, read_token
 from midcut.wire.oip import RAW
-from midcut.wire.weighing import off_loop, size_bytes
+from midcut.wire.workload import off_loop, values_bytes
 from midcut_transports.connection import ConnectionLostError, InvalidResponseError
 from midcut_transports.pool import NoConnectionInTimeError, Pool
 from midcut_transports.wire_formats import OpenInference, Paper
@@ -134,11 +134,11 @@ class HttpTransport:
         except TimeoutError:
             raise CloudTimeoutError(f"no answer from {self._where} in {timeout_s:.3g} s") from None
         except ConnectionLostError as error:
-            raise CloudUnreachableError(f"connection to {self._where} broke: {_line(error)}") from None
+            raise CloudUnreachableError(f"connection to {self._where} broke: {_one_line(error)}") from None
         except InvalidResponseError as error:
-            raise CloudRefusedError(f"{self._where} does not speak HTTP as it should: {_line(error)}") from None
+            raise CloudRefusedError(f"{self._where} does not speak HTTP as it should: {_one_line(error)}") from None
         except OSError as error:
-            raise CloudUnreachableError(f"cannot reach {self._where}: {_line(error)}") from None
+            raise CloudUnreachableError(f"cannot reach {self._where}: {_one_line(error)}") from None
         _check_success(answer)
         return answer
 
@@ -163,7 +163,7 @@ def _id_header(request_id: str) -> str:
 
 def _payload_bytes(request: TailRequest) -> int:
     """Bytes that saying it goes through; those of tensors that are sent as they stand are not touched."""
-    return 0 if request.codec == RAW else size_bytes(request.values)
+    return 0 if request.codec == RAW else values_bytes(request.values)
 
 
 def _check_success(answer: Answer) -> None:
@@ -184,5 +184,5 @@ def _seconds(header: str) -> float | None:
     return float(header) if header.isascii() and header.isdigit() and len(header) < 7 else None
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__

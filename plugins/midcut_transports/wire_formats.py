@@ -73,12 +73,12 @@ class OpenInference:
         if self._plain and request.cut != 0:
             raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
         message = encode_infer(request, self._codec, timeout_s, plain=self._plain)
-        headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {len(message.head)}\r\n"
-        return EncodedRequest(_path(request.model), headers, (memoryview(message.head), *message.pieces))
+        headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEADER_LENGTH}: {len(message.header)}\r\n"
+        return EncodedRequest(_path(request.model), headers, (memoryview(message.header), *message.pieces))
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
-            reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEAD_LENGTH))
+            reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEADER_LENGTH))
             values = reply_values(reply)
             server_s, compute_s = _seconds(reply, "server_us"), _seconds(reply, "compute_us")
         except MalformedError as error:

@@ -51,8 +51,8 @@ def paper(url, request):
 
 def binary(url, request):
     message = encode_infer(request)
-    body = b"".join((message.head, *message.pieces))
-    status, body, _ = post(url, oip.infer_path("tiny"), body, {oip.HEAD_LENGTH: str(len(message.head))})
+    body = b"".join((message.header, *message.pieces))
+    status, body, _ = post(url, oip.infer_path("tiny"), body, {oip.HEADER_LENGTH: str(len(message.header))})
     return status, np.frombuffer(body[-40:], dtype="<f4")
 
 
@@ -91,10 +91,10 @@ def test_a_deadline_that_passes_is_answered_in_time(running_cloud, tiny, tiny_mo
         names=[spec.name for spec in tiny.table.cuts[4].values],
     )
     message = encode_infer(request, timeout_s=0.2)
-    body = b"".join((message.head, *message.pieces))
+    body = b"".join((message.header, *message.pieces))
     with running_cloud(executor=Slow(3.0)) as url:
         began = time.monotonic()
-        status, answer, _ = post(url, oip.infer_path("tiny"), body, {oip.HEAD_LENGTH: str(len(message.head))})
+        status, answer, _ = post(url, oip.infer_path("tiny"), body, {oip.HEADER_LENGTH: str(len(message.header))})
         took_s = time.monotonic() - began
     assert (status, json.loads(answer)) == (504, {"error": "the request's time was over before its tail was done"})
     assert took_s < 3.0

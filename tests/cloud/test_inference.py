@@ -51,7 +51,7 @@ def infer(url, head, data=b"", path=PATH, **headers):
 
 
 def test_binary_in_binary_out(cloud_url, tiny, message, whole):
-    status, body, response = infer(cloud_url, message.head, b"".join(message.pieces))
+    status, body, response = infer(cloud_url, message.header, b"".join(message.pieces))
     assert (status, response.getheader("Content-Type")) == (200, "application/octet-stream")
     length = int(response.getheader("Inference-Header-Content-Length"))
     head = json.loads(body[:length])
@@ -72,7 +72,7 @@ def test_binary_in_binary_out(cloud_url, tiny, message, whole):
 
 
 def test_without_asking_for_binary_the_reply_is_json(cloud_url, message, whole):
-    head = json.loads(message.head)
+    head = json.loads(message.header)
     del head["parameters"]["binary_data_output"]
     status, body, response = infer(cloud_url, json.dumps(head).encode(), b"".join(message.pieces))
     assert (status, response.getheader("Inference-Header-Content-Length")) == (200, None)
@@ -133,7 +133,7 @@ class Counting:
 )
 def test_what_cannot_be_answered_is_not_computed_and_not_quoted_at_length(running_cloud, message, changes, part, capfd):
     executor = Counting()
-    head = json.dumps(json.loads(message.head) | changes).encode()
+    head = json.dumps(json.loads(message.header) | changes).encode()
     with running_cloud(executor=executor) as url:
         status, body, _ = infer(url, head, b"".join(message.pieces))
     assert status in (400, 409)
@@ -174,7 +174,7 @@ def test_a_batch_within_the_limit(running_cloud, tiny, tiny_model):
     request = TailRequest("tiny", 0, tiny.table.fingerprint, [batch], "b")
     sent = encode_infer(request)
     with running_cloud(max_batch=3) as url:
-        status, body, _ = infer(url, sent.head, b"".join(sent.pieces))
+        status, body, _ = infer(url, sent.header, b"".join(sent.pieces))
         _, described, _ = ask(url, "GET", "/v2/models/tiny")
     with torch.inference_mode():
         assert body.endswith(tiny_model.module(batch).numpy().tobytes())
@@ -184,7 +184,7 @@ def test_a_batch_within_the_limit(running_cloud, tiny, tiny_model):
 
 def test_a_batch_over_the_limit_is_a_413(cloud_url, tiny):
     sent = encode_infer(TailRequest("tiny", 0, tiny.table.fingerprint, [torch.zeros(2, 3, 16, 16)], "b"))
-    assert infer(cloud_url, sent.head, b"".join(sent.pieces))[0] == 413
+    assert infer(cloud_url, sent.header, b"".join(sent.pieces))[0] == 413
 
 
 @pytest.mark.parametrize(
@@ -200,16 +200,16 @@ def test_a_batch_over_the_limit_is_a_413(cloud_url, tiny):
     ],
 )
 def test_a_path_that_means_nothing_here(cloud_url, message, path, status, part):
-    got, body, _ = infer(cloud_url, message.head, b"".join(message.pieces), path)
+    got, body, _ = infer(cloud_url, message.header, b"".join(message.pieces), path)
     assert (got, part in json.loads(body)["error"]) == (status, True), body
 
 
 def test_an_encoded_body_is_refused_unread(cloud_url, message):
-    assert infer(cloud_url, message.head, b"".join(message.pieces), Content_Encoding="gzip")[0] == 415
+    assert infer(cloud_url, message.header, b"".join(message.pieces), Content_Encoding="gzip")[0] == 415
 
 
 def test_a_deadline_that_has_passed_is_not_computed(cloud_url, message):
-    head = json.loads(message.head)
+    head = json.loads(message.header)
     head["parameters"]["timeout"] = 1
     status, body, _ = infer(cloud_url, json.dumps(head).encode(), b"".join(message.pieces))
     assert (status in (503, 504), "time" in json.loads(body)["error"]) == (True, True), body
@@ -217,10 +217,10 @@ def test_a_deadline_that_has_passed_is_not_computed(cloud_url, message):
 
 def test_a_body_in_tiny_chunks_is_read(cloud_url, message, whole):
     parts = urlsplit(cloud_url)
-    body = message.head + b"".join(message.pieces)
+    body = message.header + b"".join(message.pieces)
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
-        f"Inference-Header-Content-Length: {len(message.head)}\r\n\r\n"
+        f"Inference-Header-Content-Length: {len(message.header)}\r\n\r\n"
     )
     chunks = b"".join(b"3\r\n%b\r\n" % body[at : at + 3] for at in range(0, len(body) - 2, 3))
     rest = body[len(body) // 3 * 3 :]
@@ -237,10 +237,10 @@ def test_a_body_in_tiny_chunks_is_read(cloud_url, message, whole):
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 400), flip=st.integers(1, 255), cut=st.integers(0, 50), length=st.integers(-3, 5000))
 def test_a_damaged_request_never_gives_a_5xx(cloud_url, message, at, flip, cut, length):
-    body = bytearray(message.head + b"".join(message.pieces))
-    body[at % len(message.head)] ^= flip
+    body = bytearray(message.header + b"".join(message.pieces))
+    body[at % len(message.header)] ^= flip
     body = bytes(body[: len(body) - cut])
-    for announced in (str(length), str(len(message.head))):
+    for announced in (str(length), str(len(message.header))):
         status, answer, _ = ask(cloud_url, "POST", PATH, body, Inference_Header_Content_Length=announced)
         assert status < 500, answer
         assert status == 200 or "error" in json.loads(answer)
@@ -273,5 +273,5 @@ def test_few_bytes_that_become_many_are_decoded_beside_the_event_loop(running_cl
     request = TailRequest("tiny", 0, tiny.table.fingerprint, [torch.zeros(batch, 3, 16, 16)], "r", codec="nothing")
     message = encode_infer(request, codec)
     with running_cloud(max_batch=200, codecs={"nothing": codec}) as url:
-        assert infer(url, message.head, b"".join(message.pieces))[0] == 200
+        assert infer(url, message.header, b"".join(message.pieces))[0] == 200
     assert codec.beside == [beside]

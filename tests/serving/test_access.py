@@ -13,7 +13,7 @@ import trustme
 
 from midcut.config.settings import ServerSettings
 from midcut.errors import ConfigError, TelemetryError
-from midcut.serving.access import warn_if_exposed
+from midcut.serving.access import warn_if_unprotected
 from midcut.wire.credentials import client_tls, read_token, server_tls
 from midcut_telemetry.bandwidth_probe import BandwidthProbe
 from midcut_telemetry.http_ping import HttpPing
@@ -210,5 +210,5 @@ def test_tls_files_that_do_not_fit_are_one_line(files, cert, key, ca, part):
 )
 def test_an_open_door_is_warned_of(knobs, warns):
     with structlog.testing.capture_logs() as logs:
-        warn_if_exposed(ServerSettings(**knobs))
+        warn_if_unprotected(ServerSettings(**knobs))
     assert [entry["log_level"] for entry in logs] == (["warning"] if warns else [])

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from midcut.serving.event_loop import run
-from midcut.wire.weighing import off_loop
+from midcut.wire.workload import off_loop
 
 
 def test_signals_are_handled_after_a_loop_as_before_it():

@@ -15,7 +15,7 @@ from midcut.errors import MalformedError, TooLargeError, WireError
 from midcut.types import TailRequest, ValueSpec
 from midcut.wire import oip_read
 from midcut.wire.body import Body
-from midcut.wire.oip_tensors import encode_infer, values_of
+from midcut.wire.oip_tensors import encode_infer, request_values
 
 SPECS = (ValueSpec("a", "float32", (1, 2, 3)), ValueSpec("n", "int"))
 
@@ -26,7 +26,7 @@ def read(head, data=b"", *, length=None, specs=SPECS[:1], max_batch=1, cuts=()):
     edges = [0, *sorted(at for at in cuts if 0 < at < len(whole)), len(whole)]
     chunks = [whole[a:b] for a, b in itertools.pairwise(edges) if b > a]
     call = oip_read.read_infer(Body(chunks), str(len(head)) if length is None else length)
-    return call, values_of(call, specs, {}, max_batch, "here")
+    return call, request_values(call, specs, {}, max_batch, "here")
 
 
 def tensor(size=24, **changes):
@@ -53,13 +53,13 @@ def test_json_data_is_read_flat_or_nested(data):
 
 
 def oip_values(body, length):
-    return values_of(oip_read.read_infer(Body([body]), length), SPECS[:1], {}, 1, "here")[0]
+    return request_values(oip_read.read_infer(Body([body]), length), SPECS[:1], {}, 1, "here")[0]
 
 
 def test_a_body_without_a_head_is_the_one_input():
     assert torch.equal(oip_values(SIX, "0"), NUMBERS)
     call = oip_read.read_infer(Body([SIX * 2]), "0")
-    assert values_of(call, SPECS[:1], {}, 2, "here")[0].shape == (2, 2, 3)
+    assert request_values(call, SPECS[:1], {}, 2, "here")[0].shape == (2, 2, 3)
     with pytest.raises(TooLargeError, match="over a batch of 1"):
         oip_values(SIX * 2, "0")
     with pytest.raises(MalformedError, match="takes 24 bytes"):
@@ -204,10 +204,12 @@ def test_what_is_written_is_read_bit_for_bit_strides_included(dtype, shape, seed
     value = value.permute(dims).contiguous().permute(tuple(sorted(range(len(dims)), key=dims.__getitem__)))
     request = TailRequest("m", 2, "f", [value, 41, value], "id", names=["x", "i", "y"])
     message = encode_infer(request, timeout_s=1.0)
-    whole = message.head + b"".join(message.pieces)
+    whole = message.header + b"".join(message.pieces)
     assert len(whole) == message.size_bytes
     specs = (ValueSpec("x", dtype, tuple(shape)), ValueSpec("i", "int"), ValueSpec("y", dtype, tuple(shape)))
-    call, (first, number, second) = read(whole[: len(message.head)], whole[len(message.head) :], specs=specs, cuts=cuts)
+    call, (first, number, second) = read(
+        whole[: len(message.header)], whole[len(message.header) :], specs=specs, cuts=cuts
+    )
     assert (call.cut, call.fingerprint, number) == (2, "f", 41)
     for got in (first, second):
         assert torch.equal(got, value)

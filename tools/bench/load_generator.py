@@ -67,7 +67,7 @@ class Load:
         seen, address = Seen(), urlsplit(url)
         head = (
             f"POST {self.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: {oip.BINARY_TYPE}\r\n"
-            f"{oip.HEAD_LENGTH}: {self.head_length}\r\nContent-Length: {len(self.request)}\r\n\r\n"
+            f"{oip.HEADER_LENGTH}: {self.head_length}\r\nContent-Length: {len(self.request)}\r\n\r\n"
         )
         message = head.encode() + self.request
         began = time.perf_counter()
@@ -123,7 +123,7 @@ def ask_for(model: LoadedModel, cut: Partition, at: int) -> Load:
     values = cut.head(at, model.example)
     names = [spec.name for spec in cut.table.cuts[at].values]
     message = encode_infer(TailRequest(model.name, at, cut.table.fingerprint, values, "bench", names=names))
-    body = b"".join((message.head, *message.pieces))
+    body = b"".join((message.header, *message.pieces))
     with torch.inference_mode():
         expected = model.module(*model.example).flatten().numpy()
-    return Load(oip.infer_path(model.name), body, len(message.head), expected)
+    return Load(oip.infer_path(model.name), body, len(message.header), expected)

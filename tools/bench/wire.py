@@ -118,8 +118,8 @@ def serve_all() -> None:
         """Everything that is done to a request and a reply, and nothing that is done around them."""
         meant = hosted.resolve(request.match_info["model"])
         body = await read_chunks(request, hosted.body_limit_bytes, 10.0)
-        call = oip_read.read_infer(body, request.headers.get(oip.HEAD_LENGTH))
-        _, _, (x,) = hosted.values_for(meant, call)
+        call = oip_read.read_infer(body, request.headers.get(oip.HEADER_LENGTH))
+        _, _, (x,) = hosted.read_request(meant, call)
         made = {} if isinstance(x, int) else {meant.table.cuts[-1].values[0].name: x[:, :REPLY]}
         return message_response(encode_reply(call, meant.table, made, {"compute_us": 0, "server_us": 0}))
 

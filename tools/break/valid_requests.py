@@ -65,9 +65,9 @@ def samples() -> dict[str, list[Sample]]:
 
 def _sample(name: str, request: TailRequest, codec: Any, *, plain: bool = False) -> Sample:
     message = encode_infer(request, codec, plain=plain)
-    body = message.head + b"".join(message.pieces)
-    headers = {"Content-Type": oip.BINARY_TYPE, HEAD_LENGTH: str(len(message.head))}
-    return Sample(oip.infer_path(quote(name, safe="")), headers, body, len(message.head))
+    body = message.header + b"".join(message.pieces)
+    headers = {"Content-Type": oip.BINARY_TYPE, HEAD_LENGTH: str(len(message.header))}
+    return Sample(oip.infer_path(quote(name, safe="")), headers, body, len(message.header))
 
 
 def _rest(sample: Sample) -> tuple[dict[str, str], bytes, int]:

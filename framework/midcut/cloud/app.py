@@ -23,9 +23,9 @@ from midcut.serving import (
     read_chunks,
 )
 from midcut.serving.metrics import CloudMetrics
-from midcut.wire import oip, oip_read, weighing
+from midcut.wire import oip, oip_read, workload
 from midcut.wire.oip_tensors import encode_reply
-from midcut.wire.weighing import off_loop, size_bytes
+from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -57,8 +57,8 @@ def make_app(
     metrics = CloudMetrics(app[REGISTRY])
     tails = TailQueue(executor, pool, knobs, metrics, hosted.batchers)
     routes = _Routes(hosted, tails, metrics, settings.body_timeout_s)
-    app.router.add_post(wire.INFER_PATH, tails.intake.admitted(routes.infer))
-    add_inference_routes(app, routes, tails.intake.admitted)
+    app.router.add_post(wire.INFER_PATH, tails.in_flight.wrap(routes.infer))
+    add_inference_routes(app, routes, tails.in_flight.wrap)
     app.router.add_get(wire.MODELS_PATH, routes.models)
     app.router.add_post(wire.PROBE_PATH, routes.probe)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
@@ -86,15 +86,15 @@ class _Routes:
         began = perf_counter()
         body = await read_body(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         complete = perf_counter()
-        message, partition, values = await off_loop(len(body), self._hosted.read_paper, body)
+        message, partition, values = await off_loop(len(body), self._hosted.read_paper_request, body)
         bind_request_id(request, message.request_id)
         parsed = perf_counter()
         done = await self._tails.compute(partition, message.cut, values)
         computed = perf_counter()
         reply = await off_loop(
-            size_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
+            values_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
         )
-        self._note_soon(message.model, wire.PAPER, done, _Clock(began, complete, parsed, computed, perf_counter()))
+        self._record_soon(message.model, wire.PAPER, done, _Clock(began, complete, parsed, computed, perf_counter()))
         return json_response(reply)
 
     def resolve(self, name: str) -> ModelRef:
@@ -104,10 +104,10 @@ class _Routes:
         began = perf_counter()
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         complete = perf_counter()
-        head_length = request.headers.get(oip.HEAD_LENGTH)
-        call = await off_loop(weighing.parse_cost(body, head_length), oip_read.read_infer, body, head_length)
-        decoded_bytes = weighing.decode_cost(call, weighing.read_cost(body, head_length))
-        partition, cut, values = await off_loop(decoded_bytes, self._hosted.values_for, model_ref, call)
+        header_length = request.headers.get(oip.HEADER_LENGTH)
+        call = await off_loop(workload.parse_cost(body, header_length), oip_read.read_infer, body, header_length)
+        decoded_bytes = workload.decode_cost(call, workload.read_cost(body, header_length))
+        partition, cut, values = await off_loop(decoded_bytes, self._hosted.read_request, model_ref, call)
         if call.id:
             bind_request_id(request, call.id)
         parsed = perf_counter()
@@ -123,18 +123,18 @@ class _Routes:
         }
         made = {spec.name: value for spec, value in zip(model_ref.table.cuts[-1].values, done.values, strict=True)}
         message = await off_loop(
-            weighing.encode_cost(call, done.values), encode_reply, call, model_ref.table, made, told
+            workload.encode_cost(call, done.values), encode_reply, call, model_ref.table, made, told
         )
-        self._note_soon(
+        self._record_soon(
             model_ref.table.model, call.codec, done, _Clock(began, complete, parsed, computed, perf_counter())
         )
         return message_response(message)
 
-    def _note_soon(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:
+    def _record_soon(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:
         """Once the reply is on its way: it need not wait for being counted."""
-        asyncio.get_running_loop().call_soon(self._note, model, codec, done, clock)
+        asyncio.get_running_loop().call_soon(self._record, model, codec, done, clock)
 
-    def _note(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:
+    def _record(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:
         self._metrics.inferred(model, codec)
         self._metrics.parts(
             read=clock.complete - clock.began,

@@ -114,7 +114,7 @@ class HostedModels:
                 )
         return ModelRef(partition.table, cut, self.max_batch > 1)
 
-    def values_for(
+    def read_request(
         self, model_ref: ModelRef, call: oip_read.InferCall
     ) -> tuple[Partition, int, list[torch.Tensor | int]]:
         """What a request to POST /v2/models/{model}/infer asks of which model, at which cut, with what.
@@ -128,11 +128,13 @@ class HostedModels:
         partition = self.find(model_ref.table.model, cut, call.fingerprint)
         where = f"cut {cut} of model {model_ref.table.model!r}"
         oip_tensors.check_outputs(call, model_ref.table)
-        values = oip_tensors.values_of(call, model_ref.table.cuts[cut].values, self._codecs, self.max_batch, where)
+        values = oip_tensors.request_values(call, model_ref.table.cuts[cut].values, self._codecs, self.max_batch, where)
         partition.check_values(cut, values)
         return partition, cut, values
 
-    def read_paper(self, body: bytes | bytearray) -> tuple[wire.InferMessage, Partition, list[torch.Tensor | int]]:
+    def read_paper_request(
+        self, body: bytes | bytearray
+    ) -> tuple[wire.InferMessage, Partition, list[torch.Tensor | int]]:
         """Take a body of POST /v1/infer apart.
 
         Raises:

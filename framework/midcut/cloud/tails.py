@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     Values = Sequence[torch.Tensor | int]
 
 # How much the newest tail counts in the estimate of the wait.
-_NEWEST: Final = 0.2
+_NEWEST_WEIGHT: Final = 0.2
 # A thread is woken, and wakes the event loop, for less than this: tails that take no longer run on the loop itself.
-_HOP_S: Final = 3e-4
-_REMEMBERED: Final = 5
+_THREAD_ROUND_TRIP_S: Final = 3e-4
+_RECENT_TAILS: Final = 5
 
 
 class TailQueue:
@@ -47,7 +47,7 @@ class TailQueue:
         batchers: model -> how its requests are computed together; a model that is not in it is computed one by one.
 
     Attributes:
-        intake: wraps the routes' handlers; while the queue is full it raises BusyError before a body is read.
+        in_flight: wraps the routes' handlers; while the queue is full it raises BusyError before a body is read.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class TailQueue:
         metrics: CloudMetrics,
         batchers: Mapping[str, Batcher],
     ) -> None:
-        self.intake = InFlightCounter(self._check_intake)
-        metrics.watch_intake(lambda: self.intake.inside)
+        self.in_flight = InFlightCounter(self._check_in_flight)
+        metrics.show_in_flight(lambda: self.in_flight.count)
         self._pool = pool
         self._settings = settings
         self._metrics = metrics
@@ -70,7 +70,7 @@ class TailQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._computing = 0
         self._tail_s = 0.0
-        self._last_s: dict[tuple[str, int, int], deque[float]] = {}
+        self._recent_s: dict[tuple[str, int, int], deque[float]] = {}
         self._batchers = batchers if settings.batch_requests > 1 else {}
         self._worker = Worker(executor, self._batchers)
 
@@ -88,13 +88,13 @@ class TailQueue:
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._settings.queue + self._free * self._settings.batch_requests:
-            raise self._busy(f"{len(self._waiting)} requests wait")
+            raise self._busy_error(f"{len(self._waiting)} requests wait")
         if left_s is not None:
-            self._check_in_time(left_s)
-        job = Job(partition, cut, values, loop.create_future(), perf_counter(), self._kind(partition, cut, values))
+            self._check_deadline(left_s)
+        job = Job(partition, cut, values, loop.create_future(), perf_counter(), self._job_kind(partition, cut, values))
         self._waiting.append(job)
         self._metrics.waiting = len(self._waiting)
-        self._employ()
+        self._start_workers()
         if job.done.done():
             return job.done.result()
         alarm = None if left_s is None else loop.call_later(left_s, self._expire, job)
@@ -110,35 +110,35 @@ class TailQueue:
             if job in self._waiting:
                 self._waiting.remove(job)
                 self._metrics.waiting = len(self._waiting)
-                self._expect(job.kind, 1)
+                self._observe_batch_size(job.kind, 1)
 
     def _expire(self, job: Job) -> None:
         if not job.done.done():
             self._metrics.dropped("expired")
             job.done.set_exception(ExpiredError("the request's time was over before its tail was done"))
 
-    def _check_intake(self, inside: int) -> None:
+    def _check_in_flight(self, count: int) -> None:
         places = self._settings.queue + self._settings.workers * self._settings.batch_requests
-        if len(self._waiting) + self._computing >= places or inside >= places * UPLOADS_PER_PLACE:
-            raise self._busy(f"{len(self._waiting)} requests wait")
+        if len(self._waiting) + self._computing >= places or count >= places * UPLOADS_PER_PLACE:
+            raise self._busy_error(f"{len(self._waiting)} requests wait")
 
-    def _check_in_time(self, left_s: float) -> None:
+    def _check_deadline(self, left_s: float) -> None:
         if left_s <= 0.0:
             self._metrics.dropped("expired")
             raise ExpiredError("the request's time was over before its tail was begun")
-        if self._wait_s() >= left_s:
+        if self._expected_wait_s() >= left_s:
             # When to come back is a matter of this request's time, not of the queue: others are still welcome.
-            raise self._busy("the wait would outlast the request's time", for_all=False)
+            raise self._busy_error("the wait would outlast the request's time", for_all=False)
 
-    def _wait_s(self) -> float:
+    def _expected_wait_s(self) -> float:
         """Roughly how long a request that comes now waits; nothing while a worker is free, so that it is renewed."""
         return 0.0 if self._free > 0 else self._tail_s * (1 + len(self._waiting)) / self._settings.workers
 
-    def _busy(self, why: str, *, for_all: bool = True) -> BusyError:
+    def _busy_error(self, why: str, *, for_all: bool = True) -> BusyError:
         self._metrics.dropped("busy")
-        return BusyError(f"this cloud is busy: {why}", max(1, ceil(self._wait_s())) if for_all else None)
+        return BusyError(f"this cloud is busy: {why}", max(1, ceil(self._expected_wait_s())) if for_all else None)
 
-    def _kind(self, partition: Partition, cut: int, values: Values) -> tuple[Any, ...]:
+    def _job_kind(self, partition: Partition, cut: int, values: Values) -> tuple[Any, ...]:
         """Equal for requests that can be computed together; empty where this one cannot."""
         batcher = self._batchers.get(partition.table.model)
         if batcher is None or cut not in batcher.cuts:
@@ -146,29 +146,29 @@ class TailQueue:
         layouts = (v if isinstance(v, int) else (v.dtype, v.shape, v.stride()) for v in values)
         return (partition.table.model, cut, *layouts)
 
-    def _employ(self) -> None:
+    def _start_workers(self) -> None:
         """Give free workers what waits."""
         while self._free > 0 and self._waiting:
-            first, rest_s = self._next()
+            first, rest_s = self._next_job()
             if rest_s > 0.0:
                 if self._timer is not None:
                     self._timer.cancel()
-                self._timer = asyncio.get_running_loop().call_later(rest_s, self._employ)
+                self._timer = asyncio.get_running_loop().call_later(rest_s, self._start_workers)
                 return
-            group = self._take(first)
-            if not self._waiting and self._quick(group):
-                self._settle(group, self._run(group))
+            group = self._take_group(first)
+            if not self._waiting and self._is_quick(group):
+                self._set_outcomes(group, self._run(group))
                 return
             self._free -= 1
             self._computing += len(group)
-            self._pool.submit(self._run_and_report, group, asyncio.get_running_loop())
+            self._pool.submit(self._run_on_thread, group, asyncio.get_running_loop())
 
-    def _quick(self, group: list[Job]) -> bool:
+    def _is_quick(self, group: list[Job]) -> bool:
         """Whether the median of the last few was; one that was held up by others does not count."""
-        seen_s = self._last_s.get(_size(group[0])) if len(group) == 1 else None
-        return seen_s is not None and sorted(seen_s)[len(seen_s) // 2] < _HOP_S
+        seen_s = self._recent_s.get(_tail_key(group[0])) if len(group) == 1 else None
+        return seen_s is not None and sorted(seen_s)[len(seen_s) // 2] < _THREAD_ROUND_TRIP_S
 
-    def _next(self) -> tuple[Job, float]:
+    def _next_job(self) -> tuple[Job, float]:
         """For a free worker: the first request that need not wait for more to go with it, or has done so long enough.
 
         Returns:
@@ -179,12 +179,12 @@ class TailQueue:
             return oldest, 0.0
         waiting, now = Counter(job.kind for job in self._waiting), perf_counter()
         for job in self._waiting:
-            job.held_s = min(job.held_s, now)
-            if not job.kind or self._batch_sizes.is_full(waiting, job.kind) or job.held_s + delay_s <= now:
+            job.batching_since_s = min(job.batching_since_s, now)
+            if not job.kind or self._batch_sizes.is_full(waiting, job.kind) or job.batching_since_s + delay_s <= now:
                 return job, 0.0
-        return oldest, oldest.held_s + delay_s - now
+        return oldest, oldest.batching_since_s + delay_s - now
 
-    def _take(self, first: Job) -> list[Job]:
+    def _take_group(self, first: Job) -> list[Job]:
         """A request, and the oldest of those that can go with it."""
         same = [job for job in self._waiting if job.kind == first.kind] if first.kind else [first]
         group = same[: self._settings.batch_requests]
@@ -196,10 +196,10 @@ class TailQueue:
     def _finish(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
         self._free += 1
         self._computing -= len(group)
-        self._settle(group, outcomes)
-        self._employ()
+        self._set_outcomes(group, outcomes)
+        self._start_workers()
 
-    def _settle(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
+    def _set_outcomes(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
         for job, outcome in zip(group, outcomes, strict=True):
             if job.done.done():
                 continue
@@ -207,25 +207,25 @@ class TailQueue:
                 job.done.set_result(outcome)
             else:
                 job.done.set_exception(outcome)
-        self._note(group, outcomes)
+        self._record(group, outcomes)
 
-    def _note(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
-        self._expect(group[0].kind, len(group))
+    def _record(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
+        self._observe_batch_size(group[0].kind, len(group))
         computed = [one for one in outcomes if isinstance(one, Computed)]
         if computed:
             self._metrics.together.observe(computed[0].together)
             newest_s = computed[0].compute_s / computed[0].together
-            self._tail_s += (newest_s - self._tail_s) * (_NEWEST if self._tail_s else 1.0)
+            self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
             if len(group) == 1:
                 # No more of these than cuts and batch sizes: values are checked.
-                self._last_s.setdefault(_size(group[0]), deque(maxlen=_REMEMBERED)).append(newest_s)
+                self._recent_s.setdefault(_tail_key(group[0]), deque(maxlen=_RECENT_TAILS)).append(newest_s)
 
-    def _expect(self, kind: tuple[Any, ...], gone: int) -> None:
+    def _observe_batch_size(self, kind: tuple[Any, ...], gone: int) -> None:
         """So many of a kind wait no longer, answered or not: as many may come again."""
         if kind:
             self._batch_sizes.observe(kind, gone + sum(job.kind == kind for job in self._waiting))
 
-    def _run_and_report(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
+    def _run_on_thread(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """On a worker thread: compute, then hand the outcomes to the event loop."""
         outcomes = self._run(group)
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
@@ -240,7 +240,7 @@ class TailQueue:
             return [RuntimeError(f"{type(error).__name__}: {error}")] * len(group)
 
 
-def _size(job: Job) -> tuple[str, int, int]:
+def _tail_key(job: Job) -> tuple[str, int, int]:
     """What a tail's time depends on: model, cut, and how many numbers."""
     numbers = sum(1 if isinstance(value, int) else value.numel() for value in job.values)
     return job.partition.table.model, job.cut, numbers

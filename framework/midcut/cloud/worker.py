@@ -51,7 +51,7 @@ class Job:
         done: whoever waits for it; set on the event loop only.
         since_s: when it began to wait, by `perf_counter`.
         kind: equal for jobs that can be computed together; empty where this one cannot.
-        held_s: since when a worker is free for it that waits for others to go with it, by `perf_counter`.
+        batching_since_s: since when a worker is free for it that waits for others to go with it, by `perf_counter`.
     """
 
     partition: Partition
@@ -60,7 +60,7 @@ class Job:
     done: asyncio.Future[Computed]
     since_s: float
     kind: tuple[Any, ...] = ()
-    held_s: float = math.inf
+    batching_since_s: float = math.inf
 
 
 class Worker:
@@ -79,12 +79,12 @@ class Worker:
         """An outcome for each. Where several do not run as one, each runs by itself: one may spoil the others."""
         if len(group) > 1:
             try:
-                return self._together(group)
+                return self._run_batched(group)
             except Exception as error:  # noqa: BLE001 - whatever a kernel raises
-                _log.warning("requests are computed one by one", error=_line(error), requests=len(group))
-        return [self._alone(job) for job in group]
+                _log.warning("requests are computed one by one", error=_one_line(error), requests=len(group))
+        return [self._run_single(job) for job in group]
 
-    def _together(self, group: Sequence[Job]) -> list[Computed]:
+    def _run_batched(self, group: Sequence[Job]) -> list[Computed]:
         begun, first = perf_counter(), group[0]
         batcher = self._batchers[first.partition.table.model]
 
@@ -98,29 +98,29 @@ class Worker:
             for job, values in zip(group, apart, strict=True)
         ]
 
-    def _alone(self, job: Job) -> Computed | Exception:
+    def _run_single(self, job: Job) -> Computed | Exception:
         begun = perf_counter()
         try:
             values, compute_s = self._executor.run(partial(job.partition.tail, job.cut, job.values))
         except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
-            _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_line(error))
-            if _no_memory(error):
-                return OutOfMemoryError(f"the tail from cut {job.cut} found no memory: {_line(error)}")
-            if _device_fails(error):
-                return DeviceError(f"the device failed in the tail from cut {job.cut}: {_line(error)}")
-            return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_line(error)}")
+            _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_one_line(error))
+            if _is_out_of_memory(error):
+                return OutOfMemoryError(f"the tail from cut {job.cut} found no memory: {_one_line(error)}")
+            if _is_device_error(error):
+                return DeviceError(f"the device failed in the tail from cut {job.cut}: {_one_line(error)}")
+            return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_one_line(error)}")
         return Computed(values, begun - job.since_s, compute_s, 1)
 
 
-def _no_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Torch has a class for the GPU's memory; the CPU's is told by words alone."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def _device_fails(error: Exception) -> bool:
+def _is_device_error(error: Exception) -> bool:
     """Torch has a class for what a device reports, which its libraries' own errors do not use."""
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error) or "HIP error" in str(error)
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

@@ -100,9 +100,9 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
         calibration=calibration,
         store=None if calibration is None else _store(cfg, calibration, policy, cut),
     )
-    metrics.watch(engine.parts.clouds.states)
+    metrics.show_breakers(engine.parts.clouds.states)
     if calibration is not None:
-        metrics.watch_calibration(calibration.state)
+        metrics.show_calibration(calibration.state)
     return AssembledEdge(engine, model, metrics)
 
 

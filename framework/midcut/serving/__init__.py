@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from midcut.serving.access import OPEN_PATHS
 from midcut.serving.app import METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
-from midcut.serving.bodies import discard_body, read_body, read_chunks
+from midcut.serving.error_responses import RefusedError, json_response
 from midcut.serving.in_flight import UPLOADS_PER_PLACE, InFlightCounter
 from midcut.serving.inference import ModelRef, add_inference_routes, message_response
 from midcut.serving.knobs import check_server
 from midcut.serving.lifecycle import DRAIN, Drain, make_runner, serve, stop_signals
-from midcut.serving.refusals import RefusedError, json_response
+from midcut.serving.request_body import discard_body, read_body, read_chunks
 
 __all__ = [
     "DRAIN",

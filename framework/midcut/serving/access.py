@@ -10,21 +10,21 @@ import structlog
 from aiohttp import web
 
 from midcut import wire
-from midcut.serving.refusals import RefusedError
+from midcut.serving.error_responses import RefusedError
 from midcut.wire import oip
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
 
     from midcut.config.settings import ServerSettings
-    from midcut.serving.refusals import Handler
+    from midcut.serving.error_responses import Handler
 
 _log = structlog.get_logger("midcut.serving")
 # What a balancer asks; it tells nothing but whether this server works.
 OPEN_PATHS: Final = frozenset({wire.HEALTH_PATH, oip.LIVE_PATH, oip.READY_PATH})
 
 
-def authorised(token: str) -> Middleware:
+def require_token(token: str) -> Middleware:
     """A middleware that lets nobody pass who does not send `Authorization: Bearer TOKEN`."""
     expected = token.encode()
 
@@ -43,15 +43,15 @@ def authorised(token: str) -> Middleware:
     return check
 
 
-def warn_if_exposed(settings: ServerSettings) -> None:
+def warn_if_unprotected(settings: ServerSettings) -> None:
     """Say so where anybody on the network may ask."""
-    if not (_loopback(settings.host) or settings.token_env or settings.token_file or settings.tls_client_ca):
+    if not (_is_loopback(settings.host) or settings.token_env or settings.token_file or settings.tls_client_ca):
         _log.warning(
             "anybody who reaches this address may ask: set token_env, token_file or tls_client_ca", host=settings.host
         )
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

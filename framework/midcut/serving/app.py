@@ -1,4 +1,4 @@
-"""The application both servers begin with: request ids, refusals, access, counting, metrics."""
+"""The application both servers begin with: request ids, errors_as_json, access, counting, metrics."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from midcut import wire
-from midcut.serving.access import OPEN_PATHS, authorised
+from midcut.serving.access import OPEN_PATHS, require_token
+from midcut.serving.error_responses import errors_as_json
 from midcut.serving.lifecycle import DRAIN, Drain
 from midcut.serving.metrics import ServerMetrics, new_registry
-from midcut.serving.refusals import refusals
 from midcut.wire.credentials import read_token
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
 
     from midcut.config.settings import ServerSettings
-    from midcut.serving.refusals import Handler
+    from midcut.serving.error_responses import Handler
 
 _log = structlog.get_logger("midcut.serving")
 METRICS_PATH: Final = "/metrics"
@@ -48,9 +48,9 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
     """
     registry = registry or new_registry()
     token = read_token(settings.token_env, settings.token_file)
-    layers: list[Middleware] = [_observed(ServerMetrics(registry)), refusals]
-    layers += [authorised(token)] if token else []
-    app = web.Application(middlewares=[*layers, _counted], client_max_size=limit_bytes)
+    layers: list[Middleware] = [_observe_requests(ServerMetrics(registry)), errors_as_json]
+    layers += [require_token(token)] if token else []
+    app = web.Application(middlewares=[*layers, _count_in_flight], client_max_size=limit_bytes)
     app[DRAIN] = Drain()
     app[REGISTRY] = registry
     app.router.add_get(METRICS_PATH, _metrics)
@@ -69,9 +69,9 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Server": "midcut"})
 
 
-def _observed(metrics: ServerMetrics) -> Middleware:
+def _observe_requests(metrics: ServerMetrics) -> Middleware:
     """A middleware that binds the request id, counts and times."""
-    detailed = _somebody_reads_details()
+    detailed = _is_debug_logged()
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -80,14 +80,14 @@ def _observed(metrics: ServerMetrics) -> Middleware:
         request[REQUEST_ID] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)  # aiohttp gives each request a context of its own
         status, started = 499, perf_counter()  # nginx's number for a client that did not wait
-        metrics.began()
+        metrics.request_started()
         try:
             response = await handler(request)
             status = response.status
         finally:
             took_s = perf_counter() - started
             # Once the response is on its way: it need not wait for being counted.
-            asyncio.get_running_loop().call_soon(_count, metrics, request, status, took_s)
+            asyncio.get_running_loop().call_soon(_record, metrics, request, status, took_s)
             if detailed:
                 _log.debug("answered", path=request.path[:200], status=status, took_s=took_s)
         return response
@@ -95,8 +95,8 @@ def _observed(metrics: ServerMetrics) -> Middleware:
     return observe
 
 
-def _count(metrics: ServerMetrics, request: web.Request, status: int, took_s: float) -> None:
-    metrics.answered(_method(request), _route(request), status, took_s)
+def _record(metrics: ServerMetrics, request: web.Request, status: int, took_s: float) -> None:
+    metrics.request_finished(_method(request), _route(request), status, took_s)
 
 
 def _method(request: web.Request) -> str:
@@ -108,13 +108,13 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unknown"
 
 
-def _somebody_reads_details() -> bool:
+def _is_debug_logged() -> bool:
     """Whether a handler takes debug lines; formatting one for nobody costs what a small request should not."""
     return any(handler.level <= logging.DEBUG for handler in logging.getLogger().handlers)
 
 
 @web.middleware
-async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _count_in_flight(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Have the drain wait for this request until its response is written; balancers and scrapers are not waited for."""
     if request.path in OPEN_PATHS or request.path == METRICS_PATH:
         return await handler(request)

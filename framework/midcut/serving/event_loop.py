@@ -20,12 +20,12 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     Args:
         main: what to run; the loop ends with it.
     """
-    with _handlers_restored(), asyncio.Runner(loop_factory=_factory()) as runner:
+    with _restore_signal_handlers(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
 
 
 @contextmanager
-def _handlers_restored() -> Iterator[None]:
+def _restore_signal_handlers() -> Iterator[None]:
     """A loop of uvloop leaves its own behind, which would make a process deaf to Ctrl-C and SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -38,7 +38,7 @@ def _handlers_restored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _factory() -> Any:
+def _loop_factory() -> Any:
     """Makes a loop; None for the platform's own."""
     try:
         import uvloop  # noqa: PLC0415 - Windows has none

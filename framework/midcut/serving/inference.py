@@ -11,8 +11,8 @@ from aiohttp.helpers import rfc822_formatted_time
 
 from midcut import wire
 from midcut.errors import UnknownModelError
+from midcut.serving.error_responses import json_response
 from midcut.serving.lifecycle import DRAIN
-from midcut.serving.refusals import json_response
 from midcut.wire import oip
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-    from midcut.serving.refusals import Handler
+    from midcut.serving.error_responses import Handler
     from midcut.types import CutTable, ValueSpec
     from midcut.wire.oip import Message
 
@@ -41,7 +41,7 @@ class ModelRef(NamedTuple):
     batch: bool = False
 
 
-class Answerer(Protocol):
+class InferenceServer(Protocol):
     """What a server brings: its models, and how a request is answered."""
 
     def resolve(self, name: str) -> ModelRef:
@@ -54,26 +54,26 @@ class Answerer(Protocol):
 
 
 def add_inference_routes(
-    app: web.Application, answerer: Answerer, admitted: Callable[[Handler], Handler] = lambda handler: handler
+    app: web.Application, server: InferenceServer, wrap: Callable[[Handler], Handler] = lambda handler: handler
 ) -> None:
     """Add everything under /v2 to an application made by `new_app`.
 
     Args:
-        admitted: wraps the handler of inferences.
+        wrap: wraps the handler of inferences.
     """
-    routes = _Routes(answerer)
-    app.router.add_get(oip.SERVER_PATH, _server)
-    app.router.add_get(oip.LIVE_PATH, _live)
-    app.router.add_get(oip.READY_PATH, _ready)
+    routes = _Routes(server)
+    app.router.add_get(oip.SERVER_PATH, _get_server)
+    app.router.add_get(oip.LIVE_PATH, _get_live)
+    app.router.add_get(oip.READY_PATH, _get_ready)
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        app.router.add_post(f"{model}/infer", admitted(routes.infer))  # first: it is looked for the most
+        app.router.add_post(f"{model}/infer", wrap(routes.infer))  # first: it is looked for the most
         app.router.add_get(model, routes.metadata)
         app.router.add_get(f"{model}/ready", routes.model_ready)
 
 
 def message_response(message: Message) -> web.StreamResponse:
     """A message as a response; a large one is written piece by piece."""
-    return _MessageResponse(message) if message.binary else json_response(message.head)
+    return _MessageResponse(message) if message.binary else json_response(message.header)
 
 
 class _MessageResponse(web.StreamResponse):
@@ -93,12 +93,12 @@ class _MessageResponse(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         message, writer = self._message, request.writer
-        connection = _connection(request, keep=self._keep_alive)
-        head = wire.reply_head(message.size_bytes, len(message.head), rfc822_formatted_time(), connection).encode()
+        connection = _connection_header(request, keep=self._keep_alive)
+        head = wire.reply_head(message.size_bytes, len(message.header), rfc822_formatted_time(), connection).encode()
         if message.size_bytes <= _JOINED_BYTES:
-            await writer.write_eof(b"".join((head, message.head, *message.pieces)))
+            await writer.write_eof(b"".join((head, message.header, *message.pieces)))
         else:
-            await writer.write(head + message.head)
+            await writer.write(head + message.header)
             for piece in message.pieces:
                 await writer.write(piece)
             await writer.write_eof()
@@ -106,7 +106,7 @@ class _MessageResponse(web.StreamResponse):
         return None
 
 
-def _connection(request: web.BaseRequest, *, keep: bool) -> str:
+def _connection_header(request: web.BaseRequest, *, keep: bool) -> str:
     """The header, where it differs from what the client's version of HTTP takes for granted."""
     if keep:
         return "" if request.version >= HttpVersion11 else "Connection: keep-alive\r\n"
@@ -114,31 +114,31 @@ def _connection(request: web.BaseRequest, *, keep: bool) -> str:
 
 
 class _Routes:
-    def __init__(self, answerer: Answerer) -> None:
-        self._answerer = answerer
+    def __init__(self, server: InferenceServer) -> None:
+        self._inference_server = server
 
     async def metadata(self, request: web.Request) -> web.Response:
-        model_ref = self._find(request)
+        model_ref = self._resolve(request)
         table = model_ref.table
         body = {
             "name": request.match_info["model"],
             "versions": [table.fingerprint],
             "platform": oip.PLATFORM,
-            "inputs": [_described(spec, batch=model_ref.batch) for spec in table.cuts[model_ref.cut or 0].values],
-            "outputs": [_described(spec, batch=model_ref.batch) for spec in table.cuts[table.last].values],
+            "inputs": [_tensor_metadata(spec, batch=model_ref.batch) for spec in table.cuts[model_ref.cut or 0].values],
+            "outputs": [_tensor_metadata(spec, batch=model_ref.batch) for spec in table.cuts[table.last].values],
         }
         return json_response(msgspec.json.encode(body))
 
     async def model_ready(self, request: web.Request) -> web.Response:
-        self._find(request)
+        self._resolve(request)
         return json_response(msgspec.json.encode({"name": request.match_info["model"], "ready": True}))
 
     async def infer(self, request: web.Request) -> web.StreamResponse:
-        return await self._answerer.infer_tensors(request, self._find(request))
+        return await self._inference_server.infer_tensors(request, self._resolve(request))
 
-    def _find(self, request: web.Request) -> ModelRef:
+    def _resolve(self, request: web.Request) -> ModelRef:
         name, version = request.match_info["model"], request.match_info.get("version")
-        model_ref = self._answerer.resolve(name)
+        model_ref = self._inference_server.resolve(name)
         if version is not None and version != model_ref.table.fingerprint:
             raise UnknownModelError(
                 f"no version {version[:200]!r} of model {name[:200]!r} here; there is {model_ref.table.fingerprint}"
@@ -146,21 +146,21 @@ class _Routes:
         return model_ref
 
 
-async def _server(_: web.Request) -> web.Response:
+async def _get_server(_: web.Request) -> web.Response:
     body = {"name": "midcut", "version": metadata.version("midcut"), "extensions": oip.EXTENSIONS}
     return json_response(msgspec.json.encode(body))
 
 
-async def _live(_: web.Request) -> web.Response:
+async def _get_live(_: web.Request) -> web.Response:
     return json_response(b'{"live":true}')
 
 
-async def _ready(request: web.Request) -> web.Response:
+async def _get_ready(request: web.Request) -> web.Response:
     ready = request.app[DRAIN].ready
     return json_response(msgspec.json.encode({"ready": ready}), 200 if ready else 503)
 
 
-def _described(spec: ValueSpec, *, batch: bool) -> dict[str, Any]:
+def _tensor_metadata(spec: ValueSpec, *, batch: bool) -> dict[str, Any]:
     if not spec.is_tensor:
         return {"name": spec.name, "datatype": "INT64", "shape": [1]}
     shape = [-1, *spec.shape[1:]] if batch and spec.shape else list(spec.shape)

@@ -11,10 +11,10 @@ import structlog
 from aiohttp import web
 
 from midcut.errors import ConfigError
-from midcut.serving.access import warn_if_exposed
-from midcut.serving.listeners import Listener
-from midcut.serving.protocol import JsonRunner
-from midcut.serving.refusals import RefusedError
+from midcut.serving.access import warn_if_unprotected
+from midcut.serving.error_responses import RefusedError
+from midcut.serving.json_runner import JsonRunner
+from midcut.serving.listener import Listener
 from midcut.wire.credentials import server_tls
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.serving")
 _LINGER_S: Final = 2.0
-_LOOK_S: Final = 0.02
+_POLL_S: Final = 0.02
 # What is still in flight when the drain is over may take this long.
-_CUT_OFF_S: Final = 1.0
+_ABORT_S: Final = 1.0
 
 
 @dataclass
@@ -83,19 +83,19 @@ async def serve(
         ConfigError: the address cannot be listened on, or the TLS files cannot be used.
     """
     tls = server_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    warn_if_exposed(settings)
+    warn_if_unprotected(settings)
     runner = make_runner(app, settings)
     await runner.setup()
     try:
         try:
-            doors = await Listener.open(runner, tls, settings.host, settings.port)
+            listener = await Listener.open(runner, tls, settings.host, settings.port)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"cannot listen on host={settings.host} port={settings.port}: {error}") from None
         stop = stop or stop_signals()
-        ready(f"{'https' if tls else 'http'}://{settings.host}:{doors.port}")
+        ready(f"{'https' if tls else 'http'}://{settings.host}:{listener.port}")
         await stop.wait()
-        await _drain(app[DRAIN], doors, settings)
-        await doors.close()
+        await _drain(app[DRAIN], listener, settings)
+        await listener.close()
     finally:
         await runner.cleanup()
 
@@ -109,7 +109,7 @@ def make_runner(app: web.Application, settings: ServerSettings) -> web.AppRunner
         handler_cancellation=True,  # nobody waits any more: what is queued for them is dropped
         keepalive_timeout=settings.idle_timeout_s,
         lingering_time=_LINGER_S,
-        shutdown_timeout=_CUT_OFF_S,  # aiohttp may wait that long twice, after the drain
+        shutdown_timeout=_ABORT_S,  # aiohttp may wait that long twice, after the drain
     )
 
 
@@ -121,7 +121,7 @@ def stop_signals() -> asyncio.Event:
     return stop
 
 
-async def _drain(drain: Drain, doors: Listener, settings: ServerSettings) -> None:
+async def _drain(drain: Drain, listener: Listener, settings: ServerSettings) -> None:
     drain.ready = False
     if settings.leave_s > 0.0:
         _log.info("leaving: not ready, still taking work", leave_s=settings.leave_s)
@@ -131,9 +131,9 @@ async def _drain(drain: Drain, doors: Listener, settings: ServerSettings) -> Non
     try:
         async with asyncio.timeout(settings.drain_s):
             await drain.idle.wait()
-            while doors.unsent_bytes:  # noqa: ASYNC110 - no event for it
-                await asyncio.sleep(_LOOK_S)
+            while listener.unsent_bytes:  # noqa: ASYNC110 - no event for it
+                await asyncio.sleep(_POLL_S)
     except TimeoutError:
         _log.warning(
-            "requests cut off", in_flight=drain.in_flight, unsent_bytes=doors.unsent_bytes, drain_s=settings.drain_s
+            "requests cut off", in_flight=drain.in_flight, unsent_bytes=listener.unsent_bytes, drain_s=settings.drain_s
         )

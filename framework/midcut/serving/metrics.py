@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from midcut.types import Decision, InferenceResult, Placement
 
 _SECONDS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 30.0)
-_TOGETHER: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+_BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 _BREAKER: Final = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
 
 
@@ -40,10 +40,10 @@ class ServerMetrics:
             lambda: self._working
         )
 
-    def began(self) -> None:
+    def request_started(self) -> None:
         self._working += 1
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+    def request_finished(self, method: str, route: str, status: int, seconds: float) -> None:
         self._working -= 1
         self._requests.add(method, route, str(status))
         self._seconds.observe(seconds, route)
@@ -68,7 +68,7 @@ class CloudMetrics:
         )
         self._inferences = FastCounter("midcut_cloud_inferences", "Tails answered", ("model", "codec"), registry)
         self.together = FastHistogram(
-            "midcut_cloud_batch_requests", "Requests computed together", (), _TOGETHER, registry
+            "midcut_cloud_batch_requests", "Requests computed together", (), _BATCH_SIZES, registry
         )
         self._dropped = FastCounter(
             "midcut_cloud_dropped",
@@ -80,7 +80,7 @@ class CloudMetrics:
             lambda: self.waiting
         )
 
-    def watch_intake(self, inside: Callable[[], int]) -> None:
+    def show_in_flight(self, inside: Callable[[], int]) -> None:
         """From now on also show how many inferences are taken in and not answered yet."""
         told = "Inferences taken in and not answered yet"
         Gauge("midcut_cloud_taken_in", told, registry=self._registry).set_function(inside)
@@ -143,31 +143,31 @@ class EdgeMetrics:
         self._cost.add(by=result.cost_usd)
         self._sent.add(by=result.sent_bytes)
 
-    def watch_calibration(self, state: Callable[[], Mapping[str, Any]]) -> None:
+    def show_calibration(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """Show what calibration corrects.
 
         Args:
             state: asked at every scrape: `parts`, and in it part -> `ratio`, `offset_s`, `samples`.
         """
-        self.registry.register(_AtScrape(partial(_calibration, state)))
+        self.registry.register(_ScrapedGauges(partial(_calibration_gauges, state)))
 
-    def watch(self, states: Callable[[], Mapping[str, str]]) -> None:
+    def show_breakers(self, states: Callable[[], Mapping[str, str]]) -> None:
         """Show the breakers too.
 
         Args:
             states: asked at every scrape: cloud -> `closed`, `half_open` or `open`.
         """
-        self.registry.register(_AtScrape(partial(_breakers, states)))
+        self.registry.register(_ScrapedGauges(partial(_breaker_gauges, states)))
 
 
-class _AtScrape:
+class _ScrapedGauges:
     """Gauges that are asked for when Prometheus asks."""
 
     def __init__(self, collect: Callable[[], Iterator[GaugeMetricFamily]]) -> None:
         self.collect = collect
 
 
-def _calibration(state: Callable[[], Mapping[str, Any]]) -> Iterator[GaugeMetricFamily]:
+def _calibration_gauges(state: Callable[[], Mapping[str, Any]]) -> Iterator[GaugeMetricFamily]:
     parts = state()["parts"]
     for name, text, key in (
         ("ratio", "Corrected seconds are ratio * predicted + offset: the ratio", "ratio"),
@@ -180,7 +180,7 @@ def _calibration(state: Callable[[], Mapping[str, Any]]) -> Iterator[GaugeMetric
         yield family
 
 
-def _breakers(states: Callable[[], Mapping[str, str]]) -> Iterator[GaugeMetricFamily]:
+def _breaker_gauges(states: Callable[[], Mapping[str, str]]) -> Iterator[GaugeMetricFamily]:
     text = "Breaker of each cloud: 0 closed, 1 half-open, 2 open"
     family = GaugeMetricFamily("midcut_edge_breaker", text, labels=("cloud",))
     for cloud, state in states().items():

@@ -44,15 +44,15 @@ class Body:
                 break
         return found
 
-    def joined(self, start: int, stop: int) -> bytes | bytearray | memoryview:
+    def join(self, start: int, stop: int) -> bytes | bytearray | memoryview:
         """Bytes start..stop-1 in one piece, copied only where they stand in several."""
         if len(self._chunks) == 1:
             chunk = self._chunks[0]
             return chunk if stop - start == self.size_bytes else memoryview(chunk)[start:stop]
-        return joined(self.pieces(start, stop))
+        return join(self.pieces(start, stop))
 
 
-def joined(pieces: Pieces) -> bytes | memoryview:
+def join(pieces: Pieces) -> bytes | memoryview:
     """Pieces as one, copied only where there are several."""
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -60,13 +60,13 @@ def joined(pieces: Pieces) -> bytes | memoryview:
 def parse(
     decoder: msgspec.json.Decoder[_Message],
     text: bytes | bytearray | memoryview,
-    is_no: str,
+    error_prefix: str,
     most_strings: int = _MOST_STRINGS,
 ) -> _Message:
     """Decode a whole JSON text.
 
     Args:
-        is_no: how the error begins, `the body is no ...`.
+        error_prefix: how the error begins, `the body is no ...`.
         most_strings: of a text with more of them nothing is decoded.
 
     Raises:
@@ -75,8 +75,8 @@ def parse(
     if len(text) > most_strings:
         quotes = (bytes(text) if isinstance(text, memoryview) else text).count(b'"')
         if quotes > 2 * most_strings:
-            raise MalformedError(f"{is_no}: it has over {most_strings} strings")
+            raise MalformedError(f"{error_prefix}: it has over {most_strings} strings")
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(f"{is_no}: {error}") from None
+        raise MalformedError(f"{error_prefix}: {error}") from None

@@ -24,7 +24,7 @@ _Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}\Z")]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MAX_DIMS: Final = 16
 _ITEM_BYTES: Final = {dtype: ValueSpec("", dtype).payload_bytes for dtype in DTYPES}
-_IS_NO: Final = "the body is not the JSON this takes"
+_ERROR_PREFIX: Final = "the body is not the JSON this takes"
 # A list of a hundred models says of each refused cut why.
 _MOST_LISTED: Final = 1024 * 1024
 
@@ -182,7 +182,7 @@ def read_request(body: bytes | bytearray) -> InferMessage:
     Raises:
         MalformedError: it is not exactly the message.
     """
-    return parse(_REQUESTS, body, _IS_NO)
+    return parse(_REQUESTS, body, _ERROR_PREFIX)
 
 
 def read_reply(body: bytes | bytearray) -> ReplyMessage:
@@ -191,7 +191,7 @@ def read_reply(body: bytes | bytearray) -> ReplyMessage:
     Raises:
         MalformedError: it is not exactly the message.
     """
-    return parse(_REPLIES, body, _IS_NO)
+    return parse(_REPLIES, body, _ERROR_PREFIX)
 
 
 def read_values(body: bytes | bytearray) -> ValueList:
@@ -200,7 +200,7 @@ def read_values(body: bytes | bytearray) -> ValueList:
     Raises:
         MalformedError: it is not exactly the message.
     """
-    return parse(_VALUES, body, _IS_NO)
+    return parse(_VALUES, body, _ERROR_PREFIX)
 
 
 def read_models(body: bytes | bytearray) -> dict[str, HeldModel]:
@@ -209,13 +209,13 @@ def read_models(body: bytes | bytearray) -> dict[str, HeldModel]:
     Raises:
         MalformedError: it is not a list of models.
     """
-    return {model.name: model for model in parse(_MODELS, body, _IS_NO, _MOST_LISTED).models}
+    return {model.name: model for model in parse(_MODELS, body, _ERROR_PREFIX, _MOST_LISTED).models}
 
 
 def read_error(body: bytes | bytearray) -> str:
     """The reason in a refusal; what can be shown of the body where it holds none."""
     try:
-        return " ".join(parse(_ERRORS, body, _IS_NO).error.split())[:500]
+        return " ".join(parse(_ERRORS, body, _ERROR_PREFIX).error.split())[:500]
     except MalformedError:
         return _short(bytes(body[:200]).decode("utf-8", "replace"))
 

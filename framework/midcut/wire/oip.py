@@ -2,8 +2,8 @@
 
     POST /v2/models/{model}[/versions/{fingerprint}]/infer
 
-A body is a JSON head, then the tensors' bytes in the order of the head, little-endian, row-major, without padding;
-the header `Inference-Header-Content-Length` says how long the head is. Without that header the body is all JSON.
+A body is a JSON header, then the tensors' bytes in the order of the header, little-endian, row-major, without padding;
+the header `Inference-Header-Content-Length` says how long the header is. Without that header the body is all JSON.
 (KServe, Open Inference Protocol; Triton, binary tensor data and schedule policy extensions.)
 
 What midcut adds are parameters. Of a request: `cut`, `fingerprint`, `codec`; `timeout` (microseconds) is the
@@ -32,7 +32,7 @@ SERVER_PATH: Final = "/v2"
 LIVE_PATH: Final = "/v2/health/live"
 READY_PATH: Final = "/v2/health/ready"
 BINARY_TYPE: Final = "application/octet-stream"
-HEAD_LENGTH: Final = "Inference-Header-Content-Length"
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 EXTENSIONS: Final = ("binary_tensor_data", "parameters", "schedule_policy", "midcut_cut")
 RAW: Final = "raw"
 CHECKSUM: Final = "crc32"
@@ -51,7 +51,7 @@ _Size = Annotated[int, msgspec.Meta(ge=0, lt=2**48)]
 _Shape = Annotated[tuple[_Size, ...], msgspec.Meta(max_length=16)]
 
 
-class TensorHead(msgspec.Struct, frozen=True, omit_defaults=True):
+class TensorHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the JSON says of one tensor, in a request or a reply."""
 
     name: _Name
@@ -61,7 +61,7 @@ class TensorHead(msgspec.Struct, frozen=True, omit_defaults=True):
     data: msgspec.Raw = _NO_DATA
 
     @property
-    def said(self) -> _Parameters:
+    def given_parameters(self) -> _Parameters:
         """The parameters; other vendors send null where there are none."""
         return self.parameters or {}
 
@@ -70,27 +70,27 @@ class TensorHead(msgspec.Struct, frozen=True, omit_defaults=True):
         return len(self.data) > 0 and not (len(self.data) == 4 and bytes(self.data) == b"null")
 
 
-class OutputWanted(msgspec.Struct, frozen=True, omit_defaults=True):
+class RequestedOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     """An output that a client asks for by name."""
 
     name: _Name
     parameters: _Parameters | None = None
 
 
-class InferHead(msgspec.Struct, frozen=True, omit_defaults=True):
+class InferHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     """The JSON of a request. Fields that the protocol does not name are passed over, as others do."""
 
-    inputs: Annotated[list[TensorHead], msgspec.Meta(max_length=256)]
+    inputs: Annotated[list[TensorHeader], msgspec.Meta(max_length=256)]
     id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     parameters: _Parameters | None = None
-    outputs: Annotated[list[OutputWanted], msgspec.Meta(max_length=256)] | None = None
+    outputs: Annotated[list[RequestedOutput], msgspec.Meta(max_length=256)] | None = None
 
 
-class ReplyHead(msgspec.Struct, frozen=True, omit_defaults=True):
+class ReplyHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     """The JSON of a reply. Other servers send null where they have no version or no parameters."""
 
     model_name: str
-    outputs: Annotated[list[TensorHead], msgspec.Meta(max_length=256)]
+    outputs: Annotated[list[TensorHeader], msgspec.Meta(max_length=256)]
     model_version: str | None = None
     id: str | None = None
     parameters: _Parameters | None = None
@@ -100,76 +100,76 @@ class Message(NamedTuple):
     """A body to write, without being joined.
 
     Attributes:
-        head: the JSON; its length goes into the header `Inference-Header-Content-Length`.
+        header: the JSON; its length goes into the header `Inference-Header-Content-Length`.
         pieces: the tensors' bytes; views of the tensors where that is possible, so these must not change meanwhile.
-        binary: whether any tensor's bytes come after the head; else the head is the body.
+        binary: whether any tensor's bytes come after the header; else the header is the body.
     """
 
-    head: bytes
+    header: bytes
     pieces: Pieces
     binary: bool = True
 
     @property
     def size_bytes(self) -> int:
-        return len(self.head) + sum(piece.nbytes for piece in self.pieces)
+        return len(self.header) + sum(piece.nbytes for piece in self.pieces)
 
 
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def int_head(name: str, value: int) -> tuple[TensorHead, Sequence[memoryview]]:
+def int_header(name: str, value: int) -> tuple[TensorHeader, Sequence[memoryview]]:
     """What a message says of a plain int, which has no bytes beside the JSON."""
-    return TensorHead(name, (1,), "INT64", {"int": True}, msgspec.Raw(b"[%d]" % value)), ()
+    return TensorHeader(name, (1,), "INT64", {"int": True}, msgspec.Raw(b"[%d]" % value)), ()
 
 
-def tensor_head(
+def tensor_header(
     name: str, dtype: str, shape: tuple[int, ...], size_bytes: int, dim_order: Sequence[int] | None = None
-) -> TensorHead:
+) -> TensorHeader:
     """What a request says of a tensor that travels as it is."""
     parameters: dict[str, Any] = {"binary_data_size": size_bytes}
     if dim_order is not None:
-        parameters["dim_order"] = _listed(dim_order)
-    return TensorHead(name, shape, DATATYPES[dtype], parameters)
+        parameters["dim_order"] = _comma_separated(dim_order)
+    return TensorHeader(name, shape, DATATYPES[dtype], parameters)
 
 
-def coded_head(
+def encoded_header(
     name: str, dtype: str, shape: tuple[int, ...], encoded: Encoded
-) -> tuple[TensorHead, Sequence[memoryview]]:
+) -> tuple[TensorHeader, Sequence[memoryview]]:
     """What a request says of a tensor that a codec made bytes of, and these bytes."""
     size = encoded.size_bytes
-    parameters: dict[str, Any] = {"binary_data_size": size, "dtype": dtype, "shape": _listed(shape)}
+    parameters: dict[str, Any] = {"binary_data_size": size, "dtype": dtype, "shape": _comma_separated(shape)}
     if encoded.dim_order is not None:
-        parameters["dim_order"] = _listed(encoded.dim_order)
+        parameters["dim_order"] = _comma_separated(encoded.dim_order)
     parameters |= {CODEC_PREFIX + key: value for key, value in encoded.parameters.items()}
     pieces = [memoryview(piece).cast("B") for piece in encoded.data if len(piece)]
-    return TensorHead(name, (size,), "UINT8", parameters), pieces
+    return TensorHeader(name, (size,), "UINT8", parameters), pieces
 
 
-def sizes_in(head: TensorHead, name: str) -> tuple[int, ...] | None:
+def parse_sizes(header: TensorHeader, name: str) -> tuple[int, ...] | None:
     """A list of sizes in a parameter, `"1,64,55,55"`; None where there is none. Raises MalformedError for others."""
-    text = head.said.get(name)
+    text = header.given_parameters.get(name)
     if text is None:
         return None
     parts = text.split(",") if isinstance(text, str) and text else []  # a scalar has none
     sizes = all(part.isascii() and part.isdigit() and len(part) < 15 for part in parts)
     if not sizes or len(parts) > 16 or not isinstance(text, str):
-        raise MalformedError(f"{head.name!r}: parameter {name} must be sizes with commas between, got {text!r:.60}")
+        raise MalformedError(f"{header.name!r}: parameter {name} must be sizes with commas between, got {text!r:.60}")
     return tuple(map(int, parts))
 
 
-def _listed(sizes: Sequence[int]) -> str:
+def _comma_separated(sizes: Sequence[int]) -> str:
     return ",".join(map(str, sizes))
 
 
-def infer_head(
-    tensors: Sequence[TensorHead],
+def infer_header(
+    tensors: Sequence[TensorHeader],
     request_id: str,
     timeout_s: float | None,
     *,
     cut: int | None = None,
     fingerprint: str | None = None,
     codec: str = RAW,
-) -> InferHead:
+) -> InferHeader:
     """What a request says before its tensors; outputs come back as binary, all of them. No cut: the whole model."""
     parameters: _Parameters = {"binary_data_output": True}
     if cut is not None:
@@ -180,12 +180,12 @@ def infer_head(
         parameters["codec"] = codec
     if timeout_s is not None:
         parameters["timeout"] = max(int(timeout_s * 1e6), 1)
-    return InferHead(list(tensors), request_id, parameters)
+    return InferHeader(list(tensors), request_id, parameters)
 
 
-def encode_head(head: InferHead | ReplyHead) -> bytes:
+def encode_header(header: InferHeader | ReplyHeader) -> bytes:
     """The JSON of a message."""
-    return _ENCODER.encode(head)
+    return _ENCODER.encode(header)
 
 
 def infer_path(model: str) -> str:

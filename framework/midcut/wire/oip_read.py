@@ -8,17 +8,17 @@ import msgspec
 
 from midcut.errors import MalformedError
 from midcut.wire.body import parse
-from midcut.wire.oip import HEAD_LENGTH, RAW, InferHead, OutputWanted, ReplyHead, TensorHead
+from midcut.wire.oip import HEADER_LENGTH, RAW, InferHeader, ReplyHeader, RequestedOutput, TensorHeader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midcut.wire.body import Body, Pieces
 
-_IS_NO: Final = "the body is no Open Inference Protocol message"
-_REQUESTS: Final = msgspec.json.Decoder(InferHead)
-_REPLIES: Final = msgspec.json.Decoder(ReplyHead)
-_KINDS: Final[dict[str, type]] = {
+_ERROR_PREFIX: Final = "the body is no Open Inference Protocol message"
+_REQUESTS: Final = msgspec.json.Decoder(InferHeader)
+_REPLIES: Final = msgspec.json.Decoder(ReplyHeader)
+_PARAMETER_TYPES: Final[dict[str, type]] = {
     "cut": int,
     "timeout": int,
     "fingerprint": str,
@@ -33,10 +33,10 @@ class WireTensor(NamedTuple):
     """A tensor that arrived. Believed in nothing yet but that `pieces` are as long as it said.
 
     Attributes:
-        pieces: its bytes, None where the head has them as JSON (`head.data`).
+        pieces: its bytes, None where the header has them as JSON (`header.data`).
     """
 
-    head: TensorHead
+    header: TensorHeader
     pieces: Pieces | None
 
 
@@ -71,82 +71,87 @@ class Reply(NamedTuple):
     parameters: Mapping[str, str | int | float | bool]
 
 
-def read_infer(body: Body, head_length: str | None) -> InferCall:
+def read_infer(body: Body, header_length: str | None) -> InferCall:
     """Parse a request body.
 
     Args:
-        head_length: the header `Inference-Header-Content-Length`, None where there is none; "0" says that the body is
+        header_length: the header `Inference-Header-Content-Length`, None where there is none; "0" says that the body is
             the bytes of the one input and nothing else.
 
     Raises:
         MalformedError: it is not such a request, or its sizes do not add up to the body's.
     """
-    length = _head_length(body, head_length)
+    length = _header_length(body, header_length)
     if length == 0:
         return InferCall("", None, None, RAW, None, [], None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
-    head = parse(_REQUESTS, body.joined(0, body.size_bytes if length is None else length), _IS_NO)
-    said = head.parameters or {}
+    header = parse(_REQUESTS, body.join(0, body.size_bytes if length is None else length), _ERROR_PREFIX)
+    said = header.parameters or {}
     timeout_us = _parameter(said, "timeout", "the request")
     if timeout_us is not None and timeout_us < 0:
         raise MalformedError(f"parameter timeout of the request must be microseconds, 0 or more, got {timeout_us}")
     binary = bool(_parameter(said, "binary_data_output", "the request"))
     return InferCall(
-        id=head.id or "",
+        id=header.id or "",
         cut=_parameter(said, "cut", "the request"),
         fingerprint=_parameter(said, "fingerprint", "the request"),
         codec=_parameter(said, "codec", "the request") or RAW,
         timeout_s=min(timeout_us, 2**62) / 1e6 if timeout_us else None,
-        tensors=_split(body, length, head.inputs),
-        outputs=_wanted(head.outputs, binary) if head.outputs else None,
+        tensors=_split_tensors(body, length, header.inputs),
+        outputs=_requested_outputs(header.outputs, binary) if header.outputs else None,
         binary=binary,
     )
 
 
-def read_reply(body: Body, head_length: str | None) -> Reply:
+def read_reply(body: Body, header_length: str | None) -> Reply:
     """Parse a reply body.
 
     Raises:
         MalformedError: it is not such a reply, or its sizes do not add up to the body's.
     """
-    length = _head_length(body, head_length)
-    head = parse(_REPLIES, body.joined(0, body.size_bytes if length is None else length), _IS_NO)
-    return Reply(head.id or "", head.model_version or "", _split(body, length, head.outputs), head.parameters or {})
+    length = _header_length(body, header_length)
+    header = parse(_REPLIES, body.join(0, body.size_bytes if length is None else length), _ERROR_PREFIX)
+    return Reply(
+        header.id or "",
+        header.model_version or "",
+        _split_tensors(body, length, header.outputs),
+        header.parameters or {},
+    )
 
 
-def _head_length(body: Body, header: str | None) -> int | None:
+def _header_length(body: Body, header: str | None) -> int | None:
     if header is None:
         return None
     # ASCII digits only: int() would take signs, underscores and other scripts' digits as well.
     if not (header.isascii() and header.isdigit() and len(header) <= 15) or int(header) > body.size_bytes:
-        raise MalformedError(f"{HEAD_LENGTH} must be 0 to the body's {body.size_bytes} bytes, got {header[:40]!r}")
+        raise MalformedError(f"{HEADER_LENGTH} must be 0 to the body's {body.size_bytes} bytes, got {header[:40]!r}")
     return int(header)
 
 
-def _split(body: Body, length: int | None, heads: Sequence[TensorHead]) -> list[WireTensor]:
+def _split_tensors(body: Body, length: int | None, headers: Sequence[TensorHeader]) -> list[WireTensor]:
     """Give each tensor its stretch of the body."""
     tensors = []
     at = body.size_bytes if length is None else length
-    for head in heads:
-        size = _parameter(head.said, "binary_data_size", "tensor", head.name)
+    for header in headers:
+        size = _parameter(header.given_parameters, "binary_data_size", "tensor", header.name)
         if size is None:
-            if not head.has_data:
-                raise MalformedError(f"tensor {head.name!r} has neither data nor binary_data_size")
-            tensors.append(WireTensor(head, None))
+            if not header.has_data:
+                raise MalformedError(f"tensor {header.name!r} has neither data nor binary_data_size")
+            tensors.append(WireTensor(header, None))
             continue
-        if head.has_data or length is None:
+        if header.has_data or length is None:
             raise MalformedError(
-                f"tensor {head.name!r} has a binary_data_size and {'data' if length else f'no {HEAD_LENGTH}'}"
+                f"tensor {header.name!r} has a binary_data_size and {'data' if length else f'no {HEADER_LENGTH}'}"
             )
         if not 0 <= size <= body.size_bytes - at:
-            raise MalformedError(f"tensor {head.name!r}: {size} bytes announced, {body.size_bytes - at} are left")
-        tensors.append(WireTensor(head, body.pieces(at, at + size)))
+            raise MalformedError(f"tensor {header.name!r}: {size} bytes announced, {body.size_bytes - at} are left")
+        tensors.append(WireTensor(header, body.pieces(at, at + size)))
         at += size
     if at != body.size_bytes:
         raise MalformedError(f"the body has {body.size_bytes - at} bytes more than its tensors")
     return tensors
 
 
-def _wanted(outputs: Sequence[OutputWanted], binary: bool) -> dict[str, bool]:
+def _requested_outputs(outputs: Sequence[RequestedOutput], binary: bool) -> dict[str, bool]:
     wanted: dict[str, bool] = {}
     for output in outputs:
         if output.name in wanted:
@@ -162,7 +167,9 @@ def _wanted(outputs: Sequence[OutputWanted], binary: bool) -> dict[str, bool]:
 def _parameter(parameters: Mapping[str, str | int | float | bool], name: str, whose: str, which: str = "") -> Any:
     """A parameter of the kind it must have, None where it is not given."""
     value = parameters.get(name)
-    if value is not None and type(value) is not _KINDS[name]:
+    if value is not None and type(value) is not _PARAMETER_TYPES[name]:
         whose = f"{whose} {which!r}" if which else whose
-        raise MalformedError(f"parameter {name} of {whose} must be {_KINDS[name].__name__}, got {value!r:.60}")
+        raise MalformedError(
+            f"parameter {name} of {whose} must be {_PARAMETER_TYPES[name].__name__}, got {value!r:.60}"
+        )
     return value

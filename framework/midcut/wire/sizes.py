@@ -1,4 +1,4 @@
-"""How many bytes each message takes on the wire, HTTP head included, without making one."""
+"""How many bytes each message takes on the wire, HTTP header included, without making one."""
 
 from __future__ import annotations
 
@@ -42,38 +42,38 @@ def codec_names(built: Iterable[str]) -> list[str]:
 
 
 def request_head_bytes(
-    body_bytes: int, host: str = _HOST, path: str = INFER_PATH, head_length: int | None = None
+    body_bytes: int, host: str = _HOST, path: str = INFER_PATH, header_length: int | None = None
 ) -> int:
-    """Bytes of the HTTP head that the transport `http` writes before a body.
+    """Bytes of the HTTP header that the transport `http` writes before a body.
 
     Args:
-        head_length: of the JSON before the tensors, where there is such a thing; None for a body that is all JSON.
+        header_length: of the JSON before the tensors, where there is such a thing; None for a body that is all JSON.
     """
     return len(
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{ID_HEADER}: {_REQUEST_ID}\r\n{_content(head_length)}"
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{ID_HEADER}: {_REQUEST_ID}\r\n{_content_headers(header_length)}"
         f"Content-Length: {body_bytes}\r\n\r\n"
     )
 
 
-def reply_head(body_bytes: int, head_length: int | None, date: str, connection: str = "") -> str:
-    """The HTTP head that a server writes before a reply; `head_length` as above.
+def reply_head(body_bytes: int, header_length: int | None, date: str, connection: str = "") -> str:
+    """The HTTP header that a server writes before a reply; `header_length` as above.
 
     Args:
         connection: a header of that name with its line end, where there is to be one.
     """
     return (
-        f"HTTP/1.1 200 OK\r\n{_content(head_length)}Content-Length: {body_bytes}\r\n"
+        f"HTTP/1.1 200 OK\r\n{_content_headers(header_length)}Content-Length: {body_bytes}\r\n"
         f"Date: {date}\r\nServer: midcut\r\n{connection}\r\n"
     )
 
 
-def reply_head_bytes(body_bytes: int, head_length: int | None = None) -> int:
+def reply_head_bytes(body_bytes: int, header_length: int | None = None) -> int:
     """Bytes of it."""
-    return len(reply_head(body_bytes, head_length, _DATE))
+    return len(reply_head(body_bytes, header_length, _DATE))
 
 
 def request_bytes(table: CutTable, cut_index: int, codec: Codec | None = None) -> int:
-    """Bytes of one request at a cut, for the batch size the model was captured with, head included.
+    """Bytes of one request at a cut, for the batch size the model was captured with, header included.
 
     Exact but for what differs from request to request: the digits of plain ints, a dim order, the address; and what
     the codec can only estimate.
@@ -85,29 +85,34 @@ def request_bytes(table: CutTable, cut_index: int, codec: Codec | None = None) -
     if codec is not None and codec.name == PAPER:
         body = _request_body_bytes(table, cut)
         return request_head_bytes(body) + body
-    sent = [_input(spec, codec) for spec in cut.values]
+    sent = [_tensor_size(spec, codec) for spec in cut.values]
     name = codec.name if codec is not None else oip.RAW
-    said = oip.infer_head(
-        [head for head, _ in sent], _REQUEST_ID, _TIMEOUT_S, cut=cut.index, fingerprint=table.fingerprint, codec=name
+    said = oip.infer_header(
+        [header for header, _ in sent],
+        _REQUEST_ID,
+        _TIMEOUT_S,
+        cut=cut.index,
+        fingerprint=table.fingerprint,
+        codec=name,
     )
-    head = len(oip.encode_head(said))
-    body = head + sum(size for _, size in sent)
-    return request_head_bytes(body, path=oip.infer_path(table.model), head_length=head) + body
+    header = len(oip.encode_header(said))
+    body = header + sum(size for _, size in sent)
+    return request_head_bytes(body, path=oip.infer_path(table.model), header_length=header) + body
 
 
 def reply_bytes(table: CutTable, codec: Codec | None = None) -> int:
-    """Bytes of one reply, head included. Exact but for the digits of a few times. `codec` as above."""
+    """Bytes of one reply, header included. Exact but for the digits of a few times. `codec` as above."""
     cut = table.cuts[table.last]
     if codec is not None and codec.name == PAPER:
         empty = ReplyMessage(request_id=_REQUEST_ID, values=_empty_values(cut), compute_s=_SECONDS, server_s=_SECONDS)
         body = len(msgspec.json.encode(empty)) + _base64_bytes(cut)
         return reply_head_bytes(body) + body
-    sent = [_input(spec, None) for spec in cut.values]
+    sent = [_tensor_size(spec, None) for spec in cut.values]
     told: dict[str, str | int | float | bool] = {**_TIMES_US, oip.CHECKSUM: oip.checksum(())}
-    said = oip.ReplyHead(table.model, [head for head, _ in sent], table.fingerprint, _REQUEST_ID, told)
-    head = len(oip.encode_head(said))
-    body = head + sum(size for _, size in sent)
-    return reply_head_bytes(body, head) + body
+    said = oip.ReplyHeader(table.model, [header for header, _ in sent], table.fingerprint, _REQUEST_ID, told)
+    header = len(oip.encode_header(said))
+    body = header + sum(size for _, size in sent)
+    return reply_head_bytes(body, header) + body
 
 
 def body_limit(tables: Iterable[CutTable], max_batch: int = 1) -> int:
@@ -138,16 +143,16 @@ def _base64_bytes(cut: Cut) -> int:
     return sum((spec.payload_bytes + 2) // 3 * 4 for spec in cut.values if spec.is_tensor)
 
 
-def _content(head_length: int | None) -> str:
-    if head_length is None:
+def _content_headers(header_length: int | None) -> str:
+    if header_length is None:
         return f"Content-Type: {JSON_TYPE}\r\n"
-    return f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEAD_LENGTH}: {head_length}\r\n"
+    return f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEADER_LENGTH}: {header_length}\r\n"
 
 
-def _input(spec: ValueSpec, codec: Codec | None) -> tuple[oip.TensorHead, int]:
+def _tensor_size(spec: ValueSpec, codec: Codec | None) -> tuple[oip.TensorHeader, int]:
     """What the JSON says of a value, and the bytes that follow it."""
     if not spec.is_tensor:
-        return oip.int_head(spec.name, 1)[0], 0
+        return oip.int_header(spec.name, 1)[0], 0
     if codec is not None and codec.name != oip.RAW:
         try:
             size = codec.encoded_bytes(spec)
@@ -155,5 +160,5 @@ def _input(spec: ValueSpec, codec: Codec | None) -> tuple[oip.TensorHead, int]:
             pass
         else:
             encoded = Encoded((bytes(size),))  # never touched, so that this takes no memory to speak of
-            return oip.coded_head(spec.name, spec.dtype, spec.shape, encoded)[0], size
-    return oip.tensor_head(spec.name, spec.dtype, spec.shape, spec.payload_bytes), spec.payload_bytes
+            return oip.encoded_header(spec.name, spec.dtype, spec.shape, encoded)[0], size
+    return oip.tensor_header(spec.name, spec.dtype, spec.shape, spec.payload_bytes), spec.payload_bytes

@@ -151,7 +151,7 @@ async def listening(b, tiny_model, registry=None):
 
 async def test_what_was_learnt_can_be_seen_and_forgotten_over_http(bench, device, tiny_model):
     calibration, metrics = Calibration(CalibrationSettings()), EdgeMetrics(new_registry())
-    metrics.watch_calibration(calibration.state)
+    metrics.show_calibration(calibration.state)
     device.factor = 2.5
     async with bench(executor=device, script=[NEARER], legal=(4, 9), calibration=calibration) as b:
         await asked(b, tiny_model, 9, HERE)

@@ -47,7 +47,7 @@ def answered(cut, *, fallback="", cost_usd=0.0, sent_bytes=0):
 
 async def test_an_edge_tells_what_it_decided_what_it_answered_and_what_that_cost(make_engine, tiny_model):
     engine, metrics = make_engine(), EdgeMetrics(new_registry())
-    metrics.watch(lambda: {"http://a": "closed", "http://b": "half_open", "http://c": "open"})
+    metrics.show_breakers(lambda: {"http://a": "closed", "http://b": "half_open", "http://c": "open"})
     observers = CombinedObserver(metrics, metrics)  # told twice
     for decision in (decided(4), decided(4), decided(9, held="the cloud is away"), decided(4, "fp16")):
         metrics.decided(decision)

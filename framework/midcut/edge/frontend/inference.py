@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from midcut.edge.frontend.answers import leaves
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
 from midcut.serving import REQUEST_ID, ModelRef, bind_request_id, message_response, read_chunks
-from midcut.wire import oip, oip_read, weighing
-from midcut.wire.oip_tensors import encode_reply, values_of
-from midcut.wire.weighing import off_loop
+from midcut.wire import oip, oip_read, workload
+from midcut.wire.oip_tensors import encode_reply, request_values
+from midcut.wire.workload import off_loop
 
 if TYPE_CHECKING:
     import torch
@@ -50,16 +50,16 @@ class TensorAnswerer:
         began = perf_counter()
         body = await read_chunks(request, self._limit_bytes, self._body_timeout_s)
         complete = perf_counter()
-        head_length = request.headers.get(oip.HEAD_LENGTH)
+        head_length = request.headers.get(oip.HEADER_LENGTH)
         with self._admission.place():
-            call, inputs = await off_loop(weighing.read_cost(body, head_length), self._read, body, head_length)
+            call, inputs = await off_loop(workload.read_cost(body, head_length), self._read, body, head_length)
             if call.id:
                 bind_request_id(request, call.id)
             parsed = perf_counter()
             left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - began), 0.0)
             result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
         parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
-        told_bytes = weighing.encode_cost(call, leaves(result.output))
+        told_bytes = workload.encode_cost(call, leaves(result.output))
         return message_response(await off_loop(told_bytes, self._reply, call, result, parse_us, server_us))
 
     def _read(self, body: Body, head_length: str | None) -> tuple[oip_read.InferCall, list[Any]]:
@@ -71,7 +71,7 @@ class TensorAnswerer:
                 f"model {self._table.model!r} is {self._table.fingerprint} here, not {call.fingerprint[:80]!r}"
             )
         where = f"model {self._table.model!r}"
-        return call, values_of(call, self._table.cuts[0].values, {}, self._max_batch, where)
+        return call, request_values(call, self._table.cuts[0].values, {}, self._max_batch, where)
 
     def _reply(self, call: oip_read.InferCall, result: InferenceResult, parse_us: int, server_us: int) -> oip.Message:
         made: dict[str, torch.Tensor | int] = dict(zip(self._names, leaves(result.output), strict=True))

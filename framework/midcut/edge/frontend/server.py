@@ -16,7 +16,7 @@ from midcut.errors import MalformedError
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
 from midcut.types import Placement
 from midcut.wire.oip import RAW
-from midcut.wire.weighing import off_loop, size_bytes
+from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -39,9 +39,9 @@ def make_app(
     admission = AdmissionLimit(settings.max_requests)
     routes = _Routes(engine, model, settings, admission)
     app = new_app(routes.limit_bytes, settings, registry)
-    app.router.add_post(wire.INFER_PATH, admission.intake.admitted(routes.infer))
+    app.router.add_post(wire.INFER_PATH, admission.intake.wrap(routes.infer))
     tensors = TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s, admission)
-    add_inference_routes(app, tensors, admission.intake.admitted)
+    add_inference_routes(app, tensors, admission.intake.wrap)
     app.router.add_get("/v1/decision", routes.decision)
     app.router.add_get("/v1/calibration", routes.calibration)
     app.router.add_delete("/v1/calibration", routes.forget)
@@ -72,7 +72,7 @@ class _Routes:
             else:
                 inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
             result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
-        told_bytes = size_bytes(leaves(result.output))
+        told_bytes = values_bytes(leaves(result.output))
         return json_response(await off_loop(told_bytes, self._answer, result, "values" in request.query))
 
     def _answer(self, result: InferenceResult, with_values: bool) -> bytes:

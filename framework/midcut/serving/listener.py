@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 # Who had just connected, or asks on a kept connection, is still told that the server goes, and not cut off.
-_LAST_WORDS_S: Final = 0.5
-_LOOK_S: Final = 0.02
+_ACCEPTED_GRACE_S: Final = 0.5
+_POLL_S: Final = 0.02
 _LAST_PORT: Final = 65535
 
 
@@ -60,20 +60,20 @@ class Listener:
         """Listen no longer; let those who are in the door have an answer."""
         listeners = [one.dup() for one in self._server.sockets]
         self._server.close()
-        arrived = [connection for one in listeners for connection in _accepted(one)]
-        await asyncio.gather(*(self._let_in(connection) for connection in arrived))
-        until_s = asyncio.get_running_loop().time() + _LAST_WORDS_S
-        await asyncio.sleep(_LOOK_S)  # connections that were being made just now are counted only then
+        arrived = [connection for one in listeners for connection in _accept_pending(one)]
+        await asyncio.gather(*(self._serve_connection(connection) for connection in arrived))
+        until_s = asyncio.get_running_loop().time() + _ACCEPTED_GRACE_S
+        await asyncio.sleep(_POLL_S)  # connections that were being made just now are counted only then
         while self._handler.connections and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110 - no event for it
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
-    async def _let_in(self, connection: socket.socket) -> None:
+    async def _serve_connection(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS_S):
+            async with asyncio.timeout(_ACCEPTED_GRACE_S):
                 await asyncio.get_running_loop().connect_accepted_socket(self._handler, connection, ssl=self._tls)
 
 
-def _accepted(listener: socket.socket) -> list[socket.socket]:
+def _accept_pending(listener: socket.socket) -> list[socket.socket]:
     """Everybody who waits, and then nobody any more."""
     connections = []
     with listener, contextlib.suppress(OSError):

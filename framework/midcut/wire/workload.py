@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from midcut.errors import MalformedError
-from midcut.wire.oip import sizes_in
+from midcut.wire.oip import parse_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,27 +34,27 @@ async def off_loop(size_bytes: int, work: Callable[..., _T], *arguments: Any) ->
     return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_LOOP_BYTES else work(*arguments)
 
 
-def size_bytes(values: Iterable[torch.Tensor | int]) -> int:
+def values_bytes(values: Iterable[torch.Tensor | int]) -> int:
     """What work on values goes through: even where no byte is copied, it makes their checksum."""
     return sum(value.nbytes for value in values if not isinstance(value, int))
 
 
-def parse_cost(body: Body, head_length: str | None) -> int:
+def parse_cost(body: Body, header_length: str | None) -> int:
     """Reading the text of a body that nobody has looked at; the bytes of tensors stay as they stand.
 
     Args:
-        head_length: the header `Inference-Header-Content-Length`, None where there is none: all of it is text.
+        header_length: the header `Inference-Header-Content-Length`, None where there is none: all of it is text.
     """
-    return _text_bytes(body, head_length) * TEXT_WEIGHT
+    return _text_bytes(body, header_length) * TEXT_WEIGHT
 
 
-def read_cost(body: Body, head_length: str | None) -> int:
+def read_cost(body: Body, header_length: str | None) -> int:
     """Reading a body whole, text and tensors.
 
     Args:
-        head_length: as `parse_cost` takes it.
+        header_length: as `parse_cost` takes it.
     """
-    return parse_cost(body, head_length) + body.size_bytes - _text_bytes(body, head_length)
+    return parse_cost(body, header_length) + body.size_bytes - _text_bytes(body, header_length)
 
 
 def decode_cost(call: InferCall, read: int) -> int:
@@ -63,25 +63,25 @@ def decode_cost(call: InferCall, read: int) -> int:
     Args:
         read: what `read_cost` said of its body.
     """
-    return read + sum(_NUMBER_BYTES * _numbers(one) for one in call.tensors)
+    return read + sum(_NUMBER_BYTES * _decoded_numbers(one) for one in call.tensors)
 
 
 def encode_cost(call: InferCall, values: Iterable[torch.Tensor | int]) -> int:
     """Telling a request's outputs: numbers as text take longer than their bytes."""
     as_text = not (call.binary if call.outputs is None else all(call.outputs.values()))
-    return size_bytes(values) * (TEXT_WEIGHT if as_text else 1)
+    return values_bytes(values) * (TEXT_WEIGHT if as_text else 1)
 
 
-def _text_bytes(body: Body, head_length: str | None) -> int:
-    told = head_length or ""
+def _text_bytes(body: Body, header_length: str | None) -> int:
+    told = header_length or ""
     length = int(told) if told.isascii() and told.isdigit() and len(told) <= 15 else body.size_bytes
     return min(length, body.size_bytes)
 
 
-def _numbers(tensor: WireTensor) -> int:
+def _decoded_numbers(tensor: WireTensor) -> int:
     """Of a tensor that a codec made bytes of, by what it says itself; 0 for others, which count as they stand."""
     try:
-        shape = sizes_in(tensor.head, "shape")
+        shape = parse_sizes(tensor.header, "shape")
     except MalformedError:  # to be said by whoever reads it
         return 0
     return 0 if shape is None else math.prod(shape)

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from midcut.types import Encoded
-from midcut.wire import oip, weighing
+from midcut.wire import oip, workload
 from midcut.wire.body import Body
 from midcut.wire.oip_read import InferCall, WireTensor
-from midcut.wire.weighing import TEXT_WEIGHT
+from midcut.wire.workload import TEXT_WEIGHT
 
 BODY = Body([b"x" * 600, b"x" * 400])
 
 
 @pytest.mark.parametrize(
-    ("head_length", "weight"),
+    ("header_length", "weight"),
     [
         (None, 1000 * TEXT_WEIGHT),
         ("0", 1000),
@@ -26,13 +26,13 @@ BODY = Body([b"x" * 600, b"x" * 400])
         ("\u0663", 1000 * TEXT_WEIGHT),
     ],
 )
-def test_text_weighs_more_than_bytes(head_length, weight):
-    assert weighing.read_cost(BODY, head_length) == weight
+def test_text_weighs_more_than_bytes(header_length, weight):
+    assert workload.read_cost(BODY, header_length) == weight
 
 
-@pytest.mark.parametrize(("head_length", "text_bytes"), [(None, 1000), ("0", 0), ("100", 100), ("5000", 1000)])
-def test_reading_the_text_leaves_the_tensors_alone(head_length, text_bytes):
-    assert weighing.parse_cost(BODY, head_length) == text_bytes * TEXT_WEIGHT
+@pytest.mark.parametrize(("header_length", "text_bytes"), [(None, 1000), ("0", 0), ("100", 100), ("5000", 1000)])
+def test_reading_the_text_leaves_the_tensors_alone(header_length, text_bytes):
+    assert workload.parse_cost(BODY, header_length) == text_bytes * TEXT_WEIGHT
 
 
 def call(tensors=(), outputs=None, *, binary=True):
@@ -40,11 +40,11 @@ def call(tensors=(), outputs=None, *, binary=True):
 
 
 def test_what_a_codec_brings_weighs_what_becomes_of_it():
-    head, pieces = oip.coded_head("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
-    assert weighing.decode_cost(call([WireTensor(head, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
-    odd = oip.TensorHead("x", (3,), "UINT8", {"shape": "1,,2"})
-    bare = oip.TensorHead("y", (3,), "FP32", {})
-    assert weighing.decode_cost(call([WireTensor(odd, ()), WireTensor(bare, ())]), 1000) == 1000
+    head, pieces = oip.encoded_header("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
+    assert workload.decode_cost(call([WireTensor(head, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
+    odd = oip.TensorHeader("x", (3,), "UINT8", {"shape": "1,,2"})
+    bare = oip.TensorHeader("y", (3,), "FP32", {})
+    assert workload.decode_cost(call([WireTensor(odd, ()), WireTensor(bare, ())]), 1000) == 1000
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,4 @@ def test_what_a_codec_brings_weighs_what_becomes_of_it():
     ],
 )
 def test_outputs_as_text_weigh_more(outputs, binary, times):
-    assert weighing.encode_cost(call(outputs=outputs, binary=binary), [torch.zeros(10), 7]) == 40 * times
+    assert workload.encode_cost(call(outputs=outputs, binary=binary), [torch.zeros(10), 7]) == 40 * times

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import http_exceptions, web
 
 from midcut.errors import TooLargeError
-from midcut.serving.refusals import RefusedError
+from midcut.serving.error_responses import RefusedError
 from midcut.wire.body import Body
 
 if TYPE_CHECKING:
@@ -23,25 +23,25 @@ async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) ->
         RefusedError: encoded (415), not complete in time (408), or not framed as HTTP asks (400).
     """
     body = bytearray()
-    await _each_chunk(request, limit_bytes, timeout_s, body.extend)
+    await _consume_chunks(request, limit_bytes, timeout_s, body.extend)
     return body
 
 
 async def read_chunks(request: web.Request, limit_bytes: int, timeout_s: float) -> Body:
     """Read a whole body and leave it in the chunks it came in. Raises like `read_body`."""
     chunks: list[bytes] = []
-    await _each_chunk(request, limit_bytes, timeout_s, chunks.append)
+    await _consume_chunks(request, limit_bytes, timeout_s, chunks.append)
     return Body(chunks)
 
 
 async def discard_body(request: web.Request, limit_bytes: int, timeout_s: float) -> int:
     """Read a whole body away and return its length. Raises like `read_body`."""
     lengths: list[int] = []
-    await _each_chunk(request, limit_bytes, timeout_s, lambda chunk: lengths.append(len(chunk)))
+    await _consume_chunks(request, limit_bytes, timeout_s, lambda chunk: lengths.append(len(chunk)))
     return sum(lengths)
 
 
-async def _each_chunk(
+async def _consume_chunks(
     request: web.Request, limit_bytes: int, timeout_s: float, take: Callable[[bytes], object]
 ) -> None:
     if "Content-Encoding" in request.headers:

@@ -35,15 +35,15 @@ def json_response(body: bytes, status: int = 200) -> web.Response:
 
 
 @web.middleware
-async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every answer that is no success is one line of JSON; every cause is one line of log."""
     try:
         return await handler(request)
     except WireError as error:
-        return _refuse(request, error.status, str(error), error.headers)
+        return _error_response(request, error.status, str(error), error.headers)
     except web.HTTPException as error:
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return _refuse(request, error.status, f"{request.method} {request.path[:200]}: {error.reason}", headers)
+        return _error_response(request, error.status, f"{request.method} {request.path[:200]}: {error.reason}", headers)
     except ConnectionError as error:
         _log.info("client went away", path=request.path[:200], peer=request.remote, error=str(error))
         raise
@@ -52,7 +52,7 @@ async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse
         return json_response(wire.encode_error("internal error; the server's log says more"), 500)
 
 
-def _refuse(request: web.Request, status: int, reason: str, headers: Mapping[str, str]) -> web.Response:
+def _error_response(request: web.Request, status: int, reason: str, headers: Mapping[str, str]) -> web.Response:
     reason = reason if len(reason) <= _MOST_CHARACTERS else f"{reason[:_MOST_CHARACTERS]}..."
     _log.info("refused", status=status, reason=reason, path=request.path[:200], peer=request.remote)
     response = json_response(wire.encode_error(reason), status)

@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from midcut import wire
-from midcut.serving.refusals import json_response
+from midcut.serving.error_responses import json_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -39,7 +39,10 @@ class JsonRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         return _JsonServer(
-            _in_json(plain.request_handler), plain.request_factory, self._options, cancellation=self._cancellation
+            _errors_as_json(plain.request_handler),
+            plain.request_factory,
+            self._options,
+            cancellation=self._cancellation,
         )
 
 
@@ -73,7 +76,9 @@ class _JsonHandler(web.RequestHandler):
         return response
 
 
-def _in_json(handler: Callable[..., Awaitable[web.StreamResponse]]) -> Callable[..., Awaitable[web.StreamResponse]]:
+def _errors_as_json(
+    handler: Callable[..., Awaitable[web.StreamResponse]],
+) -> Callable[..., Awaitable[web.StreamResponse]]:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await handler(request)
