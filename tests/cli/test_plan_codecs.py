@@ -41,6 +41,6 @@ def test_no_codec_over_the_floor_is_one_line(midcut):
     finished = midcut(*MODEL, "codec=[fp16,int8]", "codec.int8.agreement=0.9", "accuracy_floor=0.95")
     assert finished.returncode == 1
     assert finished.stderr.strip().splitlines()[-1] == (
-        "midcut plan: no codec keeps accuracy_floor=0.95: fp16 is unknown (codec.fp16.agreement), int8 has 0.9; "
-        "a lossless one always does"
+        "midcut plan: no codec satisfies accuracy_floor=0.95: fp16 has unknown agreement (codec.fp16.agreement), "
+        "int8 has agreement 0.9; a lossless codec always does"
     )

@@ -69,7 +69,7 @@ def settled(dwelling, policy, steps):
 @given(picks=st.lists(st.integers(0, 3), min_size=1, max_size=40), ticks=st.integers(0, 6))
 def test_the_same_picks_give_the_same_sequence_as_in_simulation(picks, ticks):
     used = settled(Dwelling(ticks), policy_of(Scripted(picks)), picks)
-    assert [decision.placement.cut for decision in used] == Dwell(ticks).held(np.array(picks)).tolist()
+    assert [decision.placement.cut for decision in used] == Dwell(ticks).apply(np.array(picks)).tolist()
     assert [bool(decision.held) for decision in used] == [
         decision.placement.cut != pick for decision, pick in zip(used, picks, strict=True)
     ]

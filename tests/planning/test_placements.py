@@ -5,7 +5,7 @@ import pytest
 
 from midcut import wire
 from midcut.errors import ConfigError
-from midcut.planning.placements import accurate, placements
+from midcut.planning.placements import accurate_codecs, placements
 from midcut.types import Cut, CutTable, Node, Placement, ValueSpec
 from midcut_codecs.config import Base64Config, Float16Config
 from midcut_codecs.exact import Base64, Raw
@@ -35,7 +35,7 @@ def codecs(**agreement):
     }
 
 
-def test_every_cut_comes_with_every_codec_and_the_last_one_once():
+def test_every_cut_is_combined_with_every_codec_and_the_last_cut_is_a_single_placement():
     laid_out = placements(TABLE, (0, 1, 2), codecs())
     assert [laid_out[row] for row in range(len(laid_out))] == [
         *(Placement(cut, codec) for cut in (0, 1) for codec in ("raw", "base64", "fp16")),
@@ -52,15 +52,15 @@ def test_without_codecs_there_is_a_row_a_cut():
     assert laid_out.codec_s.tolist() == [0.0] * 3
 
 
-def test_bytes_are_the_codecs():
+def test_request_bytes_depend_on_the_codec():
     raw, base64, fp16 = placements(TABLE, (1,), codecs()).request_bytes
-    # 8 x 50 x 50 floats are 80,000 bytes; base64 makes 4 of 3, fp16 2 of 4; heads are a few hundred bytes.
+    # 8 x 50 x 50 floats are 80,000 bytes; base64 makes 4 of 3, fp16 2 of 4; headers are a few hundred bytes.
     assert 80_000 < raw < 80_600
     assert 106_668 < base64 < 107_200
     assert 40_000 < fp16 < 40_700
 
 
-def test_a_dtype_the_codec_does_not_take_goes_as_it_is_and_takes_no_time():
+def test_a_dtype_that_the_codec_does_not_support_is_sent_as_it_is_and_takes_no_codec_time():
     laid_out = placements(TABLE, (0,), codecs())
     raw, _, fp16 = laid_out.request_bytes
     assert fp16 - raw == len(',"codec":"fp16"')
@@ -71,7 +71,7 @@ def test_codec_seconds_are_those_of_the_tensors_at_the_cut():
     np.testing.assert_allclose(placements(TABLE, (1,), codecs()).codec_s, [0.0, 80_000 / 100e6, 80_000 / 200e6])
 
 
-def test_the_paper_is_answered_in_its_own_words():
+def test_a_base64_request_gets_the_papers_reply_format():
     laid_out = placements(TABLE, (1,), codecs())
     assert laid_out.reply_bytes.tolist() == [
         wire.reply_bytes(TABLE),
@@ -82,31 +82,34 @@ def test_the_paper_is_answered_in_its_own_words():
 
 
 def test_a_codec_under_the_floor_or_unknown_is_left_out():
-    assert list(accurate(codecs(), None)) == ["raw", "base64", "fp16"]
-    assert list(accurate(codecs(), 0.9)) == ["raw", "base64"]
-    assert list(accurate(codecs(agreement=0.95), 0.9)) == ["raw", "base64", "fp16"]
-    assert list(accurate(codecs(agreement=0.95), 0.951)) == ["raw", "base64"]
-    assert list(accurate(codecs(agreement=0.0), 0.0)) == ["raw", "base64", "fp16"]
+    assert list(accurate_codecs(codecs(), None)) == ["raw", "base64", "fp16"]
+    assert list(accurate_codecs(codecs(), 0.9)) == ["raw", "base64"]
+    assert list(accurate_codecs(codecs(agreement=0.95), 0.9)) == ["raw", "base64", "fp16"]
+    assert list(accurate_codecs(codecs(agreement=0.95), 0.951)) == ["raw", "base64"]
+    assert list(accurate_codecs(codecs(agreement=0.0), 0.0)) == ["raw", "base64", "fp16"]
 
 
 @pytest.mark.parametrize(
     ("offered", "floor", "message"),
     [
-        ({}, None, "no codec is on offer: say codec=NAME, e.g. codec=raw"),
+        ({}, None, "no codec is on offer: give codec=NAME, e.g. codec=raw"),
         (
             {"fp16": codecs()["fp16"]},
             0.9,
-            "no codec keeps accuracy_floor=0.9: fp16 is unknown (codec.fp16.agreement); a lossless one always does",
+            (
+                "no codec satisfies accuracy_floor=0.9: fp16 has unknown agreement (codec.fp16.agreement); "
+                "a lossless codec always does"
+            ),
         ),
         (
             {"fp16": codecs(agreement=0.5)["fp16"]},
             0.9,
-            "no codec keeps accuracy_floor=0.9: fp16 has 0.5; a lossless one always does",
+            ("no codec satisfies accuracy_floor=0.9: fp16 has agreement 0.5; a lossless codec always does"),
         ),
         (codecs(), 1.5, "accuracy_floor must be from 0 to 1, got 1.5"),
     ],
 )
 def test_when_none_is_left_the_message_says_why(offered, floor, message):
     with pytest.raises(ConfigError) as caught:
-        accurate(offered, floor)
+        accurate_codecs(offered, floor)
     assert str(caught.value) == message

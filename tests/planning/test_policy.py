@@ -25,7 +25,7 @@ class Fixed:
         return self._seconds
 
 
-class ForTheEdge:
+class EdgeSecondsAsCost:
     def cost_usd(self, edge_s, link_s, cloud_s):
         return edge_s + 0.0 * link_s + 0.0 * cloud_s
 
@@ -39,27 +39,29 @@ class Cheapest:
 
 
 def policy(reply_timeout_s=None, link_s=LINK_S):
-    return Policy(PLACED, Fixed(EDGE_S), Fixed(link_s), Fixed(CLOUD_S), ForTheEdge(), Cheapest(), reply_timeout_s)
+    return Policy(
+        PLACED, Fixed(EDGE_S), Fixed(link_s), Fixed(CLOUD_S), EdgeSecondsAsCost(), Cheapest(), reply_timeout_s
+    )
 
 
-# The cloud answers 12.5, 10.5 and 9.5 s after it was asked; the last cut asks nobody.
+# Replies take 12.5, 10.5 and 9.5 s; the last cut sends no request.
 @pytest.mark.parametrize(("reply_timeout_s", "index"), [(None, 0), (20.0, 0), (11.0, 1), (10.0, 2), (9.0, 3)])
-def test_what_the_transport_would_not_wait_for_is_not_picked(reply_timeout_s, index):
+def test_a_placement_slower_than_the_reply_timeout_is_not_picked(reply_timeout_s, index):
     decision = policy(reply_timeout_s).decide(Observation())
     assert decision.index == index
     assert decision.placement == PLACED[index]
-    assert len(decision.forecast) == 4  # all of them are told
+    assert len(decision.forecast) == 4  # the forecast still has all placements
 
 
-def test_the_runner_up_is_answered_in_time_too():
-    waiting = policy(10.0)
-    assert waiting.runner_up(waiting.decide(Observation()))["cut"] == PLACED[3].cut
+def test_the_runner_up_is_within_the_reply_timeout_too():
+    with_timeout = policy(10.0)
+    assert with_timeout.runner_up(with_timeout.decide(Observation()))["cut"] == PLACED[3].cut
 
 
-def test_where_nothing_is_answered_in_time_the_planner_has_its_way():
+def test_where_every_placement_exceeds_the_reply_timeout_the_planner_chooses_freely():
     assert policy(1.0, np.array([12.0, 6.0, 9.0, 2.0])).decide(Observation()).index == 0
 
 
-def test_a_forecast_that_is_none_is_refused_all_the_same():
+def test_an_invalid_forecast_is_refused_in_spite_of_a_reply_timeout():
     with pytest.raises(ForecastError, match="latency_s = nan"):
         policy(10.0, np.array([np.nan, 1.0, 1.0, 1.0])).decide(Observation())

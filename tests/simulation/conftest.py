@@ -12,7 +12,7 @@ from midcut.testing import chain_placements
 from midcut_planners.algorithm1 import Algorithm1
 from midcut_planners.weighted_sum import WeightedSum
 
-NAMES = Names("title", {}, {}, {}, "priced", ("x",))
+NAMES = Names("title", {}, {}, {}, "cloud part", ("x",))
 PLANNERS = {"algorithm1": Algorithm1(0.5), "weighted_sum": WeightedSum(0.5)}
 
 
@@ -29,22 +29,22 @@ class Table:
         return self.rows[np.asarray(observation.bandwidth_kbps).astype(int) - 1]
 
 
-class Nothing:
+class NoLatency:
     needs = frozenset()
 
     def seconds(self, _observation):
         return np.zeros(1)
 
 
-class Priced:
-    """Money is what the cloud part says, so that both objectives can be anything."""
+class CloudPartAsCost:
+    """The cost is the cloud part of the latency, so that a test can choose both objectives freely."""
 
     def cost_usd(self, _edge_s, _link_s, cloud_s):
         return cloud_s
 
 
-class Chained:
-    """Latency from one table, money from another: the cloud's seconds are taken off the edge's again."""
+class LatencyAndCost:
+    """Predictors for given latencies and costs: the cost is the cloud part, the rest of the latency the edge part."""
 
     def __init__(self, latency, cost):
         self.edge = Table(np.asarray(latency, dtype=float) - np.asarray(cost, dtype=float))
@@ -52,15 +52,15 @@ class Chained:
 
 
 def forecaster(latency, cost, columns):
-    """Says exactly these latencies and costs, each of shape (samples, placements)."""
-    tables = Chained(latency, cost)
+    """Forecasts exactly these latencies and costs, each of shape (samples, placements)."""
+    tables = LatencyAndCost(latency, cost)
     placements = chain_placements([1000.0] * np.asarray(latency).shape[-1])
     if columns:
         placements = replace(placements, cut=np.array(columns["cut"]), codec=columns["codec"])
-    return Forecaster(placements, tables.edge, Nothing(), tables.cloud, Priced())
+    return Forecaster(placements, tables.edge, NoLatency(), tables.cloud, CloudPartAsCost())
 
 
-def counting(samples):
+def numbered_scenario(samples):
     """Sample i is observed as i + 1 kbit/s, which the tables look up."""
     return ScenarioDrawn(
         clock_mhz=Distribution(value=1000.0),
@@ -71,7 +71,7 @@ def counting(samples):
 
 @pytest.fixture(scope="session")
 def simulated():
-    """Simulates tables of latencies and costs: the truth's, and the picking set's where it says something else."""
+    """Simulates tables of true latencies and costs, and of predicted ones where they differ."""
 
     def run(
         truth,
@@ -83,19 +83,19 @@ def simulated():
         progress=lambda _share: None,
         **knobs,
     ):
-        picking, judging = (forecaster(*tables, columns) for tables in (predicted or truth, truth))
-        setup = Setup(picking, judging, planners, weights, counting(len(truth[0])), **knobs)
+        planning, true = (forecaster(*tables, columns) for tables in (predicted or truth, truth))
+        setup = Setup(planning, true, planners, weights, numbered_scenario(len(truth[0])), **knobs)
         return simulate(setup, NAMES, progress)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def find():
-    """The one result of a strategy at a weight."""
+def series_of():
+    """Returns the only result of a strategy at a weight."""
 
-    def one(done, strategy, w, dwell=0):
-        (found,) = (row for row in done.series if (row.strategy, row.w, row.dwell) == (strategy, w, dwell))
-        return found
+    def look_up(result, strategy, w, dwell=0):
+        (series,) = (row for row in result.series if (row.strategy, row.w, row.dwell) == (strategy, w, dwell))
+        return series
 
-    return one
+    return look_up

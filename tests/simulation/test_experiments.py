@@ -1,4 +1,4 @@
-"""The paper's numbers as the experiments give them, as an earlier study of the paper did, and as README says."""
+"""The experiments reproduce the paper's numbers, those of an independent earlier study, and those printed in README."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from midcut.results.simulation import FILE, read_simulation
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").replace("−", "-")
-# Experiment -> what another program, that shares no line with this one, made of the same setting. Percent.
+# Experiment -> results of an independent program for the same setting, in percent.
 STUDY = {
     "figure5": (13.6, 35.3),
     "figure6": (-65.5, 42.5, -70.3, 28.7),
@@ -49,10 +49,10 @@ def test_no_setting_gives_all_of_them(tmp_path, experiment, points_off):
 
 
 def test_figure7_falls_in_steps(tmp_path):
-    series = [one for one in simulate(tmp_path, "experiment=figure7").series if one.strategy == "algorithm1"]
-    cost = [one.cost_usd for one in series]
-    latency = [one.latency_s for one in series]
-    assert [one.w for one in series] == pytest.approx([step / 100 for step in range(101)])
+    series = [row for row in simulate(tmp_path, "experiment=figure7").series if row.strategy == "algorithm1"]
+    cost = [row.cost_usd for row in series]
+    latency = [row.latency_s for row in series]
+    assert [row.w for row in series] == pytest.approx([step / 100 for step in range(101)])
     assert cost[-1] == min(cost)
     assert latency[-1] == max(latency)
     assert sum(before != after for before, after in pairwise(cost)) == 14

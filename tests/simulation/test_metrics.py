@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midcut.simulation import passes
+from midcut.simulation import chunks
 
 WEIGHTS = (0.0, 0.3, 0.5, 1.0)
 EXACT = ("latency_s", "cost_usd", "latency_p95_s", "latency_regret", "objective_regret", "dominated")
@@ -85,8 +85,8 @@ def loop_front(latencies, costs, picks):
     return {"hypervolume": mean(volumes), "front_share": mean(shares), "distinct": mean(distinct)}
 
 
-def held(picks, ticks):
-    """Dwell, as an engine would keep it."""
+def with_dwell(picks, ticks):
+    """Dwell as a loop over the planning steps."""
     current, age, used = picks[0], 0, []
     for wanted in picks:
         if wanted != current and age >= ticks:
@@ -102,97 +102,97 @@ few = st.integers(1, 5).map(float)
 
 @st.composite
 def forecasts(draw):
-    """Latencies and costs of the truth and of the picking set: samples x placements."""
+    """True and predicted latencies and costs: samples x placements."""
     samples, width = draw(st.integers(1, 7)), draw(st.integers(1, 6))
     table = st.lists(st.lists(few, min_size=width, max_size=width), min_size=samples, max_size=samples)
-    # Latency holds the cloud's seconds as well, which are the money here: never less than that.
-    made = []
+    # The cost is the cloud part of the latency here, so the latency must not be smaller.
+    tables = []
     for _ in range(2):
         cost = draw(table)
-        made.append(([[5.0 + value for value in row] for row in draw(table)], cost))
-    return made
+        tables.append(([[5.0 + value for value in row] for row in draw(table)], cost))
+    return tables
 
 
 @settings(max_examples=150, deadline=None)
 @given(tables=forecasts())
-def test_every_series_is_what_loops_say(tables, simulated, find):
+def test_every_series_is_what_loops_say(tables, simulated, series_of):
     truth, predicted = tables
-    done = simulated(truth, predicted, dwell=(2, 3))
+    result = simulated(truth, predicted, dwell=(2, 3))
     samples = range(len(truth[0]))
-    for one in done.series:
-        expected = loop_series(*truth, one.picks, 0.0 if one.w is None else one.w)
+    for series in result.series:
+        expected = loop_series(*truth, series.picks, 0.0 if series.w is None else series.w)
         for name, value in expected.items():
-            if name == "objective_regret" and one.w is None:
-                assert one.objective_regret is None
+            if name == "objective_regret" and series.w is None:
+                assert series.objective_regret is None
             elif name in EXACT:
-                assert getattr(one, name) == pytest.approx(value, rel=1e-12, abs=1e-12), (one.strategy, name)
+                assert getattr(series, name) == pytest.approx(value, rel=1e-12, abs=1e-12), (series.strategy, name)
             else:
-                assert getattr(one, name) == value, (one.strategy, name)
-        assert list(one.sample_latency_s) == [truth[0][s][one.picks[s]] for s in samples]
-        assert list(one.sample_cost_usd) == [truth[1][s][one.picks[s]] for s in samples]
-        if one.dwell:
-            assert list(one.picks) == held(find(done, one.strategy, one.w).picks, one.dwell)
+                assert getattr(series, name) == value, (series.strategy, name)
+        assert list(series.sample_latency_s) == [truth[0][s][series.picks[s]] for s in samples]
+        assert list(series.sample_cost_usd) == [truth[1][s][series.picks[s]] for s in samples]
+        if series.dwell:
+            assert list(series.picks) == with_dwell(series_of(result, series.strategy, series.w).picks, series.dwell)
 
 
 @settings(max_examples=150, deadline=None)
 @given(tables=forecasts())
-def test_fronts_are_what_loops_say(tables, simulated, find):
+def test_fronts_are_what_loops_say(tables, simulated, series_of):
     truth, predicted = tables
-    done = simulated(truth, predicted)
-    for one in done.fronts:
-        of_weight = [find(done, one.planner, w) for w in WEIGHTS]
-        for name, value in loop_front(*truth, [row.picks for row in of_weight]).items():
-            assert getattr(one, name) == pytest.approx(value, rel=1e-12), name
-        assert one.dominated == pytest.approx(mean(row.dominated for row in of_weight), abs=1e-15)
-        assert one.objective_regret == pytest.approx(mean(row.objective_regret for row in of_weight), abs=1e-15)
+    result = simulated(truth, predicted)
+    for front in result.fronts:
+        by_weight = [series_of(result, front.planner, w) for w in WEIGHTS]
+        for name, value in loop_front(*truth, [row.picks for row in by_weight]).items():
+            assert getattr(front, name) == pytest.approx(value, rel=1e-12), name
+        assert front.dominated == pytest.approx(mean(row.dominated for row in by_weight), abs=1e-15)
+        assert front.objective_regret == pytest.approx(mean(row.objective_regret for row in by_weight), abs=1e-15)
 
 
 @settings(max_examples=150, deadline=None)
 @given(tables=forecasts())
-def test_fixed_strategies_are_what_loops_say(tables, simulated, find):
+def test_fixed_strategies_are_what_loops_say(tables, simulated, series_of):
     truth, (latency, cost) = tables
-    done = simulated(truth, (latency, cost))
+    result = simulated(truth, (latency, cost))
     samples, last = range(len(latency)), len(latency[0]) - 1
     fast = [min(range(last + 1), key=lambda i: (latency[s][i], cost[s][i], i)) for s in samples]
     cheap = [min(range(last + 1), key=lambda i: (cost[s][i], latency[s][i], i)) for s in samples]
-    assert list(find(done, "latency_optimal", 0.0).picks) == fast
-    assert list(find(done, "cost_optimal", 1.0).picks) == cheap
-    assert set(find(done, "edge_only", None).picks) == {last}
-    assert set(find(done, "cloud_only", None).picks) == {0}
+    assert list(series_of(result, "latency_optimal", 0.0).picks) == fast
+    assert list(series_of(result, "cost_optimal", 1.0).picks) == cheap
+    assert set(series_of(result, "edge_only", None).picks) == {last}
+    assert set(series_of(result, "cloud_only", None).picks) == {0}
     for w in WEIGHTS:
-        (static,) = set(find(done, "static_best", w).picks)
+        (static,) = set(series_of(result, "static_best", w).picks)
         means = [mean(objective(truth[0][s], truth[1][s], w)[i] for s in samples) for i in range(last + 1)]
         assert means[static] == pytest.approx(min(means), abs=1e-12)
-        oracle = find(done, "oracle", w)
+        oracle = series_of(result, "oracle", w)
         assert oracle.objective_regret == 0.0
         assert oracle.dominated == 0.0
-        others = [one for one in done.series if one.w == w]
-        assert all(one.objective_regret >= 0.0 for one in others)
+        others = [series for series in result.series if series.w == w]
+        assert all(series.objective_regret >= 0.0 for series in others)
 
 
-def test_pieces_add_up(simulated, monkeypatch):
+def test_chunks_add_up(simulated, monkeypatch):
     rng = np.random.default_rng(4)
     truth = tuple((rng.integers(1, 9, (50, 5)) + offset).astype(float).tolist() for offset in (9, 0))
     predicted = tuple((rng.integers(1, 9, (50, 5)) + offset).astype(float).tolist() for offset in (9, 0))
     whole = simulated(truth, predicted, dwell=(3,))
     for values, decisions in ((35, 1 << 20), (1 << 17, 44), (5, 4)):
-        monkeypatch.setattr(passes, "PIECE_VALUES", values)
-        monkeypatch.setattr(passes, "PIECE_DECISIONS", decisions)
-        pieces = simulated(truth, predicted, dwell=(3,))
-        for one, other in zip(whole.series, pieces.series, strict=True):
-            assert one.picks == other.picks
+        monkeypatch.setattr(chunks, "CHUNK_VALUES", values)
+        monkeypatch.setattr(chunks, "CHUNK_DECISIONS", decisions)
+        in_chunks = simulated(truth, predicted, dwell=(3,))
+        for expected, actual in zip(whole.series, in_chunks.series, strict=True):
+            assert expected.picks == actual.picks
             for name in ("latency_s", "cost_usd", "latency_p95_s", "latency_regret", "dominated"):
-                assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12, abs=1e-15), name
-            assert (one.distinct, one.switches_per_100) == (other.distinct, other.switches_per_100)
-            if one.w is not None:
-                assert one.objective_regret == pytest.approx(other.objective_regret, rel=1e-12, abs=1e-15)
-        for one, other in zip(whole.fronts, pieces.fronts, strict=True):
-            assert one.hypervolume == pytest.approx(other.hypervolume, rel=1e-12)
-            assert (one.distinct, one.front_share) == pytest.approx((other.distinct, other.front_share))
+                assert getattr(expected, name) == pytest.approx(getattr(actual, name), rel=1e-12, abs=1e-15), name
+            assert (expected.distinct, expected.switches_per_100) == (actual.distinct, actual.switches_per_100)
+            if expected.w is not None:
+                assert expected.objective_regret == pytest.approx(actual.objective_regret, rel=1e-12, abs=1e-15)
+        for expected, actual in zip(whole.fronts, in_chunks.fronts, strict=True):
+            assert expected.hypervolume == pytest.approx(actual.hypervolume, rel=1e-12)
+            assert (expected.distinct, expected.front_share) == pytest.approx((actual.distinct, actual.front_share))
 
 
 def test_progress_goes_from_nothing_to_all(simulated, monkeypatch):
-    monkeypatch.setattr(passes, "PIECE_VALUES", 20)
+    monkeypatch.setattr(chunks, "CHUNK_VALUES", 20)
     shares = []
     simulated(([[9.0, 8.0]] * 50, [[1.0, 2.0]] * 50), progress=shares.append)
     assert shares == [0.0] * 5 + [0.2, 0.4, 0.6, 0.8, 1.0]  # ten samples at a time, prepared first

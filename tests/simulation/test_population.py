@@ -1,4 +1,4 @@
-"""Whole configurations: the arithmetic in hand-written numpy, and repetitions against runs of their own."""
+"""Whole configurations against hand-written numpy, and repetitions against separate runs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ CLAIM = (
 
 @pytest.fixture
 def composed():
-    def make(*overrides):
+    """Simulates `midcut simulate OVERRIDES`."""
+
+    def run(*overrides):
         return simulate(*prepare(compose("simulate", overrides), {}))
 
-    return make
+    return run
 
 
 def test_a_configuration_in_hand_written_numpy(composed, tmp_path, profile_of):
     # Two nodes of 3 and 2 ms at 1 GHz, all of it by the clock; 0.5 and 0.4 ms in the cloud; 400 bytes at every cut.
     for role, seconds in (("edge", (0.003, 0.002)), ("cloud", (0.0005, 0.0004))):
         write_profile(profile_of({1000.0: seconds}, role=role), tmp_path / f"{role}.json")
-    done = composed(
+    result = composed(
         "model=module", "model.module.title=two", f"edge_profile={tmp_path}", f"cloud_profile={tmp_path}",
         "predictor/edge@truth.edge=profile", "predictor/link@truth.link=eq3", "truth.link.all_edge_pays_link=false",
         "scenario.bandwidth_kbps.unit=100", "scenario.seed=7", "w=0.5",
@@ -45,33 +47,33 @@ def test_a_configuration_in_hand_written_numpy(composed, tmp_path, profile_of):
     link = np.array([1.0, 1.0, 0.0]) * (400 * 8 / (1000 * bandwidth) + 120 / 2000)[:, None]
     latency = edge + link + cloud
     cost = edge * 0.224 / 3600 + cloud * 0.1664 / 3600
-    by_name = {one.strategy: one for one in done.series}
+    by_name = {series.strategy: series for series in result.series}
     assert by_name["edge_only"].latency_s == pytest.approx(latency[:, 2].mean(), rel=1e-12)
     assert by_name["cloud_only"].cost_usd == pytest.approx(cost[:, 0].mean(), rel=1e-12)
-    # The predictors that pick send a JSON message of base64 and wait for a whole ping: all the more they stay.
+    # The planning predictors expect base64 in JSON and a whole ping for the link, so they prefer the edge even more.
     assert by_name["latency_optimal"].latency_s == pytest.approx(latency.min(axis=1).mean(), rel=1e-12)
     assert by_name["cost_optimal"].cost_usd == pytest.approx(cost.min(axis=1).mean(), rel=1e-12)
-    assert done.cuts == (0, 1, 2)
-    assert done.after == ("input", "node0", "node1")
-    errors = {error.part: error for error in done.errors}
+    assert result.cuts == (0, 1, 2)
+    assert result.after == ("input", "node0", "node1")
+    errors = {error.part: error for error in result.errors}
     assert errors["edge"].mape == errors["cloud"].mape == errors["cost"].mape == 0.0
     assert errors["link"].bias > 0.5
 
 
 def test_repetitions_are_runs_with_other_seeds(composed):
     base = ("predictor/edge=power_law", "w=[0.5,0.8]", CLAIM.replace("published", "w: 0.8, published"))
-    done = composed(*base, "population=12")
+    result = composed(*base, "population=12")
     alone = [composed(*base, f"scenario.seed={seed}") for seed in range(12)]
-    for one in done.series:
-        rows = [next(r for r in run.series if (r.strategy, r.w) == (one.strategy, one.w)) for run in alone]
-        for metric, found in (("latency_s", one.latency_ratio), ("cost_usd", one.cost_ratio)):
-            for against, interval in found.items():
+    for series in result.series:
+        rows = [next(r for r in run.series if (r.strategy, r.w) == (series.strategy, series.w)) for run in alone]
+        for metric, intervals in (("latency_s", series.latency_ratio), ("cost_usd", series.cost_ratio)):
+            for against, interval in intervals.items():
                 means = [next(r for r in run.series if r.strategy == against) for run in alone]
                 ratios = [getattr(a, metric) / getattr(b, metric) for a, b in zip(rows, means, strict=True)]
                 expected = [np.mean(ratios), *np.percentile(ratios, [5, 95])]
                 assert [interval.mean, interval.p5, interval.p95] == pytest.approx(expected, rel=1e-12)
-            assert set(found) == {"latency_optimal", "cost_optimal"}
-    (claim,) = done.claims
+            assert set(intervals) == {"latency_optimal", "cost_optimal"}
+    (claim,) = result.claims
     simulated = [run.claims[0].simulated for run in alone]
     assert claim.population.mean == pytest.approx(np.mean(simulated))
     assert claim.population.p95 == pytest.approx(np.percentile(simulated, 95))
@@ -79,41 +81,46 @@ def test_repetitions_are_runs_with_other_seeds(composed):
 
 
 def test_free_divisors_have_no_ratio(composed):
-    done = composed("cost=owned", "population=3", CLAIM)
-    assert done.claims[0].simulated is done.claims[0].population is None  # all on one's own edge is free
-    assert all(set(one.cost_ratio) <= {"latency_optimal"} for one in done.series)
-    assert all(set(one.latency_ratio) == {"latency_optimal", "cost_optimal"} for one in done.series)
+    result = composed("cost=owned", "population=3", CLAIM)
+    assert (
+        result.claims[0].simulated is result.claims[0].population is None
+    )  # inference on the user's own edge costs nothing
+    assert all(set(series.cost_ratio) <= {"latency_optimal"} for series in result.series)
+    assert all(set(series.latency_ratio) == {"latency_optimal", "cost_optimal"} for series in result.series)
 
 
 def test_listed_samples_have_no_repetitions(composed):
-    done = composed("scenario=clocks", "population=50", CLAIM)
-    assert done.population == 0
-    assert done.claims[0].population is None
-    assert done.samples == 10
-    assert all(one.latency_ratio == one.cost_ratio == {} for one in done.series)
+    result = composed("scenario=clocks", "population=50", CLAIM)
+    assert result.population == 0
+    assert result.claims[0].population is None
+    assert result.samples == 10
+    assert all(series.latency_ratio == series.cost_ratio == {} for series in result.series)
 
 
 def test_reading_back_what_was_written(composed, tmp_path):
-    done = composed("w=[0,1]", "dwell=[2]", "population=4", CLAIM.replace("published", "w: 1, published"))
-    write_simulation(tmp_path / "simulation.json", done)
-    assert read_simulation(tmp_path / "simulation.json") == done
+    result = composed("w=[0,1]", "dwell=[2]", "population=4", CLAIM.replace("published", "w: 1, published"))
+    write_simulation(tmp_path / "simulation.json", result)
+    assert read_simulation(tmp_path / "simulation.json") == result
     assert "NaN" not in (tmp_path / "simulation.json").read_text()
 
 
 def test_what_a_sweep_records(composed):
-    one, two = summary(composed("w=0.3", "title=mine")), summary(composed("w=[0.3,0.7]", "strategy=[knee,algorithm1]"))
-    assert (one["title"], one["model"], one["w"]) == ("mine", "alexnet", 0.3)
-    assert set(one["algorithm1"]) == {"latency_s", "cost_usd", "latency_regret", "objective_regret"}
-    assert two["w"] == [0.3, 0.7]
-    assert two["algorithm1"]["latency_s"][0] == one["algorithm1"]["latency_s"]
-    assert two["knee"]["latency_s"] > 0.0  # it follows no weight: one number
-    json.dumps([one, two])
+    single, several = (
+        summary(composed("w=0.3", "title=mine")),
+        summary(composed("w=[0.3,0.7]", "strategy=[knee,algorithm1]")),
+    )
+    assert (single["title"], single["model"], single["w"]) == ("mine", "alexnet", 0.3)
+    assert set(single["algorithm1"]) == {"latency_s", "cost_usd", "latency_regret", "objective_regret"}
+    assert several["w"] == [0.3, 0.7]
+    assert several["algorithm1"]["latency_s"][0] == single["algorithm1"]["latency_s"]
+    assert several["knee"]["latency_s"] > 0.0  # it follows no weight: one number
+    json.dumps([single, several])
 
 
 CLAIM_ON = "{where: Figure 6, what: cost, metric: cost_usd, against: oracle, published: 1,"
 BAD = {
     "NaN": (["scenario.clock_mhz.mean=nan"], "scenario.clock_mhz.mean must be a finite number, got nan"),
-    "bounds swapped": (["scenario.clock_mhz.low=2000"], "low=2000 must not be over scenario.clock_mhz.high=1500"),
+    "bounds swapped": (["scenario.clock_mhz.low=2000"], "low=2000 must not exceed scenario.clock_mhz.high=1500"),
     "no samples": (["scenario.samples=0"], "scenario.samples must be from 1 to 10,000,000, got 0"),
     "no weight": (["w=[]"], "got none"),
     "a word for a weight": (["w=cheap"], "got 'cheap'"),
@@ -128,7 +135,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_refused(composed, name):
-    words, said = BAD[name]
+    overrides, message = BAD[name]
     with pytest.raises(MidcutError) as caught:
-        composed(*words)
-    assert said in str(caught.value)
+        composed(*overrides)
+    assert message in str(caught.value)

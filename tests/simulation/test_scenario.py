@@ -1,4 +1,4 @@
-"""Samples: the drawing contract in hand-written numpy, lists, traces, and what is refused."""
+"""Samples: drawing against hand-written numpy, lists of values, traces, and refused settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
 from midcut.errors import ConfigError, FileError
-from midcut.simulation.scenario import make_samples, repeat
+from midcut.simulation.scenario import draw_repetitions, make_samples
 
 FIGURE6 = ScenarioDrawn(
     samples=20,
@@ -50,7 +50,7 @@ def test_the_ping_is_drawn_last():
 
 
 def test_repetitions_are_the_same_drawing_under_other_seeds():
-    fields = repeat(FIGURE6, range(3)).fields
+    fields = draw_repetitions(FIGURE6, range(3)).fields
     for seed in range(3):
         rows = slice(20 * seed, 20 * (seed + 1))
         bandwidth, clock = by_hand(seed)
@@ -84,7 +84,7 @@ REFUSED = {
         constants(
             clock_mhz=Distribution(VALUES, values=[1.0, 2.0]), ping_ms=Distribution(VALUES, values=[1.0, 2.0, 3.0])
         ),
-        "equally long.*clock_mhz 2, ping_ms 3",
+        "equal lengths.*clock_mhz 2, ping_ms 3",
     ),
     "an empty list": (constants(clock_mhz=Distribution(VALUES)), "scenario.clock_mhz.values must be given"),
     "NaN in a list": (constants(clock_mhz=Distribution(VALUES, values=[float("nan")])), "clock_mhz must be finite"),
@@ -107,13 +107,13 @@ def trace(path, text):
 
 
 def test_a_trace_is_sampled_to_its_end(tmp_path):
-    found = make_samples(
+    samples = make_samples(
         trace(tmp_path / "t.csv", "time_s,bandwidth_kbps,clock_mhz\n0,1,10\n1,2,20\n1.6,3,30\n2,4,40\n")
     )
-    assert found.time_s.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert found.fields["bandwidth_kbps"].tolist() == [1.0, 1.0, 2.0, 2.0, 4.0]
-    assert found.fields["clock_mhz"].tolist() == [10.0, 10.0, 20.0, 20.0, 40.0]
-    assert "ping_ms" not in found.fields
+    assert samples.time_s.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert samples.fields["bandwidth_kbps"].tolist() == [1.0, 1.0, 2.0, 2.0, 4.0]
+    assert samples.fields["clock_mhz"].tolist() == [10.0, 10.0, 20.0, 20.0, 40.0]
+    assert "ping_ms" not in samples.fields
 
 
 def test_steps_that_are_no_binary_fractions_reach_every_row(tmp_path):
@@ -127,7 +127,7 @@ def test_steps_that_are_no_binary_fractions_reach_every_row(tmp_path):
 def test_steps_refused(tmp_path, step_s):
     scenario = trace(tmp_path / "t.csv", "time_s,ping_ms\n0,1\n")
     scenario.step_s = step_s
-    with pytest.raises(ConfigError, match="step_s must be seconds, over 0"):
+    with pytest.raises(ConfigError, match="step_s must be a number of seconds over 0"):
         make_samples(scenario)
 
 

@@ -1,4 +1,4 @@
-"""From a cut table to a decision. The checks that every planner shares are public."""
+"""From a table of cuts to a decision where to cut. `check_forecast` and `check_weight` are public, for planners."""
 
 from midcut.planning.checks import check_forecast, check_weight
 

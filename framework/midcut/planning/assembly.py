@@ -1,4 +1,4 @@
-"""Makes predictors, cost model, planner and codecs from a config, and puts them together."""
+"""Builds predictors, cost model, planner and codecs from a config, and puts them together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import structlog
 
 from midcut.component import Kind
 from midcut.config.build import build, build_each
-from midcut.planning.placements import accurate
+from midcut.planning.placements import accurate_codecs
 from midcut.planning.policy import Forecaster, Policy
 
 if TYPE_CHECKING:
@@ -21,38 +21,42 @@ _log = structlog.get_logger("midcut.planning")
 
 
 def build_codecs(config: DictConfig) -> dict[str, Codec]:
-    """The codecs of the group `codec` that keep `accuracy_floor`; the others are named in the log.
+    """Build the codecs of the group `codec` that satisfy `accuracy_floor`, and log which ones do not.
 
     Raises:
         ConfigError: none is left.
     """
     chosen = build_each(Kind.CODEC, config.codec)
-    left = accurate(chosen, config.accuracy_floor)
-    for name in chosen.keys() - left.keys():
+    offered = accurate_codecs(chosen, config.accuracy_floor)
+    for name in chosen.keys() - offered.keys():
         _log.warning(
             "codec left out", codec=name, agreement=chosen[name].agreement, accuracy_floor=config.accuracy_floor
         )
-    return left
+    return offered
 
 
 def build_policy(config: DictConfig, placements: Placements, reply_timeout_s: float | None = None) -> Policy:
-    """Predictors, cost model and planner as the groups `predictor`, `cost` and `planner` choose them.
+    """Build the policy that the config groups `predictor`, `cost` and `planner` describe.
 
     Args:
-        reply_timeout_s: as `Policy` takes it.
+        reply_timeout_s: see `Policy`.
     """
-    parts = _predictors(config.predictor, placements)
+    predictors = _build_predictors(config.predictor, placements)
     cost = build(Kind.COST, config.cost)
     return Policy(
-        placements, **parts, cost=cost, planner=build(Kind.PLANNER, config.planner), reply_timeout_s=reply_timeout_s
+        placements,
+        **predictors,
+        cost=cost,
+        planner=build(Kind.PLANNER, config.planner),
+        reply_timeout_s=reply_timeout_s,
     )
 
 
 def build_forecaster(predictor: DictConfig, cost: DictConfig, placements: Placements) -> Forecaster:
-    """A set of predictors, with the keys `edge`, `link` and `cloud`, and a cost model."""
-    return Forecaster(placements, **_predictors(predictor, placements), cost=build(Kind.COST, cost))
+    """Build a forecaster from a config with the keys `edge`, `link` and `cloud`, and one of a cost model."""
+    return Forecaster(placements, **_build_predictors(predictor, placements), cost=build(Kind.COST, cost))
 
 
-def _predictors(nodes: DictConfig, placements: Placements) -> dict[str, Any]:
+def _build_predictors(nodes: DictConfig, placements: Placements) -> dict[str, Any]:
     kinds = {"edge": Kind.EDGE_PREDICTOR, "link": Kind.LINK_PREDICTOR, "cloud": Kind.CLOUD_PREDICTOR}
     return {role: build(kind, nodes[role], placements=placements) for role, kind in kinds.items()}

@@ -1,4 +1,4 @@
-"""Checks every planner shares, so that all of them refuse the same inputs with the same words."""
+"""Checks that every planner shares, so that all refuse the same inputs with the same messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_weight(w: Any) -> Floats:
-    """Return w as a float array.
+    """Convert w to an array of floats.
 
     Raises:
         ForecastError: not a number, or outside [0, 1].
@@ -29,7 +29,7 @@ def check_weight(w: Any) -> Floats:
 
 
 def check_forecast(forecast: Forecast) -> None:
-    """Refuse a forecast nobody can choose from.
+    """Refuse a forecast that no planner can choose from.
 
     Raises:
         ForecastError: no placement, or latency or cost that is NaN, infinite or negative.
@@ -37,7 +37,7 @@ def check_forecast(forecast: Forecast) -> None:
     if len(forecast) == 0:
         raise ForecastError("the forecast has no placement: no cut is legal under this configuration")
     for name, values in (("latency_s", forecast.latency_s), ("cost_usd", forecast.cost_usd)):
-        # The sum is finite and the minimum not negative exactly when every value is: two cheap passes.
+        # Two cheap passes: if every value is finite and not negative, so are the sum and the minimum.
         if not (np.isfinite(values.sum()) and values.min() >= 0.0):
             bad = ~(np.isfinite(values) & (values >= 0.0))
             if bad.any():

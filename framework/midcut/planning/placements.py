@@ -1,4 +1,4 @@
-"""Lays a model's legal cuts out as columns for the predictors: each with each codec."""
+"""Lists the placements of a model, every legal cut with every codec, as columns of numbers for the predictors."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 def placements(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None = None) -> Placements:
-    """Placements for the cuts `legal`, with the bytes the wire format really takes for each.
+    """Placements for the cuts `legal`, with the exact number of bytes that each sends and receives.
 
     Args:
         table: the model's cuts.
-        legal: those on offer. The last one sends nothing and is one placement, whatever the codecs.
-        codecs: on offer, by name; None for the bare bytes alone.
+        legal: the cuts on offer. The last one sends nothing, so it is a single placement without a codec.
+        codecs: the codecs on offer, by name; None to send tensors as they are.
     """
     offered: Mapping[str, Codec | None] = {"raw": None} if codecs is None else codecs
     rows = [Placement(index, name) for index in legal for name in (offered if index != table.last else ("raw",))]
     cuts = [table.cuts[row.cut] for row in rows]
     on_edge = np.array([row.cut == table.last for row in rows], dtype=np.bool_)
-    using = [offered.get(row.codec) for row in rows]
+    row_codecs = [offered.get(row.codec) for row in rows]
     reply = {name: float(wire.reply_bytes(table, codec)) for name, codec in offered.items()}
-    request = [wire.request_bytes(table, row.cut, codec) for row, codec in zip(rows, using, strict=True)]
+    request = [wire.request_bytes(table, row.cut, codec) for row, codec in zip(rows, row_codecs, strict=True)]
     return Placements(
         model=table.model,
         cut=np.array([row.cut for row in rows], dtype=np.intp),
@@ -44,47 +44,48 @@ def placements(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec
         layers=table.layers,
         graph=table.graph,
         codec=tuple(row.codec for row in rows),
-        codec_s=np.where(on_edge, 0.0, np.array([_codec_s(cut, one) for cut, one in zip(cuts, using, strict=True)])),
+        codec_s=np.where(on_edge, 0.0, np.array([_codec_s(*pair) for pair in zip(cuts, row_codecs, strict=True)])),
     )
 
 
-def accurate(codecs: Mapping[str, Codec], accuracy_floor: float | None) -> dict[str, Codec]:
-    """The codecs whose agreement is known and no lower than the floor; all of them where there is no floor.
+def accurate_codecs(codecs: Mapping[str, Codec], accuracy_floor: float | None) -> dict[str, Codec]:
+    """The codecs whose agreement is known and at least `accuracy_floor`; all codecs where that is None.
 
     Raises:
         ConfigError: none is left, or the floor is not from 0 to 1.
     """
     if not codecs:
-        raise ConfigError("no codec is on offer: say codec=NAME, e.g. codec=raw")
+        raise ConfigError("no codec is on offer: give codec=NAME, e.g. codec=raw")
     if accuracy_floor is None:
         return dict(codecs)
     if not 0.0 <= accuracy_floor <= 1.0:
         raise ConfigError(f"accuracy_floor must be from 0 to 1, got {accuracy_floor}")
-    left = {
+    offered = {
         name: codec
         for name, codec in codecs.items()
         if codec.agreement is not None and codec.agreement >= accuracy_floor
     }
-    if not left:
-        known = ", ".join(f"{name} {_known(codec)}" for name, codec in codecs.items())
-        raise ConfigError(f"no codec keeps accuracy_floor={accuracy_floor:g}: {known}; a lossless one always does")
-    return left
-
-
-def _known(codec: Codec) -> str:
-    if codec.agreement is None:
-        return f"is unknown (codec.{codec.name}.agreement)"
-    return f"has {codec.agreement:g}"
+    if not offered:
+        agreements = ", ".join(
+            f"{name} has agreement {codec.agreement:g}"
+            if codec.agreement is not None
+            else f"{name} has unknown agreement (codec.{name}.agreement)"
+            for name, codec in codecs.items()
+        )
+        raise ConfigError(
+            f"no codec satisfies accuracy_floor={accuracy_floor:g}: {agreements}; a lossless codec always does"
+        )
+    return offered
 
 
 def _codec_s(cut: Cut, codec: Codec | None) -> float:
-    """Encoding and decoding of all tensors at a cut, seconds."""
-    return sum(_taken_s(codec, spec) for spec in cut.values if spec.is_tensor) if codec is not None else 0.0
+    """Seconds for encoding and decoding all tensors at a cut."""
+    return sum(_tensor_codec_s(codec, spec) for spec in cut.values if spec.is_tensor) if codec is not None else 0.0
 
 
-def _taken_s(codec: Codec, spec: ValueSpec) -> float:
+def _tensor_codec_s(codec: Codec, spec: ValueSpec) -> float:
     try:
         codec.encoded_bytes(spec)
-    except MalformedError:  # it does not take the dtype, which then travels as it is
+    except MalformedError:  # a tensor of a dtype that the codec does not support is sent as it is
         return 0.0
     return codec.codec_s(spec)

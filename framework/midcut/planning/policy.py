@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.planning.policy")
 PARTS = ("edge", "link", "cloud")
-_ANY_WEIGHT = 0.5
+_UNUSED_WEIGHT = 0.5  # for planners that follow no weight
 
 
 @dataclass(eq=False)
@@ -112,14 +112,14 @@ class Policy(Forecaster):
 
         `""` and True for a planner without a limit.
         """
-        # Asking `isinstance` of a protocol takes longer than a choice.
+        # Not `isinstance`: on a protocol it takes longer than the planner's choice.
         if not hasattr(self.planner, "meets"):
             return "", True
         planner = cast("LimitedPlanner", self.planner)
         return planner.limit, bool(planner.meets(forecast, np.asarray(index)))
 
     def _choose(self, forecast: Forecast) -> int:
-        w = _ANY_WEIGHT if self.planner.w is None else self.planner.w
+        w = _UNUSED_WEIGHT if self.planner.w is None else self.planner.w
         if self.reply_timeout_s is not None:
             late = forecast.link_s + forecast.cloud_s > self.reply_timeout_s
             if late.any() and not late.all():

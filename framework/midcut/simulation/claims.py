@@ -21,49 +21,49 @@ Means: TypeAlias = "Mapping[str, Floats]"
 
 
 def check_claims(claims: Sequence[ClaimSettings], strategies: Sequence[Strategy], weights: Sequence[float]) -> None:
-    """Refuse what cannot be looked up, before anything is computed.
+    """Refuse claims about something that is not simulated, before anything is computed.
 
     Raises:
-        ConfigError: an unknown strategy, a weight that is not simulated, or a number that is none.
+        ConfigError: an unknown strategy, a weight that is not simulated, or a published number that is not finite.
     """
-    known = [one.name for one in strategies]
+    known = [strategy.name for strategy in strategies]
     for position, claim in enumerate(claims):
         where = f"claims[{position}]"
         for knob in ("strategy", "against"):
             name = getattr(claim, knob)
             if name not in known:
-                raise ConfigError(f"{where}.{knob}: nothing is named {name!r} here; there are: {', '.join(known)}")
+                raise ConfigError(f"{where}.{knob}: no strategy is named {name!r} here; there are: {', '.join(known)}")
         if not np.isfinite(claim.published):
-            raise ConfigError(f"{where}.published must be a number of percent, got {claim.published}")
+            raise ConfigError(f"{where}.published must be a finite number, in percent, got {claim.published}")
         if claim.w is None and len(weights) > 1:
             raise ConfigError(f"{where}.w must be given: {len(weights)} weights are simulated")
         if claim.w is not None and claim.w not in weights:
             raise ConfigError(f"{where}.w={claim.w:g} is not simulated; w is {', '.join(f'{w:g}' for w in weights)}")
 
 
-def settle(
+def simulated_claim(
     claim: ClaimSettings,
     weights: Sequence[float],
     means: Mapping[str, Means],
     repeated: Mapping[str, Means],
 ) -> Claim:
-    """Look a claim up.
+    """Compute the number that a claim is about.
 
     Args:
-        claim: checked.
+        claim: as checked by `check_claims`.
         weights: that were simulated.
         means: strategy -> means over the chosen samples.
-        repeated: likewise over every repetition; empty without.
+        repeated: strategy -> means over the samples of every repetition; empty without repetitions.
     """
     w = weights[0] if claim.w is None else claim.w
 
-    def change(of: Mapping[str, Means]) -> Floats | None:
-        columns = [of[strategy][claim.metric.value] for strategy in (claim.strategy, claim.against)]
+    def percent_change(by_strategy: Mapping[str, Means]) -> Floats | None:
+        columns = [by_strategy[strategy][claim.metric.value] for strategy in (claim.strategy, claim.against)]
         # A strategy that follows no weight has a single row.
         value, divisor = (column[weights.index(w) if len(column) > 1 else 0] for column in columns)
         return None if np.any(divisor <= 0.0) else 100.0 * (value / divisor - 1.0)
 
-    simulated, population = change(means), change(repeated) if repeated else None
+    simulated, population = percent_change(means), percent_change(repeated) if repeated else None
     return Claim(
         where=claim.where,
         what=claim.what,
@@ -73,28 +73,28 @@ def settle(
         against=claim.against,
         published=claim.published,
         simulated=None if simulated is None else float(simulated),
-        population=None if population is None else interval(population),
+        population=None if population is None else interval_of(population),
         note=claim.note,
     )
 
 
-def interval(values: Floats) -> Interval:
+def interval_of(values: Floats) -> Interval:
     """Mean and 5th to 95th percentile over the repetitions, shape (R,)."""
     low, high = np.percentile(values, (5.0, 95.0))
     return Interval(mean=float(values.mean()), p5=float(low), p95=float(high))
 
 
-def ratios(
-    repeated: Mapping[str, Means], strategy: str, metric: str, against: Sequence[str]
+def ratio_intervals(
+    repeated: Mapping[str, Means], strategy: str, metric: str, divisors: Sequence[str]
 ) -> list[dict[str, Interval]]:
-    """For every weight of a strategy: the name of another one -> its means relative to that one's.
+    """For every weight of a strategy: name of a divisor -> the strategy's mean relative to the divisor's.
 
-    A strategy whose mean is 0 in some repetition is left out.
+    A divisor whose mean is 0 in some repetition is left out.
     """
     rows: list[dict[str, Interval]] = [{} for _ in repeated[strategy][metric]]
-    for name in against:
+    for name in divisors:
         divisor = repeated[name][metric][0]
         if np.all(divisor > 0.0):
             for row, values in zip(rows, repeated[strategy][metric], strict=True):
-                row[name] = interval(values / divisor)
+                row[name] = interval_of(values / divisor)
     return rows

@@ -1,4 +1,4 @@
-"""Every strategy over the chosen samples, and over repetitions with other seeds."""
+"""Evaluates every strategy on the chosen samples, and on repetitions with other seeds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.planning.dwell import Dwell
-from midcut.simulation.claims import ratios
-from midcut.simulation.passes import add_by
+from midcut.simulation.chunks import add_by_group
+from midcut.simulation.claims import ratio_intervals
 from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL, PlannerStrategy
 from midcut.simulation.strategy_metrics import FrontCoverage, StrategyMetrics
 
@@ -17,95 +17,102 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from midcut.results.simulation import Front, Interval, Series
+    from midcut.simulation.chunks import ForecastChunks
     from midcut.simulation.claims import Means
-    from midcut.simulation.passes import Passes
-    from midcut.simulation.strategies import Piece, Strategy
+    from midcut.simulation.strategies import Chunk, Strategy
     from midcut.types import Placements
 
 
 @dataclass
-class Entry:
-    """One strategy and what is gathered of it; `held` is the same strategy made to stay, by dwell."""
+class StrategyEvaluation:
+    """One strategy and its metrics.
+
+    Attributes:
+        coverage: of the Pareto front; None for a strategy that is not asked at several weights.
+        with_dwell: dwell -> the metrics of the same strategy when dwell holds back its switches.
+    """
 
     strategy: Strategy
-    tally: StrategyMetrics
-    reach: FrontCoverage | None = None
-    held: dict[int, tuple[Dwell, StrategyMetrics]] = field(default_factory=dict)
+    metrics: StrategyMetrics
+    coverage: FrontCoverage | None = None
+    with_dwell: dict[int, tuple[Dwell, StrategyMetrics]] = field(default_factory=dict)
 
-    def add(self, piece: Piece) -> None:
-        """Let it pick for a piece of the samples."""
-        picks = self.strategy.picks(piece)
-        unmet = self.strategy.unmet(piece, picks)
-        self.tally.add(piece.ground, picks, unmet)
-        if self.reach:
-            self.reach.add(piece.ground, picks)
-        for dwell, tally in self.held.values():
-            tally.add(piece.ground, dwell.held(picks), unmet)
+    def add(self, chunk: Chunk) -> None:
+        """Let the strategy pick for a chunk of the samples, and add the picks to the metrics."""
+        picks = self.strategy.picks(chunk)
+        limit_not_met = self.strategy.limit_not_met(chunk, picks)
+        self.metrics.add(chunk.truth, picks, limit_not_met)
+        if self.coverage:
+            self.coverage.add(chunk.truth, picks)
+        for dwell, metrics in self.with_dwell.values():
+            metrics.add(chunk.truth, dwell.apply(picks), limit_not_met)
 
     def series(self, repeated: Mapping[str, Means]) -> Iterator[Series]:
-        """Its results: as it is, then by dwell."""
-        one = self.strategy
-        weighted = one.weighted if isinstance(one, PlannerStrategy) else True
-        yield from self.tally.series(one.name, planner=one.planner, weighted=weighted, ratios=_ratios(one, repeated))
-        for ticks, (_, tally) in self.held.items():
-            yield from tally.series(one.name, planner=one.planner, weighted=weighted, dwell=ticks)
+        """The results, first without dwell and then with each."""
+        name, planner = self.strategy.name, self.strategy.is_planner
+        weighted = self.strategy.weighted if isinstance(self.strategy, PlannerStrategy) else True
+        ratios = _ratios(self.strategy, repeated)
+        yield from self.metrics.series(name, planner=planner, weighted=weighted, ratios=ratios)
+        for ticks, (_, metrics) in self.with_dwell.items():
+            yield from metrics.series(name, planner=planner, weighted=weighted, dwell=ticks)
 
     def front(self) -> Front | None:
-        """What it reaches over all weights; None where there is no choice of them."""
-        return self.reach.front(self.strategy.name, self.tally) if self.reach else None
+        """How much of the Pareto front it covers; None without several weights."""
+        return self.coverage.front(self.strategy.name, self.metrics) if self.coverage else None
 
 
 def evaluate(
-    passes: Passes,
+    samples: ForecastChunks,
     strategies: Sequence[Strategy],
     placements: Placements,
     dwell: Sequence[int],
     *,
     keep: bool,
-) -> list[Entry]:
+) -> list[StrategyEvaluation]:
     """Let every strategy pick for every sample.
 
     Args:
-        passes: the samples.
-        strategies: who picks.
+        samples: with their forecasts and their truth.
+        strategies: to be evaluated.
         placements: what they pick from.
-        dwell: numbers of samples that planners are also made to stay for.
-        keep: whether samples are kept one by one.
+        dwell: planners are also evaluated with each of these dwells, in samples.
+        keep: whether to keep the pick of every sample.
     """
 
-    def tally(one: Strategy) -> StrategyMetrics:
-        return StrategyMetrics(placements, one.weights, passes.total, keep=keep)
+    def metrics(strategy: Strategy) -> StrategyMetrics:
+        return StrategyMetrics(placements, strategy.weights, samples.total, keep=keep)
 
-    entries = [
-        Entry(
-            one,
-            tally(one),
-            FrontCoverage() if one.planner and len(one.weights) > 1 else None,
-            {ticks: (Dwell(ticks), tally(one)) for ticks in dwell} if one.planner else {},
+    evaluations = [
+        StrategyEvaluation(
+            strategy,
+            metrics(strategy),
+            FrontCoverage() if strategy.is_planner and len(strategy.weights) > 1 else None,
+            {ticks: (Dwell(ticks), metrics(strategy)) for ticks in dwell} if strategy.is_planner else {},
         )
-        for one in strategies
+        for strategy in strategies
     ]
-    for _, piece in passes.pieces():
-        for entry in entries:
-            entry.add(piece)
-    return entries
+    for _, chunk in samples.chunks():
+        for evaluation in evaluations:
+            evaluation.add(chunk)
+    return evaluations
 
 
-def repeated_means(passes: Passes, strategies: Sequence[Strategy]) -> dict[str, Means]:
-    """Strategy -> mean latency and cost in every repetition, at every of its weights, each of shape (W, R)."""
-    shapes = {one.name: (passes.repetitions, len(one.weights)) for one in strategies}
+def repeated_means(samples: ForecastChunks, strategies: Sequence[Strategy]) -> dict[str, Means]:
+    """Strategy -> mean latency and cost for each of its weights and every repetition, both of shape (W, R)."""
+    shapes = {strategy.name: (samples.repetitions, len(strategy.weights)) for strategy in strategies}
     sums = {name: {"latency_s": np.zeros(shape), "cost_usd": np.zeros(shape)} for name, shape in shapes.items()}
-    for repetition, piece in passes.pieces():
-        for one in strategies:
-            places = piece.ground.places(one.picks(piece))
-            add_by(sums[one.name]["latency_s"], repetition, piece.ground.latency_s.take(places).T)
-            add_by(sums[one.name]["cost_usd"], repetition, piece.ground.cost_usd.take(places).T)
-    return {name: {metric: of.T / passes.size for metric, of in pair.items()} for name, pair in sums.items()}
+    for repetition, chunk in samples.chunks():
+        for strategy in strategies:
+            indices = chunk.truth.flat_indices(strategy.picks(chunk))
+            add_by_group(sums[strategy.name]["latency_s"], repetition, chunk.truth.latency_s.take(indices).T)
+            add_by_group(sums[strategy.name]["cost_usd"], repetition, chunk.truth.cost_usd.take(indices).T)
+    return {name: {metric: total.T / samples.size for metric, total in totals.items()} for name, totals in sums.items()}
 
 
-def _ratios(one: Strategy, repeated: Mapping[str, Means]) -> dict[str, list[dict[str, Interval]]]:
+def _ratios(strategy: Strategy, repeated: Mapping[str, Means]) -> dict[str, list[dict[str, Interval]]]:
+    """Fields `latency_ratio` and `cost_ratio` of the result; empty without repetitions."""
     if not repeated:
         return {}
     metrics = {"latency_ratio": "latency_s", "cost_ratio": "cost_usd"}
-    against = (LATENCY_OPTIMAL, COST_OPTIMAL)
-    return {name: ratios(repeated, one.name, metric, against) for name, metric in metrics.items()}
+    divisors = (LATENCY_OPTIMAL, COST_OPTIMAL)
+    return {key: ratio_intervals(repeated, strategy.name, metric, divisors) for key, metric in metrics.items()}

@@ -1,4 +1,4 @@
-"""A progress bar for runs that take a while, on a terminal only."""
+"""A progress bar for long simulations, on a terminal only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 if TYPE_CHECKING:
     from types import TracebackType
 
-PATIENCE_S = 1.0
+SHOW_AFTER_S = 1.0
 
 
-class Bar:
-    """Shows itself on stderr after a second, and is gone at the end."""
+class ProgressBar:
+    """Appears on stderr after a second and is erased at the end."""
 
     def __init__(self, *, enabled: bool) -> None:
         console = Console(stderr=True)
@@ -26,11 +26,11 @@ class Bar:
         self._shown = False
         self._start_s = perf_counter()
 
-    def show(self, share: float) -> None:
-        """Move to a share of the work, 0 to 1."""
+    def update(self, share: float) -> None:
+        """Show that this share of the work, 0 to 1, is done."""
         if not self._enabled:
             return
-        if not self._shown and perf_counter() - self._start_s > PATIENCE_S:
+        if not self._shown and perf_counter() - self._start_s > SHOW_AFTER_S:
             self._shown = True
             self._progress.start()
         self._progress.update(self._task, completed=share)

@@ -1,4 +1,4 @@
-"""The simulation as a whole: a setup in, a result out."""
+"""The whole simulation: turns a setup into a result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from midcut.errors import ConfigError
 from midcut.planning import check_weight
 from midcut.results.simulation import Simulation
-from midcut.simulation.claims import check_claims, settle
-from midcut.simulation.discrepancy import part_errors
+from midcut.simulation.chunks import ForecastChunks
+from midcut.simulation.claims import check_claims, simulated_claim
 from midcut.simulation.evaluate import evaluate, repeated_means
-from midcut.simulation.passes import Passes
-from midcut.simulation.scenario import is_random, make_samples, repeat
+from midcut.simulation.prediction_errors import part_errors
+from midcut.simulation.scenario import draw_repetitions, has_random_field, make_samples
 from midcut.simulation.strategies import make_strategies
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 MAX_DECISIONS = 250_000_000
-"""Samples times weights: the 95th percentile keeps the largest twentieth, some 10 bytes a decision in all."""
+"""Samples times weights. The 95th percentile keeps a twentieth of all latencies: some 10 bytes a decision in all."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,18 @@ class Setup:
     """What is simulated.
 
     Attributes:
-        picking: forecasts that the strategies see; `truth`: what their picks really take. Of the same placements.
+        planning: makes the forecasts that strategies decide on.
+        truth: makes the forecasts that are taken as true, for the same placements.
         planners: name -> planner.
-        weights: every planner is asked at, one or more.
+        weights: one or more; every planner is asked at each.
         scenario: where the samples come from.
-        population: repetitions with other seeds.
-        dwell: numbers of samples that planners are also made to stay for.
-        keep_samples: up to that many samples are kept one by one.
-        claims: published numbers.
+        population: number of repetitions with other seeds.
+        dwell: planners are also evaluated with each of these dwells, in samples.
+        keep_samples: the result lists every sample if there are at most this many.
+        claims: published numbers to compare with.
     """
 
-    picking: Forecaster
+    planning: Forecaster
     truth: Forecaster
     planners: Mapping[str, Planner]
     weights: tuple[float, ...]
@@ -60,7 +61,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Names:
-    """What the parts are called, for the record; see `Simulation`."""
+    """Names of the setup's parts, copied into the result; see `Simulation` for each."""
 
     title: str
     scenario: dict[str, object]
@@ -76,7 +77,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
 
     Args:
         setup: what is simulated.
-        names: for the record.
+        names: copied into the result.
         progress: called now and then with the share of the work that is done, 0 to 1.
 
     Raises:
@@ -85,26 +86,28 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         ForecastError: a forecast that no planner can choose from.
     """
     strategies = make_strategies(setup.planners, setup.weights)
-    _check(setup, strategies)
+    _check_setup(setup, strategies)
     samples = make_samples(setup.scenario)
     _check_samples(setup, samples)
-    repeated = _repeated(setup)
+    repeated = None
+    if setup.population and has_random_field(setup.scenario):
+        repeated = draw_repetitions(setup.scenario, range(setup.population))
     placements = setup.truth.placements
     total = len(samples) + (len(repeated) if repeated else 0)
-    done = 0
+    finished = 0
 
     def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done / total)
+        nonlocal finished
+        finished += count
+        progress(finished / total)
 
-    def passes(over: Samples) -> Passes:
-        return Passes(setup.picking, setup.truth, over, len(samples), setup.weights, advance)
+    def in_chunks(of: Samples) -> ForecastChunks:
+        return ForecastChunks(setup.planning, setup.truth, of, len(samples), setup.weights, advance)
 
     keep = len(samples) <= setup.keep_samples
-    entries = evaluate(passes(samples), strategies, placements, setup.dwell, keep=keep)
-    over_seeds = repeated_means(passes(repeated), strategies) if repeated else {}
-    means = {entry.strategy.name: entry.tally.means() for entry in entries}
+    evaluations = evaluate(in_chunks(samples), strategies, placements, setup.dwell, keep=keep)
+    over_seeds = repeated_means(in_chunks(repeated), strategies) if repeated else {}
+    means = {evaluation.strategy.name: evaluation.metrics.means() for evaluation in evaluations}
     return Simulation(
         **vars(names),
         model=placements.model,
@@ -113,19 +116,19 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         cuts=tuple(placements.cut.tolist()),
         layers=tuple(placements.layer.tolist()),
         weights=setup.weights,
-        series=tuple(series for entry in entries for series in entry.series(over_seeds)),
-        fronts=tuple(front for entry in entries if (front := entry.front())),
-        errors=part_errors(setup.picking, setup.truth, samples),
-        claims=tuple(settle(claim, setup.weights, means, over_seeds) for claim in setup.claims),
-        clock_mhz=_listed(samples.fields.get("clock_mhz"), keep=keep),
-        bandwidth_kbps=_listed(samples.fields.get("bandwidth_kbps"), keep=keep),
-        ping_ms=_listed(samples.fields.get("ping_ms"), keep=keep),
-        time_s=_listed(samples.time_s, keep=keep),
+        series=tuple(series for evaluation in evaluations for series in evaluation.series(over_seeds)),
+        fronts=tuple(front for evaluation in evaluations if (front := evaluation.front())),
+        errors=part_errors(setup.planning, setup.truth, samples),
+        claims=tuple(simulated_claim(claim, setup.weights, means, over_seeds) for claim in setup.claims),
+        clock_mhz=_values_to_keep(samples.fields.get("clock_mhz"), keep=keep),
+        bandwidth_kbps=_values_to_keep(samples.fields.get("bandwidth_kbps"), keep=keep),
+        ping_ms=_values_to_keep(samples.fields.get("ping_ms"), keep=keep),
+        time_s=_values_to_keep(samples.time_s, keep=keep),
         codecs=placements.codec,
     )
 
 
-def _check(setup: Setup, strategies: Sequence[Strategy]) -> None:
+def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:
     if not setup.weights:
         raise ConfigError("w must be a number or a list of numbers, got none")
     check_weight(np.array(setup.weights))
@@ -143,16 +146,10 @@ def _check_samples(setup: Setup, samples: Samples) -> None:
         raise ConfigError(
             f"samples times weights must be at most {MAX_DECISIONS:,}, got {len(samples):,} x {len(setup.weights):,}"
         )
-    missing = sorted((setup.picking.needs | setup.truth.needs) - set(samples.fields))
+    missing = sorted((setup.planning.needs | setup.truth.needs) - set(samples.fields))
     if missing:
         raise ConfigError(f"the trace has no {' and no '.join(missing)}, which the predictors need")
 
 
-def _repeated(setup: Setup) -> Samples | None:
-    if not setup.population or not is_random(setup.scenario):
-        return None
-    return repeat(setup.scenario, range(setup.population))
-
-
-def _listed(values: Floats | None, *, keep: bool) -> tuple[float, ...]:
+def _values_to_keep(values: Floats | None, *, keep: bool) -> tuple[float, ...]:
     return tuple(values.tolist()) if keep and values is not None else ()

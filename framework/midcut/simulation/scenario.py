@@ -1,4 +1,4 @@
-"""The samples a simulation runs over: drawn, gone through as listed, or read from a trace."""
+"""Makes the samples of a simulation: drawn from distributions, taken from lists of values, or read from a trace."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _REQUIRED = {
 
 @dataclass(frozen=True)
 class Samples:
-    """Telemetry at every sample, in order of time.
+    """Telemetry values of every sample, in order of time.
 
     Attributes:
-        fields: clock_mhz, bandwidth_kbps, ping_ms -> values, shape (S,). A trace may lack one.
-        time_s: likewise; empty where samples have no time.
+        fields: clock_mhz, bandwidth_kbps, ping_ms -> values, shape (S,). A trace may lack some of them.
+        time_s: time of every sample, shape (S,); empty for samples that were not read from a trace.
     """
 
     fields: Mapping[str, Floats]
@@ -52,56 +52,56 @@ class Samples:
         return Observation(**rows, at_s=0.0)
 
     def every(self, step: int) -> Samples:
-        """Every so many samples only."""
+        """Only every `step`-th sample."""
         return Samples({name: values[::step] for name, values in self.fields.items()})
 
 
 def make_samples(scenario: ScenarioDrawn | ScenarioTrace) -> Samples:
-    """The chosen samples.
+    """The samples of a scenario.
 
     Raises:
-        ConfigError: a knob is missing, or gives a value no telemetry has; the message names the knob.
+        ConfigError: a knob is missing, or gives a value that no telemetry can have; the message names the knob.
         FileError: the trace cannot be used.
     """
-    return _recorded(scenario) if isinstance(scenario, ScenarioTrace) else _drawn(scenario, (scenario.seed,))
+    return _sample_trace(scenario) if isinstance(scenario, ScenarioTrace) else _draw_samples(scenario, (scenario.seed,))
 
 
-def repeat(scenario: ScenarioDrawn, seeds: range) -> Samples:
-    """The same distributions under other seeds, one repetition after the other.
+def draw_repetitions(scenario: ScenarioDrawn, seeds: range) -> Samples:
+    """Samples of the same distributions with other seeds, one repetition after the other.
 
     Raises:
         ConfigError: too many samples in all.
     """
-    if (total := len(seeds) * _count(scenario)) > MAX_SAMPLES:
+    if (total := len(seeds) * _sample_count(scenario)) > MAX_SAMPLES:
         raise ConfigError(f"population times scenario.samples must be at most {MAX_SAMPLES:,}, got {total:,}")
-    return _drawn(scenario, seeds)
+    return _draw_samples(scenario, seeds)
 
 
-def is_random(scenario: ScenarioDrawn | ScenarioTrace) -> TypeGuard[ScenarioDrawn]:
-    """Whether another seed gives other samples."""
+def has_random_field(scenario: ScenarioDrawn | ScenarioTrace) -> TypeGuard[ScenarioDrawn]:
+    """Whether a field is drawn at random, so that another seed gives other samples."""
     if isinstance(scenario, ScenarioTrace):
         return False
     return any(getattr(scenario, name).kind in _RANDOM for name in FIELDS)
 
 
-def _drawn(scenario: ScenarioDrawn, seeds: Iterable[int]) -> Samples:
+def _draw_samples(scenario: ScenarioDrawn, seeds: Iterable[int]) -> Samples:
     for name in FIELDS:
-        _check(f"scenario.{name}", getattr(scenario, name))
-    count = _count(scenario)
+        _check_distribution(f"scenario.{name}", getattr(scenario, name))
+    count = _sample_count(scenario)
     drawn: dict[str, list[Floats]] = {name: [] for name in FIELDS}
     for seed in seeds:
         if seed < 0:
             raise ConfigError(f"scenario.seed must be 0 or more, got {seed}")
         generator = np.random.default_rng(seed)
         for name in DRAWING_ORDER:
-            drawn[name].append(_draw(getattr(scenario, name), generator, count))
+            drawn[name].append(_draw_field(getattr(scenario, name), generator, count))
     fields = {name: np.concatenate(rows) for name, rows in drawn.items()}
     for name, values in fields.items():
         _check_values(name, values)
     return Samples(fields)
 
 
-def _count(scenario: ScenarioDrawn) -> int:
+def _sample_count(scenario: ScenarioDrawn) -> int:
     listed = {
         name: len(distribution.values)
         for name in FIELDS
@@ -113,46 +113,49 @@ def _count(scenario: ScenarioDrawn) -> int:
             raise ConfigError("scenario.samples must be given: scenario.samples=N (only lists of values have a length)")
         count = max(listed.values())
         if not set(listed.values()) <= {1, count}:
-            told = ", ".join(f"{name} {length}" for name, length in listed.items())
-            raise ConfigError(f"lists of values must be equally long, or one long: {told}; or say scenario.samples=N")
+            lengths = ", ".join(f"{name} {length}" for name, length in listed.items())
+            raise ConfigError(
+                f"lists of values must have equal lengths or length 1, got {lengths}; or give scenario.samples=N"
+            )
     if not 1 <= count <= MAX_SAMPLES:
         raise ConfigError(f"scenario.samples must be from 1 to {MAX_SAMPLES:,}, got {count}")
     return count
 
 
-def _draw(one: Distribution, generator: np.random.Generator, count: int) -> Floats:
-    if one.kind is DistributionKind.constant:
-        return np.full(count, one.value, dtype=np.float64)
-    if one.kind is DistributionKind.values:
-        return np.resize(np.array(one.values, dtype=np.float64), count)
-    low, high = (bound if bound is None else float(bound) for bound in (one.low, one.high))
-    if one.kind is DistributionKind.uniform:
+def _draw_field(distribution: Distribution, generator: np.random.Generator, count: int) -> Floats:
+    if distribution.kind is DistributionKind.constant:
+        return np.full(count, distribution.value, dtype=np.float64)
+    if distribution.kind is DistributionKind.values:
+        return np.resize(np.array(distribution.values, dtype=np.float64), count)
+    low, high = (bound if bound is None else float(bound) for bound in (distribution.low, distribution.high))
+    if distribution.kind is DistributionKind.uniform:
         return generator.uniform(low or 0.0, high or 0.0, count)
-    if one.kind is DistributionKind.poisson:
-        counts = np.maximum(1.0 if low is None else low, generator.poisson(one.mean or 0.0, count))
-        return counts * one.unit
+    if distribution.kind is DistributionKind.poisson:
+        counts = np.maximum(1.0 if low is None else low, generator.poisson(distribution.mean or 0.0, count))
+        return counts * distribution.unit
     drawn: Floats = np.clip(
-        generator.normal(one.mean or 0.0, one.sd or 0.0, count),
+        generator.normal(distribution.mean or 0.0, distribution.sd or 0.0, count),
         -math.inf if low is None else low,
         math.inf if high is None else high,
     )
     return drawn
 
 
-def _check(where: str, one: Distribution) -> None:
-    for knob in _REQUIRED[one.kind]:
-        if getattr(one, knob) in (None, []):
-            raise ConfigError(f"{where}.{knob} must be given for kind={one.kind.value}")
-    numbers = {knob: getattr(one, knob) for knob in (*_REQUIRED[one.kind], "low", "high", "unit") if knob != "values"}
-    for knob, number in numbers.items():
-        if number is not None and not math.isfinite(number):
+def _check_distribution(where: str, distribution: Distribution) -> None:
+    kind, low, high = distribution.kind, distribution.low, distribution.high
+    for knob in _REQUIRED[kind]:
+        if getattr(distribution, knob) in (None, []):
+            raise ConfigError(f"{where}.{knob} must be given for kind={kind.value}")
+    for knob in (*_REQUIRED[kind], "low", "high", "unit"):
+        number = getattr(distribution, knob)
+        if isinstance(number, float) and not math.isfinite(number):
             raise ConfigError(f"{where}.{knob} must be a finite number, got {number}")
-    if one.kind in _RANDOM and one.low is not None and one.high is not None and one.low > one.high:
-        raise ConfigError(f"{where}.low={one.low:g} must not be over {where}.high={one.high:g}")
-    if one.kind is DistributionKind.normal and (one.sd or 0.0) < 0.0:
-        raise ConfigError(f"{where}.sd must be 0 or more, got {one.sd:g}")
-    if one.kind is DistributionKind.poisson and not 0.0 <= (one.mean or 0.0) <= _MAX_COUNT_MEAN:
-        raise ConfigError(f"{where}.mean must be from 0 to {_MAX_COUNT_MEAN:g} counts, got {one.mean:g}")
+    if kind in _RANDOM and low is not None and high is not None and low > high:
+        raise ConfigError(f"{where}.low={low:g} must not exceed {where}.high={high:g}")
+    if kind is DistributionKind.normal and (distribution.sd or 0.0) < 0.0:
+        raise ConfigError(f"{where}.sd must be 0 or more, got {distribution.sd:g}")
+    if kind is DistributionKind.poisson and not 0.0 <= (distribution.mean or 0.0) <= _MAX_COUNT_MEAN:
+        raise ConfigError(f"{where}.mean must be from 0 to {_MAX_COUNT_MEAN:g} counts, got {distribution.mean:g}")
 
 
 def _check_values(name: str, values: Floats) -> None:
@@ -162,15 +165,15 @@ def _check_values(name: str, values: Floats) -> None:
         raise ConfigError(f"scenario.{name} must be finite and {bound} at every sample, got {values[~good].flat[0]:g}")
 
 
-def _recorded(scenario: ScenarioTrace) -> Samples:
+def _sample_trace(scenario: ScenarioTrace) -> Samples:
     if not 0.0 < scenario.step_s < math.inf:
-        raise ConfigError(f"scenario.step_s must be seconds, over 0, got {scenario.step_s:g}")
+        raise ConfigError(f"scenario.step_s must be a number of seconds over 0, got {scenario.step_s:g}")
     trace = read_trace(scenario.path)
     if trace.duration_s / scenario.step_s >= MAX_SAMPLES:
         raise ConfigError(
             f"scenario.step_s={scenario.step_s:g} makes more than {MAX_SAMPLES:,} samples of {trace.duration_s:g} s"
         )
-    # A step that divides the duration but for rounding still reaches the end.
+    # 1e-12: a step that divides the duration still reaches the end in spite of rounding.
     count = math.floor(trace.duration_s / scenario.step_s * (1 + 1e-12)) + 1
     time_s = np.arange(count, dtype=np.float64) * scenario.step_s
     row = np.maximum(np.searchsorted(trace.time_s, time_s * (1 + 1e-12), side="right") - 1, 0)

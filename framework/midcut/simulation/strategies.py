@@ -1,4 +1,4 @@
-"""Who picks: the installed planners, and fixed strategies to compare them with."""
+"""What is compared: the installed planners, and fixed strategies that need none."""
 
 from __future__ import annotations
 
@@ -21,136 +21,137 @@ if TYPE_CHECKING:
 
 LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY = "latency_optimal", "cost_optimal", "edge_only", "cloud_only"
 STATIC_BEST, ORACLE = "static_best", "oracle"
-FIXED = (LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY, STATIC_BEST, ORACLE)
+FIXED_NAMES = (LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY, STATIC_BEST, ORACLE)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some of the samples: what the picking set forecasts and what the truth set says of them, n rows each.
+class Chunk:
+    """n consecutive samples.
 
     Attributes:
-        predicted: arrays of shape (n, P).
-        ground: likewise.
-        static: row of the best single placement at every weight, for each of the n, shape (W, n).
+        predicted: the forecast that strategies decide on; arrays of shape (n, P).
+        truth: what the placements really take, for the same samples.
+        static_best: row of the placement that is best on average, for every weight and sample, shape (W, n).
     """
 
     predicted: Forecast
-    ground: TruthTable
-    static: Ints
+    truth: TruthTable
+    static_best: Ints
 
 
 class Strategy(Protocol):
-    """Picks for every sample.
+    """Picks a placement for every sample.
 
     Attributes:
         name: as in results and claims.
-        planner: whether it is an installed planner.
-        weights: one per row of picks; None where no weight counts.
+        is_planner: whether it is an installed planner.
+        weights: one per row of picks; None where the strategy follows no weight.
     """
 
     name: str
-    planner: bool
+    is_planner: bool
     weights: tuple[float | None, ...]
 
-    def picks(self, piece: Piece) -> Ints:
-        """Row of the placement for every weight and sample, shape (len(weights), n)."""
+    def picks(self, chunk: Chunk) -> Ints:
+        """Row of the picked placement for every weight and sample, shape (len(weights), n)."""
         ...
 
-    def unmet(self, piece: Piece, picks: Ints) -> NDArray[np.bool_] | None:
-        """Where no placement keeps the strategy's own limit; None where it has none."""
+    def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:
+        """Where the pick exceeds the planner's own limit, shape of `picks`; None for a strategy without a limit."""
         ...
 
 
 class PlannerStrategy:
-    """A planner, asked at every weight.
+    """An installed planner, asked at every weight.
 
-    A planner that follows no weight gives the same rows for all; `weighted` says so.
+    Attributes:
+        weighted: False for a planner that follows no weight: it then picks the same at all of them.
     """
 
-    planner = True
+    is_planner = True
 
     def __init__(self, name: str, planner: Planner, weights: Sequence[float]) -> None:
         self.name = name
         self.weights: tuple[float | None, ...] = tuple(weights)
         self.weighted = planner.w is not None
         self._planner = planner
-        self._column = np.array(weights, dtype=np.float64)[:, None]
+        self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
-    def picks(self, piece: Piece) -> Ints:
+    def picks(self, chunk: Chunk) -> Ints:
         """See `Strategy`."""
-        picks = np.asarray(self._planner.choose(piece.predicted, self._column))
-        shape = (len(self.weights), len(piece.predicted.latency_s))
-        rows = len(piece.predicted)
+        picks = np.asarray(self._planner.choose(chunk.predicted, self._weight_column))
+        shape = (len(self.weights), len(chunk.predicted.latency_s))
+        rows = len(chunk.predicted)
         if picks.shape != shape or picks.dtype.kind not in "iu" or picks.min() < 0 or picks.max() >= rows:
             raise PluginError(
                 f"planner {self.name!r}: choose must return rows 0 to {rows - 1}, integers of shape {shape} for "
-                f"{shape[0]} weights and {shape[1]} samples; got {_told(picks)}"
+                f"{shape[0]} weights and {shape[1]} samples; got {_array_summary(picks)}"
             )
         return picks
 
-    def unmet(self, piece: Piece, picks: Ints) -> NDArray[np.bool_] | None:
+    def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:
         """See `Strategy`."""
         if not isinstance(self._planner, LimitedPlanner):
             return None
-        return ~self._planner.meets(piece.predicted, picks)
+        return ~self._planner.meets(chunk.predicted, picks)
 
 
-class Fixed:
+class FixedStrategy:
     """One of the strategies that need no planner."""
 
-    planner = False
+    is_planner = False
 
     def __init__(self, name: str, weights: Sequence[float]) -> None:
         self.name = name
-        own: dict[str, tuple[float | None, ...]] = {LATENCY_OPTIMAL: (0.0,), COST_OPTIMAL: (1.0,)}
-        self.weights = own.get(name, tuple(weights) if name in (STATIC_BEST, ORACLE) else (None,))
-        self._weights = tuple(weights)
+        own_weight: dict[str, tuple[float | None, ...]] = {LATENCY_OPTIMAL: (0.0,), COST_OPTIMAL: (1.0,)}
+        self.weights = own_weight.get(name, tuple(weights) if name in (STATIC_BEST, ORACLE) else (None,))
+        self._all_weights = tuple(weights)
 
-    def picks(self, piece: Piece) -> Ints:
+    def picks(self, chunk: Chunk) -> Ints:
         """See `Strategy`."""
         if self.name == ORACLE:
-            return piece.ground.best(self._weights)[0]
+            return chunk.truth.best(self._all_weights)[0]
         if self.name == STATIC_BEST:
-            return piece.static
-        predicted = piece.predicted
+            return chunk.static_best
+        predicted = chunk.predicted
         if self.name == LATENCY_OPTIMAL:
-            return lowest(predicted.latency_s, predicted.cost_usd)[None]
+            return lexicographic_argmin(predicted.latency_s, predicted.cost_usd)[None]
         if self.name == COST_OPTIMAL:
-            return lowest(predicted.cost_usd, predicted.latency_s)[None]
-        return self._at_one_cut(predicted)[None]
+            return lexicographic_argmin(predicted.cost_usd, predicted.latency_s)[None]
+        return self._pick_at_one_cut(predicted)[None]
 
-    def _at_one_cut(self, predicted: Forecast) -> Ints:
-        """The last cut or the first one, with the codec that is fastest, as predicted, of equals the cheapest."""
+    def _pick_at_one_cut(self, predicted: Forecast) -> Ints:
+        """The last or the first cut, with the codec that is predicted to be the fastest, then the cheapest."""
         cuts = predicted.placements.cut
         (rows,) = np.nonzero(cuts == (cuts.max() if self.name == EDGE_ONLY else cuts.min()))
-        best: Ints = rows[lowest(predicted.latency_s[:, rows], predicted.cost_usd[:, rows])]
+        best: Ints = rows[lexicographic_argmin(predicted.latency_s[:, rows], predicted.cost_usd[:, rows])]
         return best
 
-    def unmet(self, piece: Piece, picks: Ints) -> NDArray[np.bool_] | None:  # noqa: ARG002 - it has no limit
+    def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:  # noqa: ARG002 - it has no limit
         """See `Strategy`."""
         return None
 
 
-def _told(picks: NDArray[Any]) -> str:
-    kind = f"{picks.dtype} of shape {picks.shape}"
-    return f"{kind} from {picks.min()} to {picks.max()}" if picks.dtype.kind in "iuf" and picks.size else kind
-
-
 def make_strategies(planners: Mapping[str, Planner], weights: Sequence[float]) -> list[Strategy]:
-    """All that are compared: the fixed ones, then the planners.
+    """The fixed strategies, then the planners.
 
     Raises:
-        ConfigError: a planner goes by the name of a fixed strategy.
+        ConfigError: a planner has the name of a fixed strategy.
     """
-    taken = sorted(set(planners) & set(FIXED))
+    taken = sorted(set(planners) & set(FIXED_NAMES))
     if taken:
         raise ConfigError(f"strategy {taken[0]!r} is evaluated in any case; a planner must go by another name")
-    fixed: list[Strategy] = [Fixed(name, weights) for name in FIXED]
+    fixed: list[Strategy] = [FixedStrategy(name, weights) for name in FIXED_NAMES]
     return fixed + [PlannerStrategy(name, planner, weights) for name, planner in planners.items()]
 
 
-def lowest(first: Floats, second: Floats) -> Ints:
-    """Row with the smallest first objective, of equals the smallest second, of equals the first; shape (n,)."""
+def lexicographic_argmin(first: Floats, second: Floats) -> Ints:
+    """Column with the smallest `first`; ties go to the smallest `second`, then to the first column; shape (n,)."""
     ties = first == first.min(axis=-1, keepdims=True)
     best: Ints = np.where(ties, second, np.inf).argmin(axis=-1)
     return best
+
+
+def _array_summary(array: NDArray[Any]) -> str:
+    kind = f"{array.dtype} of shape {array.shape}"
+    return f"{kind} from {array.min()} to {array.max()}" if array.dtype.kind in "iuf" and array.size else kind

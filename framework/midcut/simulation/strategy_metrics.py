@@ -1,4 +1,4 @@
-"""Metrics of one strategy, gathered piece by piece. What each number means stands in `midcut.results.simulation`."""
+"""Metrics of one strategy, summed up chunk by chunk. `midcut.results.simulation` defines what each number means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from midcut.errors import ForecastError
 from midcut.results.simulation import Front, Interval, Series
-from midcut.simulation.largest import Largest
+from midcut.simulation.streaming_percentile import StreamingPercentile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from midcut.simulation.truth_table import TruthTable
     from midcut.types import Floats, Ints, Placements
 
-SHARE = 0.95
+PERCENTILE = 0.95
 
 
 class StrategyMetrics:
-    """One strategy over the samples, at W weights (None where no weight counts).
+    """One strategy over the samples, at W weights.
 
     Args:
-        placements: what the rows mean.
-        weights: one per row of picks.
+        placements: what the picked rows stand for.
+        weights: one per row of picks; None where the strategy follows no weight.
         samples: how many there will be in all.
-        keep: whether picks and what they take are kept one by one.
+        keep: whether to keep the pick, latency and cost of every sample for the result.
     """
 
     def __init__(
@@ -37,42 +37,46 @@ class StrategyMetrics:
         self.weights = tuple(weights)
         rows = len(self.weights)
         self._placements, self._samples, self._keep = placements, samples, keep
-        self._coded = len(np.unique(placements.cut)) < len(placements)
-        self._counting = tuple(0.0 if w is None else w for w in self.weights)
-        self._sums = {name: np.zeros(rows) for name in ("latency", "cost", "regret", "dominated", "unmet")}
+        self._several_codecs = len(np.unique(placements.cut)) < len(placements)
+        self._objective_weights = tuple(0.0 if w is None else w for w in self.weights)
+        self._sums = {name: np.zeros(rows) for name in ("latency", "cost", "regret", "dominated", "limit_not_met")}
         self._fastest_s = 0.0
         self._switches = np.zeros(rows, dtype=np.int64)
-        self._picked = np.zeros((rows, len(placements)), dtype=np.bool_)
-        self._last: Ints | None = None
-        self._largest = Largest(samples, SHARE)
+        self._ever_picked = np.zeros((rows, len(placements)), dtype=np.bool_)
+        self._last_picks: Ints | None = None
+        self._percentile = StreamingPercentile(samples, PERCENTILE)
         self._limited = False
-        self._kept: list[tuple[Ints, Floats, Floats]] = []
+        self._per_sample: list[tuple[Ints, Floats, Floats]] = []
 
-    def add(self, ground: TruthTable, picks: Ints, unmet: NDArray[np.bool_] | None = None) -> None:
-        """Take the picks of the next n samples, shape (W, n)."""
-        places = ground.places(picks)
-        latency_s, cost_usd = ground.latency_s.take(places), ground.cost_usd.take(places)
-        regret = ground.objective(np.array(self._counting)[:, None], places)
-        regret -= ground.best(self._counting)[1]
+    def add(self, truth: TruthTable, picks: Ints, limit_not_met: NDArray[np.bool_] | None = None) -> None:
+        """Add the picks for the next n samples, shape (W, n)."""
+        indices = truth.flat_indices(picks)
+        latency_s, cost_usd = truth.latency_s.take(indices), truth.cost_usd.take(indices)
+        regret = truth.objective(np.array(self._objective_weights)[:, None], indices)
+        regret -= truth.best(self._objective_weights)[1]
         self._sums["latency"] += latency_s.sum(axis=-1)
         self._sums["cost"] += cost_usd.sum(axis=-1)
         self._sums["regret"] += regret.sum(axis=-1)
-        self._sums["dominated"] += len(ground) - np.count_nonzero(ground.front.take(places), axis=-1)
-        if unmet is not None:
+        self._sums["dominated"] += len(truth) - np.count_nonzero(truth.on_front.take(indices), axis=-1)
+        if limit_not_met is not None:
             self._limited = True
-            self._sums["unmet"] += unmet.sum(axis=-1)
-        self._fastest_s += float(ground.latency_s[:, 0].sum())
-        self._picked[np.arange(len(self.weights))[:, None], picks] = True
-        if self._last is not None:
-            self._switches += picks[:, 0] != self._last
+            self._sums["limit_not_met"] += limit_not_met.sum(axis=-1)
+        self._fastest_s += float(truth.latency_s[:, 0].sum())
+        self._ever_picked[np.arange(len(self.weights))[:, None], picks] = True
+        if self._last_picks is not None:
+            self._switches += picks[:, 0] != self._last_picks
         self._switches += np.count_nonzero(picks[:, 1:] != picks[:, :-1], axis=-1)
-        self._last = picks[:, -1].copy()
-        self._largest.add(latency_s)
+        self._last_picks = picks[:, -1].copy()
+        self._percentile.add(latency_s)
         if self._keep:
-            self._kept.append((picks, latency_s, cost_usd))
+            self._per_sample.append((picks, latency_s, cost_usd))
 
     def mean(self, name: str) -> Floats:
-        """Mean `latency` (s), `cost` (USD), `regret` (of J), `dominated` or `unmet` over the samples, shape (W,)."""
+        """Mean over the samples, shape (W,).
+
+        Args:
+            name: `latency` (s), `cost` (USD), `regret` (of J), `dominated` or `limit_not_met` (shares of samples).
+        """
         means: Floats = self._sums[name] / self._samples
         return means
 
@@ -89,83 +93,84 @@ class StrategyMetrics:
         dwell: int = 0,
         ratios: Mapping[str, Sequence[Mapping[str, Interval]]] | None = None,
     ) -> list[Series]:
-        """One result per weight; just one where none counts.
+        """One result per weight, or a single one for a strategy that follows no weight.
 
         Args:
-            name: the strategy's.
+            name: of the strategy.
             planner: whether it is an installed planner.
             weighted: False where all rows are the same.
-            dwell: for the record.
+            dwell: as recorded in the result.
             ratios: `latency_ratio` and `cost_ratio` -> one mapping per row.
         """
         if self._fastest_s <= 0.0:
-            raise ForecastError("the truth set says that every sample takes no time: there is nothing to compare")
-        largest = self._largest.percentile()
+            raise ForecastError("the true latency of every sample is 0 s: there is nothing to compare")
+        percentile_s = self._percentile.percentile()
         fastest_s = self._fastest_s / self._samples
-        made = []
+        results = []
         for row in range(len(self.weights) if weighted else 1):
             w = self.weights[row] if weighted else None
-            picks, latency_s, cost_usd = self._samples_of(row)
-            made.append(
+            picks, latency_s, cost_usd = self._samples_of_row(row)
+            results.append(
                 Series(
                     strategy=name,
                     planner=planner,
                     w=w,
                     latency_s=float(self.mean("latency")[row]),
                     cost_usd=float(self.mean("cost")[row]),
-                    latency_p95_s=float(largest[row]),
+                    latency_p95_s=float(percentile_s[row]),
                     latency_regret=float(self.mean("latency")[row] / fastest_s - 1.0),
                     objective_regret=None if w is None else float(self.mean("regret")[row]),
                     dominated=float(self.mean("dominated")[row]),
-                    distinct=int(np.count_nonzero(self._picked[row])),
+                    distinct=int(np.count_nonzero(self._ever_picked[row])),
                     switches_per_100=float(100.0 * self._switches[row] / self._samples),
                     dwell=dwell,
-                    unmet=float(self.mean("unmet")[row]) if self._limited else None,
-                    **{key: dict(of[row]) for key, of in (ratios or {}).items()},
+                    unmet=float(self.mean("limit_not_met")[row]) if self._limited else None,
+                    **{key: dict(by_row[row]) for key, by_row in (ratios or {}).items()},
                     picks=tuple(self._placements.cut[picks].tolist()),
-                    codecs=tuple(self._placements.codec[pick] for pick in picks.tolist()) if self._coded else (),
+                    codecs=tuple(self._placements.codec[p] for p in picks.tolist()) if self._several_codecs else (),
                     sample_latency_s=tuple(latency_s.tolist()),
                     sample_cost_usd=tuple(cost_usd.tolist()),
                 )
             )
-        return made
+        return results
 
-    def _samples_of(self, row: int) -> tuple[Ints, Floats, Floats]:
-        if not self._kept:
+    def _samples_of_row(self, row: int) -> tuple[Ints, Floats, Floats]:
+        if not self._per_sample:
             return np.empty(0, dtype=np.intp), np.empty(0), np.empty(0)
-        picks, latency_s, cost_usd = (np.concatenate([piece[part][row] for piece in self._kept]) for part in range(3))
+        picks, latency_s, cost_usd = (np.concatenate([chunk[i][row] for chunk in self._per_sample]) for i in range(3))
         return picks, latency_s, cost_usd
 
 
 class FrontCoverage:
-    """What one planner reaches over all its weights."""
+    """How much of the true Pareto front one planner reaches over all its weights."""
 
     def __init__(self) -> None:
         self._sums = {"volume": 0.0, "share": 0.0, "distinct": 0}
         self._samples = 0
 
-    def add(self, ground: TruthTable, picks: Ints) -> None:
-        """Take the picks of the next n samples, shape (W, n)."""
-        places = ground.places(picks)
-        reached = np.zeros(ground.latency_s.shape, dtype=np.bool_)
-        reached.ravel()[places] = True
-        points = np.zeros_like(reached)
-        points.ravel()[ground.first.take(places)] = True
-        whole = ground.whole_area
-        flat = whole <= 0.0
-        self._sums["volume"] += float(np.where(flat, 1.0, ground.area(reached) / np.where(flat, 1.0, whole)).sum())
-        on_front = (points & ground.points).sum(axis=-1) / ground.points.sum(axis=-1)
-        self._sums["share"] += float(on_front.sum())
+    def add(self, truth: TruthTable, picks: Ints) -> None:
+        """Add the picks for the next n samples, shape (W, n)."""
+        indices = truth.flat_indices(picks)
+        reached = np.zeros(truth.latency_s.shape, dtype=np.bool_)
+        reached.ravel()[indices] = True
+        reached_points = np.zeros_like(reached)
+        reached_points.ravel()[truth.first_equal.take(indices)] = True
+        whole = truth.whole_area
+        no_area = whole <= 0.0
+        volume = np.where(no_area, 1.0, truth.area(reached) / np.where(no_area, 1.0, whole))
+        self._sums["volume"] += float(volume.sum())
+        share = (reached_points & truth.front_points).sum(axis=-1) / truth.front_points.sum(axis=-1)
+        self._sums["share"] += float(share.sum())
         self._sums["distinct"] += int(np.count_nonzero(reached))
-        self._samples += len(ground)
+        self._samples += len(truth)
 
-    def front(self, name: str, tally: StrategyMetrics) -> Front:
-        """The result, with what the planner's tally knows."""
+    def front(self, name: str, metrics: StrategyMetrics) -> Front:
+        """The result of a planner, with the means over all weights that its metrics hold."""
         return Front(
             planner=name,
             hypervolume=self._sums["volume"] / self._samples,
             front_share=self._sums["share"] / self._samples,
-            dominated=float(tally.mean("dominated").mean()),
+            dominated=float(metrics.mean("dominated").mean()),
             distinct=self._sums["distinct"] / self._samples,
-            objective_regret=float(tally.mean("regret").mean()),
+            objective_regret=float(metrics.mean("regret").mean()),
         )

@@ -1,4 +1,4 @@
-"""A simulation's results for a terminal."""
+"""Prints the results of a simulation on a terminal."""
 
 from __future__ import annotations
 
@@ -13,104 +13,107 @@ from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL
 if TYPE_CHECKING:
     from midcut.results.simulation import Claim, Front, Interval, Series, Simulation
 
-_METRICS = ("ms", "p95 ms", "µ$", "slower%", "regret%", "domin.%", "picks", "switch%")
-_MEANING = (
-    "slower: than the fastest of every sample; regret: of the weighted sum of both objectives, against the best; "
-    "domin.: another one is better in one objective and no worse in the other; picks: different ones"
+# Several lines each: the table must fit 80 columns.
+_METRICS = ("mean\nms", "p95\nms", "mean\nµ$", "slower\n%", "regret\n%", "domi-\nnated %", "picks", "switch\n%")
+_LIMIT_NOT_MET = "limit\nnot\nmet %"
+_EXPLANATION = (
+    "slower: than the fastest placement of every sample; regret: weighted sum of both objectives, above the best; "
+    "dominated: another placement is better in one objective and no worse in the other; "
+    "picks: number of different placements picked; switch: samples whose pick differs from the one before"
 )
 SHOWN_WEIGHTS = 5
-WORTH_A_RATE = 10_000
-"""Fewer decisions take no longer than what surrounds them."""
+MIN_DECISIONS_FOR_RATE = 10_000
+"""With fewer decisions, start-up and printing take most of the time, and a rate would mislead."""
 
 
-def print_simulation(done: Simulation, wall_s: float) -> None:
-    """Print strategies, planners over all weights, published numbers, and how long it took."""
+def print_simulation(simulation: Simulation, wall_s: float) -> None:
+    """Print strategies, planners over all weights, published numbers, and how long the simulation took."""
     console = Console()
-    shown = _some(done.weights)
-    if done.title != done.model:
-        console.print(done.title, markup=False, highlight=False, style="bold")
-    console.print(_setting(done), markup=False, highlight=False)
-    console.print(_strategies(done, shown))
-    console.print(_MEANING, style="dim", highlight=False)
-    if len(shown) < len(done.weights):
-        console.print(f"{len(shown)} of {len(done.weights)} weights shown", style="dim", highlight=False)
-    if done.fronts:
-        console.print(_fronts(done.fronts))
-    if done.claims:
-        console.print(_claims(done.claims))
-    planners = len({one.strategy for one in done.series if one.planner})
-    decisions = done.samples * (1 + done.population) * len(done.weights) * planners
-    rate = f", {decisions / wall_s:,.0f} decisions/s" if decisions >= WORTH_A_RATE else ""
-    console.print(f"{decisions:,} planners' decisions in {wall_s:.2f} s{rate}", highlight=False)
+    shown = _evenly_spaced(simulation.weights)
+    if simulation.title != simulation.model:
+        console.print(simulation.title, markup=False, highlight=False, style="bold")
+    console.print(_setting(simulation), markup=False, highlight=False)
+    console.print(_strategy_table(simulation, shown))
+    console.print(_EXPLANATION, style="dim", highlight=False)
+    if len(shown) < len(simulation.weights):
+        console.print(f"{len(shown)} of {len(simulation.weights)} weights shown", style="dim", highlight=False)
+    if simulation.fronts:
+        console.print(_front_table(simulation.fronts))
+    if simulation.claims:
+        console.print(_claim_table(simulation.claims))
+    planners = len({series.strategy for series in simulation.series if series.planner})
+    decisions = simulation.samples * (1 + simulation.population) * len(simulation.weights) * planners
+    rate = f", {decisions / wall_s:,.0f} decisions/s" if decisions >= MIN_DECISIONS_FOR_RATE else ""
+    console.print(f"{decisions:,} planner decisions in {wall_s:.2f} s{rate}", highlight=False)
 
 
-def _some(weights: tuple[float, ...]) -> list[float]:
+def _evenly_spaced(weights: tuple[float, ...]) -> list[float]:
     if len(weights) <= SHOWN_WEIGHTS:
         return list(weights)
     last = len(weights) - 1
     return [weights[round(index * last / (SHOWN_WEIGHTS - 1))] for index in range(SHOWN_WEIGHTS)]
 
 
-def _strategies(done: Simulation, shown: list[float]) -> Table:
-    limited = any(one.unmet is not None for one in done.series)
-    table = _table("strategy", "w", *_METRICS, *(["unmet%"] if limited else []))
-    for one in done.series:
-        if one.w is None or one.w in shown or one.strategy in (LATENCY_OPTIMAL, COST_OPTIMAL):
-            w = "" if one.w is None else f"{one.w:.4g}"
-            unmet = [_percent(one.unmet)] if limited else []
-            style = None if one.planner else "dim"
-            name = f"  dwell {one.dwell}" if one.dwell else escape(one.strategy)
-            table.add_row(name, w, *_numbers(one), *unmet, style=style)
+def _strategy_table(simulation: Simulation, shown_weights: list[float]) -> Table:
+    limited = any(series.unmet is not None for series in simulation.series)
+    table = _table("strategy", "w", *_METRICS, *([_LIMIT_NOT_MET] if limited else []))
+    for series in simulation.series:
+        if series.w is None or series.w in shown_weights or series.strategy in (LATENCY_OPTIMAL, COST_OPTIMAL):
+            w = "" if series.w is None else f"{series.w:.4g}"
+            limit_not_met = [_percent(series.unmet)] if limited else []
+            style = None if series.planner else "dim"
+            name = f"  dwell {series.dwell}" if series.dwell else escape(series.strategy)
+            table.add_row(name, w, *_metric_cells(series), *limit_not_met, style=style)
     return table
 
 
-def _setting(done: Simulation) -> str:
-    repeated = f", {done.population:,} repetitions with other seeds" if done.population else ""
-    return f"{done.model}, {done.cost}, {done.samples:,} samples{repeated}"
+def _setting(simulation: Simulation) -> str:
+    repeated = f", {simulation.population:,} repetitions with other seeds" if simulation.population else ""
+    return f"model {simulation.model}, cost model {simulation.cost}, {simulation.samples:,} samples{repeated}"
 
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share * 100:.1f}"
 
 
-def _numbers(one: Series) -> tuple[str, ...]:
+def _metric_cells(series: Series) -> tuple[str, ...]:
     return (
-        f"{one.latency_s * 1e3:.4g}",
-        f"{one.latency_p95_s * 1e3:.4g}",
-        f"{one.cost_usd * 1e6:.4g}",
-        _percent(one.latency_regret),
-        _percent(one.objective_regret),
-        _percent(one.dominated),
-        str(one.distinct),
-        f"{one.switches_per_100:.1f}",
+        f"{series.latency_s * 1e3:.4g}",
+        f"{series.latency_p95_s * 1e3:.4g}",
+        f"{series.cost_usd * 1e6:.4g}",
+        _percent(series.latency_regret),
+        _percent(series.objective_regret),
+        _percent(series.dominated),
+        str(series.distinct),
+        f"{series.switches_per_100:.1f}",
     )
 
 
-def _fronts(fronts: tuple[Front, ...]) -> Table:
-    table = _table("over all weights", "hypervolume%", "front%", "domin.%", "picks", "regret%")
-    for one in fronts:
-        shares = (one.hypervolume, one.front_share, one.dominated)
-        regret = f"{one.objective_regret * 100:.2f}"
-        table.add_row(escape(one.planner), *map(_percent, shares), f"{one.distinct:.1f}", regret)
+def _front_table(fronts: tuple[Front, ...]) -> Table:
+    table = _table("over all weights", "hypervolume\n%", "front\nreached %", "domi-\nnated %", "picks", "regret\n%")
+    for front in fronts:
+        shares = (front.hypervolume, front.front_share, front.dominated)
+        regret = f"{front.objective_regret * 100:.2f}"
+        table.add_row(escape(front.planner), *map(_percent, shares), f"{front.distinct:.1f}", regret)
     return table
 
 
-def _claims(claims: tuple[Claim, ...]) -> Table:
+def _claim_table(claims: tuple[Claim, ...]) -> Table:
     table = _table("change in %", "published", "simulated", "other seeds, 5 to 95 %")
-    for one in claims:
-        simulated = "-" if one.simulated is None else f"{one.simulated:+.2f}"
-        words = escape(f"{one.where}: {one.what}")
-        table.add_row(words, f"{one.published:+.2f}", simulated, _interval(one.population))
+    for claim in claims:
+        simulated = "-" if claim.simulated is None else f"{claim.simulated:+.2f}"
+        description = escape(f"{claim.where}: {claim.what}")
+        table.add_row(description, f"{claim.published:+.2f}", simulated, _interval_text(claim.population))
     return table
 
 
-def _interval(one: Interval | None) -> str:
-    return "" if one is None else f"{one.mean:+.1f} [{one.p5:+.1f}, {one.p95:+.1f}]"
+def _interval_text(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.mean:+.1f} [{interval.p5:+.1f}, {interval.p95:+.1f}]"
 
 
-def _table(words: str, *numbers: str) -> Table:
-    """On a narrow terminal the words of the first column wrap; the numbers stay whole."""
-    table = Table(words, *numbers, box=None, padding=(0, 1, 0, 0))
+def _table(first_column: str, *number_columns: str) -> Table:
+    """A table whose first column wraps on a narrow terminal, while numbers stay whole."""
+    table = Table(first_column, *number_columns, box=None, padding=(0, 1, 0, 0))
     table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True

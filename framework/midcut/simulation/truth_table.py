@@ -1,4 +1,4 @@
-"""What the truth set says of some samples, laid out for the metrics."""
+"""True latency and cost of every placement for some samples, laid out so that metrics are computed fast."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class TruthTable:
-    """n samples, P placements, in order of (latency, cost, index) within every sample.
+    """n samples with P placements each, sorted within every sample by (latency, cost, row of the forecast).
 
-    A placement is called by its place: its position in that order, counted through from the first sample's fastest
-    to the last sample's slowest. `places` translates rows of the forecast, and `numpy.take` looks places up in the
-    arrays below; that takes a third of the time of indices by row and column.
+    The methods address an entry of the sorted arrays by its flat index, which counts through all samples.
+    `numpy.take` with flat indices needs a third of the time of indexing by sample and rank.
 
     Attributes:
         latency_s, cost_usd: shape (n, P).
         latency, cost: the same, min-max scaled over the placements of the sample; 0 where all are equal.
-        first: the first place with the same latency and cost, itself where there is no other, shape (n, P).
-        front: whether it is Pareto-optimal, shape (n, P).
-        points: whether it is the `first` of a Pareto-optimal point, shape (n, P).
+        first_equal: flat index of the first entry with the same latency and cost (of the entry itself where there
+            is no earlier one), shape (n, P).
+        on_front: whether the entry is Pareto-optimal, shape (n, P).
+        front_points: `on_front`, but only for the first of equal entries: one True per point of the front.
     """
 
     def __init__(self, truth: Forecast) -> None:
@@ -36,8 +36,8 @@ class TruthTable:
         self.latency_s = np.take_along_axis(truth.latency_s, self._order, -1)
         self.cost_usd = np.take_along_axis(truth.cost_usd, self._order, -1)
         self.latency, self.cost = scaled(self.latency_s), scaled(self.cost_usd)
-        self._position = np.empty_like(self._order)
-        np.put_along_axis(self._position, self._order, np.arange(self._order.shape[-1]), -1)
+        self._rank = np.empty_like(self._order)
+        np.put_along_axis(self._rank, self._order, np.arange(self._order.shape[-1]), -1)
         self._starts = np.arange(0, self._order.size, self._order.shape[-1])
         self._find_front()
         self._best: dict[tuple[float, ...], tuple[Ints, Floats]] = {}
@@ -46,57 +46,57 @@ class TruthTable:
         return len(self._order)
 
     def _find_front(self) -> None:
-        """In this order a point is dominated exactly when an earlier, other one costs no more."""
-        new = np.ones(self._order.shape, dtype=np.bool_)
-        new[:, 1:] = (np.diff(self.latency_s) != 0.0) | (np.diff(self.cost_usd) != 0.0)
+        """In this order a point is dominated exactly when an earlier, different one costs no more."""
+        differs = np.ones(self._order.shape, dtype=np.bool_)
+        differs[:, 1:] = (np.diff(self.latency_s) != 0.0) | (np.diff(self.cost_usd) != 0.0)
         cheaper = np.ones(self._order.shape, dtype=np.bool_)
         cheaper[:, 1:] = self.cost_usd[:, 1:] < np.minimum.accumulate(self.cost_usd, axis=-1)[:, :-1]
-        first = np.maximum.accumulate(np.where(new, np.arange(self._order.shape[-1]), 0), axis=-1)
-        self.first = first + self._starts[:, None]
-        self.points = new & cheaper
-        self.front = cheaper.take(self.first)
+        first = np.maximum.accumulate(np.where(differs, np.arange(self._order.shape[-1]), 0), axis=-1)
+        self.first_equal = first + self._starts[:, None]
+        self.front_points = differs & cheaper
+        self.on_front = cheaper.take(self.first_equal)
 
-    def places(self, picks: Ints) -> Ints:
-        """Places of rows of the forecast, shape (W, n) both."""
-        places: Ints = self._position.take(picks + self._starts)
-        places += self._starts
-        return places
+    def flat_indices(self, picks: Ints) -> Ints:
+        """Flat indices of picked rows of the forecast; both of shape (W, n)."""
+        indices: Ints = self._rank.take(picks + self._starts)
+        indices += self._starts
+        return indices
 
-    def objective(self, weights: Floats, places: Ints) -> Floats:
-        """J = (1 - w) latency + w cost, both scaled, for weights of shape (W, 1); shape (W, n)."""
-        objective: Floats = self.latency.take(places)
+    def objective(self, weights: Floats, indices: Ints) -> Floats:
+        """J = (1 - w) latency + w cost, both scaled, at flat indices of shape (W, n), for weights of shape (W, 1)."""
+        objective: Floats = self.latency.take(indices)
         objective *= 1.0 - weights
-        cost = self.cost.take(places)
+        cost = self.cost.take(indices)
         cost *= weights
         objective += cost
         return objective
 
     def best(self, weights: tuple[float, ...]) -> tuple[Ints, Floats]:
-        """Row with the smallest `objective`, and that objective; both of shape (W, n).
+        """Row of the forecast with the smallest `objective`, and that objective; both of shape (W, n).
 
-        Of equals the faster, then the cheaper, then the first. Worked out once for the same weights.
+        Ties go to the faster, then the cheaper, then the first row. Cached, because several strategies ask for it.
         """
         if weights not in self._best:
             rows = np.empty((len(weights), len(self)), dtype=np.intp)
             smallest = np.empty(rows.shape)
             for number, w in enumerate(weights):
                 objective = (1.0 - w) * self.latency + w * self.cost
-                places = objective.argmin(axis=-1) + self._starts
-                rows[number] = self._order.take(places)
-                smallest[number] = objective.take(places)
+                indices = objective.argmin(axis=-1) + self._starts
+                rows[number] = self._order.take(indices)
+                smallest[number] = objective.take(indices)
             self._best[weights] = rows, smallest
         return self._best[weights]
 
     @cached_property
     def whole_area(self) -> Floats:
-        """`area` of all placements."""
+        """Area dominated by all placements; see `area`."""
         return self.area(np.ones(self._order.shape, dtype=np.bool_))
 
     def area(self, reached: NDArray[np.bool_]) -> Floats:
-        """Area dominated by the reached placements, below and left of the sample's worst latency and cost.
+        """Area dominated by the reached entries, below and left of the sample's worst latency and cost.
 
         Args:
-            reached: in order of latency, shape (n, P).
+            reached: in the order of this table, shape (n, P).
 
         Returns:
             seconds times US dollars, shape (n,).

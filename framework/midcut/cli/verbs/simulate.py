@@ -1,4 +1,4 @@
-"""`midcut simulate`: planners on many samples at once, against a truth set. No sockets, no torch."""
+"""`midcut simulate`: evaluates planners on many samples at once. Needs no sockets and no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
 from midcut.results.simulation import FILE, write_simulation
-from midcut.simulation.progress import Bar
+from midcut.simulation.progress import ProgressBar
 from midcut.simulation.run import Names, Setup, simulate
 from midcut.simulation.tables import print_simulation
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from midcut.config.settings import ClaimSettings, CutSettings
     from midcut.results.simulation import Simulation
-    from midcut.types import CutTable, Placements
 
 _ROLES = ("edge", "link", "cloud")
 _MAX_WEIGHTS = 10_001
@@ -39,40 +38,40 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """Simulate; write `simulation.json` into the run directory and print the tables.
 
     Returns:
-        title, model, w, and per planner its mean latency, cost and regrets; a sweep records it.
+        title, model, w, and per planner its mean latency, cost and regrets, for the record of a sweep.
     """
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     start = perf_counter()
     setup, names = prepare(cfg, HydraConfig.get().runtime.choices)
-    with Bar(enabled=not in_sweep) as bar:
-        done = simulate(setup, names, bar.show)
+    with ProgressBar(enabled=not in_sweep) as progress_bar:
+        simulation = simulate(setup, names, progress_bar.update)
     wall_s = perf_counter() - start
     folder = Path(HydraConfig.get().runtime.output_dir)
-    write_simulation(folder / FILE, done)
+    write_simulation(folder / FILE, simulation)
     if not in_sweep:
-        print_simulation(done, wall_s)
-    return summary(done)
+        print_simulation(simulation, wall_s)
+    return summary(simulation)
 
 
 def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
-    """What a config asks for.
+    """Build what a config describes.
 
     Args:
-        cfg: as composed for this verb.
-        choices: config group -> what was chosen, as Hydra records it.
+        cfg: composed for this verb.
+        choices: config group -> chosen component, as Hydra records it.
     """
-    scenario = _scenario(cfg)
+    scenario = _typed_scenario(cfg)
     name = only(Kind.MODEL, cfg.model, "simulate")
     model = str(OmegaConf.select(cfg.model[name], "title") or name)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
     cuts = legal_cuts(table, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
     on_offer = placements(table, cuts, build_codecs(cfg))
-    picking, truth = (build_forecaster(nodes, cfg.cost, on_offer) for nodes in (cfg.predictor, cfg.truth))
+    planning, truth = (build_forecaster(nodes, cfg.cost, on_offer) for nodes in (cfg.predictor, cfg.truth))
     setup = Setup(
-        picking=picking,
+        planning=planning,
         truth=truth,
         planners={str(name): build(Kind.PLANNER, node) for name, node in (cfg[STRATEGY] or {}).items()},
-        weights=weights_of(cfg.w),
+        weights=parse_weights(cfg.w),
         scenario=scenario,
         population=cfg.population,
         dwell=tuple(dict.fromkeys(cfg.dwell)),
@@ -85,14 +84,14 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
         policy={role: str(choices.get(f"predictor/{role}")) for role in _ROLES},
         truth={role: str(choices.get(f"predictor/{role}@truth.{role}")) for role in _ROLES},
         cost=str(choices.get("cost")),
-        after=_after(table, on_offer),
-        based_on=picking.based_on | {f"truth.{part}": text for part, text in truth.based_on.items()},
+        after=tuple(table.nodes[cut - 1].name if cut else "input" for cut in on_offer.cut.tolist()),
+        based_on=planning.based_on | {f"truth.{part}": text for part, text in truth.based_on.items()},
     )
     return setup, names
 
 
-def _scenario(cfg: DictConfig) -> ScenarioDrawn | ScenarioTrace:
-    """The scenario, held against its schema here too: a file of one's own may not name it."""
+def _typed_scenario(cfg: DictConfig) -> ScenarioDrawn | ScenarioTrace:
+    """The scenario as typed settings. Merged with its schema here, because a user's own YAML file may not name one."""
     given = OmegaConf.to_container(cfg.scenario, resolve=True, enum_to_str=True)
     kind = given.get("kind", ScenarioKind.drawn.value) if isinstance(given, dict) else None
     schemas = {ScenarioKind.drawn.value: ScenarioDrawn, ScenarioKind.trace.value: ScenarioTrace}
@@ -102,8 +101,8 @@ def _scenario(cfg: DictConfig) -> ScenarioDrawn | ScenarioTrace:
     return cast("ScenarioDrawn | ScenarioTrace", OmegaConf.to_object(typed.scenario))
 
 
-def weights_of(value: Any) -> tuple[float, ...]:
-    """The weights that `w` stands for: a number, a list of them, or `start:stop:step` with both ends.
+def parse_weights(value: Any) -> tuple[float, ...]:
+    """Parse the knob `w`: a number, a list of them, or `start:stop:step` with both ends.
 
     Raises:
         ConfigError: it is none of these.
@@ -111,23 +110,23 @@ def weights_of(value: Any) -> tuple[float, ...]:
     words = list(value) if isinstance(value, ListConfig | list | tuple) else [value]
     numbers: list[float] = []
     for word in words:
-        numbers += _range(word) if isinstance(word, str) and ":" in word else [_weight(word)]
+        numbers += _parse_range(word) if isinstance(word, str) and ":" in word else [_parse_weight(word)]
     return tuple(dict.fromkeys(numbers))
 
 
-def _range(text: str) -> list[float]:
+def _parse_range(text: str) -> list[float]:
     try:
         start, stop, step = (Decimal(part) for part in text.split(":"))
         count = int((stop - start) / step) + 1
     except (ValueError, InvalidOperation, OverflowError, ZeroDivisionError):
         raise ConfigError(f"w={text}: a range of weights is start:stop:step, e.g. 0:1:0.01") from None
     if not (step > 0 and 1 <= count <= _MAX_WEIGHTS):
-        raise ConfigError(f"w={text}: a range of weights rises, in at most {_MAX_WEIGHTS - 1} steps, e.g. 0:1:0.01")
-    # Decimal steps give what people type: 0.07, not 0.07 and something.
+        raise ConfigError(f"w={text}: a range of weights ascends in at most {_MAX_WEIGHTS - 1} steps, e.g. 0:1:0.01")
+    # Decimal arithmetic gives exactly the typed numbers: 0.07, not 0.07000000000000001.
     return [float(start + step * number) for number in range(count)]
 
 
-def _weight(word: Any) -> float:
+def _parse_weight(word: Any) -> float:
     if isinstance(word, bool) or not isinstance(word, int | float):
         raise ConfigError(f"w must be a number from 0 (fast) to 1 (cheap), a list of them, or 0:1:0.01, got {word!r}")
     if word > 1.0:
@@ -135,17 +134,13 @@ def _weight(word: Any) -> float:
     return float(word)
 
 
-def summary(done: Simulation) -> dict[str, Any]:
-    """What a sweep records: lists where a planner was asked at several weights, else numbers."""
-    answer: dict[str, Any] = {"title": done.title, "model": done.model}
-    answer["w"] = done.weights[0] if len(done.weights) == 1 else list(done.weights)
+def summary(simulation: Simulation) -> dict[str, Any]:
+    """What a sweep records: a list per metric of a planner that was asked at several weights, else a number."""
+    record: dict[str, Any] = {"title": simulation.title, "model": simulation.model}
+    record["w"] = simulation.weights[0] if len(simulation.weights) == 1 else list(simulation.weights)
     metrics = ("latency_s", "cost_usd", "latency_regret", "objective_regret")
-    for name in dict.fromkeys(one.strategy for one in done.series if one.planner):
-        rows = [one for one in done.series if one.strategy == name and one.dwell == 0]
+    for name in dict.fromkeys(series.strategy for series in simulation.series if series.planner):
+        rows = [series for series in simulation.series if series.strategy == name and series.dwell == 0]
         columns = {metric: [getattr(row, metric) for row in rows] for metric in metrics}
-        answer[name] = {metric: column[0] if len(rows) == 1 else column for metric, column in columns.items()}
-    return answer
-
-
-def _after(table: CutTable, on_offer: Placements) -> tuple[str, ...]:
-    return tuple(table.nodes[cut - 1].name if cut else "input" for cut in on_offer.cut.tolist())
+        record[name] = {metric: column[0] if len(rows) == 1 else column for metric, column in columns.items()}
+    return record

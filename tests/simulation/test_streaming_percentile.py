@@ -1,4 +1,4 @@
-"""The percentile that is kept while numbers go by."""
+"""The percentile of a stream of numbers equals that of numpy over all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midcut.simulation.largest import Largest
+from midcut.simulation.streaming_percentile import StreamingPercentile
 
 
 @given(
@@ -16,16 +16,16 @@ from midcut.simulation.largest import Largest
 )
 def test_is_numpys_percentile(pieces, share):
     values = np.array([value for piece in pieces for value in piece])
-    kept = Largest(len(values), share)
+    stream = StreamingPercentile(len(values), share)
     for piece in pieces:
-        kept.add(np.array([piece, [-value for value in piece]]))
+        stream.add(np.array([piece, [-value for value in piece]]))
     expected = [np.percentile(values, 100 * share), np.percentile(-values, 100 * share)]
-    assert kept.percentile() == pytest.approx(expected, rel=1e-12, abs=1e-9)
+    assert stream.percentile() == pytest.approx(expected, rel=1e-12, abs=1e-9)
 
 
 def test_it_keeps_a_twentieth():
-    kept = Largest(100_000, 0.95)
+    stream = StreamingPercentile(100_000, 0.95)
     rng = np.random.default_rng(0)
     for _ in range(100):
-        kept.add(rng.random((1, 1000)))
-        assert sum(piece.size for piece in kept._pieces) <= 2 * 5_001 + 2_000
+        stream.add(rng.random((1, 1000)))
+        assert sum(array.size for array in stream._arrays) <= 2 * 5_001 + 2_000

@@ -9,7 +9,7 @@ from midcut.errors import ConfigError
 from midcut.planning.cuts import legal_cuts
 from midcut.types import Cut, CutTable, Node, ValueSpec
 
-YES, NO = True, False
+ENDS, INSIDE = True, False
 IMAGE = ValueSpec("x", "float32", (1, 3, 4, 4))
 PAIR = (IMAGE, ValueSpec("size", "int"))
 # Three leaf modules, a stretch where two values cross, one cut refused.
@@ -25,13 +25,13 @@ TABLE = CutTable(
         Node("softmax", "softmax"),
     ),
     cuts=(
-        Cut(0, 0, NO, (IMAGE,)),
-        Cut(1, 1, YES, PAIR),
-        Cut(2, 1, NO, PAIR),
-        Cut(3, 2, YES, (IMAGE,)),
-        Cut(4, 3, YES, (IMAGE,)),
-        Cut(5, 3, NO, (IMAGE,), "'x' is a tuple"),
-        Cut(6, 3, NO, (IMAGE,)),
+        Cut(0, 0, INSIDE, (IMAGE,)),
+        Cut(1, 1, ENDS, PAIR),
+        Cut(2, 1, INSIDE, PAIR),
+        Cut(3, 2, ENDS, (IMAGE,)),
+        Cut(4, 3, ENDS, (IMAGE,)),
+        Cut(5, 3, INSIDE, (IMAGE,), "'x' is a tuple"),
+        Cut(6, 3, INSIDE, (IMAGE,)),
     ),
     graph="0" * 16,
     weights="0" * 16,
@@ -66,20 +66,23 @@ def test_each_knob_narrows_the_list(settings, expected):
     [
         ({"first_cut": 7}, r"cuts.first_cut=7: model 'toy' has cuts 0 to 6 \(or -1 to -7\)"),
         ({"last_cut": -8}, "cuts.last_cut=-8"),
-        ({"first_cut": 4, "last_cut": 3}, "the first allowed is 4, the last allowed 3"),
+        ({"first_cut": 4, "last_cut": 3}, "the first allowed cut is 4, the last allowed cut is 3"),
         ({"first_cut": 5, "last_cut": 5}, "cut 5 is not offered because 'x' is a tuple"),
-        ({"first_cut": 1, "last_cut": 2, "single_tensor": True}, "none from 1 to 2 has a single tensor"),
+        ({"first_cut": 1, "last_cut": 2, "single_tensor": True}, "no cut from 1 to 2 is crossed by a single tensor"),
         ({"first_cut": 2, "last_cut": 2, "modules": True}, "no leaf module ends between 2 and 2"),
-        ({"keep_on_edge": ["head"], "keep_in_cloud": ["stem"]}, "the first allowed is 4, the last allowed 0"),
+        (
+            {"keep_on_edge": ["head"], "keep_in_cloud": ["stem"]},
+            "the first allowed cut is 4, the last allowed cut is 0",
+        ),
         (
             {"keep_on_edge": ["stem.cnv"]},
-            "cuts.keep_on_edge: model 'toy' has no node or module 'stem.cnv'; close: stem.conv",
+            "cuts.keep_on_edge: model 'toy' has no node or module 'stem.cnv'; similar names: stem.conv",
         ),
         ({"keep_in_cloud": ["zzz"]}, "the first node is 'stem_conv'"),
         ({"keep_in_cloud": ["ste"]}, "has no node or module 'ste'"),
     ],
 )
-def test_what_cannot_be_is_one_line(settings, words):
+def test_an_impossible_setting_is_refused_in_one_line(settings, words):
     with pytest.raises(ConfigError, match=words) as caught:
         legal_cuts(TABLE, CutSettings(**settings))
     assert "\n" not in str(caught.value)

@@ -1,0 +1,104 @@
+"""Goes through samples in chunks, so that memory stays bounded and the arrays of a chunk fit a CPU cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midcut.simulation.strategies import Chunk
+from midcut.simulation.truth_table import TruthTable, scaled
+from midcut.types import Forecast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from midcut.planning.policy import Forecaster
+    from midcut.simulation.scenario import Samples
+    from midcut.types import Floats, Ints, Observation
+
+CHUNK_VALUES = 1 << 17
+"""Samples times placements of one chunk: a few arrays of this size stay in a second-level cache."""
+CHUNK_DECISIONS = 1 << 20
+"""Samples times weights of one chunk."""
+
+
+class ForecastChunks:
+    """The samples of one or more repetitions in chunks, each with its forecast and its truth.
+
+    Args:
+        planning: makes the forecasts that strategies decide on.
+        truth: makes the forecasts that are taken as true, for the same placements.
+        samples: of all repetitions, one after the other.
+        size: number of samples of one repetition.
+        weights: of every strategy that follows a weight.
+        advance: called for progress with the number of samples just done; with 0 while they are only prepared.
+
+    Attributes:
+        total: number of samples in all; `size`: of one repetition; `repetitions`: how many of these.
+    """
+
+    def __init__(
+        self,
+        planning: Forecaster,
+        truth: Forecaster,
+        samples: Samples,
+        size: int,
+        weights: Sequence[float],
+        advance: Callable[[int], None],
+    ) -> None:
+        self._planning, self._truth, self._advance = planning, truth, advance
+        self._samples = samples
+        self.total, self.size, self.repetitions = len(samples), size, len(samples) // size
+        self._weights = tuple(weights)
+        self._step = max(1, min(CHUNK_VALUES // len(truth.placements), CHUNK_DECISIONS // len(weights)))
+        self._static_best = self._find_static_best()
+
+    def chunks(self) -> Iterator[tuple[Ints, Chunk]]:
+        """Every chunk in order, with the repetition that each of its samples belongs to, shape (n,)."""
+        for repetition, observation in self._observations():
+            count = len(repetition)
+            truth = TruthTable(broadcast_forecast(self._truth, observation, count))
+            predicted = broadcast_forecast(self._planning, observation, count)
+            yield repetition, Chunk(predicted, truth, self._static_best[:, repetition])
+            self._advance(count)
+
+    def _observations(self) -> Iterator[tuple[Ints, Observation]]:
+        for start in range(0, self.total, self._step):
+            stop = min(start + self._step, self.total)
+            yield np.arange(start, stop) // self.size, self._samples.observation(start, stop)
+
+    def _find_static_best(self) -> Ints:
+        """Row with the smallest mean J for every weight and repetition. J is linear in w, so two means suffice."""
+        shape = (self.repetitions, len(self._truth.placements))
+        latency, cost = np.zeros(shape), np.zeros(shape)
+        for repetition, observation in self._observations():
+            truth = broadcast_forecast(self._truth, observation, len(repetition))
+            add_by_group(latency, repetition, scaled(truth.latency_s))
+            add_by_group(cost, repetition, scaled(truth.cost_usd))
+            self._advance(0)
+        # Ties go to the one that is faster on average, then the cheaper, then the first.
+        return np.array([np.lexsort((cost, latency, (1.0 - w) * latency + w * cost))[:, 0] for w in self._weights])
+
+
+def broadcast_forecast(forecaster: Forecaster, observation: Observation, count: int) -> Forecast:
+    """A forecast with a row per sample, also where no predictor depends on the observation; shape (count, P)."""
+    forecast = forecaster.forecast(observation)
+    shape = (count, len(forecast))
+    if forecast.latency_s.shape == forecast.cost_usd.shape == shape:
+        return forecast
+    parts = (forecast.edge_s, forecast.link_s, forecast.cloud_s, forecast.cost_usd)
+    edge_s, link_s, cloud_s, cost_usd = (np.broadcast_to(part, shape) for part in parts)
+    return Forecast(forecast.placements, edge_s, link_s, cloud_s, cost_usd)
+
+
+def add_by_group(sums: Floats, group: Ints, values: Floats) -> None:
+    """Add values to the sums of their groups.
+
+    Args:
+        sums: shape (G, ...).
+        group: of every value, ascending, shape (n,).
+        values: shape (n, ...).
+    """
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    sums[group[starts]] += np.add.reduceat(values, starts, axis=0)
