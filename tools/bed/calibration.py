@@ -80,8 +80,8 @@ class Row:
         """Whether it is near enough."""
         return abs(self.obtained - self.asked) <= max(limit * self.asked, self.floor)
 
-    def told(self) -> dict[str, Any]:
-        """As a report takes it."""
+    def fields(self) -> dict[str, Any]:
+        """The row as a report shows it."""
         return {**asdict(self), "off": self.off, "within": self.within()}
 
 

@@ -193,7 +193,7 @@ def _show(rows: Sequence[Row]) -> None:
 
 def _write(folder: Path, about: dict[str, object], rows: Sequence[Row]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    told = [row.told() for row in rows]
+    told = [row.fields() for row in rows]
     (folder / "check.json").write_text(json.dumps({"bed": about, "rows": told}, indent=1) + "\n", encoding="utf-8")
     with (folder / "check.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, told[0])

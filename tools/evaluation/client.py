@@ -7,10 +7,9 @@ import io
 import json
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMEOUT_S = 120.0
-SMALL = {"mnist": 28}
+SMALL_SIDES = {"mnist": 28}
 SIDE = 224
 
 
@@ -28,22 +27,19 @@ class AnswerError(MidcutError):
     """The edge did not answer, or answered with an error: a lost request."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One answered request.
 
     Attributes:
-        cut, codec: it ran at; `finished_by` and `fallback` as the engine says.
+        cut: it ran at; `finished_by` and `fallback` as the engine reports them.
         latency_s: the whole as the engine measured it; `edge_s`, `link_s`, `cloud_s` its parts.
         cost_usd: the cost model applied to them.
         sent_bytes: to the cloud, on the wire.
-        predicted: the forecast row it was made on (`latency_s`, `cost_usd` and the parts); empty where there was none.
+        predicted: the forecast row of its placement (`latency_s`, `cost_usd` and the parts); empty without a forecast.
         began_s, ended_s: `time.time()` around the request, by the client.
-        wall_s: the same by a monotonic clock, decoding of the image and the client's own time included.
     """
 
     cut: int
-    codec: str
     finished_by: str
     fallback: str
     latency_s: float
@@ -55,15 +51,13 @@ class Answer:
     predicted: dict[str, Any]
     began_s: float
     ended_s: float
-    wall_s: float
-    raw: dict[str, Any] = field(repr=False, compare=False)
 
 
 class EdgeClient:
     """Requests to one edge.
 
     Args:
-        connect: opens a connection to the edge's port, from wherever that must be done.
+        connect: opens a connection to the edge's port, from inside its namespace.
         image: what is posted to be classified: JPEG.
     """
 
@@ -71,38 +65,20 @@ class EdgeClient:
         self._connection = _Connection(connect)
         self._image = image
 
-    def infer(self, cut: int | None = None, codec: str | None = None) -> Answer:
+    def infer(self, cut: int | None = None) -> Answer:
         """Have the image classified, at the cut in use or at another one.
 
         Raises:
             AnswerError: there was no answer; the next request opens a new connection.
         """
-        asked = {name: value for name, value in (("cut", cut), ("codec", codec)) if value is not None}
-        path = "/v1/infer" + (f"?{urlencode(asked)}" if asked else "")
-        began_s, start = time.time(), time.perf_counter()
-        body = self.call("POST", path, self._image, {"Content-Type": "image/jpeg"})
-        wall_s, ended_s = time.perf_counter() - start, time.time()
-        timings = body["timings"]
-        return Answer(
-            cut=body["cut"],
-            codec=body["codec"],
-            finished_by=body["finished_by"],
-            fallback=body["fallback"],
-            latency_s=timings["latency_s"],
-            edge_s=timings["edge_s"],
-            link_s=timings["link_s"],
-            cloud_s=timings["cloud_s"],
-            cost_usd=body["cost_usd"],
-            sent_bytes=body["sent_bytes"],
-            predicted=body["predicted"],
-            began_s=began_s,
-            ended_s=ended_s,
-            wall_s=wall_s,
-            raw=body,
-        )
+        path = "/v1/infer" if cut is None else f"/v1/infer?cut={cut}"
+        began_s = time.time()
+        body = json.loads(self.request("POST", path, self._image, {"Content-Type": "image/jpeg"}))
+        times = {"began_s": began_s, "ended_s": time.time()}
+        return msgspec.convert(body | body["timings"] | times, Answer)
 
-    def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
-        """A JSON route of the edge.
+    def request(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> str:
+        """The body of a reply.
 
         Raises:
             AnswerError: no answer, or not 200.
@@ -110,34 +86,34 @@ class EdgeClient:
         try:
             self._connection.request(method, path, body, headers or {})
             with self._connection.getresponse() as response:
-                text, status = response.read(), response.status
+                text, status = response.read().decode(errors="replace"), response.status
         except (OSError, http.client.HTTPException, MidcutError) as error:
             self._connection.close()
             raise AnswerError(f"{method} {path}: {error or type(error).__name__}") from error
         if status != 200:
-            raise AnswerError(f"{method} {path}: {status} {text[:200].decode(errors='replace')}")
-        return json.loads(text) if text else None
+            raise AnswerError(f"{method} {path}: {status} {text[:200]}")
+        return text
 
     def close(self) -> None:
         self._connection.close()
 
 
 class _Connection(http.client.HTTPConnection):
-    """One whose sockets somebody else opens."""
+    """A connection whose sockets the caller opens."""
 
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
         super().__init__("edge", timeout=TIMEOUT_S)
-        self._opened_by = connect
+        self._open_socket = connect
 
     def connect(self) -> None:
-        self.sock = self._opened_by()
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # head and body are written one by one
+        self.sock = self._open_socket()
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # headers and body are written separately
         self.sock.settimeout(TIMEOUT_S)
 
 
-def picture(model: str, seed: int = 0) -> bytes:
-    """A JPEG of the size that the model looks at: smooth noise by a seed."""
-    side = SMALL.get(model, SIDE)
+def noise_image(model: str, seed: int = 0) -> bytes:
+    """A JPEG of the model's input size: smooth noise by a seed."""
+    side = SMALL_SIDES.get(model, SIDE)
     noise = np.random.default_rng(seed).integers(0, 256, (7, 7, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
     out = io.BytesIO()

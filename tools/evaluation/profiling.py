@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from evaluation.processes import SiteError, one_thread
+from evaluation.processes import SiteError, run_to_end
 from midcut.profiles import read_profile, write_fit, write_profile
 from midcut.profiles.fitting import fit
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bed import Bed
-    from bed.hosts import Host
 
     from midcut.profiles import Profile, Run
 
@@ -25,49 +23,41 @@ TIMEOUT_S = 300.0
 
 
 def ensure_profiles(
-    bed: Bed,
-    folder: Path,
-    model: str,
-    *,
-    max_clock_mhz: float,
-    clocks_mhz: Sequence[float],
-    command: list[str],
-    repeats: int,
+    bed: Bed, folder: Path, model: str, clocks_mhz: Sequence[float], command: list[str], repeats: int
 ) -> Path:
     """Measure what `folder/profiles` does not have yet; returns that folder.
 
-    Each side is measured at full speed on its core, which the edge calls `max_clock_mhz`. The edge's profile has
-    the same seconds scaled by 1 / f to `clocks_mhz`: that is what the bed's time share does by construction, and
-    `origin` says so. The measurement as it was stays in `profiles/measured`.
+    Each side is measured at full speed on its core. The edge's profile has the same seconds scaled by 1 / f to
+    `clocks_mhz`: that is what the bed's time share does by construction, and `origin` tells it. The measurement itself
+    stays in `profiles/measured`.
     """
     profiles = folder / FOLDER
     (profiles / MEASURED).mkdir(parents=True, exist_ok=True)
-    for role, end in (("edge", bed.edge), ("cloud", bed.cloud)):
+    bed.clock.set(bed.clock.max_mhz)
+    for role, host in (("edge", bed.edge), ("cloud", bed.cloud)):
         out = profiles / f"{role}-{model}.json"
         if out.exists():
             continue
-        bed.clock.set(max_clock_mhz)
-        raw = profiles / MEASURED / out.name
-        stated = [f"stated_clock_mhz={max_clock_mhz:g}"]
-        run = [*command, "profile", f"model={model}", f"role={role}", f"repeats={repeats}", *stated, f"out={raw}"]
-        _finish(end, [*run, f"hydra.run.dir={folder}/runs/profile-{role}-{model}"], raw.with_suffix(".log"))
+        raw, run = profiles / MEASURED / out.name, folder / "runs" / f"profile-{role}-{model}"
+        knobs = [f"repeats={repeats}", f"stated_clock_mhz={bed.clock.max_mhz:g}", f"out={raw}", f"hydra.run.dir={run}"]
+        profile = [*command, "profile", f"model={model}", f"role={role}", *knobs]
+        run_to_end(host, profile, "midcut profile", run, TIMEOUT_S)
         measured = read_profile(raw)
-        write_profile(scaled(measured, clocks_mhz) if role == "edge" else measured, out)
+        write_profile(scale_to_clocks(measured, clocks_mhz) if role == "edge" else measured, out)
     return profiles
 
 
-def scaled(profile: Profile, clocks_mhz: Sequence[float]) -> Profile:
-    """A profile of one clock, as one of several on a machine where all time goes with 1 / f."""
+def scale_to_clocks(profile: Profile, clocks_mhz: Sequence[float]) -> Profile:
+    """A profile of one clock as one of several, on a machine where all time goes with 1 / f."""
     (full,) = profile.runs
     if full.clock_mhz is None:
-        raise SiteError(f"the profile of {profile.model!r} does not say its clock")
-    runs = tuple(_slower(full, clock_mhz, full.clock_mhz / clock_mhz) for clock_mhz in sorted(clocks_mhz))
+        raise SiteError(f"the profile of {profile.model!r} does not state its clock")
+    runs = tuple(_scaled_run(full, clock_mhz, full.clock_mhz / clock_mhz) for clock_mhz in sorted(clocks_mhz))
     how = f"measured at {full.clock_mhz:g} MHz, other clocks by construction: seconds go with 1 / f"
-    origin = f"{profile.origin}; {how}"
-    return msgspec.structs.replace(profile, runs=runs, origin=origin)
+    return msgspec.structs.replace(profile, runs=runs, origin=f"{profile.origin}; {how}")
 
 
-def _slower(run: Run, clock_mhz: float, times: float) -> Run:
+def _scaled_run(run: Run, clock_mhz: float, times: float) -> Run:
     return msgspec.structs.replace(
         run,
         clock_mhz=clock_mhz,
@@ -84,16 +74,3 @@ def ensure_fit(profiles: Path, model: str) -> Path:
     if not path.exists():
         write_fit(fit([read_profile(profiles / f"edge-{model}.json")], seed=0), path)
     return path
-
-
-def _finish(end: Host, command: list[str], log: Path) -> None:
-    with log.open("wb") as errors:
-        process = end.popen(command, stdout=subprocess.DEVNULL, stderr=errors, cwd=log.parent, env=one_thread())
-    try:
-        failed = process.wait(TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        failed = -1
-    if failed:
-        raise SiteError(f"midcut profile failed ({failed}); {log}:\n{log.read_text()[-1500:]}")

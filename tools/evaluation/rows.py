@@ -1,87 +1,99 @@
-"""What is measured, written down the moment it is known: whoever stops an experiment keeps what it has."""
+"""What an experiment measures, written down the moment it is known: whoever stops it keeps what it has."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
 
 from evaluation.client import Answer, AnswerError
+from midcut.results.evaluation import Evaluation, write_evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from evaluation.site import Site
 
-ROWS = "rows.jsonl"
+Row: TypeAlias = "Mapping[str, Any]"
 
 
 class Rows:
-    """Rows of an experiment, a JSON line each.
+    """Rows of an experiment, a JSON object a line. Leaving the block writes `evaluation.json`, also after an error.
 
     Args:
-        folder: where `rows.jsonl` goes; it is made, and an earlier file is replaced.
+        path: the file of rows; its folder is made.
+        evaluate: makes the evaluation out of all rows and `bed`; None where they are too few for one.
+        resume: add to the rows of an earlier run; else they are removed.
 
     Attributes:
-        all: what was added, in order.
+        all: the rows, in order.
+        bed: what the evaluation reports of the bed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / ROWS).open("w", encoding="utf-8", buffering=1)
-        self.all: list[dict[str, Any]] = []
+    def __init__(
+        self,
+        path: Path,
+        evaluate: Callable[[Sequence[Row], dict[str, Any]], Evaluation | None],
+        *,
+        resume: bool = False,
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines(keepends=True) if resume and path.exists() else []
+        whole = [line for line in lines if line.endswith("\n")]  # a killed run may have left half a line
+        path.write_text("".join(whole))
+        self._file = path.open("a", buffering=1)
+        self._folder = path.parent
+        self._evaluate = evaluate
+        self.all: list[dict[str, Any]] = [json.loads(line) for line in whole]
+        self.bed: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
+        self.write_evaluation()
 
-    def add(self, **row: Any) -> dict[str, Any]:
-        """Write a row; returns it."""
+    def write_evaluation(self) -> None:
+        """Write what the rows so far show; nothing where there are none."""
+        evaluation = self._evaluate(self.all, self.bed) if self.all else None
+        if evaluation is not None:
+            write_evaluation(self._folder, evaluation)
+
+    def add(self, **row: Any) -> None:
+        """Write a row."""
         self._file.write(json.dumps(row) + "\n")
         self.all.append(row)
-        return row
 
-    def ask(self, site: Site, cut: int | None = None, **about: Any) -> Answer | None:
-        """One request to the edge, written down with what is said about it; None where it was lost."""
+    def ask(self, site: Site, cut: int | None = None, **labels: Any) -> Answer | None:
+        """Send one request to the edge and write it down with its labels; None where it was lost."""
         began_s = time.time()
         try:
             answer = site.infer(cut)
         except AnswerError as error:
-            self.add(**about, asked=cut, began_s=began_s, lost=str(error))
+            self.add(**labels, asked=cut, began_s=began_s, lost=str(error))
             return None
-        self.add(**about, asked=cut, **measured(answer))
+        fields = msgspec.structs.asdict(answer)
+        predicted = fields.pop("predicted")
+        parts = {"predicted_s": "latency_s", "predicted_link_s": "link_s", "predicted_edge_s": "edge_s"}
+        self.add(**labels, asked=cut, **fields, **{name: predicted.get(part) for name, part in parts.items()})
         return answer
 
 
-def measured(answer: Answer) -> dict[str, Any]:
-    """An answer as a row: what was measured and what had been predicted."""
-    return {
-        "cut": answer.cut,
-        "latency_s": answer.latency_s,
-        "cost_usd": answer.cost_usd,
-        "edge_s": answer.edge_s,
-        "link_s": answer.link_s,
-        "cloud_s": answer.cloud_s,
-        "predicted_s": answer.predicted.get("latency_s"),
-        "predicted_link_s": answer.predicted.get("link_s"),
-        "predicted_edge_s": answer.predicted.get("edge_s"),
-        "finished_by": answer.finished_by,
-        "fallback": answer.fallback,
-        "began_s": answer.began_s,
-        "ended_s": answer.ended_s,
-    }
-
-
-def is_measured(row: Mapping[str, Any]) -> bool:
-    """Whether a row says what its forced cut takes: it was answered, and not by the edge in the cloud's place."""
+def is_measured(row: Row) -> bool:
+    """Whether a row measures its forced cut: it was answered, and not by the edge in the cloud's place."""
     return row["kind"] == "forced" and "lost" not in row and not row.get("fallback")
 
 
-def say(text: str) -> None:
-    """Progress, with the time of day."""
+def count_lost(rows: Sequence[Row]) -> int:
+    """How many requests were lost."""
+    return sum("lost" in row for row in rows)
+
+
+def print_progress(text: str) -> None:
+    """Print a line with the time of day."""
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)

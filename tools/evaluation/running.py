@@ -1,4 +1,4 @@
-"""Experiments one after another: one that fails does not end the others."""
+"""Runs experiments one after another: one that fails does not end the others."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FINISHED = "finished.txt"
 
 
 def run_each(
-    experiments: Mapping[str, Callable[[Options], Path]], options: Options, resuming: Collection[str]
+    experiments: Mapping[str, Callable[[Options], None]], options: Options, resuming: Collection[str]
 ) -> list[str]:
-    """Run all; returns the names of those that failed, each of which said why in a line on stderr.
+    """Run all; returns the names of those that failed, each with a line on stderr.
 
     Args:
         experiments: by name, which is also that of its folder.
@@ -37,29 +37,30 @@ def run_each(
     failed = []
     for name, run in experiments.items():
         try:
-            _run(name, run, options, resumes=options.resume and name in resuming)
+            _run_or_skip(name, run, options, resumes=options.resume and name in resuming)
         except BedUnavailable:
             raise
         except MidcutError as error:
             failed.append(name)
-            print(f"tools/evaluate: {name}: {type(error).__name__}: {_line(error)}", file=sys.stderr, flush=True)
+            print(f"tools/evaluate: {name}: {type(error).__name__}: {_one_line(error)}", file=sys.stderr, flush=True)
     return failed
 
 
-def _run(name: str, run: Callable[[Options], Path], options: Options, *, resumes: bool) -> None:
-    written, done = options.out / name / FILE, options.out / name / FINISHED
-    said = repr(replace(options, out=Path(), resume=False))
-    if options.resume and not resumes and written.exists() and done.exists() and done.read_text() == said:
+def _run_or_skip(name: str, run: Callable[[Options], None], options: Options, *, resumes: bool) -> None:
+    written, finished = options.out / name / FILE, options.out / name / FINISHED
+    text = repr(replace(options, out=Path(), resume=False))
+    if options.resume and not resumes and written.exists() and finished.exists() and finished.read_text() == text:
         print(f"{name}: finished already: {written}", flush=True)
         return
-    done.unlink(missing_ok=True)
+    finished.unlink(missing_ok=True)
     if not resumes:
         written.unlink(missing_ok=True)  # an earlier run's: it does not go with the rows to come
-    print(f"{name}: {run(options)}", flush=True)
-    done.write_text(said)
+    run(options)
+    print(f"{name}: {written}", flush=True)
+    finished.write_text(text)
 
 
-def _line(error: Exception) -> str:
-    """What it says; of a log that follows, the last line."""
+def _one_line(error: Exception) -> str:
+    """The first line of its message; where a log follows, the log's last line too."""
     first, *others = str(error).strip().splitlines() or [""]
     return f"{first} {others[-1]}" if others else first

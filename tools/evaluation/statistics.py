@@ -1,12 +1,12 @@
-"""Errors, regrets and their intervals. numpy only; no bed, no midcut processes.
+"""Errors, regrets and their intervals. No bed, no midcut processes.
 
-What is measured at one point of link and clock belongs together: intervals come from drawing whole points again.
+Measurements at one point of link and clock depend on one another: intervals come from resampling whole points.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,17 +14,19 @@ from midcut.simulation.truth_table import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from midcut.types import Floats
 
 PARTS = ("edge_s", "link_s", "cloud_s")
+COLUMNS = (*PARTS, "latency_s", "cost_usd")
 DRAWS = 2000
 LEVEL = 0.95
+IN_A_ROW = 3
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and where it lies with 95 % by the bootstrap; both bounds are the estimate with one point."""
+class Interval(NamedTuple):
+    """An estimate and its 95 % bootstrap interval; with a single point both bounds are the estimate."""
 
     value: float
     low: float
@@ -33,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Choice:
-    """One pick against the best of what was measured.
+    """One pick against the best of the measured cuts.
 
     Attributes:
         hit: it is the best one.
@@ -51,20 +53,20 @@ def percentage_error(predicted: float, measured: float) -> float:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Inter-quartile range over the median: how much one and the same thing varies."""
+    """Inter-quartile range over the median."""
     low, middle, high = np.percentile(values, (25, 50, 75))
     return float((high - low) / middle)
 
 
 def repeat_error(values: Sequence[float]) -> float:
-    """Median of |one - median of the others| / median of the others: what no predictor gets below, one by one.
+    """Median error of each value against the median of the others: no predictor of single requests can be better.
 
-    0 where there are fewer than two.
+    0 where there are fewer than two values.
     """
     if len(values) < 2:
         return 0.0
     others = [float(np.median([*values[:at], *values[at + 1 :]])) for at in range(len(values))]
-    return float(np.median([percentage_error(one, other) for one, other in zip(values, others, strict=True)]))
+    return float(np.median([percentage_error(value, other) for value, other in zip(values, others, strict=True)]))
 
 
 def latency_choice(latency_s: Mapping[int, float], pick: int) -> Choice:
@@ -78,7 +80,7 @@ def latency_choice(latency_s: Mapping[int, float], pick: int) -> Choice:
 
 
 def weighted_choice(latency_s: Mapping[int, float], cost_usd: Mapping[int, float], w: float, pick: int) -> Choice:
-    """A pick by J = (1 - w) latency + w cost, both min-max scaled over the measured cuts, as `midcut simulate` has it.
+    """A pick by J = (1 - w) latency + w cost, both min-max scaled over the measured cuts, as in `midcut simulate`.
 
     Args:
         latency_s, cost_usd: measured, by the same cuts; the pick is among them.
@@ -93,22 +95,20 @@ def weighted_choice(latency_s: Mapping[int, float], cost_usd: Mapping[int, float
 def bootstrap(
     groups: Sequence[Sequence[float]], statistic: Callable[[Floats], float], seed: int = 0, draws: int = DRAWS
 ) -> Interval:
-    """A statistic over all values, and its interval when whole groups are drawn again with replacement.
+    """A statistic over all values, and its interval when whole groups are resampled with replacement.
 
     Args:
         groups: values by point, at least one value in all.
         statistic: of an array of values.
     """
-    kept = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
-    value = statistic(np.concatenate(kept))
+    arrays = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
+    value = statistic(np.concatenate(arrays))
     generator = np.random.default_rng(seed)
     drawn = [
-        statistic(np.concatenate([kept[index] for index in generator.integers(0, len(kept), len(kept))]))
+        statistic(np.concatenate([arrays[index] for index in generator.integers(0, len(arrays), len(arrays))]))
         for _ in range(draws)
     ]
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(drawn, (tail, 100 - tail))
-    return Interval(float(value), float(low), float(high))
+    return Interval(float(value), *_bounds(drawn))
 
 
 def median(values: Floats) -> float:
@@ -126,26 +126,26 @@ def mean(values: Floats) -> float:
 def part_errors(
     predicted: Sequence[Mapping[str, float]], measured: Sequence[Mapping[str, float]]
 ) -> dict[str, tuple[float, float, float]]:
-    """Which part of the latency is off.
+    """Which part of the latency is predicted how badly.
 
     Args:
         predicted, measured: `edge_s`, `link_s`, `cloud_s` and `latency_s` of the same requests or cuts.
 
     Returns:
-        part -> median of predicted - measured over the measured latency, median of its size, share of the sum of
-        all parts' sizes. `other` is what the latency has beside the parts, of which nothing is predicted.
+        part -> median of (predicted - measured) / measured latency, median of its absolute value, share of the sum
+        of all parts' absolute errors. `other` is what the latency has beside the parts: none of it is predicted.
     """
-    off = {name: np.array([p[name] - m[name] for p, m in zip(predicted, measured, strict=True)]) for name in PARTS}
-    off["other"] = np.array([sum(m[name] for name in PARTS) - m["latency_s"] for m in measured])
+    errors = {name: np.array([p[name] - m[name] for p, m in zip(predicted, measured, strict=True)]) for name in PARTS}
+    errors["other"] = np.array([sum(m[name] for name in PARTS) - m["latency_s"] for m in measured])
     latency = np.array([m["latency_s"] for m in measured])
-    total = sum(float(np.abs(values).sum()) for values in off.values())
+    total = sum(float(np.abs(values).sum()) for values in errors.values())
     return {
         name.removesuffix("_s"): (
             float(np.median(values / latency)),
             float(np.median(np.abs(values) / latency)),
             float(np.abs(values).sum()) / total if total else 0.0,
         )
-        for name, values in off.items()
+        for name, values in errors.items()
     }
 
 
@@ -155,3 +155,30 @@ def spread_out(items: Sequence[int], count: int) -> list[int]:
         return list(items)
     positions = np.linspace(0, len(items) - 1, max(count, 2)).round().astype(int)
     return [items[position] for position in dict.fromkeys(positions.tolist())]
+
+
+def streak_start(values: Sequence[Any], holds: Callable[[Sequence[Any]], bool], length: int = IN_A_ROW) -> int | None:
+    """Where the first `length` values in a row begin for which `holds` is true; None without such a streak."""
+    return next((at for at in range(len(values) - length + 1) if holds(values[at : at + length])), None)
+
+
+def is_within(values: Sequence[float], limit: float) -> bool:
+    """Whether the first value and the median are at most the limit."""
+    return values[0] <= limit and float(np.median(values)) <= limit
+
+
+def relative_difference(values: Floats, others: Floats, seed: int = 0) -> Interval:
+    """Mean of the values over the mean of the others, less 1; pairs are resampled, those with a NaN left out."""
+    known = np.isfinite(values) & np.isfinite(others)
+    values, others = values[known], others[known]
+    if not len(values):
+        return Interval(np.nan, np.nan, np.nan)
+    rows = np.random.default_rng(seed).integers(0, len(values), (DRAWS, len(values)))
+    drawn = values[rows].mean(axis=1) / others[rows].mean(axis=1) - 1.0
+    return Interval(float(values.mean() / others.mean() - 1.0), *_bounds(drawn))
+
+
+def _bounds(drawn: Sequence[float] | Floats) -> tuple[float, float]:
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(drawn, (tail, 100 - tail))
+    return float(low), float(high)

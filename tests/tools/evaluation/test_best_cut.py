@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from evaluation.policies import rows, true
+from evaluation.best_cut import MOST_NEAR, candidates
+from evaluation.policies import rows_by_cut, true_observation
 from evaluation.site import Conditions
-from evaluation.trace.measure import RIVALS, rivals
 
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
@@ -24,18 +24,21 @@ def policy():
 
 
 def fastest(policy, slowdown):
-    latency_s = {cut: row["latency_s"] for cut, row in rows(policy.forecast(true(CONDITIONS, slowdown))).items()}
+    latency_s = {
+        cut: row["latency_s"]
+        for cut, row in rows_by_cut(policy.forecast(true_observation(CONDITIONS, slowdown))).items()
+    }
     return min(latency_s, key=latency_s.__getitem__)
 
 
 @pytest.mark.parametrize("slowdown", [1.0, 2.5, 20.0])
 def test_both_ends_and_the_cut_that_is_fastest_as_it_truly_is(policy, slowdown):
-    found = rivals(policy, CONDITIONS, slowdown)
+    found = candidates(policy, CONDITIONS, slowdown)
     assert {int(policy.placements.cut.min()), int(policy.placements.cut.max())} <= set(found)
     assert fastest(policy, slowdown) in found
-    assert len(found) <= RIVALS + 2
+    assert len(found) <= MOST_NEAR + 2
 
 
-def test_a_slower_edge_has_other_rivals(policy):
+def test_a_slower_edge_has_other_candidates(policy):
     assert fastest(policy, 1.0) != fastest(policy, 20.0)
-    assert rivals(policy, CONDITIONS, 1.0) != rivals(policy, CONDITIONS, 20.0)
+    assert candidates(policy, CONDITIONS, 1.0) != candidates(policy, CONDITIONS, 20.0)

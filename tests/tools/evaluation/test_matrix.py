@@ -3,15 +3,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from evaluation.lines import append_line, drop_unfinished, read_lines
-from evaluation.matrix.noise import noise
-from evaluation.matrix.report import as_evaluation
-from evaluation.matrix.results import by_model, interval_of, point_found, progress
-from evaluation.profiling import scaled
+from evaluation.matrix.noise import noise_of
+from evaluation.matrix.report import evaluation
+from evaluation.matrix.results import point_result, points_by_model, progress_line, with_interval
+from evaluation.profiling import scale_to_clocks
+from evaluation.rows import Rows
 from evaluation.statistics import Choice
 
 from midcut.profiles import Machine, Profile, Role, Run
-from midcut.results.evaluation import read_evaluation, write_evaluation
+from midcut.results.evaluation import Evaluation, read_evaluation, write_evaluation
 from midcut.types import Cut, CutTable, Node
 
 
@@ -44,7 +44,7 @@ def row(index=0, picks=9):
 
 
 def test_a_point_by_hand():
-    point = point_found(row())
+    point = point_result(row())
     assert [one.cut for one in point.cuts] == [0, 9]
     assert point.errors("default") == pytest.approx([0.1, 0.05])
     assert point.errors("paper") == pytest.approx([0.5])  # it does not offer cut 9
@@ -63,58 +63,81 @@ def test_a_point_by_hand():
 def test_a_pick_that_was_never_answered_does_not_count():
     missing = row()
     missing["requests"] = [one for one in missing["requests"] if one["cut"] == 0]
-    point = point_found(missing)
+    point = point_result(missing)
     assert "default" not in point.fastest
     assert "edge only" not in point.fastest
     assert point.fastest["paper"].hit
 
 
 def test_figures_of_a_model_over_its_points():
-    points = by_model([row(0), row(1, picks=0)])["some"]
-    assert interval_of(points, "default", "error")[0] == pytest.approx(0.075)
-    assert interval_of(points, "default", "hit") == pytest.approx((0.5, 0.0, 1.0))
-    assert interval_of(points, "default", "regret")[0] == pytest.approx(0.125)
-    assert interval_of(points, "paper", "regret") == pytest.approx((0.25, 0.25, 0.25))
-    assert interval_of(points, "default", "single")[0] == pytest.approx(0.075)
+    points = points_by_model([row(0), row(1, picks=0)])["some"]
+    assert with_interval(points, "default", "error")[0] == pytest.approx(0.075)
+    assert with_interval(points, "default", "hit") == pytest.approx((0.5, 0.0, 1.0))
+    assert with_interval(points, "default", "regret")[0] == pytest.approx(0.125)
+    assert with_interval(points, "paper", "regret") == pytest.approx((0.25, 0.25, 0.25))
+    assert with_interval(points, "default", "single")[0] == pytest.approx(0.075)
 
 
 def test_noise_is_of_repetitions_and_of_telemetry():
-    found = noise(by_model([row()])["some"], payload_share=0.95)
+    found = noise_of(points_by_model([row()])["some"], payload_share=0.95)
     assert (found.spread, found.repeat, found.edge_core) == (0.0, 0.0, 0.0)
     assert found.observed == pytest.approx({"clock_mhz": 0.0, "bandwidth_kbps": 0.0, "ping_ms": 0.1})
 
 
 def test_the_evaluation_can_be_written_and_says_who_met_the_aims(tmp_path):
-    evaluation = read_evaluation(write_evaluation(tmp_path, as_evaluation([row(0), row(1)], {"cgroup clock": {}})))
-    assert evaluation.values["some.default.error"] == pytest.approx(0.075)
-    assert evaluation.values["some.default.regret"] == 0.0
-    assert evaluation.values["lost"] == 2
-    assert evaluation.values["some.cloud_only.regret"] == pytest.approx(0.25)
-    assert evaluation.values["some.cloud_only.regret_half"] == pytest.approx(1.0)
-    (picks,) = [table for table in evaluation.tables if table.title == "Picks against the best measured cut"]
+    written = read_evaluation(write_evaluation(tmp_path, evaluation([row(0), row(1)], {"cgroup clock": {}})))
+    assert written.values["some.default.error"] == pytest.approx(0.075)
+    assert written.values["some.default.regret"] == 0.0
+    assert written.values["lost"] == 2
+    assert written.values["some.cloud_only.regret"] == pytest.approx(0.25)
+    assert written.values["some.cloud_only.regret_half"] == pytest.approx(1.0)
+    (picks,) = [table for table in written.tables if table.title == "Picks against the best measured cut"]
     assert [(cells[1], cells[2]) for cells in picks.rows][4:6] == [("edge only", 100.0), ("cloud only", 0.0)]
-    verdicts = {cells[1]: (cells[4], cells[5]) for cells in evaluation.tables[0].rows}
+    verdicts = {cells[1]: (cells[4], cells[5]) for cells in written.tables[0].rows}
     assert verdicts["mean regret"] == ("met", "")
     assert verdicts["median error"][0] == "missed"
     assert verdicts["median error"][1].startswith("cloud: 100%")
-    assert [figure.name for figure in evaluation.figures] == ["predicted-some", "regret"]
-    assert evaluation.figures[0].series[0].x == pytest.approx([100, 80, 100, 80])
+    assert [figure.name for figure in written.figures] == ["predicted-some", "regret"]
+    assert written.figures[0].series[0].x == pytest.approx([100, 80, 100, 80])
 
 
-def test_a_line_that_a_kill_cut_short_is_measured_again(tmp_path):
-    path = tmp_path / "points.jsonl"
-    assert read_lines(path) == []
-    append_line(path, row(0))
+def test_a_row_that_a_kill_cut_short_is_measured_again(tmp_path):
+    path = tmp_path / "matrix" / "points.jsonl"
+
+    def count(rows, bed):
+        return Evaluation(title="counted", bed=bed, values={"rows": len(rows)})
+
+    with Rows(path, count) as rows:
+        rows.add(**row(0))
     with path.open("a") as file:
         file.write(json.dumps(row(1))[:100])
-    assert read_lines(path) == [row(0)]
-    drop_unfinished(path)
-    append_line(path, row(2))
-    assert [one["index"] for one in read_lines(path)] == [0, 2]
+    with Rows(path, count, resume=True) as rows:
+        assert rows.all == [row(0)]
+        rows.add(**row(2))
+        rows.bed["kernel"] = "6"
+    assert [json.loads(line)["index"] for line in path.read_text().splitlines()] == [0, 2]
+    written = read_evaluation(path.with_name("evaluation.json"))
+    assert (written.values, written.bed) == ({"rows": 2}, {"kernel": "6"})
+    with Rows(path, count) as rows:
+        assert rows.all == []
+    assert path.read_text() == ""
+
+
+def test_a_run_that_fails_writes_what_it_has(tmp_path):
+    path = tmp_path / "points.jsonl"
+
+    def run():
+        with Rows(path, evaluation) as rows:
+            rows.add(**row(0))
+            raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        run()
+    assert read_evaluation(tmp_path / "evaluation.json").values["points"] == 1
 
 
 def test_progress_says_the_running_figures():
-    said = progress([row(0)], row(0), 12)
+    said = progress_line([row(0)], 12)
     assert said.startswith("some 1/12: 1000 MHz, 10.0 Mbit/s, 10 ms, 2 cuts | default: error 7.5%")
     assert "hit 1/1, regret 0.0%" in said
     assert "NOT settled" not in said
@@ -135,7 +158,7 @@ def test_the_edges_profile_at_other_clocks_is_scaled_by_construction():
         model="some", role=Role.edge, table=table, machine=machine, versions={}, threads=1, batch=1, modelled=False,
         origin="measured", runs=(full,),
     )  # fmt: skip
-    slow, fast = scaled(profile, (1500.0, 600.0)).runs
+    slow, fast = scale_to_clocks(profile, (1500.0, 600.0)).runs
     assert (slow.clock_mhz, slow.node_s, slow.whole_s) == (600.0, pytest.approx((0.05,)), pytest.approx(0.06))
     assert (fast.clock_mhz, fast.node_s, fast.whole_s) == (1500.0, pytest.approx((0.02,)), pytest.approx(0.024))
-    assert "by construction" in scaled(profile, (600.0,)).origin
+    assert "by construction" in scale_to_clocks(profile, (600.0,)).origin

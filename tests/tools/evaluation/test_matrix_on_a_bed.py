@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from evaluation.matrix.measure import _missing
+from evaluation.matrix.measure import missing_points
 from evaluation.options import Options
 
 from midcut.results.evaluation import read_evaluation
@@ -63,5 +63,5 @@ def test_a_small_matrix_and_its_resumption(tmp_path):
     # Points of another core are another experiment's.
     assert point["core_mhz"] == 6000.0
     other = Options(out=tmp_path, models=("mnist",), points=1, core_mhz=3000.0)
-    assert len(_missing(other, "mnist")) == 1
-    assert not _missing(replace(other, core_mhz=None), "mnist")
+    assert len(missing_points(other, [point], "mnist")) == 1
+    assert not missing_points(replace(other, core_mhz=None), [point], "mnist")

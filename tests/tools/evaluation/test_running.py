@@ -11,7 +11,7 @@ from midcut.results.evaluation import Evaluation, write_evaluation
 
 
 def works(options):
-    return write_evaluation(options.out / "works", Evaluation(title="it works"))
+    write_evaluation(options.out / "works", Evaluation(title="it works"))
 
 
 def fails(_):
@@ -52,7 +52,7 @@ def test_one_that_was_finished_with_the_same_options_is_left(tmp_path, capsys):
 def test_one_that_can_resume_finds_what_there_was(tmp_path):
     def resumes(options):
         assert (options.out / "works" / "evaluation.json").exists()
-        return works(options)
+        works(options)
 
     works(Options(out=tmp_path))
     assert run_each({"works": resumes}, Options(out=tmp_path, resume=True), ("works",)) == []

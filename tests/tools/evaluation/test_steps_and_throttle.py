@@ -1,11 +1,12 @@
-"""How quickly a change was followed, and how long an untold throttle was misjudged, by hand."""
+"""How soon a change was followed, and how long an unseen throttle made predictions wrong, worked out by hand."""
 
 from __future__ import annotations
 
 import pytest
-from evaluation.steps import report as reacting
-from evaluation.steps.report import best_of, first_run, reaction
-from evaluation.throttle import report as slowed
+from evaluation.best_cut import best_measured
+from evaluation.statistics import streak_start
+from evaluation.steps import report as steps
+from evaluation.throttle import report as throttle
 
 
 def forced(cut: int, latency_s: float, **about: object) -> dict[str, object]:
@@ -20,22 +21,22 @@ AT_REST = [forced(0, 0.30), forced(0, 0.34), forced(0, 0.31), forced(5, 0.20), f
 
 
 def test_the_best_cut_and_those_as_good() -> None:
-    best = best_of(AT_REST)
+    best = best_measured(AT_REST)
     assert best is not None
-    assert best.latency_s == {0: 0.31, 5: 0.20, 7: 0.209, 9: 0.25}
-    assert best.cut == 5
+    assert best.latencies_s == {0: 0.31, 5: 0.20, 7: 0.209, 9: 0.25}
+    assert (best.cut, best.latency_s) == (5, 0.20)
     assert best.as_good == {5, 7}
-    assert best_of([*AT_REST, forced(5, 0.01, fallback="the cloud was away")]) == best
-    assert best_of([{"kind": "forced", "asked": 3, "lost": "timed out"}]) is None
+    assert best_measured([*AT_REST, forced(5, 0.01, fallback="the cloud was away")]) == best
+    assert best_measured([{"kind": "forced", "asked": 3, "lost": "timed out"}]) is None
 
 
-def test_first_run() -> None:
-    assert first_run([1, 5, 1, 1, 1, 5], lambda some: max(some) < 2) == 2
-    assert first_run([1, 1], lambda some: max(some) < 2) is None
+def test_streak_start() -> None:
+    assert streak_start([1, 5, 1, 1, 1, 5], lambda some: max(some) < 2) == 2
+    assert streak_start([1, 1], lambda some: max(some) < 2) is None
 
 
 def test_reaction_counts_from_the_change_to_three_in_a_row() -> None:
-    best = best_of(AT_REST)
+    best = best_measured(AT_REST)
     assert best is not None
     answered = [
         dynamic(100.1, 0, 0.90),
@@ -47,17 +48,17 @@ def test_reaction_counts_from_the_change_to_three_in_a_row() -> None:
         dynamic(103.6, 5, 0.60),
         dynamic(104.3, 5, 0.20),
     ]
-    found = reaction(answered, 100.0, best)
+    found = steps.reaction_to_change(answered, 100.0, best)
     assert found.cut_s == pytest.approx(2.5)
     assert found.cut_requests == 3
     # 0.22 = 1.1 * 0.20 is kept by the fifth request, and by the median of .21 .22 .60.
     assert found.latency_s == pytest.approx(3.0)
     assert found.latency_requests == 4
-    never = reaction(answered[:3], 100.0, best)
+    never = steps.reaction_to_change(answered[:3], 100.0, best)
     assert (never.cut_s, never.latency_s) == (None, None)
 
 
-def test_steps_are_told_forth_and_back() -> None:
+def test_steps_are_reported_forth_and_back() -> None:
     about = {"model": "alexnet", "case": "clock"}
     rows = [forced(9, 0.1, side="before", **about), forced(0, 0.3, side="after", **about)]
     for repeat in (0, 1):
@@ -67,7 +68,7 @@ def test_steps_are_told_forth_and_back() -> None:
                 | {"changed_s": at + 30 * repeat - 0.5}
                 for n in range(4)
             ]
-    found = reacting.evaluation(rows, {})
+    found = steps.evaluation(rows, {})
     # Two steps forth; one back, since nothing comes before the first run.
     assert [row[1:3] for row in found.tables[0].rows] == [["clock", 1], ["clock, back", 2], ["clock", 2]]
     assert found.values["alexnet_clock_until_best_cut_s"] == pytest.approx(0.5)
@@ -75,11 +76,11 @@ def test_steps_are_told_forth_and_back() -> None:
     assert found.values["lost"] == 0
 
 
-def test_until_right_and_regret() -> None:
+def test_requests_until_accurate_and_regret() -> None:
     errors = [0.6, 0.5, 0.02, 0.4, 0.04, 0.03, 0.01, 0.3]
-    assert slowed.until_right(errors) == 2  # .02, and the median of .02 .4 .04
-    assert slowed.regret([0.2, 0.4], 0.2) == pytest.approx(0.5)
-    assert slowed.regret([], 0.2) is None
+    assert throttle.requests_until_accurate(errors) == 2  # .02, and the median of .02 .4 .04
+    assert throttle.mean_regret([0.2, 0.4], 0.2) == pytest.approx(0.5)
+    assert throttle.mean_regret([], 0.2) is None
 
 
 def test_a_throttled_run_by_phase() -> None:
@@ -92,7 +93,7 @@ def test_a_throttled_run_by_phase() -> None:
         dynamic(n, 0, 0.2, held=1.5, predicted_s=0.2, model="alexnet", way="calibrated", phase="afterwards")
         for n in range(5)
     ]
-    found = slowed.evaluation(rows, {}, 2.5)
+    found = throttle.evaluation(rows, {})
     assert found.values["calibrated_before_regret_first_10"] == pytest.approx(0.0)
     assert found.values["calibrated_throttled_regret_last_20"] == pytest.approx(0.25)
     assert found.values["calibrated_throttled_until_right"] == 0  # off by 4 %

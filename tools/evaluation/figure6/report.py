@@ -1,4 +1,4 @@
-"""Figure 6's four ratios out of measured samples, beside the printed ones."""
+"""Figure 6's four ratios from measured samples, beside the published ones."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from evaluation.rows import is_measured
-from evaluation.trace.strategies import relative
+from evaluation.rows import count_lost, is_measured
+from evaluation.statistics import relative_difference
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from evaluation.rows import Row
     from midcut.results.evaluation import Cell
     from midcut.types import Floats
 
 FAST, HALF, CHEAP = 0.0, 0.5, 1.0
 WEIGHTS: Final = (FAST, HALF, CHEAP)
+METRICS: Final = ("latency_s", "cost_usd")
 PUBLISHED: Final = (
     ("Figure 6a: cost against latency-optimal", "cost_usd", FAST, -65.53),
     ("Figure 6a: cost against cost-optimal", "cost_usd", CHEAP, 41.76),
@@ -27,94 +29,94 @@ PUBLISHED: Final = (
 NOTES = (
     (
         "Bandwidth, clock and round trip are the samples of `midcut simulate experiment=figure6` (Poisson and "
-        "normal, families printed in the paper, parameters fitted by us), played on the test bed. At each sample "
+        "normal, families as printed in the paper, parameters fitted by us), played on the test bed. At each sample "
         "Algorithm 1 picks at w = 0 (latency-optimal), 0.5 and 1 (cost-optimal), once from midcut's own forecasts "
         "and once from the paper's equations; the picks are measured in turn by forced requests, three runs, the "
         "median counts. Cost: the rented edge, by measured seconds."
     ),
     (
-        "The four ratios are ratios of means over the samples, as the published ones; intervals draw samples "
-        "again. The published ones were measured on other hardware, another network and another AlexNet: what "
-        "should be alike is who pays for what, not the second digit."
+        "The four ratios are ratios of means over the samples, like the published ones; intervals resample "
+        "the samples. The published ones were measured on other hardware, another network and another AlexNet: what "
+        "should agree is which policy is faster and which is cheaper, not the second digit."
     ),
 )
 
 
-def medians(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], dict[str, float]]:
+def median_by_pick(rows: Sequence[Row]) -> dict[tuple[int, int], dict[str, float]]:
     """(sample, cut) -> median latency and cost of its runs."""
-    taken: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if is_measured(row):
-            taken.setdefault((row["sample"], row["asked"]), []).append(row)
+    runs: dict[tuple[int, int], list[Row]] = {}
+    for row in filter(is_measured, rows):
+        runs.setdefault((row["sample"], row["asked"]), []).append(row)
     return {
-        place: {name: float(np.median([row[name] for row in runs])) for name in ("latency_s", "cost_usd")}
-        for place, runs in taken.items()
+        place: {metric: float(np.median([row[metric] for row in some])) for metric in METRICS}
+        for place, some in runs.items()
     }
 
 
-def chosen(rows: Sequence[Mapping[str, Any]], policy: str) -> dict[tuple[str, float], Floats]:
-    """(metric, w) -> what the policy's picks measured, sample by sample; samples not measured in full are left out."""
-    found = medians(rows)
-    picked = [
-        {w: (row["sample"], row["picks"][policy][f"{w:g}"]) for w in WEIGHTS} for row in rows if row["kind"] == "picks"
-    ]
-    whole = [places for places in picked if all(place in found for place in places.values())]
+def measured_picks(rows: Sequence[Row], policy: str) -> dict[tuple[str, float], Floats]:
+    """(metric, w) -> the policy's picks as measured, a value per sample; samples not measured in full are left out."""
+    medians = median_by_pick(rows)
+    whole = [places for places in _picks(rows, policy) if all(place in medians for place in places.values())]
     return {
-        (metric, w): np.array([found[places[w]][metric] for places in whole])
-        for metric in ("latency_s", "cost_usd")
-        for w in WEIGHTS
+        (metric, w): np.array([medians[places[w]][metric] for places in whole]) for metric in METRICS for w in WEIGHTS
     }
+
+
+def _picks(rows: Sequence[Row], policy: str) -> list[dict[float, tuple[int, int]]]:
+    """For each sample: w -> (sample, the cut that was picked)."""
+    samples = [(row["sample"], row["picks"][policy]) for row in rows if row["kind"] == "picks"]
+    return [{w: (number, cuts[f"{w:g}"]) for w in WEIGHTS} for number, cuts in samples]
 
 
 _COLUMNS = ("what", "policy", "published [%]", "measured [%]", "low [%]", "high [%]", "samples")
 
 
-def evaluation(rows: Sequence[Mapping[str, Any]], bed: dict[str, Any], wanted: int) -> Evaluation:
-    """Tables, figures and values of `figure6`, whole or stopped."""
-    cells: list[list[Cell]] = []
+def evaluation(rows: Sequence[Row], bed: dict[str, Any], samples: int) -> Evaluation:
+    """Tables, figures and values of `figure6`, finished or stopped."""
+    ratios: list[list[Cell]] = []
     means: list[list[Cell]] = []
     series: list[Series] = []
-    values: dict[str, float | None] = {"samples": wanted, "lost": sum("lost" in row for row in rows)}
-    names = [what for what, *_ in PUBLISHED]
+    values: dict[str, float | None] = {"samples": samples, "lost": count_lost(rows)}
+    names = [name for name, *_ in PUBLISHED]
     for policy in ("default", "paper"):
-        measured = chosen(rows, policy)
-        found = []
-        for what, metric, against, published in PUBLISHED:
-            three = relative(measured[metric, HALF], measured[metric, against])
-            found.append([share * 100 for share in three])
-            cells.append([what, policy, published, *found[-1], len(measured[metric, HALF])])
-            against_what = "latency_optimal" if against == FAST else "cost_optimal"
-            values[f"{policy}_{metric}_against_{against_what}_percent"] = found[-1][0]
-        low, high = [row[1] for row in found], [row[2] for row in found]
-        series.append(Series(policy, names, [row[0] for row in found], low, high, kind="bars"))
+        measured = measured_picks(rows, policy)
+        intervals = []
+        for name, metric, w, published in PUBLISHED:
+            interval = [100 * share for share in relative_difference(measured[metric, HALF], measured[metric, w])]
+            intervals.append(interval)
+            ratios.append([name, policy, published, *interval, len(measured[metric, HALF])])
+            other = "latency_optimal" if w == FAST else "cost_optimal"
+            values[f"{policy}_{metric}_against_{other}_percent"] = interval[0]
+        y, low, high = zip(*intervals, strict=True)
+        series.append(Series(policy, names, y, low, high, kind="bars"))
         for w in WEIGHTS:
-            mean = [_mean(measured[metric, w]) for metric in ("latency_s", "cost_usd")]
-            means.append([policy, w, mean[0] * 1e3, mean[1] * 1e6, _used(rows, policy, w)])
+            latency_s, cost_usd = (
+                float(measured[metric, w].mean()) if len(measured[metric, w]) else np.nan for metric in METRICS
+            )
+            means.append([policy, w, latency_s * 1e3, cost_usd * 1e6, _cut_counts(rows, policy, w)])
     series.append(Series("published", names, [published for *_, published in PUBLISHED]))
     return Evaluation(
         title="Figure 6 on the test bed: AlexNet, rented edge",
         notes=NOTES,
         bed=bed,
         tables=[
-            Table("w = 0.5 against both optima", _COLUMNS, cells),
-            Table(
-                "Measured means", ("policy", "w", "mean latency [ms]", "mean cost [µ$]", "cuts (samples)"), means
-            ),
+            Table("w = 0.5 against both optima", _COLUMNS, ratios),
+            Table("Measured means", ("policy", "w", "mean latency [ms]", "mean cost [µ$]", "cuts (samples)"), means),
         ],
         figures=[
             Figure(
-                "figure6", "w = 0.5 against the latency-optimal and the cost-optimal picks", Axis(""),
-                Axis("difference [%]"), series,
+                "figure6",
+                "w = 0.5 against the latency-optimal and the cost-optimal picks",
+                Axis(""),
+                Axis("difference [%]"),
+                series,
             )
         ],
         values=values,
-    )  # fmt: skip
+    )
 
 
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if len(values) else float("nan")
-
-
-def _used(rows: Sequence[Mapping[str, Any]], policy: str, w: float) -> str:
-    cuts = [row["picks"][policy][f"{w:g}"] for row in rows if row["kind"] == "picks"]
+def _cut_counts(rows: Sequence[Row], policy: str, w: float) -> str:
+    """Each cut that was picked, with the number of samples."""
+    cuts = [places[w][1] for places in _picks(rows, policy)]
     return ", ".join(f"{cut} ({cuts.count(cut)})" for cut in sorted(set(cuts)))

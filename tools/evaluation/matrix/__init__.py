@@ -1,1 +1,1 @@
-"""Predicted against measured latency, and the picks against the best measured cut, over links and clocks."""
+"""Predicted against measured latency, and picks against the best measured cut, over links and clocks."""

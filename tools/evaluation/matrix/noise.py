@@ -1,9 +1,9 @@
-"""How much one and the same thing varies at the points of a matrix."""
+"""How much measurements under the same conditions vary at the points of a matrix."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +12,13 @@ from evaluation.statistics import median, p95, percentage_error, repeat_error, s
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from evaluation.matrix.results import PointFound
+    from evaluation.matrix.results import PointResult
+    from evaluation.rows import Row
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How much one and the same thing varies at a model's points.
+    """How much measurements under the same conditions vary at a model's points.
 
     Attributes:
         spread, spread_p95: inter-quartile range over the median of a cut's latencies; over the cuts.
@@ -35,30 +36,31 @@ class Noise:
     observed: Mapping[str, float]
 
 
-def noise(points: Sequence[PointFound], payload_share: float) -> Noise:
-    """What no prediction can be better than, and what telemetry is off by."""
-    spreads = [spread(cut.latencies_s) for point in points for cut in point.cuts]
-    repeats = [repeat_error(cut.latencies_s) for point in points for cut in point.cuts]
-    base = {core: [one[core] for point in points for one in point.row["base_s"]] for core in ("edge", "cloud")}
+def noise_of(points: Sequence[PointResult], payload_share: float) -> Noise:
+    """The error that no prediction can be below, and the error of telemetry."""
+    latencies_s = [cut.latencies_s for point in points for cut in point.cuts]
+    spreads = np.array([spread(values) for values in latencies_s])
+    speeds = [speed for point in points for speed in point.row["base_s"]]
     return Noise(
-        spread=median(np.array(spreads)),
-        spread_p95=p95(np.array(spreads)),
-        repeat=median(np.array(repeats)),
-        edge_core=_range(base["edge"]),
-        cloud_core=_range(base["cloud"]),
+        spread=median(spreads),
+        spread_p95=p95(spreads),
+        repeat=median(np.array([repeat_error(values) for values in latencies_s])),
+        edge_core=_relative_range([speed["edge"] for speed in speeds]),
+        cloud_core=_relative_range([speed["cloud"] for speed in speeds]),
         observed={
-            name: median(np.array([error for point in points for error in _off(point.row, name, payload_share)]))
+            name: median(np.array([error for point in points for error in _errors(point.row, name, payload_share)]))
             for name in ("clock_mhz", "bandwidth_kbps", "ping_ms")
         },
     )
 
 
-def _range(values: Sequence[float]) -> float:
+def _relative_range(values: Sequence[float]) -> float:
     low, middle, high = np.percentile(values, (5, 50, 95))
     return float((high - low) / middle)
 
 
-def _off(row: Mapping[str, Any], name: str, payload_share: float) -> list[float]:
-    wanted = row["conditions"][name] * (payload_share if name == "bandwidth_kbps" else 1.0)
-    seen = [one[name] for one in row["observations"] if one[name] is not None]
-    return [percentage_error(value, wanted) for value in seen] or [1.0]
+def _errors(row: Row, name: str, payload_share: float) -> list[float]:
+    """Errors of an observed field; 100 % where it was never observed."""
+    true = row["conditions"][name] * (payload_share if name == "bandwidth_kbps" else 1.0)
+    observed = [observation[name] for observation in row["observations"] if observation[name] is not None]
+    return [percentage_error(value, true) for value in observed] or [1.0]

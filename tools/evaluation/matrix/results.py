@@ -1,4 +1,4 @@
-"""What the points of a matrix say: errors, regrets, and where they come from."""
+"""What the points of a matrix show: prediction errors, regrets of the picks, and their intervals."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluation.site import Conditions
 from evaluation.statistics import (
-    PARTS,
+    COLUMNS,
     Choice,
     Interval,
     bootstrap,
@@ -26,32 +27,31 @@ from midcut_planners.algorithm1 import Algorithm1
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from evaluation.rows import Row
     from midcut.types import Floats
 
-POLICIES = ("default", "uncalibrated", "told", "paper")
-MEANING = {
+POLICIES = {
     "default": "the running edge's own: calibrated, from its telemetry",
     "uncalibrated": "the same predictors at the same observations, without calibration",
-    "told": "the same predictors at the conditions the bed was set to: what telemetry adds is left out",
+    "told": "the same predictors at the conditions the bed was set to, so without the errors of telemetry",
     "paper": "Equations 1 to 3 as printed, at the same observations",
 }
+"""Name in rows and values -> what the policy is."""
 BASELINES = ("edge only", "cloud only")
-"""The last and the first cut at every point: how good a pick is that looks at nothing."""
+"""The last and the first cut at every point: how good a pick is that ignores the conditions."""
 WEIGHTS = (0.0, 0.5, 1.0)
-AIMS = {"error": 0.05, "p95": 0.15, "regret": 0.02}
 NEAR = 0.02
-COLUMNS = (*PARTS, "latency_s", "cost_usd")
 
 
 @dataclass(frozen=True)
-class CutFound:
+class CutResult:
     """One cut at one point: medians over the passes.
 
     Attributes:
         measured: parts, latency and cost.
         predicted: policy -> the same; a policy that does not offer the cut is not in it.
         latencies_s: of all passes.
-        single: policy -> percentage error of each request by itself.
+        request_errors: policy -> percentage error of each single request.
     """
 
     cut: int
@@ -59,160 +59,157 @@ class CutFound:
     measured: Mapping[str, float]
     predicted: Mapping[str, Mapping[str, float]]
     latencies_s: Sequence[float]
-    single: Mapping[str, Sequence[float]]
+    request_errors: Mapping[str, Sequence[float]]
 
     def error(self, policy: str) -> float:
+        """Percentage error of the predicted latency."""
         return percentage_error(self.predicted[policy]["latency_s"], self.measured["latency_s"])
 
 
 @dataclass(frozen=True)
-class PointFound:
-    """One point: its cuts, and how every policy's picks stand among them.
+class PointResult:
+    """One point: its cuts, and how every policy's picks compare with the best of them.
 
     Attributes:
         fastest: policy or baseline -> its pick at w = 0, by latency.
         balanced: policy or baseline -> its pick at w = 0.5, by the weighted objective.
         lost: requests that the cloud should have answered and the edge did.
-        planner: what Algorithm 1 picks at w = 0.5 where it knows the measurements: its own part of the regret.
+        planner: what Algorithm 1 picks at w = 0.5 from the measurements: its own part of the regret.
     """
 
-    row: Mapping[str, Any]
-    cuts: Sequence[CutFound]
+    row: Row
+    cuts: Sequence[CutResult]
     fastest: Mapping[str, Choice]
     balanced: Mapping[str, Choice]
     lost: int
     planner: Choice | None
 
     def errors(self, policy: str) -> list[float]:
-        return [one.error(policy) for one in self.cuts if policy in one.predicted]
-
-    def single(self, policy: str) -> list[float]:
-        return [error for one in self.cuts for error in one.single.get(policy, ())]
+        """Prediction error of every cut that the policy offers."""
+        return [cut.error(policy) for cut in self.cuts if policy in cut.predicted]
 
 
-def point_found(row: Mapping[str, Any]) -> PointFound:
-    """Take one line of `points.jsonl` apart."""
-    kept = [one for one in row["requests"] if not one["fallback"]]
-    cuts = [_cut_found(cut, [one for one in kept if one["cut"] == cut]) for cut in row["cuts"]]
-    whole = [one for one in cuts if one is not None]
-    latency_s = {one.cut: one.measured["latency_s"] for one in whole}
-    cost_usd = {one.cut: one.measured["cost_usd"] for one in whole}
-    fastest, balanced = {}, {}
+def point_result(row: Row) -> PointResult:
+    """Evaluate one row of `points.jsonl`."""
+    answered = [request for request in row["requests"] if not request["fallback"]]
+    by_cut = {cut: [request for request in answered if request["cut"] == cut] for cut in row["cuts"]}
+    cuts = [_cut_result(cut, requests) for cut, requests in by_cut.items() if requests]
+    latency_s = {cut.cut: cut.measured["latency_s"] for cut in cuts}
+    cost_usd = {cut.cut: cut.measured["cost_usd"] for cut in cuts}
     ends = dict(zip(BASELINES, (row["cuts"][-1], row["cuts"][0]), strict=True))
-    always = {name: dict.fromkeys(("0.0", "0.5"), cut) for name, cut in ends.items()}
-    for policy in (*POLICIES, *BASELINES):
-        picked = always.get(policy) or row["picks"][policy]
-        if picked["0.0"] in latency_s:
-            fastest[policy] = latency_choice(latency_s, picked["0.0"])
-        if picked["0.5"] in latency_s:
-            balanced[policy] = weighted_choice(latency_s, cost_usd, 0.5, picked["0.5"])
-    known = None
-    if whole:
-        known = weighted_choice(latency_s, cost_usd, 0.5, _algorithm1(latency_s, cost_usd, 0.5))
-    return PointFound(row, whole, fastest, balanced, len(row["requests"]) - len(kept), known)
+    picks = row["picks"] | {name: {"0.0": cut, "0.5": cut} for name, cut in ends.items()}
+    return PointResult(
+        row,
+        cuts,
+        fastest={
+            name: latency_choice(latency_s, picked["0.0"])
+            for name, picked in picks.items()
+            if picked["0.0"] in latency_s
+        },
+        balanced={
+            name: weighted_choice(latency_s, cost_usd, 0.5, picked["0.5"])
+            for name, picked in picks.items()
+            if picked["0.5"] in latency_s
+        },
+        lost=len(row["requests"]) - len(answered),
+        planner=_planner_choice(latency_s, cost_usd, 0.5) if cuts else None,
+    )
 
 
-def _algorithm1(latency_s: Mapping[int, float], cost_usd: Mapping[int, float], w: float) -> int:
-    """The cut that the planner takes of these figures."""
+def _planner_choice(latency_s: Mapping[int, float], cost_usd: Mapping[int, float], w: float) -> Choice:
+    """What Algorithm 1 picks where the forecast is the measurements themselves."""
     cuts = sorted(latency_s)
     zero = np.zeros(len(cuts))
     columns = Placements(
         model="", cut=np.array(cuts), layer=np.array(cuts), payload_bytes=zero, request_bytes=zero, reply_bytes=zero,
         on_edge=zero > 0, nodes=max(cuts), layers=max(cuts),
     )  # fmt: skip
-    known = np.array([latency_s[cut] for cut in cuts])
-    forecast = Forecast(columns, known, zero, zero, np.array([cost_usd[cut] for cut in cuts]))
-    return cuts[int(Algorithm1(w).choose(forecast, w))]
+    latency, cost = (np.array([values[cut] for cut in cuts]) for values in (latency_s, cost_usd))
+    pick = cuts[int(Algorithm1(w).choose(Forecast(columns, latency, zero, zero, cost), w))]
+    return weighted_choice(latency_s, cost_usd, w, pick)
 
 
-def _cut_found(cut: int, requests: Sequence[Mapping[str, Any]]) -> CutFound | None:
-    if not requests:
-        return None
-    told = {policy: [one for one in requests if one.get(policy)] for policy in POLICIES}
-    return CutFound(
+def _cut_result(cut: int, requests: Sequence[Mapping[str, Any]]) -> CutResult:
+    predicted = {policy: [request for request in requests if request.get(policy)] for policy in POLICIES}
+    return CutResult(
         cut=cut,
         sent_bytes=int(requests[0]["sent_bytes"]),
-        measured={name: float(np.median([one[name] for one in requests])) for name in COLUMNS},
+        measured=_medians(requests),
         predicted={
-            policy: {name: float(np.median([one[policy][name] for one in ones])) for name in COLUMNS}
-            for policy, ones in told.items()
-            if ones
+            policy: _medians([request[policy] for request in some]) for policy, some in predicted.items() if some
         },
-        latencies_s=[one["latency_s"] for one in requests],
-        single={
-            policy: [percentage_error(one[policy]["latency_s"], one["latency_s"]) for one in ones]
-            for policy, ones in told.items()
+        latencies_s=[request["latency_s"] for request in requests],
+        request_errors={
+            policy: [percentage_error(request[policy]["latency_s"], request["latency_s"]) for request in some]
+            for policy, some in predicted.items()
         },
     )
 
 
-def by_model(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[PointFound]]:
+def _medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.median([row[name] for row in rows])) for name in COLUMNS}
+
+
+def points_by_model(rows: Sequence[Row]) -> dict[str, list[PointResult]]:
     """Points of every model, in the order they were measured."""
-    found: dict[str, list[PointFound]] = {}
+    points: dict[str, list[PointResult]] = {}
     for row in rows:
-        found.setdefault(row["model"], []).append(point_found(row))
-    return found
+        points.setdefault(row["model"], []).append(point_result(row))
+    return points
 
 
-def progress(rows: Sequence[Mapping[str, Any]], last: Mapping[str, Any], count: int) -> str:
-    """A line for the point that was just measured, with the figures so far."""
-    points = by_model([row for row in rows if row["model"] == last["model"]])[last["model"]]
-    conditions, settled = last["conditions"], last["settled"]
-    said = []
+def progress_line(rows: Sequence[Row], count: int) -> str:
+    """A line for the point that was just measured, the last of the rows, with its model's figures so far."""
+    last = rows[-1]
+    points = [point_result(row) for row in rows if row["model"] == last["model"]]
+    texts = [f"{last['model']} {len(points)}/{count}: {Conditions(**last['conditions'])}, {len(last['cuts'])} cuts"]
+    if not last["settled"]["seen"]:
+        texts[0] += ", telemetry NOT settled"
     for policy in ("default", "paper"):
-        errors = np.array([error for point in points for error in point.errors(policy)])
+        error, high, regret = (statistic(points, policy, metric) for metric in ("error", "p95", "regret"))
         choices = [point.fastest[policy] for point in points if policy in point.fastest]
-        hits = sum(choice.hit for choice in choices)
-        regret = mean(np.array([choice.regret for choice in choices])) if choices else float("nan")
-        wrong = f"{median(errors):.1%} (p95 {p95(errors):.0%})" if len(errors) else "-"
-        said.append(f"{policy}: error {wrong}, hit {hits}/{len(choices)}, regret {regret:.1%}")
-    late = "" if settled["seen"] else ", telemetry NOT settled"
-    return (
-        f"{last['model']} {len(points)}/{count}: {conditions['clock_mhz']:g} MHz, "
-        f"{conditions['bandwidth_kbps'] / 1000:.1f} Mbit/s, {conditions['ping_ms']:g} ms, {len(last['cuts'])} cuts"
-        f"{late} | {' | '.join(said)} | {last['took_s']:.0f} s"
-    )
+        hits = f"hit {sum(choice.hit for choice in choices)}/{len(choices)}"
+        texts.append(f"{policy}: error {error:.1%} (p95 {high:.0%}), {hits}, regret {regret:.1%}")
+    return " | ".join([*texts, f"{last['took_s']:.0f} s"])
 
 
-def interval_of(points: Sequence[PointFound], policy: str, what: str, seed: int = 0) -> tuple[float, float, float]:
-    """A figure of a policy with its 95 % interval over the points; all NaN where there is nothing.
+def with_interval(points: Sequence[PointResult], policy: str, metric: str, seed: int = 0) -> Interval:
+    """A statistic of a policy with its 95 % interval over the points; all NaN where there is nothing.
 
     Args:
-        what: `error` or `p95` (over cuts), `single` (over requests), `hit`, `near`, `regret`,
+        metric: `error` or `p95` (over cuts), `single` (over requests), `hit`, `near`, `regret`,
             `hit_half`, `regret_half`.
     """
-    groups = _groups(points, policy, what)
+    groups = _values_by_point(points, policy, metric)
     if not any(groups):
-        return (float("nan"),) * 3
-    found = _interval(tuple(map(tuple, groups)), _STATISTICS.get(what, mean), seed)
-    return found.value, found.low, found.high
+        return Interval(float("nan"), float("nan"), float("nan"))
+    return _bootstrap(tuple(map(tuple, groups)), _STATISTICS.get(metric, mean), seed)
 
 
 @lru_cache(maxsize=1000)  # a matrix is written after each point, and all models but one are as they were
-def _interval(groups: Sequence[Sequence[float]], statistic: Callable[[Floats], float], seed: int) -> Interval:
-    return bootstrap(groups, statistic, seed)
+def _bootstrap(groups: Sequence[Sequence[float]], function: Callable[[Floats], float], seed: int) -> Interval:
+    return bootstrap(groups, function, seed)
 
 
-def value_of(points: Sequence[PointFound], policy: str, what: str) -> float:
-    """The figure without its interval, which takes long."""
-    values = np.array([value for group in _groups(points, policy, what) for value in group])
-    return _STATISTICS.get(what, mean)(values) if len(values) else float("nan")
+def statistic(points: Sequence[PointResult], policy: str, metric: str) -> float:
+    """The same statistic without its interval, which takes long."""
+    values = np.array([value for group in _values_by_point(points, policy, metric) for value in group])
+    return _STATISTICS.get(metric, mean)(values) if len(values) else float("nan")
 
 
 _STATISTICS = {"error": median, "single": median, "p95": p95}
 
 
-def _groups(points: Sequence[PointFound], policy: str, what: str) -> list[list[float]]:
-    """Values of each point."""
-    if what in ("error", "p95"):
+def _values_by_point(points: Sequence[PointResult], policy: str, metric: str) -> list[list[float]]:
+    if metric in ("error", "p95"):
         return [point.errors(policy) for point in points]
-    if what == "single":
-        return [point.single(policy) for point in points]
-    chosen = [point.balanced if what.endswith("_half") else point.fastest for point in points]
-    return [[_worth(one[policy], what)] for one in chosen if policy in one]
+    if metric == "single":
+        return [[error for cut in point.cuts for error in cut.request_errors.get(policy, ())] for point in points]
+    choices = [point.balanced if metric.endswith("_half") else point.fastest for point in points]
+    return [[_value(choice[policy], metric)] for choice in choices if policy in choice]
 
 
-def _worth(choice: Choice, what: str) -> float:
-    if what == "near":
+def _value(choice: Choice, metric: str) -> float:
+    if metric == "near":
         return float(choice.regret <= NEAR)
-    return float(choice.hit) if what.startswith("hit") else choice.regret
+    return float(choice.hit) if metric.startswith("hit") else choice.regret

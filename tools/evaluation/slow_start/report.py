@@ -6,25 +6,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from evaluation.rows import count_lost
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from evaluation.rows import Row
     from midcut.results.evaluation import Cell
 
-WAYS: Final = ("always", "never")
-_DRAWN: Final = ("after a pause", "at once", "predicted, always", "predicted, never")
+SETTINGS: Final = ("always", "never")
+"""Of `predictor.link.slow_start`."""
 NOTES = (
     (
         "A kept-alive connection that is idle for two seconds starts slowly again where "
-        "net.ipv4.tcp_slow_start_after_idle is 1, as Linux has it unless told otherwise. Measured: what the "
-        "exchange took beside the cloud's computation, after a pause of two seconds and at once after that. "
-        "Predicted from what telemetry showed, without live calibration, with `predictor.link.slow_start` always "
-        "and never; error = predicted / measured - 1, of medians. Live: what the running edge had forecast for "
-        "those requests, by `slow_start=auto` and with live calibration."
+        "net.ipv4.tcp_slow_start_after_idle is 1, the default of Linux. Measured: the duration of the exchange "
+        "without the cloud's computation, after a pause of two seconds and at once after that. Predicted from the "
+        "telemetry, without live calibration, with `predictor.link.slow_start` always and never; error = predicted / "
+        "measured - 1, of medians. Live: the forecast of the running edge for those requests, with `slow_start=auto` "
+        "and live calibration."
     ),
 )
+_MEASURED = {"paused": "after a pause", "warm": "at once"}
 _COLUMNS = (
     "link", "cut", "payload [kB]", "after a pause [ms]", "at once [ms]", "predicted, always [ms]",
     "predicted, never [ms]", "error after a pause, always [%]", "error after a pause, never [%]",
@@ -32,52 +35,49 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def evaluation(rows: Sequence[Mapping[str, Any]], bed: dict[str, Any]) -> Evaluation:
-    """Tables, figure and values, whole or stopped."""
+def evaluation(rows: Sequence[Row], bed: dict[str, Any]) -> Evaluation:
+    """Tables, figure and values, finished or stopped."""
     cells: list[list[Cell]] = []
     errors: dict[str, list[float]] = {}
-    for said in (row for row in rows if row["kind"] == "predicted"):
-        took = {kind: median_s(rows, said["link"], said["asked"], kind) for kind in ("paused", "warm")}
-        row: list[Cell] = [said["link"], said["asked"], said["payload_bytes"] / 1e3]
-        row += [took[kind] * 1e3 for kind in took] + [said[way] * 1e3 for way in WAYS]
-        for kind, seconds in took.items():
-            for way in WAYS:
-                error = said[way] / seconds - 1.0
-                row.append(error * 100)
-                if np.isfinite(error):
-                    errors.setdefault(f"{kind}_{way}", []).append(abs(error))
-        for kind, seconds in took.items():
-            error = median_s(rows, said["link"], said["asked"], kind, "predicted_link_s") / seconds - 1.0
-            row.append(error * 100)
+    names: list[str] = []
+    drawn: dict[str, list[float]] = {}
+    for row in (row for row in rows if row["kind"] == "predicted"):
+        link, cut, payload_kb = row["link"], row["asked"], row["payload_bytes"] / 1e3
+        measured_s = {kind: median_s(rows, link, cut, kind) for kind in _MEASURED}
+        live_s = {kind: median_s(rows, link, cut, kind, "predicted_link_s") for kind in _MEASURED}
+        own = {f"{kind}_{name}": row[name] / measured_s[kind] - 1.0 for kind in _MEASURED for name in SETTINGS}
+        own |= {f"{kind}_live": live_s[kind] / measured_s[kind] - 1.0 for kind in _MEASURED}
+        for name, error in own.items():
             if np.isfinite(error):
-                errors.setdefault(f"{kind}_live", []).append(abs(error))
-        cells.append(row)
-    values: dict[str, float | None] = {
-        f"median_error_{name}": float(np.median(found)) for name, found in errors.items()
-    }
-    names = [f"{row[0]}, {row[2]:.0f} kB" for row in cells]
-    drawn: dict[str, list[Any]] = {name: [row[at] for row in cells] for at, name in enumerate(_DRAWN, start=3)}
+                errors.setdefault(name, []).append(abs(error))
+        link_ms = {title: measured_s[kind] * 1e3 for kind, title in _MEASURED.items()}
+        link_ms |= {f"predicted, {name}": row[name] * 1e3 for name in SETTINGS}
+        cells.append([link, cut, payload_kb, *link_ms.values(), *(100 * error for error in own.values())])
+        names.append(f"{link}, {payload_kb:.0f} kB")
+        for name, value in link_ms.items():
+            drawn.setdefault(name, []).append(value)
     series = [
         Series(name, names, y, kind="points" if name.startswith("predicted") else "bars") for name, y in drawn.items()
     ]
+    values: dict[str, float | None] = {f"median_error_{name}": float(np.median(some)) for name, some in errors.items()}
     return Evaluation(
         title="TCP after a pause",
         notes=NOTES,
         bed=bed,
-        tables=[Table("The link's seconds, medians", _COLUMNS, cells)],
-        figures=[Figure("slow-start", "What a pause of two seconds costs", Axis(""), Axis("link [ms]"), series)],
-        values=values | {"lost": sum("lost" in row for row in rows)},
+        tables=[Table("Seconds on the link, medians", _COLUMNS, cells)],
+        figures=[Figure("slow-start", "The cost of a pause of two seconds", Axis(""), Axis("link [ms]"), series)],
+        values=values | {"lost": count_lost(rows)},
     )
 
 
-def median_s(rows: Sequence[Mapping[str, Any]], link: str, cut: int, kind: str, what: str = "link_s") -> float:
-    """Median of measured seconds; NaN where there are none."""
-    taken = [
-        row[what]
+def median_s(rows: Sequence[Row], link: str, cut: int, kind: str, field: str = "link_s") -> float:
+    """Median of the field over requests of this kind; NaN where there are none."""
+    seconds = [
+        row[field]
         for row in rows
         if (row["kind"], row["link"], row["asked"]) == (kind, link, cut)
         and "lost" not in row
         and not row.get("fallback")
-        and row.get(what) is not None
+        and row.get(field) is not None
     ]
-    return float(np.median(taken)) if taken else float("nan")
+    return float(np.median(seconds)) if seconds else float("nan")

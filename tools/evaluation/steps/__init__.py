@@ -1,1 +1,1 @@
-"""How soon a step of bandwidth or clock is followed."""
+"""How soon midcut follows a step of bandwidth or clock."""

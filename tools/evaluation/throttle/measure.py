@@ -1,81 +1,70 @@
-"""An edge that is slowed down without its telemetry showing it, with live calibration and without."""
+"""Slows an edge down without its telemetry showing it, with live calibration and without."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from evaluation.beds import TOP_MHZ, opened, settle
-from evaluation.policies import Offline, observed
-from evaluation.rows import Rows, say
-from evaluation.site import Conditions
-from evaluation.throttle import report as slowed
-from evaluation.trace.measure import measure_rivals
-from midcut.results.evaluation import write_evaluation
+from evaluation.beds import open_site, settle
+from evaluation.best_cut import measure_candidates
+from evaluation.policies import OfflinePolicies, true_observation
+from evaluation.rows import Rows, print_progress
+from evaluation.site import MAX_CLOCK_MHZ, Conditions
+from evaluation.throttle.report import FACTOR, evaluation
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from evaluation.options import Options
     from evaluation.site import Site
 
-FACTOR: Final = 2.5
 CORE_MHZ: Final = 3000.0
 """At 1500 MHz the edge has half of its core, throttled a fifth: what a control group gives reliably."""
-CONDITIONS = Conditions(clock_mhz=TOP_MHZ, bandwidth_kbps=50_000, ping_ms=5)
+CONDITIONS = Conditions(clock_mhz=MAX_CLOCK_MHZ, bandwidth_kbps=50_000, ping_ms=5)
 """Where the edge is about as fast as the cloud through the link: that it is slower changes the best cut."""
-WAYS = {"calibrated": "true", "not calibrated": "false"}
+CALIBRATION_ENABLED = {"calibrated": "true", "not calibrated": "false"}
 REQUESTS = {"before": 20, "throttled": 40}
 QUICK_REQUESTS = {"before": 4, "throttled": 12}
 RECOVER_S, QUICK_RECOVER_S = 60.0, 3.0
 PASSES = 5
 
 
-def run(options: Options) -> Path:
+def run(options: Options) -> None:
     """One model, once with live calibration and once without: before, while and after it is throttled 2.5 times.
 
-    Afterwards it goes on for a minute: where the cut in use leaves the edge alone, what was learnt of the edge is
-    forgotten by time alone.
+    Afterwards it goes on for a minute: where the cut in use runs nothing on the edge, only time makes the calibration
+    forget.
     """
-    folder = options.out / "throttle"
     model = options.models[0]
-    described: dict[str, Any] = {}
-    with Rows(folder) as rows:
-        try:
-            for way, enabled in WAYS.items():
-                say(f"throttle: {model}, {way}")
-                with opened(options, model, (f"calibration.enabled={enabled}",), w=0.0, full_mhz=CORE_MHZ) as site:
-                    described = site.describe()
-                    _measure(site, options, rows, {"model": model, "way": way})
-        finally:
-            if any("cut" in row for row in rows.all):
-                write_evaluation(folder, slowed.evaluation(rows.all, described, FACTOR))
-    return folder
+    with Rows(options.out / "throttle" / "rows.jsonl", evaluation) as rows:
+        for way, enabled in CALIBRATION_ENABLED.items():
+            print_progress(f"throttle: {model}, {way}")
+            overrides = (f"calibration.enabled={enabled}",)
+            with open_site(options, model, overrides, w=0.0, full_mhz=CORE_MHZ) as (site, rows.bed):
+                _measure(site, options, rows, way)
 
 
-def _measure(site: Site, options: Options, rows: Rows, about: dict[str, Any]) -> None:
-    passes = 2 if options.quick else PASSES
-    offline = Offline.of(site).default
-    edge_s = offline.forecast(observed({"clock_mhz": TOP_MHZ, "bandwidth_kbps": 1e5, "ping_ms": 5.0})).edge_s[-1]
+def _measure(site: Site, options: Options, rows: Rows, way: str) -> None:
+    policy = OfflinePolicies.of(site).default
+    profiled_s = float(policy.forecast(true_observation(CONDITIONS)).edge_s[-1])
+
+    def ask(phase: str) -> None:
+        """Send a dynamic request, and note how much slower than profiled the edge is estimated to be before it."""
+        forecast = site.decision().get("forecast", ())
+        slower = max(forecast, key=lambda row: row["cut"])["edge_s"] / profiled_s if forecast else None
+        rows.ask(site, model=site.model, way=way, phase=phase, kind="dynamic", held=slower)
+
     site.set(CONDITIONS)
     settle(site, options)
     try:
         for phase, count in (QUICK_REQUESTS if options.quick else REQUESTS).items():
             site.bed.clock.throttle(FACTOR if phase == "throttled" else 1.0)
             for _ in range(count):
-                _one(site, rows, about | {"phase": phase}, edge_s)
-            say(f"throttle: {about['way']}, {phase}, at cut {rows.all[-1].get('cut')}")
-            measure_rivals(site, offline, rows, about | {"phase": phase}, passes)
+                ask(phase)
+            print_progress(f"throttle: {way}, {phase}, at cut {rows.all[-1].get('cut')}")
+            passes = 2 if options.quick else PASSES
+            measure_candidates(site, policy, rows, passes, model=site.model, way=way, phase=phase)
         site.bed.clock.throttle(1.0)
         until = time.monotonic() + (QUICK_RECOVER_S if options.quick else RECOVER_S)
         while time.monotonic() < until:
-            _one(site, rows, about | {"phase": "afterwards"}, edge_s)
+            ask("afterwards")
     finally:
         site.bed.clock.throttle(1.0)
-
-
-def _one(site: Site, rows: Rows, about: dict[str, Any], edge_s: float) -> None:
-    """A dynamic request, and how much slower than profiled the edge is held to be before it."""
-    forecast = site.decision().get("forecast", ())
-    held = max(forecast, key=lambda row: row["cut"])["edge_s"] / edge_s if forecast else None
-    rows.ask(site, **about, kind="dynamic", held=held)
