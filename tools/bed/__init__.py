@@ -1,9 +1,9 @@
 """A test bed: two hosts on one machine, with a link and a clock that can be set (root; Linux).
 
 with Bed(BedOptions()) as bed:
-cloud = bed.cloud.popen(["midcut", "cloud", ...])
-bed.link.set(bandwidth_kbps=10_000, ping_ms=20)
-bed.clock.set(600)
+    cloud = bed.cloud.popen(["midcut", "cloud", ...])
+    bed.link.set(bandwidth_kbps=10_000, ping_ms=20)
+    bed.clock.set(600)
 """
 
 from bed.calibration import Plan, Row

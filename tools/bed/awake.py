@@ -1,10 +1,11 @@
-"""Keeps a core from falling asleep: spins at idle priority, where whatever else there is to do comes first.
+"""Keeps a core from falling asleep: spins at idle priority, so that every other process comes first.
 
-A virtual core that sleeps is taken away by its host, and comes back late and with cold caches: a packet is half a
-millisecond longer on its way, and a core that is given for 2 ms of every 10 does 1.5 ms of work.
+A virtual core that sleeps is taken away by the hypervisor, and comes back late and with cold caches: a packet takes
+half a millisecond longer, and a core that is given for 2 ms of every 10 does 1.5 ms of work.
 
-Linux shares a core among sessions first (sched_autogroup), and only within one goes by priority: a spinner at idle
-priority takes half of the core from whatever runs in another session. So its session is made the least of all, too.
+Linux shares a core among sessions first (sched_autogroup), and looks at priorities only within a session: a spinner
+at idle priority would take half of the core from a process in another session. So its session gets the lowest
+priority, too.
 
 Standard library only, as it is started by its path:  python -I awake.py [PID]  (ends with the process PID)
 """
@@ -20,12 +21,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bed.hosts import Host
 
-_TURNS = 100_000  # some milliseconds
+_LOOPS = 100_000  # some milliseconds
 _AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def keep_awake(host: Host, *, watched: bool) -> subprocess.Popen[bytes]:
-    """Start it on a host's core; it ends with the host, and `watched` with this process, however that ends."""
+    """Start a spinner on a host's core; it ends with the host, and if `watched` with this process."""
     command = [sys.executable, "-I", __file__, *([str(os.getpid())] if watched else [])]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return host.popen(command, start_new_session=True, **quiet)
@@ -33,10 +34,12 @@ def keep_awake(host: Host, *, watched: bool) -> subprocess.Popen[bytes]:
 
 def main(parent: int | None) -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    if os.getsid(0) == os.getpid() and _AUTOGROUP.exists():  # else it is a caller's session, or there is one for all
+    if (
+        os.getsid(0) == os.getpid() and _AUTOGROUP.exists()
+    ):  # else the session is the caller's, or Linux has no autogroups
         _AUTOGROUP.write_text("19\n", encoding="ascii")
     while parent is None or os.getppid() == parent:
-        for _ in range(_TURNS):
+        for _ in range(_LOOPS):
             pass
 
 

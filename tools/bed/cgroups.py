@@ -12,8 +12,8 @@ from typing import Protocol
 from bed.errors import BedError, BedUnavailable
 
 ROOT = Path("/sys/fs/cgroup")
-PERIOD_US = 10_000  # shorter is too short for a 250 Hz tick, longer makes runs of tens of ms two-humped
-# What is lost in each period to cold caches is a third of 2 ms, too much to make up for. Runs are long at such shares.
+PERIOD_US = 10_000  # shorter is too short for a 250 Hz tick, longer makes the times of runs of tens of ms bimodal
+# Cold caches cost a third of 2 ms in each period, too much to compensate. Runs take long at such shares.
 _LONG_PERIOD_US, _LONG_BELOW = 20_000, 0.3
 MIN_QUOTA_US = 1_000  # the kernel's own bound
 _EMPTYING_S = 3.0
@@ -25,10 +25,10 @@ class Group(Protocol):
     procs: Path
 
     def limit(self, quota_us: int | None, period_us: int) -> None:
-        """Allow so much time in each period; None is all of it."""
+        """Allow its processes this much time in each period; None is all of it."""
 
     def remove(self) -> None:
-        """Let its processes go and remove it."""
+        """End its processes and remove it."""
 
 
 class GroupV1:
@@ -38,11 +38,11 @@ class GroupV1:
         self._folder = root / "cpu" / name
         self.procs = self._folder / "cgroup.procs"
         self._folder.mkdir(exist_ok=True)
-        _write(self._folder / "cpu.shares", 262_144)  # the host's core is its own: others there get what it leaves
+        _write(self._folder / "cpu.shares", 262_144)  # others on the core get only what the host leaves
 
     def limit(self, quota_us: int | None, period_us: int) -> None:
-        period = self._folder / "cpu.cfs_period_us"  # read anew: another process may have changed it
-        if _read(period) != str(period_us):  # a quota of before may not go with it
+        period = self._folder / "cpu.cfs_period_us"  # another process may have changed it
+        if _read(period) != str(period_us):  # the old quota may not be allowed with the new period
             _write(self._folder / "cpu.cfs_quota_us", -1)
             _write(period, period_us)
         _write(self._folder / "cpu.cfs_quota_us", -1 if quota_us is None else quota_us)
@@ -55,7 +55,7 @@ class GroupV2:
     """cpu.max of the unified hierarchy."""
 
     def __init__(self, name: str, root: Path = ROOT) -> None:
-        with suppress(BedError):  # it may be on already, and read-only
+        with suppress(BedError):  # it may be enabled already, and read-only
             _write(root / "cgroup.subtree_control", "+cpu")
         self._folder = root / name
         self.procs = self._folder / "cgroup.procs"
@@ -73,15 +73,15 @@ class GroupV2:
 
 
 def period_us(share: float) -> int:
-    """How often the core is given and taken, at a share of its time."""
+    """Length of the periods in which the core is given and taken, at a share of its time."""
     return _LONG_PERIOD_US if share < _LONG_BELOW else PERIOD_US
 
 
 def new_group(name: str, root: Path = ROOT) -> Group:
-    """A group in whichever version this machine offers.
+    """A group of the version that this machine offers.
 
     Raises:
-        BedUnavailable: neither can be had; says why.
+        BedUnavailable: it offers neither; the message says why.
     """
     try:
         if (root / "cpu" / "cpu.cfs_quota_us").exists():
@@ -94,7 +94,7 @@ def new_group(name: str, root: Path = ROOT) -> Group:
 
 
 def remove_groups(name: str) -> None:
-    """Remove a group of this name where there is one."""
+    """Remove the group of this name if there is one."""
     for folder in (ROOT / "cpu" / name, ROOT / name):
         _remove(folder)
 
@@ -114,7 +114,7 @@ def _read(path: Path) -> str:
 
 
 def _remove(folder: Path) -> None:
-    """Processes that outlived their host's namespace are ended: nobody else is in a group of ours."""
+    """Remove a group's folder. Processes that outlived their host's namespace are ended: they are the bed's own."""
     end = time.monotonic() + _EMPTYING_S
     while folder.is_dir():
         with suppress(OSError):

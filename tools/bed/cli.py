@@ -1,4 +1,4 @@
-"""`tools/testbed up|run|down|check`."""
+"""Command line of `tools/testbed up|run|down|check`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(run)
     down = commands.add_parser("down", help="remove the standing bed, and what killed ones left")
     down.set_defaults(command=_down)
-    check = commands.add_parser("check", help="make a bed, and measure its rate, delay and clock; 1 where it is off")
+    check = commands.add_parser("check", help="make a bed, and measure its rate, delay and clock; fails if inaccurate")
     check.set_defaults(command=_check)
     _add_bed_options(check)
     check.add_argument("--quick", action="store_true", help="fewer points and repeats")
@@ -70,11 +70,13 @@ def _add_bed_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clock", choices=CLOCKS, default=known.clock, help="default %(default)s")
     parser.add_argument("--max-clock-mhz", metavar="MHZ", type=float, default=known.max_clock_mhz, help="full speed")
     parser.add_argument("--congestion-control", metavar="NAME", default=known.congestion_control, help="TCP's")
-    parser.add_argument("--slow-start-after-idle", action="store_true", help="as Linux does by default")
+    parser.add_argument("--slow-start-after-idle", action="store_true", help="as is the default of Linux")
     parser.add_argument("--edge-core", metavar="N", type=int, default=known.edge_core)
     parser.add_argument("--cloud-core", metavar="N", type=int, default=known.cloud_core)
     parser.add_argument("--seed", metavar="N", type=int, default=known.seed, help="of a lossy link")
-    parser.add_argument("--no-trim", dest="trim", action="store_false", help="do not take off what the emulation costs")
+    parser.add_argument(
+        "--no-trim", dest="trim", action="store_false", help="do not compensate the cost of the emulation"
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -110,8 +112,8 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _down(_: argparse.Namespace) -> int:
-    gone = Bed.down()
-    print(f"removed: {', '.join(gone)}" if gone else "nothing stands")
+    removed = Bed.down()
+    print(f"removed: {', '.join(removed)}" if removed else "there is no bed")
     return 0
 
 
@@ -132,28 +134,28 @@ def _run(options: argparse.Namespace) -> int:
     try:
         if options.words:
             host = bed.edge if options.host == "edge" else bed.cloud
-            return _status(host.popen(options.words))
+            return _exit_status(host.popen(options.words))
         if player is not None:
             player.join()
         return 0
     finally:
         stop.set()
         if player is not None:
-            player.join()  # a step that has begun is set and written down
+            player.join()  # a step that has begun is still set and saved
 
 
 def _schedule(options: argparse.Namespace, max_clock_mhz: float) -> Trace:
     if options.trace is None:
-        raise BedError("--print needs --trace KIND or FILE")
+        raise BedError("--print needs --trace KIND|FILE")
     times = {"duration_s": options.duration, "step_s": options.step}
     return schedule.schedule(options.trace, seed=options.seed, max_clock_mhz=max_clock_mhz, **times)
 
 
-def _status(process: subprocess.Popen[bytes]) -> int:
+def _exit_status(process: subprocess.Popen[bytes]) -> int:
     with process:
         try:
             status = process.wait()
-        except KeyboardInterrupt:  # the terminal sent it to both
+        except KeyboardInterrupt:  # the terminal sent it to the command too, which decides when to end
             status = process.wait()
     return status if status >= 0 else 128 - status
 
@@ -166,9 +168,9 @@ def _check(options: argparse.Namespace) -> int:
         for note in about["notes"]:
             print(f"  {note}")
         if about["other_beds"]:
-            print(f"  {about['other_beds']} more test bed(s) stand on this machine and disturb this one")
-        for row in calibration.each(bed, calibration.QUICK if options.quick else calibration.Plan()):
-            print(f"{row.what} {row.asked:g} {row.unit}: {row.obtained:.4g} ({row.off:+.2%})", file=sys.stderr)
+            print(f"  {about['other_beds']} more test bed(s) run on this machine and disturb this one")
+        for row in calibration.measure_each(bed, calibration.QUICK if options.quick else calibration.Plan()):
+            print(f"{row.what} {row.asked:g} {row.unit}: {row.obtained:.4g} ({row.error:+.2%})", file=sys.stderr)
             rows.append(row)
     _show(rows)
     if options.out is not None:
@@ -178,7 +180,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _show(rows: Sequence[Row]) -> None:
-    table = Table("what", "asked", "obtained", "quartiles", "off by", "repeats", f"within {calibration.LIMIT:.0%}")
+    table = Table("what", "asked", "obtained", "quartiles", "error", "repeats", f"within {calibration.LIMIT:.0%}")
     for column in table.columns:
         column.no_wrap = True
     for row in rows:
@@ -186,16 +188,16 @@ def _show(rows: Sequence[Row]) -> None:
         verdict = "yes" if row.within() else "NO"
         obtained = f"{row.obtained:.4g} {row.unit}"
         table.add_row(
-            row.what, f"{row.asked:g} {row.unit}", obtained, spread, f"{row.off:+.2%}", str(row.repeats), verdict
+            row.what, f"{row.asked:g} {row.unit}", obtained, spread, f"{row.error:+.2%}", str(row.repeats), verdict
         )
     CONSOLE.print(table)
 
 
 def _write(folder: Path, about: dict[str, object], rows: Sequence[Row]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    told = [row.fields() for row in rows]
-    (folder / "check.json").write_text(json.dumps({"bed": about, "rows": told}, indent=1) + "\n", encoding="utf-8")
+    fields = [row.fields() for row in rows]
+    (folder / "check.json").write_text(json.dumps({"bed": about, "rows": fields}, indent=1) + "\n", encoding="utf-8")
     with (folder / "check.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, told[0])
+        writer = csv.DictWriter(file, fields[0])
         writer.writeheader()
-        writer.writerows(told)
+        writer.writerows(fields)

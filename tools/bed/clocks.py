@@ -27,9 +27,9 @@ class Clock(ABC):
         kind: cpufreq, cgroup or cooperative.
         root: folder under which `telemetry.cpufreq.root` finds the clock.
         max_mhz: full speed.
-        setting: where its clock is kept.
-        stalls: shares, ascending, and the microseconds of work lost there in each period, to make up for.
-        note: what to say of it in a report.
+        setting: holds the current clock and slowdown.
+        stalls: shares, ascending, each with the microseconds of work lost there in each period, to be compensated.
+        note: for reports: what is emulated.
     """
 
     kind: ClassVar[str]
@@ -43,17 +43,17 @@ class Clock(ABC):
 
     @property
     def mhz(self) -> float:
-        """What it is set to."""
+        """The clock it is set to."""
         return self._mhz(self.setting.read())
 
     @property
     def slowdown(self) -> float:
-        """What `throttle` is at."""
+        """The factor of `throttle` in force."""
         return _slowdown(self.setting.read())
 
     @property
     def procs(self) -> Path | None:
-        """The file that takes the numbers of the processes to slow down; None where all are."""
+        """The file to which the processes to slow down write their number; None if none have to."""
         return None
 
     @property
@@ -65,7 +65,7 @@ class Clock(ABC):
         """Change the clock, and what telemetry reads.
 
         Raises:
-            BedError: no such clock here.
+            BedError: the clock cannot be had.
         """
         if not 0.0 < mhz <= self.max_mhz:
             raise BedError(f"clock.set({mhz:g}): must be over 0 and up to max_clock_mhz={self.max_mhz:g}")
@@ -74,10 +74,10 @@ class Clock(ABC):
             now["mhz"] = mhz
 
     def throttle(self, factor: float) -> None:
-        """Slow the edge down by a factor that telemetry does not see; 1 ends it.
+        """Slow the edge down by a factor that telemetry does not show; 1 ends it.
 
         Raises:
-            BedError: the factor is under 1, or more than can be done.
+            BedError: the factor is under 1, or higher than the clock supports.
         """
         if not 1.0 <= factor < math.inf:
             raise BedError(f"clock.throttle({factor:g}): must be 1 or more")
@@ -90,18 +90,18 @@ class Clock(ABC):
 
     @abstractmethod
     def apply(self, mhz: float, slowdown: float) -> None:
-        """Make it so."""
+        """Put a clock and a slowdown into force."""
 
     @abstractmethod
     def close(self) -> None:
-        """Leave the machine as it was."""
+        """Restore the machine's own state."""
 
 
 class CgroupClock(Clock):
     """A share of the core's time, in periods of 10 or 20 ms.
 
     Args:
-        made: it is there already, set to something, and stays so.
+        exists: another process made the clock; it is left as it is set.
     """
 
     kind: ClassVar[str] = "cgroup"
@@ -110,10 +110,10 @@ class CgroupClock(Clock):
         "work alike; it tests the system, not the law. Work of a few milliseconds, shorter than a quota, escapes it."
     )
 
-    def __init__(self, root: Path, max_mhz: float, group: Group, *, made: bool = False) -> None:
+    def __init__(self, root: Path, max_mhz: float, group: Group, *, exists: bool = False) -> None:
         super().__init__(root, max_mhz)
         self._group = group
-        if not made:
+        if not exists:
             CpufreqTree(str(root), max_mhz)
             self.apply(max_mhz, 1.0)
 
@@ -143,7 +143,7 @@ class CooperativeClock(Clock):
     """The edge process stretches each of its runs itself (executor=emulated_clock).
 
     Args:
-        made: as CgroupClock's.
+        exists: another process made the clock; it is left as it is set.
     """
 
     kind: ClassVar[str] = "cooperative"
@@ -152,9 +152,9 @@ class CooperativeClock(Clock):
         "1/f by construction; only runs of the network are stretched."
     )
 
-    def __init__(self, root: Path, max_mhz: float, *, made: bool = False) -> None:
+    def __init__(self, root: Path, max_mhz: float, *, exists: bool = False) -> None:
         super().__init__(root, max_mhz)
-        if not made:
+        if not exists:
             CpufreqTree(str(root), max_mhz)
             self.apply(max_mhz, 1.0)
 

@@ -1,4 +1,4 @@
-"""The edge's clock where the hardware's own can be set."""
+"""The edge's clock where that of the hardware can be set."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class CpufreqClock(Clock):
-    """cpufreq of the policy that governs a core: highest and lowest clock are set to the same.
+    """The cpufreq policy of a core, whose highest and lowest clock are set to the same value.
 
     Args:
         core: one of the policy's.
         root: `/`, or a folder that looks like it.
-        made: it is set to something already, and stays so.
-        keep: called before anything is changed, with files and values that undo it, in order.
+        exists: another process set the clock; it is left so.
+        save_undo: called before anything is changed, with the files and values that restore it, in order.
 
     Raises:
         BedUnavailable: there is no such policy, or it cannot be written.
@@ -36,43 +36,43 @@ class CpufreqClock(Clock):
         core: int,
         root: Path = Path("/"),
         *,
-        made: bool = False,
-        keep: Callable[[Undo], None] = lambda _: None,
+        exists: bool = False,
+        save_undo: Callable[[Undo], None] = lambda _: None,
     ) -> None:
         policies = (root / "sys/devices/system/cpu/cpufreq").glob("policy[0-9]*")
         self._policy = next((policy for policy in sorted(policies) if core in _cores(policy)), None)
         if self._policy is None:
             raise BedUnavailable(f"core {core} has no cpufreq policy")
-        # The lowest may never be over the highest, on the way either.
+        # The lowest clock may never be over the highest, not even between two writes.
         undo = [("scaling_min_freq", "cpuinfo_min_freq")]
         undo += [(knob, knob) for knob in ("scaling_max_freq", "scaling_min_freq")]
         self._undo = [(str(self._policy / knob), _read(self._policy / source)) for knob, source in undo]
         super().__init__(root, _read(self._policy / "cpuinfo_max_freq") / 1000.0)
-        if made:
+        if exists:
             return
-        keep(self._undo)
+        save_undo(self._undo)
         try:
             self.apply(self.max_mhz, 1.0)
         except BedError as error:
             self.close()
-            keep(())
+            save_undo(())
             raise BedUnavailable(str(error)) from None
 
     def apply(self, mhz: float, slowdown: float) -> None:
         if slowdown != 1.0:
-            raise BedError("clock=cpufreq cannot be slowed down unseen; use clock=cgroup")
+            raise BedError("clock=cpufreq cannot be slowed down unseen by telemetry; use clock=cgroup")
         wanted = round(mhz * 1000)
         self._write({"scaling_min_freq": _read(self._folder / "cpuinfo_min_freq"), "scaling_max_freq": wanted})
         self._write({"scaling_min_freq": wanted})
-        if (got := _read(self._folder / "scaling_max_freq")) != wanted:
-            raise BedError(f"{self._folder}: asked for {wanted} kHz, the driver took {got}")
+        if (actual := _read(self._folder / "scaling_max_freq")) != wanted:
+            raise BedError(f"{self._folder}: asked for {wanted} kHz, the driver set {actual}")
 
     def close(self) -> None:
-        put_back(self._undo)
+        restore_values(self._undo)
 
     @property
     def _folder(self) -> Path:
-        assert self._policy is not None  # noqa: S101 - checked when made
+        assert self._policy is not None  # noqa: S101 - checked by the constructor
         return self._policy
 
     def _write(self, values: dict[str, int]) -> None:
@@ -83,8 +83,8 @@ class CpufreqClock(Clock):
                 raise BedUnavailable(f"{self._folder / knob}: cannot be set: {error.strerror}") from None
 
 
-def put_back(undo: Undo) -> None:
-    """Write what was there, as far as it can be written."""
+def restore_values(undo: Undo) -> None:
+    """Write the saved values back, as far as they can be written."""
     for file, value in undo:
         with suppress(OSError):
             Path(file).write_text(f"{value}\n", encoding="ascii")

@@ -1,4 +1,4 @@
-"""What can go wrong with a test bed."""
+"""Errors of a test bed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from midcut.errors import MidcutError
 
 
 class BedError(MidcutError):
-    """The bed cannot do what was asked, or does not do it well enough to report."""
+    """The bed cannot do what was asked, or not accurately enough to report."""
 
 
 class BedUnavailable(BedError):  # noqa: N818 - a state of this machine, which tests skip on

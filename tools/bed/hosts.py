@@ -1,4 +1,4 @@
-"""The two hosts of a bed: where real processes run."""
+"""The hosts of a bed, on which real processes run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Host:
-    """One host: a network namespace, a core, and for a slowed one a control group.
+    """A host: a network namespace, a core, and for a slowed one a control group.
 
     Attributes:
         name: edge or cloud.
@@ -32,12 +32,12 @@ class Host:
         self._procs = procs
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """The command that runs one on this host, as the same process: signals reach it."""
-        # Not `ip netns exec`: it mounts a new /sys, in which control groups and cpufreq are missing.
-        placed = ["nsenter", f"--net={namespaces.NETNS / self.namespace}", "taskset", "-c", str(self.core), *command]
+        """The command that runs another one on this host, in the same process: signals reach it."""
+        # `ip netns exec` would mount a new /sys, in which control groups and cpufreq are missing.
+        inside = ["nsenter", f"--net={namespaces.NETNS / self.namespace}", "taskset", "-c", str(self.core), *command]
         if self._procs is None:
-            return placed
-        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._procs), *placed]
+            return inside
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._procs), *inside]
 
     def popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a process on this host; `options` are subprocess.Popen's."""
@@ -47,7 +47,7 @@ class Host:
         """A TCP connection to a server on this host, made from this host itself.
 
         Raises:
-            BedError: nobody listens there.
+            BedError: no server listens there.
         """
         return self.dial(self.address, port, timeout_s)
 
@@ -55,7 +55,7 @@ class Host:
         """A TCP connection from this host to any address.
 
         Raises:
-            BedError: nobody listens there.
+            BedError: no server listens there.
         """
         try:
             return namespaces.inside(self.namespace, lambda: socket.create_connection((address, port), timeout_s))

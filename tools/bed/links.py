@@ -1,4 +1,4 @@
-"""The link between the hosts, whatever makes it."""
+"""The link between the hosts, common to all kinds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EDGE_ADDRESS, CLOUD_ADDRESS = "10.77.0.1", "10.77.0.2"
-FRAME_BYTES = 1514  # a full packet on the wire: Ethernet, IP and TCP heads and its segment
+FRAME_BYTES = 1514  # a full packet on the wire: Ethernet, IP and TCP headers and its segment
 SEGMENT_BYTES = 1448  # what a full packet carries of a TCP stream
 DEVICE = "mcb0"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a link is set to.
+    """The setting of a link.
 
     Attributes:
         bandwidth_kbps: line rate each way, counting Ethernet, IP and TCP headers; None is unlimited.
@@ -47,8 +47,8 @@ class Link(ABC):
 
     Attributes:
         kind: netem, tun or tbf.
-        setting: where its shape is kept.
-        overhead_ms: round trip that is there without any delay, from waking up processes; delays are shorter by it.
+        setting: holds the current shape.
+        overhead_ms: round trip without any delay set, from waking up processes; delays are shortened by it.
     """
 
     kind: ClassVar[str]
@@ -59,16 +59,16 @@ class Link(ABC):
 
     @property
     def shape(self) -> Shape:
-        """What it is set to."""
+        """The shape it is set to."""
         return _shape(self.setting.read())
 
     def set(
         self, *, bandwidth_kbps: float | None = None, ping_ms: float | None = None, loss: float | None = None
     ) -> None:
-        """Change the link, both ways; what is not given stays, and where nothing is, all does.
+        """Change the link, both ways; what is not given stays as it is.
 
         Raises:
-            BedError: a value no link has, or this kind of link cannot have.
+            BedError: the value is impossible, for any link or for this kind.
         """
         given = {"bandwidth_kbps": bandwidth_kbps, "ping_ms": ping_ms, "loss": loss}
         wanted = {name: value for name, value in given.items() if value is not None}
@@ -80,18 +80,18 @@ class Link(ABC):
             now["shape"] = asdict(shape)
 
     def restore(self, shape: Shape) -> None:
-        """Make the link as it was when `shape` was read."""
+        """Set the whole shape again as it was read before."""
         with self.setting.changing() as now:
             self.apply(shape)
             now["shape"] = asdict(shape)
 
     @abstractmethod
     def apply(self, shape: Shape) -> None:
-        """Make the link so."""
+        """Put a shape into force."""
 
     @abstractmethod
     def close(self) -> None:
-        """Take the link away."""
+        """Remove the link."""
 
     @property
     def process(self) -> int | None:
@@ -104,5 +104,5 @@ def _shape(setting: Mapping[str, Any]) -> Shape:
 
 
 def wire_s(body_bytes: float, bandwidth_kbps: float) -> float:
-    """Seconds that a long body is on the wire: its packets with all headers over the line rate."""
+    """Seconds that a long body takes on the wire: its packets with all headers over the line rate."""
     return body_bytes * 8 * FRAME_BYTES / SEGMENT_BYTES / (bandwidth_kbps * 1000)

@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 NETNS = Path("/run/netns")
 _T = TypeVar("_T")
 _CLONE_NEWNET = 0x40000000
-_TOOL_S = 20.0
+_PROGRAM_S = 20.0
 _ENDING_S = 3.0
 
 
-def tool(*command: str) -> str:
+def run_program(*command: str) -> str:
     """Run a program of the system and return what it prints.
 
     Raises:
-        BedError: it failed; one line, with its own words.
+        BedError: it failed; one line, with the program's message.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TOOL_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BedError(f"{' '.join(command)}: {error}") from None
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
-        raise BedError(f"{' '.join(command)}: {said}")
+        message = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
+        raise BedError(f"{' '.join(command)}: {message}")
     return done.stdout
 
 
 def inside(name: str, action: Callable[[], _T]) -> _T:
-    """Call something in a namespace, on a short-lived thread, so that the caller stays where it is.
+    """Call a function in a namespace, on a short-lived thread, so that the caller's own namespace stays.
 
     Sockets, TUN devices and sysctls that it opens belong to the namespace for as long as they live.
 
@@ -80,9 +80,9 @@ def _set_namespace(path: Path) -> None:
 
 
 def add(name: str, sysctls: dict[str, Any]) -> None:
-    """Make a namespace with its loopback up and these settings under /proc/sys/net/ipv4."""
-    tool("ip", "netns", "add", name)
-    tool("ip", "-n", name, "link", "set", "lo", "up")
+    """Make a namespace with its loopback device up and these settings under /proc/sys/net/ipv4."""
+    run_program("ip", "netns", "add", name)
+    run_program("ip", "-n", name, "link", "set", "lo", "up")
     inside(name, lambda: _set_sysctls(sysctls))
 
 
@@ -96,7 +96,7 @@ def _set_sysctls(sysctls: dict[str, Any]) -> None:
 
 
 def names(prefix: str) -> list[str]:
-    """Namespaces whose names begin so."""
+    """Names of the namespaces that begin with a prefix."""
     return sorted(path.name for path in NETNS.glob(f"{prefix}*")) if NETNS.is_dir() else []
 
 
@@ -109,15 +109,15 @@ def remove(name: str) -> None:
         end = time.monotonic() + _ENDING_S
         while _processes(name) and time.monotonic() < end:
             time.sleep(0.02)
-    tool("ip", "netns", "del", name)
+    run_program("ip", "netns", "del", name)
 
 
 def _processes(name: str) -> list[int]:
     try:
-        found = tool("ip", "netns", "pids", name)
-    except BedError:  # it went away, or was never mounted: then nobody is inside
+        pids = run_program("ip", "netns", "pids", name)
+    except BedError:  # it is gone, or was never mounted: no process is inside
         return []
-    return [int(word) for word in found.split() if int(word) != os.getpid()]
+    return [int(word) for word in pids.split() if int(word) != os.getpid()]
 
 
 def _signal(name: str, how: signal.Signals) -> None:

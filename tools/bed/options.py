@@ -1,4 +1,4 @@
-"""Knobs of a test bed."""
+"""Options of a test bed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class BedOptions:
             devices; `tbf`: rate only; `auto`: netem where the kernel has it, else tun.
         clock: `cpufreq`: the real one; `cgroup`: a share of the core's time; `cooperative`: each run is stretched by
             the edge process itself; `auto`: the first of these that works.
-        max_clock_mhz: what full speed is called; with cpufreq the hardware says it.
-        slow_start_after_idle: whether TCP begins anew with a small window after an idle time (Linux' default is yes).
+        max_clock_mhz: the clock that full speed counts as; with cpufreq it is the hardware's.
+        slow_start_after_idle: whether TCP starts again with a small window after an idle time (the default of Linux).
         congestion_control: TCP's, in both namespaces.
         edge_core, cloud_core: cores that the hosts' processes are pinned to; the link runs on the cloud's. By default
-            the second and the first that this process may use; one, where there is no other, is both.
-        trim: measure on making what the emulation itself costs (`bed.trimming`), and take it off; takes 10 s, on a
-            noisy machine up to 2 min.
+            the second and the first core that this process may use; both the same where there is only one.
+        trim: measure the cost of the emulation itself when the bed is made (`bed.trimming`), and compensate it; takes
+            10 s, on a noisy machine up to 2 min.
         seed: of the packets that a lossy user-space link drops.
     """
 
@@ -36,8 +36,8 @@ class BedOptions:
     max_clock_mhz: float = 1500.0
     slow_start_after_idle: bool = False
     congestion_control: str = "reno"
-    edge_core: int = field(default_factory=lambda: _lent_core(1))
-    cloud_core: int = field(default_factory=lambda: _lent_core(0))
+    edge_core: int = field(default_factory=lambda: _allowed_core(1))
+    cloud_core: int = field(default_factory=lambda: _allowed_core(0))
     trim: bool = True
     seed: int = 0
 
@@ -50,9 +50,9 @@ class BedOptions:
         cores = os.sched_getaffinity(0)
         for knob in ("edge_core", "cloud_core"):
             if getattr(self, knob) not in cores:
-                raise BedError(f"{knob}={getattr(self, knob)}: this machine lends the cores {sorted(cores)}")
+                raise BedError(f"{knob}={getattr(self, knob)}: this process may use the cores {sorted(cores)}")
 
 
-def _lent_core(number: int) -> int:
+def _allowed_core(number: int) -> int:
     cores = sorted(os.sched_getaffinity(0))
     return cores[min(number, len(cores) - 1)]

@@ -1,8 +1,8 @@
-"""What runs on the hosts to measure a bed. Started by its path; one order a line, one answer a line.
+"""Programs that run on the hosts to measure a bed. Started by path; a line with an order, a line with the answer.
 
 python -I probes.py sink PORT            takes bodies, answers each with a byte
-python -I probes.py send ADDRESS PORT    order: bytes of a body; answer: seconds until it was answered
-python -I probes.py work                 order: pieces of CPU work; answer: the seconds they took
+python -I probes.py send ADDRESS PORT    order: size of a body in bytes; answer: seconds until the sink answered
+python -I probes.py work                 order: number of pieces of CPU work; answer: the seconds they took
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def sink(port: int) -> None:
         connection = server.accept()[0]
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         buffer = bytearray(_CHUNK_BYTES)
-        while len(head := connection.recv(_LENGTH.size, socket.MSG_WAITALL)) == _LENGTH.size:
-            left = _LENGTH.unpack(head)[0]
+        while len(length := connection.recv(_LENGTH.size, socket.MSG_WAITALL)) == _LENGTH.size:
+            left = _LENGTH.unpack(length)[0]
             while left:
-                got = connection.recv_into(buffer, min(left, _CHUNK_BYTES))
-                if not got:  # the sender is gone
+                received = connection.recv_into(buffer, min(left, _CHUNK_BYTES))
+                if not received:  # the sender is gone
                     return
-                left -= got
+                left -= received
             connection.sendall(b"!")
 
 
@@ -47,7 +47,7 @@ def send(address: str, port: int) -> None:
 
 
 def work() -> None:
-    import numpy as np  # noqa: PLC0415 - the other two start quicker without
+    import numpy as np  # noqa: PLC0415 - the other two start faster without
 
     matrix = np.linspace(0.0, 1.0, 256 * 256, dtype=np.float32).reshape(256, 256)
     other = matrix.T.copy()

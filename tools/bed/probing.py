@@ -1,4 +1,4 @@
-"""Asks the probes on the hosts."""
+"""Measures with probes on the hosts: transfers, round trips and CPU work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", 
 
 
 class Probe:
-    """A probe process on a host. Leaving it ends the process."""
+    """A probe process on a host. Leaving the block ends it."""
 
     def __init__(self, host: Host, *words: str) -> None:
         self._name = f"{host.name}'s probe `{words[0]}`"
@@ -37,7 +37,7 @@ class Probe:
         )
 
     def __enter__(self) -> Probe:  # noqa: PYI034 - not meant to be inherited from
-        self._line(_START_S)
+        self._read_line(_START_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,7 +45,7 @@ class Probe:
         self._process.communicate()
 
     def ask(self, order: int) -> float:
-        """The seconds an order takes.
+        """Send an order; returns the seconds it took.
 
         Raises:
             BedError: the probe does not answer.
@@ -53,9 +53,9 @@ class Probe:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         self._process.stdin.write(f"{order}\n".encode())
         self._process.stdin.flush()
-        return float(self._line(_ANSWER_S))
+        return float(self._read_line(_ANSWER_S))
 
-    def _line(self, within_s: float) -> str:
+    def _read_line(self, within_s: float) -> str:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         if not select.select([self._process.stdout], [], [], within_s)[0]:
             raise BedError(f"{self._name} did not answer within {within_s:g} s")
@@ -65,14 +65,14 @@ class Probe:
         return line.decode()
 
 
-class Path:
+class TimedConnection:
     """A warm TCP connection from one host to the other, for timed bodies."""
 
     def __init__(self, source: Host, target: Host) -> None:
         self._sink = Probe(target, "sink", str(_PORT))
         self._source, self._target = source, target
 
-    def __enter__(self) -> Path:  # noqa: PYI034 - not meant to be inherited from
+    def __enter__(self) -> TimedConnection:  # noqa: PYI034 - not meant to be inherited from
         self._sink.__enter__()
         self._sender = Probe(self._source, "send", self._target.address, str(_PORT)).__enter__()
         return self
@@ -81,31 +81,31 @@ class Path:
         self._sender.__exit__()
         self._sink.__exit__()
 
-    def seconds(self, body_bytes: int) -> float:
-        """From the first byte sent until the answer to the last."""
+    def transfer_s(self, body_bytes: int) -> float:
+        """Seconds from the first byte sent until the answer to the last."""
         return self._sender.ask(body_bytes)
 
 
 def round_trips_ms(bed: BedParts, count: int) -> list[float]:
-    """Round trips from the edge to the cloud: ICMP's where `ping` is installed, else of a byte over TCP."""
+    """Round trips from the edge to the cloud: by ICMP where `ping` is installed, else of a byte over TCP."""
     if shutil.which("ping") is None:
-        with Path(bed.edge, bed.cloud) as path:
-            return [path.seconds(1) * 1000.0 for _ in range(count)]
+        with TimedConnection(bed.edge, bed.cloud) as connection:
+            return [connection.transfer_s(1) * 1000.0 for _ in range(count)]
     command = ["ping", "-n", "-c", str(count), "-i", "0.02", "-W", "5", bed.cloud.address]
     with bed.edge.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            said = process.communicate(timeout=_ANSWER_S)[0]
+            output = process.communicate(timeout=_ANSWER_S)[0]
         except subprocess.TimeoutExpired:
             process.kill()
             raise BedError("ping did not end") from None
-    found = [float(one) for one in re.findall(r"time=([\d.]+) ms", said)]
-    if not found:
-        raise BedError(f"ping got no answer: {said.strip().splitlines()[-1] if said.strip() else 'it said nothing'}")
-    return found
+    times_ms = [float(text) for text in re.findall(r"time=([\d.]+) ms", output)]
+    if not times_ms:
+        raise BedError(f"ping got no answer: {output.strip().rpartition(chr(10))[2] or 'it printed nothing'}")
+    return times_ms
 
 
-def pieces_for(probe: Probe, seconds: float) -> int:
-    """How many pieces of work take so long at full speed."""
+def pieces_in(probe: Probe, seconds: float) -> int:
+    """How many pieces of work take this long at full speed."""
     probe.ask(50)
     piece_s = statistics.median(probe.ask(20) / 20 for _ in range(5))
     return max(round(seconds / piece_s), 1)

@@ -1,4 +1,4 @@
-"""What a bed's link and clock do over time, as midcut traces: same seed, same schedule."""
+"""Schedules of a bed's link and clock, as midcut traces: same seed, same schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from midcut.types import Floats
 
 KINDS = ("constant", "step", "walk", "figure6")
-# Bounds, and the standard deviation of one step: shares of the whole range, on a log scale but for the clock.
+# Bounds; the standard deviation of a step is a share of the whole range, on a log scale except for the clock.
 _WALK = {"bandwidth_kbps": (2_000.0, 50_000.0), "ping_ms": (5.0, 100.0), "clock_mhz": (0.4, 1.0)}
 _WALK_SD = 0.15
 _GOOD = {"bandwidth_kbps": 10_000.0, "ping_ms": 20.0, "clock_mhz": 1.0}
@@ -37,7 +37,7 @@ def schedule(
             a random walk within 2 to 50 Mbit/s, 5 to 100 ms, 40 to 100 %; `figure6`: Poisson bandwidth and normal
             clock (Luger, Aral, Brandic 2023, Figure 6); anything else is a trace file, e.g. of a drive.
         seed: of `walk` and `figure6`.
-        duration_s, step_s: how long, and how long a step holds.
+        duration_s, step_s: length of the schedule, and of a step.
         max_clock_mhz: full clock.
 
     Raises:
@@ -49,23 +49,23 @@ def schedule(
     if not (0.0 < duration_s <= 1e6 and (0.0 < step_s <= duration_s or kind in {"constant", "step"})):
         raise BedError(f"a schedule needs 0 < step <= duration, got a step of {step_s:g} s in {duration_s:g} s")
     if kind == "constant":
-        return Trace.from_rows([{"time_s": 0.0, **_clocked(_GOOD, max_clock_mhz)}])
+        return Trace.from_rows([{"time_s": 0.0, **_with_clock_mhz(_GOOD, max_clock_mhz)}])
     if kind == "step":
-        rows = [{"time_s": 0.0, **_clocked(_GOOD, max_clock_mhz)}]
-        return Trace.from_rows([*rows, {"time_s": duration_s / 2, **_clocked(_BAD, max_clock_mhz)}])
+        rows = [{"time_s": 0.0, **_with_clock_mhz(_GOOD, max_clock_mhz)}]
+        return Trace.from_rows([*rows, {"time_s": duration_s / 2, **_with_clock_mhz(_BAD, max_clock_mhz)}])
     count = int(np.ceil(duration_s / step_s))
     fields = _walk(seed, count, max_clock_mhz) if kind == "walk" else _figure6(seed, count, max_clock_mhz)
     return Trace(np.arange(count, dtype=np.float64) * step_s, fields)
 
 
 def play(bed: BedParts, trace: Trace, stop: threading.Event, *, speed: float = 1.0) -> int:
-    """Set the bed's link and clock as a trace goes, until its last row has held for as long as the one before it.
+    """Set the bed's link and clock by a trace, until its last row has lasted as long as the one before it.
 
-    Columns the trace lacks are left alone.
+    Columns that the trace lacks are not set.
 
     Args:
-        bed: what is set.
-        trace: what to play.
+        bed: to be set.
+        trace: to be played.
         stop: ends it early.
         speed: 2 plays twice as fast.
 
@@ -82,7 +82,7 @@ def play(bed: BedParts, trace: Trace, stop: threading.Event, *, speed: float = 1
 
 
 def apply(bed: BedParts, row: Mapping[str, float]) -> None:
-    """Set what a trace's row has."""
+    """Set link and clock by a row of a trace."""
     if "clock_mhz" in row:
         bed.clock.set(row["clock_mhz"])
     link = {name: row[name] for name in ("bandwidth_kbps", "ping_ms") if name in row}
@@ -92,7 +92,7 @@ def apply(bed: BedParts, row: Mapping[str, float]) -> None:
         bed.link.set(**link)
 
 
-def _clocked(row: Mapping[str, float], max_clock_mhz: float) -> dict[str, float]:
+def _with_clock_mhz(row: Mapping[str, float], max_clock_mhz: float) -> dict[str, float]:
     return {**row, "clock_mhz": row["clock_mhz"] * max_clock_mhz}
 
 
@@ -101,14 +101,14 @@ def _walk(seed: int, count: int, max_clock_mhz: float) -> dict[str, Floats]:
     fields: dict[str, Floats] = {}
     for name, (low, high) in _WALK.items():
         place = np.cumsum(np.concatenate(([generator.random()], generator.normal(0.0, _WALK_SD, count - 1))))
-        share = 1.0 - np.abs(1.0 - np.mod(place, 2.0))  # at the bounds it turns back
+        share = 1.0 - np.abs(1.0 - np.mod(place, 2.0))  # reflected at the bounds
         linear = name == "clock_mhz"
         fields[name] = (low + share * (high - low)) * max_clock_mhz if linear else low * (high / low) ** share
     return fields
 
 
 def _figure6(seed: int, count: int, max_clock_mhz: float) -> dict[str, Floats]:
-    """Families as printed; means and spreads are not, these come near its ratios (conf/scenario/poisson.yaml)."""
+    """Families as printed in the paper; it gives no means and spreads: these come near its ratios (poisson.yaml)."""
     scale = max_clock_mhz / 1500.0
     clock = Distribution(
         DistributionKind.normal, mean=1000.0 * scale, sd=350.0 * scale, low=600.0 * scale, high=max_clock_mhz

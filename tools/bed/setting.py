@@ -1,4 +1,4 @@
-"""What a bed is set to: in memory, or for a standing bed in a file that any number of processes read and change."""
+"""The setting of a bed: in memory, or for a standing bed in a file that any number of processes read and change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bed.errors import BedError
-from bed.files import write_whole
+from bed.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Setting:
-    """Values by name; those that nobody has set are missing.
+    """Values by name; those that were never set are missing.
 
     Args:
-        file: where they are kept; None: here alone.
+        file: holds the values; None: they are in memory only.
 
     Raises:
-        BedError: on reading and changing, where the file's bed is gone, or the file is damaged.
+        BedError: on reading and changing, where the bed is gone or the file is damaged.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -38,11 +38,11 @@ class Setting:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError):
-            raise BedError(f"{self._file}: not a test bed's; `tools/testbed down` removes it") from None
+            raise BedError(f"{self._file}: not a file of a test bed; `tools/testbed down` removes it") from None
 
     @contextmanager
     def changing(self) -> Iterator[dict[str, Any]]:
-        """The values, to be changed inside; nobody else changes them meanwhile, and after an error they stay."""
+        """The values, to be changed inside the block: no other process does meanwhile. An error undoes the change."""
         if self._file is None:
             values = self.read()
             yield values
@@ -51,9 +51,9 @@ class Setting:
         try:
             lock = self._file.with_suffix(".lock").open("w", encoding="utf-8")
         except OSError:
-            raise BedError("the test bed stands no more") from None
+            raise BedError("the test bed no longer exists") from None
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             values = self.read()
             yield values
-            write_whole(self._file, values)
+            write_json(self._file, values)

@@ -1,6 +1,6 @@
-"""What beds stand on this machine, and what dead ones left behind.
+"""The beds on this machine, and what killed ones left behind.
 
-A bed writes down who owns it before it makes anything, so that what a killed one left is found by name.
+A bed saves who owns it before it makes anything, so that the leftovers of a killed one are found by name.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from bed import namespaces
 from bed.cgroups import remove_groups
-from bed.cpufreq import put_back
+from bed.cpufreq import restore_values
 from bed.errors import BedError
-from bed.files import write_whole
+from bed.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ _UNDO = "undo.json"
 
 @dataclass(frozen=True)
 class Process:
-    """A process that cannot be mistaken for a later one of the same number."""
+    """A process; its start time tells it from a later one with the same number."""
 
     pid: int
     started: int
@@ -53,7 +53,7 @@ class Process:
         return cls(pid, 0 if fields[0] in "ZX" else int(fields[19]))
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it still runs."""
         return self.started > 0 and Process.of(self.pid) == self
 
@@ -69,57 +69,57 @@ def namespace(tag: str, host: str) -> str:
 
 
 def write_state(tag: str, owner: Process | None, about: Mapping[str, Any]) -> Path:
-    """Write down that a bed stands; returns its folder. An owner of None: until it is taken down."""
+    """Save a bed's owner and description; returns its folder. A bed without an owner stays until it is taken down."""
     folder = RUN / tag
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "state.json", {"owner": asdict(owner) if owner else None, **about})
+    write_json(folder / "state.json", {"owner": asdict(owner) if owner else None, **about})
     return folder
 
 
 def write_undo(tag: str, undo: Undo) -> None:
-    """Write down what the machine's own files held, for whoever removes the bed."""
-    write_whole(RUN / tag / _UNDO, undo)
+    """Save the values that the machine's own files had, for the process that removes the bed."""
+    write_json(RUN / tag / _UNDO, undo)
 
 
 def read_state(tag: str) -> dict[str, Any]:
-    """What `write_state` wrote.
+    """The owner and description that `write_state` saved.
 
     Raises:
-        BedError: no such bed stands.
+        BedError: there is no such bed.
     """
     try:
         state = json.loads((RUN / tag / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise BedError("no test bed stands; begin with `tools/testbed up`") from None
+        raise BedError("there is no test bed; make one with `tools/testbed up`") from None
     if not isinstance(state, dict):
-        raise BedError(f"{RUN / tag / 'state.json'}: not a test bed's; `tools/testbed down` removes it")
+        raise BedError(f"{RUN / tag / 'state.json'}: not a file of a test bed; `tools/testbed down` removes it")
     return state
 
 
 def remove_leftovers() -> list[str]:
-    """Remove what beds whose owners are gone left behind; returns their tags."""
-    gone = [tag for tag in _tags() if not _alive(tag)]
-    for tag in gone:
+    """Remove the beds whose owners are gone; returns their tags."""
+    orphans = [tag for tag in _tags() if not _owner_is_alive(tag)]
+    for tag in orphans:
         remove_bed(tag)
-    return gone
+    return orphans
 
 
-def others(tag: str) -> list[str]:
-    """Tags of the beds that stand beside this one: they share its cores, and disturb it."""
-    return [one for one in _tags() if one != tag and _alive(one)]
+def other_beds(tag: str) -> list[str]:
+    """Tags of the other beds on this machine: they share its cores, and disturb the measurements."""
+    return [other for other in _tags() if other != tag and _owner_is_alive(other)]
 
 
 def remove_bed(tag: str) -> None:
-    """End the bed's processes, and remove its namespaces, control group and folder, as far as they are there.
+    """End the bed's processes, and remove its namespaces, control group and folder, as far as they exist.
 
-    The machine's own clock is put back to what it was before the bed.
+    The machine's own clock is restored to its setting before the bed.
     """
     _end_link(tag)
     for host in ("edge", "cloud"):
         namespaces.remove(namespace(tag, host))
     remove_groups(PREFIX + tag)
-    with suppress(OSError, ValueError):  # most beds have none
-        put_back(json.loads((RUN / tag / _UNDO).read_text(encoding="utf-8")))
+    with suppress(OSError, ValueError):  # most beds saved none
+        restore_values(json.loads((RUN / tag / _UNDO).read_text(encoding="utf-8")))
     shutil.rmtree(RUN / tag, ignore_errors=True)
 
 
@@ -129,25 +129,25 @@ def _tags() -> list[str]:
     return sorted({*named, *written} - {""})
 
 
-def _alive(tag: str) -> bool:
+def _owner_is_alive(tag: str) -> bool:
     try:
         owner = read_state(tag)["owner"]
-    except (BedError, KeyError):  # just being made, or removed, by its own process
+    except (BedError, KeyError):  # its own process is just making or removing it
         pid = tag.partition("-")[0]
         return pid.isdigit() and Process.of(int(pid)).started > 0
-    return owner is None or Process(**owner).lives
+    return owner is None or Process(**owner).is_alive
 
 
 def _end_link(tag: str) -> None:
-    """A link without an owner to watch is ended by the number it wrote down."""
+    """End the link's process by its saved number: without an owner to watch, it does not end by itself."""
     try:
         link = Process(**read_state(tag)["link_process"])
     except (BedError, KeyError, TypeError):
         return
     end = time.monotonic() + _LINK_ENDS_S
     with suppress(ProcessLookupError):
-        while link.lives and time.monotonic() < end:
+        while link.is_alive and time.monotonic() < end:
             os.kill(link.pid, signal.SIGTERM)
             time.sleep(0.02)
-        if link.lives:
+        if link.is_alive:
             os.kill(link.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The bed itself: two hosts, a link, a clock; made together and removed together."""
+"""The bed itself: makes two hosts, a link and a clock together, and removes them together."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nsenter": "util-linux", "tasks
 class Bed(BedParts):
     """Two hosts `edge` and `cloud` in network namespaces, joined by a shaped link, the edge with a clock.
 
-    Enter it to make it; leaving it ends every process inside and removes all it made, also after Ctrl-C or SIGTERM.
-    What a killed one leaves is removed when the next is made.
+    Entering the block makes it; leaving ends every process inside and removes all that was made, also after Ctrl-C or
+    SIGTERM. What a killed bed leaves is removed when the next one is made.
 
     Raises:
-        BedUnavailable: on entering, where this machine cannot have a bed; says what is missing.
-        BedError: on entering, where making it fails.
+        BedUnavailable: on entering: this machine cannot have a bed; the message says what is missing.
+        BedError: on entering: making it fails.
     """
 
     def __init__(self, options: BedOptions | None = None) -> None:
@@ -46,7 +46,7 @@ class Bed(BedParts):
         self._stack = ExitStack()
 
     def __enter__(self) -> Bed:  # noqa: PYI034 - not meant to be inherited from
-        require()
+        require_support()
         state.remove_leftovers()
         with ExitStack() as stack:
             stack.enter_context(_TerminationIsAnExit())
@@ -64,49 +64,49 @@ class Bed(BedParts):
         """Make a bed that stays until `down`.
 
         Raises:
-            BedError: one stands already.
+            BedError: there is one already.
         """
-        require()
+        require_support()
         state.remove_leftovers()
         if (state.RUN / state.STANDING).exists():
-            raise BedError("a test bed stands already; `tools/testbed down` removes it")
+            raise BedError("there is a test bed already; `tools/testbed down` removes it")
         bed = cls(options)
         bed.tag = state.STANDING
         with _TerminationIsAnExit(), ExitStack() as stack:
             bed._make(stack, standing=True)
             stack.pop_all()
-        bed._share()
+        bed._share_setting()
         return bed
 
     @classmethod
     def standing(cls) -> Bed:
-        """The bed that `up` made, as it is set: finding it changes nothing.
+        """The bed that `up` made, as it is set; this changes nothing.
 
         Raises:
-            BedError: none stands.
+            BedError: there is none.
         """
-        require()
+        require_support()
         about = state.read_state(state.STANDING)
         if "options" not in about:
-            raise BedError("the test bed is still being made; `tools/testbed down` removes it where that was stopped")
+            raise BedError("the test bed is still being made; if that was stopped, `tools/testbed down` removes it")
         bed = cls(BedOptions(**about["options"]))
         bed.tag = state.STANDING
-        bed._find(about)
-        bed._share()
+        bed._attach(about)
+        bed._share_setting()
         return bed
 
     @staticmethod
     def down() -> list[str]:
-        """Remove the standing bed and what dead ones left; returns their tags."""
-        require()
-        gone = state.remove_leftovers()
+        """Remove the standing bed and what killed ones left; returns their tags."""
+        require_support()
+        removed = state.remove_leftovers()
         if (state.RUN / state.STANDING).exists():
             state.remove_bed(state.STANDING)
-            gone.append(state.STANDING)
-        return gone
+            removed.append(state.STANDING)
+        return removed
 
     def describe(self) -> dict[str, Any]:
-        """What a report says of this bed: kinds, knobs, and what is emulated."""
+        """This bed as a report shows it: kinds, options, and what is emulated."""
         return {
             "link": self.link.kind,
             "clock": self.clock.kind,
@@ -119,12 +119,12 @@ class Bed(BedParts):
             "cloud_core": self.options.cloud_core,
             "kernel": os.uname().release,
             "cores": os.cpu_count(),
-            "other_beds": len(state.others(self.tag)),
+            "other_beds": len(state.other_beds(self.tag)),
             "notes": [_LINK_NOTES[self.link.kind], self.clock.note],
         }
 
     def _make(self, stack: ExitStack, *, standing: bool) -> None:
-        maker = state.Process.of(os.getpid())  # one that is killed leaves what the next removes
+        maker = state.Process.of(os.getpid())  # if it is killed, the next bed removes what it made
         stack.callback(state.remove_bed, self.tag)
         folder = state.write_state(self.tag, maker, {})
         for host in ("edge", "cloud"):
@@ -136,41 +136,41 @@ class Bed(BedParts):
         state.write_state(self.tag, maker, link)
         self.clock = new_clock(self.options, self.tag, folder / "root")
         stack.callback(self.clock.close)
-        self._place()
+        self._place_hosts()
         if self.clock.kind != "cpufreq":
             self._keep_awake(stack, watched=not standing)
         stack.callback(self._end_hosts)
         if self.options.trim:
             trimming.trim(self)
         about = {"link": self.link.kind, "overhead_ms": self.link.overhead_ms, "stalls": self.clock.stalls, **link}
-        state.write_state(self.tag, None if standing else maker, {**about, "options": self._told()})
+        state.write_state(self.tag, None if standing else maker, {**about, "options": self._resolved_options()})
 
-    def _told(self) -> dict[str, Any]:
+    def _resolved_options(self) -> dict[str, Any]:
         return {**vars(self.options), "link": self.link.kind, "clock": self.clock.kind}
 
-    def _find(self, about: dict[str, Any]) -> None:
+    def _attach(self, about: dict[str, Any]) -> None:
         folder = state.RUN / self.tag
         if about["link"] == "tun":
             self.link = tun.StandingTunLink(
                 folder / "link.sock", int(about["link_process"]["pid"]), about["overhead_ms"]
             )
         else:
-            self.link = new_link(self.options, self.tag, folder / "link.sock", watched=False, made=True)
-        self.clock = new_clock(self.options, self.tag, folder / "root", made=True)
+            self.link = new_link(self.options, self.tag, folder / "link.sock", watched=False, exists=True)
+        self.clock = new_clock(self.options, self.tag, folder / "root", exists=True)
         self.clock.stalls = tuple((share, lost_us) for share, lost_us in about["stalls"])
-        self._place()
+        self._place_hosts()
 
-    def _share(self) -> None:
-        """Every process that finds the bed sets it from what it is set to at that moment."""
+    def _share_setting(self) -> None:
+        """Keep the setting in a file, so that every process attached to the bed starts from the values in force."""
         self.link.setting = self.clock.setting = Setting(state.RUN / self.tag / _SETTING)
 
-    def _place(self) -> None:
+    def _place_hosts(self) -> None:
         edge, cloud = (state.namespace(self.tag, host) for host in ("edge", "cloud"))
         self.edge = Host("edge", edge, EDGE_ADDRESS, self.options.edge_core, self.clock.procs)
         self.cloud = Host("cloud", cloud, CLOUD_ADDRESS, self.options.cloud_core)
 
     def _keep_awake(self, stack: ExitStack, *, watched: bool) -> None:
-        """Outside of the control group: the core is kept awake while its host may not use it."""
+        """Keep the cores awake, outside of the control group: also while the host may not use its core."""
         namespace = state.namespace(self.tag, "edge")
         for core in {self.options.edge_core, self.options.cloud_core}:
             process = keep_awake(Host("edge", namespace, EDGE_ADDRESS, core), watched=watched)
@@ -192,12 +192,12 @@ class Bed(BedParts):
 _LINK_NOTES = {
     "netem": "EMULATED link: rate, delay and loss by the kernel's netem on a veth pair.",
     "tun": "EMULATED link: rate, delay and loss by a user-space process between two TUN devices (no netem here).",
-    "tbf": "EMULATED link: rate alone by the kernel's tbf on a veth pair; no delay.",
+    "tbf": "EMULATED link: rate only, by the kernel's tbf on a veth pair; no delay.",
 }
 
 
 class _TerminationIsAnExit:
-    """SIGTERM and SIGHUP become SystemExit, so that what is open is closed, unless somebody else hears them."""
+    """Turns SIGTERM and SIGHUP into SystemExit, so that what is open is closed; a handler that exists already stays."""
 
     def __enter__(self) -> None:
         self._before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
@@ -205,18 +205,18 @@ class _TerminationIsAnExit:
             return
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
-                self._before[number] = signal.signal(number, lambda got, _: sys.exit(128 + got))
+                self._before[number] = signal.signal(number, lambda received, _: sys.exit(128 + received))
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
 
 
-def require() -> None:
-    """See that this machine can have a bed.
+def require_support() -> None:
+    """Check that this machine can have a bed.
 
     Raises:
-        BedUnavailable: it cannot; one line, all that is missing.
+        BedUnavailable: it cannot; one line with all that is missing.
     """
     if not sys.platform.startswith("linux"):
         raise BedUnavailable("a test bed needs Linux (network namespaces)")

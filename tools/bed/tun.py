@@ -38,8 +38,8 @@ class TunLink(Link):
         edge, cloud: the namespaces.
         control: path of the control socket to make.
         core: where the process runs.
-        seed: of what is lost.
-        watched: end the process when this one ends, however it ends.
+        seed: of the packets that are lost.
+        watched: the process ends when this one ends, however it ends.
     """
 
     kind: ClassVar[str] = "tun"
@@ -47,16 +47,16 @@ class TunLink(Link):
     def __init__(self, edge: str, cloud: str, control: Path, core: int, seed: int, *, watched: bool = True) -> None:
         super().__init__()
         self._control = control
-        devices = [_device(edge, EDGE_ADDRESS, CLOUD_ADDRESS)]
+        devices = [_open_device(edge, EDGE_ADDRESS, CLOUD_ADDRESS)]
         try:
-            devices.append(_device(cloud, CLOUD_ADDRESS, EDGE_ADDRESS))
-            self._process, self._leash = _start(devices, control, core, seed, watched=watched)
+            devices.append(_open_device(cloud, CLOUD_ADDRESS, EDGE_ADDRESS))
+            self._process, self._watch_end = _start_process(devices, control, core, seed, watched=watched)
         finally:
-            for device in devices:  # they live as long as the process holds them
+            for device in devices:  # the devices exist as long as the process has them open
                 os.close(device)
         try:
-            _first_answer(control, self._process)
-        except BaseException:  # SystemExit too: nobody else knows of the process yet
+            _wait_until_ready(control, self._process)
+        except BaseException:  # SystemExit too: no other code could end the process yet
             self.close()
             raise
 
@@ -65,13 +65,13 @@ class TunLink(Link):
         return self._process.pid
 
     def apply(self, shape: Shape) -> None:
-        order(self._control, {"both": knobs(shape, self.overhead_ms)})
+        send_command(self._control, {"both": link_settings(shape, self.overhead_ms)})
 
     def close(self) -> None:
-        """End the process; its devices go with it."""
-        if self._leash is not None:
-            os.close(self._leash)
-            self._leash = None
+        """End the process; that removes its devices."""
+        if self._watch_end is not None:
+            os.close(self._watch_end)
+            self._watch_end = None
         self._process.terminate()
         try:
             self._process.wait(_END_S)
@@ -82,7 +82,7 @@ class TunLink(Link):
 
 
 class StandingTunLink(Link):
-    """A user-space link that `tools/testbed up` made, in another process' hands."""
+    """The user-space link that another process made with `tools/testbed up`."""
 
     kind: ClassVar[str] = "tun"
 
@@ -97,42 +97,42 @@ class StandingTunLink(Link):
         return self._pid
 
     def apply(self, shape: Shape) -> None:
-        order(self._control, {"both": knobs(shape, self.overhead_ms)})
+        send_command(self._control, {"both": link_settings(shape, self.overhead_ms)})
 
     def close(self) -> None:
-        """It stands until `tools/testbed down`."""
+        """Nothing to do: it stays until `tools/testbed down`."""
 
 
-def knobs(shape: Shape, overhead_ms: float) -> dict[str, float]:
-    """What the process is told."""
+def link_settings(shape: Shape, overhead_ms: float) -> dict[str, float]:
+    """The settings that the process takes."""
     rate_bps = 0.0 if shape.bandwidth_kbps is None else shape.bandwidth_kbps * 1000.0
     return {"rate_bps": rate_bps, "delay_s": max(0.0, shape.ping_ms - overhead_ms) / 2000.0, "loss": shape.loss}
 
 
-def order(control: Path, what: Mapping[str, Any]) -> dict[str, Any]:
-    """Tell a link's process something and return its counts, by direction.
+def send_command(control: Path, command: Mapping[str, Any]) -> dict[str, Any]:
+    """Send settings to a link's process; returns its settings and counts by direction.
 
     Raises:
         BedError: it does not answer, or refuses.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(_ANSWER_S)
-        asking.bind("")  # a name of its own, that no file stands for
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.settimeout(_ANSWER_S)
+        client.bind("")  # an abstract name, without a file
         try:
-            asking.sendto(json.dumps(what).encode(), str(control))
-            said = json.loads(asking.recv(65_535))
+            client.sendto(json.dumps(command).encode(), str(control))
+            reply = json.loads(client.recv(65_535))
         except OSError as error:
             raise BedError(f"the link's process does not answer at {control}: {error.strerror or error}") from None
-    if "error" in said:
-        raise BedError(f"the link's process refuses: {said['error']}")
-    return dict(said)
+    if "error" in reply:
+        raise BedError(f"the link's process refuses: {reply['error']}")
+    return dict(reply)
 
 
-def available() -> None:
-    """Whether TUN devices can be had.
+def require_tun() -> None:
+    """Check that TUN devices can be made.
 
     Raises:
-        BedUnavailable: they cannot; says why.
+        BedUnavailable: they cannot; the message says why.
     """
     try:
         os.close(os.open(_TUN, os.O_RDWR))
@@ -140,7 +140,7 @@ def available() -> None:
         raise BedUnavailable(f"the user-space link needs {_TUN}: {error.strerror}") from None
 
 
-def _device(namespace: str, address: str, peer: str) -> int:
+def _open_device(namespace: str, address: str, peer: str) -> int:
     def make() -> int:
         file = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -152,29 +152,28 @@ def _device(namespace: str, address: str, peer: str) -> int:
 
     file = namespaces.inside(namespace, make)
     try:
-        namespaces.tool("ip", "-n", namespace, "addr", "add", address, "peer", peer, "dev", DEVICE)
-        namespaces.tool("ip", "-n", namespace, "link", "set", DEVICE, "mtu", "1500", "txqueuelen", "2000", "up")
+        namespaces.run_program("ip", "-n", namespace, "addr", "add", address, "peer", peer, "dev", DEVICE)
+        namespaces.run_program("ip", "-n", namespace, "link", "set", DEVICE, "mtu", "1500", "txqueuelen", "2000", "up")
     except BedError:
         os.close(file)
         raise
     return file
 
 
-def _start(
+def _start_process(
     devices: list[int], control: Path, core: int, seed: int, *, watched: bool
 ) -> tuple[subprocess.Popen[bytes], int | None]:
     edge, cloud = devices
-    watch, leash = os.pipe() if watched else (None, None)
+    watch, watch_end = os.pipe() if watched else (None, None)
     command = [sys.executable, "-I", tunlink.__file__, f"--edge-fd={edge}", f"--cloud-fd={cloud}"]
     command += [f"--socket={control}", f"--core={core}", f"--seed={seed}"]
     command += [] if watch is None else [f"--watch-fd={watch}"]
-    passed = [edge, cloud, *([] if watch is None else [watch])]
     try:
-        # In a session of its own: Ctrl-C is the bed's to hear, which then ends the link after the hosts.
-        # One that outlives us must not hold a pipe of ours open.
+        # In a session of its own, without Ctrl-C's signal: the bed ends the link, after the hosts.
+        # A link that outlives this process must not keep a pipe of it open.
         process = subprocess.Popen(
             command,
-            pass_fds=passed,
+            pass_fds=[file for file in (edge, cloud, watch) if file is not None],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=None if watched else subprocess.DEVNULL,
@@ -183,10 +182,10 @@ def _start(
     finally:
         if watch is not None:
             os.close(watch)
-    return process, leash
+    return process, watch_end
 
 
-def _first_answer(control: Path, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(control: Path, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _ANSWER_S
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -195,7 +194,7 @@ def _first_answer(control: Path, process: subprocess.Popen[bytes]) -> None:
             raise BedError(f"the link's process ended at once: {why}")
         if control.exists():
             with suppress(BedError):
-                order(control, {})
+                send_command(control, {})
                 return
         time.sleep(0.01)
     raise BedError("the link's process did not start")

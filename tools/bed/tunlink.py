@@ -1,7 +1,7 @@
 """The link as a process: carries packets between two TUN devices at a rate, after a delay, and drops some.
 
-Each direction is [loss] -> [queue with a byte limit] -> [serialiser] -> [propagation delay]; order is kept. Where the
-kernel's netem is missing this stands in for it. It needs the standard library only, as it is started by its path:
+Each direction is [loss] -> [queue with a byte limit] -> [serialiser] -> [propagation delay]; packets stay in order. It
+replaces the kernel's netem where that is missing. Standard library only, as it is started by its path:
     python -I tunlink.py --edge-fd N --cloud-fd N --socket PATH [--core N] [--seed N] [--watch-fd N]
 Control is by datagrams of JSON, each answered: {} or {"both": {"rate_bps": 1e7, "delay_s": 0.01}}.
 """
@@ -33,7 +33,7 @@ _PRIORITY = 50
 
 
 class Direction:
-    """One way over the link, in virtual time: a packet's departure is known when it comes.
+    """One direction of the link: a packet's departure is computed when it arrives.
 
     Args:
         deliver: called with each packet when it is due.
@@ -44,7 +44,7 @@ class Direction:
         self._deliver = deliver
         self._generator = generator
         self._waiting: deque[tuple[float, bytes]] = deque()
-        self._free_s = 0.0  # when the serialiser has sent all it has
+        self._free_s = 0.0  # when the serialiser will have sent all it has
         self.rate_bps, self.delay_s, self.loss = 0.0, 0.0, 0.0
         self.delivered = self.dropped = self.wire_bytes = 0
 
@@ -55,11 +55,11 @@ class Direction:
 
     @property
     def queue_bytes(self) -> float:
-        """What the queue holds at most: the link's own contents and 200 kB."""
+        """Limit of the queue: the packets on their way, and 200 kB."""
         return MIN_QUEUE_BYTES + self.rate_bps * 2 * self.delay_s / 8
 
     def set(self, knobs: Mapping[str, float], now_s: float) -> None:
-        """Change rate, delay or loss. What is in the queue goes on at the new rate."""
+        """Change rate, delay or loss. Queued packets are sent at the new rate."""
         rate_bps = float(knobs.get("rate_bps", self.rate_bps))
         if rate_bps != self.rate_bps:
             backlog_s = max(0.0, self._free_s - now_s)
@@ -70,7 +70,7 @@ class Direction:
         self.loss = float(knobs.get("loss", self.loss))
 
     def push(self, packet: bytes, now_s: float) -> None:
-        """Take a packet in."""
+        """Accept a packet, or drop it."""
         if self.loss and self._generator.random() < self.loss:
             self.dropped += 1
             return
@@ -87,14 +87,14 @@ class Direction:
         self._waiting.append((max(sent_s + self.delay_s, last_s), packet))
 
     def deliver_due(self, now_s: float) -> None:
-        """Hand over what is due."""
+        """Deliver the packets that are due."""
         waiting = self._waiting
         while waiting and waiting[0][0] <= now_s:
             self._deliver(waiting.popleft()[1])
             self.delivered += 1
 
     def _rescale(self, now_s: float, factor: float) -> None:
-        """Packets not yet through the serialiser leave sooner or later by this factor."""
+        """Scale the remaining time of packets that are not through the serialiser yet."""
         self._waiting = deque(
             (now_s + (due_s - self.delay_s - now_s) * factor + self.delay_s, packet)
             if due_s - self.delay_s > now_s
@@ -115,7 +115,7 @@ class Link:
         self.ended = False
 
     def run(self) -> None:
-        """Carry packets until ended, or until the other end of `watch` is closed."""
+        """Carry packets until `ended`, or until the other end of `watch` is closed."""
         clock, up, down = time.monotonic, self._up, self._down
         files = [*self._from, self._control.fileno(), *([] if self._watch is None else [self._watch])]
         while not self.ended:
@@ -132,7 +132,7 @@ class Link:
 
     def _read(self, file: int) -> None:
         if file == self._watch:
-            self.ended = True  # it is never written to: it can be read once it is closed
+            self.ended = True  # nothing is ever written to it: it becomes readable when it is closed
         elif file in self._from:
             direction = self._from[file]
             with suppress(BlockingIOError):
@@ -147,25 +147,25 @@ class Link:
             for name, knobs in json.loads(data).items():
                 for direction in {"up": [self._up], "down": [self._down], "both": [self._up, self._down]}[name]:
                     direction.set(knobs, time.monotonic())
-            said: dict[str, Any] = {"up": _told(self._up), "down": _told(self._down)}
+            reply: dict[str, Any] = {"up": _status(self._up), "down": _status(self._down)}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            said = {"error": f"not an order: {error!r}"}
-        with suppress(OSError):  # who asked may be gone
-            self._control.sendto(json.dumps(said).encode(), sender)
+            reply = {"error": f"not a command: {error!r}"}
+        with suppress(OSError):  # the client may be gone
+            self._control.sendto(json.dumps(reply).encode(), sender)
 
 
-def _told(direction: Direction) -> dict[str, float]:
+def _status(direction: Direction) -> dict[str, float]:
     names = ("rate_bps", "delay_s", "loss", "delivered", "dropped", "wire_bytes")
     return {name: getattr(direction, name) for name in names}
 
 
 def _write(file: int, packet: bytes) -> None:
-    with suppress(OSError):  # the device is down or full: a packet lost, as on any link
+    with suppress(OSError):  # the device is down or full: the packet is lost, as on any link
         os.write(file, packet)
 
 
-def _hurry(core: int | None) -> None:
-    """Packets leave in time only if this process is run in time."""
+def _raise_priority(core: int | None) -> None:
+    """Give this process priority: packets leave in time only if it runs in time."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     try:
@@ -182,9 +182,9 @@ def main() -> None:
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--core", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--watch-fd", type=int, help="ends when its other end is closed")
+    parser.add_argument("--watch-fd", type=int, help="the process ends when the other end of this pipe is closed")
     options = parser.parse_args()
-    _hurry(options.core)
+    _raise_priority(options.core)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
         control.bind(str(options.socket))
         link = Link(options.edge_fd, options.cloud_fd, control, options.seed, options.watch_fd)

@@ -50,7 +50,7 @@ def spinners(namespace: str) -> list[int]:
     """Those that are at idle priority already."""
     from bed import namespaces
 
-    inside = [int(pid) for pid in namespaces.tool("ip", "netns", "pids", namespace).split()]
+    inside = [int(pid) for pid in namespaces.run_program("ip", "netns", "pids", namespace).split()]
     ours = [pid for pid in inside if b"awake.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return [pid for pid in ours if os.sched_getscheduler(pid) == os.SCHED_IDLE]
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from bed import Bed, BedError, BedOptions, state
 from bed.calibration import Row, require_within
-from bed.probing import Path as Timed
-from bed.probing import round_trips_ms
+from bed.probing import TimedConnection, round_trips_ms
 
 pytestmark = pytest.mark.root
 TOOLS = Path(__file__).parents[3] / "tools"
@@ -30,21 +29,21 @@ def test_rate_and_round_trip_are_what_was_asked_for(make_bed):
     bed = make_bed(link="tun")
     bed.link.set(bandwidth_kbps=5000, ping_ms=40)
     assert 40 <= statistics.median(round_trips_ms(bed, 10)) < 44
-    with Timed(bed.edge, bed.cloud) as path:
-        path.seconds(100_000)
+    with TimedConnection(bed.edge, bed.cloud) as path:
+        path.transfer_s(100_000)
         # 100 kB in 69.06 segments of 1448, each 1514 bytes on the wire: 167.3 ms, and the round trip.
-        assert statistics.median(path.seconds(100_000) for _ in range(3)) == pytest.approx(0.2073, rel=0.10)
+        assert statistics.median(path.transfer_s(100_000) for _ in range(3)) == pytest.approx(0.2073, rel=0.10)
         bed.link.set(bandwidth_kbps=20_000, ping_ms=0)
-        assert statistics.median(path.seconds(100_000) for _ in range(3)) == pytest.approx(0.0418, rel=0.25)
+        assert statistics.median(path.transfer_s(100_000) for _ in range(3)) == pytest.approx(0.0418, rel=0.25)
 
 
-def test_tbf_has_a_rate_and_says_that_it_has_no_delay(make_bed):
+def test_tbf_has_a_rate_and_refuses_a_delay(make_bed):
     bed = make_bed(link="tbf")
     bed.link.set(bandwidth_kbps=5000)
-    with Timed(bed.cloud, bed.edge) as path:
-        path.seconds(100_000)
-        assert statistics.median(path.seconds(200_000) for _ in range(3)) == pytest.approx(0.3346, rel=0.10)
-    with pytest.raises(BedError, match="link=tbf has a rate alone"):
+    with TimedConnection(bed.cloud, bed.edge) as path:
+        path.transfer_s(100_000)
+        assert statistics.median(path.transfer_s(200_000) for _ in range(3)) == pytest.approx(0.3346, rel=0.10)
+    with pytest.raises(BedError, match="link=tbf shapes the rate only"):
         bed.link.set(ping_ms=10)
 
 
@@ -71,22 +70,22 @@ def test_a_slower_clock_is_seen_by_telemetry_and_a_throttle_is_not(make_bed):
     bed = make_bed(link="tbf", clock="cgroup")
     seen = Cpufreq(root=str(bed.clock.root), aggregate=Aggregate.max, core=None, interval_s=1.0)
     files = [bed.clock.procs.parent / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
-    told = (lambda: tuple(int(file.read_text()) for file in files)) if files[0].exists() else None
+    limits = (lambda: tuple(int(file.read_text()) for file in files)) if files[0].exists() else None
     bed.clock.set(600)
     assert seen.read() == {"clock_mhz": 600.0}
-    if told:
-        assert told() == (4000, 10_000)
+    if limits:
+        assert limits() == (4000, 10_000)
     bed.clock.throttle(2.0)
     assert seen.read() == {"clock_mhz": 600.0}
-    if told:
-        assert told() == (4000, 20_000)
+    if limits:
+        assert limits() == (4000, 20_000)
     with pytest.raises(BedError, match="under the kernel's 5%"):
         bed.clock.throttle(10.0)
     assert bed.clock.slowdown == 2.0
     bed.clock.throttle(1.0)
     bed.clock.set(1500)
-    if told:
-        assert told()[0] == -1
+    if limits:
+        assert limits()[0] == -1
     with pytest.raises(BedError, match="up to max_clock_mhz=1500"):
         bed.clock.set(1600)
 
@@ -140,7 +139,7 @@ def test_a_stopped_bed_leaves_nothing_for_the_next(make_bed, how):
     assert remains(tag) == []
 
 
-def test_a_bed_that_is_off_is_not_reported_on():
+def test_an_inaccurate_bed_is_an_error():
     good = Row("ping", "ms", 5.0, 5.2, 5.0, 5.4, 9, floor=0.3)
     bad = Row("rate up", "kbit/s", 1000.0, 960.0, 950.0, 970.0, 5)
     require_within([good], 0.03)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).parents[3] / "tools"
-TOLD = "import json; from bed import BedOptions; print(json.dumps(vars(BedOptions())))"
+PRINT_OPTIONS = "import json; from bed import BedOptions; print(json.dumps(vars(BedOptions())))"
 
 
-def told(cores):
+def default_options(cores):
     """The default options of a process that may use these cores."""
-    code = f"import os, sys; sys.path.insert(0, {str(TOOLS)!r}); os.sched_setaffinity(0, {cores}); {TOLD}"
+    code = f"import os, sys; sys.path.insert(0, {str(TOOLS)!r}); os.sched_setaffinity(0, {cores}); {PRINT_OPTIONS}"
     return json.loads(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout)
 
 
@@ -22,11 +22,11 @@ def test_hosts_are_on_the_first_two_cores_that_the_process_may_use():
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("one core")
-    known = told(set(cores))
+    known = default_options(set(cores))
     assert (known["cloud_core"], known["edge_core"]) == (cores[0], cores[1])
 
 
 def test_both_are_on_the_only_core_there_is():
     last = max(os.sched_getaffinity(0))
-    known = told({last})
+    known = default_options({last})
     assert (known["cloud_core"], known["edge_core"]) == (last, last)

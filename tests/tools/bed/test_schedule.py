@@ -72,7 +72,7 @@ def test_playing_sets_the_columns_there_are_in_order():
 
 
 def test_netem_is_told_rate_half_the_round_trip_and_a_queue_beyond_what_is_on_its_way():
-    link = NetemLink("a", "b", made=True)
+    link = NetemLink("a", "b", exists=True)
     # 200 kB and 10 Mbit/s x 50 ms = 62.5 kB, in packets of 1514 bytes: 174.
     words = "netem limit 174 delay 25000us loss 1.000000% rate 10000000bit"
     assert link.qdisc(Shape(10_000, 50, 0.01)) == words.split()
@@ -123,7 +123,7 @@ def test_a_killed_beds_cpufreq_is_put_back_by_whoever_removes_it(tmp_path, monke
     state.write_state("test", None, {})
     options = BedOptions(clock="cpufreq", edge_core=core)
     new_clock(options, "test", tmp_path / "root", machine=tmp_path).set(900)
-    new_clock(options, "test", tmp_path / "root", machine=tmp_path, made=True)  # found, not made
+    new_clock(options, "test", tmp_path / "root", machine=tmp_path, exists=True)  # found, not made
     assert values(tmp_path) == before | {"scaling_min_freq": 900_000, "scaling_max_freq": 900_000}
     state.remove_bed("test")
     assert values(tmp_path) == before

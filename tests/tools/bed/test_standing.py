@@ -34,10 +34,10 @@ def up(named):  # noqa: ARG001 - fixtures cannot have usefixtures
         pytest.skip(str(why))
 
 
-def told(bed):
-    """What is in force, as the link's process, the control group and the shown clock have it."""
-    said = tun.order(state.RUN / bed.tag / "link.sock", {})
-    link = {way: [said[way][knob] for knob in ("rate_bps", "delay_s", "loss")] for way in ("up", "down")}
+def in_force(bed):
+    """The settings as the link's process, the control group and the shown clock have them."""
+    reply = tun.send_command(state.RUN / bed.tag / "link.sock", {})
+    link = {way: [reply[way][knob] for knob in ("rate_bps", "delay_s", "loss")] for way in ("up", "down")}
     shown = next(bed.clock.root.glob("sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq"))
     group = [] if bed.clock.procs is None else bed.clock.procs.parent.glob("cpu.*")
     limits = {file.name: file.read_text() for file in group if file.name in LIMITS}
@@ -58,10 +58,10 @@ def test_what_one_command_sets_the_next_one_finds(up):
 def test_finding_it_changes_nothing(up):
     up.link.set(bandwidth_kbps=5000, ping_ms=30)
     up.clock.set(600)
-    before = told(up)
+    before = in_force(up)
     Bed.standing().link.set()
     assert cli.main(["run", "--", "true"]) == 0
-    assert told(up) == before
+    assert in_force(up) == before
 
 
 def test_commands_that_run_together_change_what_they_are_asked_to_alone(up):
@@ -71,10 +71,10 @@ def test_commands_that_run_together_change_what_they_are_asked_to_alone(up):
     first.link.set(loss=0.01)
     assert vars(up.link.shape) == {"bandwidth_kbps": 5000, "ping_ms": 30, "loss": 0.01}
     first.clock.set(900)
-    in_force = told(up)[1:3]
+    limits = in_force(up)[1:3]
     second.clock.set(up.clock.max_mhz * 0.2)  # with another period of the control group
     first.clock.set(900)
-    assert told(up)[1:3] == in_force
+    assert in_force(up)[1:3] == limits
     second.clock.throttle(2.0)
     assert (first.clock.mhz, first.clock.slowdown) == (900, 2.0)
 
@@ -95,12 +95,12 @@ def test_each_step_of_a_schedule_is_found_by_others(up, tmp_path):
 
 
 def test_it_stands_alone_until_it_is_taken_down(up):
-    with pytest.raises(BedError, match="stands already; `tools/testbed down` removes it"):
+    with pytest.raises(BedError, match="there is a test bed already; `tools/testbed down` removes it"):
         Bed.up(BedOptions(trim=False))
     assert up.tag in Bed.down()
-    with pytest.raises(BedError, match="no test bed stands; begin with `tools/testbed up`"):
+    with pytest.raises(BedError, match="there is no test bed; make one with `tools/testbed up`"):
         Bed.standing()
-    with pytest.raises(BedError, match="the test bed stands no more"):
+    with pytest.raises(BedError, match="the test bed no longer exists"):
         up.clock.set(600)
 
 
@@ -108,8 +108,10 @@ def test_it_stands_alone_until_it_is_taken_down(up):
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_one_that_is_stopped_while_it_is_made_leaves_no_process(make_bed, how):
     make_bed(link="tun")  # or skip
-    heard = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # this process may be one that ignores it
-    code = NAMED + heard + "from bed import Bed, BedOptions; Bed.up(BedOptions(link='tun'))\n"
+    reset_handler = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # this process may be one that ignores it
+    )
+    code = NAMED + reset_handler + "from bed import Bed, BedOptions; Bed.up(BedOptions(link='tun'))\n"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as maker:
         link, end = None, time.monotonic() + 9  # trimming takes 10 s
         while link is None and maker.poll() is None and time.monotonic() < end:
@@ -121,7 +123,7 @@ def test_one_that_is_stopped_while_it_is_made_leaves_no_process(make_bed, how):
         maker.wait(20)
     assert link is not None
     if how == signal.SIGKILL:
-        assert state.Process(**link).lives
+        assert state.Process(**link).is_alive
         assert "test" in Bed.down()
     assert not lives_on(state.Process(**link))
     assert not (state.RUN / "test").exists()
@@ -136,6 +138,6 @@ def written():
 
 def lives_on(process):
     end = time.monotonic() + 5
-    while process.lives and time.monotonic() < end:
+    while process.is_alive and time.monotonic() < end:
         time.sleep(0.02)
-    return process.lives
+    return process.is_alive
