@@ -1,24 +1,22 @@
-"""The main job on real images: two processes, two models, a link and a clock that change by a trace.
+"""A cloud and an edge process stream images through two models while the link and the clock change.
 
-Everything is real but two things, and those say so: the link between edge and cloud is paced by a
-user-space proxy (`midcut.proxies.link`), and the edge's clock is played by stretching each segment
-(`executor=emulated_clock`).
+Two things are emulated, and the output says so: a user-space proxy (`midcut.proxies.link`) limits bandwidth and adds
+delay between edge and cloud, and the edge's clock is slowed down by stretching the computations
+(`executor=emulated_clock`). Everything else is real.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from common.processes import MIDCUT, running, server, start, stop
 from rich.console import Console
 from rich.table import Table
 
@@ -27,13 +25,9 @@ from midcut.reporting.style import save, style
 from midcut.results.stream import RECORDS, read_records
 from midcut.traces import Trace, read_trace, write_trace
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 CONSOLE = Console(highlight=False)
-MIDCUT = [sys.executable, "-m", "midcut.cli"]
-# At full clock this machine is the edge's "6000 MHz": at 1500 MHz it is then four times slower than the cloud,
-# and at 600 MHz ten times, about as a Raspberry Pi 4 beside a server.
+# The edge's full clock is called 6000 MHz: at 1500 MHz it is then four times slower than the cloud, and at 600 MHz
+# ten times, about as a Raspberry Pi 4 compared with a server.
 FULL_CLOCK_MHZ = 6000
 TRACE = [
     {"time_s": 0, "clock_mhz": 1500, "bandwidth_kbps": 20_000, "ping_ms": 10},
@@ -42,8 +36,7 @@ TRACE = [
     {"time_s": 18, "clock_mhz": 1500, "bandwidth_kbps": 2_000, "ping_ms": 60},
     {"time_s": 24, "clock_mhz": 1500, "bandwidth_kbps": 50_000, "ping_ms": 10},
 ]
-START_S, STOP_S = 120.0, 15.0
-HOLD_S = 8.0  # how long the trace's last row is shown
+LAST_ROW_S = 8.0  # how long the trace's last row lasts
 
 
 def main() -> int:
@@ -57,11 +50,12 @@ def main() -> int:
         "alexnet": Path(options.photos).resolve() if options.photos else photos(out / "photos"),
     }
     CONSOLE.print(f"[bold]midcut demo[/]: results go to {out}")
-    took = measure(out, list(streams))
+    seconds = profile(out, list(streams))
     runs = {}
-    with cloud(list(streams), out / "cloud.log") as url:
+    with server("cloud", out / "cloud.log", f"model=[{','.join(streams)}]", "server.port=0") as url:
+        CONSOLE.print(f"cloud: process ready at {url}, serves {' and '.join(streams)}")
         for model, folder in streams.items():
-            runs[model] = stream(model, folder, url, trace, out, options, lead_s=took[model])
+            runs[model] = stream(model, folder, url, trace, out, options, start_s=seconds[model])
     report(out, runs, trace)
     return 0
 
@@ -70,7 +64,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools/demo", description=__doc__)
     parser.add_argument("--photos", metavar="DIR", help="a folder of images for AlexNet, instead of scikit-image's")
     parser.add_argument("--requests", metavar="N", type=int, default=64, help="per model (default 64)")
-    parser.add_argument("--w", metavar="W", type=float, default=0.5, help="0 fast to 1 cheap (default 0.5)")
+    parser.add_argument(
+        "--w", metavar="W", type=float, default=0.5, help="weight of the cost, from 0 (fast) to 1 (cheap) (default 0.5)"
+    )
     parser.add_argument("--out", metavar="DIR", help="where results go (default a new temporary folder)")
     return parser.parse_args()
 
@@ -93,122 +89,77 @@ def photos(folder: Path) -> Path:
     return folder
 
 
-def measure(out: Path, models: list[str]) -> dict[str, float]:
-    """Profile both sides on this machine, as a user would once per machine. Returns the seconds each model took."""
-    took: dict[str, float] = {}
+def profile(out: Path, models: list[str]) -> dict[str, float]:
+    """Profile both sides on this machine, as a user would once per machine. Returns the seconds of a profile."""
+    seconds: dict[str, float] = {}
     for model in models:
         for role in ("edge", "cloud"):
             CONSOLE.print(f"profiling {model} as {role} ...")
             began = time.monotonic()
-            run = [
-                *MIDCUT,
-                "profile",
-                f"model={model}",
-                f"role={role}",
-                f"stated_clock_mhz={FULL_CLOCK_MHZ}",
-                "repeats=15",
-            ]
-            finished = subprocess.run(
-                [*run, f"out={out}/profiles/{role}-{model}.json"], cwd=out, capture_output=True, text=True, check=False
-            )
+            knobs = (f"model={model}", f"role={role}", f"stated_clock_mhz={FULL_CLOCK_MHZ}", "repeats=15")
+            command = [*MIDCUT, "profile", *knobs, f"out={out}/profiles/{role}-{model}.json"]
+            finished = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
             if finished.returncode:
                 sys.exit(f"tools/demo: midcut profile failed:\n{finished.stderr}")
-            took[model] = time.monotonic() - began
-    return took
-
-
-@contextmanager
-def process(command: list[str], log: Path, ready: str) -> Iterator[re.Match[str]]:
-    """A child that is ready once a line matches; ended with SIGTERM."""
-    with log.open("w") as errors:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=log.parent)
-    assert child.stdout is not None  # noqa: S101 - a pipe was asked for
-    late = threading.Timer(START_S, child.kill)  # ends the loop below where nothing is ever printed
-    late.start()
-    try:
-        for line in child.stdout:
-            match = re.search(ready, line)
-            if match:
-                late.cancel()
-                yield match
-                return
-        sys.exit(f"tools/demo: {' '.join(command[:4])} did not start; see {log}:\n{log.read_text()[-2000:]}")
-    finally:
-        late.cancel()
-        end(child)
-        child.stdout.close()
-
-
-def end(child: subprocess.Popen[Any]) -> None:
-    """SIGTERM, and SIGKILL where that is not enough."""
-    child.terminate()
-    try:
-        child.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-@contextmanager
-def cloud(models: list[str], log: Path) -> Iterator[str]:
-    """The stateless cloud, a process of its own, on a free port."""
-    command = [*MIDCUT, "cloud", f"model=[{','.join(models)}]", "server.port=0"]
-    with process(command, log, r"(http://[\d.]+:\d+)") as match:
-        CONSOLE.print(f"cloud: process ready at {match[1]}, serves {' and '.join(models)}")
-        yield match[1]
+            seconds[model] = time.monotonic() - began
+    return seconds
 
 
 def stream(
-    model: str, folder: Path, url: str, trace: Path, out: Path, options: argparse.Namespace, *, lead_s: float
+    model: str, folder: Path, url: str, trace: Path, out: Path, options: argparse.Namespace, *, start_s: float
 ) -> Path:
-    """One edge process through the slow link; print every answer as it comes. Returns its run directory."""
-    run, clock = out / model, out / f"clock-{model}"
+    """Run one edge process behind the slow link, and print every answer as it comes.
+
+    Args:
+        start_s: about how long the edge takes to start; the trace begins after that.
+
+    Returns:
+        the edge's run directory.
+    """
+    run, clock, log = out / model, out / f"clock-{model}", out / f"edge-{model}.log"
     duration_s = read_trace(trace).duration_s
-    with ExitStack() as stack:
-        link = [sys.executable, "-m", "midcut.proxies.link", "--upstream", url.removeprefix("http://")]
-        # Link and clock follow one trace: it starts when the edge is up, which takes about as long as a profile.
-        epoch_s = time.time() + lead_s
-        command = [*link, "--trace", str(trace), "--epoch-s", str(epoch_s)]
-        near = "http://" + stack.enter_context(process(command, out / "link.log", r"ready: (\S+) ->"))[1]
+    epoch_s = time.time() + start_s  # link and clock follow one trace
+    link = [sys.executable, "-m", "midcut.proxies.link", "--upstream", url.removeprefix("http://")]
+    command = [*link, "--trace", str(trace), "--epoch-s", str(epoch_s)]
+    with running(command, out / "link.log", r"ready: (\S+) ->") as near:
         CONSOLE.rule(f"{model}: {options.requests} requests, w={options.w:g}, EMULATED link and clock by {trace.name}")
         edge = [
-            *(*MIDCUT, "edge", f"model={model}", f"cloud_url={near}", f"planner.w={options.w}"),
+            *(*MIDCUT, "edge", f"model={model}", f"cloud_url=http://{near[1]}", f"planner.w={options.w}"),
             *(f"edge_profile={out}/profiles", f"cloud_profile={out}/profiles"),
             *("executor=emulated_clock", f"executor.trace={trace}", f"executor.root={clock}"),
             *(f"executor.max_clock_mhz={FULL_CLOCK_MHZ}", f"executor.epoch_s={epoch_s}"),
             *("telemetry=[cpufreq,http_ping,passive_bandwidth,bandwidth_probe]", f"telemetry.cpufreq.root={clock}"),
             *("telemetry.cpufreq.interval_s=0.2", "telemetry.bandwidth_probe.interval_s=2"),
             *("telemetry.bandwidth_probe.probe_bytes=60000", "telemetry.passive_bandwidth.forget_s=3"),
-            # Two HTTP ends in Python take about this long per request, beyond what the bytes take.
+            # Seconds of client and server per request, beside the transfer of its bytes.
             "predictor.link.overhead_s=0.003",
             *("engine.interval_s=0.5", "input=folder", f"input.path={folder}", "input.repeat=1000"),
-            *(f"input.limit={options.requests}", f"input.rate_hz={options.requests / (duration_s + HOLD_S):.3f}"),
+            *(f"input.limit={options.requests}", f"input.rate_hz={options.requests / (duration_s + LAST_ROW_S):.3f}"),
             f"hydra.run.dir={run}",
         ]
         if (folder / "labels.csv").exists():
             edge.append(f"input.labels={folder / 'labels.csv'}")
-        with (out / f"edge-{model}.log").open("w") as log:
-            child = subprocess.Popen(edge, stdout=log, stderr=subprocess.STDOUT, cwd=out)
+        process = start(edge, log, piped=False)
         try:
-            follow(run / "results.jsonl", child)
+            follow(run / "results.jsonl", process)
         finally:
-            end(child)
-    if child.returncode:
-        sys.exit(f"tools/demo: the edge failed; its log:\n{(out / f'edge-{model}.log').read_text()[-3000:]}")
+            stop(process)
+    if process.returncode:
+        sys.exit(f"tools/demo: the edge failed; its log:\n{log.read_text()[-3000:]}")
     return run
 
 
-def follow(results: Path, child: subprocess.Popen[bytes]) -> None:
+def follow(results: Path, process: subprocess.Popen[str]) -> None:
     """Print each line of `results.jsonl` as the edge writes it, until the edge has ended."""
     before: int | None = None
     position = 0
     while True:
-        ended = child.poll() is not None
+        ended = process.poll() is not None
         lines = results.read_text().splitlines(keepends=True) if results.exists() else []
         for line in lines[position:]:
             if line.endswith("\n"):
                 record = json.loads(line)
-                say(record, before)
+                print_record(record, before)
                 before = record["cut"]
                 position += 1
         if ended:
@@ -216,15 +167,15 @@ def follow(results: Path, child: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
-def say(record: dict[str, Any], before: int | None) -> None:
-    seen = record["decision"]["observation"]
+def print_record(record: dict[str, Any], before: int | None) -> None:
+    observation = record["decision"]["observation"]
     grade = ("[green]right[/]" if record["right"] else "[red]wrong[/]") if "right" in record else ""
     moved = before is not None and before != record["cut"]
     cut = f"[bold yellow]cut {before} -> {record['cut']}[/]" if moved else f"cut {record['cut']}"
     predicted = record["predicted"].get("latency_s")
-    told = "no forecast" if predicted is None else f"told {predicted * 1e3:6.1f}"
+    forecast = "no forecast" if predicted is None else f"predicted {predicted * 1e3:6.1f}"
     measured = " ".join(
-        f"no {unit}" if seen[name] is None else f"{seen[name] / scale:.{digits}f} {unit}"
+        f"no {unit}" if observation[name] is None else f"{observation[name] / scale:.{digits}f} {unit}"
         for name, scale, digits, unit in (
             ("clock_mhz", 1, 0, "MHz"),
             ("bandwidth_kbps", 1000, 1, "Mbit/s"),
@@ -232,7 +183,7 @@ def say(record: dict[str, Any], before: int | None) -> None:
         )
     )
     CONSOLE.print(
-        f"#{record['n']:<3} {record['label'][:14]:<14} {grade:<5} {record['latency_s'] * 1e3:7.1f} ms ({told}) "
+        f"#{record['n']:<3} {record['label'][:14]:<14} {grade:<5} {record['latency_s'] * 1e3:7.1f} ms ({forecast}) "
         f"{record['cost_usd'] * 1e6:7.3f} µ$  {cut}, {record['finished_by']} [dim]| {measured}[/] {record['fallback']}",
         soft_wrap=True,
     )
@@ -240,7 +191,7 @@ def say(record: dict[str, Any], before: int | None) -> None:
 
 def report(out: Path, runs: dict[str, Path], trace: Path) -> None:
     """The closing table and `demo.png`."""
-    columns = ("model", "right", "median ms", "95 %", "off by", "µ$", "switches", "cuts used")
+    columns = ("model", "right", "median ms", "95 %", "prediction error", "µ$", "switches", "cuts used")
     table = Table(
         *columns, title=f"[bold]midcut demo[/], link and clock EMULATED by {trace.name}", title_justify="left"
     )

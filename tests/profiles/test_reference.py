@@ -28,7 +28,7 @@ def tool():
     [("mnist", 13, 13), ("alexnet", 22, 21), pytest.param("vgg16", 40, 39, marks=pytest.mark.slow)],
 )
 def test_same_graph_and_same_seconds(tool, model, nodes, layers):
-    loaded, table = tool._captured([model])[model]
+    loaded, table = tool._load_tables([model])[model]
     for device, role, constants in (("pi4", "edge", tool.PI4), ("cloud", "cloud", tool.CLOUD)):
         shipped = find_profile(device, role, model)
         assert (len(shipped.table.nodes), shipped.table.layers) == (nodes, layers)

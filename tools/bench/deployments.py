@@ -1,29 +1,28 @@
-"""Clouds behind something: two behind a balancer with the config that ships, or a deployment on Ray Serve."""
+"""Two clouds behind a load balancer, with the config that ships, or a cloud on Ray Serve."""
 
 from __future__ import annotations
 
 import http.client
-import os
 import shutil
-import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.processes import free_port, start
+from common.processes import MIDCUT, free_port, start, start_ready, stop
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 _CONFIGS = {"nginx": ("nginx.conf", 8780), "haproxy": ("haproxy.cfg", 8781)}
-_RAY_STARTS_S = 120.0
+_RAY_START_S, _RAY_STOP_S = 120.0, 60.0
 
 
 @contextmanager
-def behind(name: str, log: Path, knobs: tuple[str, ...]) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
+def behind_balancer(name: str, log: Path, knobs: tuple[str, ...]) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
     """Two clouds behind `nginx` or `haproxy`; yields the balancer's address and the clouds."""
     if shutil.which(name) is None:
         raise SystemExit(f"{name} is not installed: apt-get install {name}")
@@ -33,18 +32,18 @@ def behind(name: str, log: Path, knobs: tuple[str, ...]) -> Iterator[tuple[str, 
         try:
             text, front = (DEPLOY / file).read_text(), free_port()
             for port in (8710, 8711):
-                process, url = start("cloud", log, *knobs, "server.port=0")
+                process, ready = start_ready([*MIDCUT, "cloud", *knobs, "server.port=0"], log)
                 started.append(process)
-                text = text.replace(f"127.0.0.1:{port}", url.removeprefix("http://"))
+                text = text.replace(f"127.0.0.1:{port}", ready[1].removeprefix("http://"))
             config = Path(folder) / file
             config.write_text(text.replace(f"127.0.0.1:{shipped}", f"127.0.0.1:{front}"))
             command = [name, "-p", folder, "-c", str(config)] if name == "nginx" else [name, "-db", "-f", str(config)]
-            with log.open("a") as errors:
-                started.append(subprocess.Popen(command, stdout=errors, stderr=errors, text=True))
-            _wait(front, 10.0, log)
+            started.append(start(command, log, piped=False))
+            _wait_healthy(front, 10.0, log)
             yield f"http://127.0.0.1:{front}", started[:2]
         finally:
-            _end(started)
+            for process in started:
+                stop(process)
 
 
 @contextmanager
@@ -52,19 +51,15 @@ def on_ray(python: str, log: Path, knobs: tuple[str, ...]) -> Iterator[str]:
     """`midcut.cloud.on_ray` in an interpreter that has Ray; yields its address."""
     port = free_port()
     command = [python, "-m", "midcut.cloud.on_ray", "--port", str(port), *knobs]
-    with log.open("a") as errors:
-        process = subprocess.Popen(
-            command, stdout=errors, stderr=errors, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
+    process = start(command, log, piped=False)
     try:
-        _wait(port, _RAY_STARTS_S, log)
+        _wait_healthy(port, _RAY_START_S, log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        _end([process])
+        stop(process, _RAY_STOP_S)
 
 
-def _wait(port: int, seconds: float, log: Path) -> None:
-
+def _wait_healthy(port: int, seconds: float, log: Path) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -76,14 +71,3 @@ def _wait(port: int, seconds: float, log: Path) -> None:
             pass
         time.sleep(0.2)
     raise SystemExit(f"nothing is ready on port {port} after {seconds:g} s: {log.read_text()[-2000:]}")
-
-
-def _end(started: list[subprocess.Popen[str]]) -> None:
-    for process in started:
-        process.terminate()
-    for process in started:
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)

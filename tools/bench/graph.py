@@ -2,8 +2,8 @@
 """Time the captured graph against the module's own call, for both tracers, in one run.
 
 Prints, per model: seconds to load (capture, verification, hashing), median and quartiles of the ratio
-graph/module over interleaved pairs of runs, the microseconds that a change of cut takes (the first run
-at a cut never used before, of no nodes), and what is offered.
+graph/module over interleaved pairs of runs, the microseconds that a change of cut takes (a first run
+at that cut, of no nodes), and how many cuts are offered, refused, and carry integers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import time
 
 import torch
+from common.figures import quartiles
 
 from midcut.config.settings import Capture, CutSettings
 from midcut.graph import Partition, partition
@@ -31,16 +32,15 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     for name in arguments.models:
         model = Torchvision(name=name).load()
-        for how in Capture:
+        for capture in Capture:
             started = time.perf_counter()
-            parts = partition(model, CutSettings(capture=how))
+            parts = partition(model, CutSettings(capture=capture))
             load_s = time.perf_counter() - started
             ratios = compare(parts, model.module, model.example[0], arguments.pairs)
-            low, middle, high = statistics.quantiles(ratios, n=4)
             print(
-                f"{name:14} {how.value:6} load {load_s:6.2f} s, graph/module {middle:.3f} ({low:.3f}-{high:.3f}), "
+                f"{name:14} {capture.value:6} load {load_s:6.2f} s, graph/module {quartiles(ratios):.3f}, "
                 f"switch {switch_us(parts):.1f} us, nodes {parts.node_count}, offered {len(parts.legal)}, "
-                f"refused {len(parts.refused)}, with ints {with_ints(parts)}, captured by {parts.table.capture}",
+                f"refused {len(parts.refused)}, with ints {count_with_ints(parts)}, captured by {parts.table.capture}",
                 flush=True,
             )
 
@@ -64,17 +64,17 @@ def compare(parts: Partition, module: torch.nn.Module, image: torch.Tensor, pair
 
 
 def switch_us(parts: Partition) -> float:
-    """Median microseconds to be ready at another cut."""
-    taken = []
+    """Median microseconds to enter another cut for the first time."""
+    seconds = []
     for cut in parts.legal:
         values = tuple(torch.empty(0) for _ in parts.table.cuts[cut].values)
         started = time.perf_counter()
         parts.run(cut, cut, values)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken) * 1e6
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds) * 1e6
 
 
-def with_ints(parts: Partition) -> int:
+def count_with_ints(parts: Partition) -> int:
     return sum(any(not value.is_tensor for value in parts.table.cuts[cut].values) for cut in parts.legal)
 
 

@@ -1,4 +1,4 @@
-"""Clients that ask for one tail over and over, each on a connection of its own, and check every answer."""
+"""Clients that request one tail over and over, each on a connection of its own, and check every answer."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TOLERANCE = 1e-5  # requests computed together differ in the last bits
 
 
 @dataclass
-class Seen:
-    """What clients saw.
+class LoadResult:
+    """The answers that clients got.
 
     Attributes:
         latencies_s: of right answers.
-        wrong: answers that are not the unsplit model's.
-        failures: what was no answer -> how often.
+        wrong: number of answers that are not the unsplit model's.
+        failures: reason why there was no answer -> how often.
     """
 
     seconds: float = 0.0
@@ -41,7 +41,7 @@ class Seen:
     failures: Counter[str] = field(default_factory=Counter)
 
     def figures(self) -> dict[str, float]:
-        """Requests per second, latencies, and what went wrong."""
+        """Requests per second, latencies, and how many answers failed or were wrong."""
         p50, p99 = np.quantile(self.latencies_s, (0.5, 0.99)) * 1e3 if self.latencies_s else (np.nan, np.nan)
         return {
             "rate": len(self.latencies_s) / self.seconds,
@@ -54,76 +54,82 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Load:
-    """One request as bytes, and the scores it must be answered with."""
+class LoadGenerator:
+    """One request as bytes, and the scores that the answer must have.
+
+    Attributes:
+        header_bytes: length of the JSON header at the start of the request's body.
+    """
 
     path: str
     request: bytes
-    head_length: int
+    header_bytes: int
     expected: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
-    async def run(self, url: str, clients: int, seconds: float, halfway: Callable[[], object] | None = None) -> Seen:
-        """Let clients ask for that long; `halfway` is called in the middle."""
-        seen, address = Seen(), urlsplit(url)
+    async def run(
+        self, url: str, clients: int, seconds: float, halfway: Callable[[], object] | None = None
+    ) -> LoadResult:
+        """Let clients send requests for that long; `halfway` is called in the middle."""
+        result, address = LoadResult(), urlsplit(url)
         head = (
             f"POST {self.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: {oip.BINARY_TYPE}\r\n"
-            f"{oip.HEADER_LENGTH}: {self.head_length}\r\nContent-Length: {len(self.request)}\r\n\r\n"
+            f"{oip.HEADER_LENGTH}: {self.header_bytes}\r\nContent-Length: {len(self.request)}\r\n\r\n"
         )
         message = head.encode() + self.request
         began = time.perf_counter()
-        async with asyncio.TaskGroup() as all_of_them:
+        async with asyncio.TaskGroup() as group:
             for _ in range(clients):
-                all_of_them.create_task(
-                    self._client(address.hostname or "", address.port or 80, message, began + seconds, seen)
+                group.create_task(
+                    self._client(address.hostname or "", address.port or 80, message, began + seconds, result)
                 )
             if halfway is not None:
                 await asyncio.sleep(seconds / 2)
                 halfway()
-        seen.seconds = time.perf_counter() - began
-        return seen
+        result.seconds = time.perf_counter() - began
+        return result
 
-    async def _client(self, host: str, port: int, message: bytes, until: float, seen: Seen) -> None:
+    async def _client(self, host: str, port: int, message: bytes, until: float, result: LoadResult) -> None:
         while time.perf_counter() < until:
             try:
                 reader, writer = await asyncio.open_connection(host, port)
             except OSError as error:
-                seen.failures[f"{type(error).__name__}: {error}"] += 1
+                result.failures[f"{type(error).__name__}: {error}"] += 1
                 await asyncio.sleep(0.01)
                 continue
             try:
                 while time.perf_counter() < until:
-                    await self._ask(reader, writer, message, seen)
+                    await self._exchange(reader, writer, message, result)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-                seen.failures[f"{type(error).__name__}: {error}"] += 1
+                result.failures[f"{type(error).__name__}: {error}"] += 1
             finally:
                 writer.close()
 
-    async def _ask(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes, seen: Seen
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes, result: LoadResult
     ) -> None:
-        asked = time.perf_counter()
+        sent = time.perf_counter()
         writer.write(message)
         async with asyncio.timeout(30):
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
             body = await reader.readexactly(length)
-        took_s = time.perf_counter() - asked
+        latency_s = time.perf_counter() - sent
         if not head.startswith(b"HTTP/1.1 200"):
-            seen.failures[f"{head[9:12].decode()} {body[:100].decode(errors='replace')}"] += 1
+            result.failures[f"{head[9:12].decode()} {body[:100].decode(errors='replace')}"] += 1
             return
         scores = np.frombuffer(body[-self.expected.nbytes :], dtype="<f4")
         if np.abs(scores - self.expected).max() <= TOLERANCE * np.abs(self.expected).max():
-            seen.latencies_s.append(took_s)
+            result.latencies_s.append(latency_s)
         else:
-            seen.wrong += 1
+            result.wrong += 1
 
 
-def ask_for(model: LoadedModel, cut: Partition, at: int) -> Load:
-    """The request for the model's own example at a cut."""
-    values = cut.head(at, model.example)
-    names = [spec.name for spec in cut.table.cuts[at].values]
-    message = encode_infer(TailRequest(model.name, at, cut.table.fingerprint, values, "bench", names=names))
+def example_load(model: LoadedModel, parts: Partition, cut: int) -> LoadGenerator:
+    """Requests of the model's own example at a cut."""
+    values = parts.head(cut, model.example)
+    names = [spec.name for spec in parts.table.cuts[cut].values]
+    message = encode_infer(TailRequest(model.name, cut, parts.table.fingerprint, values, "bench", names=names))
     body = b"".join((message.header, *message.pieces))
     with torch.inference_mode():
         expected = model.module(*model.example).flatten().numpy()
-    return Load(oip.infer_path(model.name), body, len(message.header), expected)
+    return LoadGenerator(oip.infer_path(model.name), body, len(message.header), expected)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Kill the cloud (SIGKILL) during a stream of images, start it again, and look at every answer.
+"""Kill the cloud (SIGKILL) during a stream of images, start it again, and check every answer.
 
 Cloud and edge are processes of their own; this one posts images to the edge and compares every output
 with the unsplit model's, bit for bit. Exits with 1 if an answer is missing or wrong.
@@ -23,13 +23,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import torch
-from common.engines import compose_edge, load
-from common.processes import free_port, server, start
+from common.engines import load
+from common.figures import quartiles
+from common.processes import MIDCUT, free_port, server, start_ready
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from midcut import wire
+from midcut.config.composition import compose
 from midcut.edge.frontend.images import model_input
 
 if TYPE_CHECKING:
@@ -37,12 +39,17 @@ if TYPE_CHECKING:
 
     from midcut.types import LoadedModel
 
-KILL_AT, START_AT = 0.2, 0.4  # of the stream
+KILL_AT, START_AT = 0.2, 0.4  # shares of the stream
 
 
 @dataclass
 class Outage:
-    """What the stream saw; times in seconds since its start."""
+    """Answers of the stream, and when the cloud was gone; times in seconds since its start.
+
+    Attributes:
+        latencies: seconds of each answer, by whether the cloud finished it.
+        by_cloud_s: when answers came that the cloud finished.
+    """
 
     answers: int = 0
     wrong: int = 0
@@ -68,90 +75,88 @@ def main() -> int:
     torch.set_num_threads(1)
     cloud_port = free_port()
     url = f"http://127.0.0.1:{cloud_port}"
-    serves = (f"model={options.model}", f"server.port={cloud_port}")
-    model = load(compose_edge(f"model={options.model}"))
+    cloud_command = [*MIDCUT, "cloud", f"model={options.model}", f"server.port={cloud_port}"]
+    model = load(compose("edge", [f"model={options.model}"]))
     # No telemetry: the edge stays at the one legal cut, which needs the cloud.
     cuts = (f"cuts.first_cut={options.cut}", f"cuts.last_cut={options.cut}", "telemetry=[]")
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        cloud, _ = start("cloud", log, *serves)
+        cloud, _ = start_ready(cloud_command, log)
         try:
             with server("edge", log, f"model={options.model}", f"cloud_url={url}", "input.port=0", *cuts) as edge:
                 port = int(edge.rsplit(":", 1)[1])
-                seen, cloud = stream(options, model, port, cloud, lambda: start("cloud", log, *serves)[0])
+                outage, cloud = stream(options, model, port, cloud, lambda: start_ready(cloud_command, log)[0])
         finally:
             cloud.kill()
-    report(options, seen)
-    return 0 if seen.answers == options.requests and not seen.wrong else 1
+    report(options, outage)
+    return 0 if outage.answers == options.requests and not outage.wrong else 1
 
 
 def stream(
     options: argparse.Namespace, model: LoadedModel, port: int, cloud: subprocess.Popen[str], restart: Any
 ) -> tuple[Outage, subprocess.Popen[str]]:
     """Post the images at their times; kill and restart on the way."""
-    seen, again = Outage(), []
+    outage, restarted = Outage(), []
     began = time.perf_counter()
 
-    def bring_back() -> None:
-        again.append(restart())
-        seen.ready_s = time.perf_counter() - began
+    def restart_cloud() -> None:
+        restarted.append(restart())
+        outage.ready_s = time.perf_counter() - began
 
-    starter = threading.Thread(target=bring_back)
+    starter = threading.Thread(target=restart_cloud)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for number in range(options.requests):
         time.sleep(max(began + number / options.rate - time.perf_counter(), 0.0))
         if number == int(options.requests * KILL_AT):
             cloud.kill()
             cloud.wait()
-            seen.killed_s = time.perf_counter() - began
+            outage.killed_s = time.perf_counter() - began
         if number == int(options.requests * START_AT):
             starter.start()
-        data = picture(number)
+        data = random_png(number)
         with torch.inference_mode():
             expected = model.module(model_input(model, data))
-        asked = time.perf_counter()
+        sent = time.perf_counter()
         connection.request("POST", f"{wire.INFER_PATH}?values=1", body=data, headers={"Content-Type": "image/png"})
         response = connection.getresponse()
         answer = json.loads(response.read())
-        note(seen, answer, response.status, expected, time.perf_counter() - began, time.perf_counter() - asked)
+        record(outage, answer, response.status, expected, time.perf_counter() - began, time.perf_counter() - sent)
     starter.join()
-    return seen, again[0]
+    return outage, restarted[0]
 
 
-def note(seen: Outage, answer: Any, status: int, expected: torch.Tensor, at_s: float, took_s: float) -> None:
-    seen.answers += status == http.client.OK
+def record(outage: Outage, answer: Any, status: int, expected: torch.Tensor, at_s: float, latency_s: float) -> None:
+    outage.answers += status == http.client.OK
     body = msgspec.json.encode({"values": answer.get("values", [])})
     values = wire.decode_values(wire.read_values(body).values)
-    seen.wrong += not (len(values) == 1 and isinstance(values[0], torch.Tensor) and torch.equal(values[0], expected))
-    seen.finished_by[answer.get("finished_by", "nobody")] += 1
-    without = answer.get("finished_by") != "cloud"
-    seen.latencies["without" if without else "with the cloud"].append(took_s)
-    if not without:
-        seen.by_cloud_s.append(at_s)
+    outage.wrong += not (len(values) == 1 and isinstance(values[0], torch.Tensor) and torch.equal(values[0], expected))
+    outage.finished_by[answer.get("finished_by", "nobody")] += 1
+    by_cloud = answer.get("finished_by") == "cloud"
+    outage.latencies["with the cloud" if by_cloud else "without"].append(latency_s)
+    if by_cloud:
+        outage.by_cloud_s.append(at_s)
 
 
-def picture(seed: int) -> bytes:
+def random_png(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, format="PNG")
     return out.getvalue()
 
 
-def report(options: argparse.Namespace, seen: Outage) -> None:
+def report(options: argparse.Namespace, outage: Outage) -> None:
     table = Table(title=f"{options.model} at cut {options.cut}: the cloud killed and started again", show_header=False)
     table.add_row("requests", str(options.requests))
-    table.add_row("answers", str(seen.answers))
-    table.add_row("wrong (not bit-identical to the unsplit model)", str(seen.wrong))
-    table.add_row("finished by", ", ".join(f"{who} {count}" for who, count in seen.finished_by.items()))
-    table.add_row("no cloud process", f"{seen.ready_s - seen.killed_s:.1f} s")
-    table.add_row("until an answer came from the cloud again", f"{seen.back_s - seen.killed_s:.1f} s")
-    for name, values in seen.latencies.items():
+    table.add_row("answers", str(outage.answers))
+    table.add_row("wrong (not bit-identical to the unsplit model)", str(outage.wrong))
+    table.add_row("finished by", ", ".join(f"{who} {count}" for who, count in outage.finished_by.items()))
+    table.add_row("no cloud process", f"{outage.ready_s - outage.killed_s:.1f} s")
+    table.add_row("until an answer came from the cloud again", f"{outage.back_s - outage.killed_s:.1f} s")
+    for name, values in outage.latencies.items():
         if values:
-            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)) * 1e3
-            table.add_row(
-                f"answer time {name}",
-                f"median {middle:.1f} ms, {low:.1f} to {high:.1f}, at most {max(values) * 1e3:.1f}",
-            )
+            milliseconds = np.array(values) * 1e3
+            text = f"{quartiles(milliseconds):.1f} ms, at most {milliseconds.max():.1f}"
+            table.add_row(f"answer time {name}, median (quartiles)", text)
     Console(width=120).print(table)
 
 

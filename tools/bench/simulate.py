@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """How many decisions a second of simulation makes, how that grows with placements, and how much memory it takes.
 
-A decision is one planner's pick for one sample and weight, judged by the truth set. The fixed strategies, the oracle
-among them, are evaluated in the same time. Placements: 22 and 40 are AlexNet's and VGG16's by module, 177 and 500 are
-what deep graphs come to. Ratios are within this run.
+A decision is one planner's pick for one sample and weight, compared with the truth set. The time includes the fixed
+strategies and the oracle. Of the numbers of placements, 22 and 40 are AlexNet's and VGG16's by module, 177 and 500
+those of deep graphs. Ratios are within this run.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ WEIGHTS = tuple(step / 99 for step in range(100))
 NAMES = Names("bench", {}, {}, {}, "rented", ())
 
 
-class Chain:
-    """Seconds per layer that follow the clock at the edge; payloads that shrink with depth on the link."""
+class ChainPredictor:
+    """Predicts a chain of random layers: edge seconds follow the clock, payloads shrink with depth."""
 
     needs = frozenset({"clock_mhz", "bandwidth_kbps", "ping_ms"})
 
@@ -50,25 +50,24 @@ class Chain:
 
     def seconds(self, observation: Observation) -> Floats:
         column = (-1, 1)
-        made: Floats
         if self._role == "edge":
-            made = self._edge_s * (1500.0 / observation.clock_mhz.reshape(column))
-        elif self._role == "cloud":
-            made = self._cloud_s
-        else:
-            made = self._kbit / observation.bandwidth_kbps.reshape(column)
-            made = made + np.where(self._kbit > 0.0, observation.ping_ms.reshape(column) / 1000, 0.0)
-        return made
+            edge_s: Floats = self._edge_s * (1500.0 / observation.clock_mhz.reshape(column))
+            return edge_s
+        if self._role == "cloud":
+            return self._cloud_s
+        ping_s = np.where(self._kbit > 0.0, observation.ping_ms.reshape(column) / 1000, 0.0)
+        link_s: Floats = self._kbit / observation.bandwidth_kbps.reshape(column) + ping_s
+        return link_s
 
 
 def forecaster(count: int, seed: int) -> Forecaster:
     rng = np.random.default_rng(seed)
     placements = chain_placements(np.exp(rng.normal(np.linspace(13.3, 8.3, count), 0.8)))
-    edge, link, cloud = (Chain(placements, role, seed) for role in ("edge", "link", "cloud"))
+    edge, link, cloud = (ChainPredictor(placements, role, seed) for role in ("edge", "link", "cloud"))
     return Forecaster(placements, edge, link, cloud, build(Kind.COST, registry().offers[Kind.COST, "rented"].node))
 
 
-def planners() -> dict[str, Planner]:
+def build_planners() -> dict[str, Planner]:
     names = ("algorithm1", "weighted_sum", "knee")
     return {name: build(Kind.PLANNER, registry().offers[Kind.PLANNER, name].node) for name in names}
 
@@ -82,14 +81,14 @@ def scenario(samples: int) -> ScenarioDrawn:
     )
 
 
-def seconds(count: int, chosen: dict[str, Planner], samples: int, repeats: int) -> Floats:
-    setup = Setup(forecaster(count, 1), forecaster(count, 2), chosen, WEIGHTS, scenario(samples))
-    taken = np.empty(repeats)
+def simulation_s(count: int, planners: dict[str, Planner], samples: int, repeats: int) -> Floats:
+    setup = Setup(forecaster(count, 1), forecaster(count, 2), planners, WEIGHTS, scenario(samples))
+    seconds = np.empty(repeats)
     for repeat in range(repeats):
         start = perf_counter()
         simulate(setup, NAMES)
-        taken[repeat] = perf_counter() - start
-    return taken
+        seconds[repeat] = perf_counter() - start
+    return seconds
 
 
 def main() -> None:
@@ -99,18 +98,18 @@ def main() -> None:
     options = parser.parse_args()
     samples, repeats = options.samples, options.repeats
     register()
-    seconds(PLACEMENTS[0], planners(), 100, 1)  # what the first use of anything costs
+    simulation_s(PLACEMENTS[0], build_planners(), 100, 1)  # warm-up
     rich = Table("placements", "planner", "s", "slowest", "decisions/s", "of 22 placements", "peak MB", box=None)
     rich.title = f"{samples:,} samples x {len(WEIGHTS)} weights, fixed strategies and metrics included"
     first: dict[str, float] = {}
     for count in PLACEMENTS:
-        for name, planner in planners().items():
-            taken = seconds(count, {name: planner}, samples, repeats)
-            middle = float(np.median(taken))
-            rate = samples * len(WEIGHTS) / middle
+        for name, planner in build_planners().items():
+            seconds = simulation_s(count, {name: planner}, samples, repeats)
+            median_s = float(np.median(seconds))
+            rate = samples * len(WEIGHTS) / median_s
             share = rate / first.setdefault(name, rate)
             peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            row = (f"{middle:.2f}", f"{taken.max():.2f}", f"{rate:,.0f}", f"{share:.2f}", f"{peak_mb:.0f}")
+            row = (f"{median_s:.2f}", f"{seconds.max():.2f}", f"{rate:,.0f}", f"{share:.2f}", f"{peak_mb:.0f}")
             rich.add_row(str(count), name, *row)
     Console().print(rich)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Break everything between an edge and its clouds while it answers, and look at every answer.
+"""Break everything between an edge and its clouds while it answers, and check every answer.
 
 Clouds are processes, each behind a proxy that breaks connections (`midcut.testing.faults`). They are killed
 (SIGKILL) and started again, frozen (SIGSTOP) and thawed, made to answer garbage, cut off in the middle of a body,
@@ -30,12 +30,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 import torch
-from common.engines import FixedPlan, compose_edge, load
+from common.engines import FixedPlan, load
 from common.processes import free_port
 from rich.console import Console
 from rich.table import Table
 
 from midcut import cli
+from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
@@ -46,24 +47,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midcut.edge.engine import EdgeEngine
-    from midcut.graph import Partition
     from midcut.proxies.toxics import Toxic
     from midcut.types import LoadedModel
 
 START_S = 60.0
-# For each kill that many of the others.
-OTHERS = {"freeze": 0.5, "garbage": 1.0, "cut mid-body": 1.0, "reset": 0.5, "slow": 0.5, "swallow": 0.3, "slice": 0.3}
+# How many faults of the other kinds there are for each kill.
+PER_KILL = {"freeze": 0.5, "garbage": 1.0, "cut mid-body": 1.0, "reset": 0.5, "slow": 0.5, "swallow": 0.3, "slice": 0.3}
 
 
 @dataclass
-class Seen:
-    """What came of the stream; times in seconds."""
+class Outcome:
+    """The answers of the stream.
+
+    Attributes:
+        wrong: answers that are not the unsplit model's.
+        lost: for each request without an answer, the reason.
+        latencies: of answers, seconds.
+        finished_by: number of answers by who finished them.
+        fallbacks: number of fallbacks by reason.
+        faults: number of faults by kind.
+    """
 
     wrong: int = 0
     lost: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     finished_by: Counter[str] = field(default_factory=Counter)
-    whys: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
 
 
@@ -72,7 +81,9 @@ def main() -> int:
     parser.add_argument("--model", default="mnist", help="a model component")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=40.0, help="inferences per second, whether answered or not")
+    parser.add_argument(
+        "--rate", type=float, default=40.0, help="inferences per second, sent whether or not earlier ones are answered"
+    )
     parser.add_argument("--clouds", type=int, default=2)
     parser.add_argument("--deadline", type=float, default=0.25, help="seconds; 0 is none")
     parser.add_argument("--codec", default="raw", help="raw, or base64 for the paper's interface")
@@ -81,18 +92,18 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    # Clouds are forked from a process that has imported everything: 100 starts would take minutes else.
+    # Clouds are forked from a process that has imported everything; otherwise 100 starts would take minutes.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["midcut.cli.verbs.cloud", "midcut_models.mnist", "midcut_executors.native"])
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as ended:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         clouds = [Cloud(context, options.model, Path(folder) / f"cloud{index}.log") for index in range(options.clouds)]
         for cloud in clouds:
-            ended.callback(cloud.end)
+            stack.callback(cloud.end)
             cloud.start()
             cloud.wait_ready()
-            cloud.proxy = ended.enter_context(FaultProxy(f"127.0.0.1:{cloud.port}", seed=options.seed))
-        seen = asyncio.run(stream(options, clouds))
-    figures = summary(options, seen)
+            cloud.proxy = stack.enter_context(FaultProxy(f"127.0.0.1:{cloud.port}", seed=options.seed))
+        outcome = asyncio.run(stream(options, clouds))
+    figures = summary(options, outcome)
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
     report(figures)
@@ -109,7 +120,7 @@ class Cloud:
         self._context, self._log = context, log
         self._arguments = ["midcut", "cloud", f"model={model}", "cuts.verify=false", f"server.port={self.port}"]
         self._process: Any = None
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()  # one fault at a time
 
     def start(self) -> None:
         self._process = self._context.Process(target=serve, args=(self._arguments, str(self._log)), daemon=True)
@@ -128,16 +139,16 @@ class Cloud:
         self._process.kill()
         self._process.join(10)
 
-    def restart(self, gone_s: float) -> None:
-        with self._one_at_a_time:
+    def restart(self, down_s: float) -> None:
+        with self._lock:
             self.kill()
-            time.sleep(gone_s)
+            time.sleep(down_s)
             self.start()
 
-    def freeze(self, lasting_s: float) -> None:
-        with self._one_at_a_time, suppress(ProcessLookupError):
+    def freeze(self, duration_s: float) -> None:
+        with self._lock, suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGSTOP)
-            time.sleep(lasting_s)
+            time.sleep(duration_s)
             os.kill(self._process.pid, signal.SIGCONT)
 
     def end(self) -> None:
@@ -146,7 +157,7 @@ class Cloud:
 
 
 def serve(arguments: list[str], log: str) -> None:
-    """A cloud's process."""
+    """Run `midcut cloud` in a forked process."""
     os.setpgrp()
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(out, 1)
@@ -155,84 +166,85 @@ def serve(arguments: list[str], log: str) -> None:
     cli.main()
 
 
-def make_engine(options: argparse.Namespace, cut: Partition, held: FixedPlan, urls: list[str]) -> EdgeEngine:
-    config = compose_edge(
-        f"model={options.model}",
-        f"cloud_url=[{','.join(urls)}]",
-        f"codec={options.codec}",
-        "engine.retry_after_s=0.1",
-        f"engine.deadline_s={options.deadline or 'null'}",
+async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Outcome:
+    """Send inferences at the given rate while faults come and go."""
+    outcome, rng = Outcome(), random.Random(options.seed)
+    config = compose(
+        "edge",
+        [
+            f"model={options.model}",
+            f"cloud_url=[{','.join(cloud.proxy.url for cloud in clouds)}]",
+            f"codec={options.codec}",
+            "engine.retry_after_s=0.1",
+            f"engine.deadline_s={options.deadline or 'null'}",
+        ],
     )
-    return assemble_fixed(config, cut, held)
-
-
-async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Seen:
-    """Ask at the given rate while faults come and go."""
-    seen, dice = Seen(), random.Random(options.seed)
-    model = load(compose_edge(f"model={options.model}"))
-    cut = partition(model, CutSettings())
-    held = FixedPlan(cut.legal[0])
-    engine = make_engine(options, cut, held, [cloud.proxy.url for cloud in clouds])
-    plan = faults(options, dice)
+    model = load(config)
+    parts = partition(model, CutSettings())
+    plan = FixedPlan(parts.legal[0])
+    engine = assemble_fixed(config, parts, plan)
+    faults = draw_faults(options, rng)
     await engine.start()
-    running, asked = set(), []
+    running, inferences = set(), []
     began = time.perf_counter()
     try:
         for number in range(options.requests):
             await asyncio.sleep(max(began + number / options.rate - time.perf_counter(), 0.0))
-            for name in plan.get(number, ()):
-                seen.faults[name] += 1
-                fault = asyncio.create_task(asyncio.to_thread(inflict, name, dice.choice(clouds), dice.random()))
+            for name in faults.get(number, ()):
+                outcome.faults[name] += 1
+                fault = asyncio.create_task(asyncio.to_thread(inflict, name, rng.choice(clouds), rng.random()))
                 running.add(fault)
                 fault.add_done_callback(running.discard)
-            held.hold(dice.choice(cut.legal[:-1]), options.codec)
-            asked.append(asyncio.create_task(one(engine, model, number, seen)))
-        await asyncio.wait(asked, timeout=60.0)
-        seen.lost += ["no answer within a minute"] * sum(not task.done() for task in asked)
+            plan.set(rng.choice(parts.legal[:-1]), options.codec)
+            inferences.append(asyncio.create_task(infer(engine, model, number, outcome)))
+        await asyncio.wait(inferences, timeout=60.0)
+        outcome.lost += ["no answer within a minute"] * sum(not task.done() for task in inferences)
     finally:
         await asyncio.gather(*running, return_exceptions=True)
         await engine.close()
-    return seen
+    return outcome
 
 
-def faults(options: argparse.Namespace, dice: random.Random) -> dict[int, list[str]]:
-    """Number of a request -> what goes wrong when it is sent."""
+def draw_faults(options: argparse.Namespace, rng: random.Random) -> dict[int, list[str]]:
+    """Number of a request -> kinds of the faults that begin when it is sent."""
     names = ["kill"] * options.kills
-    for name, share in OTHERS.items():
+    for name, share in PER_KILL.items():
         names += [name] * round(options.kills * share)
     plan: dict[int, list[str]] = {}
     for name in names:
-        plan.setdefault(dice.randrange(options.requests), []).append(name)
+        plan.setdefault(rng.randrange(options.requests), []).append(name)
     return plan
 
 
-def inflict(name: str, cloud: Cloud, much: float) -> None:
-    """Let one thing go wrong for a while; `much` is from 0 to 1."""
-    lasting_s = 0.1 + 0.9 * much
+def inflict(name: str, cloud: Cloud, severity: float) -> None:
+    """Let one fault happen to a cloud; `severity`, from 0 to 1, sets how long and how bad it is."""
+    duration_s = 0.1 + 0.9 * severity
     if name == "kill":
-        cloud.restart(0.5 * much)
+        cloud.restart(0.5 * severity)
     elif name == "freeze":
-        cloud.freeze(lasting_s)
+        cloud.freeze(duration_s)
     else:
-        with cloud.proxy.under(toxic(name, much), Stream.downstream):
-            time.sleep(lasting_s)
+        with cloud.proxy.under(make_toxic(name, severity), Stream.downstream):
+            time.sleep(duration_s)
 
 
-def toxic(name: str, much: float) -> Toxic:
-    """What the proxy does; an answer's head is about 450 bytes, and the tensor's 40 come last."""
-    made: dict[str, Callable[[], Toxic]] = {
-        "garbage": lambda: Garbage(after_bytes=int(700 * much)),
-        "cut mid-body": lambda: LimitData(limit_bytes=int(700 * much)),
-        "reset": lambda: ResetPeer(timeout_ms=20 * much),
-        "slow": lambda: Latency(latency_ms=300 * much, jitter_ms=100 * much) if much < 0.5 else Bandwidth(2.0),
+def make_toxic(name: str, severity: float) -> Toxic:
+    """The proxy's fault. An answer has headers of about 450 bytes, and the 40 bytes of the tensor come last."""
+    makers: dict[str, Callable[[], Toxic]] = {
+        "garbage": lambda: Garbage(after_bytes=int(700 * severity)),
+        "cut mid-body": lambda: LimitData(limit_bytes=int(700 * severity)),
+        "reset": lambda: ResetPeer(timeout_ms=20 * severity),
+        "slow": lambda: (
+            Latency(latency_ms=300 * severity, jitter_ms=100 * severity) if severity < 0.5 else Bandwidth(2.0)
+        ),
         "swallow": Timeout,
         "slice": lambda: Slicer(average_bytes=7, variation_bytes=5, delay_us=100),
     }
-    return made[name]()
+    return makers[name]()
 
 
-async def one(engine: EdgeEngine, model: LoadedModel, number: int, seen: Seen) -> None:
-    """One inference, and whether it was right."""
+async def infer(engine: EdgeEngine, model: LoadedModel, number: int, outcome: Outcome) -> None:
+    """Run one inference and record whether its output is right."""
     shape = model.example[0].shape
     inputs = torch.from_numpy(np.random.default_rng(number).random(shape, dtype=np.float32))
     with torch.inference_mode():
@@ -240,43 +252,43 @@ async def one(engine: EdgeEngine, model: LoadedModel, number: int, seen: Seen) -
     began = time.perf_counter()
     try:
         result = await engine.infer([inputs])
-    except Exception as error:  # noqa: BLE001 - the point of all this is that there is none
-        seen.lost.append(f"{type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001 - an engine must not raise, whatever broke
+        outcome.lost.append(f"{type(error).__name__}: {error}")
         return
-    seen.latencies.append(time.perf_counter() - began)
-    seen.wrong += not torch.equal(result.output, expected)
-    seen.finished_by[result.finished_by] += 1
+    outcome.latencies.append(time.perf_counter() - began)
+    outcome.wrong += not torch.equal(result.output, expected)
+    outcome.finished_by[result.finished_by] += 1
     if result.fallback:
-        seen.whys[reason(result.fallback)] += 1
+        outcome.fallbacks[fallback_kind(result.fallback)] += 1
 
 
-def reason(fallback: str) -> str:
-    """The kind of a fallback, without what differs from one to the next."""
+def fallback_kind(fallback: str) -> str:
+    """The kind of a fallback, from the words of its message."""
     kinds = {
-        "next try in": "left alone",
-        "is trying it again": "left alone",
-        "s later": "the deadline neared",
+        "next try in": "circuit breaker open",
+        "is trying it again": "circuit breaker open",
+        "s later": "too close to the deadline",
         "no answer": "time-out",
         "connection to": "connection broke",
-        "cannot reach": "nobody there",
-        "speak HTTP": "no HTTP",
+        "cannot reach": "connection refused",
+        "speak HTTP": "answer was no HTTP",
         "says": "refused",
     }
-    return next((kind for words, kind in kinds.items() if words in fallback), "no answer that fits")
+    return next((kind for words, kind in kinds.items() if words in fallback), "unusable answer")
 
 
-def summary(options: argparse.Namespace, seen: Seen) -> dict[str, Any]:
-    p50, p99 = np.quantile(seen.latencies, (0.5, 0.99))
+def summary(options: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
+    p50, p99 = np.quantile(outcome.latencies, (0.5, 0.99))
     return {
         "requests": options.requests,
-        "answers": len(seen.latencies),
-        "lost": len(seen.lost),
-        "lost because": dict(Counter(seen.lost)),
-        "wrong": seen.wrong,
-        "finished by": dict(seen.finished_by),
-        "fallbacks": dict(seen.whys),
-        "faults": dict(seen.faults),
-        "latency_s": {"median": float(p50), "p99": float(p99), "worst": max(seen.latencies)},
+        "answers": len(outcome.latencies),
+        "lost": len(outcome.lost),
+        "lost because": dict(Counter(outcome.lost)),
+        "wrong": outcome.wrong,
+        "finished by": dict(outcome.finished_by),
+        "fallbacks": dict(outcome.fallbacks),
+        "faults": dict(outcome.faults),
+        "latency_s": {"median": float(p50), "p99": float(p99), "worst": max(outcome.latencies)},
     }
 
 

@@ -35,9 +35,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Row:
-    """One model's line.
+    """One model's row of the table.
 
     Attributes:
+        offered: legal cuts.
+        tuples: cuts refused because a tuple crosses them.
+        inexact: cuts refused because the output there differs.
+        kinds: kinds of payloads of several values.
+        ints: legal cuts that an integer crosses.
+        tried: cuts at which the model was split, each batch size counted.
         bits_differ: cuts tried whose output was not the unsplit model's, bit for bit.
         difference: largest absolute difference seen.
         load_s: capture, verification and hashing.
@@ -76,7 +82,7 @@ def main() -> int:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="names (default: all 80)")
     parser.add_argument("--cuts", type=int, default=5, help="random legal cuts per model (default: %(default)s)")
     parser.add_argument("--all-cuts", action="store_true", help="every legal cut instead")
-    parser.add_argument("--capture", choices=[how.value for how in Capture], default=Capture.fx.value)
+    parser.add_argument("--capture", choices=[capture.value for capture in Capture], default=Capture.fx.value)
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and cuts (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: %(default)s)")
     arguments = parser.parse_args()
@@ -89,7 +95,7 @@ def main() -> int:
     for name in arguments.models or TORCHVISION:
         row = check(name, arguments)
         rows.append(row)
-        print(line(row), flush=True)
+        print(row_text(row), flush=True)
         for note in row.notes:
             print(f"    {note}", flush=True)
         gc.collect()
@@ -108,11 +114,11 @@ def check(name: str, arguments: argparse.Namespace) -> Row:
         return row
     row.load_s = time.perf_counter() - started
     describe(row, parts)
-    draw = random.Random(f"{name}-{arguments.seed}")
+    rng = random.Random(f"{name}-{arguments.seed}")
     chosen = list(parts.legal)
     if not arguments.all_cuts:
-        chosen = draw.sample(chosen, min(arguments.cuts, len(chosen)))
-    chosen += [draw.choice(cuts) for cuts in kinds(parts).values()]
+        chosen = rng.sample(chosen, min(arguments.cuts, len(chosen)))
+    chosen += [rng.choice(cuts) for cuts in kinds(parts).values()]
     for batch in (1, 2):
         compare(row, parts, model, sorted(set(chosen)), batch, arguments.seed)
     return row
@@ -130,13 +136,13 @@ def describe(row: Row, parts: Partition) -> None:
 
 
 def kinds(parts: Partition) -> dict[tuple[str, ...], list[int]]:
-    """Multi-value payloads by what they are made of -> the legal cuts that carry them."""
-    found: dict[tuple[str, ...], list[int]] = {}
+    """Kind of a payload of several values -> the legal cuts that carry such a payload."""
+    cuts: dict[tuple[str, ...], list[int]] = {}
     for index in parts.legal:
         cut = parts.table.cuts[index]
         if not cut.single_tensor and index != parts.table.last:
-            found.setdefault(kind(cut), []).append(index)
-    return found
+            cuts.setdefault(kind(cut), []).append(index)
+    return cuts
 
 
 def kind(cut: Cut) -> tuple[str, ...]:
@@ -144,12 +150,12 @@ def kind(cut: Cut) -> tuple[str, ...]:
 
 
 def compare(row: Row, parts: Partition, model: LoadedModel, cuts: list[int], batch: int, seed: int) -> None:
-    """Cut, send through bytes, finish, and compare with the unsplit model."""
+    """Split the model at the cuts, pass the payload through bytes, and compare the output with the unsplit model's."""
     shape = (batch, *model.example[0].shape[1:])
     image = torch.rand(shape, generator=torch.Generator().manual_seed(seed + batch))
     started = time.perf_counter()
     with torch.no_grad():
-        whole = model.module(image)
+        expected = model.module(image)
     if batch == 1:
         row.forward_s = time.perf_counter() - started
     for index in cuts:
@@ -158,12 +164,12 @@ def compare(row: Row, parts: Partition, model: LoadedModel, cuts: list[int], bat
         parts.check_values(index, received)
         output = parts.assemble(parts.tail(index, received))
         row.tried += 1
-        row.bits_differ += not same_bits(output, whole)
-        for one, other in zip(pytree.tree_leaves(output), pytree.tree_leaves(whole), strict=True):
-            row.difference = max(row.difference, float((one - other).abs().max()))
+        row.bits_differ += not same_bits(output, expected)
+        for actual, wanted in zip(pytree.tree_leaves(output), pytree.tree_leaves(expected), strict=True):
+            row.difference = max(row.difference, float((actual - wanted).abs().max()))
 
 
-def line(row: Row) -> str:
+def row_text(row: Row) -> str:
     if row.failure:
         return f"{row.model:20} FAILED {row.failure}"
     return (
@@ -173,15 +179,15 @@ def line(row: Row) -> str:
 
 
 def summary(rows: list[Row]) -> str:
-    done = [row for row in rows if not row.failure]
-    if not done:
+    good = [row for row in rows if not row.failure]
+    if not good:
         return "no model could be captured"
-    loads = statistics.median(row.load_s / row.forward_s for row in done)
+    loads = statistics.median(row.load_s / row.forward_s for row in good)
     return (
-        f"{len(done)} of {len(rows)} models captured; {sum(row.tried for row in done)} splits tried, "
-        f"{sum(row.bits_differ for row in done)} differ in a bit (largest difference "
-        f"{max(row.difference for row in done):.1g}); {sum(row.offered for row in done)} cuts offered, "
-        f"{sum(row.tuples for row in done)} refused because a tuple crosses, {sum(row.inexact for row in done)} "
+        f"{len(good)} of {len(rows)} models captured; {sum(row.tried for row in good)} splits tried, "
+        f"{sum(row.bits_differ for row in good)} differ in a bit (largest difference "
+        f"{max(row.difference for row in good):.1g}); {sum(row.offered for row in good)} cuts offered, "
+        f"{sum(row.tuples for row in good)} refused because a tuple crosses, {sum(row.inexact for row in good)} "
         f"because inexact; load takes {loads:.0f} forward passes in the median"
     )
 

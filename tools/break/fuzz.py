@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Send malformed requests to every route of a cloud and an edge, and look at every answer and at their memory.
+"""Send malformed requests to every route of a cloud and an edge, and check every answer and the servers' memory.
 
 Each server is a process of its own. A request is a valid one with something broken (`malformed_requests.py`). A
 refusal must be a 4xx with a reason in JSON, in one line; where the end of the request cannot be known, the server may
@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from common.processes import start
-from malformed_requests import Hostile, Request, Sample, largest, png_bomb
+from common.processes import MIDCUT, start_ready
+from malformed_requests import Request, RequestBreaker, Sample, largest, png_bomb
 from raw_http import RawConnection, exchange, headers_of
 from rich.console import Console
 from rich.table import Table
@@ -39,29 +39,36 @@ if TYPE_CHECKING:
 
 QUIET = ("hydra.job_logging.loggers.midcut.level=ERROR", "cuts.verify=false", "model=mnist")
 CONNECTIONS = 4
-# The C library keeps what was freed for each thread, up to the largest body times the threads. It is told to give it
-# back at once, so that what grows here is what a server itself keeps.
-AT_ONCE = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "131072"}
-SLOW_S = 4.0  # how long the servers wait for a head or a body here
-WARM_UP = 2000  # malformed requests before memory is first looked at
+# By default, malloc keeps freed memory per thread: up to the largest body times the threads. With these settings it
+# returns memory at once, so that growth measured here is a leak of the server.
+MALLOC_SETTINGS = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "131072"}
+SLOW_S = 4.0  # how long the servers wait for headers or a body
+WARM_UP = 2000  # malformed requests before memory is first measured
 
 
 @dataclass
-class Seen:
-    """What a route answered."""
+class RouteResult:
+    """The answers of a route.
+
+    Attributes:
+        statuses: number of answers by HTTP status.
+        kinds: number of refusals by what was broken in the request.
+        wrong: what a server must not do but did.
+        rss_mb: memory of the server, after the warm-up and then four times.
+    """
 
     refused: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
-    took_s: float = 0.0
+    duration_s: float = 0.0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=100_000, help="refused ones, per route")
-    parser.add_argument("--route", action="append", help="only these")
+    parser.add_argument("--requests", type=int, default=100_000, help="refused requests, per route")
+    parser.add_argument("--route", action="append", help="only this route (may be given several times)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--grow", type=float, default=32.0, help="MB that a server's memory may grow by, per route")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
@@ -78,35 +85,35 @@ def main() -> int:
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
     report(figures)
-    return 1 if any(one["wrong"] for one in figures.values()) else 0
+    return 1 if any(route["wrong"] for route in figures.values()) else 0
 
 
-def attack(name: str, known: list[Sample], options: argparse.Namespace, log: Path) -> dict[str, Any]:
-    """One route of a fresh server."""
+def attack(name: str, samples: list[Sample], options: argparse.Namespace, log: Path) -> dict[str, Any]:
+    """Start a server, fuzz one route, and return the figures."""
     verb, _, _ = name.partition(" ")
-    process, url = start(verb, log, *QUIET, *knobs(verb))
-    port = int(url.rsplit(":", 1)[1])
+    process, ready = start_ready([*MIDCUT, verb, *QUIET, *knobs(verb)], log)
+    port = int(ready[1].rsplit(":", 1)[1])
     try:
-        seen = asyncio.run(fuzz(process, port, known, options))
-        seen.wrong += asyncio.run(slow_clients(port, known[0]))
-        seen.wrong += asyncio.run(bombs(process.pid, port, known[0]))
+        result = asyncio.run(fuzz(process, port, samples, options))
+        result.wrong += asyncio.run(slow_clients(port, samples[0]))
+        result.wrong += asyncio.run(decompression_bombs(process.pid, port, samples[0]))
         if process.poll() is not None:
-            seen.wrong.append(f"the server ended with {process.returncode}")
+            result.wrong.append(f"the server ended with {process.returncode}")
     finally:
         process.kill()
         process.wait()
-    grew = max(seen.rss_mb[1:]) - seen.rss_mb[0]
+    grew = max(result.rss_mb[1:]) - result.rss_mb[0]
     if grew > options.grow:
-        seen.wrong.append(f"memory grew by {grew:.1f} MB")
+        result.wrong.append(f"memory grew by {grew:.1f} MB")
     if "Traceback" in log.read_text():
-        seen.wrong.append("a traceback in the log: " + log.read_text()[-1500:])
+        result.wrong.append("a traceback in the log: " + log.read_text()[-1500:])
     return {
-        "refused": seen.refused,
-        "statuses": dict(sorted(seen.statuses.items())),
-        "kinds": dict(seen.kinds),
-        "rss_mb": [round(one, 1) for one in seen.rss_mb],
-        "per_s": round(sum(seen.statuses.values()) / seen.took_s),
-        "wrong": seen.wrong[:20],
+        "refused": result.refused,
+        "statuses": dict(sorted(result.statuses.items())),
+        "kinds": dict(result.kinds),
+        "rss_mb": [round(value, 1) for value in result.rss_mb],
+        "per_s": round(sum(result.statuses.values()) / result.duration_s),
+        "wrong": result.wrong[:20],
     }
 
 
@@ -117,54 +124,63 @@ def knobs(verb: str) -> tuple[str, ...]:
     return ("telemetry=[]", "engine.fallback=edge", "input.port=0", "cloud_url=http://127.0.0.1:9", *times)
 
 
-async def fuzz(process: subprocess.Popen[str], port: int, known: list[Sample], options: argparse.Namespace) -> Seen:
-    """Malformed requests over a few connections until enough were refused."""
-    seen, hostile = Seen(), Hostile(known, options.seed)
-    for sample in known:  # what is valid is answered, or nothing that follows means anything
+async def fuzz(
+    process: subprocess.Popen[str], port: int, samples: list[Sample], options: argparse.Namespace
+) -> RouteResult:
+    """Send malformed requests over a few connections until enough were refused."""
+    result, breaker = RouteResult(), RequestBreaker(samples, options.seed)
+    for sample in samples:  # refusals mean nothing unless the unbroken requests are answered
         status, answer = await exchange(port, Request("valid", sample.path, headers_of(sample), sample.body))
         if status != 200:
-            seen.wrong.append(f"a valid request was answered {status}: {answer[:200]!r}")
-    seen.wrong += await largest_bodies(port, known)
+            result.wrong.append(f"a valid request was answered {status}: {answer[:200]!r}")
+    result.wrong += await send_largest_bodies(port, samples)
     began = time.perf_counter()
     warm_up = min(WARM_UP, options.requests // 5)
     for goal in (warm_up, *(warm_up + (options.requests - warm_up) * part // 4 for part in (1, 2, 3, 4))):
         async with asyncio.TaskGroup() as group:
             for _ in range(CONNECTIONS):
-                group.create_task(worker(process, port, hostile, seen, goal))
-        seen.rss_mb.append(rss_mb(process.pid))
-    seen.took_s = time.perf_counter() - began
-    return seen
+                group.create_task(send_malformed(process, port, breaker, result, goal))
+        result.rss_mb.append(rss_mb(process.pid))
+    result.duration_s = time.perf_counter() - began
+    return result
 
 
-async def largest_bodies(port: int, known: list[Sample]) -> list[str]:
-    """As much as the server takes, on several connections at once."""
-    _, told = await exchange(port, Request("huge", known[0].path, headers_of(known[0], **{"Content-Length": "9" * 15})))
-    limit = int((re.search(rb"limit of (\d+) bytes", told) or [0, 0])[1])
+async def send_largest_bodies(port: int, samples: list[Sample]) -> list[str]:
+    """Send the largest body that the server accepts on several connections at once; returns what went wrong."""
+    sample = samples[0]
+    huge = Request("huge", sample.path, headers_of(sample, **{"Content-Length": "9" * 15}))
+    _, refusal = await exchange(port, huge)
+    limit = int((re.search(rb"limit of (\d+) bytes", refusal) or [0, 0])[1])
     if not limit:
-        return [f"no limit is told: {told[:200]!r}"]
-    made = [request for sample in known[:1] if (request := largest(sample, limit)) is not None]
-    answers = await asyncio.gather(*(exchange(port, request) for request in made for _ in range(2 * CONNECTIONS)))
+        return [f"the refusal of a huge body does not name the limit: {refusal[:200]!r}"]
+    request = largest(sample, limit)
+    if request is None:
+        return []
+    answers = await asyncio.gather(*(exchange(port, request) for _ in range(2 * CONNECTIONS)))
     return [f"the largest body was answered {status}" for status, _ in answers if not 400 <= status < 500]
 
 
-async def worker(process: subprocess.Popen[str], port: int, hostile: Hostile, seen: Seen, goal: int) -> None:
+async def send_malformed(
+    process: subprocess.Popen[str], port: int, breaker: RequestBreaker, result: RouteResult, goal: int
+) -> None:
+    """Send malformed requests on one connection until `goal` were refused on all connections together."""
     connection = RawConnection(port)
-    while seen.refused < goal and process.poll() is None and len(seen.wrong) < 20:
-        request = hostile.request()
+    while result.refused < goal and process.poll() is None and len(result.wrong) < 20:
+        request = breaker.request()
         status, answer = await connection.exchange(request)
-        seen.statuses[str(status or "closed")] += 1
-        if (why := verdict(request, status, answer)) is None:
-            seen.refused += status >= 400
-            seen.kinds[request.kind] += status >= 400
+        result.statuses[str(status or "closed")] += 1
+        if (fault := find_fault(request, status, answer)) is None:
+            result.refused += status >= 400
+            result.kinds[request.kind] += status >= 400
         else:
-            seen.wrong.append(f"{request.kind}: {why}: {request.encoded()[:300]!r}")
+            result.wrong.append(f"{request.kind}: {fault}: {request.encoded()[:300]!r}")
     connection.close()
 
 
-def verdict(request: Request, status: int, answer: bytes) -> str | None:
-    """Why an answer is none that a malformed request may get; None where it may."""
+def find_fault(request: Request, status: int, answer: bytes) -> str | None:
+    """Why a malformed request must not get this answer; None where it may."""
     if status == 200:
-        return None  # what was broken broke nothing
+        return None  # the change left the request valid
     if status == 0:
         return None if not request.framed else "closed without an answer"
     if not 400 <= status < 500:
@@ -179,35 +195,35 @@ def verdict(request: Request, status: int, answer: bytes) -> str | None:
 
 
 async def slow_clients(port: int, sample: Sample) -> list[str]:
-    """Two hundred clients that stop in the middle: all are hung up on, and others are answered meanwhile."""
+    """Two hundred clients that stop sending must be disconnected, and others answered meanwhile; returns faults."""
     whole = Request("slow", sample.path, headers_of(sample), sample.body).encoded()
     body_at = whole.index(b"\r\n\r\n") + 4
     stops = (0, 5, body_at - 3, body_at, body_at + len(sample.body) // 2)
-    ends = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
-    for number, (_, writer) in enumerate(ends):
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+    for number, (_, writer) in enumerate(connections):
         writer.write(whole[: stops[number % len(stops)]])
     status, _ = await exchange(port, Request("valid", sample.path, headers_of(sample), sample.body))
     wrong = [] if status == 200 else [f"beside slow clients a valid request was answered {status}"]
     try:
         async with asyncio.timeout(SLOW_S * 5):
-            answers = await asyncio.gather(*(_until_closed(reader) for reader, _ in ends))
-        odd = Counter(answer[9:12] for answer in answers) - Counter({b"": 10**6, b"408": 10**6, b"400": 10**6})
-        wrong += [f"slow clients got {dict(odd)}"] if odd else []
+            answers = await asyncio.gather(*(_read_until_closed(reader) for reader, _ in connections))
+        unexpected = Counter(answer[9:12] for answer in answers) - Counter({b"": 10**6, b"408": 10**6, b"400": 10**6})
+        wrong += [f"slow clients got {dict(unexpected)}"] if unexpected else []
     except TimeoutError:
-        wrong.append("slow clients were not hung up on")
-    for _, writer in ends:
+        wrong.append("slow clients were not disconnected")
+    for _, writer in connections:
         writer.transport.abort()
     return wrong
 
 
-async def _until_closed(reader: asyncio.StreamReader) -> bytes:
+async def _read_until_closed(reader: asyncio.StreamReader) -> bytes:
     with suppress(ConnectionError):
         return await reader.read()
     return b""
 
 
-async def bombs(pid: int, port: int, sample: Sample) -> list[str]:
-    """Small bodies that would unfold to much: refused, and not unfolded."""
+async def decompression_bombs(pid: int, port: int, sample: Sample) -> list[str]:
+    """Small bodies that decompress to large ones must be refused and not decompressed; returns faults."""
     before = rss_mb(pid)
     wrong = []
     for kind, headers, body in (
@@ -233,17 +249,17 @@ def rss_mb(pid: int) -> float:
 
 def report(figures: dict[str, Any]) -> None:
     table = Table("route", "refused", "answers by status", "RSS, MB", "per s", "wrong", title="fuzz")
-    for name, one in figures.items():
-        statuses = ", ".join(f"{status} {count}" for status, count in one["statuses"].items())
-        memory = " ".join(f"{value:.0f}" for value in one["rss_mb"])
-        table.add_row(name, str(one["refused"]), statuses, memory, str(one["per_s"]), str(len(one["wrong"])))
+    for name, route in figures.items():
+        statuses = ", ".join(f"{status} {count}" for status, count in route["statuses"].items())
+        memory = " ".join(f"{value:.0f}" for value in route["rss_mb"])
+        table.add_row(name, str(route["refused"]), statuses, memory, str(route["per_s"]), str(len(route["wrong"])))
     Console(width=max(Console().width, 140)).print(table)
-    for name, one in figures.items():
-        for line in one["wrong"]:
-            print(f"{name}: {line}")
+    for name, route in figures.items():
+        for fault in route["wrong"]:
+            print(f"{name}: {fault}")
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.update(AT_ONCE)
+    os.environ.update(MALLOC_SETTINGS)
     sys.exit(main())

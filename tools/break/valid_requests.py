@@ -1,20 +1,22 @@
-"""Valid requests for every route that takes a body: what the fuzzer breaks."""
+"""Valid requests for every route that takes a body; the fuzzer breaks them."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import torch
-from common.engines import compose_edge, load
-from malformed_requests import HEAD_LENGTH, Sample
+from common.engines import load
+from malformed_requests import HEADER_LENGTH, Sample
 
 import midcut_models
 from midcut import wire
 from midcut.component import Kind
 from midcut.config.build import build_each
+from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.graph import partition
 from midcut.types import TailRequest
@@ -24,25 +26,24 @@ from midcut.wire.oip_tensors import encode_infer
 
 def samples() -> dict[str, list[Sample]]:
     """Route -> valid requests."""
-    config = compose_edge("model=mnist", "codec=[fp16,int8,zstd]")
+    config = compose("edge", ["model=mnist", "codec=[fp16,int8,zstd]"])
     model = load(config)
-    cut = partition(model, CutSettings(verify=False))
+    parts = partition(model, CutSettings(verify=False))
     codecs = build_each(Kind.CODEC, config.codec)
     paper, tensors, alias = [], [], []
     with torch.inference_mode():
         for index in (0, 3, 8):
-            specs = cut.table.cuts[index].values
-            values = cut.head(index, model.example)
+            specs = parts.table.cuts[index].values
+            values = parts.head(index, model.example)
             request = TailRequest(
-                "mnist", index, cut.table.fingerprint, values, "r", names=[spec.name for spec in specs]
+                "mnist", index, parts.table.fingerprint, values, "r", names=[spec.name for spec in specs]
             )
             body = wire.encode_request(request)
             paper.append(Sample(wire.INFER_PATH, {"Content-Type": wire.JSON_TYPE}, body, len(body)))
             tensors += [_sample("mnist", request, codec) for codec in (None, *codecs.values())]
             alias.append(_sample(f"mnist@{index}", request, None, plain=True))
-    versioned = [
-        Sample(one.path.replace("/infer", f"/versions/{cut.table.fingerprint}/infer"), *_rest(one)) for one in tensors
-    ]
+    version = f"/versions/{parts.table.fingerprint}/infer"
+    versioned = [replace(sample, path=sample.path.replace("/infer", version)) for sample in tensors]
     whole = [_sample("mnist", TailRequest("mnist", 0, "", model.example, "r"), None, plain=True)]
     flat = [round(value, 2) for value in model.example[0].flatten().tolist()]
     inputs = [{"name": "0", "shape": list(model.example[0].shape), "datatype": "FP32", "data": flat}]
@@ -66,9 +67,5 @@ def samples() -> dict[str, list[Sample]]:
 def _sample(name: str, request: TailRequest, codec: Any, *, plain: bool = False) -> Sample:
     message = encode_infer(request, codec, plain=plain)
     body = message.header + b"".join(message.pieces)
-    headers = {"Content-Type": oip.BINARY_TYPE, HEAD_LENGTH: str(len(message.header))}
+    headers = {"Content-Type": oip.BINARY_TYPE, HEADER_LENGTH: str(len(message.header))}
     return Sample(oip.infer_path(quote(name, safe="")), headers, body, len(message.header))
-
-
-def _rest(sample: Sample) -> tuple[dict[str, str], bytes, int]:
-    return sample.headers, sample.body, sample.head_bytes

@@ -1,54 +1,93 @@
-"""Processes of midcut: started, waited for, ended."""
+"""Child processes: started, waited for until they are ready, stopped."""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 MIDCUT = [sys.executable, "-m", "midcut.cli"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+READY = r" ready on (\S+)"  # what `midcut cloud` and `midcut edge` print once they answer
+START_S, STOP_S = 120.0, 15.0
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
+    """A port that nobody listens on just now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def start(verb: str, log: Path, *overrides: str) -> tuple[subprocess.Popen[str], str]:
-    """Start a server verb with one thread and wait until it says that it is ready; returns it and its address."""
-    with log.open("a") as errors:
-        process = subprocess.Popen(
-            [*MIDCUT, verb, *overrides],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            cwd=log.parent,
-        )
-    line = process.stdout.readline() if process.stdout else ""
-    if " ready on " not in line:
+def start(
+    command: Sequence[str],
+    log: Path,
+    *,
+    piped: bool = True,
+    popen: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
+) -> subprocess.Popen[str]:
+    """Start a process that computes with one thread, in the folder of its log.
+
+    Args:
+        log: its errors are appended there, and its output too where that is not piped.
+        popen: starts the process; a host of a test bed has one of its own.
+    """
+    with log.open("a") as file:
+        stdout = subprocess.PIPE if piped else file
+        return popen(command, stdout=stdout, stderr=file, text=True, cwd=log.parent, env=os.environ | ONE_THREAD)
+
+
+def wait_ready(process: subprocess.Popen[str], pattern: str) -> re.Match[str] | None:
+    """The first match in a line that the process prints; None where it ends, or prints none within two minutes."""
+    late = threading.Timer(START_S, process.kill)  # ends the loop below where nothing is ever printed
+    late.start()
+    try:
+        return next(filter(None, (re.search(pattern, line) for line in process.stdout or ())), None)
+    finally:
+        late.cancel()
+
+
+def stop(process: subprocess.Popen[str], patience_s: float = STOP_S) -> None:
+    """Ask a process to end (SIGTERM), and kill it where it has not ended in time."""
+    process.terminate()
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
         process.kill()
-        raise SystemExit(f"midcut {verb} did not start: {log.read_text()[-2000:]}")
-    return process, line.split()[4]
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def start_ready(command: Sequence[str], log: Path, pattern: str = READY) -> tuple[subprocess.Popen[str], re.Match[str]]:
+    """A started process and the match that says it is ready; the program ends where that does not come."""
+    process = start(command, log)
+    if match := wait_ready(process, pattern):
+        return process, match
+    stop(process)
+    raise SystemExit(f"{' '.join(command[:4])} did not start; {log}:\n{log.read_text()[-2000:]}")
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path, pattern: str) -> Iterator[re.Match[str]]:
+    """A process that runs as long as the block; yields the match that said it is ready."""
+    process, match = start_ready(command, log, pattern)
+    try:
+        yield match
+    finally:
+        stop(process)
 
 
 @contextmanager
 def server(verb: str, log: Path, *overrides: str) -> Iterator[str]:
-    """A server verb's address; it is ended with the block."""
-    process, url = start(verb, log, *overrides)
-    try:
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    """`midcut cloud` or `midcut edge` as long as the block; yields its address."""
+    with running([*MIDCUT, verb, *overrides], log, READY) as match:
+        yield match[1]

