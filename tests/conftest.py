@@ -130,12 +130,12 @@ def _running(hosted, executor, knobs, **settings):
 
     thread = threading.Thread(target=lambda: event_loop.run(go()))
     thread.start()
-    assert bound.wait(20)
+    assert bound.wait(60)
     try:
         yield ended["url"]
     finally:
         ended["loop"].call_soon_threadsafe(ended["stop"].set)
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 

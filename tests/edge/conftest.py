@@ -107,7 +107,7 @@ class Bench:
             planner=Fastest(),
         )
 
-    async def until(self, condition, seconds=10.0):
+    async def until(self, condition, seconds=60.0):
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)

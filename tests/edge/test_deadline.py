@@ -24,7 +24,7 @@ class Gated:
         self.runs += 1
         if self.runs > 2:  # after the warm-up and the head
             self.begun.set()
-            assert self.gate.wait(20)
+            assert self.gate.wait(60)
         with torch.inference_mode():
             return segment(), 0.001
 
@@ -36,16 +36,16 @@ def whole(tiny_model):
         return tiny_model.module(*tiny_model.example)
 
 
-@pytest.mark.parametrize("knobs", [{"deadline_s": 0.2}, {}])
+@pytest.mark.parametrize("knobs", [{"deadline_s": 1.0}, {}])
 async def test_a_cloud_that_does_not_answer_is_not_waited_for_beyond_the_deadline(bench, held_cloud, tiny_model, knobs):
     async with bench(legal=ALWAYS, transport=held_cloud, **knobs) as b:
-        own = None if knobs else 0.2
+        own = None if knobs else 1.0
         result = await b.engine.infer(tiny_model.example, deadline_s=own)
     assert torch.equal(result.output, whole(tiny_model))
     assert result.finished_by == "edge"
     assert result.fallback.startswith("no answer ")
     assert result.edge_s + result.link_s <= result.latency_s
-    assert 0.0 < held_cloud.asked[0].timeout_s <= 0.2  # the cloud is told, too
+    assert 0.0 < held_cloud.asked[0].timeout_s <= 1.0  # the cloud is told, too
 
 
 async def test_a_cloud_that_answers_in_time_is_used(bench, tiny_model):
@@ -58,9 +58,9 @@ async def test_a_cloud_that_answers_in_time_is_used(bench, tiny_model):
 async def test_the_first_of_both_counts_when_the_time_is_short(bench, held_cloud, tiny_model):
     executor = Gated()
     async with bench(legal=ALWAYS, transport=held_cloud, executor=executor) as b:
-        b.engine._tails._times.took(0, 20.0)  # so that it begins here after 0.5 s, and the cloud still has 25
-        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=25.5))
-        assert await asyncio.to_thread(executor.begun.wait, 10)  # the tail has begun here
+        b.engine._tails._times.took(0, 60.0)  # so that it begins here after 0.5 s, and the cloud still has 75
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=75.5))
+        assert await asyncio.to_thread(executor.begun.wait, 60)  # the tail has begun here
         held_cloud.go_on.set()
         result = await asking
         executor.gate.set()
@@ -86,8 +86,8 @@ async def test_a_deadline_that_is_over_already_still_gets_its_answer(bench, held
 
 async def test_a_deadline_too_short_for_the_edge_leaves_the_time_to_the_cloud(bench, held_cloud, tiny_model):
     async with bench(legal=ALWAYS, transport=held_cloud) as b:
-        b.engine._tails._times.took(0, 60.0)  # the tail would take a minute here
-        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=20.0))
+        b.engine._tails._times.took(0, 600.0)  # the tail would take ten minutes here
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=60.0))
         await b.until(lambda: held_cloud.asked)
         held_cloud.go_on.set()
         assert (await asking).finished_by == "cloud"
@@ -95,7 +95,7 @@ async def test_a_deadline_too_short_for_the_edge_leaves_the_time_to_the_cloud(be
 
 async def test_a_request_given_up_gives_up_the_cloud_too(bench, held_cloud, tiny_model):
     async with bench(legal=ALWAYS, transport=held_cloud) as b:
-        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=20.0))
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=60.0))
         await b.until(lambda: held_cloud.asked)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)

@@ -328,7 +328,7 @@ async def test_a_loopback_cloud_refuses_what_it_does_not_hold_as_a_cloud_does(ti
 
 async def test_a_batch_over_the_clouds_limit_is_finished_here_and_the_next_request_there(bench, tiny_model, cloud_url):
     batch = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(5))
-    transport = HttpTransport(cloud_url, timeout_s=10.0, connect_timeout_s=2.0)
+    transport = HttpTransport(cloud_url, timeout_s=60.0, connect_timeout_s=60.0)
     async with bench(legal=MIDDLE, transport=transport, retry_after_s=60.0, scoped=True) as b:
         four = await b.engine.infer([batch])
         one = await b.engine.infer(tiny_model.example)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 import structlog
@@ -104,7 +105,7 @@ async def test_a_slow_planner_blocks_no_inference(bench, tiny_model):
 
         def slow(forecast, w):
             planning.set()
-            go_on.wait(10)
+            go_on.wait(60)
             return choose(forecast, w)
 
         b.policy.planner.choose = slow
@@ -174,11 +175,12 @@ async def test_observers_of_decisions_run_beside_the_event_loop(bench):
 
 
 async def test_every_step_is_logged_with_how_old_its_values_are(bench):
+    began = time.perf_counter()
     with structlog.testing.capture_logs() as logs:
         async with bench() as b:
             await b.until(lambda: sum(entry["event"] == "cut stays" for entry in logs) >= 2)
             assert set(explained(b.engine.decision)["observation"]["age_s"]) == {"clock_mhz", "bandwidth_kbps"}
     stays = next(entry for entry in logs if entry["event"] == "cut stays")
     assert set(stays["age_s"]) == {"clock_mhz", "bandwidth_kbps"}
-    assert 0.0 <= stays["age_s"]["clock_mhz"] < 30.0
+    assert 0.0 <= stays["age_s"]["clock_mhz"] < time.perf_counter() - began
     assert {"observation", "chosen", "runner_up", "reason"} <= set(stays)

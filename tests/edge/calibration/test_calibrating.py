@@ -53,10 +53,10 @@ def device(tiny):
     return Throttled(tiny)
 
 
-async def planned(b, seconds=5.0):
+async def planned(b):
     """The next planning step that began after now."""
     seen = len(b.watch.decisions)
-    await b.until(lambda: len(b.watch.decisions) >= seen + 2, seconds)
+    await b.until(lambda: len(b.watch.decisions) >= seen + 2)
     return b.engine.decision
 
 
@@ -71,7 +71,8 @@ def off_by(decision, results):
 
 
 async def test_a_throttled_edge_is_left_within_ten_requests_and_tried_again(bench, device, tiny_model):
-    calibration = Calibration(CalibrationSettings(forget_s=4.0))
+    ahead_s = 0.0
+    calibration = Calibration(CalibrationSettings(), lambda: time.monotonic() + ahead_s)
     async with bench(executor=device, script=[NEARER], legal=(4, 9), calibration=calibration) as b:
         assert b.engine.decision.placement == HERE  # 10 ms against 20 ms
         device.factor = 2.5
@@ -81,12 +82,13 @@ async def test_a_throttled_edge_is_left_within_ten_requests_and_tried_again(benc
         assert len(slow) <= 10
         assert off_by(await planned(b), slow) < 0.05
         device.factor = 1.0
-        await b.until(lambda: b.engine.decision.placement == HERE, 30.0)  # forgotten
+        ahead_s = 1000.0
+        await b.until(lambda: b.engine.decision.placement == HERE)  # forgotten
 
 
 async def test_surprises_are_learnt_without_waiting_for_the_next_planning_step(bench, device, tiny_model):
     calibration = Calibration(CalibrationSettings())
-    knobs = {"script": [NEARER], "legal": (4, 9), "interval_s": 60.0}
+    knobs = {"script": [NEARER], "legal": (4, 9), "interval_s": 600.0}
     async with bench(executor=device, calibration=calibration, **knobs) as b:
         device.factor = 2.5
         await asked(b, tiny_model, 10)
@@ -115,8 +117,8 @@ async def test_the_overhead_of_an_exchange_is_learnt(bench, device, tiny_model):
         results = await asked(b, tiny_model, 18, SENT)
         forecast = (await planned(b)).forecast
     assert forecast.uncorrected.link_s[0] == pytest.approx(0.1)
-    whole_s = float(np.median([result.latency_s - result.edge_s - result.cloud_s for result in results]))
-    assert forecast.link_s[0] == pytest.approx(whole_s, abs=0.005)
+    whole_s = [result.latency_s - result.edge_s - result.cloud_s for result in results]
+    assert min(whole_s) - 0.005 <= forecast.link_s[0] <= max(whole_s) + 0.005
     assert forecast.link_s[1] == 0.0
 
 
@@ -143,14 +145,14 @@ async def test_without_calibration_forecasts_stay_the_predictors_own(bench, devi
 async def listening(b, tiny_model, registry=None):
     bound, stop, knobs = asyncio.get_running_loop().create_future(), asyncio.Event(), InputServer(port=0)
     task = asyncio.create_task(serve(make_app(b.engine, tiny_model, knobs, registry), knobs, bound.set_result, stop))
-    async with aiohttp.ClientSession(await bound, timeout=aiohttp.ClientTimeout(total=20)) as session:
+    async with aiohttp.ClientSession(await bound, timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
     stop.set()
     await task
 
 
 async def test_what_was_learnt_can_be_seen_and_forgotten_over_http(bench, device, tiny_model):
-    calibration, metrics = Calibration(CalibrationSettings()), EdgeMetrics(new_registry())
+    calibration, metrics, began = Calibration(CalibrationSettings()), EdgeMetrics(new_registry()), time.monotonic()
     metrics.show_calibration(calibration.state)
     device.factor = 2.5
     async with bench(executor=device, script=[NEARER], legal=(4, 9), calibration=calibration) as b:
@@ -174,7 +176,7 @@ async def test_what_was_learnt_can_be_seen_and_forgotten_over_http(bench, device
     edge = seen["parts"]["edge"]
     assert edge["ratio"] * 0.01 + edge["offset_s"] == pytest.approx(0.025, rel=0.05)
     assert (edge["samples"], seen["parts"]["link"]["samples"]) == (9, 0)
-    assert 0.0 <= edge["age_s"] < 20.0
+    assert 0.0 <= edge["age_s"] < time.monotonic() - began
     assert gauges["midcut_edge_calibration_ratio", "edge"] == pytest.approx(edge["ratio"], rel=0.01)
     assert gauges["midcut_edge_calibration_offset_seconds", "link"] == 0.0
     assert gauges["midcut_edge_calibration_samples", "edge"] == 9.0

@@ -36,7 +36,7 @@ def start(folder, *arguments):
 def end(process):
     process.send_signal(signal.SIGTERM)
     try:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
     return process.returncode, errors
@@ -49,7 +49,7 @@ def cloud(tmp_path_factory):
     assert end(process)[0] == 0
 
 
-def edge(folder, *overrides, timeout=120):
+def edge(folder, *overrides, timeout=300):
     command = [*MIDCUT, "edge", "model=mnist", "telemetry=constant", "hydra.run.dir=run", *overrides]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=timeout, check=False
@@ -82,13 +82,14 @@ def test_what_a_stream_has_learnt_is_summed_up_and_kept_for_the_next_one(tmp_pat
     folder = ("input=folder", f"input.path={DIGITS}", "input.limit=20", "input.plot=false")
     # Calibration takes no factor from a head too short to time; cut 0 has none.
     cuts = ("cuts.first_cut=4", "cuts.last_cut=10")
-    always = (f"cloud_url={cloud}", *cuts, "engine.interval_s=0.2", "calibration.file=../kept.json")
+    slow = "telemetry.constant.bandwidth_kbps=10"
+    always = (f"cloud_url={cloud}", *cuts, slow, "engine.interval_s=0.2", "calibration.file=../kept.json")
     (tmp_path / "run").mkdir()
     first, second = (edge(tmp_path / "run", *always, *folder) for _ in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     learnt = json.loads((tmp_path / "run" / "run" / "summary.json").read_text())["calibration"]
     assert (learnt["window"], learnt["parts"]["link"]["samples"], learnt["parts"]["edge"]["samples"]) == (9, 18, 9)
-    # A modelled Raspberry Pi and 10 Mbit/s of telemetry=constant, where both are this machine.
+    # A request takes a second and more at 10 kbit/s.
     assert learnt["parts"]["link"]["ratio"] < 1.0 or learnt["parts"]["link"]["offset_s"] < 0.0
     assert "calibration goes on" not in first.stderr
     assert "calibration goes on" in second.stderr
@@ -119,7 +120,7 @@ def test_the_edge_server_answers_without_a_cloud_and_ends_on_sigterm(tmp_path):
         tmp_path, "edge", "model=mnist", "telemetry=constant", "input.port=0", "cloud_url=http://127.0.0.1:9"
     )
     try:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
         digit = min(DIGITS.glob("*.png")).read_bytes()
         connection.request("POST", "/v1/infer", body=digit, headers={"Content-Type": "image/png"})
         response = connection.getresponse()
@@ -142,7 +143,9 @@ def test_every_planning_step_is_in_the_log_file_and_only_moves_on_the_terminal(t
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in (tmp_path / "run" / "edge.jsonl").read_text().splitlines()]
     stays = [event for event in events if event["event"] == "cut stays"]
-    assert len(stays) >= 3
+    assert stays
+    (planned,) = (event for event in events if event["event"] == "planned")
+    assert planned["steps"] == sum("observation" in event for event in events)
     assert {"observation", "age_s", "chosen", "runner_up", "reason"} <= set(stays[0])
     assert "cut stays" not in done.stderr
 
@@ -194,7 +197,7 @@ def test_the_cloud_killed_and_started_again_costs_no_answer_and_no_bit(tmp_path)
     command = [sys.executable, str(TOOLS / "bench" / "outage.py"), "--model", "mnist", "--cut", "4"]
     done = subprocess.run(
         [*command, "--requests", "60", "--rate", "12"],
-        capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=200, check=False,
+        capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "edge " in done.stdout
@@ -212,7 +215,7 @@ def test_every_variant_of_the_split_benchmark_is_bit_identical(tmp_path):
         "split.json",
     ]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=200, check=False
+        command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (figures,) = json.loads((tmp_path / "split.json").read_text())

@@ -34,7 +34,7 @@ def edge(make_engine, tiny_model):
         bound, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
         await engine.start()
         task = asyncio.create_task(serve(make_app(engine, tiny_model, settings_), settings_, bound.set_result, stop))
-        async with aiohttp.ClientSession(await bound, timeout=aiohttp.ClientTimeout(total=20)) as session:
+        async with aiohttp.ClientSession(await bound, timeout=aiohttp.ClientTimeout(total=60)) as session:
 
             async def ask(method, path, data=None, kind="image/png"):
                 async with session.request(method, path, data=data, headers={"Content-Type": kind}) as response:
