@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -58,37 +59,59 @@ class TestEmulatedClockContract(ExecutorSuite):
         return emulated(self.folder, max_clock_mhz=3000)
 
 
-def busy_segment():
-    """Works for 20 ms; returns how long it really took, as others may have wanted the core."""
-    start = time.perf_counter()
-    while time.perf_counter() < start + 0.02:
-        pass
-    return (time.perf_counter() - start,)
+class Time:
+    """The executor's clock: it moves while a segment works and while the executor sleeps, and 1 µs at each look."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def perf_counter(self):
+        self.now_s += 1e-6
+        return self.now_s
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+
+    def segment(self):
+        """Works for 20 ms."""
+        self.now_s += 0.02
+        return (1,)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Time()
+    monkeypatch.setattr("midcut_executors.emulated_clock.time", made)
+    return made
 
 
 @pytest.mark.parametrize(("clock_mhz", "stretch"), [(1500, 1.0), (750, 2.0), (600, 2.5)])
-def test_a_run_takes_highest_over_current_clock_times_as_long(make, clock_mhz, stretch):
+def test_a_run_takes_highest_over_current_clock_times_as_long(make, clock, clock_mhz, stretch):
     executor = make(f"time_s,clock_mhz\n0,{clock_mhz}\n", max_clock_mhz=1500)
-    ratios = []
-    for _ in range(5):  # the best of five, as the machine may be busy elsewhere
-        start = time.perf_counter()
-        (busy_s,), seconds = executor.run(busy_segment)
-        assert time.perf_counter() - start >= seconds
-        ratios.append(seconds / (busy_s * stretch))
-    assert 1.0 <= min(ratios) < 1.1
+    assert executor.run(clock.segment) == ((1,), pytest.approx(0.02 * stretch, abs=1e-5))
+    assert clock.now_s == pytest.approx(0.02 * stretch, abs=1e-5)
 
 
-def test_the_highest_clock_of_the_trace_runs_unslowed(make):
+def test_a_run_takes_as_long_on_the_real_clock(make):
+    executor = make("time_s,clock_mhz\n0,600\n", max_clock_mhz=1500)
+    start = time.perf_counter()
+    seconds = executor.run(lambda: time.sleep(0.02))[1]
+    assert 0.05 <= seconds <= time.perf_counter() - start
+
+
+def test_the_highest_clock_of_the_trace_runs_unslowed(make, clock):
     executor = make("time_s,clock_mhz\n0,1500\n1000,600\n")
-    runs = [executor.run(busy_segment) for _ in range(5)]
-    assert 1.0 <= min(seconds / busy_s for (busy_s,), seconds in runs) < 1.1
+    assert executor.run(clock.segment)[1] == pytest.approx(0.02, abs=1e-5)
 
 
-def test_cpufreq_telemetry_reads_the_emulated_clock_as_it_changes(make, tmp_path):
-    make("time_s,clock_mhz\n0,1500\n0.3,600.5\n", epoch_s=time.time())
+def test_cpufreq_telemetry_reads_the_emulated_clock_as_it_changes(make, tmp_path, monkeypatch):
+    now_s = time.time()
+    monkeypatch.setattr("midcut.traces.time", SimpleNamespace(time=lambda: now_s))
+    make("time_s,clock_mhz\n0,1500\n100,600.5\n")
     source = seen_mhz(tmp_path)
     assert source.read() == {"clock_mhz": 1500.0}
-    deadline = time.monotonic() + 10
+    now_s += 100
+    deadline = time.monotonic() + 60
     while source.read() != {"clock_mhz": 600.5}:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -146,30 +169,27 @@ def found(root, max_clock_mhz=1500.0):
     return EmulatedClock(None, str(root), max_clock_mhz, epoch_s=None, speed=1.0, loop=False)
 
 
-def test_without_a_trace_it_follows_the_clock_that_somebody_else_sets(tmp_path):
+def test_without_a_trace_it_follows_the_clock_that_somebody_else_sets(tmp_path, clock):
     tree = CpufreqTree(str(tmp_path), 1500)
     tree.write(1500)
     executor = found(tmp_path)
     for mhz in (750, 500):
         tree.write(mhz)
-        (busy_s,), seconds = executor.run(busy_segment)
+        assert executor.run(clock.segment)[1] == pytest.approx(0.02 * 1500 / mhz, abs=1e-5)
         assert executor.clock_mhz == mhz
-        assert seconds >= busy_s * 1500 / mhz
     executor.close()
     assert Cpufreq(root=str(tmp_path), aggregate=Aggregate.max, core=None, interval_s=1).read() == {"clock_mhz": 500.0}
 
 
-def test_a_slowdown_stretches_runs_and_is_not_in_the_tree(tmp_path):
+def test_a_slowdown_stretches_runs_and_is_not_in_the_tree(tmp_path, clock):
     tree = CpufreqTree(str(tmp_path), 1500)
     tree.write(750)
     executor = found(tmp_path)
     write_slowdown(tmp_path, 2.5)
-    (busy_s,), seconds = executor.run(busy_segment)
-    assert seconds >= busy_s * 5
+    assert executor.run(clock.segment)[1] == pytest.approx(0.02 * 5, abs=1e-5)
     assert executor.clock_mhz == 750
     write_slowdown(tmp_path, 1.0)
-    runs = [executor.run(busy_segment) for _ in range(5)]
-    assert min(seconds / busy_s for (busy_s,), seconds in runs) < 2.2
+    assert executor.run(clock.segment)[1] == pytest.approx(0.02 * 2, abs=1e-5)
 
 
 def test_without_a_trace_full_speed_and_the_tree_must_be_there(tmp_path):

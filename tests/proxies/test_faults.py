@@ -46,7 +46,7 @@ def echo():
 
 def connect(proxy):
     host, port = proxy.address.rsplit(":", 1)
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def exchange(proxy, data):
@@ -85,11 +85,11 @@ def test_latency_delays_and_bandwidth_holds_back(echo):
 def test_a_slow_close_holds_back_the_end_only(echo):
     with FaultProxy(echo) as proxy, proxy.under(SlowClose(delay_ms=300)), connect(proxy) as line:
         line.sendall(b"hello")
+        began = time.perf_counter()
         line.shutdown(socket.SHUT_WR)
         assert line.recv(10) == b"hello"
-        began = time.perf_counter()
         assert line.recv(10) == b""
-        assert time.perf_counter() - began >= 0.2
+        assert time.perf_counter() - began >= 0.3
 
 
 def test_data_is_limited_to_the_byte(echo):
@@ -194,11 +194,11 @@ def test_the_command_runs_until_it_is_ended(echo):
         line = process.stdout.readline()
         assert line.startswith("fault proxy ready: 127.0.0.1:")
         host, port = line.split()[3].rsplit(":", 1)
-        with socket.create_connection((host, int(port)), timeout=10) as client:
+        with socket.create_connection((host, int(port)), timeout=60) as client:
             client.sendall(b"hello")
             assert client.recv(10) == b"he"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_an_address_that_is_none(capsys):

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from midcut.errors import ConfigError, TelemetryError
-from midcut.proxies.link import ShapedLink, main
+from midcut.proxies.link import PacedDirection, ShapedLink, main
 from midcut.traces import Playback, Trace
 from midcut_telemetry.bandwidth_probe import BandwidthProbe
 from midcut_telemetry.http_ping import HttpPing
@@ -56,7 +56,7 @@ def cloud():
     yield f"127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
-    thread.join(5.0)
+    thread.join(60.0)
 
 
 @pytest.fixture
@@ -88,32 +88,47 @@ def fixed(**shape):
 
 
 def probe(link, probe_bytes=1_000_000):
-    return BandwidthProbe(url=link.url, probe_bytes=probe_bytes, timeout_s=30.0, interval_s=1.0)
+    return BandwidthProbe(url=link.url, probe_bytes=probe_bytes, timeout_s=120.0, interval_s=1.0)
 
 
 def ping(link):
-    return HttpPing(url=link.url, samples=3, timeout_s=10.0, interval_s=1.0)
+    return HttpPing(url=link.url, samples=3, timeout_s=60.0, interval_s=1.0)
 
 
 def connect(link):
     host, port = link.address.rsplit(":", 1)
-    return socket.create_connection((host, int(port)), timeout=20.0)
+    return socket.create_connection((host, int(port)), timeout=60.0)
 
 
-def first_near(measure, ideal):
-    """The measured over the ideal value, of the first attempt within 8 %, or the last: the machine may be busy."""
-    for _ in range(20):
-        ratio = measure() / ideal
-        if abs(ratio - 1.0) < 0.08:
-            break
-    return ratio
+def play(direction, left_bytes, late_s=0.0):
+    """When the last byte arrives of a sender that is read from whenever the link says, or somewhat later."""
+    now_s = due_s = 1000.0
+    while left_bytes:
+        size_bytes = min(direction.chunk_bytes(), left_bytes)
+        left_bytes -= size_bytes
+        read_on_s, due_s = direction.schedule(size_bytes, now_s, waited_s=0.0)
+        now_s = max(read_on_s, now_s) + late_s
+    return due_s - 1000.0
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.002])
+@pytest.mark.parametrize("mbit", [10, 50])
+def test_one_megabyte_takes_its_time_and_small_delays_of_the_proxy_cost_nothing(mbit, late_s):
+    direction = PacedDirection(fixed(bandwidth_kbps=mbit * 1000, ping_ms=5))
+    assert play(direction, 1_000_000, late_s) == pytest.approx(
+        8.0 / mbit + 0.0025, abs=0.0031 + late_s
+    )  # 3 ms of slack
+
+
+def test_without_conditions_nothing_is_delayed():
+    assert play(PacedDirection(fixed()), 1_000_000) == 0.0
 
 
 @pytest.mark.parametrize("mbit", [10, 50])
-def test_one_megabyte_takes_its_time(cloud, mbit):
+def test_one_megabyte_is_not_faster_on_real_sockets(cloud, mbit):
     with ShapedLink(cloud, fixed(bandwidth_kbps=mbit * 1000, ping_ms=5)) as link:
         source = probe(link)
-        assert first_near(lambda: source.read()["bandwidth_kbps"], mbit * 1000) == pytest.approx(1.0, abs=0.1)
+        assert source.read()["bandwidth_kbps"] < mbit * 1000 * 1.08
         source.close()
 
 
@@ -132,14 +147,15 @@ def test_an_idle_line_saves_nothing_up(echo):
 def test_a_small_request_takes_a_round_trip(cloud, ping_ms):
     with ShapedLink(cloud, fixed(bandwidth_kbps=50_000, ping_ms=ping_ms)) as link:
         source = ping(link)
-        seen_ms = min(source.read()["ping_ms"] for _ in range(2))
+        assert source.read()["ping_ms"] >= ping_ms
         source.close()
-    assert ping_ms <= seen_ms < ping_ms + 30
+    one_way = PacedDirection(fixed(bandwidth_kbps=50_000, ping_ms=ping_ms))
+    assert one_way.schedule(100, 1.0, waited_s=1.0)[1] == pytest.approx(1.0 + ping_ms / 2e3, abs=1e-4)
 
 
 def test_connecting_is_not_slowed_which_is_why_tcp_ping_does_not_see_the_link(cloud):
     with ShapedLink(cloud, fixed(ping_ms=500)) as link:
-        assert TcpPing(url=link.url, samples=3, timeout_s=5.0, interval_s=1.0).read()["ping_ms"] < 100.0
+        assert TcpPing(url=link.url, samples=3, timeout_s=60.0, interval_s=1.0).read()["ping_ms"] < 500.0
 
 
 def test_it_follows_changes_while_a_connection_stands(cloud):
@@ -147,44 +163,34 @@ def test_it_follows_changes_while_a_connection_stands(cloud):
     with ShapedLink(cloud, lambda: state) as link:
         source = probe(link, probe_bytes=200_000)
         fast = max(source.read()["bandwidth_kbps"] for _ in range(3))
-        state["bandwidth_kbps"] = 5_000.0
+        state["bandwidth_kbps"] = 1_000.0
         slow = source.read()["bandwidth_kbps"]
         source.close()
-    assert slow < 5_500.0
+    assert slow < 1_100.0
     assert 2 * slow < fast < 60_000.0
 
 
 def test_it_follows_a_trace(cloud):
     trace = Trace.from_rows([{"time_s": 0, "ping_ms": 10}, {"time_s": 1000, "ping_ms": 80}])
     with ShapedLink(cloud, Playback(trace, epoch_s=time.time() - 999_000, speed=1.0).now) as link:
-        assert 80.0 <= ping(link).read()["ping_ms"] < 150.0
-
-
-def test_without_conditions_it_hardly_slows(cloud):
-    with ShapedLink(cloud, fixed()) as link:
-        source = probe(link)
-        assert max(source.read()["bandwidth_kbps"] for _ in range(3)) > 100_000.0
-        source.close()
+        assert ping(link).read()["ping_ms"] >= 80.0
 
 
 def test_two_connections_share_the_line(cloud):
     with ShapedLink(cloud, fixed(bandwidth_kbps=20_000)) as link:
-        together = []
 
         def upload():
             source = probe(link, probe_bytes=500_000)
             source.read()
             source.close()
 
-        for _ in range(3):
-            threads = [threading.Thread(target=upload) for _ in range(2)]
-            start = time.perf_counter()
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(30.0)
-            together.append(time.perf_counter() - start)
-    assert 0.9 < min(together) / 0.4 < 1.3  # 2 x 500 kB at 20 Mbit/s
+        threads = [threading.Thread(target=upload) for _ in range(2)]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert time.perf_counter() - start > 0.9 * 0.4  # 2 x 500 kB at 20 Mbit/s
 
 
 def test_bytes_come_out_as_they_went_in(echo):
@@ -195,7 +201,7 @@ def test_bytes_come_out_as_they_went_in(echo):
         received = b""
         while data := sock.recv(65536):
             received += data
-        writer.join(5.0)
+        writer.join()
     assert received == sent
 
 
@@ -274,10 +280,10 @@ def test_the_program_says_when_it_is_ready_and_ends_on_sigterm(cloud, tmp_path):
         ready = re.fullmatch(r"EMULATED link ready: (\S+) -> (\S+), (\S+) \(10 s\)\n", process.stdout.readline())
         assert ready
         assert ready[2] == cloud
-        source = HttpPing(url=f"http://{ready[1]}", samples=3, timeout_s=10.0, interval_s=1.0)
-        assert 60.0 <= source.read()["ping_ms"] < 150.0
+        source = HttpPing(url=f"http://{ready[1]}", samples=3, timeout_s=60.0, interval_s=1.0)
+        assert source.read()["ping_ms"] >= 60.0
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         source.close()
 
 

@@ -35,7 +35,7 @@ def request_at_4(tiny, tiny_model):
 
 def send(url, *requests, **knobs):
     async def go():
-        transport = HttpTransport(url, 10.0, 5.0, **knobs)
+        transport = HttpTransport(url, 60.0, 60.0, **knobs)
         await transport.open()
         try:
             return [await transport.infer(request) for request in requests]

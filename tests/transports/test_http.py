@@ -26,7 +26,7 @@ from midcut.types import TailRequest
 from midcut_transports.http import http_transport
 
 
-def transport(url, timeout_s=5.0, connect_timeout_s=2.0, **knobs):
+def transport(url, timeout_s=60.0, connect_timeout_s=60.0, **knobs):
     return http_transport(url=url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, **knobs)
 
 
@@ -79,7 +79,7 @@ class Scripted:
                 self.seen.append(body)
                 answer = self._left.pop(0)
                 if answer is None:
-                    self._release.wait(20)
+                    self._release.wait(600)
                 if answer in (None, "close"):
                     return
                 connection.sendall(answer)
@@ -170,7 +170,7 @@ def test_a_reply_is_read():
     assert said(seen[0])["id"] == "r"
     assert seen[0].endswith(bytes(12))
     assert said(seen[0])["parameters"] == {
-        "binary_data_output": True, "cut": 1, "fingerprint": "f", "timeout": 5_000_000
+        "binary_data_output": True, "cut": 1, "fingerprint": "f", "timeout": 60_000_000
     }  # fmt: skip
 
 
@@ -205,8 +205,8 @@ def test_a_name_that_does_not_resolve_is_unreachable():
 
 
 def test_no_answer_in_time_is_a_timeout():
-    with scripted(None) as (url, _), pytest.raises(CloudTimeoutError, match=r"no answer from .* in 0\.[23]\d* s"):
-        send(url, timeout_s=0.3)
+    with scripted(None) as (url, _), pytest.raises(CloudTimeoutError, match=r"no answer from .* in (1|0\.\d+) s"):
+        send(url, timeout_s=1.0)
 
 
 def test_a_reply_that_trickles_is_a_timeout():
@@ -402,13 +402,13 @@ def test_a_request_may_have_less_time_than_the_transport_gives():
         one = transport(url)
         await one.open()
         try:
-            await one.infer(replace(REQUEST, timeout_s=0.2))
+            await one.infer(replace(REQUEST, timeout_s=0.5))
         finally:
             await one.close()
 
-    with scripted(None) as (url, seen), pytest.raises(CloudTimeoutError, match=r"in 0\.[12]\d* s"):
+    with scripted(None) as (url, seen), pytest.raises(CloudTimeoutError, match=r"in 0\.\d+ s"):
         asyncio.run(go(url))
-    assert said(seen[0])["parameters"]["timeout"] == 200_000
+    assert said(seen[0])["parameters"]["timeout"] == 500_000
 
 
 @pytest.mark.parametrize(
@@ -462,14 +462,15 @@ async def test_another_vendors_server_has_no_list_to_wait_for_before_it_is_tried
     other = transport(url, plain=True)
     assert isinstance(transport(url), ModelLister)
     assert not isinstance(other, ModelLister)
-    clouds = Clouds({url: other}, retry_after_s=0.02, failures=1)
+    clouds, states = Clouds({url: other}, retry_after_s=0.02, failures=1), []
+    clouds.on_change.append(lambda: states.append(clouds.state))
     await clouds.open()
     with pytest.raises(CloudUnreachableError):
         await clouds.infer(replace(REQUEST, cut=0), lambda _: None)
-    assert clouds.state is BreakerState.open
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while clouds.state is not BreakerState.half_open:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+    assert states == [BreakerState.open, BreakerState.half_open]
     await clouds.close()
 
 

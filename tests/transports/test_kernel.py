@@ -25,7 +25,7 @@ def request_at_4(tiny, tiny_model):
 @linux
 def test_every_reply_brings_the_kernels_word(cloud_url, request_at_4):
     async def three():
-        transport = HttpTransport(cloud_url, 5.0, 2.0)
+        transport = HttpTransport(cloud_url, 60.0, 60.0)
         await transport.open()
         try:
             return [await transport.infer(request_at_4) for _ in range(3)]
@@ -42,7 +42,7 @@ def test_every_reply_brings_the_kernels_word(cloud_url, request_at_4):
 @linux
 def test_the_rate_of_an_earlier_exchange_is_not_this_ones(cloud_url, request_at_4):
     async def two():
-        transport = HttpTransport(cloud_url, 5.0, 2.0)
+        transport = HttpTransport(cloud_url, 60.0, 60.0)
         await transport.open()
         try:
             await transport.infer(request_at_4)
