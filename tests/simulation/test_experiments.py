@@ -1,4 +1,4 @@
-"""The experiments reproduce the paper's numbers, those of an independent earlier study, and those printed in README."""
+"""The experiments reproduce the paper's numbers, those of an independent earlier study, and those printed in tools/README.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from midcut.results.simulation import FILE, read_simulation
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").replace("−", "-")
+README = (Path(__file__).parents[2] / "tools" / "README.md").read_text(encoding="utf-8").replace("−", "-")
 # Experiment -> results of an independent program for the same setting, in percent.
 STUDY = {
     "figure5": (13.6, 35.3),
