@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from midcut.config.registry import HOOKS
+from midcut.results.evaluation import Evaluation, write_evaluation
 
 ROOT = Path(__file__).parents[2]
 FILES = ("README.md", "conf/README.md", "plugins/README.md", "tools/README.md", "tools/deploy/README.md")
@@ -28,6 +29,14 @@ BLOCKS = [
 # These lines prepare a shell. Everything else is run, but for tools that take minutes or run these tests: of those the
 # options are held against their --help.
 SHELL = re.compile(r"(\. \.venv/bin/activate|export PATH=.*)$")
+
+NETWORK = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+"""
 
 
 def commands():
@@ -64,6 +73,14 @@ def test_every_line_of_shell_is_known():
     assert {language for _, language, _ in BLOCKS} == {"sh", "python", "toml", "yaml", "mermaid"}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def files_that_are_named(folder):
+    """What a user has: a network, a photograph, and an evaluation made by `tools/evaluate`."""
+    (folder / "my_net.py").write_text(NETWORK)
+    Image.effect_noise((64, 64), 80).convert("RGB").save(folder / "photo.jpg")
+    write_evaluation(folder / "results" / "matrix", Evaluation("matrix"))
+
+
 @pytest.mark.parametrize("words", list(midcut_commands("plan", "plugins", "profile", "fit", "simulate", "report")))
 def test_commands_that_end_by_themselves_work(midcut, folder, words):
     if words[:2] == ["report", "outputs/simulate"] and not (folder / "outputs" / "simulate").exists():
@@ -97,7 +114,6 @@ def test_a_folder_is_streamed(midcut, serving, words):
 def test_curl(folder, serving):
     if shutil.which("curl") is None:
         pytest.skip("needs curl")
-    Image.effect_noise((64, 64), 80).convert("RGB").save(folder / "photo.jpg")
     address = serving("edge", "model=mnist", "telemetry=constant")
     asked = [words for _, words, _ in commands() if words[0] == "curl" and "10.77" not in words[-1]]
     assert len(asked) == 2
