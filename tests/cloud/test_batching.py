@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -18,23 +19,35 @@ from midcut.wire import oip
 from midcut.wire.oip_tensors import encode_infer
 
 
-class Slow:
-    """Takes 20 ms longer, so that others come in meanwhile."""
+class Held:
+    """Waits until it may go on, so that others come in meanwhile."""
 
-    def __init__(self, seconds=0.02):
-        self._seconds = seconds
+    def __init__(self):
+        self.go_on = threading.Event()
 
     def run(self, segment):
-        time.sleep(self._seconds)
+        assert self.go_on.wait(60)
         with torch.inference_mode():
-            return segment(), self._seconds
+            return segment(), 0.02
 
     def close(self):
         pass
 
 
+def gauges(url):
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    return {
+        line.split()[0]: float(line.split()[1])
+        for line in lines
+        if line.startswith(("midcut_cloud_", "midcut_requests_in"))
+    }
+
+
 def post(url, path, body, headers=None):
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
         connection.request("POST", path, body=body, headers=headers or {})
         response = connection.getresponse()
@@ -64,16 +77,17 @@ def test_many_clients_at_once_each_get_their_own_answer(running_cloud, tiny, tin
         TailRequest("tiny", 4, tiny.table.fingerprint, tiny.head(4, (image,)), f"r{number}", names=names)
         for number, image in enumerate(pictures)
     ]
-    with running_cloud(executor=Slow(), knobs={"workers": 1, "batch_requests": 8}) as url:
+    executor = Held()
+    with running_cloud(executor=executor, knobs={"workers": 1, "batch_requests": 8}) as url:
         with ThreadPoolExecutor(12) as clients:
-            answers = list(clients.map(lambda request: ask(url, request), requests))
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
-        connection.request("GET", "/metrics")
-        lines = connection.getresponse().read().decode().splitlines()
-        connection.close()
-    batches = {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("midcut_cloud_batch")}
+            answers = clients.map(lambda request: ask(url, request), requests)
+            while gauges(url)["midcut_requests_in_flight"] < 13:  # these, and the one that asks
+                time.sleep(0.01)
+            executor.go_on.set()
+            answers = list(answers)
+        batches = gauges(url)
     assert batches["midcut_cloud_batch_requests_sum"] == 24
-    assert batches["midcut_cloud_batch_requests_count"] <= 12  # two or more together, on the average
+    assert batches["midcut_cloud_batch_requests_count"] <= 18  # the first twelve took six runs at most
     with torch.inference_mode():
         for (status, scores), image in zip(answers, pictures, strict=True):
             assert status == 200
@@ -90,11 +104,10 @@ def test_a_deadline_that_passes_is_answered_in_time(running_cloud, tiny, tiny_mo
         "late",
         names=[spec.name for spec in tiny.table.cuts[4].values],
     )
-    message = encode_infer(request, timeout_s=0.2)
+    message = encode_infer(request, timeout_s=1.0)
     body = b"".join((message.header, *message.pieces))
-    with running_cloud(executor=Slow(3.0)) as url:
-        began = time.monotonic()
+    executor = Held()
+    with running_cloud(executor=executor) as url:
         status, answer, _ = post(url, oip.infer_path("tiny"), body, {oip.HEADER_LENGTH: str(len(message.header))})
-        took_s = time.monotonic() - began
+        executor.go_on.set()  # after the answer
     assert (status, json.loads(answer)) == (504, {"error": "the request's time was over before its tail was done"})
-    assert took_s < 3.0

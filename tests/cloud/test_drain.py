@@ -44,8 +44,8 @@ class Client(threading.Thread):
         self._port, self._body, self._expected = port, body, expected
 
     def run(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
-        until = time.monotonic() + 20
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        until = time.monotonic() + 120
         while time.monotonic() < until:
             try:
                 connection.connect()
@@ -87,22 +87,24 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path, mnist, lea
             clients = [Client(port, *mnist) for _ in range(CLIENTS)]
             for client in clients:
                 client.start()
-            time.sleep(1.0)
+            while any(client.seen["right"] < 2 and client.is_alive() for client in clients):
+                time.sleep(0.05)
             process.send_signal(signal.SIGTERM)
             for client in clients:
-                client.join(30)
-            assert process.wait(20) == 0
+                client.join(180)
+            assert process.wait(60) == 0
         finally:
             process.kill()
             process.stdout.close()
     seen = sum((client.seen for client in clients), Counter())
     # Between the last accept and the end of listening there is a moment, longer where the machine is busy, in which
     # the system makes a connection that nobody accepts any more.
-    assert seen.pop("reset at the door", 0) <= 2
+    never_accepted = seen.pop("reset at the door", 0)
+    assert never_accepted <= CLIENTS // 2
     assert set(seen) <= {"right", 503, "says why", "nobody listens"}, seen
     assert seen["right"] > CLIENTS
     assert seen[503] == seen["says why"]
-    assert CLIENTS - 2 <= seen[503] + seen["nobody listens"] <= CLIENTS
+    assert seen[503] + seen["nobody listens"] == CLIENTS - never_accepted
     log = (tmp_path / "err").read_text()
     assert "Traceback" not in log
     assert "requests cut off" not in log

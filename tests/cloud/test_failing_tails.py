@@ -41,7 +41,7 @@ def answered(running_cloud, tiny, tiny_model):
         with torch.inference_mode():
             request = TailRequest("tiny", 4, tiny.table.fingerprint, tiny.head(4, tiny_model.example), "abc")
         with running_cloud(executor=Failing(fail)) as url:
-            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
             try:
                 connection.request("POST", wire.INFER_PATH, wire.encode_request(request))
                 response = connection.getresponse()

@@ -38,7 +38,7 @@ def test_what_is_malformed_is_a_4xx_with_a_reason_and_costs_no_memory(tmp_path, 
     ]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=200, check=False,
+        timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads((tmp_path / "fuzz.json").read_text())[route]

@@ -23,7 +23,7 @@ PATH = "/v2/models/tiny/infer"
 
 
 def ask(url, method, path, body=None, **headers):
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
         connection.request(method, path, body=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
         response = connection.getresponse()
@@ -225,7 +225,7 @@ def test_a_body_in_tiny_chunks_is_read(cloud_url, message, whole):
     chunks = b"".join(b"3\r\n%b\r\n" % body[at : at + 3] for at in range(0, len(body) - 2, 3))
     rest = body[len(body) // 3 * 3 :]
     chunks += (b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b"") + b"0\r\n\r\n"
-    with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
         connection.sendall(head.encode() + chunks)
         answer = b""
         while more := connection.recv(65536):

@@ -49,7 +49,7 @@ def test_the_configured_threads_hold_on_every_worker():
     both_there = threading.Barrier(2)
 
     def count():
-        both_there.wait(10)
+        both_there.wait(60)
         return torch.get_num_threads()
 
     async def count_on_both():

@@ -24,9 +24,9 @@ TOKEN = "correct-horse.battery_staple=="
 def get(url, path="/v1/models", headers=None, tls=None):
     parts = urlsplit(url)
     connection = (
-        http.client.HTTPSConnection(parts.netloc, timeout=10, context=tls)
+        http.client.HTTPSConnection(parts.netloc, timeout=60, context=tls)
         if parts.scheme == "https"
-        else http.client.HTTPConnection(parts.netloc, timeout=10)
+        else http.client.HTTPConnection(parts.netloc, timeout=60)
     )
     try:
         connection.request("GET", path, headers=headers or {})

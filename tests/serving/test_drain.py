@@ -36,7 +36,7 @@ async def lost(_):
 
 
 async def endless(_):
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
 
 
 class Server:
@@ -60,12 +60,12 @@ class Server:
 
     def __enter__(self):
         self._thread.start()
-        assert self._bound.wait(20)
+        assert self._bound.wait(60)
         return self
 
     def __exit__(self, *_):
         self.stop()
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def stop(self):
@@ -79,14 +79,14 @@ class Server:
         """Somebody who has asked, and takes a few kB at a time."""
         with socket.socket() as asking:
             asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            asking.settimeout(20)
+            asking.settimeout(60)
             asking.connect((urlsplit(self._url).hostname, urlsplit(self._url).port))
             asking.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             yield asking
 
 
 def until(true):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -108,7 +108,7 @@ def received_bytes(client, size):
     [(asyncio.run, BEING_HANDED_OVER), (event_loop.run, BEING_HANDED_OVER), (event_loop.run, IN_THE_SERVERS_BUFFER)],
 )
 def test_a_reply_that_is_being_written_when_the_server_is_told_to_stop_arrives_whole(run, size):
-    with Server(run, drain_s=20.0) as server, server.client(f"/large?size={size}") as client:
+    with Server(run, drain_s=60.0) as server, server.client(f"/large?size={size}") as client:
         assert client.recv(1) == b"H"
         server.stop()
         time.sleep(PAUSE_S)

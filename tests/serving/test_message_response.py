@@ -51,7 +51,7 @@ async def test_small_and_large_replies_arrive_whole_on_one_connection(address, s
         assert len(session.connector._conns) == 1
 
 
-async def asked(address, request):
+async def asked(address, request, wait_s):
     """Everything that comes until the server closes, or a whole answer has come."""
 
     reader, writer = await asyncio.open_connection(*address)
@@ -59,7 +59,7 @@ async def asked(address, request):
     head = await reader.readuntil(b"\r\n\r\n")
     body = await reader.readexactly(11)
     try:
-        rest = await asyncio.wait_for(reader.read(), 0.3)
+        rest = await asyncio.wait_for(reader.read(), wait_s)
     except TimeoutError:
         rest = None
     writer.close()
@@ -77,7 +77,7 @@ async def asked(address, request):
     ],
 )
 async def test_the_connection_is_kept_as_the_client_and_the_server_want_it(address, line, connection, closed):
-    head, body, rest = await asked(address, line)
+    head, body, rest = await asked(address, line, 60.0 if closed else 0.3)
     assert body == b'{"x":1}aabb'
     said = [one.split(b": ")[1] for one in head.split(b"\r\n") if one.startswith(b"Connection: ")]
     assert said == ([] if connection is None else [connection])
@@ -89,4 +89,4 @@ async def test_a_client_that_leaves_amid_a_large_reply_costs_nobody_else(address
     writer.write(b"GET /3000000 HTTP/1.1\r\nHost: x\r\n\r\n")
     await reader.readexactly(100)
     writer.transport.abort()
-    assert (await asked(address, b"GET /4 HTTP/1.1\r\nHost: x\r\n\r\n"))[1] == b'{"x":1}aabb'
+    assert (await asked(address, b"GET /4 HTTP/1.1\r\nHost: x\r\n\r\n", 0.3))[1] == b'{"x":1}aabb'

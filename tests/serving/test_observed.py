@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import threading
 import time
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from midcut.types import TailRequest
 
 
 def ask(url, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
         connection.request(method, path, body=body, headers=headers or {})
         response = connection.getresponse()
@@ -131,8 +132,14 @@ async def test_the_request_id_stands_in_every_line_of_the_log(headers, query, ex
 
 
 async def test_readiness_ends_first_then_new_work_then_what_is_in_flight():
-    settings = ServerSettings(port=0, leave_s=0.4, drain_s=5.0)
-    app = small_app(settings)
+    settings = ServerSettings(port=0, leave_s=1.5, drain_s=60.0)
+    app, go_on = small_app(settings), asyncio.Event()
+
+    async def held(_):
+        await go_on.wait()
+        return web.json_response({})
+
+    app.router.add_get("/held", held)
 
     async def health(request):
         return web.json_response({}, status=200 if request.app[DRAIN].ready else 503)
@@ -140,15 +147,16 @@ async def test_readiness_ends_first_then_new_work_then_what_is_in_flight():
     app.router.add_get("/health", health)
     url, stop, task = await start(app, settings)
     async with ClientSession(url) as session:
-        long = asyncio.create_task(session.get("/work?wait=1.0"))
+        long = asyncio.create_task(session.get("/held"))
         assert (await session.get("/health")).status == 200
         stop.set()
-        await asyncio.sleep(0.1)
-        assert (await session.get("/health")).status == 503
+        while (await session.get("/health")).status != 503:  # noqa: ASYNC110 - the server is what is waited for
+            await asyncio.sleep(0.01)
         assert (await session.get("/work")).status == 200  # leaving: still taken
-        await asyncio.sleep(0.5)
-        refused = await session.get("/work")
+        while (refused := await session.get("/work")).status == 200:  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.1)
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        go_on.set()
         assert (await long).status == 200
     await task
 
@@ -163,42 +171,53 @@ def test_a_drain_without_work_is_over_at_once():
         drain.enter()
 
 
-class Slow:
-    """An executor that takes its time, and counts."""
+class Held:
+    """An executor that waits until it may go on, and counts."""
 
-    runs = 0
+    def __init__(self):
+        self.runs, self.begun, self.go_on = 0, threading.Event(), threading.Event()
 
     def run(self, segment):
-        type(self).runs += 1
-        time.sleep(0.5)
+        self.runs += 1
+        self.begun.set()
+        assert self.go_on.wait(60)
         return segment(), 0.5
 
     def close(self):
         pass
 
 
+def until(true):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_full_cloud_answers_before_the_body_and_drops_whom_nobody_waits_for(running_cloud, tiny, tiny_model):
     body = wire.encode_request(TailRequest("tiny", 4, tiny.table.fingerprint, tiny.head(4, tiny_model.example), "id-1"))
     head = b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-    with running_cloud(executor=Slow(), knobs={"workers": 1, "queue": 1}) as url:
+    executor = Held()
+    with running_cloud(executor=executor, knobs={"workers": 1, "queue": 1}) as url:
         parts = urlsplit(url)
-        first, second, third = [socket.create_connection((parts.hostname, parts.port), timeout=10) for _ in range(3)]
+        first, second, third = [socket.create_connection((parts.hostname, parts.port), timeout=60) for _ in range(3)]
         first.sendall(head % len(body) + body)
-        time.sleep(0.1)
+        assert executor.begun.wait(60)
         second.sendall(head % len(body) + body)
-        time.sleep(0.1)
+        until(lambda: scrape(url)["midcut_cloud_waiting{}"] == 1)
         third.sendall(head % len(body))  # and not a byte of the body
         answer = third.recv(65536)
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"Retry-After: 1" in answer
         assert b"this cloud is busy: 1 requests wait" in answer
         second.close()
+        until(lambda: scrape(url)["midcut_cloud_waiting{}"] == 0)
+        executor.go_on.set()
         assert first.recv(65536).startswith(b"HTTP/1.1 200")
-        time.sleep(0.7)
         found = scrape(url)
         first.close()
         third.close()
-    assert Slow.runs == 1
+    assert executor.runs == 1
     assert found["midcut_cloud_dropped_total{reason=busy}"] == 1
     assert found["midcut_cloud_dropped_total{reason=gone}"] == 1
     assert found["midcut_requests_total{method=POST,route=/v1/infer,status=499}"] == 1
