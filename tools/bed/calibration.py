@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from common.figures import quartiles
+
 from bed.errors import BedError
 from bed.links import wire_s
 from bed.probing import Probe, TimedConnection, pieces_in, round_trips_ms
@@ -126,7 +128,7 @@ def require_within(rows: Sequence[Row], limit: float) -> None:
 
 
 def _row(what: str, unit: str, asked: float, obtained: Sequence[float], floor: float = 0.0) -> Row:
-    low, middle, high = statistics.quantiles(obtained, n=4, method="inclusive")
+    low, middle, high = quartiles(obtained)
     return Row(what, unit, asked, middle, low, high, len(obtained), floor)
 
 
@@ -196,5 +198,5 @@ def obtained_shares(
 
 def median_error(values: Sequence[float]) -> float:
     """Relative standard error of a median, from the quartiles: for nearly normal values with few outliers."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    low, middle, high = quartiles(values)
     return float(1.2533 * (high - low) / 1.349 / math.sqrt(len(values)) / middle)

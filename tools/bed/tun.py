@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from common.processes import stop
+
 from bed import namespaces, tunlink
 from bed.errors import BedError, BedUnavailable
 from bed.links import CLOUD_ADDRESS, DEVICE, EDGE_ADDRESS, Link
@@ -72,12 +74,7 @@ class TunLink(Link):
         if self._watch_end is not None:
             os.close(self._watch_end)
             self._watch_end = None
-        self._process.terminate()
-        try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop(self._process, _END_S)
         self._control.unlink(missing_ok=True)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,7 @@ def wait_ready(process: subprocess.Popen[str], pattern: str) -> re.Match[str] | 
         late.cancel()
 
 
-def stop(process: subprocess.Popen[str], patience_s: float = STOP_S) -> None:
+def stop(process: subprocess.Popen[Any], patience_s: float = STOP_S) -> None:
     """Ask a process to end (SIGTERM), and kill it where it has not ended in time."""
     process.terminate()
     try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from common.processes import READY, start, stop, wait_ready
 
 from midcut.errors import MidcutError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from bed.hosts import Host
 
-START_S, STOP_S = 120.0, 15.0
 LOG = "stderr.log"
 
 
@@ -24,27 +23,19 @@ class SiteError(MidcutError):
     """A process on the bed did not start, or did not do what it was started for."""
 
 
-def start(host: Host, command: Sequence[str], folder: Path) -> subprocess.Popen[str]:
+def start_on(host: Host, command: Sequence[str], folder: Path) -> subprocess.Popen[str]:
     """Start a process in a folder of its own, which is made; its stderr goes to `stderr.log` there."""
     folder.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # each host has one core
-    with (folder / LOG).open("w") as errors:
-        return host.popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder, env=environment)
+    return start(command, folder / LOG, popen=host.popen)
 
 
-def wait_for_line(process: subprocess.Popen[str], text: str, name: str, folder: Path) -> None:
-    """Wait until the process prints a line with `text`.
+def require_ready(process: subprocess.Popen[str], name: str, folder: Path) -> None:
+    """Wait until a server of midcut prints that it is ready.
 
     Raises:
         SiteError: it ended before that, or took longer than two minutes.
     """
-    late = threading.Timer(START_S, process.kill)  # ends the loop below where nothing is ever printed
-    late.start()
-    try:
-        ready = process.stdout is not None and any(text in line for line in iter(process.stdout.readline, ""))
-    finally:
-        late.cancel()
-    if not ready:
+    if not wait_ready(process, READY):
         raise SiteError(f"{name} did not start; {_log_end(folder / LOG)}")
 
 
@@ -54,7 +45,7 @@ def run_to_end(host: Host, command: Sequence[str], name: str, folder: Path, time
     Raises:
         SiteError: it failed, or took too long.
     """
-    process = start(host, command, folder)
+    process = start_on(host, command, folder)
     try:
         with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=timeout_s)
@@ -66,15 +57,3 @@ def run_to_end(host: Host, command: Sequence[str], name: str, folder: Path, time
 
 def _log_end(log: Path) -> str:
     return f"{log}:\n{log.read_text()[-2000:]}"
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    """Ask it to end, and kill it where it does not."""
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

@@ -9,14 +9,15 @@ with Bed(BedOptions()) as bed, Site(bed, folder, "alexnet", w=0.0) as site:
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from common.processes import MIDCUT, stop
+
 from evaluation.client import Answer, EdgeClient, noise_image
-from evaluation.processes import SiteError, start, stop, wait_for_line
+from evaluation.processes import SiteError, require_ready, start_on
 from evaluation.profiling import ensure_fit, ensure_profiles
 from midcut.profiles import read_profile
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from midcut.profiles import Profile
 
-MIDCUT = [sys.executable, "-m", "midcut.cli"]
 CLOCKS_MHZ = (600.0, 800.0, 1000.0, 1200.0, 1500.0)
 """Clocks in the edge's profile: those of a Raspberry Pi 4."""
 MIN_CLOCK_MHZ, MAX_CLOCK_MHZ = CLOCKS_MHZ[0], CLOCKS_MHZ[-1]
@@ -132,8 +132,8 @@ class Site:
 
     def _start_server(self, host: Host, verb: str, overrides: Sequence[str]) -> None:
         run = self.folder / "runs" / f"{verb}-{self.model}-{self._number}"
-        self._processes.append(process := start(host, [*MIDCUT, verb, *overrides, f"hydra.run.dir={run}"], run))
-        wait_for_line(process, " ready on ", f"midcut {verb}", run)
+        self._processes.append(process := start_on(host, [*MIDCUT, verb, *overrides, f"hydra.run.dir={run}"], run))
+        require_ready(process, f"midcut {verb}", run)
 
     def close(self) -> None:
         """End the edge, then the cloud; also where starting was cut short."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from common.figures import quartiles
 
 from midcut.simulation.truth_table import scaled
 
@@ -54,8 +55,8 @@ def percentage_error(predicted: float, measured: float) -> float:
 
 def spread(values: Sequence[float]) -> float:
     """Inter-quartile range over the median."""
-    low, middle, high = np.percentile(values, (25, 50, 75))
-    return float((high - low) / middle)
+    low, median, high = quartiles(values)
+    return (high - low) / median
 
 
 def repeat_error(values: Sequence[float]) -> float:
