@@ -1,4 +1,4 @@
-"""The experiments reproduce the paper's numbers, those of an independent study, and those printed in tools/README.md."""
+"""The experiments reproduce the paper's numbers, those of another study, and those printed in tools/README.md."""
 
 from __future__ import annotations
 
