@@ -19,7 +19,7 @@ def midcut(tmp_path):
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, entries)), "COLUMNS": "200"} | environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
 

@@ -51,7 +51,7 @@ def test_edge_and_cloud_import_no_package_that_their_components_do_not_use(tmp_p
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
@@ -68,7 +68,7 @@ def without_matplotlib(tmp_path, *line):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
 

@@ -25,7 +25,7 @@ def installed(tmp_path_factory):
             *("--no-deps", "--no-build-isolation", "--target", folder, source),
         ],
         check=True,
-        timeout=120,
+        timeout=600,
     )
     return folder
 
@@ -92,7 +92,7 @@ def test_its_own_tests_pass(installed, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr

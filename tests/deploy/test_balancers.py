@@ -60,7 +60,7 @@ def cloud(folder, port):
 
 
 def answers(port):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             if ask(port, "GET", "/v1/models")[0] == 200:
@@ -72,7 +72,7 @@ def answers(port):
 
 
 def ask(port, method, path, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body=body)
         response = connection.getresponse()
@@ -106,10 +106,10 @@ def balanced(name, folder):
             if process is not None:
                 process.terminate()
                 try:
-                    process.wait(15)
+                    process.wait(60)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait(10)
+                    process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +145,17 @@ class Load:
     def __exit__(self, *_):
         self._stop.set()
         for thread in self._threads:
-            thread.join(40)
+            thread.join(120)
+
+    def wait_for_right(self, more):
+        """Wait for so many more right answers, or any other."""
+        enough, end = self.seen["right"] + more, time.monotonic() + 120
+        while self.seen["right"] < enough and set(self.seen) <= {"right"}:
+            assert time.monotonic() < end, self.seen
+            time.sleep(0.05)
 
     def _ask(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         while not self._stop.is_set():
             try:
                 connection.request("POST", wire.INFER_PATH, body=self._body)
@@ -172,12 +179,10 @@ class Load:
 def test_one_of_two_clouds_is_killed_and_no_request_fails(name, tmp_path, question):
     with balanced(name, tmp_path) as (port, clouds):
         with Load(port, question) as load:
-            time.sleep(1.0)
+            load.wait_for_right(50)
             clouds[0].kill()
-            time.sleep(1.0)
-            before_return = load.seen["right"]
+            load.wait_for_right(50)
         assert set(load.seen) == {"right"}, load.seen
-        assert load.seen["right"] > before_return > 100
         assert json.loads(ask(port, "POST", wire.INFER_PATH, b"{}")[1])["error"]  # refusals come through as they are
         assert ask(port, "POST", wire.PROBE_PATH, b"x" * 3_000_000)[0] == 200  # more than nginx takes by default
 
@@ -186,8 +191,8 @@ def test_one_of_two_clouds_is_killed_and_no_request_fails(name, tmp_path, questi
 def test_one_of_two_clouds_is_told_to_end_and_no_request_fails(name, tmp_path, question):
     with balanced(name, tmp_path) as (port, clouds):
         with Load(port, question) as load:
-            time.sleep(0.7)
+            load.wait_for_right(50)
             clouds[1].send_signal(signal.SIGTERM)
-            assert clouds[1].wait(20) == 0
-            time.sleep(0.5)
+            assert clouds[1].wait(60) == 0
+            load.wait_for_right(50)
         assert set(load.seen) == {"right"}, load.seen

@@ -57,11 +57,11 @@ def port(tmp_path_factory):
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(60)
 
 
 def ask(port, method, path, body=None, token=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body=body, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
@@ -112,6 +112,6 @@ def test_a_body_over_the_limit_is_refused_before_it_is_there(port):
         "Content-Type: application/json",
         "Content-Length: 20000000000",
     )
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall("\r\n".join((*head, "", "begun")).encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")

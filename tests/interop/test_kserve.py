@@ -23,7 +23,7 @@ kserve = pytest.importorskip("kserve", reason="needs kserve, of the extra intero
 
 @pytest.fixture
 def client():
-    return kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2", retries=0, timeout=20))
+    return kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2", retries=0, timeout=60))
 
 
 async def test_health_of_midcut(client, cloud_url):
@@ -60,7 +60,7 @@ def kserve_url(tmp_path_factory):
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent, env=os.environ)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not _ready(port):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -68,11 +68,11 @@ def kserve_url(tmp_path_factory):
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(60)
 
 
 def _ready(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/v2/models/doubler/ready")
         return connection.getresponse().status == 200

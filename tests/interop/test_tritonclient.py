@@ -83,7 +83,7 @@ def test_from_every_cut(client, tiny, tiny_model, whole, cut, by):
 
 def test_a_deadline_that_is_met(client, tiny, tiny_model):
     sent = inputs_of(client.get_model_metadata("tiny"), tiny_model.example)
-    client.infer("tiny", sent, timeout=5_000_000, model_version=tiny.table.fingerprint)
+    client.infer("tiny", sent, timeout=60_000_000, model_version=tiny.table.fingerprint)
 
 
 def refused(client, *arguments, **keywords):

@@ -132,7 +132,7 @@ def test_the_tool_compares_a_handful():
         [sys.executable, CHECK_MODELS, "--cuts", "3", "shufflenet_v2_x0_5", "mnasnet0_5", "squeezenet1_1"],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -21,7 +21,7 @@ def wheel(tmp_path_factory):
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT],
         check=True,
         capture_output=True,
-        timeout=240,
+        timeout=600,
     )
     assert list(out.glob("midcut-*.tar.gz"))
     (found,) = out.glob("midcut-*.whl")
@@ -50,7 +50,7 @@ def test_the_installed_wheel_plans_and_lists_itself(wheel, tmp_path):
             *("--no-deps", "--target", site, wheel),
         ],
         check=True,
-        timeout=120,
+        timeout=600,
     )
     finished = subprocess.run(
         [sys.executable, "-c", "import midcut; print(midcut.__file__); from midcut.cli import main; main()", "plan"],
@@ -58,7 +58,7 @@ def test_the_installed_wheel_plans_and_lists_itself(wheel, tmp_path):
         env=os.environ | {"PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr

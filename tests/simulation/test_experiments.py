@@ -24,7 +24,7 @@ STUDY = {
 
 def simulate(folder, *overrides):
     command = [sys.executable, "-m", "midcut.cli", "simulate", *overrides, f"hydra.run.dir={folder}"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
     return read_simulation(folder / FILE)
 
 

@@ -57,5 +57,5 @@ def test_knobs_are_typed():
 def test_the_hooks_import_nothing_heavy():
     heavy = ("numpy", "torch", "scipy", "aiohttp", "structlog", "icmplib", "http.client")
     code = f"import sys, midcut_telemetry.hooks\nprint([name for name in {heavy!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.strip() == "[]"

@@ -36,7 +36,7 @@ def midcut(start):
 
     def go(*arguments):
         process = start(*arguments)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         return process.returncode, out, err
 
     return go

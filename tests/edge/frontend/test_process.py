@@ -36,7 +36,7 @@ def start(folder, *arguments):
 def end(process):
     process.send_signal(signal.SIGTERM)
     try:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     return process.returncode, errors
@@ -49,7 +49,7 @@ def cloud(tmp_path_factory):
     assert end(process)[0] == 0
 
 
-def edge(folder, *overrides, timeout=300):
+def edge(folder, *overrides, timeout=600):
     command = [*MIDCUT, "edge", "model=mnist", "telemetry=constant", "hydra.run.dir=run", *overrides]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=timeout, check=False
@@ -120,7 +120,7 @@ def test_the_edge_server_answers_without_a_cloud_and_ends_on_sigterm(tmp_path):
         tmp_path, "edge", "model=mnist", "telemetry=constant", "input.port=0", "cloud_url=http://127.0.0.1:9"
     )
     try:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=600)
         digit = min(DIGITS.glob("*.png")).read_bytes()
         connection.request("POST", "/v1/infer", body=digit, headers={"Content-Type": "image/png"})
         response = connection.getresponse()

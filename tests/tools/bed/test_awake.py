@@ -13,7 +13,7 @@ def test_a_bed_keeps_its_cores_awake_and_gives_way_to_all_else(make_bed):
     bed = make_bed()
     core = bed.options.edge_core
     assert bed.options.cloud_core == core
-    end = time.monotonic() + 20  # it is just starting
+    end = time.monotonic() + 240  # it is just starting
     while not (spinning := spinners(state.namespace(bed.tag, "edge"))) and time.monotonic() < end:
         time.sleep(0.02)
     (pid,) = spinning
@@ -23,7 +23,7 @@ def test_a_bed_keeps_its_cores_awake_and_gives_way_to_all_else(make_bed):
 def test_it_ends_with_the_process_it_is_for():
     from bed import awake
 
-    assert subprocess.run([sys.executable, "-I", awake.__file__, "1"], timeout=20, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-I", awake.__file__, "1"], timeout=240, check=False).returncode == 0
 
 
 def test_it_leaves_the_core_to_other_sessions():
@@ -36,14 +36,21 @@ def test_it_leaves_the_core_to_other_sessions():
         subprocess.Popen([*pinned, "-c", "while True: pass"], start_new_session=True) as working,
     ):
         try:
-            time.sleep(1.0)  # it is just starting
+            wait_until(lambda: os.sched_getscheduler(spinning.pid) == os.SCHED_IDLE)  # it is just starting
             before = ticks(spinning.pid), ticks(working.pid)
-            time.sleep(2.0)
+            wait_until(lambda: ticks(working.pid) > before[1] + 100)
             spun, worked = (ticks(one.pid) - then for one, then in zip((spinning, working), before, strict=True))
         finally:
             spinning.kill()
             working.kill()
     assert spun < 0.2 * worked  # two of a kind have as much each
+
+
+def wait_until(condition):
+    end = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def spinners(namespace: str) -> list[int]:

@@ -16,10 +16,10 @@ def test_a_sink_ends_where_its_sender_does(sent):
     command = [sys.executable, "-I", probes.__file__, "sink", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sink:
         assert sink.stdout.readline() == b"ready\n"
-        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        with socket.create_connection(("127.0.0.1", port), 60) as connection:
             connection.sendall(sent)
         try:
-            said = sink.communicate(timeout=20)[1]
+            said = sink.communicate(timeout=60)[1]
         finally:
             sink.kill()
     assert (sink.returncode, said) == (0, b"")

@@ -85,11 +85,11 @@ def test_each_step_of_a_schedule_is_found_by_others(up, tmp_path):
     command = ["run", "--trace", str(trace), "--", "sh", "-c", "read _; true"]
     code = NAMED + f"from bed import cli; sys.exit(cli.main({command!r}))\n"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as running:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 240
         while up.link.shape.bandwidth_kbps is None and running.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
         up.link.set(ping_ms=20)
-        running.communicate(b"\n", timeout=20)
+        running.communicate(b"\n", timeout=240)
     assert running.returncode == 0
     assert vars(up.link.shape) == {"bandwidth_kbps": 7000, "ping_ms": 20, "loss": 0}
 
@@ -113,14 +113,14 @@ def test_one_that_is_stopped_while_it_is_made_leaves_no_process(make_bed, how):
     )
     code = NAMED + reset_handler + "from bed import Bed, BedOptions; Bed.up(BedOptions(link='tun'))\n"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as maker:
-        link, end = None, time.monotonic() + 9  # trimming takes 10 s
+        link, end = None, time.monotonic() + 240  # trimming takes 10 s from then on
         while link is None and maker.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
             link = written().get("link_process")
         with pytest.raises(BedError, match="still being made"):
             Bed.standing()
         maker.send_signal(how)
-        maker.wait(20)
+        maker.wait(240)
     assert link is not None
     if how == signal.SIGKILL:
         assert state.Process(**link).is_alive
@@ -137,7 +137,7 @@ def written():
 
 
 def lives_on(process):
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while process.is_alive and time.monotonic() < end:
         time.sleep(0.02)
     return process.is_alive

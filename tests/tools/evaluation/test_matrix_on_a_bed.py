@@ -21,7 +21,7 @@ def evaluate(*arguments):
         [sys.executable, EVALUATE, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
