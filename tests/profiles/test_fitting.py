@@ -9,7 +9,8 @@ import pytest
 from midcut.errors import ConfigError, FileError
 from midcut.profiles import Normalisation, find_fit, find_profile, read_fit, write_fit
 from midcut.profiles.fitting import fit, kept_points, points, predicted_slope_s
-from midcut.reporting.fit_plot import draw_fit
+from midcut.reporting.figures_fit import draw_fit
+from midcut.reporting.style import save, style
 
 CLOCKS = [600.0, 700.0, 800.0, 900.0, 1000.0, 1100.0, 1200.0, 1300.0, 1400.0, 1500.0]
 
@@ -86,8 +87,11 @@ def test_a_curve_that_does_not_converge_is_left_out_and_said(profile_of, caplog)
 
 def test_the_plot_is_drawn(tmp_path, profile_of):
     profiles = [on_a_power_law(profile_of, "one", 3.0)]
-    path = draw_fit(tmp_path / "fit.png", points(profiles, 0), fit(profiles, 0))
-    assert path.read_bytes().startswith(b"\x89PNG")
+    png, svg = tmp_path / "fit.png", tmp_path / "fit.svg"
+    with style():
+        save(draw_fit(fit(profiles, 0)), png, svg)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in svg.read_bytes()
 
 
 def test_refusals(profile_of):

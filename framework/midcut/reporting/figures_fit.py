@@ -34,7 +34,8 @@ def draw_fit(fitted: Fit) -> Figure:
         for place, model in enumerate(law.models):
             points = next((points for points in measured if points.model == model), None)
             _draw_model(one, name, law, (model, points), place, clock_mhz)
-        one.set(xlabel="clock CS [MHz]", title=f"{_NAMES[name]}\nmean error {law.mean_error:.1%}")
+        title = f"{_NAMES[name]}\nmean error {law.mean_error:.1%}, max {law.max_error:.1%}"
+        one.set(xlabel="clock CS [MHz]", title=title)
         one.set_ylim(bottom=min(0.0, one.get_ylim()[0]))
     axes[0].plot([], [], "o", color="#777777", markerfacecolor="none", label="left out of the fit")
     axes[0].plot([], [], color="#222222", label="fitted power law, a · CS^b")

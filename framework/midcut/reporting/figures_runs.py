@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from midcut.reporting.style import (
     BLACK,
@@ -22,6 +21,7 @@ from midcut.reporting.style import (
     log_ticks,
     panels,
     seconds,
+    whole_ticks,
 )
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ def draw_plan(plan: Plan) -> Figure:
     pick = [(row.cut, row.codec) for row in plan.rows].index((plan.cut, plan.codec))
     for axes in (latency, cost):
         axes.grid(visible=False, axis="x")
-        axes.axvspan(pick - 0.5, pick + 0.5, color=RED, alpha=0.22, zorder=0, linewidth=0)
+        axes.axvspan(pick - 0.5, pick + 0.5, color=RED, alpha=0.22, zorder=0, linewidth=0, label="picked")
         from_zero(axes)
-    latency.bar([], [], color=RED, alpha=0.3, label="picked")
     names = [f"{row.cut} {row.codec}" if coded and row.request_bytes else str(row.cut) for row in plan.rows]
     every = max(1, len(names) // 24)
     cost.set_xticks(places[::every], names[::every], rotation=90 if coded else 0)
@@ -92,9 +91,8 @@ def _draw_stream(column: Sequence[Axes], title: str, records: Sequence[Record]) 
     _draw_telemetry(bandwidth, ping, time_s, [record.decision.observation for record in records], look)
     cuts = _column(records, "cut")
     cut.step(time_s, cuts, where="post", color=BLACK, **look)
-    room = max(0.6, 0.15 * float(np.ptp(cuts)))
-    cut.set(ylabel="cut in use\n[nodes at the edge]", ylim=(cuts.min() - room, cuts.max() + room))
-    cut.yaxis.set_major_locator(MaxNLocator(integer=True))
+    cut.set_ylabel("cut in use\n[nodes at the edge]")
+    whole_ticks(cut, cuts)
     time, money = seconds(_column(records, "latency_s")), dollars(_column(records, "cost_usd"))
     layers = [_column(records, part) * time.factor for part in _PARTS]
     latency.stackplot(time_s, layers, colors=[paint for _, paint in _PARTS.values()], alpha=0.75,

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from midcut.reporting.selection import at_weight, compared, middle
-from midcut.reporting.style import YELLOW, Unit, colour, dollars, legend_above, marker, panels, seconds
+from midcut.reporting.style import YELLOW, Unit, colour, dollars, legend_above, marker, panels, seconds, whole_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,7 +211,7 @@ def _name_axes(shown: _Shown, latency: Axes, cost: Axes, cut: Axes) -> None:
     if shown.placements:
         cut.set_ylabel(shown.axis)
         cut.set_yticks(range(len(shown.placements)), shown.placements)
+        cut.margins(y=0.12)
     else:
         cut.set_ylabel("cut\n[nodes at the edge]")
-        cut.yaxis.set_major_locator(MaxNLocator(integer=True))
-    cut.margins(y=0.12)
+        whole_ticks(cut, (pick for line in shown.lines for pick in line.picks))

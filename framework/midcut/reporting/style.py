@@ -143,6 +143,14 @@ def from_zero(axes: Axes) -> None:
     axes.set_ylim(0.0, None if axes.dataLim.ymax > 0.0 else 1.0)
 
 
+def whole_ticks(axes: Axes, values: Iterable[float]) -> None:
+    """A vertical axis of whole numbers with some room around them, also where all are the same."""
+    numbers = list(values)
+    room = max(0.6, 0.15 * (max(numbers) - min(numbers)))
+    axes.set_ylim(min(numbers) - room, max(numbers) + room)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def plain_ticks(axis: Axis) -> None:
     """Numbers as people write them on a logarithmic axis, also within a decade."""
     axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))

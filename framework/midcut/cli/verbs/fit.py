@@ -12,7 +12,7 @@ from rich.table import Table
 
 from midcut.profiles import Role, find_profiles, write_fit
 from midcut.profiles.clock_law import FILE
-from midcut.profiles.fitting import fit, points
+from midcut.profiles.fitting import fit
 from midcut.reporting import check_installed
 
 if TYPE_CHECKING:
@@ -28,13 +28,16 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         where the fit is, and its laws; a sweep records it.
     """
     check_installed("the figure")
-    from midcut.reporting.fit_plot import draw_fit  # noqa: PLC0415 - matplotlib, which may not be installed
+    from midcut.reporting.figures_fit import draw_fit  # noqa: PLC0415 - matplotlib, which may not be installed
+    from midcut.reporting.style import save, style  # noqa: PLC0415
 
     profiles = [profile for spec in cfg.profiles for profile in find_profiles(str(spec), Role.edge)]
     fitted = fit(profiles, cfg.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
     path = write_fit(fitted, Path(cfg.out).expanduser() if cfg.out else folder / FILE)
-    plots = [draw_fit(path.with_suffix(suffix), points(profiles, cfg.seed), fitted) for suffix in (".png", ".svg")]
+    plots = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    with style():
+        save(draw_fit(fitted), *plots)
     _print(fitted)
     Console().print(f"written: {', '.join(map(str, (path, *plots)))}", highlight=False, soft_wrap=True)
     return {"fit": str(path), "laws": msgspec.to_builtins(fitted.laws, str_keys=True)}
