@@ -18,6 +18,7 @@ from midcut.reporting.report import make_report
 from midcut.reporting.texts import knobs, number, policy_label
 from midcut.results.files import json_line
 from midcut.results.plan import Plan, PlanRow, write_plan
+from midcut.results.simulation import PartError, read_simulation
 from midcut.results.stream import (
     Cost,
     Latency,
@@ -263,6 +264,13 @@ def test_samples_are_drawn_as_what_they_are(simulation, write_run, tmp_path):
     names = [text.get_text() for text in drawn["clocks"].figure.legends[0].get_texts()]
     assert names == ["latency-optimal", "cost-optimal", "Algorithm 1 = weighted sum"]
     assert drawn["clocks"].figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([100.0, 200.0, 100.0, 200.0])
+
+
+def test_a_predictor_that_is_off_by_infinity_is_null(simulation, write_run, tmp_path):
+    error = PartError("edge", float("inf"), float("inf"), float("nan"))
+    write_run(simulation(errors=(error, PartError("link", 0.1, 0.2, 0.0))), tmp_path / "run")
+    assert read_simulation(tmp_path / "run/simulation.json").errors[0].mape is None
+    assert main([str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 0
 
 
 def test_every_axis_is_named_with_its_unit(runs):

@@ -135,7 +135,7 @@ def _draw_fronts(swept: Mapping[str, Sequence[Front]]) -> Any:
 def errors_section(simulations: Mapping[str, Simulation]) -> Section | None:
     """How far the picking predictors are from the truth."""
     named = titles(simulations)
-    judged = {name: one for name, one in simulations.items() if any(error.mape > 0.0 for error in one.errors)}
+    judged = {name: one for name, one in simulations.items() if any(error.mape != 0.0 for error in one.errors)}
     exact = [named[name] for name, one in simulations.items() if one.errors and name not in judged]
     if not judged:
         return None
@@ -145,8 +145,12 @@ def errors_section(simulations: Mapping[str, Simulation]) -> Section | None:
         for error in one.errors
     ]
     parts = list(dict.fromkeys(error.part for one in judged.values() for error in one.errors))
-    off = [part for part in parts if any(e.mape > 0.0 for one in judged.values() for e in one.errors if e.part == part)]
-    shown = [Panel(part, "error [%]", {"": [_error(one, part) for one in judged.values()]}, one=0.0) for part in off]
+    inexact = {error.part for one in judged.values() for error in one.errors if error.mape != 0.0}
+    shown = [
+        Panel(part, "error [%]", {"": [_error(one, part) for one in judged.values()]}, one=0.0)
+        for part in parts
+        if part in inexact
+    ]
     caption = (
         "Over samples and cuts: mean of |predicted − true| / true, its 95th percentile, and the mean with its sign."
     )
@@ -162,8 +166,10 @@ def errors_section(simulations: Mapping[str, Simulation]) -> Section | None:
 
 
 def _error(simulation: Simulation, part: str) -> Dot | None:
-    found = [error for error in simulation.errors if error.part == part]
-    return Dot(found[0].mape * 100, 0.0, found[0].p95 * 100) if found else None
+    error = next((error for error in simulation.errors if error.part == part), None)
+    if error is None or error.mape is None or error.p95 is None:
+        return None
+    return Dot(error.mape * 100, 0.0, error.p95 * 100)
 
 
 def policies_section(simulations: Mapping[str, Simulation]) -> Section | None:

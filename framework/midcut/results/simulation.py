@@ -97,15 +97,15 @@ class PartError(msgspec.Struct, frozen=True):
 
     Attributes:
         part: `edge`, `link`, `cloud`, `latency` or `cost`.
-        mape: mean of |predicted - true| / true.
+        mape: mean of |predicted - true| / true; None, as the others, where a prediction was infinite.
         p95: its 95th percentile.
         bias: mean of (predicted - true) / true.
     """
 
     part: str
-    mape: float
-    p95: float
-    bias: float
+    mape: float | None
+    p95: float | None
+    bias: float | None
 
 
 class Claim(msgspec.Struct, frozen=True):
