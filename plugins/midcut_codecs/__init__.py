@@ -1,1 +1,1 @@
-"""Codecs: tensors as bytes for the link, exact, rounded or packed."""
+"""Codecs, which turn tensors into bytes for the link: exact, quantised or compressed."""

@@ -1,6 +1,6 @@
 """Knobs of the codecs. Light: no torch.
 
-`mb_per_s` serves forecasts made without a model at hand; `midcut edge` measures encoding and decoding at start.
+`mb_per_s` is for forecasts that are made without the model; `midcut edge` measures encoding and decoding at start.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Scale(Enum):
-    """What shares one pair of scale and offset."""
+    """Quantisation granularity: the elements that share one scale and one offset."""
 
     tensor = "tensor"
     channel = "channel"
@@ -18,15 +18,15 @@ class Scale(Enum):
 
 @dataclass
 class RawConfig:
-    """The bare elements, little-endian: no knobs."""
+    """The elements as they are, little-endian. It has no knobs."""
 
 
 @dataclass
 class Base64Config:
-    """Base64 in JSON, four bytes for three (Luger, Aral, Brandic 2023, section 2.4).
+    """Base64, four bytes for three, as the paper's interface has it (Luger, Aral, Brandic 2023, section 2.4).
 
     Attributes:
-        mb_per_s: MB of bare payload encoded and decoded in a second, both sides together.
+        mb_per_s: speed of encoding and decoding together, MB of unencoded payload per second.
     """
 
     mb_per_s: float = 900.0
@@ -34,11 +34,12 @@ class Base64Config:
 
 @dataclass
 class Float16Config:
-    """Half precision: two bytes for four, with about three decimal digits.
+    """Half precision: two bytes for a float32's four, about three decimal digits.
 
     Attributes:
-        agreement: share of inputs whose class stays what it was, as measured with this model; null is unknown.
-        mb_per_s: MB of bare payload encoded and decoded in a second, both sides together.
+        agreement: share of inputs that get the same class as without this codec, measured with this model; null if
+            unknown.
+        mb_per_s: speed of encoding and decoding together, MB of unencoded payload per second.
     """
 
     agreement: float | None = None
@@ -47,12 +48,13 @@ class Float16Config:
 
 @dataclass
 class Int8Config:
-    """256 even steps from the smallest value to the largest: one byte for four.
+    """Quantisation to 256 equal steps between the smallest and the largest value: one byte for a float32's four.
 
     Attributes:
         scale: one range for the whole tensor, or one for each channel (dimension 1).
-        agreement: share of inputs whose class stays what it was, as measured with this model; null is unknown.
-        mb_per_s: MB of bare payload encoded and decoded in a second, both sides together.
+        agreement: share of inputs that get the same class as without this codec, measured with this model; null if
+            unknown.
+        mb_per_s: speed of encoding and decoding together, MB of unencoded payload per second.
     """
 
     scale: Scale = Scale.channel
@@ -62,13 +64,13 @@ class Int8Config:
 
 @dataclass
 class ZstdConfig:
-    """Zstandard, lossless; a tensor that it does not shrink enough travels bare.
+    """Zstandard compression, lossless; a tensor that it does not shrink enough is sent uncompressed.
 
     Attributes:
-        level: effort, 1 (fast) to 19 (small).
-        min_saving: share of the bytes that packing must save to be worth it.
-        ratio: packed bytes / bare bytes, for forecasts made without a model at hand; `midcut edge` measures it.
-        mb_per_s: MB of bare payload encoded and decoded in a second, both sides together.
+        level: compression level, 1 (fast) to 19 (small).
+        min_saving: share of the bytes that compression must save; otherwise the tensor is sent uncompressed.
+        ratio: compressed bytes / uncompressed bytes, for forecasts made without the model; `midcut edge` measures it.
+        mb_per_s: speed of encoding and decoding together, MB of unencoded payload per second.
     """
 
     level: int = 1

@@ -1,4 +1,4 @@
-"""Codecs that bring every bit across and never look at the values. Light until one is used."""
+"""Codecs that keep every bit and never look at the values. Importing this imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pybase64
 
 from midcut.errors import MalformedError
 from midcut.types import Encoded
-from midcut_codecs.pieces import bytes_per_s, exactly
+from midcut_codecs.pieces import join_exactly, to_bytes_per_s
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Raw:
-    """The bare elements in physical order; a view of the tensor's memory where it is dense."""
+    """The elements in physical order: a view of the tensor's memory where the tensor is dense."""
 
     agreement: float | None = 1.0
 
@@ -33,7 +33,7 @@ class Raw:
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
         from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
 
-        data = exactly(encoded, spec.payload_bytes, self.name, spec)
+        data = join_exactly(encoded, spec.payload_bytes, self.name, spec)
         return tensor_from_bytes(data, spec.dtype, spec.shape, encoded.dim_order)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
@@ -44,13 +44,13 @@ class Raw:
 
 
 class Base64:
-    """Base64 of the bare elements (Luger, Aral, Brandic 2023, section 2.4)."""
+    """Base64 of the elements (Luger, Aral, Brandic 2023, section 2.4)."""
 
     agreement: float | None = 1.0
 
     def __init__(self, *, name: str, mb_per_s: float) -> None:
         self.name = name
-        self._bytes_per_s = bytes_per_s(mb_per_s, name)
+        self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
         from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
@@ -61,7 +61,7 @@ class Base64:
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
         from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
 
-        text = exactly(encoded, self.encoded_bytes(spec), self.name, spec)
+        text = join_exactly(encoded, self.encoded_bytes(spec), self.name, spec)
         try:
             data = pybase64.b64decode_as_bytearray(text, validate=True)
         except ValueError as error:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 @hookimpl
 def midcut_codecs() -> Sequence[Component]:
     return (
-        Component("raw", RawConfig, "midcut_codecs.exact.Raw", "the bare elements, little-endian"),
-        Component("base64", Base64Config, "midcut_codecs.exact.Base64", "base64 in JSON (the paper's), lossless"),
+        Component("raw", RawConfig, "midcut_codecs.exact.Raw", "the elements as they are, little-endian"),
+        Component("base64", Base64Config, "midcut_codecs.exact.Base64", "base64 (the paper's), lossless"),
         Component("fp16", Float16Config, "midcut_codecs.rounded.Float16", "half precision, lossy: 1/2 of the bytes"),
-        Component("int8", Int8Config, "midcut_codecs.rounded.Int8", "256 steps a channel, lossy: 1/4 of the bytes"),
-        Component("zstd", ZstdConfig, "midcut_codecs.packed.Zstd", "Zstandard where it pays, lossless"),
+        Component("int8", Int8Config, "midcut_codecs.rounded.Int8", "256 steps per channel, lossy: 1/4 of the bytes"),
+        Component("zstd", ZstdConfig, "midcut_codecs.packed.Zstd", "Zstandard where it saves enough, lossless"),
     )

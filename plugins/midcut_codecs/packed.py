@@ -1,7 +1,7 @@
-"""Zstandard, where it pays.
+"""Zstandard compression, where it saves enough.
 
-After a ReLU or a pooling layer many elements are zero, and packing saves a third to two thirds of the bytes; the
-mantissas of a bare convolution's output are noise, and it saves next to nothing.
+After a ReLU or a pooling layer many elements are zero, and compression saves a third to two thirds of the bytes. The
+mantissas of a convolution's output without ReLU are noise, of which it saves next to nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zstandard
 
 from midcut.errors import ConfigError, MalformedError
 from midcut.types import Encoded
-from midcut_codecs.pieces import bytes_per_s, in_one_piece
+from midcut_codecs.pieces import join_pieces, to_bytes_per_s
 
 if TYPE_CHECKING:
     import torch
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from midcut.types import ValueSpec
 
 _LEVELS: Final = range(1, 20)
-# Needs more memory than the tensor itself only where the tensor is small.
+# The smallest limit for the decompressor's window: only for a small tensor is it more than the tensor's own bytes.
 _WINDOW_BYTES: Final = 1 << 20
 
 
 class Zstd:
-    """Packed bytes are fewer than bare ones by definition here: the length says which of the two they are."""
+    """Sends a tensor compressed only where that makes it shorter, so that the length says which of the two arrives."""
 
     agreement: float | None = 1.0
 
@@ -40,43 +40,43 @@ class Zstd:
         self._level = level
         self._min_saving = min_saving
         self._ratio = ratio
-        self._bytes_per_s = bytes_per_s(mb_per_s, name)
+        self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
         from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
 
         data, order = tensor_to_bytes(value)
-        # One compressor a call: a compressor must not be used by two threads at once.
-        packed = zstandard.ZstdCompressor(level=self._level).compress(data)
-        pays = len(packed) < data.nbytes and len(packed) <= data.nbytes * (1.0 - self._min_saving)
-        return Encoded((packed if pays else data,), dim_order=order)
+        # A compressor for each call, as two threads must not use one at the same time.
+        compressed = zstandard.ZstdCompressor(level=self._level).compress(data)
+        shorter = len(compressed) < data.nbytes and len(compressed) <= data.nbytes * (1.0 - self._min_saving)
+        return Encoded((compressed if shorter else data,), dim_order=order)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
         from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
 
-        data = in_one_piece(encoded)
+        data = join_pieces(encoded)
         expected = spec.payload_bytes
         if data.nbytes > expected:
             raise MalformedError(
                 f"codec {self.name}: {spec.dtype} {list(spec.shape)} takes at most {expected} bytes, got {data.nbytes}"
             )
-        bare = data if data.nbytes == expected else self._unpack(data, expected)
-        return tensor_from_bytes(bare, spec.dtype, spec.shape, encoded.dim_order)
+        elements = data if data.nbytes == expected else self._decompress(data, expected)
+        return tensor_from_bytes(elements, spec.dtype, spec.shape, encoded.dim_order)
 
-    def _unpack(self, packed: memoryview, expected: int) -> bytes:
-        """Unfold to exactly that many bytes; the frame's own claim is read before any are made room for."""
+    def _decompress(self, compressed: memoryview, expected: int) -> bytes:
+        """Decompress to exactly `expected` bytes; the size in the frame's header is checked before memory is taken."""
         try:
-            claimed = zstandard.get_frame_parameters(packed).content_size
+            claimed = zstandard.get_frame_parameters(compressed).content_size
             if claimed != expected:
                 raise MalformedError(f"codec {self.name}: the frame holds {claimed} bytes, expected are {expected}")
-            unpacker = zstandard.ZstdDecompressor(max_window_size=max(expected, _WINDOW_BYTES))
-            return unpacker.decompress(packed, max_output_size=expected, allow_extra_data=False)
+            decompressor = zstandard.ZstdDecompressor(max_window_size=max(expected, _WINDOW_BYTES))
+            return decompressor.decompress(compressed, max_output_size=expected, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise MalformedError(f"codec {self.name}: {error}") from None
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
-        pays = 1.0 - self._ratio >= self._min_saving
-        return round(spec.payload_bytes * self._ratio) if pays else spec.payload_bytes
+        saves_enough = 1.0 - self._ratio >= self._min_saving
+        return round(spec.payload_bytes * self._ratio) if saves_enough else spec.payload_bytes
 
     def codec_s(self, spec: ValueSpec) -> float:
         return spec.payload_bytes / self._bytes_per_s

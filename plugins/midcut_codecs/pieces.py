@@ -1,4 +1,4 @@
-"""What the codecs share: bytes in one piece, and knobs that make sense."""
+"""Shared by the codecs: joining received bytes, and checks of knobs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from midcut.types import Encoded, ValueSpec
 
 
-def in_one_piece(encoded: Encoded) -> memoryview:
-    """All the bytes; copied only where they came in several pieces."""
+def join_pieces(encoded: Encoded) -> memoryview:
+    """All bytes of an encoded tensor; they are copied only where they came in several pieces."""
     if len(encoded.data) == 1:
         return memoryview(encoded.data[0]).cast("B")
     return memoryview(b"".join(encoded.data))
 
 
-def exactly(encoded: Encoded, expected: int, codec: str, spec: ValueSpec) -> memoryview:
-    """All the bytes, as many as there must be.
+def join_exactly(encoded: Encoded, expected: int, codec: str, spec: ValueSpec) -> memoryview:
+    """All bytes of an encoded tensor, which must be `expected` many.
 
     Raises:
         MalformedError: they are more or fewer.
@@ -28,11 +28,11 @@ def exactly(encoded: Encoded, expected: int, codec: str, spec: ValueSpec) -> mem
         raise MalformedError(
             f"codec {codec}: {spec.dtype} {list(spec.shape)} takes {expected} bytes, got {encoded.size_bytes}"
         )
-    return in_one_piece(encoded)
+    return join_pieces(encoded)
 
 
-def share(value: float | None, knob: str) -> float | None:
-    """A share of 1, or None.
+def check_share(value: float | None, knob: str) -> float | None:
+    """Return a knob that is a share of 1, or None.
 
     Raises:
         ConfigError: it is neither.
@@ -42,11 +42,11 @@ def share(value: float | None, knob: str) -> float | None:
     return value
 
 
-def bytes_per_s(mb_per_s: float, codec: str) -> float:
-    """MB/s as bytes/s.
+def to_bytes_per_s(mb_per_s: float, codec: str) -> float:
+    """Convert the knob `mb_per_s` to bytes per second.
 
     Raises:
-        ConfigError: not over 0.
+        ConfigError: it is not over 0.
     """
     if not 0.0 < mb_per_s < math.inf:
         raise ConfigError(f"codec.{codec}.mb_per_s must be over 0, got {mb_per_s}")

@@ -1,4 +1,4 @@
-"""Codecs that round: fewer bits for each element, at the price of some accuracy. Light until one is used."""
+"""Codecs that round: fewer bits for each element, at the price of some accuracy. Importing this imports no torch."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import TYPE_CHECKING, Final
 from midcut.errors import MalformedError
 from midcut.types import ValueSpec
 from midcut_codecs.config import Scale
-from midcut_codecs.pieces import bytes_per_s, exactly, share
+from midcut_codecs.pieces import check_share, join_exactly, to_bytes_per_s
 
 if TYPE_CHECKING:
     import torch
 
     from midcut.types import Encoded
 
-_WIDE: Final = ("float32", "float64")
-_FLOATS: Final = ("float16", "bfloat16", *_WIDE)
+_WIDE_FLOATS: Final = ("float32", "float64")
+_FLOATS: Final = ("float16", "bfloat16", *_WIDE_FLOATS)
 _RANGE_BYTES: Final = 8  # float32 offset and float32 step
 
 
 class Float16:
-    """Half precision. What is too large for it becomes the largest number it has; infinite stays infinite."""
+    """Half precision. Finite values that are too large become its largest number; infinite ones stay infinite."""
 
     def __init__(self, *, name: str, agreement: float | None, mb_per_s: float) -> None:
         self.name = name
-        self.agreement = share(agreement, f"{name}.agreement")
-        self._bytes_per_s = bytes_per_s(mb_per_s, name)
+        self.agreement = check_share(agreement, f"{name}.agreement")
+        self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
 
-        _refuse(self.name, rounding.dtype_name(value.dtype), _WIDE)
-        return rounding.to_halves(value)
+        _check_dtype(self.name, rounding.dtype_name(value.dtype), _WIDE_FLOATS)
+        return rounding.round_to_float16(value)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
 
-        data = exactly(encoded, self.encoded_bytes(spec), self.name, spec)
-        return rounding.from_halves(data, spec, encoded.dim_order)
+        data = join_exactly(encoded, self.encoded_bytes(spec), self.name, spec)
+        return rounding.widen_float16(data, spec, encoded.dim_order)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
-        _refuse(self.name, spec.dtype, _WIDE)
+        _check_dtype(self.name, spec.dtype, _WIDE_FLOATS)
         return ValueSpec("", "float16", spec.shape).payload_bytes
 
     def codec_s(self, spec: ValueSpec) -> float:
@@ -48,50 +48,52 @@ class Float16:
 
 
 class Int8:
-    """An offset and a step for the tensor or for each channel, then one byte for each element.
+    """Affine quantisation to 8 bits, with an offset and a step for the whole tensor or for each channel.
 
-    The bytes are a float32 table of all offsets and all steps, then the elements in physical order. How many
-    channels the table is for follows from the length. The offset is the smallest value: after a ReLU all values
-    have one sign, and steps spread evenly around zero would waste half of their codes.
+    The bytes are a float32 table of all offsets and all steps, then one byte for each element in physical order. The
+    number of channels in the table follows from the length. The offset is the smallest value: after a ReLU all values
+    have the same sign, and a range symmetric around zero would waste half of the codes.
     """
 
     def __init__(self, *, name: str, scale: Scale | str, agreement: float | None, mb_per_s: float) -> None:
         self.name = name
-        self.agreement = share(agreement, f"{name}.agreement")
+        self.agreement = check_share(agreement, f"{name}.agreement")
         self._scale = Scale(scale)
-        self._bytes_per_s = bytes_per_s(mb_per_s, name)
+        self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
 
-        _refuse(self.name, rounding.dtype_name(value.dtype), _FLOATS)
+        _check_dtype(self.name, rounding.dtype_name(value.dtype), _FLOATS)
         if not value.numel():
-            raise MalformedError(f"codec {self.name}: there is nothing to round in shape {list(value.shape)}")
-        return rounding.to_steps(value, self._channels(tuple(value.shape)))
+            raise MalformedError(
+                f"codec {self.name}: a tensor without elements cannot be quantised, got shape {list(value.shape)}"
+            )
+        return rounding.quantise(value, self._channels(tuple(value.shape)))
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
 
-        _refuse(self.name, spec.dtype, _FLOATS)
+        _check_dtype(self.name, spec.dtype, _FLOATS)
         elements = ValueSpec("", "uint8", spec.shape).payload_bytes
-        channels = self._sent_channels(encoded.size_bytes - elements, spec)
-        data = exactly(encoded, channels * _RANGE_BYTES + elements, self.name, spec)
+        channels = self._received_channels(encoded.size_bytes - elements, spec)
+        data = join_exactly(encoded, channels * _RANGE_BYTES + elements, self.name, spec)
         split = channels * _RANGE_BYTES
-        return rounding.from_steps(data[:split], data[split:], spec, encoded.dim_order)
+        return rounding.dequantise(data[:split], data[split:], spec, encoded.dim_order)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
-        _refuse(self.name, spec.dtype, _FLOATS)
+        _check_dtype(self.name, spec.dtype, _FLOATS)
         return self._channels(spec.shape) * _RANGE_BYTES + ValueSpec("", "uint8", spec.shape).payload_bytes
 
     def codec_s(self, spec: ValueSpec) -> float:
         return spec.payload_bytes / self._bytes_per_s
 
     def _channels(self, shape: tuple[int, ...]) -> int:
-        """Channels with a table entry each; 1 where the table would outweigh what it describes."""
-        several = self._scale is Scale.channel and len(shape) > 2  # (batch, channels, ...)
-        return shape[1] if several else 1
+        """How many channels have a table entry of their own; 1 where the table would be larger than its elements."""
+        per_channel = self._scale is Scale.channel and len(shape) > 2  # (batch, channels, ...)
+        return shape[1] if per_channel else 1
 
-    def _sent_channels(self, table_bytes: int, spec: ValueSpec) -> int:
+    def _received_channels(self, table_bytes: int, spec: ValueSpec) -> int:
         allowed = {1, spec.shape[1]} if len(spec.shape) > 2 else {1}
         channels, rest = divmod(table_bytes, _RANGE_BYTES)
         if rest or channels not in allowed:
@@ -101,6 +103,6 @@ class Int8:
         return channels
 
 
-def _refuse(codec: str, dtype: str, taken: tuple[str, ...]) -> None:
-    if dtype not in taken:
-        raise MalformedError(f"codec {codec} does not take {dtype}; it takes: {', '.join(taken)}")
+def _check_dtype(codec: str, dtype: str, accepted: tuple[str, ...]) -> None:
+    if dtype not in accepted:
+        raise MalformedError(f"codec {codec} does not take {dtype}; it takes: {', '.join(accepted)}")

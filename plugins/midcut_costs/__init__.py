@@ -1,1 +1,1 @@
-"""Cost models: an edge server that is owned, or rented."""
+"""Cost models for an edge server that is owned or rented."""

@@ -1,4 +1,4 @@
-"""Pro rata prices (Luger, Aral, Brandic 2023, Eq. 4 and Table 2)."""
+"""Cost models that price busy seconds (Luger, Aral, Brandic 2023, Eq. 4 and Table 2)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from midcut_costs.config import BillTransfer
 
 
 class Rented:
-    """Edge and cloud are paid, each for the seconds it is busy.
+    """Edge and cloud are both paid, each for the seconds it is busy.
 
-    Eq. 4 prices the cloud by the runtime as such; only with the cloud's own runtime can the paper's
-    numbers be reached, so that is what is priced here.
+    Eq. 4 prices the cloud by "the runtime". The paper's numbers can only be reproduced with the cloud's own runtime, so
+    that is what is priced here.
     """
 
     def __init__(
         self, edge_usd_per_hour: float, cloud_usd_per_hour: float, bill_transfer: BillTransfer | str = BillTransfer.none
     ) -> None:
         bill = BillTransfer(bill_transfer)
-        self._edge = _per_second(edge_usd_per_hour, "edge_usd_per_hour")
-        self._cloud = _per_second(cloud_usd_per_hour, "cloud_usd_per_hour")
-        edge_runs = bill in (BillTransfer.edge, BillTransfer.both)
-        cloud_runs = bill in (BillTransfer.cloud, BillTransfer.both)
-        self._link = (self._edge if edge_runs else 0.0) + (self._cloud if cloud_runs else 0.0)
+        self._edge = _usd_per_second(edge_usd_per_hour, "edge_usd_per_hour")
+        self._cloud = _usd_per_second(cloud_usd_per_hour, "cloud_usd_per_hour")
+        edge_is_billed = bill in (BillTransfer.edge, BillTransfer.both)
+        cloud_is_billed = bill in (BillTransfer.cloud, BillTransfer.both)
+        self._link = (self._edge if edge_is_billed else 0.0) + (self._cloud if cloud_is_billed else 0.0)
 
     def cost_usd(self, edge_s: Any, link_s: Any, cloud_s: Any) -> Any:
-        """US dollars; all three parts take part, so that the result has their broadcast shape."""
+        """US dollars. All three parts enter the sum even at price 0, so that the result has their broadcast shape."""
         return edge_s * self._edge + cloud_s * self._cloud + link_s * self._link
 
 
@@ -38,7 +38,7 @@ class Owned(Rented):
         super().__init__(0.0, cloud_usd_per_hour, bill_transfer)
 
 
-def _per_second(usd_per_hour: float, knob: str) -> float:
+def _usd_per_second(usd_per_hour: float, knob: str) -> float:
     if not (math.isfinite(usd_per_hour) and usd_per_hour >= 0.0):
         raise ConfigError(f"cost.{knob} must be a finite price, 0 or more, got {usd_per_hour}")
     return usd_per_hour / 3600.0

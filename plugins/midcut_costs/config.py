@@ -10,7 +10,7 @@ CLOUD_USD_PER_HOUR = 0.1664
 
 
 class BillTransfer(Enum):
-    """Who is paid while a payload is under way."""
+    """Which servers are billed while a payload is being transferred."""
 
     none = "none"
     edge = "edge"
@@ -20,11 +20,11 @@ class BillTransfer(Enum):
 
 @dataclass
 class OwnedConfig:
-    """The edge server is one's own: only the cloud costs (Eq. 4, first case).
+    """The edge server is owned: only the cloud costs money (Eq. 4, first case).
 
     Attributes:
         cloud_usd_per_hour: price of the cloud server, billed by busy seconds.
-        bill_transfer: whose price also runs during the transfer; an owned edge adds nothing.
+        bill_transfer: which servers are also billed during the transfer; an owned edge adds nothing.
     """
 
     cloud_usd_per_hour: float = CLOUD_USD_PER_HOUR
@@ -33,12 +33,12 @@ class OwnedConfig:
 
 @dataclass
 class RentedConfig:
-    """Both servers are rented (Eq. 4, second case, each side by its own busy seconds).
+    """Both servers are rented, each paid by its own busy seconds (Eq. 4, second case).
 
     Attributes:
         edge_usd_per_hour: price of the edge server, billed by busy seconds.
         cloud_usd_per_hour: price of the cloud server, billed by busy seconds.
-        bill_transfer: whose price also runs during the transfer.
+        bill_transfer: which servers are also billed during the transfer.
     """
 
     edge_usd_per_hour: float = EDGE_USD_PER_HOUR

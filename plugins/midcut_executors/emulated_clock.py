@@ -1,4 +1,4 @@
-"""An EMULATED edge clock that follows a trace, or a clock that somebody else sets."""
+"""An EMULATED edge clock that follows a trace, or a clock that another program sets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from midcut.traces import Trace
 
 _log = structlog.get_logger(__name__)
-_SPIN_S = 0.0003  # sleep() wakes up to some 0.1 ms late; the rest is waited out
+_SPIN_S = 0.0003  # sleep() may wake about 0.1 ms late, so the last part is spent in a busy loop
 _REFRESH_S = 0.05
 _POLICY = "sys/devices/system/cpu/cpufreq/policy0"
 _SLOWDOWN = "emulated_slowdown"
@@ -30,27 +30,26 @@ _SLOWDOWN = "emulated_slowdown"
 class EmulatedClock:
     """Makes each run take busy seconds * highest clock / current clock.
 
-    The clock at the start of a run counts for all of it. With a trace, `root` holds a tree in which the ordinary
-    `cpufreq` telemetry finds the current clock, as on a Raspberry Pi. Without one, that tree is somebody else's, who
-    sets the clock there: it is read at each run, and neither written nor removed.
+    The clock at the start of a run holds for all of it. With a trace, this writes a tree under `root` in which the
+    ordinary `cpufreq` telemetry reads the current clock, as on a Raspberry Pi. Without a trace another program writes
+    that tree: it is read at each run, and neither written nor removed.
 
     Raises:
-        FileError: the trace is not one.
+        FileError: the file cannot be read as a trace.
         ConfigError: the trace has no clock, or one over `max_clock_mhz`, or `root` cannot be used.
     """
 
     def __init__(
         self, trace: str | None, root: str, max_clock_mhz: float | None, epoch_s: float | None, speed: float, loop: bool
     ) -> None:
-        self._clock: _PlayedClock | _FoundClock
+        self._clock: _TraceClock | _ExternalClock
         if trace is None:
-            self._clock = _FoundClock(root, max_clock_mhz)
+            self._clock = _ExternalClock(root, max_clock_mhz)
         else:
             loaded = read_trace(trace)
-            max_mhz = _max_mhz(trace, loaded, max_clock_mhz)
-            self._clock = _PlayedClock(Playback(loaded, epoch_s=epoch_s, speed=speed, loop=loop), root, max_mhz)
-        told = {"trace": trace, "max_clock_mhz": self._clock.max_mhz, "root": root}
-        _log.warning("EMULATED clock: runs are stretched", **told)
+            max_mhz = _check_max_clock(trace, loaded, max_clock_mhz)
+            self._clock = _TraceClock(Playback(loaded, epoch_s=epoch_s, speed=speed, loop=loop), root, max_mhz)
+        _log.warning("EMULATED clock: runs are stretched", trace=trace, max_clock_mhz=self._clock.max_mhz, root=root)
 
     @property
     def clock_mhz(self) -> float:
@@ -68,8 +67,8 @@ class EmulatedClock:
         self._clock.close()
 
 
-class _PlayedClock:
-    """A clock that follows a trace and shows itself under `root`."""
+class _TraceClock:
+    """A clock that follows a trace and is published under `root`."""
 
     def __init__(self, playback: Playback, root: str, max_mhz: float) -> None:
         self.max_mhz = max_mhz
@@ -77,7 +76,7 @@ class _PlayedClock:
         self._tree = CpufreqTree(root, max_mhz)
         self._tree.write(self.mhz)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="emulated-clock", daemon=True)
+        self._thread = threading.Thread(target=self._publish_clock, name="emulated-clock", daemon=True)
         self._thread.start()
 
     @property
@@ -93,21 +92,23 @@ class _PlayedClock:
         self._thread.join(2.0)
         self._tree.remove()
 
-    def _follow(self) -> None:
+    def _publish_clock(self) -> None:
         while not self._stop.wait(_REFRESH_S):
             try:
                 self._tree.write(self.mhz)
             except OSError as error:
-                _log.warning("EMULATED clock: cannot be shown any more", error=str(error))
+                _log.warning("EMULATED clock: cannot be written any more, telemetry reads an old one", error=str(error))
                 return
 
 
-class _FoundClock:
-    """A clock that somebody else keeps under `root`; a slowdown that telemetry does not see may lie beside it."""
+class _ExternalClock:
+    """A clock that another program writes under `root`, with an optional slowdown that telemetry does not see."""
 
     def __init__(self, root: str, max_mhz: float | None) -> None:
         if max_mhz is None:
-            raise ConfigError("executor.max_clock_mhz must be given where executor.trace is null: full speed's clock")
+            raise ConfigError(
+                "executor.max_clock_mhz must be given where executor.trace is null: it is the clock of full speed"
+            )
         self.max_mhz = max_mhz
         self._clock = Path(root) / _POLICY / "scaling_cur_freq"
         self._slowdown = Path(root) / _SLOWDOWN
@@ -119,23 +120,25 @@ class _FoundClock:
         try:
             return int(self._clock.read_text(encoding="ascii")) / 1000.0
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not a clock in kHz"
-            raise ConfigError(f"{self._clock}: {why}; without executor.trace somebody keeps the clock there") from None
+            reason = error.strerror if isinstance(error, OSError) else "not a clock in kHz"
+            raise ConfigError(
+                f"{self._clock}: {reason}; without executor.trace another program must write the clock there"
+            ) from None
 
     @property
     def stretch(self) -> float:
         try:
             slowdown = float(self._slowdown.read_text(encoding="ascii"))
-        except (OSError, ValueError):  # there is none
+        except (OSError, ValueError):  # no slowdown is set
             slowdown = 1.0
         return max(self.max_mhz / self.mhz * slowdown, 1.0)
 
     def close(self) -> None:
-        """The tree is another's."""
+        """The tree belongs to another program."""
 
 
 class CpufreqTree:
-    """A folder that looks like a device's `/`, as far as cpufreq goes: one policy for all cores.
+    """A folder with the cpufreq files of a device's `/`: one policy for all cores.
 
     Raises:
         ConfigError: the folder is the real root, or cannot be written.
@@ -156,7 +159,7 @@ class CpufreqTree:
             raise ConfigError(f"executor.root={root}: cannot write there: {error.strerror or error}") from None
 
     def write(self, clock_mhz: float) -> None:
-        """Show this clock, unless it is the one shown last."""
+        """Write this clock, unless it was the last one written."""
         khz = round(clock_mhz * 1000)
         if khz != self._written:
             write_clock(self._root, clock_mhz)
@@ -167,27 +170,27 @@ class CpufreqTree:
 
 
 def write_clock(root: str | Path, clock_mhz: float) -> None:
-    """Show a clock in the tree under `root`. A reader sees the old value or the new one, never half a file."""
-    _write_whole(Path(root) / _POLICY / "scaling_cur_freq", max(round(clock_mhz * 1000), 1))
+    """Write a clock to the tree under `root`. A reader sees the old value or the new one, never half a file."""
+    _write_atomically(Path(root) / _POLICY / "scaling_cur_freq", max(round(clock_mhz * 1000), 1))
 
 
 def remove_clock(root: str | Path) -> None:
-    """Take the clock away, so that nobody reads one that is no longer followed."""
+    """Remove the clock, so that nobody reads one that is no longer valid."""
     (Path(root) / _POLICY / "scaling_cur_freq").unlink(missing_ok=True)
 
 
 def write_slowdown(root: str | Path, factor: float) -> None:
-    """Stretch the runs of executors without a trace by a factor that the tree under `root` does not show; 1 ends it."""
-    _write_whole(Path(root) / _SLOWDOWN, factor)
+    """Stretch the runs of executors without a trace by a factor that telemetry does not see; 1 ends it."""
+    _write_atomically(Path(root) / _SLOWDOWN, factor)
 
 
-def _write_whole(path: Path, value: float) -> None:
+def _write_atomically(path: Path, value: float) -> None:
     draft = path.with_name(f".{path.name}")
     draft.write_text(f"{value}\n", encoding="ascii")
     draft.replace(path)
 
 
-def _max_mhz(path: str, trace: Trace, max_clock_mhz: float | None) -> float:
+def _check_max_clock(path: str, trace: Trace, max_clock_mhz: float | None) -> float:
     if "clock_mhz" not in trace.fields:
         raise ConfigError(f"{path}: an emulated clock needs the column clock_mhz")
     highest = float(trace.fields["clock_mhz"].max())

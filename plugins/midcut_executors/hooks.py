@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 @hookimpl
 def midcut_executors() -> Sequence[Component]:
     return (
-        Component("native", NativeConfig, "midcut_executors.native.Native", "this machine, as fast as it is"),
+        Component("native", NativeConfig, "midcut_executors.native.Native", "this machine at its own speed"),
         Component(
             name="emulated_clock",
             config=EmulatedClockConfig,
             target="midcut_executors.emulated_clock.EmulatedClock",
-            summary="EMULATED: stretches every run as a slower clock would, by a trace",
+            summary="EMULATED: stretches every run as the slower clock of a trace would",
         ),
     )

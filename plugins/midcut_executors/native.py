@@ -1,4 +1,4 @@
-"""Runs segments as they are."""
+"""Execution on this machine at its own speed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Native:
-    """Runs a segment on the calling thread and takes the time."""
+    """Runs a segment on the calling thread and measures its time."""
 
     def run(self, segment: Callable[[], Sequence[torch.Tensor | int]]) -> tuple[Sequence[torch.Tensor | int], float]:
         start = time.perf_counter()

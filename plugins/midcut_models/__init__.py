@@ -1,1 +1,1 @@
-"""Models: torchvision's classifiers, any module by dotted path, and the paper's digit network."""
+"""Models: torchvision's classifiers, any module by its dotted path, and the paper's digit network."""

@@ -1,4 +1,4 @@
-"""torchvision's classifiers, with its own weights, transforms and class names."""
+"""torchvision's classifiers, with torchvision's weights, transforms and class names."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _DOWNLOAD_TIMEOUT_S = 30.0
-_SLOW_INIT = ("googlenet", "inception_v3")  # they ask whether to draw from a truncated normal, which takes seconds
+_SLOW_INIT = (
+    "googlenet",
+    "inception_v3",
+)  # without init_weights=False they draw from a truncated normal, which takes seconds
 
 
 class Torchvision:
-    """A classification model of torchvision by name."""
+    """A classification model of torchvision by its name."""
 
     def __init__(self, *, name: str, weights: str | None = None, seed: int = 0, num_classes: int | None = None) -> None:
         self._name = name
@@ -38,25 +41,27 @@ class Torchvision:
         models = import_torchvision().models
         enum = models.get_model_weights(self._name)
         if self._weights is None:
-            chosen, module = _usual(enum), self._random(models)
-            note = f"random weights, seed {self._seed}: answers mean nothing (weights=DEFAULT fetches trained ones)"
+            chosen, module = _smallest_crop(enum), self._random_module(models)
+            note = (
+                f"random weights, seed {self._seed}: the classes mean nothing (weights=DEFAULT fetches trained weights)"
+            )
         else:
             if self._classes is not None:
-                raise ConfigError(f"model.{self._name}: num_classes goes with random weights, not with {self._weights}")
-            chosen = _named(enum, self._weights, self._name)
-            module = _fetch(models, self._name, chosen)
+                raise ConfigError(f"model.{self._name}: num_classes needs random weights, not {self._weights}")
+            chosen = _weights_by_name(enum, self._weights, self._name)
+            module = _fetch_module(models, self._name, chosen)
             note = f"torchvision {chosen}"
-        size = _crop(chosen)
+        size = _crop_size(chosen)
         return LoadedModel(
             name=self._name,
             module=module.eval(),
             example=(torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)),),
-            preprocess=_reader(chosen.transforms()),
+            preprocess=_make_preprocess(chosen.transforms()),
             labels=tuple(chosen.meta["categories"]) if self._classes is None else (),
             note=note,
         )
 
-    def _random(self, models: Any) -> torch.nn.Module:
+    def _random_module(self, models: Any) -> torch.nn.Module:
         kwargs: dict[str, Any] = {"init_weights": False} if self._name in _SLOW_INIT else {}
         if self._classes is not None:
             kwargs["num_classes"] = self._classes
@@ -66,16 +71,16 @@ class Torchvision:
         return module
 
 
-def _usual(enum: Any) -> Any:
-    """The weights whose transforms fit the model as it is built without weights: the smallest crop."""
-    return min(enum, key=_crop)
+def _smallest_crop(enum: Any) -> Any:
+    """The weights whose transforms fit a model that is built without weights: those with the smallest crop."""
+    return min(enum, key=_crop_size)
 
 
-def _crop(weights: Any) -> int:
+def _crop_size(weights: Any) -> int:
     return int(weights.transforms().crop_size[0])
 
 
-def _named(enum: Any, name: str, model: str) -> Any:
+def _weights_by_name(enum: Any, name: str, model: str) -> Any:
     try:
         return enum[name.rpartition(".")[2]]
     except KeyError:
@@ -83,7 +88,7 @@ def _named(enum: Any, name: str, model: str) -> Any:
         raise ConfigError(f"model.{model}.weights: {model} has no weights {name!r}; there are: {known}") from None
 
 
-def _fetch(models: Any, model: str, weights: Any) -> torch.nn.Module:
+def _fetch_module(models: Any, model: str, weights: Any) -> torch.nn.Module:
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         with _bounded_download(), _no_code_in_weights(), warnings.catch_warnings():
@@ -94,7 +99,7 @@ def _fetch(models: Any, model: str, weights: Any) -> torch.nn.Module:
             f"the weights {weights} could not be fetched ({error}); put {weights.url} into {cache}, "
             f"or use model.{model}.weights=null for random ones"
         ) from None
-    except Exception as error:  # a damaged file, or one with more than tensors: torch raises several kinds
+    except Exception as error:  # a damaged file, or one that holds more than tensors: torch raises several types
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise GraphError(f"the weights {weights} in {cache} cannot be used ({line}); delete the file") from error
     return module
@@ -102,7 +107,7 @@ def _fetch(models: Any, model: str, weights: Any) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def _bounded_download() -> Iterator[None]:
-    """torch.hub sets no time-out of its own."""
+    """Limit how long a download may stall; torch.hub sets no limit of its own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
@@ -113,7 +118,7 @@ def _bounded_download() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_code_in_weights() -> Iterator[None]:
-    """Make torch.load take tensors only, whatever its caller says: weights files cannot run code."""
+    """Make torch.load accept tensors only, whatever its caller asks for, so that a weights file cannot run code."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -126,9 +131,9 @@ def _no_code_in_weights() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _reader(transforms: Any) -> Callable[[Image.Image], torch.Tensor]:
-    def read(image: Image.Image) -> torch.Tensor:
+def _make_preprocess(transforms: Any) -> Callable[[Image.Image], torch.Tensor]:
+    def preprocess(image: Image.Image) -> torch.Tensor:
         tensor: torch.Tensor = transforms(image.convert("RGB")).unsqueeze(0)
         return tensor
 
-    return read
+    return preprocess

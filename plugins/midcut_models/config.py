@@ -1,4 +1,4 @@
-"""The knobs of the models that come with midcut."""
+"""Knobs of the models that come with midcut."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class TorchvisionConfig:
 
 @dataclass
 class ModuleConfig:
-    """Any `torch.nn.Module` by dotted path.
+    """Any `torch.nn.Module` by its dotted path.
 
     Attributes:
-        path: class or factory, e.g. `my_package.nets.Net`; the current folder is looked in as well.
-        kwargs: what it is called with.
-        input_shapes: one per positional input, without the batch, e.g. `[[3,224,224]]`.
-        weights: a safetensors file with its state dict; null leaves what the call made, seeded.
-        seed: set before the call.
+        path: class or factory, e.g. `my_package.nets.Net`; the current folder is searched, too.
+        kwargs: keyword arguments of the call.
+        input_shapes: one shape per positional input, without the batch dimension, e.g. `[[3,224,224]]`.
+        weights: a safetensors file with the state dict; null keeps the weights that the call made.
+        seed: torch's seed, set before the call, so that edge and cloud make equal weights.
         mean, std: normalisation of images scaled to 0..1, one number or one per channel.
-        labels: a text file with one class name a line; null is none.
-        title: what edge, cloud and profiles call the model; null is `module`. Equal on both sides.
+        labels: a text file with one class name per line; null is none.
+        title: name of the model at edge and cloud and in profiles, the same on both sides; null is `module`.
     """
 
     path: str = MISSING

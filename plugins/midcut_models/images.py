@@ -1,4 +1,4 @@
-"""Photographs and drawings to the tensors that models take."""
+"""Conversion of images to the tensors that models take."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def image_reader(
 ) -> Callable[[Image.Image], torch.Tensor]:
     """Make a function from an image to a float32 tensor of shape (1, *shape).
 
-    The shorter side is scaled to fit, the middle is cut out, values run from 0 to 1 and are normalised.
+    The image is scaled until it covers the shape, its centre is cropped, and values from 0 to 1 are normalised.
 
     Args:
         shape: (channels, height, width), with 1 channel (grey) or 3 (RGB).
-        mean, std: one number, or one per channel.
+        mean, std: of the normalisation, one number or one per channel.
 
     Raises:
-        GraphError: a shape no image has.
+        GraphError: the shape is not that of an image.
     """
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise GraphError(f"inputs of shape {list(shape)} are not images of 1 or 3 channels; send tensors instead")

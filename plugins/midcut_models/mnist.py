@@ -17,11 +17,11 @@ SHIPPED = Path(__file__).with_name("mnist.safetensors")
 DIGITS = Path(__file__).with_name("digits")
 SHAPE = (1, 28, 28)
 MEAN, STD = 0.1307, 0.3081
-_READ = image_reader(SHAPE, [MEAN], [STD])
+_preprocess = image_reader(SHAPE, [MEAN], [STD])
 
 
 def digit_network() -> nn.Sequential:
-    """Make the untrained network: (B, 1, 28, 28) to log probabilities (B, 10)."""
+    """Make the untrained network, which maps (B, 1, 28, 28) to log probabilities (B, 10)."""
     return nn.Sequential(
         nn.Conv2d(1, 10, kernel_size=5),
         nn.MaxPool2d(2),
@@ -48,32 +48,32 @@ class Mnist:
 
     def load(self) -> LoadedModel:
         network = digit_network()
-        provenance = read_weights(network, self._weights)
+        metadata = read_weights(network, self._weights)
         return LoadedModel(
             name=self._name,
             module=network.eval(),
-            example=(_example(),),
-            preprocess=_READ,
+            example=(_example_digit(),),
+            preprocess=_preprocess,
             labels=tuple(str(digit) for digit in range(10)),
-            note=provenance.get("note", f"weights from {self._weights}"),
+            note=metadata.get("note", f"weights from {self._weights}"),
         )
 
 
-def _example() -> torch.Tensor:
-    """A digit, so that sizes estimated on the example are those of digits."""
+def _example_digit() -> torch.Tensor:
+    """Read a real digit, so that encoded sizes measured on the example are those of digits."""
     with Image.open(DIGITS / "0000.png") as digit:
-        return _READ(digit)
+        return _preprocess(digit)
 
 
 def read_weights(module: nn.Module, path: Path) -> dict[str, str]:
     """Load a safetensors state dict into a module; returns the file's metadata.
 
     Raises:
-        GraphError: no such file, not safetensors, or another network's weights.
+        GraphError: the file is missing, is not safetensors, or holds another network's weights.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # the file is no mapping
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # safe_open's file is not a mapping
             metadata = file.metadata() or {}
         module.load_state_dict(state)
     except (OSError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""Any module of the user's."""
+"""Any `torch.nn.Module` of the user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TITLE = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 class Module:
-    """A `torch.nn.Module` made by a class or factory that a dotted path names."""
+    """A `torch.nn.Module` that is made by the class or factory at a dotted path."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Module:
             raise ConfigError(f"model.{self._name}.input_shapes: one shape per input, sizes from 1, got {self._shapes}")
         if not _TITLE.fullmatch(self._title):
             raise ConfigError(f"model.{self._name}.title: letters, digits, '.', '-' and '_', got {self._title!r}")
-        module = self._make()
+        module = self._build()
         note = f"{self._path}, seed {self._seed}"
         if self._weights:
             read_weights(module, Path(self._weights).expanduser())
@@ -66,71 +66,71 @@ class Module:
             name=self._title,
             module=module.eval(),
             example=self._example(),
-            preprocess=self._reader(),
+            preprocess=self._make_preprocess(),
             labels=_read_labels(self._labels),
             note=note,
         )
 
-    def _make(self) -> torch.nn.Module:
+    def _build(self) -> torch.nn.Module:
         try:
-            with _current_folder(), torch.random.fork_rng(devices=[]):
-                factory = _find(self._path, f"model.{self._name}.path")
+            with _current_folder_importable(), torch.random.fork_rng(devices=[]):
+                factory = _import_factory(self._path, f"model.{self._name}.path")
                 torch.manual_seed(self._seed)
                 module = factory(**self._kwargs)
         except ConfigError:
             raise
-        except Exception as error:  # a stranger's constructor may raise anything
-            raise GraphError(f"{self._path}(**{self._kwargs}) failed: {_one_line(error)}") from error
+        except Exception as error:  # the user's constructor may raise anything
+            raise GraphError(f"{self._path}(**{self._kwargs}) failed: {_error_line(error)}") from error
         if not isinstance(module, torch.nn.Module):
-            raise GraphError(f"{self._path} gave a {type(module).__name__}, not a torch.nn.Module")
+            raise GraphError(f"{self._path} returned a {type(module).__name__}, not a torch.nn.Module")
         return module
 
     def _example(self) -> tuple[torch.Tensor, ...]:
         generator = torch.Generator().manual_seed(self._seed)
         return tuple(torch.rand(1, *shape, generator=generator) for shape in self._shapes)
 
-    def _reader(self) -> Callable[[Image.Image], torch.Tensor]:
+    def _make_preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
         shapes, mean, std, title = self._shapes, self._mean, self._std, self._title
 
-        def read(image: Image.Image) -> torch.Tensor:
+        def preprocess(image: Image.Image) -> torch.Tensor:
             if len(shapes) != 1:
-                raise GraphError(f"model {title!r} takes {len(shapes)} inputs, an image is one")
+                raise GraphError(f"model {title!r} takes {len(shapes)} inputs, but an image is a single one")
             return image_reader(shapes[0], mean, std)(image)
 
-        return read
+        return preprocess
 
 
 @contextlib.contextmanager
-def _current_folder() -> Iterator[None]:
-    """Import from the current folder as well, as `python -m` does and a console script does not."""
+def _current_folder_importable() -> Iterator[None]:
+    """Let imports search the current folder, too, as `python -m` does and a console script does not."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # what was imported may have edited the list
+        with contextlib.suppress(ValueError):  # the imported module may have edited the list
             sys.path.remove(folder)
 
 
-def _one_line(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _find(path: str, knob: str) -> Callable[..., Any]:
+def _import_factory(path: str, knob: str) -> Callable[..., Any]:
     module_name, _, attribute = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a stranger's file may raise anything
+    except Exception as error:  # the user's file may raise anything
         raise ConfigError(
-            f"{knob}: cannot import {module_name!r} of {path!r}, from {Path.cwd()} or installed: {_one_line(error)}"
+            f"{knob}: cannot import {module_name!r} of {path!r}, from {Path.cwd()} or installed: {_error_line(error)}"
         ) from error
     if not hasattr(module, attribute):
         raise ConfigError(f"{knob}: {module_name!r} has no {attribute!r}")
-    found = getattr(module, attribute)
-    if not callable(found):
-        raise ConfigError(f"{knob}: {path!r} is a {type(found).__name__}, not a class or factory")
-    return found  # type: ignore[no-any-return]
+    factory = getattr(module, attribute)
+    if not callable(factory):
+        raise ConfigError(f"{knob}: {path!r} is a {type(factory).__name__}, not a class or factory")
+    return factory  # type: ignore[no-any-return]
 
 
 def _read_labels(path: str | None) -> Sequence[str]:

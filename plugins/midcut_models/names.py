@@ -1,4 +1,4 @@
-"""torchvision's classification models by name, so that `--help` needs no torch. A test compares the list."""
+"""Names of torchvision's classification models, so that `--help` imports no torch. A test compares the list."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The one place that imports torchvision.
+"""Import of torchvision that also works beside a CPU build of torch. Nothing else may import torchvision.
 
-torchvision's PyPI wheel has compiled operators that load CUDA libraries. Beside a CPU build of torch
-they do not load, and `import torchvision` then stops at `operator torchvision::nms does not exist`
-(and next at `qnms`), because it registers shape rules for the two. No classification model calls
-either: declaring their schemas is enough. Where the real operators load, nothing is declared.
+torchvision's PyPI wheel has compiled operators that load CUDA libraries. With a CPU build of torch they do not load,
+and `import torchvision` then fails with `operator torchvision::nms does not exist` (and next for `qnms`), because it
+registers shape rules for the two. No classification model calls either, so declaring their schemas is enough. Where the
+real operators load, nothing is declared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SCHEMAS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_declared: list[Any] = []  # torch drops a library's schemas with the object
+_declared: list[Any] = []  # torch removes a library's schemas when the object is deleted
 
 
 def import_torchvision() -> Any:
@@ -40,10 +40,10 @@ def import_torchvision() -> Any:
 
 
 def _operators_load() -> bool:
-    """Whether torchvision's compiled operators load, asked the way torchvision itself loads them."""
+    """Whether torchvision's compiled operators load, tried in the way torchvision itself does."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
-        return True  # let the import say what is missing
+        return True  # the import will name what is missing
     for library in Path(spec.origin).parent.glob("_C*.so"):
         try:
             ctypes.CDLL(str(library))

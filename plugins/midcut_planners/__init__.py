@@ -1,1 +1,1 @@
-"""Planners: the paper's Algorithm 1, a weighted sum, a limit on one objective, and the knee of the front."""
+"""Planners: the paper's Algorithm 1, weighted sum, epsilon constraint, and the knee of the Pareto front."""

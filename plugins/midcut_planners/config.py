@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Semantics(Enum):
-    """How Algorithm 1's windows grow with the weight."""
+    """How the weight sets the sizes of Algorithm 1's two windows."""
 
     ratio = "ratio"
     offset = "offset"
@@ -26,9 +26,9 @@ class Algorithm1Config:
 
     Attributes:
         w: weight, 0 (fast) to 1 (cheap).
-        semantics: `ratio` grows the two windows in the ratio of the weights; `offset` starts one ahead.
-        prefilter: `pareto` leaves dominated placements out before ranking, so that how modules are
-            counted does not move the pick.
+        semantics: `ratio` grows the two windows in the ratio of the weights; `offset` lets one start larger.
+        prefilter: `pareto` removes dominated placements before ranking, so that the pick does not depend on how
+            many of them there are.
     """
 
     w: float = 0.5
@@ -54,8 +54,8 @@ class EpsilonConstraintConfig:
     Attributes:
         max_latency_s: cheapest placement of at most this latency, seconds.
         max_cost_usd: fastest placement of at most this cost for one inference, US dollars.
-        strict: nothing within the limit is an error (the edge then falls back); else the nearest is picked, and
-            said to be no more than that.
+        strict: if no placement is within the limit, raise an error (the edge then falls back) instead of picking
+            the nearest one and reporting that the limit is not met.
     """
 
     max_latency_s: float | None = None
@@ -65,4 +65,4 @@ class EpsilonConstraintConfig:
 
 @dataclass
 class KneeConfig:
-    """The Pareto-optimal placement farthest below the line between the fastest and the cheapest one; no knobs."""
+    """The Pareto-optimal placement farthest below the line from the fastest to the cheapest one. It has no knobs."""

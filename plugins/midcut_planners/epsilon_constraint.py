@@ -1,4 +1,4 @@
-"""One objective under a limit on the other one: the cheapest in time, or the fastest within a budget."""
+"""One objective under a limit on the other one: the cheapest within a latency limit, or the fastest in a budget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from midcut.errors import ConfigError, ForecastError
 from midcut.planning import check_forecast, check_weight
-from midcut_planners.ranks import is_single, pieces, rank_one
+from midcut_planners.ranks import is_single, rank_single, row_slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class EpsilonConstraint:
-    """Cheapest placement of at most `max_latency_s`, or fastest of at most `max_cost_usd`.
+    """Picks the cheapest placement of at most `max_latency_s`, or the fastest one of at most `max_cost_usd`.
 
     The epsilon-constraint method of multi-objective optimisation (Haimes, Lasdon, Wismer 1971): the pick is
     Pareto-optimal, and every Pareto-optimal placement is the pick of some limit. Ties go to the better other
-    objective, then to the first placement. Where no placement keeps the limit, the nearest one is picked: the
-    fastest under a latency limit, the cheapest under a budget. It follows no weight.
+    objective, then to the first placement. Where no placement is within the limit, the nearest one is picked: the
+    fastest for a latency limit, the cheapest for a budget. The weight has no effect.
 
     Args:
         max_latency_s, max_cost_usd: the limit, over 0; exactly one of them.
-        strict: nothing within the limit is an error.
+        strict: raise an error where no placement is within the limit.
 
     Raises:
-        ConfigError: none or both limits, or one that is no positive number.
+        ConfigError: none or both limits, or one that is not a positive number.
     """
 
     w = None
@@ -39,32 +39,32 @@ class EpsilonConstraint:
         given = {"max_latency_s": max_latency_s, "max_cost_usd": max_cost_usd}
         limits = {name: value for name, value in given.items() if value is not None}
         if len(limits) != 1:
-            said = "both" if limits else "none"
-            raise ConfigError(f"epsilon_constraint takes exactly one of max_latency_s and max_cost_usd, got {said}")
-        ((self._name, self._most),) = limits.items()
-        if not 0.0 < self._most < math.inf:
-            raise ConfigError(f"epsilon_constraint: {self._name} must be a number over 0, got {self._most}")
+            count = "both" if limits else "none"
+            raise ConfigError(f"epsilon_constraint takes exactly one of max_latency_s and max_cost_usd, got {count}")
+        ((name, self._limit_value),) = limits.items()
+        if not 0.0 < self._limit_value < math.inf:
+            raise ConfigError(f"epsilon_constraint: {name} must be a number over 0, got {self._limit_value}")
         self._strict = strict
         in_time = max_latency_s is not None
         self._limited, self._other = ("latency_s", "cost_usd") if in_time else ("cost_usd", "latency_s")
-        self.limit = f"latency at most {self._most:g} s" if in_time else f"cost at most {self._most:g} $"
+        self.limit = f"latency at most {self._limit_value:g} s" if in_time else f"cost at most {self._limit_value:g} $"
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
         """See `midcut.protocols.Planner`.
 
         Raises:
-            ForecastError: also where nothing keeps the limit and `strict` is set.
+            ForecastError: also if `strict` is set and no placement is within the limit.
         """
         if is_single(forecast, w):
-            return self._pick_one(forecast)
+            return self._pick_single(forecast)
         weights = check_weight(w)
         check_forecast(forecast)
         limited, other = np.broadcast_arrays(getattr(forecast, self._limited), getattr(forecast, self._other))
         shape, count = limited.shape[:-1], limited.shape[-1]
         limited, other = limited.reshape(-1, count), other.reshape(-1, count)
         picks: Ints = np.empty(len(limited), dtype=np.intp)
-        for piece in pieces(len(limited), count):
-            picks[piece] = self._pick(limited[piece], other[piece])
+        for rows in row_slices(len(limited), count):
+            picks[rows] = self._pick_rows(limited[rows], other[rows])
         picks = picks.reshape(shape)
         return np.broadcast_to(picks, np.broadcast_shapes(picks.shape, weights.shape))
 
@@ -72,36 +72,36 @@ class EpsilonConstraint:
         """See `midcut.protocols.LimitedPlanner`."""
         limited: Floats = getattr(forecast, self._limited)
         if limited.ndim == 1 and picks.ndim == 0:
-            return np.asarray(limited[picks] <= self._most)
+            return np.asarray(limited[picks] <= self._limit_value)
         leading = np.broadcast_shapes(limited.shape[:-1], picks.shape)
         rows = np.broadcast_to(limited, (*leading, limited.shape[-1]))
         picked = np.take_along_axis(rows, np.broadcast_to(picks, leading)[..., None], axis=-1)[..., 0]
-        return np.asarray(picked <= self._most)
+        return np.asarray(picked <= self._limit_value)
 
-    def _pick_one(self, forecast: Forecast) -> Ints:
-        """One observation: the first within the limit, in order of the other objective."""
-        order, by_cost = rank_one(forecast)
+    def _pick_single(self, forecast: Forecast) -> Ints:
+        """Pick for one observation: the first placement within the limit, in order of the other objective."""
+        order, by_cost = rank_single(forecast)
         in_time, cheapest_first = self._limited == "latency_s", order[by_cost]
         wanted, nearest = (cheapest_first, order) if in_time else (order, cheapest_first)
         limited: Floats = getattr(forecast, self._limited)
-        within = limited[wanted] <= self._most
+        within = limited[wanted] <= self._limit_value
         first = within.argmax()
         if not within[first]:
-            self._nothing_within(limited)
+            self._check_strict(limited)
         best: Any = wanted[first] if within[first] else nearest[0]
         return np.asarray(best)
 
-    def _pick(self, limited: Floats, other: Floats) -> Ints:
-        """Best row of every observation, both arguments of shape (n, P)."""
-        within = limited <= self._most
-        some = within.any(axis=-1, keepdims=True)
-        if not some.all():
-            self._nothing_within(limited[int(some.argmin())])
-        first = np.where(some, np.where(within, other, np.inf), limited)
-        then = np.where(some, limited, other)
+    def _pick_rows(self, limited: Floats, other: Floats) -> Ints:
+        """Pick the best row of every observation. Both arguments have shape (n, P)."""
+        within = limited <= self._limit_value
+        any_within = within.any(axis=-1, keepdims=True)
+        if not any_within.all():
+            self._check_strict(limited[int(any_within.argmin())])
+        first = np.where(any_within, np.where(within, other, np.inf), limited)
+        then = np.where(any_within, limited, other)
         best: Ints = np.where(first == first.min(axis=-1, keepdims=True), then, np.inf).argmin(axis=-1)
         return best
 
-    def _nothing_within(self, limited: Floats) -> None:
+    def _check_strict(self, limited: Floats) -> None:
         if self._strict:
             raise ForecastError(f"no placement has {self.limit}, the nearest has {limited.min():.4g}")

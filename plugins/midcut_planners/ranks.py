@@ -1,4 +1,4 @@
-"""Ranking placements, and choosing for many weights and observations in pieces that fit a cache."""
+"""Ranking of placements, and choosing for many weights and observations at once in blocks that fit a CPU cache."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     from midcut.types import Floats, Forecast, Ints
 
-CHUNK_VALUES = 1 << 17
-"""Values per piece: a few arrays of this size stay in a second-level cache."""
+BLOCK_VALUES = 1 << 17
+"""Values per block: a few arrays of this size stay in a second-level cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A forecast's placements in order of (latency, cost, index), observations flat.
+    """The placements of a forecast sorted by (latency, cost, index), with the observations in one axis.
 
     Attributes:
-        order: row indices of the placements in that order, shape (n, P).
-        cost_rank: 0-based rank by (cost, latency, index) of the placements in that order, shape (n, P).
-        latency_s, cost_usd: the objectives in that order, shape (n, P).
+        order: row indices of the placements, shape (n, P).
+        cost_rank: 0-based ranks by (cost, latency, index), shape (n, P).
+        latency_s, cost_usd: the objectives, shape (n, P).
         shape: the forecast's leading shape, of size n.
     """
 
@@ -39,8 +39,8 @@ class Ranked:
     shape: tuple[int, ...]
 
 
-def rank(forecast: Forecast) -> Ranked:
-    """Sort lexicographically: without the second objective, ties would let dominated placements win."""
+def rank_placements(forecast: Forecast) -> Ranked:
+    """Sort the placements of a forecast. Ties go by the other objective, or else a dominated placement could win."""
     latency_s, cost_usd = forecast.latency_s, forecast.cost_usd
     if latency_s.shape != cost_usd.shape:
         latency_s, cost_usd = np.broadcast_arrays(latency_s, cost_usd)
@@ -49,21 +49,21 @@ def rank(forecast: Forecast) -> Ranked:
     order = np.lexsort((cost_usd, latency_s))
     latency_s = np.take_along_axis(latency_s, order, -1)
     cost_usd = np.take_along_axis(cost_usd, order, -1)
-    # A stable sort by cost alone of what is already in latency order breaks ties by latency, then index.
+    # The rows are in latency order already, so a stable sort by cost breaks ties by latency, then index.
     by_cost = cost_usd.argsort(axis=-1, kind="stable")
     cost_rank = np.empty_like(by_cost)
     np.put_along_axis(cost_rank, by_cost, np.arange(count), -1)
     return Ranked(order, cost_rank, latency_s, cost_usd, shape)
 
 
-def rank_one(forecast: Forecast) -> tuple[Ints, Ints]:
-    """Rank and check a single observation in few calls.
+def rank_single(forecast: Forecast) -> tuple[Ints, Ints]:
+    """Rank and check a single observation, with few numpy calls.
 
     Returns:
         `Ranked.order`, and the positions in it by (cost, latency, index); both of shape (P,).
 
     Raises:
-        ForecastError: as `check_forecast` does. Once sorted, the ends tell: NaN sorts last.
+        ForecastError: as `check_forecast` does. After sorting only the ends have to be looked at: NaN sorts last.
     """
     latency_s, cost_usd = forecast.latency_s, forecast.cost_usd
     order = np.lexsort((cost_usd, latency_s))
@@ -77,41 +77,41 @@ def rank_one(forecast: Forecast) -> tuple[Ints, Ints]:
 
 
 def is_single(forecast: Forecast, w: float | Floats) -> bool:
-    """Whether this is one observation with placements and one legal weight: what an engine asks at every step."""
+    """Whether this is one observation and one legal weight, as in every step of the planning loop."""
     legal = isinstance(w, float) and 0.0 <= w <= 1.0
     return legal and forecast.latency_s.ndim == forecast.cost_usd.ndim == 1 and len(forecast) > 0
 
 
-def choose(ranked: Ranked, weights: NDArray[Any], position: Callable[[Ints, NDArray[Any]], Ints]) -> Ints:
-    """Pair observations with weights, and look the chosen positions up.
+def choose_rows(ranked: Ranked, weights: NDArray[Any], position: Callable[[Ints, NDArray[Any]], Ints]) -> Ints:
+    """Choose a placement for every pair of an observation and a weight.
 
     Args:
         ranked: n observations.
-        weights: weights, or numbers that stand for them; broadcasts with `ranked.shape`.
-        position: called with indices of observations (m,) and their weights (m,); returns the chosen
-            positions in latency order (m,).
+        weights: weights, or indices of weights; broadcasts with `ranked.shape`.
+        position: called with indices of observations (m,) and their weights (m,); returns the chosen positions in
+            latency order (m,).
 
     Returns:
-        row indices, in the broadcast shape.
+        row indices of the chosen placements, in the broadcast shape.
     """
     observations = np.arange(len(ranked.order)).reshape(ranked.shape)
     shape = np.broadcast_shapes(observations.shape, weights.shape)
     flat_observations = np.broadcast_to(observations, shape).ravel()
     flat_weights = np.broadcast_to(weights, shape).ravel()
     chosen = np.empty(flat_weights.size, dtype=np.intp)
-    for piece in pieces(flat_weights.size, ranked.order.shape[-1]):
-        rows = flat_observations[piece]
-        chosen[piece] = ranked.order[rows, position(rows, flat_weights[piece])]
+    for block in row_slices(flat_weights.size, ranked.order.shape[-1]):
+        rows = flat_observations[block]
+        chosen[block] = ranked.order[rows, position(rows, flat_weights[block])]
     return chosen.reshape(shape)
 
 
-def pieces(size: int, width: int) -> Iterator[slice]:
-    """Slices of about `CHUNK_VALUES` values each over `size` rows of `width` values."""
-    step = max(1, CHUNK_VALUES // max(1, width))
-    return (slice(start, start + step) for start in range(0, size, step))
+def row_slices(count: int, width: int) -> Iterator[slice]:
+    """Slices over `count` rows of `width` values each, with about `BLOCK_VALUES` values per slice."""
+    step = max(1, BLOCK_VALUES // max(1, width))
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
-def pareto(ranked: Ranked) -> NDArray[np.bool_]:
+def pareto_mask(ranked: Ranked) -> NDArray[np.bool_]:
     """Which placements, in latency order, are not dominated (the first of equals), shape (n, P)."""
     cheapest_so_far = np.minimum.accumulate(ranked.cost_usd, axis=-1)
     keep = np.ones(ranked.cost_usd.shape, dtype=np.bool_)

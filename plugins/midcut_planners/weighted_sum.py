@@ -1,4 +1,4 @@
-"""The weighted sum of the two objectives, each scaled to [0, 1]."""
+"""The planner with the smallest weighted sum of the two objectives, each scaled to [0, 1]."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.planning import check_forecast, check_weight
-from midcut_planners.ranks import choose, rank, rank_one
+from midcut_planners.ranks import choose_rows, is_single, rank_placements, rank_single
 
 if TYPE_CHECKING:
     from midcut.types import Floats, Forecast, Ints
 
 
 class WeightedSum:
-    """Smallest w * cost + (1 - w) * latency, both min-max scaled over the forecast.
+    """Picks the smallest w * cost + (1 - w) * latency, both min-max scaled over the forecast.
 
     An objective that is the same everywhere counts 0. Ties go to the faster, then the cheaper, then
     the first placement, so the pick is never dominated. Only placements on the convex hull can be
@@ -26,11 +26,11 @@ class WeightedSum:
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
         """See `midcut.protocols.Planner`."""
+        if is_single(forecast, w):
+            return self._choose_single(forecast, float(w))
         weights = check_weight(w)
-        if weights.ndim == 0 and forecast.latency_s.ndim == forecast.cost_usd.ndim == 1 and len(forecast):
-            return self._choose_one(forecast, float(weights))
         check_forecast(forecast)
-        ranked = rank(forecast)
+        ranked = rank_placements(forecast)
         latency_s, cost_usd = ranked.latency_s, ranked.cost_usd
         latency = _scaled(latency_s, latency_s[:, :1], latency_s[:, -1:])
         cost = _scaled(cost_usd, cost_usd.min(axis=-1, keepdims=True), cost_usd.max(axis=-1, keepdims=True))
@@ -38,18 +38,18 @@ class WeightedSum:
         def position(rows: Ints, of: Floats) -> Ints:
             weight = of[:, None]
             score = weight * cost[rows] + (1.0 - weight) * latency[rows]
-            # Latency order makes the first minimum the right one of equals.
+            # The placements are in latency order, so argmin takes the faster one of equals.
             best: Ints = score.argmin(axis=-1)
             return best
 
-        return choose(ranked, weights, position)
+        return choose_rows(ranked, weights, position)
 
-    def _choose_one(self, forecast: Forecast, w: float) -> Ints:
-        """The same sum without the bookkeeping of many observations."""
-        order, by_cost = rank_one(forecast)
+    def _choose_single(self, forecast: Forecast, w: float) -> Ints:
+        """Choose for one observation and one weight, without the work for many observations."""
+        order, by_cost = rank_single(forecast)
         latency, cost = forecast.latency_s[order], forecast.cost_usd[order]
-        latency = _scaled_one(latency, latency[0], latency[-1])
-        cost = _scaled_one(cost, cost[by_cost[0]], cost[by_cost[-1]])
+        latency = _scaled_single(latency, latency[0], latency[-1])
+        cost = _scaled_single(cost, cost[by_cost[0]], cost[by_cost[-1]])
         best: Ints = order[(w * cost + (1.0 - w) * latency).argmin()]
         return best
 
@@ -59,6 +59,6 @@ def _scaled(values: Floats, low: Floats, high: Floats) -> Floats:
     return np.divide(values - low, span, out=np.zeros_like(values), where=span > 0.0)
 
 
-def _scaled_one(values: Floats, low: Any, high: Any) -> Floats:
+def _scaled_single(values: Floats, low: Any, high: Any) -> Floats:
     span = high - low
     return (values - low) / span if span > 0.0 else np.zeros_like(values)

@@ -1,1 +1,1 @@
-"""Latency predictors: the paper's Equations 1 to 3, and profiles measured node by node."""
+"""Latency predictors: the paper's Equations 1 to 3, and predictors from profiles measured node by node."""

@@ -1,6 +1,6 @@
 """Knobs of the predictors. Light: no numpy.
 
-`profile` is the top-level `edge_profile` or `cloud_profile` unless one predictor is told otherwise.
+By default `profile` is the top-level `edge_profile` or `cloud_profile`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class PowerLawConfig:
     """Edge latency by a power law of the clock, linear in the layer (Eq. 1 and 2).
 
     Attributes:
-        fit: a file made by `midcut fit`, or a shipped device.
-        normalisation: which of its laws: `minmax` is the paper's; `loglog` has a law per model and is the closest.
+        fit: a file made by `midcut fit`, or the name of a shipped device.
+        normalisation: which law of the fit: `minmax` is the paper's; `loglog` has one per model and fits best.
         a, b: the curve a * clock_mhz ** b instead of the fit's; both or none.
         upper, lower: the model's bounds, seconds per layer, instead of the fit's; both or none.
     """
@@ -34,9 +34,9 @@ class EdgeProfileConfig:
     """Edge latency from measured seconds per node and a clock law for each.
 
     Attributes:
-        profile: a profile file, a folder of profiles, or a shipped device.
-        match_whole: scale a run's nodes so that they add up to the measured whole; what a timer around
-            every node costs is then not predicted.
+        profile: a profile file, a folder of profiles, or the name of a shipped device.
+        match_whole: scale the nodes of a run so that they add up to the time measured for the whole network, which
+            has no timer around each node.
     """
 
     profile: str = "${edge_profile}"
@@ -45,11 +45,11 @@ class EdgeProfileConfig:
 
 @dataclass
 class CloudLinearConfig:
-    """Cloud latency linear in the layers left; no clock (section 3.1).
+    """Cloud latency linear in the remaining layers, without a clock (section 3.1).
 
     Attributes:
-        profile: where the slope comes from: a profile file, a folder of profiles, or a shipped device.
-        slope_s: seconds per layer instead.
+        profile: source of the slope: a profile file, a folder of profiles, or the name of a shipped device.
+        slope_s: seconds per layer, instead of the profile's.
     """
 
     profile: str = "${cloud_profile}"
@@ -61,8 +61,9 @@ class CloudProfileConfig:
     """Cloud latency from measured seconds per node.
 
     Attributes:
-        profile: a profile file, a folder of profiles, or a shipped device; of several clocks the highest counts.
-        match_whole: scale the nodes so that they add up to the measured whole.
+        profile: a profile file, a folder of profiles, or the name of a shipped device; of several clocks the highest is
+            used.
+        match_whole: scale the nodes so that they add up to the time measured for the whole network.
     """
 
     profile: str = "${cloud_profile}"
@@ -71,10 +72,10 @@ class CloudProfileConfig:
 
 @dataclass
 class Eq3Config:
-    """Link latency as printed: the bare payload at the bandwidth, and half a ping (Eq. 3).
+    """Link latency as the paper prints it: the unencoded payload at the bandwidth, and half a ping (Eq. 3).
 
     Attributes:
-        all_edge_pays_link: whether the last cut ships its output to the cloud, as the equation has it.
+        all_edge_pays_link: whether at the last cut the output is sent to the cloud, as the equation assumes.
     """
 
     all_edge_pays_link: bool = True
@@ -82,16 +83,16 @@ class Eq3Config:
 
 @dataclass
 class RoundTripConfig:
-    """Link latency of what is really sent: request, reply, both headers and a whole ping; nothing if nothing is sent.
+    """Link latency of the bytes really sent: request, reply, their headers, and a whole ping; 0 if nothing is sent.
 
     Attributes:
         downlink_kbps: bandwidth of the reply, kbit/s; null is the observed bandwidth.
-        overhead_s: seconds per request beyond that and what the codec takes.
-        slow_start: whether a request waits while TCP opens its window, as the first on a connection does, and on a
-            kept one each after a pause. `auto` goes by how long requests pause (not at all under 0.3 s), unless this
-            host's TCP does not do so: net.ipv4.tcp_slow_start_after_idle is 0, or the congestion control is BBR.
-            `always` takes every request for one after a long pause.
-        initial_window: segments of 1448 bytes that are sent before the first acknowledgement.
+        overhead_s: additional seconds per request; the codec's seconds are included already.
+        slow_start: whether TCP's slow start delays requests. It delays the first request on a connection, and the
+            first one after a pause. `auto` depends on the observed pause between requests (under 0.3 s there is no
+            slow start), and is off where this host's TCP has none after a pause: net.ipv4.tcp_slow_start_after_idle
+            is 0, or the congestion control is BBR. `always` assumes a long pause before every request.
+        initial_window: segments of 1448 bytes that TCP sends before the first acknowledgement.
     """
 
     downlink_kbps: float | None = None

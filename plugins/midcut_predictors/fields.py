@@ -1,4 +1,4 @@
-"""Reading a field of an observation: one number, or a column that broadcasts against placements."""
+"""Checked access to a field of an observation: one number, or a column that broadcasts against placements."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from midcut.types import Observation
 
 
-def positive(observation: Observation, name: str) -> Any:
-    """The field, greater than 0: a float, or an array of shape (..., 1).
+def positive_field(observation: Observation, name: str) -> Any:
+    """Return a field that must be greater than 0: a float, or an array of shape (..., 1).
 
     Raises:
         ForecastError: missing, not a number, 0 or less, or infinite.
@@ -22,11 +22,11 @@ def positive(observation: Observation, name: str) -> Any:
     value = getattr(observation, name)
     if isinstance(value, float) and 0.0 < value < math.inf:
         return value
-    return _column(value, name, "greater than 0", value_ok=lambda values: values > 0.0)
+    return _check_column(value, name, "greater than 0", is_legal=lambda values: values > 0.0)
 
 
-def not_negative(observation: Observation, name: str) -> Any:
-    """The field, 0 or more: a float, or an array of shape (..., 1).
+def non_negative_field(observation: Observation, name: str) -> Any:
+    """Return a field that must be 0 or more: a float, or an array of shape (..., 1).
 
     Raises:
         ForecastError: missing, not a number, negative, or infinite.
@@ -34,17 +34,17 @@ def not_negative(observation: Observation, name: str) -> Any:
     value = getattr(observation, name)
     if isinstance(value, float) and 0.0 <= value < math.inf:
         return value
-    return _column(value, name, "0 or more", value_ok=lambda values: values >= 0.0)
+    return _check_column(value, name, "0 or more", is_legal=lambda values: values >= 0.0)
 
 
-def _column(value: Any, name: str, bound: str, value_ok: Any) -> Any:
+def _check_column(value: Any, name: str, bound: str, is_legal: Any) -> Any:
     if value is None:
         raise ForecastError(f"the observation has no {name}, which this predictor needs")
     try:
         values = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise ForecastError(f"{name} must be a number {bound}, got {value!r}") from None
-    good = value_ok(values) & np.isfinite(values)
-    if not good.all():
-        raise ForecastError(f"{name} must be a finite number {bound}, got {values[~good].flat[0]}")
+    legal = is_legal(values) & np.isfinite(values)
+    if not legal.all():
+        raise ForecastError(f"{name} must be a finite number {bound}, got {values[~legal].flat[0]}")
     return values[..., None] if values.ndim else float(values)

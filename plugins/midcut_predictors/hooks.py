@@ -40,13 +40,13 @@ def midcut_latency_predictors() -> Mapping[str, Sequence[Component]]:
                 name="round_trip",
                 config=RoundTripConfig,
                 target="midcut_predictors.link.RoundTrip",
-                summary="request, reply and a whole ping; nothing where nothing is sent",
+                summary="request, reply and a whole ping; 0 if nothing is sent",
             ),
             Component(
                 name="eq3",
                 config=Eq3Config,
                 target="midcut_predictors.link.Eq3",
-                summary="bare payload and half a ping (Eq. 3)",
+                summary="unencoded payload and half a ping (Eq. 3)",
             ),
         ),
         "cloud": (
@@ -60,7 +60,7 @@ def midcut_latency_predictors() -> Mapping[str, Sequence[Component]]:
                 name="linear",
                 config=CloudLinearConfig,
                 target="midcut_predictors.paper.CloudLinear",
-                summary="a slope times the layers left (section 3.1)",
+                summary="a slope times the remaining layers (section 3.1)",
             ),
         ),
     }

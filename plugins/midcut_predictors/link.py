@@ -1,4 +1,4 @@
-"""Seconds between edge and cloud."""
+"""Predictors of the seconds between edge and cloud."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from midcut.errors import ConfigError
 from midcut.terms import SlowStart
 from midcut.wire.tcp import INITIAL_WINDOW, SEGMENT_BYTES, starts_slowly, window_bytes
-from midcut_predictors.fields import not_negative, positive
+from midcut_predictors.fields import non_negative_field, positive_field
 
 if TYPE_CHECKING:
     from midcut.types import Floats, Observation, Placements
@@ -19,7 +19,7 @@ NEEDS = frozenset({"bandwidth_kbps", "ping_ms"})
 
 
 class Eq3:
-    """OS(SP) * 8 / (1000 * BW) + PL / (2 * 1000) (Luger, Aral, Brandic 2023, Eq. 3)."""
+    """Link latency OS(SP) * 8 / (1000 * BW) + PL / (2 * 1000) (Luger, Aral, Brandic 2023, Eq. 3)."""
 
     needs = NEEDS
 
@@ -30,17 +30,20 @@ class Eq3:
 
     def seconds(self, observation: Observation) -> Floats:
         """See `midcut.protocols.LatencyPredictor`."""
-        bandwidth_kbps, ping_ms = positive(observation, "bandwidth_kbps"), not_negative(observation, "ping_ms")
+        bandwidth_kbps, ping_ms = (
+            positive_field(observation, "bandwidth_kbps"),
+            non_negative_field(observation, "ping_ms"),
+        )
         seconds: Floats = self._bits / (1000 * bandwidth_kbps) + self._pays * (ping_ms / (2 * 1000))
         return seconds
 
 
 class RoundTrip:
-    """What is really sent: (request * 8) / (1000 * BW) + (reply * 8) / (1000 * downlink) + PL / 1000 + overhead.
+    """Link latency (request * 8) / (1000 * BW) + (reply * 8) / (1000 * downlink) + PL / 1000 + overhead.
 
-    Encoding and headers are in the bytes; the codec's own seconds are added. A placement that sends nothing takes none.
-    Where TCP starts slowly, what `midcut.wire.tcp.slow_start_s` says of the request comes on top; with `auto` by
-    how long the observation says that requests pause.
+    Request and reply are the bytes really sent, with encoding and headers; the codec's own seconds are added. A
+    placement that sends nothing takes 0 s. With slow start, `midcut.wire.tcp.slow_start_s` of the request is added;
+    with `auto` it depends on the pause in the observation.
     """
 
     needs = NEEDS
@@ -67,46 +70,49 @@ class RoundTrip:
         self._reply_s = None if downlink_kbps is None else down / downlink_kbps
         self._request_bytes = sends * placements.request_bytes
         self._initial_bytes = initial_window * SEGMENT_BYTES
-        self._by_pause = slow_start is SlowStart.auto
-        self._rounds = _Rounds(self._request_bytes, self._initial_bytes) if starts_slowly(slow_start) else None
+        self._depends_on_pause = slow_start is SlowStart.auto
+        self._rounds = _SlowStartRounds(self._request_bytes, self._initial_bytes) if starts_slowly(slow_start) else None
 
     def seconds(self, observation: Observation) -> Floats:
         """See `midcut.protocols.LatencyPredictor`."""
-        bandwidth_kbps, ping_ms = positive(observation, "bandwidth_kbps"), not_negative(observation, "ping_ms")
+        bandwidth_kbps, ping_ms = (
+            positive_field(observation, "bandwidth_kbps"),
+            non_negative_field(observation, "ping_ms"),
+        )
         seconds: Floats = self._kbit / bandwidth_kbps + self._sends * (ping_ms / 1000) + self._fixed_s
         if self._reply_s is not None:
             seconds = seconds + self._reply_s
         if self._rounds is None:
             return seconds
-        rounds: _Rounds | None = self._rounds
-        if self._by_pause and observation.pause_s is not None and isinstance(bandwidth_kbps, float):
-            rounds = self._after_pause(observation.pause_s, bandwidth_kbps, float(ping_ms) / 1000)
+        rounds: _SlowStartRounds | None = self._rounds
+        if self._depends_on_pause and observation.pause_s is not None and isinstance(bandwidth_kbps, float):
+            rounds = self._rounds_after(observation.pause_s, bandwidth_kbps, float(ping_ms) / 1000)
         return seconds if rounds is None else seconds + rounds.seconds(bandwidth_kbps, ping_ms / 1000)
 
-    def _after_pause(self, pause_s: float, bandwidth_kbps: float, rtt_s: float) -> _Rounds | None:
+    def _rounds_after(self, pause_s: float, bandwidth_kbps: float, rtt_s: float) -> _SlowStartRounds | None:
         window = window_bytes(pause_s, bandwidth_kbps, rtt_s, self._initial_bytes)
         if window == math.inf:
             return None
-        return self._rounds if window == self._initial_bytes else _Rounds(self._request_bytes, window)
+        return self._rounds if window == self._initial_bytes else _SlowStartRounds(self._request_bytes, window)
 
 
-class _Rounds:
-    """Slow start of many bodies at once: `midcut.wire.tcp.slow_start_s`.
+class _SlowStartRounds:
+    """`midcut.wire.tcp.slow_start_s` for many bodies at once.
 
     Args:
         size_bytes: shape (P,).
-        window_bytes: what the first round trip takes.
+        window_bytes: the bytes that are sent in the first round trip.
     """
 
     def __init__(self, size_bytes: Floats, window_bytes: float) -> None:
         rounds = math.ceil(math.log2(float(size_bytes.max(initial=0.0)) / window_bytes + 1))
         window = window_bytes * 2.0 ** np.arange(rounds)
         self._window_kbit = window * 8 / 1000
-        # Before round i window_bytes * (2**i - 1) are sent; it waits where more is left than it takes.
+        # Before round i, window_bytes * (2**i - 1) have been sent. A round waits if more is left than its window.
         self._more = (size_bytes > (2 * window - window_bytes)[:, None]).astype(np.float64)
 
     def seconds(self, bandwidth_kbps: Any, rtt_s: Any) -> Floats:
-        """Shape (..., P), for numbers or columns of shape (..., 1)."""
+        """Seconds of waiting, shape (..., P), for numbers or columns of shape (..., 1)."""
         waits_s = np.maximum(rtt_s - self._window_kbit / bandwidth_kbps, 0.0)
         waited_s: Floats = waits_s @ self._more
         return waited_s

@@ -1,4 +1,4 @@
-"""Computation latency as in the paper: linear in the layer (Luger, Aral, Brandic 2023, section 3.1)."""
+"""Predictors of the paper's computation latency, linear in the layer (Luger, Aral, Brandic 2023, section 3.1)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from midcut.errors import ConfigError
 from midcut.profiles import Fit, ModelLaw, Normalisation, Role, find_fit, wrong_law
-from midcut_predictors.fields import positive
-from midcut_predictors.profiled import describe, fastest, profile_for
+from midcut_predictors.fields import positive_field
+from midcut_predictors.profiled import fastest_run, find_matching_profile, profile_text
 from midcut_predictors.ranges import ClockRange, clocks_text
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class PowerLaw:
-    """((a * CS ** b) * (upper - lower) + lower) * SP (Eq. 1 and 2).
+    """Edge latency ((a * CS ** b) * (upper - lower) + lower) * SP (Eq. 1 and 2).
 
-    Eq. 2's bounds undo the normalisation that the curve was fitted under. Outside the fitted clock
-    range the law is only extrapolated; that is said once.
+    Eq. 2's bounds undo the normalisation under which the curve was fitted. Outside the fitted clock range the law is
+    an extrapolation, which is logged once.
     """
 
     needs = frozenset({"clock_mhz"})
@@ -36,30 +36,31 @@ class PowerLaw:
         upper: float | None = None,
         lower: float | None = None,
     ) -> None:
-        _both("a", a, "b", b)
-        _both("upper", upper, "lower", lower)
+        _check_pair("a", a, "b", b)
+        _check_pair("upper", upper, "lower", lower)
         self.based_on = ""
         self._range: ClockRange | None = None
         if a is None or b is None or upper is None or lower is None:
-            read = find_fit(fit)
-            law = _law(read, fit, Normalisation(normalisation), placements.model)
+            fitted = find_fit(fit)
+            law = _find_law(fitted, fit, Normalisation(normalisation), placements.model)
             curve = (law.a, law.b) if a is None or b is None else (a, b)
             bounds = (law.upper, law.lower) if upper is None or lower is None else (upper, lower)
-            low, high = read.clock_min_mhz, read.clock_max_mhz
-            self.based_on = f"fit to {read.device}{' (modelled)' if read.modelled else ''}, {clocks_text(low, high)}"
+            low, high = fitted.clock_min_mhz, fitted.clock_max_mhz
+            self.based_on = (
+                f"fit to {fitted.device}{' (modelled)' if fitted.modelled else ''}, {clocks_text(low, high)}"
+            )
             self._range = ClockRange(low, high, f"fit {fit!r}: the power law extrapolates")
         else:
             curve, bounds = (a, b), (upper, lower)
-        wrong = wrong_law(ModelLaw(*curve, *bounds))
-        if wrong:
-            raise ConfigError(f"predictor.edge: {wrong}")
+        if reason := wrong_law(ModelLaw(*curve, *bounds)):
+            raise ConfigError(f"predictor.edge: {reason}")
         self._a, self._b = curve
         self._upper, self._lower = bounds
         self._layer = placements.layer.astype(np.float64)
 
     def seconds(self, observation: Observation) -> Floats:
         """See `midcut.protocols.LatencyPredictor`."""
-        clock_mhz = positive(observation, "clock_mhz")
+        clock_mhz = positive_field(observation, "clock_mhz")
         if self._range is not None:
             self._range.check(clock_mhz)
         slope = (self._a * clock_mhz**self._b) * (self._upper - self._lower) + self._lower
@@ -68,21 +69,21 @@ class PowerLaw:
 
 
 class CloudLinear:
-    """slope * (layers - SP): as at the edge, without the clock."""
+    """Cloud latency slope * (layers - SP): linear as at the edge, without the clock."""
 
     needs: frozenset[str] = frozenset()
 
     def __init__(self, placements: Placements, profile: str = "cloud", slope_s: float | None = None) -> None:
         self.based_on = ""
         if slope_s is None:
-            found = profile_for(placements, profile, Role.cloud)
-            if not found.table.layers:
+            node_profile = find_matching_profile(placements, profile, Role.cloud)
+            if not node_profile.table.layers:
                 raise ConfigError(
                     f"model {placements.model!r} has no leaf modules, and a linear predictor counts layers: "
                     "use predictor/cloud=profile"
                 )
-            slope_s = fastest(found).whole_s / found.table.layers
-            self.based_on = describe(found)
+            slope_s = fastest_run(node_profile).whole_s / node_profile.table.layers
+            self.based_on = profile_text(node_profile)
         if not 0.0 <= slope_s < math.inf:
             raise ConfigError(f"predictor.cloud.slope_s must be seconds per layer, 0 or more, got {slope_s}")
         self._seconds: Floats = slope_s * (placements.layers - placements.layer).astype(np.float64)
@@ -92,19 +93,19 @@ class CloudLinear:
         return self._seconds
 
 
-def _law(fit: Fit, spec: str, normalisation: Normalisation, model: str) -> ModelLaw:
+def _find_law(fit: Fit, spec: str, normalisation: Normalisation, model: str) -> ModelLaw:
     if normalisation not in fit.laws:
         raise ConfigError(f"fit {spec!r} has no law {normalisation.value!r}; it has: {', '.join(fit.laws)}")
     laws = fit.laws[normalisation].models
     if model not in laws:
         raise ConfigError(
-            f"fit {spec!r} does not know model {model!r}, it knows: {', '.join(sorted(laws))}; "
+            f"fit {spec!r} has no model {model!r}, it has: {', '.join(sorted(laws))}; "
             f"profile it and fit again: midcut profile model={model}, "
             "midcut fit profiles='[...]', then predictor.edge.fit=FILE"
         )
     return laws[model]
 
 
-def _both(first: str, one: float | None, second: str, other: float | None) -> None:
-    if (one is None) != (other is None):
-        raise ConfigError(f"predictor.edge: set both {first} and {second}, or neither")
+def _check_pair(name: str, value: float | None, other_name: str, other_value: float | None) -> None:
+    if (value is None) != (other_value is None):
+        raise ConfigError(f"predictor.edge: set both {name} and {other_name}, or neither")

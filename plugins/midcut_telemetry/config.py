@@ -49,7 +49,7 @@ class ReplayConfig:
         path: CSV or JSON with `time_s` and any of `clock_mhz`, `bandwidth_kbps`, `ping_ms`.
         speed: 2 plays twice as fast.
         loop: start again at the end; otherwise the last row holds.
-        epoch_s: when the trace starts, seconds since the epoch; null is at start.
+        epoch_s: when the trace starts, seconds since the epoch; null is at program start.
     """
 
     path: str = MISSING

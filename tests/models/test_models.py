@@ -87,7 +87,7 @@ def test_num_classes_goes_with_random_weights_only():
     with torch.no_grad():
         assert model.module(*model.example).shape == (1, 7)
     assert model.labels == ()
-    with pytest.raises(ConfigError, match="num_classes goes with random weights"):
+    with pytest.raises(ConfigError, match="num_classes needs random weights"):
         Torchvision(name="squeezenet1_1", weights="DEFAULT", num_classes=7).load()
 
 
@@ -251,7 +251,7 @@ def test_a_modules_image_is_scaled_cut_and_normalised():
         ({"path": "torch.pi"}, ConfigError, "is a float, not a class or factory"),
         ({"path": "Linear"}, ConfigError, "cannot import ''"),
         ({"kwargs": {"in_features": 3}}, GraphError, r"failed: TypeError"),
-        ({"path": "builtins.dict", "kwargs": {}}, GraphError, "gave a dict, not a torch.nn.Module"),
+        ({"path": "builtins.dict", "kwargs": {}}, GraphError, "returned a dict, not a torch.nn.Module"),
         ({"input_shapes": []}, ConfigError, "one shape per input"),
         ({"input_shapes": [[0]]}, ConfigError, "sizes from 1"),
         ({"labels": "/nowhere/labels.txt"}, FileError, "cannot read the labels"),

@@ -141,7 +141,7 @@ def test_power_law_knobs_refused(knobs, message):
 
 
 def test_unknown_model_and_fit_refused():
-    with pytest.raises(ConfigError, match="does not know model 'resnet18', it knows: alexnet"):
+    with pytest.raises(ConfigError, match="has no model 'resnet18', it has: alexnet"):
         PowerLaw(placements_of([2, 1], model="resnet18"))
     with pytest.raises(
         FileError, match=r"no fit 'pi5': not a file, not a folder, not a shipped device \(paper_edge, pi4\)"

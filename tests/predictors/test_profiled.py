@@ -18,7 +18,7 @@ from midcut.profiles import find_profile, write_profile
 from midcut.testing import LatencyPredictorSuite
 from midcut.types import Observation
 from midcut_predictors.paper import CloudLinear
-from midcut_predictors.profiled import CloudProfile, EdgeProfile, clock_law
+from midcut_predictors.profiled import CloudProfile, EdgeProfile, fit_clock_law
 
 
 def everywhere(profile):
@@ -29,7 +29,7 @@ def test_clock_law_is_non_negative_least_squares():
     rng = np.random.default_rng(2)
     slowdown = 1500 / np.array([600.0, 800.0, 1100.0, 1500.0])
     node_s = np.abs(rng.normal(size=(4, 300)) + rng.normal(size=300) * slowdown[:, None])
-    core, memory = clock_law(slowdown, node_s)
+    core, memory = fit_clock_law(slowdown, node_s)
     for node in range(300):
         expected, _ = nnls(np.column_stack([slowdown, np.ones(4)]), node_s[:, node])
         np.testing.assert_allclose((core[node], memory[node]), expected, rtol=1e-9, atol=1e-12)

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -16,32 +15,6 @@ import pytest
 from midcut.errors import ConfigError
 from midcut.proxies.faults import FaultProxy, Stream, main, parse_toxic
 from midcut.proxies.toxics import Bandwidth, Garbage, Latency, LimitData, ResetPeer, Slicer, SlowClose, Timeout
-
-
-@pytest.fixture(scope="module")
-def echo():
-    """A server that sends everything back, and ends when the other side does."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve(peer):
-        with peer:
-            try:
-                while data := peer.recv(65536):
-                    peer.sendall(data)
-            except OSError:
-                pass
-
-    def accept():
-        while True:
-            try:
-                peer, _ = server.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(peer,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield f"127.0.0.1:{server.getsockname()[1]}"
-    server.close()
 
 
 def connect(proxy):
@@ -53,14 +26,14 @@ def exchange(proxy, data):
     """What comes back of `data`, the sender's side closed; "reset" where that ended it."""
     received = b""
     try:
-        with connect(proxy) as line:
-            line.sendall(data)
-            line.shutdown(socket.SHUT_WR)
-            while chunk := line.recv(65536):
+        with connect(proxy) as client:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            while chunk := client.recv(65536):
                 received += chunk
     except (TimeoutError, ConnectionRefusedError):
         raise
-    except OSError:  # reset: while it was made, while it was used, or before its end could be said
+    except OSError:  # reset: while it was made, while it was used, or before its end could be sent
         return "reset"
     return received
 
@@ -83,22 +56,22 @@ def test_latency_delays_and_bandwidth_holds_back(echo):
 
 
 def test_a_slow_close_holds_back_the_end_only(echo):
-    with FaultProxy(echo) as proxy, proxy.under(SlowClose(delay_ms=300)), connect(proxy) as line:
-        line.sendall(b"hello")
+    with FaultProxy(echo) as proxy, proxy.under(SlowClose(delay_ms=300)), connect(proxy) as client:
+        client.sendall(b"hello")
         began = time.perf_counter()
-        line.shutdown(socket.SHUT_WR)
-        assert line.recv(10) == b"hello"
-        assert line.recv(10) == b""
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(10) == b"hello"
+        assert client.recv(10) == b""
         assert time.perf_counter() - began >= 0.3
 
 
 def test_data_is_limited_to_the_byte(echo):
     with FaultProxy(echo) as proxy, proxy.under(LimitData(limit_bytes=100_001)):
         assert exchange(proxy, DATA) in (DATA[:100_001], "reset")
-        with connect(proxy) as line:
-            line.sendall(DATA[:200_000])
+        with connect(proxy) as client:
+            client.sendall(DATA[:200_000])
             received = b""
-            while chunk := line.recv(65536):
+            while chunk := client.recv(65536):
                 received += chunk
         assert received == DATA[:100_001]
 
@@ -120,40 +93,40 @@ def test_a_timeout_swallows_everything_then_closes(echo):
         assert time.perf_counter() - began >= 0.09
 
 
-def test_garbage_begins_where_it_is_told_and_is_as_long(echo):
+def test_garbage_begins_at_its_byte_and_is_as_long_as_the_data(echo):
     with FaultProxy(echo, seed=4) as proxy, proxy.under(Garbage(after_bytes=1000)):
         received = exchange(proxy, DATA)
         assert received[:1000] == DATA[:1000]
         assert len(received) == len(DATA)
-        assert sum(one == other for one, other in zip(received[1000:], DATA[1000:], strict=True)) < len(DATA) / 100
+        assert sum(got == sent for got, sent in zip(received[1000:], DATA[1000:], strict=True)) < len(DATA) / 100
 
 
 def test_a_toxic_acts_one_way_and_on_its_share_of_connections(echo):
     with FaultProxy(echo, seed=1) as proxy:
         with proxy.under(LimitData(limit_bytes=3), Stream.upstream, toxicity=0.5):
-            seen = [exchange(proxy, b"hello") for _ in range(40)]
-        assert set(seen) <= {b"hello", b"hel", b"", "reset"}
-        assert 8 <= seen.count(b"hello") <= 32
+            received = [exchange(proxy, b"hello") for _ in range(40)]
+        assert set(received) <= {b"hello", b"hel", b"", "reset"}
+        assert 8 <= received.count(b"hello") <= 32
         assert exchange(proxy, b"hello") == b"hello"
 
 
-def test_a_toxic_reaches_connections_that_stand_and_leaves_them_again(echo):
-    with FaultProxy(echo) as proxy, connect(proxy) as line:
+def test_a_toxic_acts_on_open_connections_and_leaves_them_again(echo):
+    with FaultProxy(echo) as proxy, connect(proxy) as client:
         for _ in range(2):
-            line.sendall(b"one")
-            assert line.recv(10) == b"one"
+            client.sendall(b"first")
+            assert client.recv(10) == b"first"
             with proxy.under(Garbage()):
-                line.sendall(b"0123456789")
-                assert line.recv(20) != b"0123456789"
+                client.sendall(b"0123456789")
+                assert client.recv(20) != b"0123456789"
 
 
 def test_switched_off_nobody_is_there(echo):
-    with FaultProxy(echo) as proxy, connect(proxy) as line:
-        line.sendall(b"one")
-        assert line.recv(10) == b"one"
+    with FaultProxy(echo) as proxy, connect(proxy) as client:
+        client.sendall(b"first")
+        assert client.recv(10) == b"first"
         proxy.enabled = False
         with pytest.raises(ConnectionResetError):
-            line.recv(10)
+            client.recv(10)
         assert exchange(proxy, b"hello") in (b"", "reset")
         proxy.enabled = True
         assert exchange(proxy, b"hello") == b"hello"
@@ -177,7 +150,7 @@ def test_an_upstream_that_is_not_there_ends_the_connection():
         ("bandwidth:rate_kbytes_s=-1", "must be 0 or more"),
     ],
 )
-def test_a_toxic_that_is_none_is_one_line(text, part):
+def test_a_wrong_toxic_is_an_error_of_one_line(text, part):
     with pytest.raises(ConfigError, match=re.escape(part)):
         parse_toxic(text)
 
@@ -201,6 +174,6 @@ def test_the_command_runs_until_it_is_ended(echo):
         assert process.wait(60) == 0
 
 
-def test_an_address_that_is_none(capsys):
+def test_a_wrong_address_is_an_error_of_one_line(capsys):
     assert main(["--upstream", "nowhere"]) == 1
     assert capsys.readouterr().err == "fault proxy: upstream must be HOST:PORT, got 'nowhere'\n"

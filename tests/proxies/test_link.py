@@ -59,30 +59,6 @@ def cloud():
     thread.join(60.0)
 
 
-@pytest.fixture
-def echo():
-    """A server that sends everything back, and ends when the other side does."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve(peer):
-        with peer:
-            while data := peer.recv(65536):
-                peer.sendall(data)
-
-    def accept():
-        while True:
-            try:
-                peer, _ = server.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(peer,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield f"127.0.0.1:{server.getsockname()[1]}"
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-
-
 def fixed(**shape):
     return lambda: shape
 

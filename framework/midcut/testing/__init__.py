@@ -1,4 +1,4 @@
-"""For authors of plugins: contract suites to subclass, and fakes to test against.
+"""Contract suites to subclass and fakes to test against, for authors of plugins.
 
     from midcut.testing import PlannerSuite
 
@@ -7,7 +7,7 @@
             return Mine(w=0.5)
 
 pytest then runs every test of the contract on it. midcut's own components pass the same suites.
-The suites need pytest. The fakes and `midcut.testing.faults` do not, so a suite is imported when it is asked for.
+The suites need pytest, the fakes and `midcut.testing.faults` do not: a suite is imported when it is first used.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Suites for what touches the world: telemetry sources, executors, models, transports."""
+"""Contract suites for telemetry sources, executors, models and transports."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,91 +13,75 @@ from midcut.errors import CloudError, TelemetryError
 from midcut.types import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     import torch
 
     from midcut.protocols import Executor, Model, TelemetrySource, Transport
-    from midcut.types import TailRequest
+    from midcut.types import TailReply, TailRequest
 
 
 class TelemetrySourceSuite:
-    """What every telemetry source owes, while what it measures is there."""
+    """The contract of `midcut.protocols.TelemetrySource`, for a source whose measurement works.
+
+    Subclass it and implement `make`; `make_broken` lets the error be tested, too.
+    """
 
     def make(self) -> TelemetrySource:
         raise NotImplementedError
 
     def test_a_read_gives_known_fields_with_finite_numbers(self) -> None:
-        source = self.make()
-        try:
+        with closing(self.make()) as source:
             reading = source.read()
-            assert set(reading) <= set(FIELDS)
-            assert all(np.isfinite(value) and value >= 0 for value in reading.values())
-        finally:
-            source.close()
+        assert set(reading) <= set(FIELDS)
+        assert all(np.isfinite(value) and value >= 0 for value in reading.values())
 
     def test_its_interval_is_positive(self) -> None:
-        source = self.make()
-        try:
+        with closing(self.make()) as source:
             assert source.interval_s > 0
-        finally:
-            source.close()
 
     def test_it_can_be_read_again(self) -> None:
-        source = self.make()
-        try:
+        with closing(self.make()) as source:
             source.read()
             source.read()
-        finally:
-            source.close()
 
     def make_broken(self) -> TelemetrySource | None:
-        """A source whose measurement fails; None where it cannot fail."""
+        """Make a source whose measurement fails; None where it cannot fail."""
         return None
 
     def test_a_failure_is_a_telemetry_error_of_one_line(self) -> None:
         source = self.make_broken()
         if source is None:
             pytest.skip("this source cannot fail")
-        try:
-            with pytest.raises(TelemetryError) as caught:
-                source.read()
-            assert "\n" not in str(caught.value)
-        finally:
-            source.close()
+        with closing(source), pytest.raises(TelemetryError) as caught:
+            source.read()
+        assert "\n" not in str(caught.value)
 
 
 class ExecutorSuite:
-    """What every executor owes."""
+    """The contract of `midcut.protocols.Executor`. Subclass it and implement `make`."""
 
     def make(self) -> Executor:
         raise NotImplementedError
 
     def test_it_returns_what_the_segment_returned_and_its_seconds(self) -> None:
-        executor = self.make()
-        try:
+        with closing(self.make()) as executor:
             values, seconds = executor.run(lambda: (1, 2))
-            assert tuple(values) == (1, 2)
-            assert seconds >= 0.0
-        finally:
-            executor.close()
+        assert tuple(values) == (1, 2)
+        assert seconds >= 0.0
 
     def test_an_error_in_the_segment_comes_through(self) -> None:
-        executor = self.make()
-
         def fails() -> tuple[int]:
             raise ValueError("inside")
 
-        try:
+        with closing(self.make()) as executor:
             with pytest.raises(ValueError, match="inside"):
                 executor.run(fails)
             assert tuple(executor.run(lambda: (3,))[0]) == (3,)
-        finally:
-            executor.close()
 
 
 class ModelSuite:
-    """What every model owes."""
+    """The contract of `midcut.protocols.Model`. Subclass it and implement `make`."""
 
     def make(self) -> Model:
         raise NotImplementedError
@@ -131,67 +116,66 @@ class ModelSuite:
 
 
 class TransportSuite:
-    """What every transport owes. `make` gives one whose cloud serves `request()`."""
+    """The contract of `midcut.protocols.Transport`. Subclass it and implement all four methods.
+
+    `make` gives a transport whose cloud serves `request()`.
+    """
 
     def make(self) -> Transport:
         raise NotImplementedError
 
     def request(self) -> TailRequest:
-        """A request the cloud can serve."""
+        """Give a request that the cloud can serve."""
         raise NotImplementedError
 
     def expected(self) -> Sequence[torch.Tensor | int]:
-        """The tail's output values for `request()`."""
+        """Give the tail's output values for `request()`."""
         raise NotImplementedError
 
     def make_unreachable(self) -> Transport:
-        """One whose cloud is not there."""
+        """Make a transport whose cloud cannot be reached."""
         raise NotImplementedError
 
     def test_it_brings_the_tails_output(self) -> None:
-        async def go() -> None:
-            transport = self.make()
-            await transport.open()
-            try:
-                reply = await transport.infer(self.request())
-            finally:
-                await transport.close()
-            _assert_same(reply.values, self.expected())
-            assert reply.compute_s >= 0.0
-            assert reply.server_s >= reply.compute_s
-            assert reply.wall_s >= reply.server_s
+        async def infer() -> TailReply:
+            async with _opened(self.make()) as transport:
+                return await transport.infer(self.request())
 
-        asyncio.run(go())
+        reply = asyncio.run(infer())
+        _assert_same(reply.values, self.expected())
+        assert reply.compute_s >= 0.0
+        assert reply.server_s >= reply.compute_s
+        assert reply.wall_s >= reply.server_s
 
     def test_requests_at_once_do_not_mix(self) -> None:
-        async def go() -> None:
-            transport = self.make()
-            await transport.open()
-            try:
-                replies = await asyncio.gather(*(transport.infer(self.request()) for _ in range(5)))
-            finally:
-                await transport.close()
-            for reply in replies:
-                _assert_same(reply.values, self.expected())
+        async def infer_at_once() -> Sequence[TailReply]:
+            async with _opened(self.make()) as transport:
+                return await asyncio.gather(*(transport.infer(self.request()) for _ in range(5)))
 
-        asyncio.run(go())
+        for reply in asyncio.run(infer_at_once()):
+            _assert_same(reply.values, self.expected())
 
     def test_a_missing_cloud_is_a_cloud_error(self) -> None:
-        async def go() -> None:
-            transport = self.make_unreachable()
-            await transport.open()
-            try:
+        async def infer() -> None:
+            async with _opened(self.make_unreachable()) as transport:
                 with pytest.raises(CloudError):
                     await asyncio.wait_for(transport.infer(self.request()), timeout=30)
-            finally:
-                await transport.close()
 
-        asyncio.run(go())
+        asyncio.run(infer())
+
+
+@asynccontextmanager
+async def _opened(transport: Transport) -> AsyncIterator[Transport]:
+    await transport.open()
+    try:
+        yield transport
+    finally:
+        await transport.close()
 
 
 def _assert_same(values: Sequence[torch.Tensor | int], expected: Sequence[torch.Tensor | int]) -> None:
     import torch
 
     assert len(values) == len(expected)
-    for one, other in zip(values, expected, strict=True):
-        assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+    for value, wanted in zip(values, expected, strict=True):
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(wanted))

@@ -1,4 +1,4 @@
-"""Stand-ins that let a plugin be tested without sockets, clocks or a network."""
+"""Fakes that let a plugin be tested without sockets, clocks or a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LoopbackTransport:
 
     Attributes:
         up: set it to False to play a cloud that cannot be reached.
-        requests: what was carried, in order.
+        requests: the requests that were served, in order.
     """
 
     def __init__(self, *partitions: Partition) -> None:
@@ -56,21 +56,24 @@ class LoopbackTransport:
         )
 
     async def listing(self) -> Mapping[str, HeldModel]:
-        """What the partitions are.
+        """List the partitions as the models of the cloud.
 
         Raises:
             CloudUnreachableError: `up` is False.
         """
         if not self.up:
             raise CloudUnreachableError("the loopback cloud is switched off")
-        return {name: HeldModel(one.table.fingerprint, one.legal) for name, one in self._partitions.items()}
+        return {
+            name: HeldModel(partition.table.fingerprint, partition.legal)
+            for name, partition in self._partitions.items()
+        }
 
     async def close(self) -> None:
         """Nothing to close."""
 
 
 class ScriptedTelemetry:
-    """A source that reads out a script: one entry a read, the last one for ever.
+    """A telemetry source that returns prepared readings: one entry a read, then the last one again and again.
 
     Args:
         script: mappings to return; an exception instance among them is raised instead.
@@ -97,10 +100,10 @@ class ScriptedTelemetry:
 
 
 def chain_placements(payload_bytes: Iterable[float], model: str = "chain") -> Placements:
-    """Placements of a chain with one tensor per cut, every node a layer; the last sends nothing.
+    """Placements of a chain of layers with one tensor per cut; at the last cut nothing is sent.
 
     Args:
-        payload_bytes: bare bytes at cut 0, 1, ..., N.
+        payload_bytes: bytes of the tensor, without encoding, at cut 0, 1, ..., N.
     """
     sizes = np.array(list(payload_bytes), dtype=np.float64)
     index = np.arange(len(sizes), dtype=np.intp)
@@ -122,22 +125,22 @@ def chain_placements(payload_bytes: Iterable[float], model: str = "chain") -> Pl
 def random_forecast(
     generator: np.random.Generator, placements: int, leading: tuple[int, ...] = (), levels: int | None = None
 ) -> Forecast:
-    """A forecast of independent random parts.
+    """A forecast in which every part is random and independent.
 
     Args:
-        generator: where the numbers come from.
-        placements: P.
-        leading: shape of the observations.
-        levels: draw from that many distinct values, to make ties likely; None draws from a continuum.
+        generator: source of the random numbers.
+        placements: how many, P.
+        leading: shape of the observations; the arrays have the shape (*leading, P).
+        levels: how many distinct values there are, to make ties likely; None draws real numbers.
     """
 
-    def part(scale: float) -> np.ndarray:
+    def random_part(scale: float) -> np.ndarray:
         shape = (*leading, placements)
         if levels is None:
             return generator.random(shape) * scale
         return generator.integers(0, levels, shape) * (scale / levels)
 
-    edge_s, cost_usd = part(1.0), part(1e-5)
+    edge_s, cost_usd = random_part(1.0), random_part(1e-5)
     zeros = np.zeros_like(edge_s)
     sizes = itertools.repeat(1000.0, placements)
     return Forecast(chain_placements(sizes), edge_s, zeros, zeros, cost_usd)

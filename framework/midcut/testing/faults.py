@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections on purpose, for tests of transports: `midcut.proxies`, made public.
+"""A TCP proxy that breaks connections on purpose, for tests of transports: the public names of `midcut.proxies`.
 
     python -m midcut.testing.faults --upstream 127.0.0.1:8700 --toxic latency:latency_ms=50
 

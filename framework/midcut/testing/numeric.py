@@ -1,4 +1,4 @@
-"""Suites for what computes on arrays: planners, predictors, cost models."""
+"""Contract suites for planners, latency predictors and cost models."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 class PlannerSuite:
-    """What every planner owes. Set `pareto = False` where picking dominated placements is intended."""
+    """The contract of `midcut.protocols.Planner`. Subclass it and implement `make`.
+
+    Set `pareto = False` for a planner that picks dominated placements on purpose.
+    """
 
     pareto = True
 
     def make(self) -> Planner:
-        """A planner with any weight, or with a limit it does not insist on."""
+        """Make a planner with any weight, or with a limit that is not strict."""
         raise NotImplementedError
 
     def test_a_single_forecast_gives_one_index(self) -> None:
@@ -110,16 +113,16 @@ class PlannerSuite:
 
 
 class LatencyPredictorSuite:
-    """What every latency predictor owes, whatever its role."""
+    """The contract of `midcut.protocols.LatencyPredictor`, for every role. Subclass it and implement `make`."""
 
     observation: ClassVar[dict[str, Any]] = {"clock_mhz": 1200.0, "bandwidth_kbps": 8000.0, "ping_ms": 30.0}
 
     def placements(self) -> Placements:
-        """Override where the predictor knows only certain models."""
+        """Give placements to predict for; override it where the predictor knows only certain models."""
         return chain_placements([600_000, 200_000, 50_000, 4_000])
 
     def make(self, placements: Placements) -> LatencyPredictor:
-        """A predictor for these placements."""
+        """Make a predictor for these placements."""
         raise NotImplementedError
 
     def test_it_names_fields_of_an_observation(self) -> None:
@@ -139,8 +142,8 @@ class LatencyPredictorSuite:
         many: dict[str, Any] = {name: value * scales for name, value in self.observation.items()}
         rows = np.broadcast_to(predictor.seconds(Observation(**many)), (3, len(placements)))
         for index, scale in enumerate(scales):
-            one = Observation(**{name: value * scale for name, value in self.observation.items()})
-            np.testing.assert_allclose(rows[index], predictor.seconds(one), rtol=1e-12)
+            single = Observation(**{name: value * scale for name, value in self.observation.items()})
+            np.testing.assert_allclose(rows[index], predictor.seconds(single), rtol=1e-12)
 
     def test_it_reads_only_what_it_says_it_needs(self) -> None:
         predictor = self.make(self.placements())
@@ -151,7 +154,7 @@ class LatencyPredictorSuite:
 
 
 class CostModelSuite:
-    """What every cost model owes."""
+    """The contract of `midcut.protocols.CostModel`. Subclass it and implement `make`."""
 
     def make(self) -> CostModel:
         raise NotImplementedError
