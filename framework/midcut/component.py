@@ -1,4 +1,4 @@
-"""What a plugin says about each thing it offers. Light: imported by `--help` and completion."""
+"""The declaration of one component that a plugin offers. Light: `--help` and shell completion import it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """The replaceable things. The value is the Hydra config group."""
+    """The kinds of replaceable components. The value is the Hydra config group."""
 
     MODEL = "model"
     TELEMETRY = "telemetry"
@@ -28,33 +28,37 @@ class Kind(StrEnum):
 
     @classmethod
     def of_group(cls, group: str) -> Kind | None:
-        """The kind that a config group chooses from; also of one that puts its choice elsewhere, as `group@package`."""
+        """The kind that a config group selects from, also if it is given as `group@package`."""
         name = group.partition("@")[0]
         return cls.PLANNER if name == STRATEGY else next((kind for kind in cls if kind.value == name), None)
 
 
 STRATEGY = "strategy"
-"""A second group with every planner: several at once, compared by `midcut simulate`."""
+"""A second config group with all planners, of which `midcut simulate` compares several."""
 
 
 def takes_several(group: str) -> bool:
-    """Whether a config group is a list, each choice under its own name."""
+    """Whether a config group takes a list of choices, each configured under its own name."""
     kind = Kind.of_group(group)
     return group == STRATEGY or (kind is not None and kind.several)
 
 
 @dataclass(frozen=True)
 class Component:
-    """One thing a plugin offers, under the name people type.
+    """One component that a plugin offers, under the name that users type.
 
     Attributes:
-        name: what stands in a config or on the command line, e.g. `planner=NAME`.
-        config: a dataclass type, or an instance whose values become the defaults. Its fields are
-            the knobs; they are typed, so a misspelt or mistyped knob is an error. Use `Enum`, not
-            `Literal`, for choices.
-        target: dotted path of a class or function called with the config's fields as keyword
-            arguments (and with what `midcut.protocols` states for the kind). Imported when chosen.
+        name: how a config or the command line selects it, e.g. `planner=NAME`; letters, digits and underscores.
+        config: a dataclass type, or an instance whose values become the defaults. Its fields are the knobs. They are
+            typed, so that a misspelt knob or a value of the wrong type is an error. Use `Enum`, not `Literal`, for
+            choices.
+        target: dotted path of a class or function, called with the config's fields as keyword arguments (and with the
+            additional ones that `midcut.protocols` states for the kind). It is imported when it is selected.
         summary: one line for `midcut plugins`.
+
+    Raises:
+        TypeError: `config` is not a dataclass.
+        ValueError: `name` has other characters, or `target` is not a dotted path.
     """
 
     name: str

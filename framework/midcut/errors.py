@@ -1,12 +1,12 @@
-"""Everything midcut raises on purpose. Each message is one line: what was wrong, where, what is right.
+"""The errors that midcut raises on purpose. Each message is one line: what is wrong, where, and what would be right.
 
     MidcutError
     ├── ConfigError               a knob or a combination of choices
-    │   └── UnknownComponentError a name no plugin registered
+    │   └── UnknownComponentError a component that no plugin registered
     ├── PluginError               a plugin that cannot be used
     ├── FileError                 a profile, trace, image or label file
-    ├── ForecastError             a weight or a forecast no planner can use
-    ├── TelemetryError            a source that could not read
+    ├── ForecastError             a weight, an observation or a forecast that cannot be used
+    ├── TelemetryError            a measurement that failed
     ├── GraphError                a model that cannot be captured
     │   └── CutError              a cut that does not exist or is not offered
     └── WireError                 a request or a reply; `status` is the HTTP status it becomes
@@ -14,16 +14,16 @@
         ├── UnknownModelError     404
         ├── FingerprintError      409
         ├── TooLargeError         413
-        ├── BusyError             503  come back later
-        ├── OutOfMemoryError      503  later, or elsewhere
-        ├── DeviceError           503  elsewhere
-        ├── ExpiredError          504  nobody waits for the answer any more
-        └── CloudError            502  the cloud did not answer as it should
+        ├── BusyError             503  retry later
+        ├── OutOfMemoryError      503  retry later, or at another cloud
+        ├── DeviceError           503  retry at another cloud
+        ├── ExpiredError          504  the deadline has passed
+        └── CloudError            502  the cloud failed; the edge finishes the inference itself
             ├── CloudUnreachableError
             ├── CloudTimeoutError
             └── CloudRefusedError
 
-The command line prints the line and no traceback; HYDRA_FULL_ERROR=1 asks for it.
+The command line prints that line without a traceback; with HYDRA_FULL_ERROR=1 it prints the traceback, too.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 
 class MidcutError(Exception):
-    """Base of all expected errors."""
+    """Base class of all expected errors."""
 
 
 class ConfigError(MidcutError):
-    """A knob, or a combination of choices, that cannot work."""
+    """A knob has a value that cannot work, or choices do not fit together."""
 
 
 class UnknownComponentError(ConfigError):
@@ -48,35 +48,35 @@ class UnknownComponentError(ConfigError):
 
 
 class PluginError(MidcutError):
-    """A plugin that is broken, doubled, misspelt or has the wrong signature."""
+    """A plugin fails to load, offers a name twice, or has an unknown hook or a wrong signature."""
 
 
 class FileError(MidcutError):
-    """A file that is missing, unreadable or holds something else than it should."""
+    """A file is missing, cannot be read, or has the wrong content."""
 
 
 class ForecastError(MidcutError):
-    """A weight outside [0, 1], or a forecast that no planner can choose from."""
+    """A weight is outside [0, 1], an observation lacks a needed field, or a forecast cannot be chosen from."""
 
 
 class TelemetryError(MidcutError):
-    """A telemetry source could not read."""
+    """A telemetry source could not measure."""
 
 
 class GraphError(MidcutError):
-    """A model that cannot be captured or cut."""
+    """A model cannot be loaded, captured or cut."""
 
 
 class CutError(GraphError):
-    """A cut that does not exist, or that is not offered for this model."""
+    """A cut does not exist, or is not offered for this model."""
 
 
 class WireError(MidcutError):
-    """A request or a reply that cannot be served.
+    """A request cannot be served, or a reply cannot be used.
 
     Attributes:
-        status: the HTTP status it becomes.
-        headers: what goes into the answer's head beside it.
+        status: the HTTP status of the answer.
+        headers: additional HTTP headers of the answer.
     """
 
     status = 400
@@ -84,29 +84,29 @@ class WireError(MidcutError):
 
 
 class MalformedError(WireError):
-    """A body that is not what the protocol asks for."""
+    """A body does not follow the protocol."""
 
 
 class UnknownModelError(WireError):
-    """A model that this cloud has not loaded."""
+    """A request names a model that this cloud has not loaded."""
 
     status = 404
 
 
 class FingerprintError(WireError):
-    """Both sides know the model, but not with the same weights, graph and cuts."""
+    """Both sides have the model, but with different weights, graphs or cuts."""
 
     status = 409
 
 
 class TooLargeError(WireError):
-    """A body over the limit."""
+    """A body is larger than the limit."""
 
     status = 413
 
 
 class BusyError(WireError):
-    """As much work is waiting as may wait. `Retry-After` tells when to come back; None sends none."""
+    """The queue is full. `retry_after_s` is sent as the `Retry-After` header; None sends no such header."""
 
     status = 503
 
@@ -116,45 +116,45 @@ class BusyError(WireError):
 
 
 class OutOfMemoryError(WireError):
-    """A computation found no memory. The request is as it should be: elsewhere, or later, it can be served."""
+    """A computation ran out of memory. The request itself is valid: another cloud, or this one later, may serve it."""
 
     status = 503
     headers = MappingProxyType({"Retry-After": "1"})
 
 
 class DeviceError(WireError):
-    """The accelerator fails, whatever the request: most such errors stay until the process is started anew."""
+    """The accelerator failed, whatever the request was: most such errors last until the process is restarted."""
 
     status = 503
     headers = MappingProxyType({"Retry-After": "1"})
 
 
 class ExpiredError(WireError):
-    """The time the asker gave is over before the answer is there."""
+    """The deadline of the request passed before the answer was ready."""
 
     status = 504
 
 
 class CloudError(WireError):
-    """The cloud did not answer as it should; the edge finishes the inference itself."""
+    """The cloud did not answer as expected; the edge finishes the inference itself."""
 
     status = 502
 
 
 class CloudUnreachableError(CloudError):
-    """No connection, or the connection broke."""
+    """No connection could be opened, or it broke."""
 
 
 class CloudTimeoutError(CloudError):
-    """No answer in time."""
+    """The cloud did not answer in time."""
 
 
 class CloudRefusedError(CloudError):
-    """The cloud answered with an error, or with something that is not an answer.
+    """The cloud answered with an error, or with something that is not a valid answer.
 
     Attributes:
-        said: the HTTP status it answered with, 0 where it gave none. 400, 413 and 415 concern one request only.
-        retry_after_s: how long it asks to be left alone, None where it does not.
+        said: the HTTP status of the answer, 0 if it had none. 400, 413 and 415 concern this one request only.
+        retry_after_s: for how long the cloud asks not to be sent requests; None if it does not ask.
     """
 
     def __init__(self, reason: str, said: int = 0, retry_after_s: float | None = None) -> None:

@@ -1,12 +1,13 @@
-"""The hooks a plugin may implement. No logic here: the contract, and the two markers.
+"""The hooks that a plugin may implement, all of them optional. This module contains no logic.
 
-A plugin is any module (or object) named by an entry point of the group `midcut`:
+A plugin is any module (or object) that an entry point of the group `midcut` names:
 
     [project.entry-points.midcut]
     mine = "my_package.hooks"
 
-The hooks that return components are asked once, at start. The observer hooks are called while
-midcut runs; what they raise is logged with the plugin's name and goes no further.
+Mark each implementation with `midcut.hookimpl`. The hooks that return components are called once, at start. The
+observer hooks (`midcut_decided`, `midcut_inferred`) are called while midcut runs; an exception in one of them is logged
+with the plugin's name and has no other effect.
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def midcut_models() -> Sequence[Component]:
-    """Offer models: each target returns a `midcut.protocols.Model`. Config group `model`."""
+    """Offer models: each target returns a `midcut.protocols.Model`. Config group `model`.
+
+    The target is called with the keyword `name`, the component's, beside its config.
+    """
     raise NotImplementedError
 
 
 @hookspec
 def midcut_telemetry_sources() -> Sequence[Component]:
-    """Offer telemetry: each target returns a `midcut.protocols.TelemetrySource`. Group `telemetry`."""
+    """Offer telemetry: each target returns a `midcut.protocols.TelemetrySource`. Config group `telemetry`."""
     raise NotImplementedError
 
 
@@ -42,9 +46,8 @@ def midcut_telemetry_sources() -> Sequence[Component]:
 def midcut_latency_predictors() -> Mapping[str, Sequence[Component]]:
     """Offer latency predictors by role: keys `edge`, `link`, `cloud`.
 
-    Each target returns a `midcut.protocols.LatencyPredictor` and is called with the keyword
-    `placements` (`midcut.types.Placements`) beside its config. Groups `predictor/edge`,
-    `predictor/link`, `predictor/cloud`.
+    Each target returns a `midcut.protocols.LatencyPredictor` and is called with the keyword `placements`
+    (`midcut.types.Placements`) beside its config. Config groups `predictor/edge`, `predictor/link`, `predictor/cloud`.
     """
     raise NotImplementedError
 
@@ -63,9 +66,9 @@ def midcut_planners() -> Sequence[Component]:
 
 @hookspec
 def midcut_transports() -> Sequence[Component]:
-    """Offer transports: each target returns a `midcut.protocols.Transport`. Group `transport`.
+    """Offer transports: each target returns a `midcut.protocols.Transport`. Config group `transport`.
 
-    It is called with the keyword `codecs` (by name, `midcut.protocols.Codec`) beside its config.
+    The target is called with the keyword `codecs` (a mapping from names to `midcut.protocols.Codec`) beside its config.
     """
     raise NotImplementedError
 
@@ -80,35 +83,35 @@ def midcut_executors() -> Sequence[Component]:
 def midcut_codecs() -> Sequence[Component]:
     """Offer codecs: each target returns a `midcut.protocols.Codec`. Config group `codec`.
 
-    It is called with the keyword `name`, the component's, beside its config.
+    The target is called with the keyword `name`, the component's, beside its config.
     """
     raise NotImplementedError
 
 
 @hookspec
 def midcut_config_path() -> str:
-    """Name a folder of YAML presets, as a Hydra search path (`pkg://my_package.conf`)."""
+    """Return a folder of YAML presets as a Hydra search path, e.g. `pkg://my_package.conf`."""
     raise NotImplementedError
 
 
 @hookspec
 def midcut_decided(decision: Decision) -> None:
-    """Observe a decision.
+    """Observe a decision of the planning loop.
 
-    Called on the planning thread after each planning step, also when the cut stays where it is. No inference
-    waits for it; the next planning step does.
+    Called on the planning thread after each planning step, also if the cut does not change. It delays the next planning
+    step, but no inference.
 
     Args:
-        decision: the placement picked, with the forecast and the observation it was made on.
+        decision: the chosen placement, with the forecast and the observation it is based on.
     """
 
 
 @hookspec
 def midcut_inferred(result: InferenceResult) -> None:
-    """Observe an answered request.
+    """Observe an answered inference request.
 
-    Called once a request, after the answer is complete and before it is returned. It runs on the event loop that
-    serves all requests: it must not block. What takes longer belongs on a thread of the observer's own.
+    Called once per request, after the answer is complete and before it is returned. It runs on the event loop that
+    serves all requests, so it must not block; longer work belongs on a thread of the plugin's own.
 
     Args:
         result: the output, where it was computed, measured and predicted times, and cost.

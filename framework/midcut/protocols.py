@@ -1,7 +1,8 @@
-"""What each kind of component must be able to do. The engine sees these and nothing else.
+"""The protocols of all kinds of components: the methods and attributes through which midcut uses them.
 
-A component's target is called with its config's fields as keyword arguments (plus what is stated
-below for the kind) and returns an object with the methods of the protocol. No base class is needed.
+A component's target is called with its config's fields as keyword arguments (and with the additional ones that are
+stated below for its kind), and returns an object that has the methods of the protocol. No base class is needed.
+`midcut.testing` has a contract suite for each protocol.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """A network by name. Its target is called with the keyword `name`, the component's, as well."""
+    """Loads a network. The target gets the additional keyword `name`, the component's."""
 
     def load(self) -> LoadedModel:
-        """Make the network. Seeded, so that two processes get the same weights.
+        """Make the network. Two processes must get the same weights, so random ones need a fixed seed.
 
         Raises:
             GraphError: the model cannot be made; the message says what is missing.
@@ -48,80 +49,85 @@ class TelemetrySource(Protocol):
     interval_s: float
     """Seconds between two reads.
 
-    A source may also have attributes:
-    `max_age_s`: its values count no longer than that, where this is less than `engine.max_age_s`.
-    `quiet = True`: it measures the link, and is read while no exchange of our own is under way.
-    `standby = True`: after a first read it is read only while the sources before it do not tell what it would.
+    A source may also have these attributes:
+    `max_age_s`: how long its values are valid, seconds, if that is less than `engine.max_age_s`.
+    `quiet = True`: it measures the link, so it is read only while no exchange with the cloud is under way.
+    `standby = True`: after its first read it is read only while the sources before it do not give its fields.
     """
 
     def read(self) -> Mapping[str, float]:
-        """Measure now. May block: it runs on a thread of its own, never two reads at once.
+        """Measure now. It may block: it is called on a thread of its own, and never twice at the same time.
 
         Returns:
-            any of `clock_mhz`, `bandwidth_kbps`, `ping_ms`; an empty mapping for "nothing new".
+            any of `clock_mhz`, `bandwidth_kbps`, `ping_ms`, finite and not negative; empty if there is no new value.
 
         Raises:
-            TelemetryError: it could not be measured; the hub reports that once.
+            TelemetryError: the measurement failed. It is logged once, until a read succeeds again.
         """
         ...
 
     def close(self) -> None:
-        """Release what it holds. Called once, after the last read."""
+        """Release resources. Called once, after the last read."""
         ...
 
 
 @runtime_checkable
 class TransferListener(Protocol):
-    """A telemetry source that also learns from the requests themselves."""
+    """A telemetry source that also measures the requests themselves."""
 
     def transferred(self, transfer: Transfer) -> None:
-        """Take note of one exchange with the cloud. Must not block."""
+        """Record one exchange with the cloud. Must not block."""
         ...
 
 
 class LatencyPredictor(Protocol):
-    """Seconds for every placement. Its target gets the keyword `placements: Placements` as well.
+    """Predicts one part of the latency (edge, link or cloud) of every placement.
 
-    It may have an attribute `based_on: str`: what its numbers rest on, one line for people.
+    The target gets the additional keyword `placements: Placements`. The object may have an attribute `based_on: str`:
+    one line on the source of its numbers, e.g. the profile used.
     """
 
     needs: frozenset[str]
-    """The fields of an observation it reads, e.g. `frozenset({"clock_mhz"})`."""
+    """The fields of an observation that it reads, e.g. `frozenset({"clock_mhz"})`."""
 
     def seconds(self, observation: Observation) -> Floats:
         """Predict this part of the latency.
 
         Args:
-            observation: fields are numbers, or arrays that broadcast together to shape (...).
+            observation: its fields are numbers, or arrays that broadcast together to shape (...).
 
         Returns:
-            seconds, shape (..., P), finite and not negative. A predictor that needs no field may
+            seconds, shape (..., P) for P placements, finite and not negative. A predictor that needs no field may
             return shape (P,).
+
+        Raises:
+            ForecastError: a field it needs is missing, or is not a number it can use.
         """
         ...
 
 
 class CostModel(Protocol):
-    """Money for one inference."""
+    """Prices one inference."""
 
     def cost_usd(self, edge_s: Any, link_s: Any, cloud_s: Any) -> Any:
-        """Price busy seconds.
+        """Return the price of one inference.
 
         Args:
-            edge_s, link_s, cloud_s: numbers or arrays that broadcast together.
+            edge_s, link_s, cloud_s: seconds of computation at the edge, of transfer, and of computation in the cloud;
+                numbers or arrays that broadcast together.
 
         Returns:
-            US dollars, in the broadcast shape; not negative; does not fall when a part grows.
+            US dollars, in the broadcast shape. Not negative, and never lower when one of the parts is larger.
         """
         ...
 
 
 class Planner(Protocol):
-    """Picks one placement."""
+    """Picks one placement of a forecast."""
 
     @property
     def w(self) -> float | None:
-        """The configured weight, 0 fast to 1 cheap; None where the planner follows no weight. An attribute will do."""
+        """The configured weight, 0 (fast) to 1 (cheap); None for a planner without a weight. An attribute will do."""
         ...
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
@@ -129,69 +135,70 @@ class Planner(Protocol):
 
         Args:
             forecast: arrays of shape (..., P).
-            w: a number, or an array that broadcasts with the forecast's leading shape (...). A planner that
-                follows no weight checks it, and picks the same for all.
+            w: a number, or an array that broadcasts with the forecast's leading shape (...). A planner without a weight
+                checks it, and picks the same for all values.
 
         Returns:
-            row indices, shape broadcast of (...) and w's. The pick is never dominated; where a weight is
-            followed, at w = 0 it is a fastest placement and at w = 1 a cheapest one.
+            row indices, in the broadcast shape of (...) and of w. The pick must not be dominated. With a weight, it is
+            a fastest placement at w = 0 and a cheapest one at w = 1.
 
         Raises:
-            ForecastError: w outside [0, 1], NaN in the forecast, or no placement.
+            ForecastError: w is outside [0, 1], the forecast has NaN, infinite or negative values, or no placement
+                (`midcut.planning.check_weight` and `check_forecast` check all of this).
         """
         ...
 
 
 @runtime_checkable
 class LimitedPlanner(Protocol):
-    """A planner with a limit of its own. Where no placement keeps it, it picks the nearest one."""
+    """A planner with a limit on latency or cost. If no placement meets the limit, it picks the nearest one."""
 
     limit: str
     """The limit in words, e.g. `latency at most 0.15 s`."""
 
     def meets(self, forecast: Forecast, picks: Ints) -> NDArray[np.bool_]:
-        """Say which picks keep the limit.
+        """Return which picks meet the limit.
 
         Args:
             forecast: arrays of shape (..., P).
-            picks: row indices as `choose` returns them: their shape broadcasts with (...).
+            picks: row indices as `choose` returns them; their shape broadcasts with (...).
 
         Returns:
-            in the broadcast shape. Where a pick of `choose` does not keep it, no placement does.
+            booleans in the broadcast shape. If a pick of `choose` does not meet the limit, no placement does.
         """
         ...
 
 
 class Transport(Protocol):
-    """Carries a payload to the cloud's tail and its output back.
+    """Carries a payload to the cloud, where the tail of the network runs, and its output back.
 
-    Its target is called with the keyword `codecs: Mapping[str, Codec]` as well: those that `TailRequest.codec` names.
+    The target gets the additional keyword `codecs: Mapping[str, Codec]`: the codecs that `TailRequest.codec` names.
     """
 
     async def open(self) -> None:
-        """Get ready. Must not need the cloud to be up."""
+        """Get ready for requests. Must succeed also while the cloud is down."""
         ...
 
     async def infer(self, request: TailRequest) -> TailReply:
         """Run the tail in the cloud.
 
         Raises:
-            CloudError: unreachable, too slow, refused, or an answer that is none. The edge then
-                finishes the inference itself.
+            CloudError: the cloud is unreachable, too slow, refuses, or gives no valid answer. The edge then finishes
+                the inference itself.
         """
         ...
 
     async def close(self) -> None:
-        """Release connections."""
+        """Close all connections."""
         ...
 
 
 @runtime_checkable
 class ModelLister(Protocol):
-    """A transport that can also say what the cloud holds. The edge plans on the cuts that both sides offer."""
+    """A transport that can also list the cloud's models, so that the edge plans with the cuts that both sides offer."""
 
     async def listing(self) -> Mapping[str, HeldModel]:
-        """Ask the cloud for its models, by name. Called while the transport is open.
+        """Ask the cloud for its models, and return them by name. Called while the transport is open.
 
         Raises:
             CloudError: as for `infer`.
@@ -200,60 +207,60 @@ class ModelLister(Protocol):
 
 
 class Codec(Protocol):
-    """Tensors as bytes and back. Its target is called with the keyword `name`, the component's, as well.
+    """Encodes tensors as bytes, and decodes them. The target gets the additional keyword `name`, the component's.
 
-    Used by several threads at once, on either side: it keeps no state between calls.
+    Several threads use it at once, on both sides, so it must not change state in a call.
     """
 
     name: str
 
     agreement: float | None
-    """Share of inputs whose class stays what it was, 1.0 for a lossless codec, None where nobody measured it."""
+    """Share of inputs that get the same class as without the codec: 1.0 if it is lossless, None if not measured."""
 
     def encode(self, value: torch.Tensor) -> Encoded:
-        """Make bytes of a tensor.
+        """Encode a tensor, which must not be changed.
 
         Raises:
-            MalformedError: a dtype, or values, that it does not take; the tensor then travels as it is.
+            MalformedError: it does not take this dtype, or these values; the tensor is then sent uncoded.
         """
         ...
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
-        """Make the tensor again, in memory of its own.
+        """Decode a tensor into new memory.
 
         Args:
-            encoded: from a stranger. Nothing in it may be believed.
-            spec: dtype and shape the tensor must have; sizes are bounded by it before anything is unfolded.
+            encoded: untrusted input from the network.
+            spec: dtype and shape that the tensor must have. Sizes must be checked against it before memory is taken.
 
         Raises:
-            MalformedError: it is not what `encode` makes for such a tensor.
+            MalformedError: `encode` does not make this for such a tensor.
         """
         ...
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
-        """How many bytes `encode` makes of such a tensor; an estimate where that depends on the values.
+        """Return how many bytes `encode` makes of such a tensor; an estimate if that depends on the values.
 
         Raises:
-            MalformedError: a dtype it does not take.
+            MalformedError: it does not take this dtype.
         """
         ...
 
     def codec_s(self, spec: ValueSpec) -> float:
-        """Seconds that encoding and decoding together take, an estimate for forecasts."""
+        """Return an estimate for forecasts of the seconds that encoding and decoding take together."""
         ...
 
 
 class Executor(Protocol):
-    """Runs segments on this device and says how long they took."""
+    """Runs segments of the network on this device and measures their time."""
 
     def run(self, segment: Callable[[], Sequence[torch.Tensor | int]]) -> tuple[Sequence[torch.Tensor | int], float]:
-        """Run one segment to its end, on the calling thread.
+        """Run one segment to its end, on the calling thread. An exception of the segment is not caught.
 
         Returns:
-            what the segment returned, and the seconds it took.
+            the values that the segment returned, and the seconds it took.
         """
         ...
 
     def close(self) -> None:
-        """Release what it holds."""
+        """Release resources."""
         ...

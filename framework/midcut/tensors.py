@@ -1,8 +1,8 @@
-"""Tensors as bytes and back, strides included: what the wire carries and what verification repeats.
+"""Conversion of tensors to bytes and back with their memory layout, for the wire and for verification.
 
-A kernel may pick another order of additions for another memory layout, so a tensor that arrives
-contiguous where it left permuted can change the result's last bits. The layout of a dense tensor is
-its dim order (physical order of its dimensions, outermost first), so that is sent along.
+A kernel may add in another order for another memory layout, so a tensor that arrives contiguous although it was
+permuted can change the last bits of the result. The layout of a dense tensor is its dim order (the physical order of
+its dimensions, outermost first), which is therefore sent along.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ _NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Return torch's name without the prefix (`float32`).
+    """Return torch's name of a dtype without the prefix (`float32`).
 
     Raises:
-        MalformedError: a dtype that does not travel.
+        MalformedError: the dtype cannot be sent.
     """
     try:
         return _NAMES[dtype]
     except KeyError:
-        raise MalformedError(f"dtype {dtype} does not travel; what does: {', '.join(sorted(DTYPES))}") from None
+        raise MalformedError(f"dtype {dtype} cannot be sent; these can: {', '.join(sorted(DTYPES))}") from None
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """The opposite of `dtype_name`.
+    """Return the dtype of a name, the inverse of `dtype_name`.
 
     Raises:
-        MalformedError: no such dtype, or one that does not travel.
+        MalformedError: there is no such dtype, or it cannot be sent.
     """
     try:
         return _TORCH_DTYPES[name]
     except (KeyError, TypeError):
-        raise MalformedError(f"unknown dtype {name!r}; what travels: {', '.join(sorted(DTYPES))}") from None
+        raise MalformedError(f"unknown dtype {name!r}; these can be sent: {', '.join(sorted(DTYPES))}") from None
 
 
 def dim_order(tensor: torch.Tensor) -> tuple[int, ...] | None:
-    """Dimensions from the outermost in memory to the innermost; None for the usual 0, 1, 2, ...
+    """Dimensions from the outermost in memory to the innermost; None for the usual order 0, 1, 2, ...
 
-    A tensor that holds one element several times (expanded) counts as usual: it travels unrolled.
+    An expanded tensor, which stores an element once for several positions, has the usual order: it is sent in full.
     """
-    return _order(tensor.shape, tensor.stride())
+    return _order_of_strides(tensor.shape, tensor.stride())
 
 
 @lru_cache(maxsize=4096)
-def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
+def _order_of_strides(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
     dims = range(len(strides))
     if any(stride == 0 and size > 1 for stride, size in zip(strides, shape, strict=True)):
         return None
-    # Of dimensions with one stride, the one that has elements is the outermost; the rest have size 1.
+    # Of several dimensions with the same stride, the others have size 1 and come after the one with elements.
     order = sorted(dims, key=lambda dim: (-strides[dim], shape[dim] == 1))
     return None if order == list(dims) else tuple(order)
 
@@ -69,7 +69,7 @@ def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] 
 def tensor_to_bytes(tensor: torch.Tensor) -> tuple[memoryview, tuple[int, ...] | None]:
     """Return the elements in physical order, little-endian, and the dim order that restores them.
 
-    Where the tensor is dense the bytes are a view of its memory, not a copy: they change with it.
+    The bytes of a dense tensor are a view of its memory, not a copy: they change when the tensor does.
     """
     order = dim_order(tensor)
     if tensor.requires_grad:
@@ -80,8 +80,8 @@ def tensor_to_bytes(tensor: torch.Tensor) -> tuple[memoryview, tuple[int, ...] |
 
 
 def _memory(tensor: torch.Tensor) -> memoryview:
-    """The bytes of a contiguous tensor, in place. numpy's views cost a fraction of torch's, Python's one of numpy's."""
-    if tensor.dtype is torch.bfloat16:  # numpy has none
+    """A view of the bytes of a contiguous tensor. numpy views are much cheaper than torch's, Python's cheaper still."""
+    if tensor.dtype is torch.bfloat16:  # numpy has no such dtype
         tensor = tensor.view(torch.int16)
     array = tensor.numpy()
     return array.data.cast("B") if array.size else memoryview(bytearray())
@@ -93,7 +93,7 @@ def tensor_from_bytes(
     shape: Sequence[int],
     dim_order: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """`tensor_from_pieces` where the elements stand in one piece."""
+    """Call `tensor_from_pieces` with the elements in one piece."""
     return tensor_from_pieces((memoryview(buffer).cast("B"),), dtype, shape, dim_order)
 
 
@@ -103,18 +103,18 @@ def tensor_from_pieces(
     shape: Sequence[int],
     dim_order: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """Copy bytes into a fresh tensor of torch's own, aligned allocation.
+    """Copy bytes into a new tensor, whose memory torch allocates and aligns.
 
     Args:
-        pieces: elements in physical order, as `tensor_to_bytes` gives them, cut up anywhere; views are of bytes, not of
-            numbers. They are not kept.
+        pieces: the elements in physical order, as `tensor_to_bytes` gives them, split anywhere. A memoryview must have
+            items of one byte. No reference to them remains.
         dtype: torch's name without the prefix.
         shape: logical shape.
         dim_order: physical order of the dimensions, None for the usual one.
 
     Raises:
-        MalformedError: unknown dtype, a negative size, a length that does not fit the shape, a dim
-            order that is no permutation, or a bool that is neither 0 nor 1.
+        MalformedError: an unknown dtype, a negative size, a length that does not fit the shape, a dim order that is
+            not a permutation, or a bool that is neither 0 nor 1.
     """
     kind = torch_dtype(dtype)
     expected, got = math.prod(shape) * kind.itemsize, sum(map(len, pieces))
@@ -128,10 +128,17 @@ def tensor_from_pieces(
         if dim_order is None:
             tensor = physical = torch.empty(shape, dtype=kind)
         else:
-            _check_order(dim_order, len(shape))
+            if sorted(dim_order) != list(range(len(shape))):
+                raise MalformedError(
+                    f"dim_order {tuple(dim_order)} is not a permutation of the {len(shape)} dimensions"
+                )
             tensor = torch.empty_permuted(tuple(shape), tuple(dim_order), dtype=kind)
             physical = tensor.permute(tuple(dim_order))
-    except (RuntimeError, TypeError, OverflowError):  # negative sizes, or a zero beside sizes no tensor can have
+    except (
+        RuntimeError,
+        TypeError,
+        OverflowError,
+    ):  # negative sizes, or a size of 0 together with sizes too large for a tensor
         raise MalformedError(f"no tensor can have shape {tuple(shape)}") from None
     memory, at = _memory(physical), 0
     for piece in pieces:
@@ -141,12 +148,7 @@ def tensor_from_pieces(
     return tensor
 
 
-def _check_order(order: Sequence[int], dims: int) -> None:
-    if sorted(order) != list(range(dims)):
-        raise MalformedError(f"dim_order {tuple(order)} is not a permutation of the {dims} dimensions")
-
-
 def as_received(tensor: torch.Tensor) -> torch.Tensor:
-    """What the other side gets when this tensor is sent: equal bits, dense, same dim order, own memory."""
+    """Return the tensor that the other side receives when this one is sent: equal bits and dim order, dense, a copy."""
     data, order = tensor_to_bytes(tensor)
     return tensor_from_bytes(data, dtype_name(tensor.dtype), tensor.shape, order)

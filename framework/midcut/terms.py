@@ -1,4 +1,4 @@
-"""Choices that stand both in configs and in files. Light: `--help` imports it."""
+"""Choices that occur both in configs and in files. Light: `--help` imports it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """Which side of the cut a machine stands on."""
+    """The side of the cut on which a machine is."""
 
     edge = "edge"
     cloud = "cloud"
 
 
 class Normalisation(StrEnum):
-    """How slopes of different models are made comparable before one curve is fitted to all.
+    """How slopes (seconds per layer) of different models are normalised before one curve is fitted to all of them.
 
-    `minmax` is the paper's: (slope - lower) / (upper - lower). `max` divides by the upper bound, so
-    that the law can reach small values. `loglog` fits a straight line in logarithms per model.
+    `minmax` is the paper's: (slope - lower) / (upper - lower). `max` divides by the upper bound, so that the law can
+    reach small values. `loglog` fits a straight line in logarithms for each model.
     """
 
     minmax = "minmax"
@@ -25,10 +25,10 @@ class Normalisation(StrEnum):
 
 
 class SlowStart(StrEnum):
-    """Whether a kept connection that was idle starts slowly again.
+    """Whether a connection that was idle goes through TCP's slow start again.
 
-    `auto` goes by how long requests pause, where the host's TCP does so at all; `always` takes every request for one
-    after a long pause.
+    `auto` depends on the observed pause between requests, and is off where this host's TCP has no slow start after a
+    pause. `always` assumes a long pause before every request.
     """
 
     auto = "auto"

@@ -1,8 +1,8 @@
-"""Traces: how clock, bandwidth and ping went over time, as CSV or JSON.
+"""Traces of clock, bandwidth and ping over time, as CSV or JSON files.
 
-CSV has a header, JSON is a list of objects. The columns are `time_s` and any of `clock_mhz`, `bandwidth_kbps`
-and `ping_ms`; every row has all of them. Time zero is where playing starts; the first row also holds before
-its own time.
+CSV has a header row, JSON is a list of objects. The columns are `time_s` (seconds) and any of `clock_mhz`,
+`bandwidth_kbps` and `ping_ms`; every row has all of the file's columns. Playback starts at time zero; the first row is
+also valid before its own time.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _POSITIVE = ("clock_mhz", "bandwidth_kbps")
 
 @dataclass(frozen=True)
 class Trace:
-    """A step function of time: a row holds until the next one, the last row for ever.
+    """A step function of time: a row is valid until the next one, the last row for ever.
 
     Attributes:
         time_s: strictly increasing, not negative, shape (T,), T >= 1.
-        fields: field name -> values, each of shape (T,).
+        fields: the values of each field by its name, shape (T,).
     """
 
     time_s: Floats
@@ -42,12 +42,12 @@ class Trace:
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Trace:
-        """Make a trace of rows as a JSON file holds them.
+        """Make a trace of rows such as a JSON file contains.
 
         Raises:
-            FileError: what `read_trace` refuses; the message names the row, counted from 1.
+            FileError: for the same reasons as in `read_trace`; the message names the row, counted from 1.
         """
-        return _trace("trace", [(f"row {number}", row) for number, row in enumerate(rows, start=1)])
+        return _parse_rows("trace", [(f"row {number}", row) for number, row in enumerate(rows, start=1)])
 
     @property
     def duration_s(self) -> float:
@@ -56,7 +56,7 @@ class Trace:
 
     @property
     def period_s(self) -> float:
-        """Length of one round when looped: the last row lasts as long as the one before it, 1 s where it is alone."""
+        """Length of one loop in seconds: the last row lasts as long as the one before it; a single row lasts 1 s."""
         last = self.time_s[-1] - self.time_s[-2] if len(self.time_s) > 1 else 1.0
         return float(self.time_s[-1] + last)
 
@@ -64,7 +64,7 @@ class Trace:
         """Return the fields at a time.
 
         Args:
-            t_s: seconds since time zero; before the first row, the first row holds.
+            t_s: seconds since time zero; before the first row, the first row is valid.
             loop: start again after `period_s` instead of holding the last row.
         """
         if loop and t_s >= 0.0:
@@ -79,11 +79,11 @@ class Trace:
 
 
 class Playback:
-    """A trace that is being played against the wall clock, so that two processes can follow one in step.
+    """Plays a trace by the wall clock, so that two processes can follow the same trace in step.
 
     Args:
-        trace: what to play.
-        epoch_s: when time zero is, seconds since the epoch; None is now. Before it, the first row holds.
+        trace: the trace to play.
+        epoch_s: when time zero is, seconds since the epoch; None is now. Before it, the first row is valid.
         speed: 2 plays twice as fast.
         loop: start again at the end.
 
@@ -108,8 +108,8 @@ def read_trace(path: str | Path) -> Trace:
     """Read a trace; `.json` is JSON, anything else CSV.
 
     Raises:
-        FileError: the file is missing, empty, or a row is not what it should be; names the file and the line
-            (in JSON, the item, counted from 1).
+        FileError: the file is missing or empty, or a row is wrong. The message names the file and the line (in JSON,
+            the item, counted from 1).
     """
     path = Path(path)
     try:
@@ -119,11 +119,15 @@ def read_trace(path: str | Path) -> Trace:
     except UnicodeDecodeError:
         raise FileError(f"{path}: the trace is not UTF-8 text") from None
     rows = _json_rows(path, text) if path.suffix.lower() == ".json" else _csv_rows(path, text)
-    return _trace(str(path), rows)
+    return _parse_rows(str(path), rows)
 
 
 def write_trace(path: str | Path, trace: Trace) -> None:
-    """Write a trace; `.json` is JSON, anything else CSV. Reading it back gives the same numbers."""
+    """Write a trace; `.json` is JSON, anything else CSV. Reading it back gives the same numbers.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
     path, rows = Path(path), trace.rows()
     if path.suffix.lower() == ".json":
         text = json.dumps(rows, indent=1) + "\n"
@@ -149,12 +153,12 @@ def _csv_rows(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
             if not cells:
                 continue
             if header is None:
-                header = _header(where, [cell.strip() for cell in cells])
+                header = _check_header(where, [cell.strip() for cell in cells])
                 continue
             if len(cells) != len(header):
                 raise FileError(f"{where}: {len(cells)} values for {len(header)} columns ({', '.join(header)})")
             named = zip(header, cells, strict=True)
-            rows.append((where, {name: _cell(where, name, cell.strip()) for name, cell in named}))
+            rows.append((where, {name: _parse_cell(where, name, cell.strip()) for name, cell in named}))
     except csv.Error as error:
         raise FileError(f"{path}:{reader.line_num}: not CSV: {error}") from None
     return rows
@@ -178,41 +182,45 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
-def _header(where: str, names: list[str]) -> list[str]:
+def _check_header(where: str, names: list[str]) -> list[str]:
     for name in names:
         if name not in _COLUMNS:
             raise FileError(f"{where}: unknown column {name!r}; the columns are {', '.join(_COLUMNS)}")
     if len(set(names)) != len(names):
-        raise FileError(f"{where}: a column stands twice: {', '.join(names)}")
+        raise FileError(f"{where}: a column occurs twice: {', '.join(names)}")
     if TIME not in names:
         raise FileError(f"{where}: there is no column {TIME}")
     if len(names) == 1:
-        raise FileError(f"{where}: no column beside {TIME}; at least one of {', '.join(FIELDS)} is needed")
+        raise FileError(f"{where}: there is only the column {TIME}; at least one of {', '.join(FIELDS)} is needed")
     return names
 
 
-def _trace(what: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Trace:
+def _parse_rows(what: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Trace:
     columns: dict[str, list[float]] = {}
     for where, row in rows:
         if not columns:
-            columns = {name: [] for name in _COLUMNS if name in _header(where, list(row))}
+            columns = {name: [] for name in _COLUMNS if name in _check_header(where, list(row))}
         if set(row) != set(columns):
-            raise FileError(f"{where}: has {', '.join(row)} where the rows before have {', '.join(columns)}")
+            raise FileError(f"{where}: has the columns {', '.join(row)}, but the rows before have {', '.join(columns)}")
         for name, values in columns.items():
-            values.append(_number(where, name, row[name]))
+            values.append(_check_number(where, name, row[name]))
         times = columns[TIME]
         if len(times) > 1 and times[-1] <= times[-2]:
-            raise FileError(f"{where}: {TIME} {times[-1]:g} does not come after {times[-2]:g}; time must increase")
+            raise FileError(f"{where}: {TIME} {times[-1]:g} is not after {times[-2]:g}; time must increase")
     if not columns:
         raise FileError(f"{what}: the trace is empty; it needs at least one row of {', '.join(_COLUMNS)}")
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
     return Trace(time_s=arrays.pop(TIME), fields=arrays)
 
 
-def _number(where: str, name: str, value: object) -> float:
+def _check_number(where: str, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FileError(f"{where}: {name} must be a number, got {value!r}")
-    if not np.isfinite(number := _float(value)):
+    try:
+        number = float(value)
+    except OverflowError:  # an integer with hundreds of digits
+        number = np.inf
+    if not np.isfinite(number):
         raise FileError(f"{where}: {name} must be finite, got {number}")
     if number < 0.0 or (number == 0.0 and name in _POSITIVE):
         bound = "be over 0" if name in _POSITIVE else "not be negative"
@@ -220,15 +228,8 @@ def _number(where: str, name: str, value: object) -> float:
     return number
 
 
-def _cell(where: str, name: str, text: str) -> float:
+def _parse_cell(where: str, name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise FileError(f"{where}: {name} must be a number, got {text!r}") from None
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer with hundreds of digits
-        return np.inf

@@ -1,7 +1,8 @@
-"""The values that travel through the framework. numpy only: importing this imports no torch."""
+"""The data types that midcut's parts and plugins exchange. Light: importing this imports numpy, but no torch."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch  # noqa: TC004 - msgspec reads the annotations of what it decodes; nothing with tensors is
+    import torch  # noqa: TC004 - msgspec resolves the annotations of decoded types; none of those has tensors
     from PIL import Image
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -24,12 +25,12 @@ FIELDS = ("clock_mhz", "bandwidth_kbps", "ping_ms")
 
 
 class ValueSpec(msgspec.Struct, frozen=True):
-    """One value that crosses a cut, as seen when the model was captured.
+    """One value that crosses a cut, as it was when the model was captured.
 
     Attributes:
-        name: the node that made it, or the input's name.
+        name: name of the node that makes it, or of the input.
         dtype: torch's name without the prefix (`float32`), or `int` for a plain Python int.
-        shape: with the captured batch size first; `()` for an int.
+        shape: the captured batch size is its first item; `()` for an int.
     """
 
     name: str
@@ -42,7 +43,7 @@ class ValueSpec(msgspec.Struct, frozen=True):
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of the bare values, without any encoding (8 for an int)."""
+        """Bytes of the values without any encoding (8 for an int)."""
         return int(np.prod(self.shape, dtype=np.int64)) * _ITEM_BYTES[self.dtype]
 
 
@@ -58,8 +59,8 @@ class Node(msgspec.Struct, frozen=True):
 
     Attributes:
         name: unique in the graph.
-        op: what runs, e.g. `Conv2d` or `aten.convolution.default`.
-        module: qualified name of the leaf module it belongs to, `""` where there is none.
+        op: the operation, e.g. `Conv2d` or `aten.convolution.default`.
+        module: qualified name of the leaf module that it belongs to, `""` if there is none.
     """
 
     name: str
@@ -68,14 +69,14 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """One position in execution order: nodes before `index` run at the edge.
+    """One position in execution order at which the network can be cut: nodes before `index` run at the edge.
 
     Attributes:
-        index: the `k` of "cut k", 0 (all in the cloud) to the number of nodes (all on the edge).
-        layer: leaf modules finished before the cut: the paper's splitting point SP.
+        index: the `k` of "cut k", from 0 (all in the cloud) to the number of nodes (all at the edge).
+        layer: number of leaf modules finished before the cut, the paper's splitting point SP.
         ends_module: whether the node before the cut is the last one of a leaf module.
-        values: the payload, in the order it is sent. At the last cut: the model's output.
-        refused: why this cut is not offered, `""` where it is.
+        values: the payload, in the order in which it is sent. At the last cut, the model's output.
+        refused: why this cut is not offered; `""` if it is.
     """
 
     index: int
@@ -94,14 +95,14 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 class CutTable(msgspec.Struct, frozen=True):
-    """Every cut of a captured model, legal or not. Goes into profiles and to the cloud's model list.
+    """All cuts of a captured model, legal or not. It is part of profiles and of the cloud's model list.
 
     Attributes:
-        model: name the model goes by on both sides.
-        capture: how the graph was made (`fx` or `export`).
-        nodes: in execution order, N of them.
-        cuts: N + 1 of them; `cuts[k].index == k`.
-        graph: hash over nodes, their arguments and the cut list.
+        model: name of the model on both sides.
+        capture: how the graph was captured (`fx` or `export`).
+        nodes: the N nodes in execution order.
+        cuts: the N + 1 cuts; `cuts[k].index == k`.
+        graph: hash over the nodes, their arguments and the cuts.
         weights: hash over the names, dtypes, shapes and bytes of parameters and buffers.
     """
 
@@ -124,12 +125,12 @@ class CutTable(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Equal on both sides exactly when cut k means the same there."""
+        """Hash that is equal on both sides if and only if every cut means the same on both."""
         return f"{self.graph}-{self.weights}"
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """What a planner chooses among: a cut, and how the payload is encoded."""
+    """One choice of a planner: a cut, and the codec for its payload."""
 
     cut: int
     codec: str = "raw"
@@ -137,20 +138,20 @@ class Placement(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Placements:
-    """The placements on offer, as columns of length P for the predictors.
+    """The P placements that a planner can choose from, as columns for the predictors.
 
     Attributes:
         model: name of the model.
-        cut, layer: node position and finished leaf modules, shape (P,), int.
-        payload_bytes: bare payload, shape (P,), float.
-        request_bytes: what the transport writes for it, headers included, shape (P,), float;
-            0 where everything runs on the edge and nothing is sent.
-        reply_bytes: what the cloud writes back, headers included, shape (P,), float; 0 likewise.
-        on_edge: shape (P,), bool: nothing is sent.
-        codec: name of the codec per placement, length P; `raw` where nothing is sent.
-        codec_s: encoding and decoding at both ends, seconds, shape (P,), float.
-        nodes, layers: totals over the whole model.
-        graph: `CutTable.graph`, so that a profile of another graph is told; `""` where there is none.
+        cut, layer: `Cut.index` and `Cut.layer` of each placement, shape (P,), int.
+        payload_bytes: payload without encoding, shape (P,), float.
+        request_bytes: bytes that the transport sends for it, headers included, shape (P,), float; 0 where everything
+            runs at the edge and nothing is sent.
+        reply_bytes: bytes that the cloud sends back, headers included, shape (P,), float; 0 likewise.
+        on_edge: whether everything runs at the edge and nothing is sent, shape (P,), bool.
+        codec: name of the codec of each placement, length P; `raw` where nothing is sent.
+        codec_s: seconds of encoding and decoding at both ends together, shape (P,), float.
+        nodes, layers: totals of the whole model.
+        graph: `CutTable.graph`, so that a profile of another graph is noticed; `""` if unknown.
     """
 
     model: str
@@ -180,17 +181,18 @@ class Placements:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One telemetry snapshot, or many at once: each field a number, or an array of one shared shape.
+    """One telemetry snapshot, or many at once: each field is a number, or an array of a shape that all fields share.
 
     Attributes:
-        clock_mhz: the edge's clock, MHz.
-        bandwidth_kbps: edge to cloud, kbit/s (1 kbit = 1000 bit).
-        ping_ms: round trip, ms.
-        at_s: when, seconds since the epoch.
-        source: field -> name of the source it came from.
-        age_s: field -> how old the value was at `at_s`.
-        missing: field -> why there is no value.
-        pause_s: how long the link to the cloud usually rests between two exchanges, or does now; None before the first.
+        clock_mhz: clock of the edge server, MHz.
+        bandwidth_kbps: bandwidth from edge to cloud, kbit/s (1 kbit = 1000 bit).
+        ping_ms: round trip between edge and cloud, ms.
+        at_s: time of the snapshot, seconds since the epoch.
+        source: name of the source of each field.
+        age_s: age of each field's value at `at_s`, seconds.
+        missing: for each field without a value, the reason.
+        pause_s: how long the link to the cloud usually is idle between two exchanges, or is idle now if that is longer;
+            seconds, None before the first exchange.
     """
 
     clock_mhz: Any = None
@@ -203,19 +205,19 @@ class Observation:
     pause_s: float | None = None
 
     def values(self) -> dict[str, Any]:
-        """The measured fields by name, `None` where missing."""
+        """The measured fields by name; None where there is no value."""
         return {name: getattr(self, name) for name in FIELDS}
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Placements x objectives. All arrays have shape (..., P); leading axes are observations.
+    """Predicted latency and cost of all placements. Arrays have shape (..., P); the leading axes are observations.
 
     Attributes:
-        placements: the rows' meaning, P of them.
+        placements: the P placements, in the order of the last axis.
         edge_s, link_s, cloud_s: predicted parts of the latency, seconds.
-        cost_usd: predicted money for one inference, US dollars.
-        uncorrected: the predictors' own word, where live calibration has changed it.
+        cost_usd: predicted cost of one inference, US dollars.
+        uncorrected: the forecast of the predictors alone, if live calibration has corrected this one.
     """
 
     placements: Placements
@@ -227,18 +229,18 @@ class Forecast:
 
     @cached_property
     def latency_s(self) -> Floats:
-        """End-to-end latency, seconds."""
+        """Predicted end-to-end latency, seconds."""
         return self.edge_s + self.link_s + self.cloud_s
 
     def __len__(self) -> int:
         return len(self.placements)
 
     def find(self, placement: Placement) -> int | None:
-        """The row of a placement; None where it is not among them."""
+        """Return the row index of a placement, None if it is not in the forecast."""
         return next((row for row in range(len(self)) if self.placements[row] == placement), None)
 
     def row(self, index: int) -> dict[str, Any]:
-        """One placement of a forecast made on a single observation, as plain numbers."""
+        """Return one placement of a forecast for a single observation, as plain numbers."""
         return {
             "cut": int(self.placements.cut[index]),
             "codec": self.placements.codec[index],
@@ -250,32 +252,33 @@ class Forecast:
         }
 
     def without(self, index: int) -> Forecast:
-        """The same forecast with one placement left out: what the runner-up is picked from."""
+        """Return the forecast without one placement, e.g. to pick the second best."""
         return self.only(np.arange(len(self)) != index)
 
     def only(self, keep: NDArray[np.bool_]) -> Forecast:
-        """The same forecast with some of its placements, shape (P,)."""
+        """Return the forecast with only the placements where `keep`, of shape (P,), is true."""
         columns = {
             name: getattr(self.placements, name)[keep]
             for name in ("cut", "layer", "payload_bytes", "request_bytes", "reply_bytes", "on_edge", "codec_s")
         }
-        columns["codec"] = tuple(name for name, kept in zip(self.placements.codec, keep, strict=True) if kept)
+        columns["codec"] = tuple(itertools.compress(self.placements.codec, keep))
         parts = {name: getattr(self, name)[..., keep] for name in ("edge_s", "link_s", "cloud_s", "cost_usd")}
         return Forecast(placements=replace(self.placements, **columns), **parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One planning step's outcome. Swapped into the engine as one reference.
+    """The result of one planning step.
 
     Attributes:
-        placement: what to run from now on.
-        index: its row in the forecast; -1 where there was no forecast to choose from.
-        held: why the planner's choice does not count, `""` where it does: a fallback, or dwell.
-        weight: the planner's w, 0 (fast) to 1 (cheap); None where it follows no weight.
-        observation, forecast: what it was made on (`forecast` is None on a fallback).
-        planning_s: time taken from observation to choice.
-        limit: the planner's own limit in words, `""` where it has none; `met`: whether the placement keeps it.
+        placement: the placement to use from now on.
+        index: its row in the forecast; -1 if there was no forecast.
+        held: why the planner's choice is not used (fallback or dwell); `""` if it is.
+        weight: the planner's w, 0 (fast) to 1 (cheap); None for a planner without a weight.
+        observation, forecast: the input of the decision; `forecast` is None for a fallback.
+        planning_s: time from observation to choice, seconds.
+        limit: the planner's own limit in words, `""` if it has none.
+        met: whether the placement meets that limit.
     """
 
     placement: Placement
@@ -290,33 +293,33 @@ class Decision:
 
     @property
     def reason(self) -> str:
-        """One line for a log: why it was held, and where it stands among the placements."""
+        """One line for a log: why the choice was not used, and how many placements are faster or cheaper."""
         if self.forecast is None:
             return self.held
         latency_s, cost_usd = self.forecast.latency_s, self.forecast.cost_usd
         faster = np.count_nonzero(latency_s < latency_s[self.index])
         cheaper = np.count_nonzero(cost_usd < cost_usd[self.index])
-        stands = f"of {len(self.forecast)} placements: {faster} are faster, {cheaper} are cheaper"
+        rank = f"of {len(self.forecast)} placements: {faster} are faster, {cheaper} are cheaper"
         weighted = "" if self.weight is None else f"at w={self.weight:g} "
-        return f"{self._circumstances()}{weighted}{stands}"
+        return f"{self._circumstances()}{weighted}{rank}"
 
     def _circumstances(self) -> str:
         if self.held:
-            return f"{self.held}; " if self.met else f"{self.held}; not kept: {self.limit}; "
+            return f"{self.held}; " if self.met else f"{self.held}; limit not met: {self.limit}; "
         if not self.limit:
             return ""
         return f"with {self.limit}, " if self.met else f"no placement has {self.limit}, this is the nearest; "
 
 
 class TcpInfo(msgspec.Struct, frozen=True):
-    """What the kernel knows of a connection after an exchange (Linux, `TCP_INFO`).
+    """The kernel's figures of a connection after an exchange (Linux, `TCP_INFO`).
 
     Attributes:
         min_rtt_s: the shortest round trip of the last minutes, seconds.
-        rtt_s: the smoothed one; it grows with what the connection itself has queued.
-        delivery_kbps: the last measured rate of delivery, kbit/s of TCP payload.
-        app_limited: there was not enough to send, so that the rate says nothing of the link.
-        retransmits: segments sent again since the connection began.
+        rtt_s: the smoothed round trip, seconds; it grows with the connection's own queue.
+        delivery_kbps: the last delivery rate, kbit/s of TCP payload.
+        app_limited: whether too little was sent for the rate to show the link's bandwidth.
+        retransmits: segments retransmitted since the connection was opened.
     """
 
     min_rtt_s: float
@@ -327,16 +330,16 @@ class TcpInfo(msgspec.Struct, frozen=True):
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """One completed exchange with the cloud, for sources that measure the link passively.
+    """One completed exchange with the cloud, for telemetry sources that measure the link passively.
 
     Attributes:
-        sent_bytes, received_bytes: on the wire, headers included.
-        wall_s: from the first byte written to the last byte read.
-        server_s: of that, spent inside the cloud (decoding, queueing, computing).
+        sent_bytes, received_bytes: bytes of the connection, HTTP headers included.
+        wall_s: seconds from the first byte written to the last byte read.
+        server_s: the part of it spent inside the cloud (decoding, queueing, computing), seconds.
         at_s: when it ended, seconds since the epoch.
-        tcp: what the kernel says; None where it says nothing.
-        fresh: the connection was opened for this exchange, so that TCP was starting slowly.
-        ping_s: the round trip as telemetry has it then, without our own queue; None where it has none.
+        tcp: the kernel's figures; None if there are none.
+        fresh: whether the connection was opened for this exchange, so that TCP was in slow start.
+        ping_s: telemetry's round trip at that time, seconds, without this connection's own queue; None if unknown.
     """
 
     sent_bytes: int
@@ -350,12 +353,12 @@ class Transfer(msgspec.Struct, frozen=True):
 
 
 class Encoded(msgspec.Struct, frozen=True):
-    """A tensor as a codec made it.
+    """A tensor encoded by a codec.
 
     Attributes:
-        data: the bytes, in one or several pieces; nothing is copied to join them. They may be views of the tensor.
-        parameters: what decoding needs beside them, e.g. a scale: strings, numbers and bools.
-        dim_order: physical order of the dimensions that the bytes stand in, None for the usual one.
+        data: the bytes, in one or several pieces, which are sent without being joined. They may be views of the tensor.
+        parameters: what decoding needs besides the bytes, e.g. a scale: strings, numbers and bools.
+        dim_order: physical order of the dimensions in the bytes, None for the usual one.
     """
 
     data: Sequence[bytes | bytearray | memoryview]
@@ -368,13 +371,15 @@ class Encoded(msgspec.Struct, frozen=True):
 
 
 class TailRequest(msgspec.Struct, frozen=True):
-    """What a transport carries to the cloud.
+    """A request that a transport carries to the cloud.
 
     Attributes:
-        values: tensors and ints as `Cut.values` lists.
+        model, cut, fingerprint: which tail to run; `fingerprint` is `CutTable.fingerprint`.
+        values: the payload, tensors and ints in the order of `Cut.values`.
+        request_id: identifies the request in the logs of both sides.
         codec: name of the codec for the tensors.
-        timeout_s: nobody waits for the answer any longer than that; None for as long as the transport does.
-        names: of the values, as `Cut.values` has them; without any they go by their position.
+        timeout_s: deadline of the answer, seconds from now; None leaves it to the transport.
+        names: names of the values as in `Cut.values`; empty if they are known by position only.
     """
 
     model: str
@@ -388,14 +393,14 @@ class TailRequest(msgspec.Struct, frozen=True):
 
 
 class TailReply(msgspec.Struct, frozen=True):
-    """What came back: the values live at the last cut, and where the time went.
+    """The cloud's reply: the output of the tail, and where the time went.
 
     Attributes:
         values: the model's output values, flat, in the order of the last cut.
-        compute_s: the tail alone, seconds, by the cloud's clock.
-        server_s: everything inside the cloud, decoding, queueing and encoding included.
-        sent_bytes, received_bytes: on the wire, headers included.
-        wall_s: from the first byte written to the last byte read, without encoding, decoding and connecting.
+        compute_s: seconds of the tail's computation, measured by the cloud.
+        server_s: seconds inside the cloud in all: decoding, queueing, computing and encoding.
+        sent_bytes, received_bytes: bytes of the connection, HTTP headers included.
+        wall_s: seconds from the first byte written to the last byte read, without encoding, decoding and connecting.
         tcp, fresh: as in `Transfer`.
     """
 
@@ -413,9 +418,9 @@ class HeldModel(msgspec.Struct, frozen=True):
     """A model as a cloud lists it.
 
     Attributes:
-        fingerprint: its `CutTable.fingerprint` there.
-        legal: the cuts the cloud takes requests at.
-        codecs: what tensors may be encoded with; None where the cloud does not say.
+        fingerprint: `CutTable.fingerprint` of the model in the cloud.
+        legal: the cuts at which the cloud accepts requests.
+        codecs: names of the codecs that the cloud accepts; None if it does not list them.
     """
 
     fingerprint: str
@@ -424,24 +429,26 @@ class HeldModel(msgspec.Struct, frozen=True):
 
 
 class InferenceResult(msgspec.Struct, frozen=True):
-    """One answered request.
+    """One answered inference request.
 
     Attributes:
-        output: what the unsplit model would have returned.
-        cut: the cut it began with.
-        finished_by: `cloud`, or `edge` where nothing was sent or the cloud failed.
-        fallback: why the edge finished what the cloud should have, `""` where it did not have to.
+        request_id: identifies the request in the logs of both sides.
+        output: the same output as the uncut model's.
+        cut: the cut at which the request started.
+        finished_by: `cloud`, or `edge` if nothing was sent or the cloud failed.
+        fallback: why the edge finished the inference in place of the cloud; `""` if it did not.
         edge_s, cloud_s: measured seconds of computation.
-        link_s: what the exchange with the cloud took beside the cloud's computation: encoding and decoding on both
-            sides, connecting, the wire, queueing in the cloud; the whole try where it failed; 0 where nothing was
-            sent. Where nothing queues at the edge this is the whole less both computations, as in section 4.1 of the
+        link_s: measured seconds of the exchange with the cloud, less the cloud's computation: encoding and decoding on
+            both sides, connecting, transfer, queueing in the cloud; all of the attempt if it failed; 0 if nothing was
+            sent. If nothing queues at the edge, this is `latency_s` less both computations, as in section 4.1 of the
             paper.
-        latency_s: the whole, seconds. More than the sum of the parts by what the request waited for the edge's
-            compute thread.
-        cost_usd: the cost model applied to the measured times.
-        predicted: the decision's row for this cut (`Forecast.row`), empty on a fallback decision.
-        codec: what its tensors were to be sent with; `raw` where nothing was.
-        server_s: of the exchange, spent inside the cloud: decoding, queueing, computing, encoding.
+        latency_s: measured seconds of the whole request. It exceeds the sum of the parts by the time that the request
+            waited for the edge's compute thread.
+        cost_usd: the cost model applied to the measured times, US dollars.
+        sent_bytes: bytes sent to the cloud, HTTP headers included.
+        predicted: the forecast for this placement (`Forecast.row`), empty if the decision was a fallback.
+        codec: name of the codec that was chosen for its tensors; `raw` if nothing was sent.
+        server_s: the part of the exchange spent inside the cloud (decoding, queueing, computing, encoding), seconds.
     """
 
     request_id: str
@@ -462,15 +469,15 @@ class InferenceResult(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What a model component returns: the network and what belongs to it.
+    """The network that a model component loads, with its example input, preprocessing and labels.
 
     Attributes:
-        name: what both sides call it.
-        module: in eval mode, on the CPU.
+        name: name of the model, the same on both sides.
+        module: the network in eval mode, on the CPU.
         example: positional inputs of batch size 1 that the module accepts.
-        preprocess: an image to one input of batch size 1.
-        labels: class names by index, empty where unknown.
-        note: where the weights come from, one line; shown at start.
+        preprocess: converts an image to one input of batch size 1.
+        labels: class names by index, empty if unknown.
+        note: one line on the origin of the weights, shown at start.
     """
 
     name: str

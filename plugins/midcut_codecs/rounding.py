@@ -66,7 +66,7 @@ def dequantise(
     """
     ranges = np.frombuffer(table, dtype="<f4").reshape(2, -1)
     if not (np.isfinite(ranges).all() and (ranges[1] >= 0).all()):
-        raise MalformedError("an offset is not finite, or a step is not finite or is negative")
+        raise MalformedError("an offset or a step is wrong: both must be finite, and steps not negative")
     low, step = torch.tensor(ranges[0]), torch.tensor(ranges[1])
     work = tensor_from_bytes(codes, "uint8", spec.shape, dim_order)
     work = work.to(torch.float64 if spec.dtype == "float64" else torch.float32)

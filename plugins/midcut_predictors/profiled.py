@@ -39,12 +39,7 @@ class EdgeProfile:
             core, memory = np.zeros_like(node_s[0]), node_s[0]
         if len(clocks) == 1:
             law = "follow the clock" if self._reference_mhz else "not depend on a clock"
-            logger.info(
-                "profile %s of %s has one clock setting: all of its time is assumed to %s",
-                profile,
-                node_profile.model,
-                law,
-            )
+            logger.info("profile %s of %s has one clock: its time is assumed to %s", profile, node_profile.model, law)
         self.needs = frozenset({"clock_mhz"}) if self._reference_mhz else frozenset[str]()
         self._range = ClockRange(
             float(clocks.min()),

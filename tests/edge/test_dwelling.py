@@ -118,7 +118,7 @@ def test_a_limit_that_the_held_placement_does_not_keep_is_said():
     before = replace(first, placement=Placement(3), index=3)
     held = dwelling.settle(lax, lax.decide(Observation()), before)
     assert (held.placement.cut, held.met) == (3, False)
-    assert "; not kept: latency at most 2 s; of 4 placements: 3 are faster" in held.reason
+    assert "; limit not met: latency at most 2 s; of 4 placements: 3 are faster" in held.reason
 
 
 def test_steps_between_the_timed_ones_make_it_no_older():
