@@ -152,7 +152,7 @@ def test_a_bad_file_of_ones_own_is_one_line(midcut, tmp_path, text, said):
 
 def test_a_long_run_shows_how_far_it_is_and_ctrl_c_ends_it_in_one_line(tmp_path):
     terminal, inside = pty.openpty()
-    words = ("simulate", "scenario.samples=2000000", "w=0:1:0.01", "hydra.run.dir=long")
+    words = ("simulate", "scenario.samples=300000", "w=0:1:0.01", "hydra.run.dir=long")
     long = subprocess.Popen(
         [sys.executable, "-m", "midcut.cli", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=inside,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
