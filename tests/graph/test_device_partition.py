@@ -41,5 +41,5 @@ def test_the_weights_there_are_its_own(tiny, tiny_model, device):
 def test_a_device_that_is_not_there_is_one_line(tiny, tiny_model, device):
     with pytest.raises(ConfigError) as caught:
         DevicePartition(tiny, tiny_model, device)
-    assert str(caught.value).startswith(f"cloud.device={device}: torch cannot use that here")
+    assert str(caught.value).startswith(f"cloud.device={device}: torch cannot use this device here")
     assert "\n" not in str(caught.value)

@@ -122,7 +122,7 @@ def test_seconds_of_several_images_are_refused(predictor, profile_of, tmp_path):
     path = str(write_profile(profile, tmp_path / "one.json"))
     predictor(everywhere(profile), path)
     path = str(write_profile(msgspec.structs.replace(profile, batch=8), tmp_path / "eight.json"))
-    with pytest.raises(FileError, match=r"has the seconds of 8 images at once, .* profile again with batch=1"):
+    with pytest.raises(FileError, match=r"was measured with 8 images at once, .* profile again with batch=1"):
         predictor(everywhere(profile), path)
 
 

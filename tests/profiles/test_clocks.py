@@ -1,4 +1,4 @@
-"""Setting clocks on a fake cpufreq tree, and putting them back whatever happens."""
+"""Setting clocks on a fake cpufreq tree, and restoring them whatever happens."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_restored_after_sigterm(tree):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_userspace_governor_is_told_the_speed(tree):
+def test_with_the_userspace_governor_the_speed_is_set_too(tree):
     folder = tree / "cpufreq" / "policy0"
     (folder / "scaling_governor").write_text("userspace\n")
     (folder / "scaling_setspeed").write_text("1500000\n")
@@ -108,9 +108,9 @@ def test_no_cpufreq(tmp_path):
     assert clocks.why_not_settable() == f"{tmp_path} has no cpufreq"
 
 
-def test_a_machine_that_does_not_take_a_clock_is_noticed(tree):
+def test_a_clock_that_the_machine_ignores_is_refused(tree):
     limit = tree / "cpufreq" / "policy0" / "scaling_max_freq"
     limit.unlink()
-    limit.symlink_to("/dev/null")  # takes every write and keeps none
-    with pytest.raises(ConfigError, match="takes 0 MHz instead of 1000; available: 600, 900, 1200, 1500"):
+    limit.symlink_to("/dev/null")  # accepts every write and stores nothing
+    with pytest.raises(ConfigError, match="runs at 0 MHz instead of 1000; available: 600, 900, 1200, 1500"):
         CpuClocks(tree).set_mhz(1000)

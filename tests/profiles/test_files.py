@@ -1,4 +1,4 @@
-"""Profiles and fits as files: round trips, and one line for each way to be wrong."""
+"""Profiles and fits as files: round trips, and a message of one line for each fault."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_round_trip(tmp_path, profile):
         (("runs", 0, "node_s"), [1.0], r"\$\.runs\[0\]\.node_s has 1 numbers for 2 nodes"),
         (("runs", 0, "node_spread_s"), [1.0] * 3, r"node_spread_s has 3 numbers for 2 nodes"),
         (("runs", 0, "node_s", 0), "quick", r"Expected `float`, got `str` - at `\$\.runs\[0\]\.node_s\[0\]`"),
-        (("runs", 0, "whole_s"), 0.0, r"\$\.runs\[0\]\.whole_s is 0, no model runs in no time"),
+        (("runs", 0, "whole_s"), 0.0, r"\$\.runs\[0\]\.whole_s is 0, must be more than 0"),
         (("runs", 0, "whole_s"), DELETE, r"missing required field `whole_s` - at `\$\.runs\[0\]`"),
         (("runs", 0, "wohle_s"), 1.0, r"unknown field `wohle_s`"),
         (("runs", 0, "clock_mhz"), 1000.0, r"\$\.runs has clock_mhz 1000\.0 more than once"),
-        (("runs", 0, "clock_mhz"), None, r"\$\.runs has several runs and one of them no clock_mhz"),
+        (("runs", 0, "clock_mhz"), None, r"\$\.runs has several runs, one of them without clock_mhz"),
         (("runs", 0, "clock_mhz"), 0.0, r"\$\.runs\[0\]\.clock_mhz is 0\.0, must be more than 0"),
         (("runs", 0, "repeats"), -3, r"\$\.runs\[0\]\.repeats is -3"),
         (("table", "cuts", 1, "index"), 2, r"\$\.table\.cuts must count from 0 to the number of nodes, 2"),
@@ -131,7 +131,9 @@ def test_find_by_file_and_folder(tmp_path, profile_of):
     assert find_profile(tmp_path, "edge", "two") == edge
     assert find_profile(str(tmp_path), "cloud", "two") == cloud
     assert find_profile(tmp_path / "b.json", "cloud", "two") == cloud
-    with pytest.raises(FileError, match=r"b\.json is of model 'two' as cloud, needed is 'two' as edge; measure one"):
+    with pytest.raises(
+        FileError, match=r"b\.json is of model 'two' as cloud, but 'two' as edge is needed; measure one"
+    ):
         find_profile(tmp_path / "b.json", "edge", "two")
     with pytest.raises(FileError, match="has no profile of 'three' as edge; it has: two as edge, two as cloud"):
         find_profile(tmp_path, "edge", "three")
@@ -157,7 +159,9 @@ def test_find_nothing():
 
 def test_a_wrong_fit_is_not_written(tmp_path):
     wrong = msgspec.structs.replace(find_fit("pi4"), clock_max_mhz=math.inf)
-    with pytest.raises(FileError, match=r"^fit for .*fit\.json not written: \$\.clock_min_mhz, .* no range of clocks"):
+    with pytest.raises(
+        FileError, match=r"^fit for .*fit\.json not written: \$\.clock_min_mhz, .* not a range of clocks"
+    ):
         write_fit(wrong, tmp_path / "fit.json")
     assert not list(tmp_path.iterdir())
 
@@ -171,7 +175,7 @@ def test_fit_round_trip_and_refusals(tmp_path):
         (("laws", "minmax", "models", "alexnet", "a"), -1.0, r"\$\.laws\.minmax\.models\.alexnet: a is -1\.0"),
         (("laws", "max", "models", "vgg16", "lower"), 9.0, r"\$\.laws\.max\.models\.vgg16: bounds must be"),
         (("laws", "median"), {}, "Invalid enum value 'median'"),
-        (("clock_min_mhz",), 9e9, "no range of clocks"),
+        (("clock_min_mhz",), 9e9, "not a range of clocks"),
         (("format",), "fit", r"\$\.format is 'fit'"),
     ]:
         changed = json.loads(json.dumps(document))

@@ -1,4 +1,4 @@
-"""Capturing a model, cutting it anywhere, and making sure each cut is exact."""
+"""Captures a model as a graph, makes it runnable in parts, and verifies that every cut gives the exact result."""
 
 from midcut.graph.partition import Partition, partition
 

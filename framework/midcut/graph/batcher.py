@@ -1,4 +1,4 @@
-"""Several requests' values as one batch and back, where a model treats each sample by itself."""
+"""Stacks the values of several requests into one batch and splits the outputs again."""
 
 from __future__ import annotations
 
@@ -13,125 +13,131 @@ from midcut.tensors import dim_order
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midcut.graph.batch import Expected
     from midcut.graph.partition import Partition
+    from midcut.graph.shapes import ExpectedValue
 
     Values = Sequence[torch.Tensor | int]
 
 _log = structlog.get_logger(__name__)
-# A batch changes the order of additions, so that the last bits differ; a wrong join differs by far more.
+# In a batch, sums are added in another order, so the last bits differ. Values stacked wrongly differ by far more.
 _TOLERANCE: Final = 1e-4
 
 
 class Batcher:
-    """Knows at which cuts requests may be computed together. Finds out by running the model three times.
+    """Computes several requests at once, at cuts where that gives the same results as one by one.
 
-    Two made-up inputs go through the graph by themselves and as one batch. A cut is joinable where what crosses it in
-    the batch is what crosses it twice, put side by side; none is where the outputs differ.
+    The constructor finds these cuts by running the model three times: on two random inputs one by one, and on both as
+    a batch. A cut is batchable where the values crossing it in the batch equal the stacked values of the single runs.
+    If the model's outputs differ, no cut is batchable.
 
     Attributes:
-        cuts: the joinable ones.
+        cuts: the batchable ones.
     """
 
     def __init__(self, partition: Partition) -> None:
         self._expected = [partition.expected(cut) for cut in range(partition.table.last + 1)]
-        self.cuts = frozenset(self._joinable(partition))
+        self.cuts = frozenset(self._find_batchable(partition))
 
     def stack(self, cut: int, requests: Sequence[Values]) -> list[torch.Tensor | int]:
-        """Put the values of requests at one cut side by side; all have the same dtypes, shapes and layouts."""
-        joined: list[torch.Tensor | int] = []
+        """Stack the values of requests at one cut; all requests have the same dtypes, shapes and memory layouts."""
+        stacked: list[torch.Tensor | int] = []
         for spec, *values in zip(self._expected[cut], *requests, strict=True):
             if spec.dtype == "int":
-                joined.append(values[0] + spec.growth[0] * _more(self._expected[cut], requests[0], len(requests)))
+                added = _added_samples(self._expected[cut], requests[0], len(requests))
+                stacked.append(values[0] + spec.growth[0] * added)
             else:
-                joined.append(_side_by_side(values, _axis(spec)))
-        return joined
+                stacked.append(_concatenate(values, _batch_dim(spec)))
+        return stacked
 
     def unstack(self, outputs: Values, count: int) -> list[list[torch.Tensor | int]]:
-        """Take the values at the last cut apart again, one list for each of `count` requests."""
+        """Split the values at the last cut into one list for each of `count` requests."""
         columns: list[Sequence[torch.Tensor | int]] = []
         for spec, value in zip(self._expected[-1], outputs, strict=True):
             if isinstance(value, int):
                 total = 1 + (value - spec.sizes[0]) // spec.growth[0] if spec.growth[0] else 0
-                own = spec.sizes[0] + spec.growth[0] * (total // count - 1) if spec.growth[0] else value
-                columns.append([own] * count)
+                single = spec.sizes[0] + spec.growth[0] * (total // count - 1) if spec.growth[0] else value
+                columns.append([single] * count)
             else:
-                columns.append(value.chunk(count, dim=_axis(spec)))
+                columns.append(value.chunk(count, dim=_batch_dim(spec)))
         return [list(values) for values in zip(*columns, strict=True)]
 
-    def _joinable(self, partition: Partition) -> list[int]:
+    def _find_batchable(self, partition: Partition) -> list[int]:
         model, last = partition.table.model, partition.table.last
-        if not self._fits(last):
-            _log.warning("requests are not computed together", model=model, reason="its output does not grow with them")
+        if not self._grows_with_batch(last):
+            _log.warning("requests are not batched", model=model, reason="the model's output does not grow with them")
             return []
         try:
-            return self._walk(partition)
+            return self._compare_runs(partition)
         except (RuntimeError, TypeError, ValueError, IndexError, MidcutError) as error:
             reason = " ".join(str(error).split())[:200]
-            _log.warning("requests are not computed together", model=model, reason=reason)
+            _log.warning("requests are not batched", model=model, reason=reason)
             return []
 
-    def _walk(self, partition: Partition) -> list[int]:
+    def _compare_runs(self, partition: Partition) -> list[int]:
+        """Cuts at which a batch of two carries the stacked values of the single runs.
+
+        Raises:
+            ValueError: the model cannot be batched at any cut.
+        """
         last = partition.table.last
-        seeded = torch.Generator().manual_seed(0)
-        alone = [[_made_up(spec, seeded) for spec in self._expected[0]] for _ in range(2)]
-        if not self._fits(0):
-            raise ValueError("its inputs do not grow with the batch")
-        both = self.stack(0, alone)
-        found = []
+        generator = torch.Generator().manual_seed(0)
+        single_runs = [[_random_value(spec, generator) for spec in self._expected[0]] for _ in range(2)]
+        if not self._grows_with_batch(0):
+            raise ValueError("the model's inputs do not grow with the batch")
+        batch_run = self.stack(0, single_runs)
+        batchable = []
         for cut in range(last + 1):
             if cut:
-                alone = [list(partition.run(cut - 1, cut, values)) for values in alone]
-                both = list(partition.run(cut - 1, cut, both))
-            if cut not in partition.refused and self._fits(cut) and _alike(self.stack(cut, alone), both):
-                found.append(cut)
-        if last not in found:
-            raise ValueError("a sample's output depends on the samples beside it")
-        return found
+                single_runs = [list(partition.run(cut - 1, cut, values)) for values in single_runs]
+                batch_run = list(partition.run(cut - 1, cut, batch_run))
+            if cut not in partition.refused and self._grows_with_batch(cut):
+                stacked = self.stack(cut, single_runs)
+                if all(_nearly_equal(a, b) for a, b in zip(stacked, batch_run, strict=True)):
+                    batchable.append(cut)
+        if last not in batchable:
+            raise ValueError("a sample's output depends on the other samples of the batch")
+        return batchable
 
-    def _fits(self, cut: int) -> bool:
-        """Whether every tensor grows along exactly one dimension, in proportion to the batch."""
+    def _grows_with_batch(self, cut: int) -> bool:
+        """Whether every tensor grows along exactly one dimension, in proportion to the batch size."""
         tensors = [spec for spec in self._expected[cut] if spec.dtype != "int"]
         return bool(tensors) and all(
-            sum(map(bool, spec.growth)) == 1 and spec.growth[_axis(spec)] == spec.sizes[_axis(spec)] for spec in tensors
+            sum(map(bool, spec.growth)) == 1 and spec.growth[_batch_dim(spec)] == spec.sizes[_batch_dim(spec)]
+            for spec in tensors
         )
 
 
-def _axis(spec: Expected) -> int:
-    return next((dim for dim, more in enumerate(spec.growth) if more), 0)
+def _batch_dim(spec: ExpectedValue) -> int:
+    return next((dim for dim, growth in enumerate(spec.growth) if growth), 0)
 
 
-def _side_by_side(values: Sequence[torch.Tensor], axis: int) -> torch.Tensor:
-    """As `torch.cat`, which keeps only the layouts it knows by name."""
+def _concatenate(values: Sequence[torch.Tensor], dim: int) -> torch.Tensor:
+    """Concatenate tensors and keep their memory layout; `torch.cat` keeps only named ones such as channels_last."""
     order = dim_order(values[0])
     if order is None:
-        return torch.cat(list(values), dim=axis)
-    physical = torch.cat([value.permute(order) for value in values], dim=order.index(axis))
+        return torch.cat(list(values), dim=dim)
+    physical = torch.cat([value.permute(order) for value in values], dim=order.index(dim))
     return physical.permute([order.index(dim) for dim in range(len(order))])
 
 
-def _more(specs: Sequence[Expected], values: Values, count: int) -> int:
-    """Samples that `count` requests have beyond those of one."""
+def _added_samples(specs: Sequence[ExpectedValue], values: Values, count: int) -> int:
+    """How many more samples `count` requests have than the first of them alone."""
     for spec, value in zip(specs, values, strict=True):
         if isinstance(value, torch.Tensor):
-            return value.shape[_axis(spec)] // spec.growth[_axis(spec)] * (count - 1)
+            return value.shape[_batch_dim(spec)] // spec.growth[_batch_dim(spec)] * (count - 1)
     return 0
 
 
-def _made_up(spec: Expected, seeded: torch.Generator) -> Any:
+def _random_value(spec: ExpectedValue, generator: torch.Generator) -> Any:
     if spec.dtype == "int":
         return spec.sizes[0]
-    kind = getattr(torch, spec.dtype)
-    if kind.is_floating_point:
-        return torch.rand(spec.sizes, generator=seeded).to(kind)
-    return torch.zeros(spec.sizes, dtype=kind)  # an index that any table has
+    dtype = getattr(torch, spec.dtype)
+    if dtype.is_floating_point:
+        return torch.rand(spec.sizes, generator=generator).to(dtype)
+    return torch.zeros(spec.sizes, dtype=dtype)  # 0 is a valid index for any embedding
 
 
-def _alike(one: Values, other: Values) -> bool:
-    return all(_same(a, b) for a, b in zip(one, other, strict=True))
-
-
-def _same(a: Any, b: Any) -> bool:
+def _nearly_equal(a: Any, b: Any) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
         return bool(a == b)
     if a.shape != b.shape or dim_order(a) != dim_order(b):

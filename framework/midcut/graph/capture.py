@@ -1,4 +1,4 @@
-"""Two ways to a graph: torch.fx's symbolic trace, and torch.export made functional."""
+"""Captures a module as a graph in one of two ways: torch.fx's symbolic trace, or torch.export made functional."""
 
 from __future__ import annotations
 
@@ -23,58 +23,55 @@ _ASSERTIONS = ("_assert", "sym_constrain_range", "_guards_fn")
 
 
 def capture(module: torch.nn.Module, example: tuple[torch.Tensor, ...], how: Capture) -> Program:
-    """Make the program of a module.
+    """Capture a module as a program.
 
     Raises:
-        GraphError: the tracer cannot take this module; the message carries its first line.
+        GraphError: the tracer cannot capture this module; the message has the first line of its error.
     """
-    tracer = {Capture.fx: _by_fx, Capture.export: _by_export}[how]
-    before = set(vars(module))
+    tracer = {Capture.fx: _capture_by_fx, Capture.export: _capture_by_export}[how]
+    attributes = set(vars(module))
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return tracer(module, example)
     except GraphError:
         raise
-    except Exception as error:  # tracers raise whatever the traced code runs into
-        line = next(iter(str(error).strip().splitlines()), "")
+    except Exception as error:  # tracing runs the module's code, which may raise anything
+        first_line = next(iter(str(error).strip().splitlines()), "")
         raise GraphError(
-            f"{how.value} cannot capture {type(module).__name__}: {type(error).__name__}: {line}"
+            f"{how.value} cannot capture {type(module).__name__}: {type(error).__name__}: {first_line}"
         ) from error
     finally:
-        for name in set(vars(module)) - before:  # the fx tracer leaves tensor constants on the module
+        for name in set(vars(module)) - attributes:  # the fx tracer leaves tensor constants on the module
             delattr(module, name)
 
 
-def _by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
+def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
     tracer = fx.Tracer()
-    omitted = _omitted_arguments(module, len(example))
+    omitted = _default_arguments(module, len(example))
     graph = tracer.trace(module, concrete_args=omitted or None)
     _drop_assertions(graph)
     _unpack_early(graph)
-    passes: dict[fx.Node, str] = {}
-    for count, node in enumerate(graph.nodes):
-        if node.op == "call_module":
-            passes[node] = f"{node.target}@{count}"
-    return compile_graph(graph, module, passes, len(example))
+    calls = {node: f"{node.target}@{i}" for i, node in enumerate(graph.nodes) if node.op == "call_module"}
+    return compile_graph(graph, module, calls, len(example))
 
 
-def _by_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
-    """Export with the batch size left open; with the example's own where the model insists on one."""
+def _capture_by_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
+    """Export with a dynamic batch size, or with that of the example where the model does not allow it."""
     doubled = tuple(torch.cat([value, value]) if value.dim() else value for value in example)
     shapes = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
     try:
         exported = torch.export.export(module, doubled, dynamic_shapes=shapes, strict=False)
-    except Exception:  # noqa: BLE001  # whatever it was, the second attempt says it again if it stays
+    except Exception:  # noqa: BLE001  # the second attempt raises the error again if it has another cause
         exported = torch.export.export(module, example, strict=False)
     graph_module = exported.run_decompositions({}).module(check_guards=False)
     graph = graph_module.graph
     _drop_assertions(graph)
-    return compile_graph(graph, graph_module, _leaf_passes(graph, module), len(example))
+    return compile_graph(graph, graph_module, _leaf_module_calls(graph, module), len(example))
 
 
-def _omitted_arguments(module: torch.nn.Module, given: int) -> dict[str, Any]:
-    """Optional arguments of `forward` that the example leaves out, with their defaults."""
+def _default_arguments(module: torch.nn.Module, given: int) -> dict[str, Any]:
+    """Optional arguments of `forward` that the example does not contain, with their default values."""
     parameters = list(inspect.signature(module.forward).parameters.values())
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [parameter for parameter in parameters if parameter.kind in kinds]
@@ -82,7 +79,7 @@ def _omitted_arguments(module: torch.nn.Module, given: int) -> dict[str, Any]:
 
 
 def _drop_assertions(graph: fx.Graph) -> None:
-    """Erase checks of sizes and what only they used: it is no work, and bools cannot cross a cut."""
+    """Erase checks of sizes and the nodes that only they use. They compute nothing, and bools cannot cross a cut."""
     for node in reversed(list(graph.nodes)):
         if node.users or not node.op.startswith("call_"):
             continue
@@ -92,11 +89,11 @@ def _drop_assertions(graph: fx.Graph) -> None:
 
 
 def _unpack_early(graph: fx.Graph) -> None:
-    """Read shapes where the tensor is made, and take tuples apart at once.
+    """Move nodes that read a shape or an item of a tuple to directly behind the node whose output they read.
 
-    A tensor need then not cross a cut for its shape alone, and the parts of a tuple can cross where the
-    tuple cannot. Neither reads an element, so its place in the order does not matter (a module that
-    changes a tensor's shape in place would be caught by the comparison with the whole).
+    A tensor then need not cross a cut only for its shape, and the items of a tuple can cross where the tuple cannot.
+    These nodes read no elements, so their position in the order does not change the result. (A module that changes a
+    tensor's shape in place is caught later, when the captured graph is compared with the module.)
     """
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for node in list(graph.nodes):
@@ -116,16 +113,16 @@ def _unpack_early(graph: fx.Graph) -> None:
             node.append(item)
 
 
-def _leaf_passes(graph: fx.Graph, module: torch.nn.Module) -> dict[fx.Node, str]:
-    """Node -> the pass through the outermost torch.nn leaf module it came from, as fx would count it."""
-    leaves = fx.Tracer()
-    known = dict(module.named_modules())
-    passes = {}
+def _leaf_module_calls(graph: fx.Graph, module: torch.nn.Module) -> dict[fx.Node, str]:
+    """Node -> the call of a leaf module that it belongs to: the outermost module that fx would not trace into."""
+    tracer = fx.Tracer()
+    modules = dict(module.named_modules())
+    calls = {}
     for node in graph.nodes:
         for key, (path, _) in node.meta.get("nn_module_stack", {}).items():
             name = str(path).partition("@")[0]
-            found = known.get(name)
-            if name and found is not None and leaves.is_leaf_module(found, name):
-                passes[node] = f"{name}@{key}"
+            submodule = modules.get(name)
+            if name and submodule is not None and tracer.is_leaf_module(submodule, name):
+                calls[node] = f"{name}@{key}"
                 break
-    return passes
+    return calls

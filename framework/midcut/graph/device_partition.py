@@ -1,4 +1,4 @@
-"""A partition whose nodes run on another device than the values come from and go to."""
+"""A partition that runs on another device than the CPU, such as a GPU."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 
 
 class DevicePartition(Partition):
-    """The same cuts under the same fingerprint; `run` takes values from the CPU and gives them back there.
+    """A copy of a partition on another device, with the same cuts and fingerprint.
 
-    What it gives is not bit-identical to the CPU's.
+    `run` takes values on the CPU and returns them there. Its results are not bit-identical to those of the CPU.
 
     Args:
-        made: of the same model, on the CPU.
-        device: torch's name: `cuda`, `cuda:1`.
+        on_cpu: of the same model.
+        device: torch's name for it: `cuda`, `cuda:1`.
 
     Raises:
         ConfigError: there is no such device.
-        GraphError: captured there, the model is another one.
+        GraphError: capturing the model on the device gives different nodes.
     """
 
-    def __init__(self, made: Partition, model: LoadedModel, device: str) -> None:
-        self._device = _device(device)
+    def __init__(self, on_cpu: Partition, model: LoadedModel, device: str) -> None:
+        self._device = _usable_device(device)
         module = copy.deepcopy(model.module).to(self._device)
         example = tuple(value.to(self._device) for value in model.example)
-        program = capture(module, example, Capture(made.table.capture))
-        if [step.name for step in program.steps] != [node.name for node in made.table.nodes]:
-            raise GraphError(f"model {model.name!r} has other nodes on {device} than on the CPU")
-        made.share(program, self)
+        program = capture(module, example, Capture(on_cpu.table.capture))
+        if [step.name for step in program.steps] != [node.name for node in on_cpu.table.nodes]:
+            raise GraphError(f"model {model.name!r} has different nodes on {device} than on the CPU")
+        on_cpu.share(program, self)
 
     def run(self, start: int, stop: int, values: Sequence[Any]) -> tuple[Any, ...]:
-        there = [value.to(self._device) if isinstance(value, torch.Tensor) else value for value in values]
-        outputs = super().run(start, stop, there)
+        moved = [value.to(self._device) if isinstance(value, torch.Tensor) else value for value in values]
+        outputs = super().run(start, stop, moved)
         return tuple(value.cpu() if isinstance(value, torch.Tensor) else value for value in outputs)
 
 
-def _device(name: str) -> torch.device:
+def _usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cloud.device={name}: torch cannot use that here: {line}") from None
+        first_line = str(error).strip().splitlines()[0]
+        raise ConfigError(f"cloud.device={name}: torch cannot use this device here: {first_line}") from None
     return device

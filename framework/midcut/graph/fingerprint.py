@@ -1,4 +1,4 @@
-"""Two hashes that say whether cut k means the same on both sides."""
+"""Two hashes that are equal at edge and cloud exactly when a cut means the same on both."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def graph_hash(program: Program, cuts: Sequence[Cut]) -> str:
         digest.update(f"{step.name} {step.module} {step.signature}\n".encode())
     for entry in program.output:
         digest.update(f"output {f'%{entry}' if isinstance(entry, int) else describe_constant(entry[0])}\n".encode())
-    # Whether a cut is offered is each side's own matter; what it carries is not.
+    # `refused` is left out: edge and cloud may offer different cuts, as long as what crosses each is the same.
     plain = [(cut.index, cut.layer, cut.ends_module, cut.values) for cut in cuts]
     digest.update(msgspec.json.encode(plain))
     return digest.hexdigest()[:_DIGITS]

@@ -1,4 +1,4 @@
-"""A model made ready to be cut anywhere."""
+"""A captured model that can be cut anywhere: `partition` makes it, `Partition` runs it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.utils import _pytree as pytree
 
 from midcut.config.settings import Capture
 from midcut.errors import CutError, GraphError
-from midcut.graph.batch import Expected, check, growth
 from midcut.graph.capture import capture
 from midcut.graph.fingerprint import graph_hash, weights_hash
+from midcut.graph.shapes import ExpectedValue, check_values, growth_per_item
 from midcut.graph.verify import examine, same_bits
 from midcut.planning.cuts import legal_cuts
 from midcut.types import Cut, CutTable, Node, ValueSpec
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from midcut.types import LoadedModel
 
 log = structlog.get_logger(__name__)
-_REASONS_TOLD: Final = 3
+_LOGGED_REASONS: Final = 3
 
 
 class Partition:
-    """A captured model: its cuts, and any stretch of it ready to run.
+    """A captured model of which any consecutive part can be run.
 
-    Threads may call it at once. It shares the module's parameters and keeps no state between calls.
+    It shares the module's parameters and keeps no state between calls, so several threads may use it at once.
 
     Attributes:
-        table: every cut, with what crosses it.
+        table: every cut, with the values that cross it.
         legal: the cuts on offer, ascending.
-        refused: cut -> why it is not offered, whatever the config says.
+        refused: cut -> why it cannot be offered under any config.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Partition:
         program: Program,
         table: CutTable,
         legal: tuple[int, ...],
-        expected: Sequence[tuple[Expected, ...]],
+        expected: Sequence[tuple[ExpectedValue, ...]],
         structure: Any,
     ) -> None:
         self.table = table
@@ -66,22 +66,22 @@ class Partition:
 
         Args:
             start, stop: cuts, `start` not after `stop`.
-            values: what is live at `start`, in the order of its `Cut.values`; never written to.
+            values: those that cross `start`, in the order of its `Cut.values`; never written to.
 
         Returns:
-            what is live at `stop`.
+            the values that cross `stop`.
 
         Raises:
-            CutError: no such stretch.
+            CutError: there are no such cuts, or `start` is after `stop`.
         """
         if not 0 <= start <= stop <= self.table.last:
             raise CutError(f"model {self.table.model!r} has cuts 0 to {self.table.last}, got {start} to {stop}")
         return self._program.run(start, stop, values)
 
     def walk(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
-        """Run the whole graph on the model's inputs, pausing after each node: for timing them in place.
+        """Run the whole graph on the model's inputs and yield after each node, so that a caller can time the nodes.
 
-        The inputs are copied first. Wrap the loop in `torch.no_grad()`, as `run` does for itself.
+        The inputs are copied first. The caller must iterate inside `torch.no_grad()`.
         """
         registers = self._program.load(0, [value.clone() for value in inputs])
         for index in range(len(self._program)):
@@ -89,99 +89,95 @@ class Partition:
             yield
 
     def head(self, cut: int, inputs: Sequence[torch.Tensor]) -> tuple[Any, ...]:
-        """Run what lies before the cut on the model's inputs; returns the payload."""
+        """Run the nodes before the cut on the model's inputs; returns the values that cross the cut."""
         return self.run(0, cut, inputs)
 
     def tail(self, cut: int, values: Sequence[Any]) -> tuple[Any, ...]:
-        """Run what lies after the cut on the payload; returns the values at the last cut."""
+        """Run the nodes after the cut on the values that cross it; returns the values at the last cut."""
         return self.run(cut, self.table.last, values)
 
     def assemble(self, values: Sequence[Any]) -> Any:
-        """Put the values at the last cut into the structure the unsplit model returns."""
+        """Put the values at the last cut into the structure that the unsplit model returns."""
         return pytree.tree_unflatten(self._program.output_leaves(values), self._structure)
 
     def check_values(self, cut: int, values: Sequence[Any]) -> None:
-        """Check what is about to enter the graph at a cut; the batch size is free.
+        """Check values that are to enter the graph at a cut; any batch size is allowed.
 
         Raises:
-            CutError: no such cut.
+            CutError: there is no such cut, or it cannot be offered.
             MalformedError: count, dtype or shape do not fit.
         """
         if not 0 <= cut <= self.table.last:
             raise CutError(f"model {self.table.model!r} has cuts 0 to {self.table.last}, got {cut}")
         if cut in self.refused:
             raise CutError(f"cut {cut} of model {self.table.model!r} is not offered: {self.refused[cut]}")
-        check(values, self._expected[cut], f"cut {cut} of model {self.table.model!r}")
+        check_values(values, self._expected[cut], f"cut {cut} of model {self.table.model!r}")
 
     def check_inputs(self, inputs: Sequence[Any]) -> None:
-        """Check the model's inputs, whether cut 0 is on offer or not; the batch size is free.
+        """Check the model's inputs, whether or not cut 0 is on offer; any batch size is allowed.
 
         Raises:
             MalformedError: count, dtype or shape do not fit.
         """
-        check(inputs, self._expected[0], f"model {self.table.model!r}")
+        check_values(inputs, self._expected[0], f"model {self.table.model!r}")
 
-    def expected(self, cut: int) -> tuple[Expected, ...]:
-        """How each value at a cut grows with the batch."""
+    def expected(self, cut: int) -> tuple[ExpectedValue, ...]:
+        """Shapes of the values at a cut, and how they grow with the batch size."""
         return self._expected[cut]
 
     def share(self, program: Program, other: Partition) -> None:
-        """Make another partition of this one's cuts and checks, with another capture of the same graph."""
+        """Initialise another partition with the cuts and checks of this one and another capture of the same graph."""
         program.protect_like(self._program)
         Partition.__init__(other, program, self.table, self.legal, self._expected, self._structure)
 
     def warm_up(self) -> None:
-        """Run every node once on zeros, on the calling thread: a thread's first run is far slower than the next."""
+        """Run every node once on zeros, because the first run of each thread is far slower than the next."""
         specs = self.table.cuts[0].values
         try:
             self.tail(0, [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs])
-        except Exception as error:  # noqa: BLE001 - zeros may be no input of this model; requests bring real ones
-            log.info("not warmed up", model=self.table.model, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - zeros may not be a valid input; real requests still work
+            log.info("warm-up failed", model=self.table.model, reason=str(error))
 
 
 def partition(model: LoadedModel, settings: CutSettings) -> Partition:
-    """Capture a model, compare its cuts with the whole, and narrow them down by config.
+    """Capture a model, verify its cuts, and select those that the config allows.
 
-    The configured tracer is tried first, the other one where it fails or does not give the module's
-    own output.
+    If the configured tracer fails, or its graph does not give the module's output, the other tracer is tried.
 
     Raises:
-        GraphError: neither tracer can take the model.
-        ConfigError: the config leaves no cut.
+        GraphError: neither tracer can capture the model.
+        ConfigError: the config allows no cut.
     """
     other = Capture.export if settings.capture is Capture.fx else Capture.fx
     reasons = []
     for how in (settings.capture, other):
         try:
-            made = _partition(model, settings, how)
+            captured = _partition_by(model, settings, how)
         except GraphError as error:
             reasons.append(f"{how.value}: {error}")
-            log.warning("capture_failed", model=model.name, capture=how.value, reason=str(error))
+            log.warning("capture failed", model=model.name, capture=how.value, reason=str(error))
         else:
-            _tell_refused(made)
-            return made
+            _log_refused(captured)
+            return captured
     raise GraphError(f"model {model.name!r} cannot be captured; {'; '.join(reasons)}")
 
 
-def _partition(model: LoadedModel, settings: CutSettings, how: Capture) -> Partition:
+def _partition_by(model: LoadedModel, settings: CutSettings, how: Capture) -> Partition:
     if model.module.training:
         raise GraphError("the module is in training mode; call eval() first")
     program = capture(model.module, model.example, how)
     if len(program.live[0]) != len(model.example):
         raise GraphError(f"the graph uses {len(program.live[0])} of the model's {len(model.example)} inputs")
-    found = _examine(program, model, settings)
-    structure, forward_s = _compare_whole(program, found, model)
-    program.protect(found.group, found.writes)
-    grows = growth(program, model.example, found.sizes, forward_s)
+    examination = _examine(program, model, settings)
+    structure, forward_s = _compare_with_module(program, examination, model)
+    program.protect(examination.group, examination.writes)
+    sizes = examination.sizes
+    growth = growth_per_item(program, model.example, sizes, forward_s)
     expected = [
-        tuple(
-            Expected(program.names[r], found.sizes[r][0], found.sizes[r][1], grows[r])
-            for r in registers
-            if r in found.sizes
-        )
+        tuple(ExpectedValue(program.names[r], *sizes[r], growth[r]) for r in registers if r in sizes)
         for registers in program.live
     ]
-    cuts = _cuts(program, found, expected)
+    cuts = _make_cuts(program, examination, expected)
     table = CutTable(
         model=model.name,
         capture=how.value,
@@ -193,47 +189,50 @@ def _partition(model: LoadedModel, settings: CutSettings, how: Capture) -> Parti
     return Partition(program, table, legal_cuts(table, settings), expected, structure)
 
 
-def _tell_refused(made: Partition) -> None:
-    if made.refused:
-        first = dict(itertools.islice(made.refused.items(), _REASONS_TOLD))
-        log.warning("cuts not offered", model=made.table.model, count=len(made.refused), cuts=first)
+def _log_refused(partition: Partition) -> None:
+    refused = partition.refused
+    if refused:
+        first = dict(itertools.islice(refused.items(), _LOGGED_REASONS))
+        log.warning("cuts not offered", model=partition.table.model, count=len(refused), cuts=first)
 
 
 def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Examination:
     state = [*model.module.parameters(), *model.module.buffers()]
-    before = [tensor._version for tensor in state]  # noqa: SLF001  # the only counter of in-place writes there is
+    versions = [tensor._version for tensor in state]  # noqa: SLF001  # the only counter of in-place writes there is
     try:
-        found = examine(program, model.example, verify=settings.verify)
+        examination = examine(program, model.example, verify=settings.verify)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise GraphError(f"the captured graph does not run: {line}") from error
-    if before != [tensor._version for tensor in state]:  # noqa: SLF001
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise GraphError(f"the captured graph does not run: {first_line}") from error
+    if versions != [tensor._version for tensor in state]:  # noqa: SLF001
         raise GraphError("the model changes its own parameters or buffers while it runs")
     last = len(program)
-    if last in found.refused:
-        raise GraphError(f"the model's output cannot be sent: {found.refused[last]}")
-    return found
+    if last in examination.refused:
+        raise GraphError(f"the model's output cannot be sent: {examination.refused[last]}")
+    return examination
 
 
-def _compare_whole(program: Program, found: Examination, model: LoadedModel) -> tuple[Any, float]:
-    """Compare with the module itself; returns the structure of its output and the seconds it took."""
+def _compare_with_module(program: Program, examination: Examination, model: LoadedModel) -> tuple[Any, float]:
+    """Compare the graph's output with the module's; returns the structure of the output and the module's seconds."""
     inputs = [value.detach().clone() for value in model.example]
     started = time.perf_counter()
     with torch.no_grad():
-        whole = model.module(*inputs)
+        output = model.module(*inputs)
     forward_s = time.perf_counter() - started
-    leaves, structure = pytree.tree_flatten(whole)
-    if not same_bits(program.output_leaves(found.output), leaves):
+    leaves, structure = pytree.tree_flatten(output)
+    if not same_bits(program.output_leaves(examination.output), leaves):
         raise GraphError("the captured graph does not give the module's own output bit for bit")
     return structure, forward_s
 
 
-def _cuts(program: Program, found: Examination, expected: Sequence[tuple[Expected, ...]]) -> tuple[Cut, ...]:
+def _make_cuts(
+    program: Program, examination: Examination, expected: Sequence[tuple[ExpectedValue, ...]]
+) -> tuple[Cut, ...]:
     cuts = []
     layer = 0
     for index, values in enumerate(expected):
         ends = index > 0 and program.steps[index - 1].ends_module
         layer += ends
         specs = tuple(ValueSpec(v.name, v.dtype, () if v.dtype == "int" else v.sizes) for v in values)
-        cuts.append(Cut(index, layer, ends, specs, found.refused.get(index, "")))
+        cuts.append(Cut(index, layer, ends, specs, examination.refused.get(index, "")))
     return tuple(cuts)

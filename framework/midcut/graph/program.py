@@ -1,4 +1,4 @@
-"""A captured graph as a flat list of ready instructions, so that any cut is just a position in it."""
+"""A captured graph as a flat list of instructions with bound arguments, so that a cut is a position in that list."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Step:
 
     Attributes:
         name: unique in the graph.
-        op: what runs, in words.
-        module: qualified name of the leaf module it belongs to, `""` where there is none.
-        signature: op and argument structure as text, equal in every process; for the fingerprint.
-        call: computes the node from the registers.
-        reads: registers it reads, constants included.
-        out: register it writes.
-        ends_module: whether it is the last node of one pass through a leaf module.
+        op: name of the operation, for people.
+        module: qualified name of the leaf module that the node belongs to, `""` where there is none.
+        signature: operation and argument structure as text, equal in every process; used for the fingerprint.
+        call: computes the node's value from the registers.
+        reads: registers that the node reads, including constants.
+        out: register that the node's value is stored in.
+        ends_module: whether it is the last node of one call of a leaf module.
     """
 
     name: str
@@ -40,18 +40,17 @@ class Step:
 
 
 class Program:
-    """Runs any stretch of the graph. Holds references to the module's parameters, never copies.
+    """Runs any consecutive part of the graph. It refers to the module's parameters and never copies them.
 
-    Registers 0 to I-1 are the inputs; the others hold constants and what the nodes make. A run copies
-    the list of registers (pointers), so concurrent runs share nothing but the constants.
+    Registers 0 to I-1 are the inputs; the others hold constants and the values of nodes. Each run has its own list of
+    registers, so concurrent runs share nothing but the constants.
 
     Attributes:
         steps: the nodes in execution order, N of them.
         inputs: names of the inputs.
-        names: register -> the name of the node or input that fills it.
-        live: for every cut 0..N the registers that cross it, in order of production; at N the
-            output's values.
-        output: the flat output: a register, or a constant wrapped in a 1-tuple.
+        names: register -> the name of the node or input whose value it holds.
+        live: for every cut 0..N the registers whose values cross it, in execution order; at N those of the output.
+        output: the flattened output: registers, and constants wrapped in a 1-tuple.
     """
 
     def __init__(
@@ -68,69 +67,71 @@ class Program:
         self.output = tuple(output)
         self.names = dict(enumerate(inputs)) | {step.out: step.name for step in steps}
         self._template = list(template)
-        self.live = self._liveness()
-        self._frees = self._last_uses()
-        self._fast = [(step.call, step.out, free) for step, free in zip(self.steps, self._frees, strict=True)]
+        self.live = self._find_live()
+        self._instructions = [
+            (step.call, step.out, dead) for step, dead in zip(self.steps, self._find_dead(), strict=True)
+        ]
         self._copies: tuple[tuple[tuple[int, int], ...], ...] = ((),) * len(self.live)
 
     def __len__(self) -> int:
         return len(self.steps)
 
-    def _liveness(self) -> tuple[tuple[int, ...], ...]:
+    def _find_live(self) -> tuple[tuple[int, ...], ...]:
         outputs = tuple(dict.fromkeys(entry for entry in self.output if isinstance(entry, int)))
         needed = set(outputs)
         live = [outputs]
         for step in reversed(self.steps):
             needed.discard(step.out)
             needed.update(register for register in step.reads if register in self.names)
-            live.append(tuple(sorted(needed)))  # registers are numbered in order of production
+            live.append(tuple(sorted(needed)))  # registers are numbered in execution order
         return tuple(reversed(live))
 
-    def _last_uses(self) -> list[tuple[int, ...]]:
-        frees = []
+    def _find_dead(self) -> list[tuple[int, ...]]:
+        """For every step the registers that no later step needs."""
+        dead = []
         for index, step in enumerate(self.steps):
             touched = {register for register in step.reads if register in self.names} | {step.out}
-            frees.append(tuple(sorted(touched - set(self.live[index + 1]))))
-        return frees
+            dead.append(tuple(sorted(touched - set(self.live[index + 1]))))
+        return dead
 
     def protect(self, group: Mapping[int, int], writes: Mapping[int, Sequence[int]]) -> None:
-        """Say which nodes write in place, so that `run` copies a value before it would be written.
+        """Make `run` copy each value it is given that an in-place step would overwrite.
 
         Args:
-            group: register -> id of the registers it shares memory with.
+            group: register -> id of the group of registers that share its memory.
             writes: group id -> the steps that write into that memory, ascending.
         """
         copies = []
         for cut, registers in enumerate(self.live):
-            entry = []
+            overwritten = []
             for register in registers:
                 steps = writes.get(group.get(register, -1), ())
                 later = bisect_left(steps, cut)
                 if later < len(steps):
-                    entry.append((register, steps[later]))
-            copies.append(tuple(entry))
+                    overwritten.append((register, steps[later]))
+            copies.append(tuple(overwritten))
         self._copies = tuple(copies)
 
     def protect_like(self, other: Program) -> None:
-        """Copy where another capture of the same graph copies."""
+        """Copy the same values as another capture of the same graph."""
         self._copies = other._copies
 
     def load(self, cut: int, values: Iterable[Any]) -> Registers:
-        """Make the registers for a run that starts at `cut`."""
+        """The registers for a run that starts at `cut`."""
         registers = self._template.copy()
         for register, value in zip(self.live[cut], values, strict=True):
             registers[register] = value
         return registers
 
     def advance(self, registers: Registers, index: int) -> None:
-        """Run one step on these registers and drop what nothing needs any more."""
+        """Run one step on these registers and drop the values that no later step needs."""
         step = self.steps[index]
         registers[step.out] = step.call(registers)
         self.drop(registers, index)
 
     def drop(self, registers: Registers, index: int) -> None:
-        """Forget what no step after `index` needs."""
-        for register in self._fast[index][2]:
+        """Drop the values that no step after `index` needs."""
+        for register in self._instructions[index][2]:
             registers[register] = None
 
     def run(self, start: int, stop: int, values: Sequence[Any]) -> tuple[Any, ...]:
@@ -139,23 +140,23 @@ class Program:
         Args:
             start: a cut.
             stop: a cut, not before `start`.
-            values: what is live at `start`. Never written to.
+            values: those that cross `start`; never written to.
 
         Returns:
-            what is live at `stop`.
+            the values that cross `stop`.
         """
         registers = self.load(start, values)
         for register, first_write in self._copies[start]:
             if first_write < stop:
                 registers[register] = registers[register].clone()
         with torch.no_grad():
-            for call, out, frees in self._fast[start:stop]:
+            for call, out, dead in self._instructions[start:stop]:
                 registers[out] = call(registers)
-                for register in frees:
+                for register in dead:
                     registers[register] = None
         return tuple([registers[register] for register in self.live[stop]])
 
     def output_leaves(self, values: Sequence[Any]) -> list[Any]:
-        """Spread the values at the last cut over the flat output."""
+        """The flattened output, made from the values at the last cut."""
         by_register = dict(zip(self.live[-1], values, strict=True))
         return [by_register[entry] if isinstance(entry, int) else entry[0] for entry in self.output]

@@ -1,19 +1,20 @@
-"""One pass over the example: what every cut carries, what is written in place, which cuts are exact.
+"""Runs a captured graph once over its example: finds what crosses each cut, in-place writes, and which cuts are exact.
 
-Every cut is compared with the whole model, for about the price of a second forward pass. While the
-whole graph runs node by node (the reference), a *shadow* starts at each cut from the payload as it
-would arrive from the wire: equal bits, dense, same dim order, memory of its own. Shadows advance in
-step with the reference. After each node a shadow is in one of three states:
+To verify a cut, the rest of the graph is run from values as they would arrive over the wire, and compared with the
+whole graph. All cuts are verified together, for about the price of a second forward pass: while the whole graph runs
+node by node (the *reference*), a second run, a *shadow*, starts at every cut. Its values have the same bits as the
+reference's, but are dense, have the same dim order, and own their memory. After each node a shadow is in one of three
+states:
 
-- some value differs in a bit: the cut is refused, and the node is named;
-- all live values have the reference's bits, strides, alignment and sharing of memory: kernels are
-  deterministic functions of just these, so the rest of the tail is the rest of the reference, and the
-  shadow has done its work. On a chain that is after one node;
-- equal bits, but another layout or sharing (a slice arrives dense; a view and its base arrive apart):
-  the shadow goes on, to the end if need be, where equal bits suffice.
+- A value differs in a bit: the cut is refused, and the message names the node.
+- All live values have the same bits, strides, alignment and sharing of memory as the reference's. Kernels are
+  deterministic functions of these, so all later nodes give the same results, and the shadow can stop. In a chain of
+  nodes this happens after one node.
+- All bits are equal, but layout or sharing differs (a slice arrives dense; a view and its base arrive as two tensors).
+  The shadow goes on, if need be to the end, where equal bits suffice.
 
-So a cut passes exactly when its tail gives the reference's output bit for bit, or is refused although
-a later node would have hidden a difference. That the reference is the module is compared separately.
+So a cut passes exactly when its tail gives the reference's output bit for bit; it is also refused if a difference
+appears that a later node would have hidden. That the reference equals the module is checked separately.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 @dataclass
 class Examination:
-    """What one pass over the example showed.
+    """Result of running the program over the example.
 
     Attributes:
-        sizes: register -> (dtype name, sizes) for what can cross a cut; an int's size is its value.
-        unsendable: register -> what it holds instead.
-        refused: cut -> why it is not exact, or cannot be sent.
+        sizes: register -> (dtype name, sizes) of its value if it can cross a cut; the size of an int is its value.
+        unsendable: register -> description of its value if it cannot cross a cut.
+        refused: cut -> why it is not exact, or why a value at it cannot be sent.
         output: the values at the last cut.
-        group: register -> id of the memory it shares.
-        writes: group -> steps that write into it, ascending.
+        group: register -> id of the group of registers that share its memory.
+        writes: group -> steps that write into its memory, ascending.
     """
 
     sizes: dict[int, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
@@ -57,145 +58,152 @@ class Examination:
 
 
 def examine(program: Program, example: Sequence[torch.Tensor], *, verify: bool) -> Examination:
-    """Run the program once over the example, with a shadow from every cut if `verify`.
+    """Run the program once over the example, with a shadow from every cut if `verify` is set.
 
     Raises:
         GraphError: a node writes into a constant, so a second run would differ from the first.
     """
-    found = Examination()
-    memory = _Memory(program, found)
+    result = Examination()
+    memory = _MemoryTracker(program, result)
     with torch.no_grad():
         values = [example[register].detach().clone() for register in program.live[0]]
         reference = program.load(0, values)
         shadows: dict[int, Registers] = {}
         for index in range(len(program)):
-            _describe(program, index, reference, found)
-            if verify and index not in found.refused:
-                shadows[index] = program.load(index, _receive(program, index, reference))
+            _record_values(program, index, reference, result)
+            if verify and index not in result.refused:
+                shadows[index] = program.load(index, _received_values(program, index, reference))
             step = program.steps[index]
-            memory.before(step, reference)
+            memory.before_step(step, reference)
             reference[step.out] = step.call(reference)
-            memory.after(index, step, reference[step.out])
+            memory.after_step(index, step, reference[step.out])
             program.drop(reference, index)
-            _advance_shadows(program, index, reference, shadows, found)
+            _advance_shadows(program, index, reference, shadows, result)
         last = len(program)
-        _describe(program, last, reference, found)
-        found.output = tuple(reference[register] for register in program.live[last])
+        _record_values(program, last, reference, result)
+        result.output = tuple(reference[register] for register in program.live[last])
     memory.finish()
-    return found
+    return result
 
 
-def same_bits(one: Any, other: Any) -> bool:
-    """Whether two values are the same down to NaN payloads and the sign of zero; layouts may differ."""
-    if isinstance(one, torch.Tensor):
-        if not isinstance(other, torch.Tensor) or one.dtype != other.dtype or one.shape != other.shape:
+def same_bits(a: Any, b: Any) -> bool:
+    """Whether two values are equal bit by bit, including NaN payloads and the sign of zero; layouts may differ."""
+    if isinstance(a, torch.Tensor):
+        if not isinstance(b, torch.Tensor) or a.dtype != b.dtype or a.shape != b.shape:
             return False
-        if one.dtype.is_complex or one.dtype.itemsize not in _BITS:
-            return torch.equal(one, other)
-        bits = _BITS[one.dtype.itemsize]
-        return torch.equal(one.view(bits), other.view(bits))
-    if isinstance(one, (list, tuple)):
+        if a.dtype.is_complex or a.dtype.itemsize not in _BITS:
+            return torch.equal(a, b)
+        bits = _BITS[a.dtype.itemsize]
+        return torch.equal(a.view(bits), b.view(bits))
+    if isinstance(a, (list, tuple)):
         return (
-            isinstance(other, (list, tuple))
-            and len(one) == len(other)
-            and all(same_bits(a, b) for a, b in zip(one, other, strict=True))
+            isinstance(b, (list, tuple))
+            and len(a) == len(b)
+            and all(same_bits(x, y) for x, y in zip(a, b, strict=True))
         )
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same_bits(one[k], other[k]) for k in one)
-    return type(one) is type(other) and bool(one == other)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same_bits(a[k], b[k]) for k in a)
+    return type(a) is type(b) and bool(a == b)
 
 
 def _advance_shadows(
-    program: Program, index: int, reference: Registers, shadows: dict[int, Registers], found: Examination
+    program: Program, index: int, reference: Registers, shadows: dict[int, Registers], result: Examination
 ) -> None:
+    """Run one node in every shadow; remove shadows that have proved or refuted their cut."""
     live = program.live[index + 1]
     for cut, registers in list(shadows.items()):
         program.advance(registers, index)
-        wrong = next((r for r in live if not same_bits(reference[r], registers[r])), None)
-        if wrong is not None:
-            found.refused[cut] = (
-                f"its tail differs from the whole model: {program.names[wrong]!r} after node "
-                f"{index} ({program.steps[index].name!r}){_difference(reference[wrong], registers[wrong])}"
+        different = next((r for r in live if not same_bits(reference[r], registers[r])), None)
+        if different is not None:
+            size = _size_of_difference(reference[different], registers[different])
+            result.refused[cut] = (
+                f"its tail differs from the whole model: value {program.names[different]!r} after node "
+                f"{index} ({program.steps[index].name!r}){size}"
             )
             del shadows[cut]
         elif _layout(reference, live) == _layout(registers, live):
             del shadows[cut]
 
 
-def _difference(one: Any, other: Any) -> str:
-    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor) or one.shape != other.shape:
+def _size_of_difference(a: Any, b: Any) -> str:
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor) or a.shape != b.shape or not a.numel():
         return ""
-    return f", by up to {(one.double() - other.double()).abs().max().item():.1e}" if one.numel() else ""
+    return f", by up to {(a.double() - b.double()).abs().max().item():.1e}"
 
 
-def _receive(program: Program, cut: int, registers: Registers) -> list[Any]:
+def _received_values(program: Program, cut: int, registers: Registers) -> list[Any]:
+    """The values at a cut as they arrive over the wire."""
     values = [registers[register] for register in program.live[cut]]
     return [as_received(value) if isinstance(value, torch.Tensor) else value for value in values]
 
 
 def _layout(registers: Registers, live: Sequence[int]) -> list[Any]:
-    """Strides, alignment and the partition of live tensors by the memory they share."""
+    """Strides, alignment and sharing of memory of the live tensors."""
     first: dict[int, tuple[int, int]] = {}
     layout = []
-    for position, tensor in enumerate(t for register in live for t in _tensors(registers[register])):
+    for position, tensor in enumerate(t for register in live for t in _tensors_in(registers[register])):
         start = tensor.data_ptr()
         owner, base = first.setdefault(tensor.untyped_storage().data_ptr(), (position, start))
         layout.append((tensor.stride(), start % 64, owner, start - base))
     return layout
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
+def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _tensors(item)
+            yield from _tensors_in(item)
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _tensors(item)
+            yield from _tensors_in(item)
 
 
-def _describe(program: Program, cut: int, registers: Registers, found: Examination) -> None:
+def _record_values(program: Program, cut: int, registers: Registers, result: Examination) -> None:
+    """Record the sizes of the values at a cut, and refuse the cut if one of them cannot be sent."""
     for register in program.live[cut]:
         value = registers[register]
-        if register not in found.sizes and register not in found.unsendable:
-            _classify(register, value, found)
-        if register in found.unsendable:
+        if register not in result.sizes and register not in result.unsendable:
+            _record_value(register, value, result)
+        if register in result.unsendable:
             name = program.names[register]
-            found.refused.setdefault(cut, f"{name!r}, which crosses here, is {found.unsendable[register]}")
+            result.refused.setdefault(cut, f"{name!r}, which crosses here, is {result.unsendable[register]}")
 
 
-def _classify(register: int, value: Any, found: Examination) -> None:
+def _record_value(register: int, value: Any, result: Examination) -> None:
     if type(value) is int:
-        found.sizes[register] = ("int", (value,))
+        result.sizes[register] = ("int", (value,))
     elif isinstance(value, torch.Tensor) and value.layout is torch.strided:
         dtype = str(value.dtype).removeprefix("torch.")
         if dtype in DTYPES:
-            found.sizes[register] = (dtype, tuple(value.shape))
+            result.sizes[register] = (dtype, tuple(value.shape))
         else:
-            found.unsendable[register] = f"a tensor of dtype {dtype}"
+            result.unsendable[register] = f"a tensor of dtype {dtype}"
     else:
-        found.unsendable[register] = f"a {type(value).__name__}, neither a tensor nor an int"
+        result.unsendable[register] = f"a {type(value).__name__}, neither a tensor nor an int"
 
 
-class _Memory:
-    """Watches which registers share memory, and which step writes into it (`Tensor._version` moves)."""
+class _MemoryTracker:
+    """Tracks which registers share memory, and which steps write into it in place (`Tensor._version` changes).
 
-    def __init__(self, program: Program, found: Examination) -> None:
+    The groups of registers are kept as a union-find forest: register -> its parent.
+    """
+
+    def __init__(self, program: Program, result: Examination) -> None:
         self._program = program
-        self._found = found
+        self._result = result
         self._parent: dict[int, int] = {}
         self._versions: list[tuple[int, torch.Tensor, int]] = []
         self._writes: list[tuple[int, int]] = []
 
-    def before(self, step: Step, registers: Registers) -> None:
+    def before_step(self, step: Step, registers: Registers) -> None:
         self._versions = [
             (register, tensor, tensor._version)  # noqa: SLF001  # the only counter of in-place writes there is
             for register in step.reads
-            for tensor in _tensors(registers[register])
+            for tensor in _tensors_in(registers[register])
         ]
 
-    def after(self, index: int, step: Step, out: Any) -> None:
+    def after_step(self, index: int, step: Step, out: Any) -> None:
         owners: dict[int, int] = {}
         for register, tensor, version in self._versions:
             if tensor._version != version:  # noqa: SLF001
@@ -204,21 +212,21 @@ class _Memory:
                     raise GraphError(f"node {step.name!r} writes into {name}: a second run would differ from the first")
                 self._writes.append((register, index))
             owners.setdefault(tensor.untyped_storage().data_ptr(), register)
-            self._join(owners[tensor.untyped_storage().data_ptr()], register)
-        for tensor in _tensors(out):
-            self._join(owners.get(tensor.untyped_storage().data_ptr(), step.out), step.out)
+            self._merge(owners[tensor.untyped_storage().data_ptr()], register)
+        for tensor in _tensors_in(out):
+            self._merge(owners.get(tensor.untyped_storage().data_ptr(), step.out), step.out)
 
     def finish(self) -> None:
         for register, step in self._writes:
-            steps = self._found.writes.setdefault(self._root(register), [])
+            steps = self._result.writes.setdefault(self._root(register), [])
             if step not in steps:
                 steps.append(step)
-        self._found.group.update({register: self._root(register) for register in self._parent})
+        self._result.group.update({register: self._root(register) for register in self._parent})
 
     def _root(self, register: int) -> int:
         while self._parent.setdefault(register, register) != register:
             register = self._parent[register]
         return register
 
-    def _join(self, one: int, other: int) -> None:
-        self._parent[self._root(one)] = self._root(other)
+    def _merge(self, a: int, b: int) -> None:
+        self._parent[self._root(a)] = self._root(b)

@@ -1,7 +1,7 @@
-"""Measured seconds per node, and what is fitted to them: two kinds of JSON file. Light: no torch.
+"""Profiles and fits, both stored as JSON files. Importing this package imports no torch.
 
-A *profile* is one model on one machine, at one or more clock settings (`midcut profile`). A *fit*
-holds the parameters of the paper's clock law for several models (`midcut fit`).
+A *profile* holds the measured seconds per node of one model on one machine, at one or more clock settings
+(`midcut profile`). A *fit* holds the parameters of the paper's clock law for several models (`midcut fit`).
 """
 
 from midcut.profiles.clock_law import Fit, Law, ModelLaw, find_fit, read_fit, write_fit, wrong_law

@@ -1,4 +1,4 @@
-"""The fit: the paper's clock law, its parameters for every model, and how far off it is."""
+"""A fit: the parameters of the paper's clock law for every model and its prediction error, with reading and writing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FORMAT = "midcut-fit/1"
 
 
 class ModelLaw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model's slope: (a * clock_mhz ** b) * (upper - lower) + lower, seconds per layer (Eq. 1 and 2).
+    """Slope of one model: (a * clock_mhz ** b) * (upper - lower) + lower, in seconds per layer (Eq. 1 and 2).
 
     Attributes:
-        a, b: of the curve; the same for all models but under `loglog`.
+        a, b: of the curve; shared by all models, except under `loglog`.
         upper, lower: the model's bounds, seconds per layer.
     """
 
@@ -31,13 +31,13 @@ class ModelLaw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one normalisation gave.
+    """The laws fitted under one normalisation.
 
     Attributes:
-        models: by model name.
-        r2: of the normalised slopes (under `loglog`: divided by the largest), on the points left out of
-            the fit; null where they do not vary.
-        mean_error, max_error: relative error of the predicted slope on those points, 0.01 is 1 %.
+        models: model name -> law.
+        r2: R² of the normalised slopes (under `loglog`: divided by the largest) on the validation points; null
+            where these do not vary.
+        mean_error, max_error: relative error of the predicted slope on the validation points; 0.01 is 1 %.
     """
 
     models: dict[str, ModelLaw]
@@ -47,12 +47,12 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Slopes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model's measurements, by clock.
+    """Measured slopes of one model, one per clock setting.
 
     Attributes:
         clock_mhz: settings, ascending.
-        slope_s: seconds per layer at each.
-        fitted: whether the fit saw the point; the others validate it.
+        slope_s: seconds per layer at each setting.
+        fitted: True for points that were used to fit the curve, False for validation points.
     """
 
     clock_mhz: tuple[float, ...]
@@ -65,13 +65,13 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     Attributes:
         device: name of the machine.
-        clock_min_mhz, clock_max_mhz: the range that was measured.
-        seed: of the split.
-        fitted, validated: number of points used and left out.
-        modelled: any of the profiles was modelled, not measured.
+        clock_min_mhz, clock_max_mhz: the measured range of clocks.
+        seed: of the random split into fitted and validation points.
+        fitted, validated: number of fitted points and of validation points.
+        modelled: whether any of the profiles was computed by a model instead of measured.
         laws: by normalisation.
-        points: what it was fitted to, by model, for plots; empty in fits of before it was kept.
-        format: what this file is, and which version of it.
+        points: model name -> its measured slopes, for plots; empty in files of older versions.
+        format: name and version of the file format.
     """
 
     device: str
@@ -93,47 +93,47 @@ def read_fit(path: Path | str) -> Fit:
     """Read and check a fit.
 
     Raises:
-        FileError: missing, not JSON, not this format, or parameters that give no latency.
+        FileError: missing, not JSON, not this format, or parameters that cannot give a latency.
     """
-    return read_json(Path(path), Fit, "fit", _HINT, _wrong)
+    return read_json(Path(path), Fit, "fit", _HINT, _fault)
 
 
 def write_fit(fit: Fit, path: Path | str) -> Path:
-    """Write a fit, whole or not at all.
+    """Write a fit atomically.
 
     Raises:
-        FileError: its numbers are not what a reader accepts, or the file cannot be written.
+        FileError: `read_fit` would refuse its numbers, or the file cannot be written.
     """
-    return write_json(Path(path), fit, "fit", _wrong)
+    return write_json(Path(path), fit, "fit", _fault)
 
 
 def find_fit(spec: Path | str) -> Fit:
-    """Read a fit file, or the one of a device that comes with midcut.
+    """Read a fit from a path, or the shipped fit of a device.
 
     Raises:
-        FileError: there is none; says which exist.
+        FileError: there is none; the message lists the shipped ones.
     """
     return read_fit(find_path("fit", spec, _HINT))
 
 
-def _wrong(fit: Fit) -> str:
+def _fault(fit: Fit) -> str:
+    """What is wrong with a fit, starting with the path inside the file; `""` if nothing is."""
     if fit.format != FORMAT:
         return f"$.format is {fit.format!r}, this version reads {FORMAT!r}"
     if not 0.0 < fit.clock_min_mhz <= fit.clock_max_mhz < math.inf:
-        return f"$.clock_min_mhz, $.clock_max_mhz are {fit.clock_min_mhz}, {fit.clock_max_mhz}: no range of clocks"
-    for model, seen in fit.points.items():
-        if not len(seen.clock_mhz) == len(seen.slope_s) == len(seen.fitted) > 0:
-            return f"$.points.{model}: clock_mhz, slope_s and fitted must be as long as one another, and not empty"
+        return f"$.clock_min_mhz, $.clock_max_mhz are {fit.clock_min_mhz}, {fit.clock_max_mhz}: not a range of clocks"
+    for model, slopes in fit.points.items():
+        if not len(slopes.clock_mhz) == len(slopes.slope_s) == len(slopes.fitted) > 0:
+            return f"$.points.{model}: clock_mhz, slope_s and fitted must have equal lengths and not be empty"
     for name, law in fit.laws.items():
-        for model, one in law.models.items():
-            wrong = wrong_law(one)
-            if wrong:
-                return f"$.laws.{name}.models.{model}: {wrong}"
+        for model, model_law in law.models.items():
+            if fault := wrong_law(model_law):
+                return f"$.laws.{name}.models.{model}: {fault}"
     return ""
 
 
 def wrong_law(law: ModelLaw) -> str:
-    """Say why a law cannot give seconds, or `""`."""
+    """Why a law cannot give seconds; `""` if it can."""
     if not all(map(math.isfinite, (law.a, law.b, law.upper, law.lower))):
         return f"a={law.a}, b={law.b}, upper={law.upper}, lower={law.lower} must be finite"
     if law.a < 0.0:

@@ -1,4 +1,4 @@
-"""Sets the machine's clock through cpufreq, and puts it back."""
+"""Sets the machine's CPU clock through cpufreq, and restores it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ TOLERANCE = 0.01
 
 
 class CpuClocks:
-    """The clock policies below a sysfs folder such as `/sys/devices/system/cpu`. kHz there, MHz here."""
+    """The cpufreq policies in a sysfs folder such as `/sys/devices/system/cpu`. Files hold kHz, this class uses MHz."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.policies = sorted(root.glob("cpufreq/policy*")) or sorted(root.glob("cpu[0-9]*/cpufreq"))
 
     def current_mhz(self) -> float | None:
-        """The highest current clock of all policies; None where the machine does not tell."""
-        found = [_read_khz(policy / "scaling_cur_freq") for policy in self.policies]
-        known = [khz for khz in found if khz is not None]
+        """The highest current clock of all policies; None where the machine does not report any."""
+        readings = [_read_khz(policy / "scaling_cur_freq") for policy in self.policies]
+        known = [khz for khz in readings if khz is not None]
         return max(known) / 1000 if known else None
 
     def available_mhz(self) -> tuple[float, ...]:
-        """Settings every policy lists, ascending; empty where none are listed."""
-        lists = [_words(policy / "scaling_available_frequencies") for policy in self.policies]
+        """Clocks that every policy lists, ascending; empty where none are listed."""
+        lists = [_read_words(policy / "scaling_available_frequencies") for policy in self.policies]
         shared = set(lists[0]).intersection(*lists[1:]) if lists else set()
         return tuple(sorted(int(khz) / 1000 for khz in shared if khz.isdigit()))
 
     def why_not_settable(self) -> str:
-        """The reason the clock cannot be set here, `""` where it can."""
+        """Why the clock cannot be set here; `""` where it can."""
         if not self.policies:
             return f"{self.root} has no cpufreq"
         for policy in self.policies:
@@ -48,33 +48,35 @@ class CpuClocks:
         return ""
 
     def set_mhz(self, clock_mhz: float) -> None:
-        """Pin all policies to a clock.
+        """Set the lower and the upper limit of all policies to one clock.
 
         Raises:
-            ConfigError: the machine does not take it.
+            ConfigError: the machine runs at another clock instead.
         """
         khz = round(clock_mhz * 1000)
         for policy in self.policies:
             _write_range(policy, khz, khz)
-            if _governed_by_user(policy):
+            if _has_userspace_governor(policy):
                 _write(policy / "scaling_setspeed", khz)
-            taken = _read_khz(policy / "scaling_max_freq") or 0
-            if abs(taken - khz) > TOLERANCE * khz:
+            actual_khz = _read_khz(policy / "scaling_max_freq") or 0
+            if abs(actual_khz - khz) > TOLERANCE * khz:
                 listed = ", ".join(f"{mhz:g}" for mhz in self.available_mhz()) or "not listed"
-                raise ConfigError(f"{policy} takes {taken / 1000:g} MHz instead of {clock_mhz:g}; available: {listed}")
+                raise ConfigError(
+                    f"{policy} runs at {actual_khz / 1000:g} MHz instead of {clock_mhz:g}; available: {listed}"
+                )
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
-        """Put limits and speed back at the end, also after an error, Ctrl-C or SIGTERM."""
+        """Restore limits and speed when the block ends, also after an error, Ctrl-C or SIGTERM."""
         saved = {
             policy: (
                 _read_khz(policy / "scaling_min_freq"),
                 _read_khz(policy / "scaling_max_freq"),
-                _read_khz(policy / "scaling_setspeed") if _governed_by_user(policy) else None,
+                _read_khz(policy / "scaling_setspeed") if _has_userspace_governor(policy) else None,
             )
             for policy in self.policies
         }
-        with _sigterm_unwinds():
+        with _exit_on_sigterm():
             try:
                 yield
             finally:
@@ -86,7 +88,7 @@ class CpuClocks:
 
 
 def _write_range(policy: Path, low: int, high: int) -> None:
-    """Write both limits in an order in which the lower one never exceeds the upper one."""
+    """Write both limits, ordered so that the lower limit never exceeds the upper one in between."""
     limits = [("scaling_max_freq", high), ("scaling_min_freq", low)]
     if high < (_read_khz(policy / "scaling_min_freq") or 0):
         limits.reverse()
@@ -94,16 +96,18 @@ def _write_range(policy: Path, low: int, high: int) -> None:
         _write(policy / name, khz)
 
 
-def _governed_by_user(policy: Path) -> bool:
-    return _words(policy / "scaling_governor") == ["userspace"] and _read_khz(policy / "scaling_setspeed") is not None
+def _has_userspace_governor(policy: Path) -> bool:
+    return (
+        _read_words(policy / "scaling_governor") == ["userspace"] and _read_khz(policy / "scaling_setspeed") is not None
+    )
 
 
 def _read_khz(path: Path) -> int | None:
-    words = _words(path)
+    words = _read_words(path)
     return int(words[0]) if words and words[0].isdigit() else None
 
 
-def _words(path: Path) -> list[str]:
+def _read_words(path: Path) -> list[str]:
     try:
         return path.read_text().split()
     except OSError:
@@ -118,8 +122,8 @@ def _write(path: Path, khz: int) -> None:
 
 
 @contextlib.contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """Make SIGTERM leave through `finally` blocks while this is open."""
+def _exit_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit inside the block, so that `finally` blocks run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

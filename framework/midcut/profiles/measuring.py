@@ -30,29 +30,30 @@ def measure(
     warmup: int,
     advance: Callable[[], None],
 ) -> Run:
-    """Time every node within a whole pass, and a whole pass without pauses, in turns.
+    """Measure the seconds of every node and of a whole forward pass, alternating between both.
 
     Args:
         partition: the captured model.
-        inputs: what the model takes.
-        clock_mhz: tells the clock, None where unknown; asked after each turn that counts. The median is recorded.
-        repeats: passes of each kind that count.
-        warmup: passes of each kind before.
-        advance: called after each turn.
+        inputs: of the model.
+        clock_mhz: returns the current clock, or None where it is unknown. Called after each counted pass; the
+            median is recorded.
+        repeats: counted passes of each kind.
+        warmup: passes of each kind before them, which are not counted.
+        advance: called after each pair of passes, for progress.
     """
     node_s = np.empty((repeats, partition.node_count))
     whole_s = np.empty(repeats)
     clocks = []
     with torch.no_grad():
-        for turn in range(-warmup, repeats):
-            nodes, whole = _nodes(partition, inputs), _whole(partition, inputs)
-            if turn >= 0:
-                node_s[turn], whole_s[turn] = nodes, whole
+        for index in range(-warmup, repeats):
+            nodes, whole = _time_nodes(partition, inputs), _time_whole(partition, inputs)
+            if index >= 0:
+                node_s[index], whole_s[index] = nodes, whole
                 clocks.append(clock_mhz())
             advance()
-    told = [clock for clock in clocks if clock is not None]
+    known_clocks = [clock for clock in clocks if clock is not None]
     return Run(
-        clock_mhz=float(np.median(told)) if told else None,
+        clock_mhz=float(np.median(known_clocks)) if known_clocks else None,
         node_s=tuple(np.median(node_s, axis=0).tolist()),
         node_spread_s=tuple(spread(node_s).tolist()),
         whole_s=float(np.median(whole_s)),
@@ -68,31 +69,31 @@ def spread(values: Floats) -> Floats:
     return difference
 
 
-def _nodes(partition: Partition, inputs: Sequence[torch.Tensor]) -> Floats:
+def _time_nodes(partition: Partition, inputs: Sequence[torch.Tensor]) -> Floats:
     walk = partition.walk(inputs)
-    marks = [perf_counter()]
-    marks.extend(perf_counter() for _ in walk)
-    return np.diff(marks)
+    times = [perf_counter()]
+    times.extend(perf_counter() for _ in walk)
+    return np.diff(times)
 
 
-def _whole(partition: Partition, inputs: Sequence[torch.Tensor]) -> float:
+def _time_whole(partition: Partition, inputs: Sequence[torch.Tensor]) -> float:
     start = perf_counter()
     partition.head(partition.table.last, inputs)
     return perf_counter() - start
 
 
 def this_machine() -> Machine:
-    """What the system says of itself; no host name."""
-    processor = _processor()
+    """Describe this machine, without its host name."""
+    processor = _processor_name()
     return Machine(
-        name=_first_line(Path("/sys/firmware/devicetree/base/model")) or processor,
+        name=_read_text(Path("/sys/firmware/devicetree/base/model")) or processor,
         processor=processor,
         cores=os.cpu_count() or 1,
         system=f"{platform.system()} {platform.release()}",
     )
 
 
-def _processor() -> str:
+def _processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -101,7 +102,7 @@ def _processor() -> str:
     return next(named, "") or platform.processor() or platform.machine()
 
 
-def _first_line(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip("\x00\n ")
     except OSError:
@@ -109,11 +110,11 @@ def _first_line(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, of what the seconds depend on."""
-    found = {"python": platform.python_version()}
+    """Package -> version, for the packages that affect the measured seconds."""
+    installed = {"python": platform.python_version()}
     for name in ("midcut", "torch", "torchvision", "numpy"):
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -5,7 +5,7 @@ from pathlib import Path
 from midcut.errors import FileError
 
 SHIPPED = Path(__file__).parent / "data"
-"""Folder of what comes with midcut: `profiles/DEVICE/MODEL.json` and `fits/DEVICE.json`."""
+"""Folder of the files that come with midcut: `profiles/DEVICE/MODEL.json` and `fits/DEVICE.json`."""
 
 
 def find_path(what: str, spec: Path | str, hint: str) -> Path:

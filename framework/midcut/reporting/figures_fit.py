@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.profiles import Normalisation
-from midcut.profiles.fitting import kept_points, predicted_slope_s
+from midcut.profiles.fitting import points_of, predicted_slope_s
 from midcut.reporting.style import PALETTE, legend_above, panels
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _NAMES = {
 
 def draw_fit(fitted: Fit) -> Figure:
     """A panel per normalisation; points left out of the fit are hollow."""
-    measured = kept_points(fitted)
+    measured = points_of(fitted)
     figure, axes = panels(1, len(fitted.laws), 3.5, sharey=True)
     clock_mhz = np.linspace(fitted.clock_min_mhz, fitted.clock_max_mhz, 200)
     for one, (name, law) in zip(axes, fitted.laws.items(), strict=True):

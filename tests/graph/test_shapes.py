@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from midcut.config.settings import Capture
-from midcut.graph.batch import Expected, check, growth
 from midcut.graph.capture import capture
+from midcut.graph.shapes import ExpectedValue, check_values, growth_per_item
 from midcut.graph.verify import examine
 
 
@@ -29,8 +29,8 @@ class Windows(nn.Module):
 def test_growth_per_batch_item_by_hand(forward_s):
     module, x = Windows().eval(), torch.rand(1, 4, 6)
     program = capture(module, (x,), Capture.fx)
-    found = examine(program, (x,), verify=True)
-    grown = growth(program, (x,), found.sizes, forward_s)
+    examination = examine(program, (x,), verify=True)
+    grown = growth_per_item(program, (x,), examination.sizes, forward_s)
     by_name = {program.names[register]: sizes for register, sizes in grown.items()}
     assert by_name["x"] == (1, 0, 0)
     assert by_name["size"] == (1,)
@@ -38,12 +38,12 @@ def test_growth_per_batch_item_by_hand(forward_s):
     assert by_name["mul"] == (0, 0)
     assert by_name["mix"] == (6, 0)
     assert by_name["cat"] == (6, 0)
-    assert found.sizes[program.live[-1][0]] == ("float32", (10, 4))
+    assert examination.sizes[program.live[-1][0]] == ("float32", (10, 4))
 
 
 def test_sizes_with_an_offset_follow_the_batch():
-    rows = Expected("cat", "float32", (10, 4), (6, 0))
+    rows = ExpectedValue("cat", "float32", (10, 4), (6, 0))
     for batch in (1, 2, 7):
-        check([torch.rand(6 * batch + 4, 4)], [rows], "cut 9")
+        check_values([torch.rand(6 * batch + 4, 4)], [rows], "cut 9")
     with pytest.raises(Exception, match=r"cut 9: 'cat' has shape \[11, 4\], expected \[4\+6\*B, 4\]"):
-        check([torch.rand(11, 4)], [rows], "cut 9")
+        check_values([torch.rand(11, 4)], [rows], "cut 9")
