@@ -21,7 +21,7 @@ CASES = {
     "a target of one's own": (["planner._target_=os.system"], ["'os.system' is not the target of a registered"]),
     "a knob without a default": (["telemetry=replay"], ["telemetry.replay.path must be given"]),
     "an interpolation of nothing": (["edge_profile=${nope}"], ["'nope' not found"]),
-    "two values for one choice": (["planner=algorithm1,weighted_sum"], ["sweep over them with -m"]),
+    "two values for one choice": (["planner=algorithm1,weighted_sum"], ["add -m to sweep over them"]),
     "bandwidth of nothing": (["telemetry.constant.bandwidth_kbps=0"], ["bandwidth_kbps"]),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from midcut.cli.sweeps import Scored, scored
+from midcut.cli.sweeps import ResultWithObjectives, with_objectives
 from midcut.errors import ConfigError
 
 RESULT = {"model": "alexnet", "w": 0.5, "met": True, "algorithm1": {"latency_s": 0.2, "cost_usd": 3e-6}, "cut": 7}
@@ -79,10 +79,10 @@ def test_a_search_finds_the_front_of_what_it_tried(midcut, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["objectives=[latency_s]"], "asks for 2 of the result's numbers, objectives names 1: write e.g. objectives=["),
+        (["objectives=[latency_s]"], "direction has 2 entries, but objectives has 1: write e.g. objectives=["),
         (
             ["objectives=[latency_s,costs]"],
-            "midcut plan: objectives: 'costs' is no number of the result; there are: w,",
+            "midcut plan: objectives: the result has no number 'costs'; there are: w,",
         ),
     ],
 )
@@ -97,17 +97,17 @@ def test_objectives_that_do_not_fit_are_one_line(midcut, words, said):
 
 
 def test_what_a_sweeper_sees_of_a_result():
-    assert scored(RESULT, []) is RESULT
-    two = scored(RESULT, ["algorithm1.cost_usd", "cut"])
-    assert isinstance(two, Scored)
+    assert with_objectives(RESULT, []) is RESULT
+    two = with_objectives(RESULT, ["algorithm1.cost_usd", "cut"])
+    assert isinstance(two, ResultWithObjectives)
     assert (list(two), two.result) == ([3e-6, 7.0], RESULT)
-    assert float(scored(RESULT, ["w"])) == 0.5
+    assert float(with_objectives(RESULT, ["w"])) == 0.5
 
 
 @pytest.mark.parametrize("name", ["met", "algorithm1", "model", "algorithm1.latency", ""])
 def test_only_numbers_are_objectives(name):
     with pytest.raises(ConfigError) as caught:
-        scored(RESULT, [name])
+        with_objectives(RESULT, [name])
     assert str(caught.value) == (
-        f"objectives: {name!r} is no number of the result; there are: w, algorithm1.latency_s, algorithm1.cost_usd, cut"
+        f"objectives: the result has no number {name!r}; there are: w, algorithm1.latency_s, algorithm1.cost_usd, cut"
     )

@@ -1,4 +1,4 @@
-"""The command `midcut`: `main` is its entry point, `VERBS` what it does."""
+"""The command `midcut`: `main` is its entry point, `VERBS` lists its verbs."""
 
 from midcut.cli.main import VERBS, main
 

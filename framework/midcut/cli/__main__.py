@@ -1,4 +1,4 @@
-"""`python -m midcut.cli`."""
+"""Runs the command `midcut` as `python -m midcut.cli`."""
 
 from midcut.cli.main import main
 

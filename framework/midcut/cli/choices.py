@@ -1,4 +1,4 @@
-"""Checks `group=name` on the command line before Hydra does, to say who offers what."""
+"""Checks `group=name` on the command line before Hydra does, for a message that lists the components on offer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CHOICE = re.compile(r"^\+?(?P<group>[a-z/]+)(?:@[^=]*)?=(?P<value>.*)$")
 _NAME = re.compile(r"^[A-Za-z_]\w*$")
 
 
-def check(arguments: Sequence[str]) -> None:
-    """Refuse a component name that neither a plugin nor a preset has.
+def check_choices(arguments: Sequence[str]) -> None:
+    """Refuse a name that is neither a component nor a preset.
 
-    Only plain names are looked at; interpolations, sweeps by function and quoted text go to Hydra.
+    Only plain names are checked; interpolations, sweep functions and quoted text are left to Hydra.
 
     Raises:
-        ConfigError: null, where a list is chosen.
-        UnknownComponentError: one line: what was asked, what there is, which distribution offers it.
+        ConfigError: null for a group that is a list.
+        UnknownComponentError: an unknown name; the message lists the known ones by distribution.
     """
     for argument in arguments:
         match = _CHOICE.match(argument)
@@ -32,7 +32,9 @@ def check(arguments: Sequence[str]) -> None:
         if match is None or kind is None:
             continue
         if takes_several(match["group"]) and match["value"].strip() == "null":
-            raise ConfigError(f"{match['group']}=null: several can be chosen here; for none write {match['group']}=[]")
+            raise ConfigError(
+                f"{match['group']}=null: this group is a list; for no component write {match['group']}=[]"
+            )
         for name in (word.strip() for word in match["value"].strip("[]").split(",")):
             if _NAME.match(name) and name != "null" and (kind, name) not in registry().offers:
                 known = presets(match["group"])

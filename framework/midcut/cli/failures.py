@@ -1,4 +1,4 @@
-"""Turns the errors of Hydra and OmegaConf into one line that says what is right."""
+"""Turns errors of Hydra and OmegaConf into a message of one line that says what would be right."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ _COMPOSING = re.compile(r": \w+ raised while composing config:$")
 
 
 def one_line(error: Exception) -> str:
-    """The first line of the error and of its cause, and for an unknown key the keys there are."""
+    """The first line of the error and of its cause; for an unknown key also the keys that exist."""
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=..."
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}:{mark.line + 1}: not YAML: {error.problem}"
     cause = error.__cause__ or error.__context__
-    parts = [_COMPOSING.sub("", _first(error))]
+    parts = [_COMPOSING.sub("", _first_line(error))]
     if parts[0].startswith("Ambiguous value"):
-        parts = ["several values for one choice: sweep over them with -m, or write [a,b] where a list is meant"]
+        parts = ["several values for a single choice: add -m to sweep over them, or write [a,b] for a list"]
     if isinstance(error, MissingConfigException) and error.options:
         parts.append(f"there are: {', '.join(error.options)}")
     if isinstance(cause, OmegaConfBaseException):
-        parts += [_first(cause), _known(cause)]
+        parts += [_first_line(cause), _known_keys(cause)]
     return "; ".join(dict.fromkeys(part.rstrip(".") for part in parts if part))
 
 
-def _first(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
-def _known(error: OmegaConfBaseException) -> str:
-    """`did you mean` for a misspelt key, else the keys that exist beside it."""
+def _known_keys(error: OmegaConfBaseException) -> str:
+    """A suggestion for a misspelt key, or else the keys that exist in its place."""
     try:
         known = [str(key) for key in error.parent_node.keys() if key != "_target_"]  # noqa: SIM118 - a config node
     except (AttributeError, TypeError):

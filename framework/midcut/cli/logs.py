@@ -1,7 +1,7 @@
-"""structlog through Hydra's job logging: for people on a terminal, JSON lines in the run's file.
+"""Connects structlog with Hydra's job logging: readable lines on the terminal, JSON lines in the run's file.
 
-`conf/hydra/job_logging/midcut.yaml` names the two formatter factories; `configure` is called inside
-each task, because a launcher's worker process runs the task and nothing before it.
+`conf/hydra/job_logging/midcut.yaml` refers to the two formatters here. `configure` is called inside each task, because
+a launcher may run the task in a worker process in which no other code of midcut has run before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 
-def _shared() -> list[Processor]:
+def _shared_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -27,11 +27,11 @@ def _shared() -> list[Processor]:
 
 
 def configure() -> None:
-    """Send structlog's events through the standard library's handlers."""
+    """Make structlog send its events to the handlers of the standard library."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *_shared(),
+            *_shared_processors(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -41,27 +41,29 @@ def configure() -> None:
 
 
 def console_formatter() -> structlog.stdlib.ProcessorFormatter:
-    """One aligned line an event, coloured on a terminal, numbers to four digits."""
+    """A formatter for people: an aligned line per event, coloured on a terminal, numbers with four digits."""
     renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
-    return _formatter(lambda logger, name, event: renderer(logger, name, {k: short(v) for k, v in event.items()}))
+    return _make_formatter(
+        lambda logger, name, event: renderer(logger, name, {k: shorten(v) for k, v in event.items()})
+    )
 
 
 def json_formatter() -> structlog.stdlib.ProcessorFormatter:
-    """One JSON object a line."""
-    return _formatter(structlog.processors.JSONRenderer())
+    """A formatter that writes a JSON object per event."""
+    return _make_formatter(structlog.processors.JSONRenderer())
 
 
-def short(value: Any) -> Any:
-    """Round what a person reads: floats to four digits, mappings as `name=value` words."""
+def shorten(value: Any) -> Any:
+    """Shorten a value for people: floats to four digits, mappings to `name=value` words."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return " ".join(f"{name}={short(inner)}" for name, inner in value.items())
+        return " ".join(f"{name}={shorten(inner)}" for name, inner in value.items())
     return value
 
 
-def _formatter(renderer: Processor) -> structlog.stdlib.ProcessorFormatter:
+def _make_formatter(renderer: Processor) -> structlog.stdlib.ProcessorFormatter:
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_shared(),
+        foreign_pre_chain=_shared_processors(),
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )

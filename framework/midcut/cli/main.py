@@ -1,4 +1,4 @@
-"""`midcut VERB [hydra overrides]`: takes the verb off and hands the rest to Hydra."""
+"""The command line `midcut VERB [hydra overrides]`: splits off the verb and passes the rest to Hydra."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, by the convention of shells."""
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One thing midcut does. `hydra` verbs take overrides; the others parse their own arguments."""
+    """A verb of the command. With `hydra` it takes Hydra overrides; otherwise it parses its own arguments."""
 
     summary: str
     example: str
@@ -31,23 +31,38 @@ class Verb:
 
 
 VERBS = {
-    "plan": Verb("forecast every cut for one observation and pick one", "midcut plan model=vgg16 planner.w=0.3"),
-    "profile": Verb("measure seconds per node on this machine", "midcut profile model=resnet18 role=edge"),
+    "plan": Verb(
+        "forecast latency and cost of every cut for one observation, and pick a cut",
+        "midcut plan model=vgg16 planner.w=0.3",
+    ),
+    "profile": Verb(
+        "measure the seconds per node of a model on this machine", "midcut profile model=resnet18 role=edge"
+    ),
     "fit": Verb("fit the clock law of the paper's Figure 4 to profiles", "midcut fit profiles='[a.json,b.json]'"),
-    "cloud": Verb("serve tails: the stateless cloud", "midcut cloud model='[alexnet,mnist]'"),
-    "edge": Verb("serve or stream inferences, moving the cut", "midcut edge model=mnist input=folder input.path=DIR"),
-    "simulate": Verb("evaluate planners on many samples, no sockets", "midcut simulate w=0:1:0.05 population=200"),
-    "report": Verb("turn run and sweep directories into one page", "midcut report outputs multirun", hydra=False),
-    "plugins": Verb("list what is installed, and what is wrong with it", "midcut plugins --kind planner", hydra=False),
+    "cloud": Verb(
+        "serve the cloud: compute what comes after the cut, without keeping state",
+        "midcut cloud model='[alexnet,mnist]'",
+    ),
+    "edge": Verb(
+        "serve or stream inferences at the edge, and move the cut as conditions change",
+        "midcut edge model=mnist input=folder input.path=DIR",
+    ),
+    "simulate": Verb("evaluate planners on many samples, without sockets", "midcut simulate w=0:1:0.05 population=200"),
+    "report": Verb(
+        "make a report, one page, from run and sweep directories", "midcut report outputs multirun", hydra=False
+    ),
+    "plugins": Verb(
+        "list installed plugins and components, and their problems", "midcut plugins --kind planner", hydra=False
+    ),
 }
 
 _FLAGS = """\
 Any verb takes Hydra's overrides and flags:
   group=name        choose a component          planner=weighted_sum  policy=paper
   a.b=value         set a knob                  planner.w=0.3  telemetry.constant.ping_ms=80
-  -m, --multirun    sweep                       planner.w='range(0,1.01,0.05)'
+  -m, --multirun    sweep over several values   planner.w='range(0,1.01,0.05)'
   --cfg job         show the composed config    -sc install=bash    shell completion
-  --help            the verb's groups and knobs
+  --help            show the verb's groups and knobs
 """
 
 
@@ -63,7 +78,7 @@ def main() -> None:
 
 def _dispatch(arguments: Sequence[str]) -> None:
     if arguments[:1] in (["-sc"], ["--shell-completion"]) or arguments[:1] == ["--shell_completion"]:
-        _complete(arguments)
+        _print_completions(arguments)
     elif not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(usage())
     elif arguments[0] in ("-V", "--version"):
@@ -77,20 +92,20 @@ def _dispatch(arguments: Sequence[str]) -> None:
 
         sys.stdout.write(verb_usage(arguments[0], VERBS[arguments[0]].summary))
     elif VERBS[arguments[0]].hydra:
-        _run(arguments[0], arguments[1:])
+        _run_hydra(arguments[0], arguments[1:])
     else:
         sys.exit(importlib.import_module(f"midcut.cli.verbs.{arguments[0]}").main(arguments[1:]))
 
 
 def usage() -> str:
-    """What `midcut --help` prints."""
-    rows = "".join(f"  {name:<9}{verb.summary}\n{'':<11}{verb.example}\n" for name, verb in VERBS.items())
+    """The text of `midcut --help`."""
+    rows = "".join(f"  {name:<10}{verb.summary}\n{'':<12}{verb.example}\n" for name, verb in VERBS.items())
     return f"usage: midcut VERB [overrides]\n\n{rows}\n{_FLAGS}"
 
 
-def _run(verb: str, arguments: Sequence[str]) -> None:
-    """Hand over to Hydra. An expected error ends in one line; HYDRA_FULL_ERROR=1 asks for its traceback."""
-    import hydra  # noqa: PLC0415 - a quarter of a second that `midcut --help` does not owe
+def _run_hydra(verb: str, arguments: Sequence[str]) -> None:
+    """Let Hydra run the verb. An expected error is printed as one line; HYDRA_FULL_ERROR=1 prints its traceback."""
+    import hydra  # noqa: PLC0415 - a quarter of a second that `midcut --help` saves
     from hydra.errors import CompactHydraException  # noqa: PLC0415
     from yaml import YAMLError  # noqa: PLC0415
 
@@ -105,10 +120,10 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
         sys.stderr.write(f"midcut: warning: {problem}\n")
     sys.argv = ["midcut", *arguments]
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
-    os.environ[FULL_ERROR] = "1"  # Hydra then raises what it would otherwise print in several lines
+    os.environ[FULL_ERROR] = "1"  # Hydra then raises errors instead of printing them in several lines
     try:
-        choices.check(arguments)
-        task = _task(verb, traceback_wanted=traceback_wanted)
+        choices.check_choices(arguments)
+        task = _make_task(verb, traceback_wanted=traceback_wanted)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
     except (CompactHydraException, MidcutError, YAMLError) as error:
         if traceback_wanted:
@@ -116,8 +131,8 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
         sys.exit(f"midcut {verb}: {failures.one_line(error)}")
 
 
-def _task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], Any]:
-    """What Hydra runs. It imports the verb's module itself: help and completion owe no torch."""
+def _make_task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], Any]:
+    """The function that Hydra calls. It imports the verb's module, so that help and completion need no torch."""
 
     def task(config: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
@@ -125,36 +140,36 @@ def _task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], Any]:
         from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
         from midcut.cli import failures, logs  # noqa: PLC0415
-        from midcut.cli.sweeps import objectives, scored  # noqa: PLC0415
+        from midcut.cli.sweeps import objective_names, with_objectives  # noqa: PLC0415
         from midcut.config import composition  # noqa: PLC0415
         from midcut.errors import MidcutError  # noqa: PLC0415
 
         composition.register()
         logs.configure()
         try:
-            names = objectives(config)
-            return scored(importlib.import_module(f"midcut.cli.verbs.{verb}").run(config), names)
+            names = objective_names(config)
+            return with_objectives(importlib.import_module(f"midcut.cli.verbs.{verb}").run(config), names)
         except (MidcutError, OmegaConfBaseException) as error:
             if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # a sweep records it and says which job it was
+                raise  # the sweep records the error with the number of the job
             sys.exit(f"midcut {verb}: {failures.one_line(error)}")
 
     return task
 
 
-def _complete(arguments: Sequence[str]) -> None:
-    """Answer a shell: `install=SHELL` prints Hydra's script, `query=SHELL` the words that fit COMP_LINE."""
+def _print_completions(arguments: Sequence[str]) -> None:
+    """Serve shell completion: `install=SHELL` prints Hydra's script, `query=SHELL` what can complete COMP_LINE."""
     if not any(argument.startswith("query=") for argument in arguments):
-        _run("plan", arguments)
+        _run_hydra("plan", arguments)
         return
-    line = os.environ.get("COMP_LINE", "")
-    words = [*line.split()[1:], *([""] if line.endswith(" ") else [])]
+    typed = os.environ.get("COMP_LINE", "")
+    words = [*typed.split()[1:], *([""] if typed.endswith(" ") else [])]
     if len(words) < 2:
-        found = [verb for verb in VERBS if verb.startswith("".join(words))]
+        candidates = [verb for verb in VERBS if verb.startswith("".join(words))]
     elif words[0] in VERBS and VERBS[words[0]].hydra:
         from midcut.cli.usage import completions  # noqa: PLC0415 - loads the plugins
 
-        found = completions(words[0], words[1:])
+        candidates = completions(words[0], words[1:])
     else:
-        found = []
-    sys.stdout.write(" ".join(found) + "\n")
+        candidates = []
+    sys.stdout.write(" ".join(candidates) + "\n")

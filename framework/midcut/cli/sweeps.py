@@ -1,4 +1,4 @@
-"""A line of `sweep.jsonl` per job of a multirun, written as the job ends, and what a sweeper searches by."""
+"""Sweeps: a line of `sweep.jsonl` for every job when it ends, and the objectives that an optimising sweeper uses."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A verb's result, and the numbers of it that a sweeper searches by: it sees a number, or a sequence of them."""
+class ResultWithObjectives:
+    """A verb's result with the objectives in it. To a sweeper it looks like a number, or a sequence of numbers."""
 
     result: Any
     objectives: dict[str, float]
@@ -34,46 +34,46 @@ class Scored:
         return iter(self.objectives.values())
 
     def __float__(self) -> float:
-        (only,) = self.objectives.values()
-        return only
+        (objective,) = self.objectives.values()
+        return objective
 
 
-def objectives(config: DictConfig) -> list[str]:
-    """The objectives that a config names; none where the verb has no such knob.
+def objective_names(config: DictConfig) -> list[str]:
+    """The objectives that a config lists; empty for a verb without this knob.
 
     Raises:
-        ConfigError: the sweeper optimises in another number of directions.
+        ConfigError: the sweeper has a different number of directions.
     """
     names = list(OmegaConf.select(config, "objectives") or ())
     hydra = HydraConfig.get()
-    direction = OmegaConf.select(hydra.sweeper, "direction")  # sweepers that search have one
+    direction = OmegaConf.select(hydra.sweeper, "direction")  # optimising sweepers have one
     if hydra.mode == RunMode.MULTIRUN and direction is not None:
-        wanted = len(direction) if isinstance(direction, ListConfig) else 1
-        if len(names) != wanted:
+        directions = len(direction) if isinstance(direction, ListConfig) else 1
+        if len(names) != directions:
             raise ConfigError(
-                f"hydra.sweeper.direction asks for {wanted} of the result's numbers, objectives names {len(names)}: "
+                f"hydra.sweeper.direction has {directions} entries, but objectives has {len(names)}: "
                 "write e.g. objectives=[latency_s,cost_usd] hydra.sweeper.direction=[minimize,minimize]"
             )
     return names
 
 
-def scored(result: Any, names: Sequence[str]) -> Any:
-    """The result as it is where no objective is named, else with its objectives.
+def with_objectives(result: Any, names: Sequence[str]) -> Any:
+    """Add the objectives to a result; without names the result is returned as it is.
 
     Args:
         result: what a verb returned.
-        names: `latency_s`; a dot goes down: `algorithm1.latency_s`.
+        names: of numbers in the result, with dots for nested ones: `latency_s`, `algorithm1.latency_s`.
 
     Raises:
-        ConfigError: a name that is none of the result's numbers.
+        ConfigError: the result has no number of that name.
     """
     if not names:
         return result
     numbers = dict(_numbers(result))
     for name in names:
         if name not in numbers:
-            raise ConfigError(f"objectives: {name!r} is no number of the result; there are: {', '.join(numbers)}")
-    return Scored(result, {name: numbers[name] for name in names})
+            raise ConfigError(f"objectives: the result has no number {name!r}; there are: {', '.join(numbers)}")
+    return ResultWithObjectives(result, {name: numbers[name] for name in names})
 
 
 def _numbers(result: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -85,21 +85,18 @@ def _numbers(result: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
 
 
 class SweepRecorder(Callback):
-    """Appends to `sweep.jsonl` in the sweep's folder: overrides, status, and what the verb returned.
-
-    Lines stand in the order the jobs ended; `job` is the sweep's own number.
-    """
+    """Appends every finished job to `sweep.jsonl` in the sweep's folder, in the order in which the jobs end."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         hydra = config.hydra
         if hydra.mode != RunMode.MULTIRUN:
             return
         failed = job_return.status is not JobStatus.COMPLETED
-        # The field behind the property: reading the property re-raises a failed job's error.
+        # The private field, because the property re-raises the error of a failed job.
         outcome = job_return._return_value  # noqa: SLF001
-        named: dict[str, float] | UnsetType = UNSET
-        if isinstance(outcome, Scored):
-            outcome, named = outcome.result, outcome.objectives
+        objectives: dict[str, float] | UnsetType = UNSET
+        if isinstance(outcome, ResultWithObjectives):
+            outcome, objectives = outcome.result, outcome.objectives
         job = Job(
             job=hydra.job.num,
             verb=hydra.job.name,
@@ -107,7 +104,7 @@ class SweepRecorder(Callback):
             status="failed" if failed else "completed",
             run_dir=hydra.runtime.output_dir,
             result=None if failed else outcome,
-            objectives=named,
+            objectives=objectives,
             error=f"{type(outcome).__name__}: {outcome}" if failed else None,
         )
         append_job(Path(hydra.sweep.dir) / FILE, job)

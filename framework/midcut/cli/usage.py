@@ -1,7 +1,7 @@
-"""What `midcut VERB --help` and completion know: groups, choices and knobs, without composing a config.
+"""Lists the groups, components and knobs of a verb, for `midcut VERB --help` and for shell completion.
 
-Composing takes Hydra half a second; `--cfg job` does it. This reads the verb's primary config for its
-groups, asks the registry for the choices, and the typed configs for the knobs.
+Hydra would take half a second to compose the config (`--cfg job` does). Instead, groups are read from the verb's
+primary config, components from the registry, and knobs from the typed configs.
 """
 
 from __future__ import annotations
@@ -23,54 +23,56 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _WIDTH = 118
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 def verb_usage(verb: str, summary: str) -> str:
-    """The text for one verb."""
-    chosen = dict(_groups(verb))
+    """The text of `midcut VERB --help`."""
+    defaults = dict(_groups_with_defaults(verb))
     return "\n".join(
         (
             f"midcut {verb}: {summary}",
             "",
-            f"usage: midcut {verb} [group=name ...] [knob=value ...]   -m sweeps, --cfg job shows the outcome",
+            f"usage: midcut {verb} [group=name ...] [knob=value ...]   -m sweeps, --cfg job shows the config",
             "",
-            "Groups, choose with group=name (the first is the default):",
-            *(_wrapped(f"  {group:<15} ", _choices(group, default)) for group, default in chosen.items()),
+            "Groups. Choose a component with group=name; the default is listed first:",
+            *(_wrapped(f"  {group:<15} ", _component_names(group, default)) for group, default in defaults.items()),
             "",
-            "Knobs, set with knob=value:",
-            *(_line(*knob) for knob in _knobs(settings.SCHEMAS[verb], "")),
+            "Knobs. Set with knob=value:",
+            *(_knob_text(*knob) for knob in _knobs(settings.SCHEMAS[verb], "")),
             "",
-            "Knobs of the groups' defaults (another choice has its own):",
-            *(_line(*knob) for group, default in chosen.items() for knob in _component_knobs(group, default)),
+            "Knobs of the default components (other components have other knobs):",
+            *(_knob_text(*knob) for group, default in defaults.items() for knob in _component_knobs(group, default)),
             "",
         )
     )
 
 
 def completions(verb: str, words: list[str]) -> list[str]:
-    """What the last word may become: groups, their choices, knobs with their defaults.
+    """What the last word can be completed to: groups, their components, knobs with their defaults.
 
     Args:
-        verb: what stands before them.
-        words: as typed so far, the last one unfinished (`""` where it is not begun). Choices among the
-            earlier ones decide which knobs there are.
+        verb: the word before `words`.
+        words: typed so far; the last one is unfinished, or `""`. Components chosen by the earlier words determine
+            which knobs there are.
     """
-    *typed, last = words
-    chosen = dict(_groups(verb))
-    picked = (word.partition("=") for word in typed)
-    picks = {group: value.strip("[]").split(",") for group, _, value in picked if group in chosen}
+    *finished, last = words
+    defaults = dict(_groups_with_defaults(verb))
+    overrides = (word.partition("=") for word in finished)
+    choices = {group: value.strip("[]").split(",") for group, _, value in overrides if group in defaults}
     knobs = [*_knobs(settings.SCHEMAS[verb], "")]
-    for group, default in (chosen | picks).items():
+    for group, default in (defaults | choices).items():
         knobs += _component_knobs(group, default)
     key, equals, _ = last.partition("=")
     if not equals:
-        return [f"{name}=" for name in (*chosen, *(name for name, _, _ in knobs)) if name.startswith(last)]
-    values = _choices(key, chosen[key]) if key in chosen else [value for name, value, _ in knobs if name == key]
+        return [f"{name}=" for name in (*defaults, *(name for name, _, _ in knobs)) if name.startswith(last)]
+    values = (
+        _component_names(key, defaults[key]) if key in defaults else [value for name, value, _ in knobs if name == key]
+    )
     return [f"{key}={value}" for value in values if f"{key}={value}".startswith(last)]
 
 
-def _groups(verb: str) -> Iterator[tuple[str, Any]]:
+def _groups_with_defaults(verb: str) -> Iterator[tuple[str, Any]]:
     entries = yaml.safe_load((conf_dir() / f"{verb}.yaml").read_text(encoding="utf-8"))["defaults"]
     for entry in entries:
         if isinstance(entry, dict):
@@ -79,18 +81,19 @@ def _groups(verb: str) -> Iterator[tuple[str, Any]]:
                 yield group, default
 
 
-def _choices(group: str, default: Any) -> list[str]:
+def _component_names(group: str, default: Any) -> list[str]:
+    """Components and presets of a group, the default ones first."""
     kind = Kind.of_group(group)
     names = sorted({*presets(group.partition("@")[0]), *(registry().names(kind) if kind else [])})
-    first = ["null" if name is None else str(name) for name in _listed(default)]
+    first = ["null" if name is None else str(name) for name in _as_list(default)]
     return first + [name for name in names if name not in first]
 
 
 def _component_knobs(group: str, default: Any) -> Iterator[tuple[str, str, str]]:
     kind = Kind.of_group(group)
-    folder, _, elsewhere = group.partition("@")
-    package = elsewhere or folder.replace("/", ".")
-    for name in _listed(default):
+    folder, _, given_package = group.partition("@")
+    package = given_package or folder.replace("/", ".")
+    for name in _as_list(default):
         offer = registry().offers.get((kind, name)) if kind else None
         preset = conf_dir() / folder / f"{name}.yaml"
         if offer:
@@ -100,54 +103,54 @@ def _component_knobs(group: str, default: Any) -> Iterator[tuple[str, str, str]]
 
 
 def _preset_knobs(group: str, package: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Knobs of what a preset chooses, or of the core's own schema that it fills in."""
+    """Knobs of the components that a preset chooses, or of the core's schema that it fills in."""
     for entry in content["defaults"]:
         if isinstance(entry, str):
             yield from _component_knobs(group, entry)
             continue
-        ((what, name),) = entry.items()
-        if what.startswith(_SCHEMA):
-            here = what.removeprefix(_SCHEMA)
-            values = content if here == "_here_" else content.get(here) or {}
+        ((target, name),) = entry.items()
+        if target.startswith(_SCHEMA):
+            place = target.removeprefix(_SCHEMA)
+            values = content if place == "_here_" else content.get(place) or {}
             yield from _knobs(_SCHEMAS[name], f"{package}.", values)
 
 
-def _listed(default: Any) -> list[Any]:
+def _as_list(default: Any) -> list[Any]:
     return default if isinstance(default, list) else [default]
 
 
-def _knobs(config: Any, prefix: str, preset: Mapping[str, Any] = _NOTHING) -> Iterator[tuple[str, str, str]]:
-    """Name, default (the preset's where it has one) and meaning of every field.
+def _knobs(config: Any, prefix: str, preset: Mapping[str, Any] = _EMPTY) -> Iterator[tuple[str, str, str]]:
+    """Name, default (from the preset where it sets one) and description of every field, including nested ones.
 
-    Nested settings are walked, groups are not.
+    Groups are left out, as they are listed separately.
     """
-    made = config if not isinstance(config, type) else None
-    bases = reversed((config if made is None else type(config)).__mro__)
-    told = {name: text for base in bases for name, text in _told(base.__doc__ or "").items()}
+    instance = config if not isinstance(config, type) else None
+    bases = reversed((config if instance is None else type(config)).__mro__)
+    descriptions = {name: text for base in bases for name, text in _attribute_texts(base.__doc__ or "").items()}
     for field in dataclasses.fields(config):
-        value = getattr(made, field.name) if made is not None else _default(field)
+        value = getattr(instance, field.name) if instance is not None else _default_of(field)
         if dataclasses.is_dataclass(value):
             yield from _knobs(value, f"{prefix}{field.name}.", preset.get(field.name) or {})
         elif prefix or field.name not in _GROUP_FIELDS:
-            yield f"{prefix}{field.name}", _text(preset.get(field.name, value)), told.get(field.name, "")
+            yield f"{prefix}{field.name}", _value_text(preset.get(field.name, value)), descriptions.get(field.name, "")
 
 
-def _line(name: str, default: str, meaning: str) -> str:
+def _knob_text(name: str, default: str, description: str) -> str:
     knob = f"{name}={default}"
-    return _wrapped(f"  {knob:<40} ", meaning.split(), "")
+    return _wrapped(f"  {knob:<40} ", description.split(), "")
 
 
-def _told(doc: str) -> dict[str, str]:
-    """What a docstring's `Attributes:` say of each name."""
-    told: dict[str, str] = {}
+def _attribute_texts(doc: str) -> dict[str, str]:
+    """Name -> description, from the section `Attributes:` of a docstring."""
+    texts: dict[str, str] = {}
     names: list[str] = []
     for line in doc.partition("Attributes:")[2].splitlines():
-        head = _ATTRIBUTE.match(line)
-        if head:
-            names = [name.strip() for name in head[1].split(",")]
+        match = _ATTRIBUTE.match(line)
+        if match:
+            names = [name.strip() for name in match[1].split(",")]
         for name in names if line.strip() else []:
-            told[name] = f"{told.get(name, '')} {head[2] if head else line.strip()}".strip()
-    return told
+            texts[name] = f"{texts.get(name, '')} {match[2] if match else line.strip()}".strip()
+    return texts
 
 
 _ATTRIBUTE = re.compile(r"^ {4,8}(\w+(?:, \w+)*): (.*)$")
@@ -156,11 +159,11 @@ _SCHEMA = "/schema@"
 _SCHEMAS = {name: schema for _, name, schema in settings.NODES}
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def _default_of(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 
 
-def _text(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.name)
     if isinstance(value, bool):
@@ -168,9 +171,10 @@ def _text(value: Any) -> str:
     return {None: "null", "": "''"}.get(value, str(value)) if not isinstance(value, list | dict) else str(value)
 
 
-def _wrapped(head: str, words: list[str], separator: str = ",") -> str:
+def _wrapped(prefix: str, words: list[str], separator: str = ",") -> str:
+    """The words after a prefix, wrapped to several lines with a hanging indent."""
     indent = " " * (18 if separator else 43)
-    lines, line = [], head
+    lines, line = [], prefix
     for position, word in enumerate(words):
         if len(line) + len(word) > _WIDTH:
             lines.append(line.rstrip())

@@ -1,1 +1,1 @@
-"""From what plugins offer and users choose to typed settings and plain objects."""
+"""Turns the components that plugins offer and users choose into typed settings and plain objects."""

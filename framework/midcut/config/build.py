@@ -1,4 +1,4 @@
-"""The one door from configs to objects: what comes out is plain Python, what goes in was registered."""
+"""Builds components from config nodes: the only place where a config becomes an object, and only a registered one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from midcut.errors import ConfigError, MidcutError
 
 
 def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
-    """Make the component a config node describes.
+    """Build the component that a config node describes.
 
     Args:
-        kind: what it must be.
+        kind: of the component.
         node: the config under the kind's group, as composed by Hydra.
-        context: keywords that `midcut.protocols` states for the kind (`placements`, `name`, `codecs`).
+        context: the keyword arguments that `midcut.protocols` defines for the kind (`placements`, `name`, `codecs`).
 
     Returns:
-        an object that fulfils the kind's protocol.
+        an object that implements the kind's protocol.
 
     Raises:
-        ConfigError: the node names a target no plugin registered for the kind, or its knobs do not fit.
+        ConfigError: no plugin registered the node's target for the kind, or a knob has an invalid value.
     """
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     if target not in registry().targets(kind):
@@ -36,7 +36,7 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
     if unset:
         raise ConfigError(f"{unset[0]} must be given: {unset[0]}=...")
     try:
-        # Not recursive: a knob is data, also when it looks like something to instantiate.
+        # Not recursive: a knob is data, even if it has a `_target_` of its own.
         return hydra.utils.instantiate(node, **context, _convert_="object", _recursive_=False)
     except InstantiationException as error:
         cause = error.__cause__
@@ -50,18 +50,18 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
 
 
 def build_each(kind: Kind, nodes: DictConfig) -> dict[str, Any]:
-    """Make all components of a multi-select group, by name, in config order."""
+    """Build all components of a group that is a list; returns name -> component, in the order of the config."""
     named = kind in (Kind.MODEL, Kind.CODEC)
     return {str(name): build(kind, node, **({"name": str(name)} if named else {})) for name, node in nodes.items()}
 
 
-def only(kind: Kind, nodes: Any, verb: str) -> str:
-    """The name of the one node of a multi-select group.
+def single_name(kind: Kind, nodes: Any, verb: str) -> str:
+    """The name of the only component chosen in a group that is a list.
 
     Raises:
-        ConfigError: none, or several.
+        ConfigError: none or several are chosen.
     """
     names = [str(name) for name in nodes]
     if len(names) != 1:
-        raise ConfigError(f"{verb} works on one {kind}, got {', '.join(names) or 'none'}: say {kind}=NAME")
+        raise ConfigError(f"{verb} works on one {kind}, got {', '.join(names) or 'none'}: give {kind}=NAME")
     return names[0]

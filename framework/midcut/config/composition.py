@@ -1,4 +1,4 @@
-"""Turns what plugins offer into Hydra config nodes, and tells Hydra where presets lie."""
+"""Gives Hydra the config nodes of all components and the folders with presets."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-class _Shared(dict[str, Any]):
-    """The store's nodes, copied by nobody: Hydra copies the whole store for every question it asks of it.
+class _UncopiedDict(dict[str, Any]):
+    """A config store that `copy.deepcopy` returns as it is, which makes composing faster.
 
-    A node is copied again when it is loaded, so that sharing the store is safe. With a hundred models
-    in it, each copy costs tens of milliseconds, and composing one config takes several.
+    Hydra copies the whole store at every look-up, several times for one config. With a hundred models in it a copy
+    takes tens of milliseconds. It is safe to leave out, because Hydra also copies each node that it loads.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -34,7 +34,7 @@ class _Shared(dict[str, Any]):
 
 
 class PluginPresets(SearchPathPlugin):
-    """Adds the folders that plugins name in `midcut_config_path`."""
+    """Adds the folders that plugins return from the hook `midcut_config_path` to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for distribution, path in registry().config_paths:
@@ -43,7 +43,7 @@ class PluginPresets(SearchPathPlugin):
 
 @functools.cache
 def register() -> None:
-    """Put every component and every core schema into Hydra's config store, once."""
+    """Put every component and every schema of the core into Hydra's config store, once."""
     store = ConfigStore.instance()
     for verb, schema in settings.SCHEMAS.items():
         store.store(name=f"{verb}_schema", node=schema, provider="midcut")
@@ -52,26 +52,26 @@ def register() -> None:
     for (kind, name), offer in registry().offers.items():
         package = kind.value.replace("/", ".")
         distribution = offer.source.distribution
-        _put(store, kind.value, name, offer.node, f"{package}.{name}" if kind.several else package, distribution)
+        _store_node(store, kind.value, name, offer.node, f"{package}.{name}" if kind.several else package, distribution)
         if kind is Kind.PLANNER:
-            _put(store, STRATEGY, name, offer.node, f"{STRATEGY}.{name}", distribution)
-    store.repo = _Shared(store.repo)
+            _store_node(store, STRATEGY, name, offer.node, f"{STRATEGY}.{name}", distribution)
+    store.repo = _UncopiedDict(store.repo)
     Plugins.instance().register(PluginPresets)
 
 
 def compose(verb: str, overrides: Iterable[str] = ()) -> DictConfig:
-    """The config of `midcut VERB OVERRIDES`, outside of a run of Hydra's.
+    """Compose the config of `midcut VERB OVERRIDES` without running the verb.
 
     Raises:
-        hydra.errors.HydraException: an override that does not fit.
+        hydra.errors.HydraException: an override is invalid.
     """
     register()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose(verb, overrides=list(overrides))
 
 
-def _put(store: ConfigStore, group: str, name: str, node: DictConfig, package: str, provider: str) -> None:
-    """What `ConfigStore.store` does, without making the node anew."""
+def _store_node(store: ConfigStore, group: str, name: str, node: DictConfig, package: str, provider: str) -> None:
+    """Do what `ConfigStore.store` does, but without building the node a second time."""
     folder = store.repo
     for part in group.split("/"):
         folder = folder.setdefault(part, {})

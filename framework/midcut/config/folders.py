@@ -1,4 +1,4 @@
-"""Where the YAML files lie: midcut's own, and the presets of plugins."""
+"""Finds the folders with YAML files: midcut's own, and the presets of plugins."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from midcut.config.registry import registry
 
 
 def conf_dir() -> Path:
-    """The folder of primary configs: inside the package in a wheel, `conf/` in a checkout.
+    """The folder of primary configs: inside the package if installed from a wheel, `conf/` in a checkout.
 
     Raises:
-        FileNotFoundError: neither is there; the installation is broken.
+        FileNotFoundError: neither exists, so the installation is broken.
     """
     package = Path(__file__).resolve().parents[1]
     for candidate in (package / "conf", package.parents[1] / "conf"):
@@ -22,13 +22,13 @@ def conf_dir() -> Path:
 
 
 def presets(group: str) -> list[str]:
-    """Names of a group's YAML files, in midcut's own conf and in the folders plugins name."""
-    folders = [conf_dir(), *filter(None, (_folder(path) for _, path in registry().config_paths))]
+    """Names of a group's YAML files, in midcut's own folder and in those of plugins."""
+    folders = [conf_dir(), *(_folder_on_disk(path) for _, path in registry().config_paths)]
     return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
 
 
-def _folder(search_path: str) -> Path | None:
-    """Where `pkg://a.b` or `file://...` lies on disk."""
+def _folder_on_disk(search_path: str) -> Path:
+    """The folder that `pkg://a.b` or `file://...` stands for, which may not exist."""
     scheme, _, place = search_path.partition("://")
     if scheme == "file":
         return Path(place)

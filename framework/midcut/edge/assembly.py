@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from midcut.component import Kind
-from midcut.config.build import build, build_each, only
+from midcut.config.build import build, build_each, single_name
 from midcut.config.registry import registry
 from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.calibration.store import CalibrationStore
@@ -74,7 +74,7 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     settings = cast("EngineSettings", OmegaConf.to_object(cfg.engine))
     calibration_settings = cast("CalibrationSettings", OmegaConf.to_object(cfg.calibration))
     torch.set_num_threads(settings.threads)
-    model = build_each(Kind.MODEL, cfg.model)[only(Kind.MODEL, cfg.model, "edge")].load()
+    model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
     cut = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
     codecs = measure_codecs(build_codecs(cfg), cut, model.example)

@@ -1,4 +1,4 @@
-"""`midcut profile` as people type it, on a fake clock tree and the real digit network."""
+"""`midcut profile` as users run it, with a fake cpufreq tree and the digit network that comes with midcut."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_measured_at_every_clock_and_used_by_plan(midcut, cpufreq, tmp_path):
         "1500000",
     ), "the clock limits are put back"
     assert "Conv2d" in out
-    assert "1500 MHz: whole" in out
+    assert "1500 MHz: whole model" in out
     assert "here/mnist-edge.json" in out
     status, out, err = midcut("plan", "model=mnist", "predictor.edge.profile=here")
     assert status == 0, err
@@ -52,7 +52,7 @@ def test_the_clock_can_be_stated(midcut, tmp_path):
     arguments = ("role=cloud", "repeats=2", "warmup=0", "stated_clock_mhz=2400", "batch=2", "out=cloud.json")
     status, out, err = midcut("profile", "model=mnist", f"cpufreq_root={tmp_path}", *arguments)
     assert status == 0, err
-    assert "of 2 images at once: predictors and fits take batch=1" in out
+    assert "measured with 2 images at once; predictors and fits need batch=1" in out
     profile = read_profile(tmp_path / "cloud.json")
     assert (profile.role, profile.batch, [run.clock_mhz for run in profile.runs]) == ("cloud", 2, [2400.0])
 
@@ -73,10 +73,10 @@ def test_clocks_that_cannot_be_set_are_refused(midcut):
 
 
 def test_nodes_are_timed_in_place(tiny, tiny_model):
-    """What runs node by node is the model: the values a walk passes are those of a run."""
+    """The walk over the nodes runs the same model as a whole run."""
     turns = []
-    told = iter([900.0, None, 1200.0, 1000.0])  # a governor's choice after each of the four that count
-    run = measure(tiny, tiny_model.example, lambda: next(told), repeats=4, warmup=2, advance=lambda: turns.append(1))
+    clocks = iter([900.0, None, 1200.0, 1000.0])  # as a governor sets it, after each of the four counted passes
+    run = measure(tiny, tiny_model.example, lambda: next(clocks), repeats=4, warmup=2, advance=lambda: turns.append(1))
     assert len(turns) == 6
     assert run.clock_mhz == 1000.0
     assert len(run.node_s) == len(run.node_spread_s) == tiny.node_count

@@ -1,4 +1,4 @@
-"""`midcut cloud`: load the models, then finish inferences for whoever asks."""
+"""`midcut cloud`: loads the models, then answers requests to compute what comes after a cut."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(cfg: DictConfig) -> None:
-    """Serve until SIGTERM or Ctrl-C, finish what is in flight, return."""
+    """Serve until SIGTERM or Ctrl-C, then finish the requests in flight and return."""
     with assembled(cfg) as cloud:
         event_loop.run(_serve(cloud))
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from midcut.component import Kind
-from midcut.config.build import build_each, only
+from midcut.config.build import build_each, single_name
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import ConfigError
 from midcut.planning.assembly import build_codecs, build_policy
@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 def _model(cfg: DictConfig) -> str:
     """What profiles call the model: a `title` where its component has one, as `model=module` does."""
-    name = only(Kind.MODEL, cfg.model, "plan")
+    name = single_name(Kind.MODEL, cfg.model, "plan")
     return str(OmegaConf.select(cfg.model[name], "title") or name)
 
 

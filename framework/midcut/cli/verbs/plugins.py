@@ -1,4 +1,4 @@
-"""`midcut plugins`: every component with kind, name, distribution, version and hook; and every problem."""
+"""`midcut plugins`: lists every component, every plugin and every problem with one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def main(arguments: Sequence[str]) -> int:
     """Print the list; the exit status is 1 when a plugin has a problem."""
     parser = argparse.ArgumentParser(
         prog="midcut plugins",
-        description="List every component and plugin that is installed, and name what is wrong with one.",
-        epilog=f"{DISABLE_ENV}=all leaves out third-party plugins; a comma list of names leaves out those.",
+        description="List every installed component and plugin, and every problem with one.",
+        epilog=f"{DISABLE_ENV}=all disables all third-party plugins; a comma-separated list of names disables those.",
     )
-    parser.add_argument("--kind", choices=[kind.value for kind in Kind], help="only this kind")
-    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--kind", choices=[kind.value for kind in Kind], help="list only this kind of component")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options = parser.parse_args(arguments)
-    found = registry()
+    loaded = registry()
     rows = [
         {
             "kind": kind.value,
@@ -40,28 +40,28 @@ def main(arguments: Sequence[str]) -> int:
             "hook": offer.hook,
             "summary": offer.component.summary,
         }
-        for (kind, name), offer in sorted(found.offers.items())
+        for (kind, name), offer in sorted(loaded.offers.items())
         if options.kind in (None, kind.value)
     ]
     if options.json:
-        plugins = [msgspec.to_builtins(source) for source in found.sources]
-        answer = {"components": rows, "plugins": plugins, "problems": found.problems}
+        plugins = [msgspec.to_builtins(source) for source in loaded.sources]
+        answer = {"components": rows, "plugins": plugins, "problems": loaded.problems}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode() + "\n")
     else:
-        _print(found, rows)
-    return 1 if found.problems else 0
+        _print_tables(loaded, rows)
+    return 1 if loaded.problems else 0
 
 
-def _print(found: Registry, rows: list[dict[str, str]]) -> None:
+def _print_tables(loaded: Registry, rows: list[dict[str, str]]) -> None:
     console = Console()
-    table = Table("kind", "name", "distribution", "hook", "what it is", box=None, pad_edge=False)
+    table = Table("kind", "name", "distribution", "hook", "description", box=None, pad_edge=False)
     for row in rows:
         table.add_row(row["kind"], row["name"], f"{row['distribution']} {row['version']}", row["hook"], row["summary"])
     console.print(table)
     plugins = Table("plugin", "distribution", "hooks", box=None, pad_edge=False)
-    for source in found.sources:
+    for source in loaded.sources:
         plugins.add_row(source.plugin, f"{source.distribution} {source.version}", ", ".join(source.hooks))
     console.print()
     console.print(plugins)
-    for problem in found.problems:
+    for problem in loaded.problems:
         console.print(f"problem: {problem}", style="red", highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""`midcut profile`: seconds per node of one model on this machine, at every clock it lets one set."""
+"""`midcut profile`: measures the seconds per node of one model on this machine, at every clock that can be set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from midcut.component import Kind
-from midcut.config.build import build_each, only
+from midcut.config.build import build_each, single_name
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.profiles import Profile, write_profile
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
     from midcut.graph import Partition
     from midcut.profiles import Run
 
-TOP = 10
+PRINTED_NODES = 10
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Measure one model and write its profile.
 
     Returns:
-        where the profile is, and the whole model's seconds per clock; a sweep records it.
+        the path of the profile, and the seconds of the whole model per clock, for the record of a sweep.
     """
-    name = only(Kind.MODEL, cfg.model, "profile")
+    name = single_name(Kind.MODEL, cfg.model, "profile")
     _check(cfg)
     clocks = CpuClocks(Path(cfg.cpufreq_root))
-    settings = _settings(cfg, clocks)
+    settings = _clocks_to_set(cfg, clocks)
     torch.set_num_threads(cfg.threads)
     model = build_each(Kind.MODEL, cfg.model)[name].load()
     captured = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
     inputs = [torch.cat([value] * cfg.batch) if value.dim() else value for value in model.example]
-    runs = _runs(cfg, captured, inputs, clocks, settings)
+    runs = _measure_at_clocks(cfg, captured, inputs, clocks, settings)
     profile = Profile(
         model=captured.table.model,
         role=cfg.role,
@@ -60,12 +60,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         origin=f"measured by midcut profile; {model.note}".rstrip("; "),
         runs=tuple(runs),
     )
-    path = write_profile(profile, _path(cfg, profile))
-    _print(profile, path)
+    path = write_profile(profile, _output_path(cfg, profile))
+    _print_summary(profile, path)
     return {
         "model": profile.model,
         "profile": str(path),
-        "whole_s": {f"{one.clock_mhz or 0:g}": one.whole_s for one in runs},
+        "whole_s": {f"{run.clock_mhz or 0:g}": run.whole_s for run in runs},
     }
 
 
@@ -79,7 +79,7 @@ def _check(cfg: DictConfig) -> None:
             raise ConfigError(f"a clock must be MHz, greater than 0, got {clock}")
 
 
-def _runs(
+def _measure_at_clocks(
     cfg: DictConfig, captured: Partition, inputs: Sequence[torch.Tensor], clocks: CpuClocks, settings: Sequence[float]
 ) -> list[Run]:
     progress = Progress(
@@ -95,53 +95,60 @@ def _runs(
             if clock:
                 clocks.set_mhz(clock)
                 progress.update(bar, description=f"{captured.table.model} at {clock:g} MHz")
-            told = _told(clock or cfg.stated_clock_mhz, clocks)
-            repeats, warmup = cfg.repeats, cfg.warmup
             runs.append(
-                measure(captured, inputs, told, repeats=repeats, warmup=warmup, advance=lambda: progress.advance(bar))
+                measure(
+                    captured,
+                    inputs,
+                    _clock_reader(clock or cfg.stated_clock_mhz, clocks),
+                    repeats=cfg.repeats,
+                    warmup=cfg.warmup,
+                    advance=lambda: progress.advance(bar),
+                )
             )
     return runs
 
 
-def _told(fixed_mhz: float | None, clocks: CpuClocks) -> Callable[[], float | None]:
-    """A clock that was set or stated is that; any other one moves while the model runs, and is read again."""
+def _clock_reader(fixed_mhz: float | None, clocks: CpuClocks) -> Callable[[], float | None]:
+    """A function that returns the clock: the one that was set or stated, or else the current one of the machine."""
     return (lambda: fixed_mhz) if fixed_mhz else clocks.current_mhz
 
 
-def _settings(cfg: DictConfig, clocks: CpuClocks) -> list[float]:
-    """Clocks to set, ascending; empty for "as it is now".
+def _clocks_to_set(cfg: DictConfig, clocks: CpuClocks) -> list[float]:
+    """Clocks to set, ascending; empty to leave the clock as it is.
 
     Raises:
-        ConfigError: clocks were asked for, and the machine does not let them be set.
+        ConfigError: the config has clocks to set, but the machine does not allow that.
     """
     why_not = clocks.why_not_settable()
     if cfg.clocks_mhz and why_not:
-        raise ConfigError(f"clocks_mhz cannot be set here: {why_not}; clocks_mhz=null takes the current one")
+        raise ConfigError(f"clocks_mhz cannot be set here: {why_not}; clocks_mhz=null uses the current clock")
     if cfg.stated_clock_mhz is not None and cfg.clocks_mhz:
-        raise ConfigError("say clocks_mhz to set clocks, or stated_clock_mhz to name the one that runs; not both")
+        raise ConfigError(
+            "give either clocks_mhz, to set clocks, or stated_clock_mhz, the clock of this machine; not both"
+        )
     if why_not or cfg.stated_clock_mhz is not None:
         return []
     return sorted(set(cfg.clocks_mhz or clocks.available_mhz()))
 
 
-def _path(cfg: DictConfig, profile: Profile) -> Path:
-    """A file, or the name for it in a folder."""
+def _output_path(cfg: DictConfig, profile: Profile) -> Path:
+    """The configured file, or a file in the configured folder."""
     out = Path(cfg.out or HydraConfig.get().runtime.output_dir).expanduser()
     return out if out.suffix == ".json" else out / f"{profile.model}-{profile.role}.json"
 
 
-def _print(profile: Profile, path: Path) -> None:
-    """The slowest nodes at the fastest clock, and the whole at each."""
+def _print_summary(profile: Profile, path: Path) -> None:
+    """Print the slowest nodes at the fastest clock, and the whole model at each clock."""
     fastest = profile.runs[-1]
     clock = f"{fastest.clock_mhz:g} MHz" if fastest.clock_mhz else "an unknown clock"
     title = f"{profile.model} as {profile.role} on {profile.machine.name}, {profile.threads} thread(s), at {clock}"
-    rich = Table("node", "op", "ms", "± IQR", "share", "sends kB", box=None, pad_edge=False)
-    for column in rich.columns[2:]:
+    table = Table("node", "op", "ms", "± IQR", "share", "sends kB", box=None, pad_edge=False)
+    for column in table.columns[2:]:
         column.justify = "right"
     total = sum(fastest.node_s)
-    slowest = sorted(range(len(fastest.node_s)), key=lambda index: -fastest.node_s[index])[:TOP]
+    slowest = sorted(range(len(fastest.node_s)), key=lambda index: -fastest.node_s[index])[:PRINTED_NODES]
     for index in slowest:
-        rich.add_row(
+        table.add_row(
             profile.table.nodes[index].name,
             profile.table.nodes[index].op,
             f"{fastest.node_s[index] * 1e3:.3f}",
@@ -151,14 +158,16 @@ def _print(profile: Profile, path: Path) -> None:
         )
     console = Console()
     console.print(title, highlight=False, soft_wrap=True)
-    console.print(rich)
-    for one in profile.runs:
-        at = f"{one.clock_mhz:g} MHz" if one.clock_mhz else "unknown clock"
+    console.print(table)
+    for run in profile.runs:
+        at = f"{run.clock_mhz:g} MHz" if run.clock_mhz else "unknown clock"
         console.print(
-            f"{at}: whole {one.whole_s * 1e3:.3f} ms ± {one.whole_spread_s * 1e3:.3f}, "
-            f"sum of {len(one.node_s)} nodes {sum(one.node_s) * 1e3:.3f} ms",
+            f"{at}: whole model {run.whole_s * 1e3:.3f} ms ± {run.whole_spread_s * 1e3:.3f}, "
+            f"sum of {len(run.node_s)} nodes {sum(run.node_s) * 1e3:.3f} ms",
             highlight=False,
         )
     console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if profile.batch != 1:
-        console.print(f"of {profile.batch} images at once: predictors and fits take batch=1", highlight=False)
+        console.print(
+            f"measured with {profile.batch} images at once; predictors and fits need batch=1", highlight=False
+        )

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import ListConfig, OmegaConf
 
 from midcut.component import STRATEGY, Kind
-from midcut.config.build import build, only
+from midcut.config.build import build, single_name
 from midcut.config.settings import ScenarioDrawn, ScenarioKind, ScenarioTrace
 from midcut.errors import ConfigError
 from midcut.planning.assembly import build_codecs, build_forecaster
@@ -61,7 +61,7 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
         choices: config group -> chosen component, as Hydra records it.
     """
     scenario = _typed_scenario(cfg)
-    name = only(Kind.MODEL, cfg.model, "simulate")
+    name = single_name(Kind.MODEL, cfg.model, "simulate")
     model = str(OmegaConf.select(cfg.model[name], "title") or name)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
     cuts = legal_cuts(table, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
