@@ -11,7 +11,7 @@ import pytest
 def midcut(tmp_path):
     """Run the command in an empty folder; give the finished process."""
 
-    def go(*arguments, path=(), **environment):
+    def run(*arguments, path=(), **environment):
         entries = [*map(str, path), os.environ.get("PYTHONPATH", "")]
         return subprocess.run(
             [sys.executable, "-m", "midcut.cli", *arguments],
@@ -23,4 +23,4 @@ def midcut(tmp_path):
             check=False,
         )
 
-    return go
+    return run

@@ -1,4 +1,4 @@
-"""Bad configs: one line that says what is wrong and what would be right."""
+"""Bad configs are refused in one line that says what is wrong and what would be right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CASES = {
     "misspelt knob": (["planner.weight=0.5"], ["planner.weight", "there are: prefilter, semantics, w"]),
     "mistyped knob": (["planner.w=fast"], ["w", "fast"]),
     "weight out of range": (["planner.w=1.5"], ["w must be from 0 (fast) to 1 (cheap), got 1.5"]),
-    "a choice that is none": (["planner.semantics=exact"], ["exact", "ratio"]),
+    "an unknown enum value": (["planner.semantics=exact"], ["exact", "ratio"]),
     "cut out of range": (["cuts.first_cut=99"], ["first_cut"]),
     "unknown node": (["cuts.keep_on_edge=[features.99]"], ["features.99"]),
     "unknown policy": (["policy=best"], ["policy/best", "there are: default, paper"]),
@@ -18,26 +18,26 @@ CASES = {
     "two models": (["model=[alexnet,vgg16]"], ["one model", "alexnet, vgg16"]),
     "missing telemetry": (["telemetry.constant.ping_ms=null"], ["ping_ms", "did not give"]),
     "negative price": (["cost.cloud_usd_per_hour=-1"], ["-1"]),
-    "a target of one's own": (["planner._target_=os.system"], ["'os.system' is not the target of a registered"]),
+    "an unregistered target": (["planner._target_=os.system"], ["'os.system' is not the target of a registered"]),
     "a knob without a default": (["telemetry=replay"], ["telemetry.replay.path must be given"]),
-    "an interpolation of nothing": (["edge_profile=${nope}"], ["'nope' not found"]),
+    "an unresolved interpolation": (["edge_profile=${nope}"], ["'nope' not found"]),
     "two values for one choice": (["planner=algorithm1,weighted_sum"], ["add -m to sweep over them"]),
-    "bandwidth of nothing": (["telemetry.constant.bandwidth_kbps=0"], ["bandwidth_kbps"]),
+    "zero bandwidth": (["telemetry.constant.bandwidth_kbps=0"], ["bandwidth_kbps"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_line_says_it(midcut, name):
-    arguments, words = CASES[name]
+def test_a_bad_config_is_refused_in_one_line(midcut, name):
+    arguments, expected = CASES[name]
     finished = midcut("plan", *arguments)
     assert finished.returncode == 1
     (line,) = finished.stderr.splitlines()
     assert line.startswith("midcut plan: ")
-    for word in words:
-        assert word in finished.stderr
+    for text in expected:
+        assert text in finished.stderr
 
 
-def test_an_edge_without_a_folder(midcut):
+def test_a_missing_folder_of_images_is_refused_in_one_line(midcut):
     finished = midcut("edge", "model=mnist", "input=folder")
     assert finished.returncode == 1
     assert finished.stderr == "midcut edge: input.path must be given: input.path=...\n"

@@ -1,4 +1,4 @@
-"""What is typed most answers without torch."""
+"""Help, completion and the list of plugins import neither torch nor other heavy packages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_help_of_every_verb_imports_nothing_heavy(verb):
     assert f"midcut {verb}" in finished.stdout
 
 
-def test_help_tells_groups_choices_and_what_each_knob_is():
+def test_help_lists_groups_components_and_knobs():
     text = run("edge", "--help").stdout
     assert "  planner         algorithm1, epsilon_constraint, knee, weighted_sum\n" in text
     assert "  telemetry       linux, bandwidth_probe," in text
@@ -54,7 +54,7 @@ def test_help_tells_groups_choices_and_what_each_knob_is():
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_help_of_a_simulation_tells_what_judges_and_presets_own_values():
+def test_help_of_simulate_lists_the_truth_predictors_and_the_values_of_presets():
     text = run("simulate", "--help").stdout
     assert "  predictor/edge@truth.edge profile, power_law\n" in text
     assert "  strategy        algorithm1, weighted_sum, " in text
@@ -75,7 +75,7 @@ def test_listing_plugins_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "expected"),
     [
         ("midcut pl", {"plan", "plugins"}),
         ("midcut ", set(VERBS)),
@@ -97,10 +97,10 @@ def test_listing_plugins_imports_nothing_heavy():
         ("midcut simulate scenario=trace scenario.s", {"scenario.step_s="}),
     ],
 )
-def test_completion(line, words):
+def test_completion(line, expected):
     finished = run("-sc", "query=bash", COMP_LINE=line)
     assert finished.returncode == 0, finished.stderr
-    assert set(finished.stdout.split()) == words
+    assert set(finished.stdout.split()) == expected
 
 
 def test_completion_is_installed_as_for_any_hydra_app():

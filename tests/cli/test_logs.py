@@ -10,17 +10,17 @@ import structlog
 from midcut.cli import logs
 
 
-def test_one_event_reads_as_a_line_and_parses_as_json():
+def test_an_event_is_a_readable_line_and_a_json_object():
     logs.configure()
     console, file = logs.console_formatter(), logs.json_formatter()
     captured = []
 
-    class Keep(logging.Handler):
+    class Capture(logging.Handler):
         def emit(self, record):
             captured.append(record)
 
     logger = logging.getLogger("midcut.test_logs")
-    logger.addHandler(Keep())
+    logger.addHandler(Capture())
     logger.setLevel(logging.INFO)
     structlog.get_logger("midcut.test_logs").info("cut moves", cut=3, chosen={"latency_s": 0.123456789, "cut": 3})
     (record,) = captured
@@ -32,8 +32,8 @@ def test_one_event_reads_as_a_line_and_parses_as_json():
     assert parsed["chosen"]["latency_s"] == 0.123456789
 
 
-def test_every_step_goes_into_the_file_moves_onto_the_terminal_and_other_libraries_stay_quiet(tmp_path):
-    """In a process of its own: this sets up the whole of logging."""
+def test_the_file_has_every_step_and_the_terminal_only_moves_of_the_cut(tmp_path):
+    """Runs in its own process, because it configures all of logging."""
     script = f"""
 import logging, logging.config, structlog, yaml
 from midcut.cli import logs
@@ -48,9 +48,9 @@ structlog.get_logger("midcut.edge").info("cut moves", cut=4)
 logging.getLogger("some.library").debug("chatter")
 logging.getLogger("some.library").info("news")
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=True)
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=True)
     events = [json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert events == ["cut stays", "cut moves", "news"]
-    assert "cut moves" in done.stderr
-    assert "news" in done.stderr
-    assert "cut stays" not in done.stderr
+    assert "cut moves" in finished.stderr
+    assert "news" in finished.stderr
+    assert "cut stays" not in finished.stderr

@@ -1,4 +1,4 @@
-"""`midcut plan` as people type it."""
+"""`midcut plan` as users run it."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def test_a_sweep_has_a_line_for_every_job_also_for_one_that_failed(midcut, tmp_p
 def test_the_table_marks_the_pick_and_the_file_holds_all(midcut, tmp_path):
     finished = midcut("plan", "model=vgg16", "policy=paper", "planner.w=0.5")
     assert finished.returncode == 0, finished.stderr
-    found = result(tmp_path)
+    plan = result(tmp_path)
     marked = [line for line in finished.stdout.splitlines() if line.startswith(">") and "faster" not in line]
     assert len(marked) == 1
-    assert marked[0].split()[1] == str(found["cut"])
-    assert len(found["rows"]) == 40  # cut 0 and one per leaf module of VGG16
-    assert found["based_on"] == {
+    assert marked[0].split()[1] == str(plan["cut"])
+    assert len(plan["rows"]) == 40  # cut 0 and one per leaf module of VGG16
+    assert plan["based_on"] == {
         "edge": "fit to Raspberry Pi 4 Model B (modelled), 600 to 1500 MHz",
         "cloud": "profile of 2-core virtual machine (modelled), 1 thread",
     }
-    assert f"edge: {found['based_on']['edge']}" in finished.stdout
-    assert finished.stderr.count("profiles used") == finished.stderr.count(found["based_on"]["cloud"]) == 1
+    assert f"edge: {plan['based_on']['edge']}" in finished.stdout
+    assert finished.stderr.count("profiles used") == finished.stderr.count(plan["based_on"]["cloud"]) == 1
 
 
 def test_the_papers_policy_outside_the_fitted_clocks(midcut):
@@ -66,45 +66,45 @@ def test_piece_by_piece_beats_the_preset(midcut):
 
 
 def test_presets_and_experiments_compose(midcut):
-    for words in (
+    for arguments in (
         ["experiment=paper_alexnet"],
         ["experiment=plan_vgg16_slow_link"],
         ["telemetry=linux"],
     ):
-        finished = midcut("plan", *words, "--cfg", "job")
+        finished = midcut("plan", *arguments, "--cfg", "job")
         assert finished.returncode == 0, finished.stderr
 
 
-def test_a_limit_is_kept_or_said_not_to_be(midcut, tmp_path):
+def test_a_limit_that_placements_keep(midcut, tmp_path):
     finished = midcut("plan", "planner=epsilon_constraint", "planner.max_latency_s=0.3")
     assert finished.returncode == 0, finished.stderr
-    found = result(tmp_path)
-    within = [row for row in found["rows"] if row["latency_s"] <= 0.3]
-    assert (found["cost_usd"], found["met"]) == (min(row["cost_usd"] for row in within), True)
-    assert found["w"] is None
+    plan = result(tmp_path)
+    within = [row for row in plan["rows"] if row["latency_s"] <= 0.3]
+    assert (plan["cost_usd"], plan["met"]) == (min(row["cost_usd"] for row in within), True)
+    assert plan["w"] is None
     assert "> with latency at most 0.3 s, of 23 placements: " in finished.stdout
 
 
-def test_a_limit_that_nothing_keeps(midcut, tmp_path):
-    words = ("plan", "planner=epsilon_constraint", "planner.max_latency_s=0.001")
-    finished = midcut(*words)
+def test_a_limit_that_no_placement_keeps(midcut, tmp_path):
+    arguments = ("plan", "planner=epsilon_constraint", "planner.max_latency_s=0.001")
+    finished = midcut(*arguments)
     assert finished.returncode == 0, finished.stderr
-    found = result(tmp_path)
-    assert (found["latency_s"], found["met"]) == (min(row["latency_s"] for row in found["rows"]), False)
+    plan = result(tmp_path)
+    assert (plan["latency_s"], plan["met"]) == (min(row["latency_s"] for row in plan["rows"]), False)
     assert "no placement has latency at most 0.001 s, this is the nearest; of 23 placements: 0 are faster" in (
         finished.stdout
     )
-    strict = midcut(*words, "planner.strict=true")
+    strict = midcut(*arguments, "planner.strict=true")
     assert strict.returncode == 1
     assert strict.stderr.startswith("midcut plan: no placement has latency at most 0.001 s, the nearest has 0.")
     assert len(strict.stderr.splitlines()) == 1
 
 
 def test_the_only_placement_within_a_strict_limit_has_no_runner_up(midcut, tmp_path):
-    words = ("plan", "planner=epsilon_constraint", "planner.strict=true")
-    assert midcut(*words, "planner.max_latency_s=9").returncode == 0
+    arguments = ("plan", "planner=epsilon_constraint", "planner.strict=true")
+    assert midcut(*arguments, "planner.max_latency_s=9").returncode == 0
     fastest = min(row["latency_s"] for row in result(tmp_path)["rows"])
-    finished = midcut(*words, f"planner.max_latency_s={fastest * (1 + 1e-9)}", "hydra.run.dir=only")
+    finished = midcut(*arguments, f"planner.max_latency_s={fastest * (1 + 1e-9)}", "hydra.run.dir=only")
     assert finished.returncode == 0, finished.stderr
     assert json.loads((tmp_path / "only/plan.json").read_text())["latency_s"] == fastest
 
@@ -131,8 +131,8 @@ def test_a_plot(midcut, tmp_path):
 def test_a_module_goes_by_its_title(midcut, tmp_path, profile_of):
     for role in ("edge", "cloud"):
         write_profile(profile_of({1000.0: (0.003, 0.002)}, role=role), tmp_path / "mine" / f"{role}.json")
-    words = ("plan", "model=module", "edge_profile=mine", "cloud_profile=mine")
-    finished = midcut(*words, "model.module.title=two")
+    arguments = ("plan", "model=module", "edge_profile=mine", "cloud_profile=mine")
+    finished = midcut(*arguments, "model.module.title=two")
     assert finished.returncode == 0, finished.stderr
     assert result(tmp_path)["model"] == "two"
-    assert "has no profile of 'module' as edge; it has: two as cloud, two as edge" in midcut(*words).stderr
+    assert "has no profile of 'module' as edge; it has: two as cloud, two as edge" in midcut(*arguments).stderr

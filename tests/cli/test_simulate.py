@@ -1,4 +1,4 @@
-"""`midcut simulate` as people type it."""
+"""`midcut simulate` as users run it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def result(tmp_path, pattern="outputs/simulate/*"):
     return json.loads(path.read_text())
 
 
-def test_the_same_words_give_the_same_bytes(midcut, tmp_path):
-    words = ("simulate", "w=[0,0.5,1]", "population=5", "dwell=[2]", "keep_samples=20")
+def test_the_same_command_gives_the_same_bytes(midcut, tmp_path):
+    arguments = ("simulate", "w=[0,0.5,1]", "population=5", "dwell=[2]", "keep_samples=20")
     for folder in ("one", "two"):
-        finished = midcut(*words, f"hydra.run.dir={folder}")
+        finished = midcut(*arguments, f"hydra.run.dir={folder}")
         assert finished.returncode == 0, finished.stderr
-    one, two = ((tmp_path / folder / "simulation.json").read_bytes() for folder in ("one", "two"))
-    assert one == two
-    done = json.loads(one)
-    assert done["policy"] == done["truth"] == {"edge": "profile", "link": "round_trip", "cloud": "profile"}
-    assert len(done["clock_mhz"]) == done["samples"] == 20
-    assert done["based_on"]["truth.cloud"] == "profile of 2-core virtual machine (modelled), 1 thread"
+    first, second = ((tmp_path / folder / "simulation.json").read_bytes() for folder in ("one", "two"))
+    assert first == second
+    simulation = json.loads(first)
+    assert simulation["policy"] == simulation["truth"] == {"edge": "profile", "link": "round_trip", "cloud": "profile"}
+    assert len(simulation["clock_mhz"]) == simulation["samples"] == 20
+    assert simulation["based_on"]["truth.cloud"] == "profile of 2-core virtual machine (modelled), 1 thread"
 
 
 def test_the_table_has_every_strategy(midcut):
@@ -53,23 +53,23 @@ def test_a_sweep_over_the_weight(midcut, tmp_path):
     assert costs[0] > costs[-1]
 
 
-def test_other_predictors_pick_than_judge(midcut, tmp_path):
+def test_planning_predictors_may_differ_from_the_truth(midcut, tmp_path):
     finished = midcut(
         "simulate", "policy=paper", "predictor/link@truth.link=eq3", "truth.link.all_edge_pays_link=false"
     )
     assert finished.returncode == 0, finished.stderr
-    done = result(tmp_path)
-    assert done["policy"] == {"edge": "power_law", "link": "eq3", "cloud": "linear"}
-    assert done["truth"] == {"edge": "profile", "link": "eq3", "cloud": "profile"}
-    assert {error["part"] for error in done["errors"]} == {"edge", "link", "cloud", "latency", "cost"}
+    simulation = result(tmp_path)
+    assert simulation["policy"] == {"edge": "power_law", "link": "eq3", "cloud": "linear"}
+    assert simulation["truth"] == {"edge": "profile", "link": "eq3", "cloud": "profile"}
+    assert {error["part"] for error in simulation["errors"]} == {"edge", "link", "cloud", "latency", "cost"}
 
 
-def test_a_planner_twice_with_other_knobs(midcut, tmp_path):
+def test_the_same_planner_twice_with_different_knobs(midcut, tmp_path):
     finished = midcut(
         "simulate", "scenario=clocks", "+strategy@strategy.offset=algorithm1", "strategy.offset.semantics=offset"
     )
     assert finished.returncode == 0, finished.stderr
-    names = [one["strategy"] for one in result(tmp_path)["series"] if one["planner"]]
+    names = [row["strategy"] for row in result(tmp_path)["series"] if row["planner"]]
     assert names == ["algorithm1", "weighted_sum", "offset"]
 
 
@@ -79,10 +79,10 @@ def test_a_trace(midcut, tmp_path):
     )
     finished = midcut("simulate", "scenario=trace", "scenario.path=trace.csv", "scenario.step_s=5", "w=0")
     assert finished.returncode == 0, finished.stderr
-    done = result(tmp_path)
-    assert done["time_s"] == [0.0, 5.0, 10.0, 15.0, 20.0]
-    assert done["bandwidth_kbps"] == [9000.0, 9000.0, 900.0, 900.0, 20000.0]
-    assert done["scenario"] == {"kind": "trace", "path": "trace.csv", "step_s": 5.0}
+    simulation = result(tmp_path)
+    assert simulation["time_s"] == [0.0, 5.0, 10.0, 15.0, 20.0]
+    assert simulation["bandwidth_kbps"] == [9000.0, 9000.0, 900.0, 900.0, 20000.0]
+    assert simulation["scenario"] == {"kind": "trace", "path": "trace.csv", "step_s": 5.0}
 
 
 HEAD = "time_s,clock_mhz,bandwidth_kbps,ping_ms\n"
@@ -104,10 +104,10 @@ def one_line(finished):
 
 
 @pytest.mark.parametrize("name", TRACES)
-def test_a_bad_trace_is_one_line(midcut, tmp_path, name):
-    text, words = TRACES[name]
+def test_a_bad_trace_is_refused_in_one_line(midcut, tmp_path, name):
+    text, message = TRACES[name]
     (tmp_path / "t.csv").write_text(text)
-    assert words in one_line(midcut("simulate", "scenario=trace", "scenario.path=t.csv"))
+    assert message in one_line(midcut("simulate", "scenario=trace", "scenario.path=t.csv"))
 
 
 CLAIM = "{where: Figure 6, what: cost, metric: cost_usd, against: oracle, published: 1,"
@@ -130,13 +130,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_word_is_one_line(midcut, name):
-    words, said = BAD[name]
-    assert said in one_line(midcut("simulate", *words))
+def test_a_bad_override_is_refused_in_one_line(midcut, name):
+    overrides, message = BAD[name]
+    assert message in one_line(midcut("simulate", *overrides))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("samples: [", "conf/scenario/mine.yaml:4: not YAML: expected the node content"),
         ("humidity: 3", "Key 'humidity' not in 'ScenarioDrawn'"),
@@ -144,17 +144,17 @@ def test_a_bad_word_is_one_line(midcut, name):
         ("ping_ms: {value: -1}\nsamples: 3", "scenario.clock_mhz.value must be given for kind=constant"),
     ],
 )
-def test_a_bad_file_of_ones_own_is_one_line(midcut, tmp_path, text, said):
+def test_a_bad_config_file_of_the_user_is_refused_in_one_line(midcut, tmp_path, text, message):
     (tmp_path / "conf/scenario").mkdir(parents=True)
     (tmp_path / "conf/scenario/mine.yaml").write_text(f"defaults:\n  - /schema@_here_: scenario_drawn\n{text}\n")
-    assert said in one_line(midcut("simulate", "--config-dir", "conf", "scenario=mine"))
+    assert message in one_line(midcut("simulate", "--config-dir", "conf", "scenario=mine"))
 
 
 def test_a_long_run_shows_how_far_it_is_and_ctrl_c_ends_it_in_one_line(tmp_path):
     terminal, inside = pty.openpty()
-    words = ("simulate", "scenario.samples=300000", "w=0:1:0.01", "hydra.run.dir=long")
+    arguments = ("simulate", "scenario.samples=300000", "w=0:1:0.01", "hydra.run.dir=long")
     long = subprocess.Popen(
-        [sys.executable, "-m", "midcut.cli", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=inside,
+        [sys.executable, "-m", "midcut.cli", *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=inside,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
     )  # fmt: skip
     os.close(inside)
@@ -166,7 +166,7 @@ def test_a_long_run_shows_how_far_it_is_and_ctrl_c_ends_it_in_one_line(tmp_path)
         long.send_signal(signal.SIGINT)
         assert long.communicate(timeout=240) == (b"", None)
         assert long.returncode == 130
-        with contextlib.suppress(OSError):  # how a terminal ends that everyone has left
+        with contextlib.suppress(OSError):  # reading from a terminal that has no other end left raises this
             while select.select([terminal], [], [], 0)[0]:
                 shown += os.read(terminal, 65536)
     finally:
@@ -194,13 +194,13 @@ def test_a_limit_that_is_not_met_is_in_the_table(midcut):
     assert row.split()[-1] == "100.0"
 
 
-def test_each_codec_is_a_pick_of_its_own(midcut, tmp_path):
+def test_each_cut_with_each_codec_is_a_separate_placement(midcut, tmp_path):
     finished = midcut("simulate", "codec=[raw,fp16]", "cuts.last_cut=5")
     assert finished.returncode == 0, finished.stderr
-    done = result(tmp_path)
-    assert done["cuts"] == [cut for cut in range(6) for _ in range(2)]
-    assert done["codecs"] == ["raw", "fp16"] * 6
-    by_name = {one["strategy"]: one for one in done["series"]}
+    simulation = result(tmp_path)
+    assert simulation["cuts"] == [cut for cut in range(6) for _ in range(2)]
+    assert simulation["codecs"] == ["raw", "fp16"] * 6
+    by_name = {row["strategy"]: row for row in simulation["series"]}
     # Half the bytes over the same link: the smaller codec is the faster one at both ends.
     assert set(by_name["edge_only"]["picks"]) == {5}
     assert set(by_name["cloud_only"]["picks"]) == {0}

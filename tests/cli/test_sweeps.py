@@ -69,15 +69,15 @@ def test_a_search_finds_the_front_of_what_it_tried(midcut, tmp_path):
     assert finished.returncode == 0, finished.stderr
     tried = [(line["result"]["latency_s"], line["result"]["cost_usd"]) for line in rows(tmp_path / "sweep/sweep.jsonl")]
     assert len(tried) == 12
-    front = {one for one in tried if not any(a <= one[0] and b <= one[1] and (a, b) != one for a, b in tried)}
+    front = {point for point in tried if not any(a <= point[0] and b <= point[1] and (a, b) != point for a, b in tried)}
     assert 1 < len(front) < len(set(tried)), "a search worth the name"
-    found = yaml.safe_load((tmp_path / "sweep/optimization_results.yaml").read_text())["solutions"]
-    assert {tuple(map(float, one["values"])) for one in found} == front
+    solutions = yaml.safe_load((tmp_path / "sweep/optimization_results.yaml").read_text())["solutions"]
+    assert {tuple(map(float, solution["values"])) for solution in solutions} == front
 
 
 @pytest.mark.usefixtures("optuna")
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "message"),
     [
         (["objectives=[latency_s]"], "direction has 2 entries, but objectives has 1: write e.g. objectives=["),
         (
@@ -86,13 +86,13 @@ def test_a_search_finds_the_front_of_what_it_tried(midcut, tmp_path):
         ),
     ],
 )
-def test_objectives_that_do_not_fit_are_one_line(midcut, words, said):
+def test_objectives_that_do_not_fit_are_one_line(midcut, overrides, message):
     finished = midcut(
         *("plan", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "planner.w=interval(0,1)"),
-        *("hydra.sweeper.direction=[minimize,minimize]", *words),
+        *("hydra.sweeper.direction=[minimize,minimize]", *overrides),
     )
     assert finished.returncode == 1
-    assert said in finished.stderr.splitlines()[-1]
+    assert message in finished.stderr.splitlines()[-1]
     assert "Traceback" not in finished.stderr
 
 

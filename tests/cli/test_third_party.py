@@ -1,4 +1,4 @@
-"""A stranger's package: built, installed, used by name, with its typed knob and its preset."""
+"""A third-party package is built, installed and used by name, with its typed knob and its preset."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def test_it_sweeps_beside_the_built_in_ones(midcut, installed, tmp_path):
 
 
 def test_it_is_simulated_beside_the_built_in_ones(midcut, installed, tmp_path):
-    words = ("strategy=[budget,algorithm1]", "strategy.budget.x=2", "w=[0,1]")
-    finished = midcut("simulate", *words, "hydra.run.dir=run", path=[installed])
+    overrides = ("strategy=[budget,algorithm1]", "strategy.budget.x=2", "w=[0,1]")
+    finished = midcut("simulate", *overrides, "hydra.run.dir=run", path=[installed])
     assert finished.returncode == 0, finished.stderr
-    done = json.loads((tmp_path / "run/simulation.json").read_text())
-    assert {one["strategy"] for one in done["series"] if one["planner"]} == {"budget", "algorithm1"}
+    simulation = json.loads((tmp_path / "run/simulation.json").read_text())
+    assert {row["strategy"] for row in simulation["series"] if row["planner"]} == {"budget", "algorithm1"}
 
 
 def test_a_misspelt_knob_of_it_is_refused(midcut, installed):

@@ -1,4 +1,4 @@
-"""A plugin that is broken, doubled, misspelt or of the wrong shape is named with its distribution."""
+"""A plugin that is broken, registered twice, misspelt or returns a wrong type is reported with its distribution."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def install(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     modules = []
 
-    def go(distribution, source, *, plugin="theirs", module=None, version="2.1"):
+    def lay_out(distribution, source, *, plugin="theirs", module=None, version="2.1"):
         module = module or f"{distribution}_hooks"
         (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
         info = tmp_path / f"{distribution}-{version}.dist-info"
@@ -43,21 +43,21 @@ def install(tmp_path, monkeypatch):
         modules.append(module)
         return list(importlib.metadata.Distribution.at(info).entry_points)
 
-    yield go
+    yield lay_out
     for module in modules:
         sys.modules.pop(module, None)
 
 
 def test_a_good_plugin_is_listed_with_its_distribution_version_and_hooks(install):
-    found = load(install("goodpack", GOOD))
-    offer = found.offers[Kind.PLANNER, "mine"]
-    assert found.problems == []
+    loaded = load(install("goodpack", GOOD))
+    offer = loaded.offers[Kind.PLANNER, "mine"]
+    assert loaded.problems == []
     assert (offer.source.distribution, offer.source.version, offer.hook) == ("goodpack", "2.1", "midcut_planners")
     assert offer.source.hooks == ("midcut_planners",)
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    ("source", "expected"),
     [
         ("import not_there", ["broken 2.1", "does not load", "ModuleNotFoundError", "not_there"]),
         ("1 / 0", ["broken 2.1", "does not load", "ZeroDivisionError"]),
@@ -83,58 +83,58 @@ def test_a_good_plugin_is_listed_with_its_distribution_version_and_hooks(install
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_in_one_line(install, source, words):
-    found = load(install("broken", source))
-    assert len(found.problems) == 1
-    for word in words:
-        assert word in found.problems[0]
-    assert "\n" not in "".join(found.problems)
+def test_a_broken_plugin_is_reported_in_one_line(install, source, expected):
+    loaded = load(install("broken", source))
+    assert len(loaded.problems) == 1
+    for text in expected:
+        assert text in loaded.problems[0]
+    assert "\n" not in "".join(loaded.problems)
 
 
 def test_a_frozen_config_has_knobs_that_can_be_set(install):
-    found = load(install("goodpack", GOOD.replace("@dataclass", "@dataclass(frozen=True)")))
-    node = found.offers[Kind.PLANNER, "mine"].node.copy()
+    loaded = load(install("goodpack", GOOD.replace("@dataclass", "@dataclass(frozen=True)")))
+    node = loaded.offers[Kind.PLANNER, "mine"].node.copy()
     node.x = 7
-    assert (node.x, node._target_, found.problems) == (7, "somewhere.Planner", [])
+    assert (node.x, node._target_, loaded.problems) == (7, "somewhere.Planner", [])
 
 
 def test_a_plugin_that_fails_half_way_observes_nothing(install):
     source = GOOD + "@hookimpl\ndef midcut_models():\n    1 / 0\n@hookimpl\ndef midcut_decided():\n    1 / 0\n"
-    found = load(install("broken", source))
-    found.decided("a decision")
-    assert found.offers == {}
-    assert found.sources == []
+    loaded = load(install("broken", source))
+    loaded.decided("a decision")
+    assert loaded.offers == {}
+    assert loaded.sources == []
 
 
 def test_one_broken_plugin_does_not_cost_the_others(install):
     broken = install("broken", "import not_there")
     good = install("goodpack", GOOD)
-    found = load([*broken, *good])
-    assert (Kind.PLANNER, "mine") in found.offers
-    assert len(found.problems) == 1
+    loaded = load([*broken, *good])
+    assert (Kind.PLANNER, "mine") in loaded.offers
+    assert len(loaded.problems) == 1
 
 
 def test_two_distributions_may_use_the_same_plugin_name(install):
-    one = install("one", GOOD)
-    other = install("other", GOOD.replace('"mine"', '"yours"'))
-    found = load([*one, *other])
-    assert found.problems == []
-    assert found.names(Kind.PLANNER) == ["mine", "yours"]
+    first = install("one", GOOD)
+    second = install("other", GOOD.replace('"mine"', '"yours"'))
+    loaded = load([*first, *second])
+    assert loaded.problems == []
+    assert loaded.names(Kind.PLANNER) == ["mine", "yours"]
 
 
 def test_a_component_offered_twice_is_named_with_both_and_the_first_is_used(install):
-    found = load([*install("one", GOOD), *install("other", GOOD, version="9.9")])
-    assert found.offers[Kind.PLANNER, "mine"].source.distribution == "one"
-    assert len(found.problems) == 1
-    assert "one 2.1" in found.problems[0]
-    assert "other 9.9" in found.problems[0]
+    loaded = load([*install("one", GOOD), *install("other", GOOD, version="9.9")])
+    assert loaded.offers[Kind.PLANNER, "mine"].source.distribution == "one"
+    assert len(loaded.problems) == 1
+    assert "one 2.1" in loaded.problems[0]
+    assert "other 9.9" in loaded.problems[0]
 
 
 def test_one_distribution_naming_an_entry_point_twice(install):
     install("twice", GOOD)
-    found = load(install("twice", GOOD))
-    assert len(found.problems) == 1
-    assert "registered twice" in found.problems[0]
+    loaded = load(install("twice", GOOD))
+    assert len(loaded.problems) == 1
+    assert "registered twice" in loaded.problems[0]
 
 
 @pytest.mark.parametrize(("disabled", "left"), [("all", []), ("goodpack", []), ("theirs", []), ("else", ["mine"])])
@@ -146,28 +146,28 @@ def test_built_in_plugins_cannot_be_left_out(install):
     assert load(install("midcut", GOOD), "all").names(Kind.PLANNER) == ["mine"]
 
 
-def test_an_observer_is_told_and_its_failure_goes_no_further(install):
+def test_an_observer_is_called_and_its_failure_is_only_logged(install):
     source = """
     from midcut import hookimpl
-    seen = []
+    decisions = []
 
     @hookimpl
     def midcut_decided(decision):
-        seen.append(decision)
+        decisions.append(decision)
 
     @hookimpl
     def midcut_inferred(result):
         raise RuntimeError("observer is broken")
     """
-    found = load(install("watcher", source))
+    loaded = load(install("watcher", source))
     with structlog.testing.capture_logs() as logged:
-        found.decided("a decision")
-        found.inferred("a result")
-        found.inferred("another")
-    assert sys.modules["watcher_hooks"].seen == ["a decision"]
-    (line,) = logged
-    assert line["error"] == "RuntimeError: observer is broken"
-    assert "watcher 2.1" in line["plugin"]
+        loaded.decided("a decision")
+        loaded.inferred("a result")
+        loaded.inferred("another")
+    assert sys.modules["watcher_hooks"].decisions == ["a decision"]
+    (event,) = logged
+    assert event["error"] == "RuntimeError: observer is broken"
+    assert "watcher 2.1" in event["plugin"]
 
 
 def test_an_unknown_name_says_what_there_is_and_who_offers_it(install):

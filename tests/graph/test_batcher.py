@@ -14,11 +14,11 @@ def cut_up(module, *example):
     return partition(LoadedModel("net", module.eval(), example, None, (), "random"), CutSettings())
 
 
-def answers(made, cut, inputs):
-    """Each input's head by itself, all tails as one."""
-    batcher = Batcher(made)
-    together = batcher.stack(cut, [made.head(cut, (one,)) for one in inputs])
-    return batcher.unstack(made.tail(cut, together), len(inputs))
+def batched_outputs(partition, cut, inputs):
+    """Run the head of every input separately and all tails as one batch."""
+    batcher = Batcher(partition)
+    stacked = batcher.stack(cut, [partition.head(cut, (x,)) for x in inputs])
+    return batcher.unstack(partition.tail(cut, stacked), len(inputs))
 
 
 def test_requests_computed_together_give_what_each_gives_alone(tiny, tiny_model):
@@ -26,9 +26,9 @@ def test_requests_computed_together_give_what_each_gives_alone(tiny, tiny_model)
     batcher = Batcher(tiny)
     assert batcher.cuts == frozenset(range(10))
     with torch.inference_mode():
-        expected = [tiny_model.module(one) for one in inputs]
+        expected = [tiny_model.module(x) for x in inputs]
         for cut in range(10):
-            for (output,), whole in zip(answers(tiny, cut, inputs), expected, strict=True):
+            for (output,), whole in zip(batched_outputs(tiny, cut, inputs), expected, strict=True):
                 assert output.shape == (1, 10)
                 torch.testing.assert_close(output, whole, rtol=1e-5, atol=1e-6)
 
@@ -36,19 +36,19 @@ def test_requests_computed_together_give_what_each_gives_alone(tiny, tiny_model)
 def test_requests_that_are_batches_themselves(tiny, tiny_model):
     inputs = list(torch.randn(3, 2, 3, 16, 16, generator=torch.Generator().manual_seed(2)))
     with torch.inference_mode():
-        for (output,), one in zip(answers(tiny, 4, inputs), inputs, strict=True):
-            torch.testing.assert_close(output, tiny_model.module(one), rtol=1e-5, atol=1e-6)
+        for (output,), x in zip(batched_outputs(tiny, 4, inputs), inputs, strict=True):
+            torch.testing.assert_close(output, tiny_model.module(x), rtol=1e-5, atol=1e-6)
 
 
 class Centred(nn.Module):
-    """What one sample gives depends on the samples beside it."""
+    """The output of a sample depends on the other samples of the batch."""
 
     def forward(self, x):
         return x - x.mean(dim=0)
 
 
 class SequenceFirst(nn.Module):
-    """The batch is the second dimension for a while, and then the inner part of a merged one."""
+    """The batch is first the second dimension, then the inner part of a merged dimension."""
 
     def __init__(self):
         super().__init__()
@@ -66,20 +66,20 @@ class Fixed(nn.Module):
 
 
 @pytest.mark.parametrize("module", [Centred(), Fixed()])
-def test_a_model_whose_samples_meet_is_not_joined(module):
+def test_a_model_whose_samples_affect_each_other_is_not_batched(module):
     assert Batcher(cut_up(module, torch.randn(1, 4))).cuts == frozenset()
 
 
-def test_a_cut_at_which_side_by_side_is_not_the_batch_is_left_out():
+def test_a_cut_where_stacked_values_are_not_those_of_the_batch_is_left_out():
     torch.manual_seed(0)
     module = SequenceFirst()
-    made = cut_up(module, torch.randn(1, 3, 4))
-    batcher = Batcher(made)
-    assert {0, made.table.last} <= batcher.cuts
-    merged = [cut.index for cut in made.table.cuts if any(value.shape == (3, 4) for value in cut.values)]
+    parts = cut_up(module, torch.randn(1, 3, 4))
+    batcher = Batcher(parts)
+    assert {0, parts.table.last} <= batcher.cuts
+    merged = [cut.index for cut in parts.table.cuts if any(value.shape == (3, 4) for value in cut.values)]
     assert merged
     assert not batcher.cuts & set(merged)
     inputs = [torch.randn(1, 3, 4), torch.randn(1, 3, 4)]
     for cut in batcher.cuts:
-        for (output,), one in zip(answers(made, cut, inputs), inputs, strict=True):
-            torch.testing.assert_close(output, module(one), rtol=1e-5, atol=1e-6)
+        for (output,), x in zip(batched_outputs(parts, cut, inputs), inputs, strict=True):
+            torch.testing.assert_close(output, module(x), rtol=1e-5, atol=1e-6)

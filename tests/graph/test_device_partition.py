@@ -33,7 +33,7 @@ def test_tails_run_there_and_answers_come_back(tiny, tiny_model, device):
 def test_the_weights_there_are_its_own(tiny, tiny_model, device):
     placed = DevicePartition(tiny, tiny_model, device)
     mine = {parameter.data_ptr() for parameter in tiny_model.module.parameters()}
-    theirs = {value.data_ptr() for value in placed._program._template if isinstance(value, torch.Tensor)}
+    theirs = {value.data_ptr() for value in placed._program._initial_registers if isinstance(value, torch.Tensor)}
     assert not mine & theirs
 
 

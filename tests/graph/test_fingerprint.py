@@ -28,21 +28,21 @@ def fingerprint(cut_up, **changes):
 
 
 def test_equal_models_have_equal_fingerprints(cut_up):
-    one, other = fingerprint(cut_up), fingerprint(cut_up)
-    assert one == other
-    assert len(one.graph) == len(one.weights) == 16
-    assert one.fingerprint == f"{one.graph}-{one.weights}"
+    first, second = fingerprint(cut_up), fingerprint(cut_up)
+    assert first == second
+    assert len(first.graph) == len(first.weights) == 16
+    assert first.fingerprint == f"{first.graph}-{first.weights}"
 
 
 @pytest.mark.parametrize("changes", [{"stride": 2}, {"eps": 1e-4}, {"slope": 0.2}, {"swap": True}])
 def test_another_operation_or_constant_is_another_graph_with_the_same_weights(changes, cut_up):
-    one, other = fingerprint(cut_up), fingerprint(cut_up, **changes)
-    assert one.graph != other.graph
-    assert one.weights == other.weights
+    first, second = fingerprint(cut_up), fingerprint(cut_up, **changes)
+    assert first.graph != second.graph
+    assert first.weights == second.weights
 
 
 def test_one_bit_of_one_weight_or_buffer_is_another_weights_hash(cut_up):
-    seen = set()
+    fingerprints = set()
     for change in ("", "conv.weight", "norm.running_var"):
         torch.manual_seed(0)
         net = Net()
@@ -50,12 +50,12 @@ def test_one_bit_of_one_weight_or_buffer_is_another_weights_hash(cut_up):
             tensor = net.get_parameter(change) if "weight" in change else net.get_buffer(change)
             with torch.no_grad():
                 tensor.view(-1).view(torch.int32)[0] ^= 1
-        seen.add(cut_up(net, torch.ones(1, 3, 8, 8)).table.fingerprint)
-    assert len(seen) == 3
-    assert len({entry.partition("-")[0] for entry in seen}) == 1
+        fingerprints.add(cut_up(net, torch.ones(1, 3, 8, 8)).table.fingerprint)
+    assert len(fingerprints) == 3
+    assert len({entry.partition("-")[0] for entry in fingerprints}) == 1
 
 
-def test_what_is_offered_does_not_change_it(cut_up):
+def test_the_cuts_on_offer_do_not_change_the_fingerprint(cut_up):
     torch.manual_seed(0)
     narrow = cut_up(Net(), torch.ones(1, 3, 8, 8), first_cut=2, single_tensor=True, verify=False).table
     assert narrow.fingerprint == fingerprint(cut_up).fingerprint
@@ -76,10 +76,10 @@ def test_two_processes_agree_whatever_their_hash_seed():
     lines = []
     for seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
+        finished = subprocess.run(
             [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=600, check=True
         )
-        lines.append(done.stdout.split())
+        lines.append(finished.stdout.split())
     assert len(lines[0]) == 2
     assert lines[0] == lines[1]
     assert lines[0][0] != lines[0][1]

@@ -190,13 +190,13 @@ def test_values_passed_in_are_never_written_to(toy, cut_up):
     parts = cut_up(module, *inputs)
     for cut in parts.legal:
         payload = parts.head(cut, inputs)
-        kept = [value.clone() if isinstance(value, torch.Tensor) else value for value in payload]
+        copies = [value.clone() if isinstance(value, torch.Tensor) else value for value in payload]
         first = parts.tail(cut, payload)
-        assert same_bits(payload, tuple(kept)), f"cut {cut}"
+        assert same_bits(payload, tuple(copies)), f"cut {cut}"
         assert same_bits(parts.tail(cut, payload), first), f"cut {cut}: a second run differs"
 
 
-def test_a_write_through_a_view_across_a_cut_is_found_refused_and_named(cut_up, assert_exact):
+def test_a_write_through_a_view_across_a_cut_is_refused_and_the_node_is_named(cut_up, assert_exact):
     module, x = WritesThroughView().eval(), torch.rand(1, 4)
     parts = cut_up(module, x)
     assert [node.name for node in parts.table.nodes] == ["inner", "getitem", "mul", "add_", "getitem_1", "add"]
@@ -309,11 +309,11 @@ class DataDependent(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("module", "words"),
+    ("module", "message"),
     [(Counts(), "writes into calls"), (Random(), "own output bit for bit"), (DataDependent(), "cannot capture")],
 )
-def test_what_is_not_a_fixed_function_of_its_input_is_refused(module, words, cut_up):
-    with pytest.raises(GraphError, match=words) as caught:
+def test_what_is_not_a_fixed_function_of_its_input_is_refused(module, message, cut_up):
+    with pytest.raises(GraphError, match=message) as caught:
         cut_up(module, torch.rand(1, 3))
     assert "\n" not in str(caught.value)
     assert {"fx", "export"} <= set(str(caught.value).replace(":", " ").split())
@@ -391,7 +391,7 @@ def test_no_gradient_is_recorded(cut_up):
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ([], "takes 2 values, got 0"),
         ([torch.rand(1, 8)], "takes 2 values, got 1"),
@@ -403,10 +403,10 @@ def test_no_gradient_is_recorded(cut_up):
         ([torch.rand(1, 8), 3], "'first' must be a float32 tensor, got int"),
     ],
 )
-def test_values_that_do_not_fit_a_cut_are_refused(values, words, cut_up):
+def test_values_that_do_not_fit_a_cut_are_refused(values, message, cut_up):
     parts = cut_up(Residual(), torch.rand(1, 8))
     parts.check_values(1, [torch.rand(4, 8), torch.rand(4, 8)])
-    with pytest.raises(MalformedError, match=words):
+    with pytest.raises(MalformedError, match=message):
         parts.check_values(1, values)
 
 
@@ -417,13 +417,13 @@ def test_an_int_must_agree_with_the_batch(cut_up):
     values = list(parts.head(cut.index, (torch.rand(3, 1, 8, 8),)))
     place = [isinstance(value, int) for value in values].index(True)
     parts.check_values(cut.index, values)
-    for bad, words in [
+    for bad, message in [
         (2, "has value 2|with batch B = 2"),
         (True, "must be an int, got bool"),
         (-1, "batch B|value -1"),
     ]:
         values[place] = bad
-        with pytest.raises(MalformedError, match=words):
+        with pytest.raises(MalformedError, match=message):
             parts.check_values(cut.index, values)
 
 
@@ -444,13 +444,13 @@ def test_no_legal_cut_is_a_config_error(cut_up):
         cut_up(Residual(), torch.rand(1, 8), single_tensor=True, first_cut=1, last_cut=3)
 
 
-def test_what_is_not_offered_is_told_once_with_the_first_reasons(cut_up):
+def test_refused_cuts_are_logged_once_with_the_first_reasons(cut_up):
     with structlog.testing.capture_logs() as logs:
         cut_up(WritesThroughView(), torch.rand(1, 4))
         cut_up(Residual(), torch.rand(1, 8))
-    (told,) = [entry for entry in logs if entry["event"] == "cuts not offered"]
-    assert (told["log_level"], told["model"], told["count"], sorted(told["cuts"])) == ("warning", "toy", 2, [2, 3])
-    assert "its tail differs" in told["cuts"][2]
+    (event,) = [entry for entry in logs if entry["event"] == "cuts not offered"]
+    assert (event["log_level"], event["model"], event["count"], sorted(event["cuts"])) == ("warning", "toy", 2, [2, 3])
+    assert "its tail differs" in event["cuts"][2]
 
 
 @pytest.mark.parametrize("module", [Residual(), nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))])

@@ -75,7 +75,7 @@ def test_writing_into_what_was_received_leaves_the_bytes_alone():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ((b"123", "float32", (1,), None), "takes 4 bytes, got 3"),
         ((b"1234", "complex64", (1,), None), "unknown dtype 'complex64'"),
@@ -87,6 +87,6 @@ def test_writing_into_what_was_received_leaves_the_bytes_alone():
         ((b"", "float32", (0, 2**70), None), "no tensor can have"),
     ],
 )
-def test_malformed_bytes_are_refused(arguments, words):
-    with pytest.raises(MalformedError, match=words):
+def test_malformed_bytes_are_refused(arguments, message):
+    with pytest.raises(MalformedError, match=message):
         tensor_from_bytes(*arguments)

@@ -42,7 +42,7 @@ class _Compiler:
         self._modules = modules
         self._nodes = list(graph.nodes)
         self._given = given
-        self._template: Registers = []
+        self._initial_registers: Registers = []
         self._constants: dict[int, str] = {}
         self._register: dict[fx.Node, int] = {}
         self._inputs: list[str] = []
@@ -65,12 +65,14 @@ class _Compiler:
         output = next(node for node in self._nodes if node.op == "output")
         leaves = pytree.tree_leaves(output.args[0])
         flat = [self._register[leaf] if isinstance(leaf, fx.Node) else (leaf,) for leaf in leaves]
-        flat_output = [(self._template[f],) if isinstance(f, int) and f in self._constants else f for f in flat]
-        return Program(steps, self._inputs, self._template, self._constants, flat_output)
+        flat_output = [
+            (self._initial_registers[f],) if isinstance(f, int) and f in self._constants else f for f in flat
+        ]
+        return Program(steps, self._inputs, self._initial_registers, self._constants, flat_output)
 
     def _add_register(self, value: Any) -> int:
-        self._template.append(value)
-        return len(self._template) - 1
+        self._initial_registers.append(value)
+        return len(self._initial_registers) - 1
 
     def _add_constant(self, value: Any, name: str) -> int:
         register = self._add_register(value)
@@ -160,7 +162,7 @@ class _Compiler:
         if isinstance(arg, fx.Node):
             register = self._register[arg]
             return (
-                f"const:{describe_constant(self._template[register])}"
+                f"const:{describe_constant(self._initial_registers[register])}"
                 if register in self._constants
                 else f"%{register}"
             )

@@ -57,7 +57,7 @@ class Program:
         self,
         steps: Sequence[Step],
         inputs: Sequence[str],
-        template: Registers,
+        initial_registers: Registers,
         constants: Mapping[int, str],
         output: Sequence[int | tuple[Any]],
     ) -> None:
@@ -66,7 +66,7 @@ class Program:
         self.constants = dict(constants)
         self.output = tuple(output)
         self.names = dict(enumerate(inputs)) | {step.out: step.name for step in steps}
-        self._template = list(template)
+        self._initial_registers = list(initial_registers)
         self.live = self._find_live()
         self._instructions = [
             (step.call, step.out, dead) for step, dead in zip(self.steps, self._find_dead(), strict=True)
@@ -113,12 +113,12 @@ class Program:
         self._copies = tuple(copies)
 
     def protect_like(self, other: Program) -> None:
-        """Copy the same values as another capture of the same graph."""
+        """Make `run` copy the same values as in another capture of the same graph."""
         self._copies = other._copies
 
     def load(self, cut: int, values: Iterable[Any]) -> Registers:
         """The registers for a run that starts at `cut`."""
-        registers = self._template.copy()
+        registers = self._initial_registers.copy()
         for register, value in zip(self.live[cut], values, strict=True):
             registers[register] = value
         return registers

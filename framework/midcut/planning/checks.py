@@ -37,7 +37,7 @@ def check_forecast(forecast: Forecast) -> None:
     if len(forecast) == 0:
         raise ForecastError("the forecast has no placement: no cut is legal under this configuration")
     for name, values in (("latency_s", forecast.latency_s), ("cost_usd", forecast.cost_usd)):
-        # Two cheap passes: if every value is finite and not negative, so are the sum and the minimum.
+        # Two cheap passes accept a valid forecast; only an invalid one is searched for the value to report.
         if not (np.isfinite(values.sum()) and values.min() >= 0.0):
             bad = ~(np.isfinite(values) & (values >= 0.0))
             if bad.any():

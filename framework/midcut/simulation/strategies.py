@@ -138,9 +138,9 @@ def make_strategies(planners: Mapping[str, Planner], weights: Sequence[float]) -
     Raises:
         ConfigError: a planner has the name of a fixed strategy.
     """
-    taken = sorted(set(planners) & set(FIXED_NAMES))
-    if taken:
-        raise ConfigError(f"strategy {taken[0]!r} is evaluated in any case; a planner must go by another name")
+    reserved = sorted(set(planners) & set(FIXED_NAMES))
+    if reserved:
+        raise ConfigError(f"strategy {reserved[0]!r} is evaluated in any case; a planner must go by another name")
     fixed: list[Strategy] = [FixedStrategy(name, weights) for name in FIXED_NAMES]
     return fixed + [PlannerStrategy(name, planner, weights) for name, planner in planners.items()]
 

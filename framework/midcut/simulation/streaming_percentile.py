@@ -25,14 +25,14 @@ class StreamingPercentile:
         self._fraction = position - below
         self._needed = total - below
         self._arrays: list[Floats] = []
-        self._held = 0
+        self._count = 0
 
     def add(self, values: Floats) -> None:
         """Add numbers, shape (rows, n)."""
         self._arrays.append(values)
-        self._held += values.shape[-1]
+        self._count += values.shape[-1]
         # Dropping numbers only at twice the needed count makes each number be looked at a few times at most.
-        if len(self._arrays) > 1 and self._held > 2 * self._needed + values.shape[-1]:
+        if len(self._arrays) > 1 and self._count > 2 * self._needed + values.shape[-1]:
             self._drop_unneeded()
 
     def percentile(self) -> Floats:
@@ -49,4 +49,4 @@ class StreamingPercentile:
         if surplus > 0:
             values = np.partition(values, surplus, axis=-1)[:, surplus:]
         self._arrays = [values]
-        self._held = values.shape[-1]
+        self._count = values.shape[-1]

@@ -13,7 +13,7 @@ from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL
 if TYPE_CHECKING:
     from midcut.results.simulation import Claim, Front, Interval, Series, Simulation
 
-# Several lines each: the table must fit 80 columns.
+# Titles of several lines, so that the table fits 80 columns.
 _METRICS = ("mean\nms", "p95\nms", "mean\nµ$", "slower\n%", "regret\n%", "domi-\nnated %", "picks", "switch\n%")
 _LIMIT_NOT_MET = "limit\nnot\nmet %"
 _EXPLANATION = (

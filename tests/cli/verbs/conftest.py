@@ -12,7 +12,7 @@ def start(tmp_path):
     """Start the command in an empty folder; ended with the test."""
     started = []
 
-    def go(*arguments):
+    def run(*arguments):
         process = subprocess.Popen(
             [sys.executable, "-m", "midcut.cli", *map(str, arguments)],
             cwd=tmp_path,
@@ -24,7 +24,7 @@ def start(tmp_path):
         started.append(process)
         return process
 
-    yield go
+    yield run
     for process in started:
         process.kill()
         process.communicate()
@@ -34,12 +34,12 @@ def start(tmp_path):
 def midcut(start):
     """Run the command to its end; give exit status, stdout and stderr."""
 
-    def go(*arguments):
+    def run(*arguments):
         process = start(*arguments)
         out, err = process.communicate(timeout=600)
         return process.returncode, out, err
 
-    return go
+    return run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`midcut fit` as people type it."""
+"""`midcut fit` as users run it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def shipped():
 
 
 def test_parameters_plot_and_use(midcut, tmp_path, shipped):
-    status, out, err = midcut("fit", shipped, "out=made/fit.json")
+    status, out, err = midcut("fit", shipped, "out=fitted/fit.json")
     assert status == 0, err
-    fit = read_fit(tmp_path / "made" / "fit.json")
+    fit = read_fit(tmp_path / "fitted" / "fit.json")
     assert (fit.fitted, fit.validated, fit.modelled) == (18, 12, True)
-    assert (tmp_path / "made" / "fit.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "fitted" / "fit.png").read_bytes().startswith(b"\x89PNG")
     assert f"{fit.laws['minmax'].models['alexnet'].b:.4f}" in out
     status, out, err = midcut(
-        "plan", "policy=paper", "predictor.edge.fit=made/fit.json", "predictor.edge.normalisation=loglog"
+        "plan", "policy=paper", "predictor.edge.fit=fitted/fit.json", "predictor.edge.normalisation=loglog"
     )
     assert status == 0, err
 

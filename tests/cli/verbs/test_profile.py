@@ -59,8 +59,15 @@ def test_the_clock_can_be_stated(midcut, tmp_path):
 
 def test_a_clock_that_is_not_set_is_read(midcut, cpufreq, tmp_path):
     (cpufreq / "scaling_available_frequencies").unlink()
-    words = ("profile", "model=mnist", "repeats=2", "warmup=0", f"cpufreq_root={cpufreq.parents[1]}", "out=edge.json")
-    status, _, err = midcut(*words)
+    arguments = (
+        "profile",
+        "model=mnist",
+        "repeats=2",
+        "warmup=0",
+        f"cpufreq_root={cpufreq.parents[1]}",
+        "out=edge.json",
+    )
+    status, _, err = midcut(*arguments)
     assert status == 0, err
     assert [run.clock_mhz for run in read_profile(tmp_path / "edge.json").runs] == [900.0]
 
