@@ -39,7 +39,10 @@ def test_it_leaves_the_core_to_other_sessions():
             wait_until(lambda: os.sched_getscheduler(spinning.pid) == os.SCHED_IDLE)  # it is just starting
             before = ticks(spinning.pid), ticks(working.pid)
             wait_until(lambda: ticks(working.pid) > before[1] + 100)
-            spun, worked = (ticks(one.pid) - then for one, then in zip((spinning, working), before, strict=True))
+            spun, worked = (
+                ticks(process.pid) - ticks_before
+                for process, ticks_before in zip((spinning, working), before, strict=True)
+            )
         finally:
             spinning.kill()
             working.kill()

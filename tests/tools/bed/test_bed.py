@@ -67,15 +67,15 @@ def test_a_slower_clock_is_seen_by_telemetry_and_a_throttle_is_not(make_bed):
     from midcut_telemetry.cpufreq import Cpufreq
 
     bed = make_bed(link="tbf", clock="cgroup")
-    seen = Cpufreq(root=str(bed.clock.root), aggregate=Aggregate.max, core=None, interval_s=1.0)
+    telemetry = Cpufreq(root=str(bed.clock.root), aggregate=Aggregate.max, core=None, interval_s=1.0)
     files = [bed.clock.procs.parent / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
     limits = (lambda: tuple(int(file.read_text()) for file in files)) if files[0].exists() else None
     bed.clock.set(600)
-    assert seen.read() == {"clock_mhz": 600.0}
+    assert telemetry.read() == {"clock_mhz": 600.0}
     if limits:
         assert limits() == (4000, 10_000)
     bed.clock.throttle(2.0)
-    assert seen.read() == {"clock_mhz": 600.0}
+    assert telemetry.read() == {"clock_mhz": 600.0}
     if limits:
         assert limits() == (4000, 20_000)
     with pytest.raises(BedError, match="under the kernel's 5%"):
@@ -93,7 +93,11 @@ def test_an_edge_process_stretches_itself_where_the_clock_is_cooperative(make_be
     from midcut_executors.emulated_clock import EmulatedClock
 
     bed = make_bed(link="tbf", clock="cooperative")
-    knobs = dict(one.removeprefix("executor.").split("=") for one in bed.clock.edge_overrides if "executor." in one)
+    knobs = dict(
+        override.removeprefix("executor.").split("=")
+        for override in bed.clock.edge_overrides
+        if "executor." in override
+    )
     assert knobs == {"root": str(bed.clock.root), "max_clock_mhz": "1500", "trace": "null"}
     executor = EmulatedClock(None, knobs["root"], 1500.0, epoch_s=None, speed=1.0, loop=False)
     bed.clock.set(500)

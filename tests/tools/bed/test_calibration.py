@@ -20,5 +20,5 @@ def test_turns_are_taken_until_enough_is_known(make_bed):
 
     bed = make_bed(clock="cooperative")
     assert len(obtained_shares(bed, Machine(), 0.5, 1, 9, lambda _: True)) == 9
-    assert len(obtained_shares(bed, Machine(), 0.5, 1, 9, lambda found: len(found) == 20)) == 20
+    assert len(obtained_shares(bed, Machine(), 0.5, 1, 9, lambda shares: len(shares) == 20)) == 20
     assert len(obtained_shares(bed, Machine(), 0.5, 1, 9, lambda _: False)) == 15 * 9

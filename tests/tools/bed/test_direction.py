@@ -63,13 +63,13 @@ def test_a_new_rate_holds_for_what_is_queued(link):
 
 def test_the_seed_says_which_packets_are_lost():
     def lost(seed):
-        got = []
-        link = Direction(got.append, random.Random(seed))
+        delivered = []
+        link = Direction(delivered.append, random.Random(seed))
         link.set({"loss": 0.1}, 0.0)
         for number in range(2000):
             link.push(number.to_bytes(2), 0.0)
         link.deliver_due(0.0)
-        return [number for number in range(2000) if number.to_bytes(2) not in got]
+        return [number for number in range(2000) if number.to_bytes(2) not in delivered]
 
     assert lost(3) == lost(3) != lost(4)
     assert 140 < len(lost(3)) < 260
@@ -82,8 +82,8 @@ changes = st.fixed_dictionaries(
 
 @given(st.lists(changes, min_size=1, max_size=30))
 def test_whatever_is_changed_packets_keep_their_order_and_none_is_made_up(steps):
-    got = []
-    link = Direction(got.append, random.Random(0))
+    delivered = []
+    link = Direction(delivered.append, random.Random(0))
     now_s = 0.0
     for number, step in enumerate(steps):
         now_s += step["after_s"]
@@ -91,4 +91,4 @@ def test_whatever_is_changed_packets_keep_their_order_and_none_is_made_up(steps)
         link.set(step, now_s)
         link.push(bytes([number]) * 100, now_s)
     link.deliver_due(1e9)
-    assert [packet[0] for packet in got] == list(range(len(steps)))
+    assert [packet[0] for packet in delivered] == list(range(len(steps)))

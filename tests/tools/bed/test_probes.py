@@ -19,7 +19,7 @@ def test_a_sink_ends_where_its_sender_does(sent):
         with socket.create_connection(("127.0.0.1", port), 60) as connection:
             connection.sendall(sent)
         try:
-            said = sink.communicate(timeout=60)[1]
+            errors = sink.communicate(timeout=60)[1]
         finally:
             sink.kill()
-    assert (sink.returncode, said) == (0, b"")
+    assert (sink.returncode, errors) == (0, b"")

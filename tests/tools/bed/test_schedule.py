@@ -17,13 +17,13 @@ from midcut.traces import Trace, read_trace
 
 
 def test_a_walk_is_the_same_for_the_same_seed_and_stays_within_bounds():
-    one, again, other = (schedule("walk", seed=seed, duration_s=3000) for seed in (1, 1, 2))
-    assert one.rows() == again.rows() != other.rows()
-    assert list(one.time_s[:3]) == [0.0, 5.0, 10.0]
-    assert len(one.time_s) == 600
+    first, again, other = (schedule("walk", seed=seed, duration_s=3000) for seed in (1, 1, 2))
+    assert first.rows() == again.rows() != other.rows()
+    assert list(first.time_s[:3]) == [0.0, 5.0, 10.0]
+    assert len(first.time_s) == 600
     for name, (low, high) in {"bandwidth_kbps": (2e3, 5e4), "ping_ms": (5, 100), "clock_mhz": (600, 1500)}.items():
-        assert low <= one.fields[name].min() < one.fields[name].max() <= high
-        assert np.ptp(one.fields[name]) > 0.5 * (high - low)
+        assert low <= first.fields[name].min() < first.fields[name].max() <= high
+        assert np.ptp(first.fields[name]) > 0.5 * (high - low)
 
 
 def test_a_step_goes_from_10_to_1_mbit_and_to_40_percent_of_the_clock():
@@ -58,20 +58,20 @@ class Recorder:
 
     def __init__(self):
         self.link = self.clock = self
-        self.got = []
+        self.settings = []
 
     def set(self, *clock, **link):
-        self.got.append(clock or link)
+        self.settings.append(clock or link)
 
 
 def test_playing_sets_the_columns_there_are_in_order():
     bed = Recorder()
     trace = Trace.from_rows([{"time_s": 0, "bandwidth_kbps": 1000}, {"time_s": 1, "bandwidth_kbps": 2000}])
     assert play(bed, trace, threading.Event(), speed=50) == 2
-    assert bed.got == [{"bandwidth_kbps": 1000.0}, {"bandwidth_kbps": 2000.0}]
+    assert bed.settings == [{"bandwidth_kbps": 1000.0}, {"bandwidth_kbps": 2000.0}]
 
 
-def test_netem_is_told_rate_half_the_round_trip_and_a_queue_beyond_what_is_on_its_way():
+def test_netem_gets_rate_half_the_round_trip_and_a_queue_beyond_what_is_on_its_way():
     link = NetemLink("a", "b", exists=True)
     # 200 kB and 10 Mbit/s x 50 ms = 62.5 kB, in packets of 1514 bytes: 174.
     words = "netem limit 174 delay 25000us loss 1.000000% rate 10000000bit"
@@ -123,7 +123,7 @@ def test_a_killed_beds_cpufreq_is_put_back_by_whoever_removes_it(tmp_path, monke
     state.write_state("test", None, {})
     options = BedOptions(clock="cpufreq", edge_core=core)
     new_clock(options, "test", tmp_path / "root", machine=tmp_path).set(900)
-    new_clock(options, "test", tmp_path / "root", machine=tmp_path, exists=True)  # found, not made
+    new_clock(options, "test", tmp_path / "root", machine=tmp_path, exists=True)  # attached, not made
     assert values(tmp_path) == before | {"scaling_min_freq": 900_000, "scaling_max_freq": 900_000}
     state.remove_bed("test")
     assert values(tmp_path) == before

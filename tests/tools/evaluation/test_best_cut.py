@@ -33,10 +33,10 @@ def fastest(policy, slowdown):
 
 @pytest.mark.parametrize("slowdown", [1.0, 2.5, 20.0])
 def test_both_ends_and_the_cut_that_is_fastest_as_it_truly_is(policy, slowdown):
-    found = candidates(policy, CONDITIONS, slowdown)
-    assert {int(policy.placements.cut.min()), int(policy.placements.cut.max())} <= set(found)
-    assert fastest(policy, slowdown) in found
-    assert len(found) <= MOST_NEAR + 2
+    cuts = candidates(policy, CONDITIONS, slowdown)
+    assert {int(policy.placements.cut.min()), int(policy.placements.cut.max())} <= set(cuts)
+    assert fastest(policy, slowdown) in cuts
+    assert len(cuts) <= MOST_NEAR + 2
 
 
 def test_a_slower_edge_has_other_candidates(policy):

@@ -37,19 +37,19 @@ ROWS = [
 
 def test_ratios_are_of_means_over_whole_samples() -> None:
     away = run(0, 5, 99.0, 99.0) | {"fallback": "the cloud was away"}
-    found = figure6_evaluation([*ROWS, away, away, away, away], {}, 20)
+    result = figure6_evaluation([*ROWS, away, away, away, away], {}, 20)
     # w = 0.5: latency (0.3 + 0.3) / 2, cost 2. Latency-optimal: (0.1 + 0.3) / 2, cost 4. Cost-optimal: 1.0, cost 1.
-    assert found.values["default_cost_usd_against_latency_optimal_percent"] == pytest.approx(-50.0)
-    assert found.values["default_cost_usd_against_cost_optimal_percent"] == pytest.approx(100.0)
-    assert found.values["default_latency_s_against_cost_optimal_percent"] == pytest.approx(-70.0)
-    assert found.values["paper_latency_s_against_latency_optimal_percent"] == pytest.approx(50.0)
-    assert [row[6] for row in found.tables[0].rows] == [2] * 8
-    assert found.tables[0].rows[0][2] == -65.53
+    assert result.values["default_cost_usd_against_latency_optimal_percent"] == pytest.approx(-50.0)
+    assert result.values["default_cost_usd_against_cost_optimal_percent"] == pytest.approx(100.0)
+    assert result.values["default_latency_s_against_cost_optimal_percent"] == pytest.approx(-70.0)
+    assert result.values["paper_latency_s_against_latency_optimal_percent"] == pytest.approx(50.0)
+    assert [row[6] for row in result.tables[0].rows] == [2] * 8
+    assert result.tables[0].rows[0][2] == -65.53
 
 
 def test_a_run_stopped_before_anything_was_whole_still_makes_an_evaluation() -> None:
-    found = figure6_evaluation([picks(0, 9, 5, 1), run(0, 9, 0.1, 1.0)], {}, 20)
-    assert np.isnan(found.values["default_cost_usd_against_cost_optimal_percent"] or np.nan)
+    result = figure6_evaluation([picks(0, 9, 5, 1), run(0, 9, 0.1, 1.0)], {}, 20)
+    assert np.isnan(result.values["default_cost_usd_against_cost_optimal_percent"] or np.nan)
 
 
 def test_the_samples_are_those_of_the_simulated_figure() -> None:
@@ -72,12 +72,12 @@ def test_errors_after_a_pause_and_at_once() -> None:
         *({"kind": "warm", "link": link, "asked": 5, "link_s": s} for s in (0.10, 0.10)),
         {"kind": "warm", "link": link, "asked": 5, "lost": "timed out"},
     ]
-    found = slow_start_evaluation(rows, {})
-    assert found.values["median_error_paused_always"] == pytest.approx(0.1)  # 0.18 against 0.20
-    assert found.values["median_error_paused_never"] == pytest.approx(0.55)
-    assert found.values["median_error_warm_never"] == pytest.approx(0.1)
-    assert found.values["median_error_paused_live"] == pytest.approx(0.05)
-    assert found.values["lost"] == 1
+    result = slow_start_evaluation(rows, {})
+    assert result.values["median_error_paused_always"] == pytest.approx(0.1)  # 0.18 against 0.20
+    assert result.values["median_error_paused_never"] == pytest.approx(0.55)
+    assert result.values["median_error_warm_never"] == pytest.approx(0.1)
+    assert result.values["median_error_paused_live"] == pytest.approx(0.05)
+    assert result.values["lost"] == 1
 
 
 def test_cuts_differ_in_payload() -> None:

@@ -17,25 +17,25 @@ from midcut.types import Cut, CutTable, Node
 
 def request(cut, latency_s, predicted_s, cost_usd=1e-6, fallback="", paper_s=None):
     parts = {"edge_s": 0.0, "link_s": 0.0, "cloud_s": latency_s, "latency_s": latency_s, "cost_usd": cost_usd}
-    told = {"edge_s": 0.0, "link_s": 0.0, "cloud_s": predicted_s, "latency_s": predicted_s, "cost_usd": cost_usd}
-    paper = None if paper_s is None else told | {"latency_s": paper_s, "cloud_s": paper_s}
+    predicted = {"edge_s": 0.0, "link_s": 0.0, "cloud_s": predicted_s, "latency_s": predicted_s, "cost_usd": cost_usd}
+    paper = None if paper_s is None else predicted | {"latency_s": paper_s, "cloud_s": paper_s}
     return {
         "pass": 0, "cut": cut, "finished_by": "cloud", "fallback": fallback, "sent_bytes": 1000 * (9 - cut), **parts,
-        "default": told, "uncalibrated": told, "told": told, "paper": paper,
+        "default": predicted, "uncalibrated": predicted, "told": predicted, "paper": paper,
     }  # fmt: skip
 
 
 def row(index=0, picks=9):
     """Cut 0 takes 100 ms, 110 were predicted; cut 9 takes 80, of which 76 were; the default picks 9, the paper 0."""
-    seen = {"clock_mhz": 1000.0, "bandwidth_kbps": 9500.0, "ping_ms": 11.0}
+    observation = {"clock_mhz": 1000.0, "bandwidth_kbps": 9500.0, "ping_ms": 11.0}
     picked = {str(w): picks for w in (0.0, 0.5, 1.0)}
     return {
         "model": "some", "index": index,
         "conditions": {"clock_mhz": 1000.0, "bandwidth_kbps": 10_000.0, "ping_ms": 10.0},
-        "settled": {"seconds": 1.0, "requests": 3, "seen": True, "observation": seen},
+        "settled": {"seconds": 1.0, "requests": 3, "seen": True, "observation": observation},
         "cuts": [0, 9], "left_out": [], "legal": 10,
         "picks": dict.fromkeys(("default", "uncalibrated", "told"), picked) | {"paper": dict.fromkeys(picked, 0)},
-        "observations": [seen, seen], "base_s": [{"edge": 1.0, "cloud": 2.0}] * 2, "took_s": 2.0,
+        "observations": [observation, observation], "base_s": [{"edge": 1.0, "cloud": 2.0}] * 2, "took_s": 2.0,
         "requests": [
             request(0, 0.1, 0.11, cost_usd=2e-6, paper_s=0.05), request(0, 0.1, 0.11, cost_usd=2e-6, paper_s=0.05),
             request(9, 0.08, 0.076), request(9, 0.08, 0.076), request(9, 5.0, 0.076, fallback="the cloud was away"),
@@ -45,7 +45,7 @@ def row(index=0, picks=9):
 
 def test_a_point_by_hand():
     point = point_result(row())
-    assert [one.cut for one in point.cuts] == [0, 9]
+    assert [cut.cut for cut in point.cuts] == [0, 9]
     assert point.errors("default") == pytest.approx([0.1, 0.05])
     assert point.errors("paper") == pytest.approx([0.5])  # it does not offer cut 9
     assert point.fastest["default"].hit
@@ -54,15 +54,15 @@ def test_a_point_by_hand():
     assert point.balanced["paper"].regret == pytest.approx(1.0)
     # Cut 9 is faster and cheaper: Algorithm 1 takes it where it knows.
     assert point.planner == Choice(hit=True, regret=0.0)
-    # Always the last cut, always the first one: what a pick is to be better than.
+    # Always the last cut, always the first one: the baselines of a pick.
     assert (point.fastest["edge only"].hit, point.fastest["cloud only"].hit) == (True, False)
     assert point.fastest["cloud only"].regret == pytest.approx(0.25)
-    assert point.lost == 1  # what a fallback took does not count as the cloud's time
+    assert point.lost == 1  # the time of a fallback does not count as the cloud's
 
 
 def test_a_pick_that_was_never_answered_does_not_count():
     missing = row()
-    missing["requests"] = [one for one in missing["requests"] if one["cut"] == 0]
+    missing["requests"] = [request for request in missing["requests"] if request["cut"] == 0]
     point = point_result(missing)
     assert "default" not in point.fastest
     assert "edge only" not in point.fastest
@@ -79,12 +79,12 @@ def test_figures_of_a_model_over_its_points():
 
 
 def test_noise_is_of_repetitions_and_of_telemetry():
-    found = noise_of(points_by_model([row()])["some"], payload_share=0.95)
-    assert (found.spread, found.repeat, found.edge_core) == (0.0, 0.0, 0.0)
-    assert found.observed == pytest.approx({"clock_mhz": 0.0, "bandwidth_kbps": 0.0, "ping_ms": 0.1})
+    noise = noise_of(points_by_model([row()])["some"], payload_share=0.95)
+    assert (noise.spread, noise.repeat, noise.edge_core) == (0.0, 0.0, 0.0)
+    assert noise.observed == pytest.approx({"clock_mhz": 0.0, "bandwidth_kbps": 0.0, "ping_ms": 0.1})
 
 
-def test_the_evaluation_can_be_written_and_says_who_met_the_aims(tmp_path):
+def test_the_evaluation_can_be_written_and_shows_which_aims_are_met(tmp_path):
     written = read_evaluation(write_evaluation(tmp_path, evaluation([row(0), row(1)], {"cgroup clock": {}})))
     assert written.values["some.default.error"] == pytest.approx(0.075)
     assert written.values["some.default.regret"] == 0.0
@@ -136,11 +136,11 @@ def test_a_run_that_fails_writes_what_it_has(tmp_path):
     assert read_evaluation(tmp_path / "evaluation.json").values["points"] == 1
 
 
-def test_progress_says_the_running_figures():
-    said = progress_line([row(0)], 12)
-    assert said.startswith("some 1/12: 1000 MHz, 10.0 Mbit/s, 10 ms, 2 cuts | default: error 7.5%")
-    assert "hit 1/1, regret 0.0%" in said
-    assert "NOT settled" not in said
+def test_progress_has_the_figures_so_far():
+    line = progress_line([row(0)], 12)
+    assert line.startswith("some 1/12: 1000 MHz, 10.0 Mbit/s, 10 ms, 2 cuts | default: error 7.5%")
+    assert "hit 1/1, regret 0.0%" in line
+    assert "NOT settled" not in line
 
 
 def test_the_edges_profile_at_other_clocks_is_scaled_by_construction():

@@ -48,10 +48,13 @@ def test_a_small_matrix_and_its_resumption(tmp_path):
     (point,) = [json.loads(line) for line in (tmp_path / "matrix" / "points.jsonl").read_text().splitlines()]
     assert point["settled"]["seen"]
     assert len(point["requests"]) == 2 * len(point["cuts"])
-    sent = [one for one in point["requests"] if one["cut"] == 0]
+    sent = [request for request in point["requests"] if request["cut"] == 0]
     # A request over the bed takes at least the round trip that was set; what it says of its parts adds up.
-    assert all(one["latency_s"] > point["conditions"]["ping_ms"] / 1000 for one in sent)
-    assert all(one["latency_s"] >= one["edge_s"] + one["link_s"] + one["cloud_s"] - 1e-6 for one in point["requests"])
+    assert all(request["latency_s"] > point["conditions"]["ping_ms"] / 1000 for request in sent)
+    assert all(
+        request["latency_s"] >= request["edge_s"] + request["link_s"] + request["cloud_s"] - 1e-6
+        for request in point["requests"]
+    )
     evaluation = read_evaluation(tmp_path / "matrix" / "evaluation.json")
     assert evaluation.values["points"] == 1
     assert 0.0 <= evaluation.values["mnist.default.error"] < 1.0

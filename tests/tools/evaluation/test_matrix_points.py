@@ -47,29 +47,29 @@ SLOW = Conditions(clock_mhz=1500, bandwidth_kbps=1000 / PAYLOAD_SHARE, ping_ms=5
 
 def test_cuts_that_nobody_would_take_are_left_out():
     # The better end takes 0.2 s, so that 0.4 s on the wire, 50 kB, is the limit.
-    said = forecast([10_000, 400_000, 50_000, 60_000, 0], [0.3, 1, 1, 1, 0.2])
-    assert choose_cuts(said, SLOW, 3, ()) == ([0, 2, 4], [1, 3])
+    predicted = forecast([10_000, 400_000, 50_000, 60_000, 0], [0.3, 1, 1, 1, 0.2])
+    assert choose_cuts(predicted, SLOW, 3, ()) == ([0, 2, 4], [1, 3])
     # What a policy picks is measured in any case.
-    assert choose_cuts(said, SLOW, 3, {1}) == ([0, 1, 2, 4], [3])
+    assert choose_cuts(predicted, SLOW, 3, {1}) == ([0, 1, 2, 4], [3])
 
 
 def test_there_are_enough_cuts_where_the_wire_allows():
     # With 5 wanted the one with 60 kB, 0.48 s, comes in; 400 kB would take 3.2 s.
-    said = forecast([10_000, 400_000, 50_000, 60_000, 0], [0.3, 1, 1, 1, 0.2])
-    assert choose_cuts(said, SLOW, 5, ()) == ([0, 2, 3, 4], [1])
+    predicted = forecast([10_000, 400_000, 50_000, 60_000, 0], [0.3, 1, 1, 1, 0.2])
+    assert choose_cuts(predicted, SLOW, 5, ()) == ([0, 2, 3, 4], [1])
 
 
 def test_both_ends_are_measured_whatever_they_take():
-    said = forecast([4_000_000, 1000, 1000, 0], [40, 1, 1, 0.2])
-    measured, left_out = choose_cuts(said, SLOW, 2, ())
+    predicted = forecast([4_000_000, 1000, 1000, 0], [40, 1, 1, 0.2])
+    measured, left_out = choose_cuts(predicted, SLOW, 2, ())
     assert measured == [0, 3]
     assert left_out == []
 
 
 @pytest.mark.parametrize("count", [2, 5, 12])
 def test_no_more_cuts_than_wanted(count):
-    said = forecast([100] * 29 + [0], [1.0] * 30)
-    measured, left_out = choose_cuts(said, SLOW, count, ())
+    predicted = forecast([100] * 29 + [0], [1.0] * 30)
+    measured, left_out = choose_cuts(predicted, SLOW, count, ())
     assert len(measured) == count
     assert measured[0] == 0
     assert measured[-1] == 29

@@ -24,11 +24,11 @@ def unavailable(_):
 
 def test_one_that_fails_does_not_end_the_others(tmp_path, capsys):
     assert run_each({"fails": fails, "works": works}, Options(out=tmp_path), ()) == ["fails"]
-    said = capsys.readouterr()
-    assert said.err == (
+    output = capsys.readouterr()
+    assert output.err == (
         "tools/evaluate: fails: BedError: a process did not start; its log: ValueError: what is wrong\n"
     )
-    assert said.out == f"works: {tmp_path / 'works' / 'evaluation.json'}\n"
+    assert output.out == f"works: {tmp_path / 'works' / 'evaluation.json'}\n"
 
 
 def test_without_a_bed_all_end(tmp_path):

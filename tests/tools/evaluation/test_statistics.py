@@ -41,32 +41,32 @@ def test_weighted_regret_is_of_the_scaled_sum():
 
 def test_bootstrap_draws_whole_groups():
     # Two groups drawn twice: (0, 0) a quarter of the time, (1, 1) a quarter: 95 % reaches from 0 to 1.
-    found = statistics.bootstrap([[0.0, 0.0], [1.0, 1.0]], statistics.mean)
-    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+    interval = statistics.bootstrap([[0.0, 0.0], [1.0, 1.0]], statistics.mean)
+    assert (interval.value, interval.low, interval.high) == (0.5, 0.0, 1.0)
     # Drawing single values instead could not give 1 of four values out of two groups that often.
-    alone = statistics.bootstrap([[0.0, 1.0]], statistics.mean)
-    assert (alone.value, alone.low, alone.high) == (0.5, 0.5, 0.5)
+    single = statistics.bootstrap([[0.0, 1.0]], statistics.mean)
+    assert (single.value, single.low, single.high) == (0.5, 0.5, 0.5)
 
 
 def test_bootstrap_covers_the_mean_of_normal_points_as_theory_says():
     values = np.random.default_rng(4).normal(10.0, 2.0, 400)
-    found = statistics.bootstrap([[value] for value in values], statistics.mean, seed=1)
+    interval = statistics.bootstrap([[value] for value in values], statistics.mean, seed=1)
     # 1.96 standard errors of the mean each way.
     error = 1.96 * values.std() / 20
-    assert found.low == pytest.approx(values.mean() - error, abs=0.03)
-    assert found.high == pytest.approx(values.mean() + error, abs=0.03)
-    assert found == statistics.bootstrap([[value] for value in values], statistics.mean, seed=1)
+    assert interval.low == pytest.approx(values.mean() - error, abs=0.03)
+    assert interval.high == pytest.approx(values.mean() + error, abs=0.03)
+    assert interval == statistics.bootstrap([[value] for value in values], statistics.mean, seed=1)
 
 
 def test_part_errors_say_which_part_is_off():
     measured = [{"edge_s": 0.02, "link_s": 0.05, "cloud_s": 0.02, "latency_s": 0.1}]
     predicted = [{"edge_s": 0.03, "link_s": 0.02, "cloud_s": 0.02, "latency_s": 0.07}]
-    found = statistics.part_errors(predicted, measured)
+    errors = statistics.part_errors(predicted, measured)
     # Off by 10, -30, 0 ms, and 10 ms of the latency stand in no part: 50 ms in all, of 100 ms.
-    assert found["edge"] == pytest.approx((0.1, 0.1, 0.2))
-    assert found["link"] == pytest.approx((-0.3, 0.3, 0.6))
-    assert found["cloud"] == pytest.approx((0.0, 0.0, 0.0))
-    assert found["other"] == pytest.approx((-0.1, 0.1, 0.2))
+    assert errors["edge"] == pytest.approx((0.1, 0.1, 0.2))
+    assert errors["link"] == pytest.approx((-0.3, 0.3, 0.6))
+    assert errors["cloud"] == pytest.approx((0.0, 0.0, 0.0))
+    assert errors["other"] == pytest.approx((-0.1, 0.1, 0.2))
 
 
 def test_spread_out_keeps_both_ends():

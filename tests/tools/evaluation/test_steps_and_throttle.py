@@ -9,12 +9,12 @@ from evaluation.steps import report as steps
 from evaluation.throttle import report as throttle
 
 
-def forced(cut: int, latency_s: float, **about: object) -> dict[str, object]:
-    return {"kind": "forced", "asked": cut, "cut": cut, "latency_s": latency_s, **about}
+def forced(cut: int, latency_s: float, **labels: object) -> dict[str, object]:
+    return {"kind": "forced", "asked": cut, "cut": cut, "latency_s": latency_s, **labels}
 
 
-def dynamic(began_s: float, cut: int, latency_s: float, **about: object) -> dict[str, object]:
-    return {"kind": "dynamic", "asked": None, "began_s": began_s, "cut": cut, "latency_s": latency_s, **about}
+def dynamic(began_s: float, cut: int, latency_s: float, **labels: object) -> dict[str, object]:
+    return {"kind": "dynamic", "asked": None, "began_s": began_s, "cut": cut, "latency_s": latency_s, **labels}
 
 
 AT_REST = [forced(0, 0.30), forced(0, 0.34), forced(0, 0.31), forced(5, 0.20), forced(7, 0.209), forced(9, 0.25)]
@@ -48,32 +48,32 @@ def test_reaction_counts_from_the_change_to_three_in_a_row() -> None:
         dynamic(103.6, 5, 0.60),
         dynamic(104.3, 5, 0.20),
     ]
-    found = steps.reaction_to_change(answered, 100.0, best)
-    assert found.cut_s == pytest.approx(2.5)
-    assert found.cut_requests == 3
-    # 0.22 = 1.1 * 0.20 is kept by the fifth request, and by the median of .21 .22 .60.
-    assert found.latency_s == pytest.approx(3.0)
-    assert found.latency_requests == 4
+    reaction = steps.reaction_to_change(answered, 100.0, best)
+    assert reaction.cut_s == pytest.approx(2.5)
+    assert reaction.cut_requests == 3
+    # 0.22 = 1.1 * 0.20 holds for the fifth request, and by the median of .21 .22 .60.
+    assert reaction.latency_s == pytest.approx(3.0)
+    assert reaction.latency_requests == 4
     never = steps.reaction_to_change(answered[:3], 100.0, best)
     assert (never.cut_s, never.latency_s) == (None, None)
 
 
 def test_steps_are_reported_forth_and_back() -> None:
-    about = {"model": "alexnet", "case": "clock"}
-    rows = [forced(9, 0.1, side="before", **about), forced(0, 0.3, side="after", **about)]
+    labels = {"model": "alexnet", "case": "clock"}
+    rows = [forced(9, 0.1, side="before", **labels), forced(0, 0.3, side="after", **labels)]
     for repeat in (0, 1):
         for side, cut, at in (("before", 9, 10.0), ("after", 0, 20.0)):
             rows += [
-                dynamic(at + 30 * repeat + n, cut, 0.3 if cut == 0 else 0.1, side=side, repeat=repeat, **about)
+                dynamic(at + 30 * repeat + n, cut, 0.3 if cut == 0 else 0.1, side=side, repeat=repeat, **labels)
                 | {"changed_s": at + 30 * repeat - 0.5}
                 for n in range(4)
             ]
-    found = steps.evaluation(rows, {})
+    result = steps.evaluation(rows, {})
     # Two steps forth; one back, since nothing comes before the first run.
-    assert [row[1:3] for row in found.tables[0].rows] == [["clock", 1], ["clock, back", 2], ["clock", 2]]
-    assert found.values["alexnet_clock_until_best_cut_s"] == pytest.approx(0.5)
-    assert found.values["alexnet_clock_back_requests_until_best_cut"] == 0
-    assert found.values["lost"] == 0
+    assert [row[1:3] for row in result.tables[0].rows] == [["clock", 1], ["clock, back", 2], ["clock", 2]]
+    assert result.values["alexnet_clock_until_best_cut_s"] == pytest.approx(0.5)
+    assert result.values["alexnet_clock_back_requests_until_best_cut"] == 0
+    assert result.values["lost"] == 0
 
 
 def test_requests_until_accurate_and_regret() -> None:
@@ -86,16 +86,16 @@ def test_requests_until_accurate_and_regret() -> None:
 def test_a_throttled_run_by_phase() -> None:
     rows = []
     for phase, held, predicted_s, latency_s in (("before", 1.0, 0.1, 0.1), ("throttled", 2.4, 0.24, 0.25)):
-        about = {"model": "alexnet", "way": "calibrated", "phase": phase}
-        rows += [dynamic(n, 9, latency_s, held=held, predicted_s=predicted_s, **about) for n in range(5)]
-        rows += [forced(9, latency_s, **about), forced(0, 0.2, **about)]
+        labels = {"model": "alexnet", "way": "calibrated", "phase": phase}
+        rows += [dynamic(n, 9, latency_s, held=held, predicted_s=predicted_s, **labels) for n in range(5)]
+        rows += [forced(9, latency_s, **labels), forced(0, 0.2, **labels)]
     rows += [
         dynamic(n, 0, 0.2, held=1.5, predicted_s=0.2, model="alexnet", way="calibrated", phase="afterwards")
         for n in range(5)
     ]
-    found = throttle.evaluation(rows, {})
-    assert found.values["calibrated_before_regret_first_10"] == pytest.approx(0.0)
-    assert found.values["calibrated_throttled_regret_last_20"] == pytest.approx(0.25)
-    assert found.values["calibrated_throttled_until_right"] == 0  # off by 4 %
+    result = throttle.evaluation(rows, {})
+    assert result.values["calibrated_before_regret_first_10"] == pytest.approx(0.0)
+    assert result.values["calibrated_throttled_regret_last_20"] == pytest.approx(0.25)
+    assert result.values["calibrated_throttled_until_right"] == 0  # an error of 4 %
     # Afterwards the edge is as fast as before: cut 9 takes 0.1 again.
-    assert found.values["calibrated_afterwards_regret_last_20"] == pytest.approx(1.0)
+    assert result.values["calibrated_afterwards_regret_last_20"] == pytest.approx(1.0)

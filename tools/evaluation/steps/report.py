@@ -74,7 +74,7 @@ _COLUMNS = (
 
 def evaluation(rows: Sequence[Row], beds: dict[str, Any]) -> Evaluation:
     """Tables, figures and values of `steps`, finished or stopped."""
-    reactions: list[list[Cell]] = []
+    cells: list[list[Cell]] = []
     at_rest: list[list[Cell]] = []
     figures: list[Figure] = []
     values: dict[str, float | None] = {"lost": count_lost(rows)}
@@ -85,13 +85,13 @@ def evaluation(rows: Sequence[Row], beds: dict[str, Any]) -> Evaluation:
             latencies_s = cut.latencies_s if cut else {}
             at_rest += [[model, case, side, number, s * 1e3] for number, s in latencies_s.items()]
         dynamic = [row for row in own if row["kind"] == "dynamic" and "lost" not in row]
-        found = _reactions(dynamic, best)
-        for (direction, repeat), reaction in found.items():
-            cells = _reaction_cells(reaction, best, back=bool(direction))
-            reactions.append([model, f"{case}{direction}", repeat + 1, *cells])
+        reactions = _reactions(dynamic, best)
+        for (direction, repeat), reaction in reactions.items():
+            row = _reaction_cells(reaction, best, back=bool(direction))
+            cells.append([model, f"{case}{direction}", repeat + 1, *row])
         for direction in ("", ", back"):
             key = f"{model} {case}{direction}".replace(",", "").replace("%", "percent").replace(" ", "_")
-            same = [reaction for (name, _), reaction in found.items() if name == direction]
+            same = [reaction for (name, _), reaction in reactions.items() if name == direction]
             values |= {
                 f"{key}_until_best_cut_s": _median([reaction.cut_s for reaction in same]),
                 f"{key}_until_within_10_percent_s": _median([reaction.latency_s for reaction in same]),
@@ -103,7 +103,7 @@ def evaluation(rows: Sequence[Row], beds: dict[str, Any]) -> Evaluation:
         notes=NOTES,
         bed=beds,
         tables=[
-            Table("How long it takes until a change is followed", _COLUMNS, reactions),
+            Table("How long it takes until a change is followed", _COLUMNS, cells),
             Table("Cuts at rest, forced, medians", ("model", "step", "side", "cut", "latency [ms]"), at_rest),
         ],
         figures=figures,
@@ -113,14 +113,14 @@ def evaluation(rows: Sequence[Row], beds: dict[str, Any]) -> Evaluation:
 
 def _reactions(dynamic: Sequence[Row], best: Best) -> dict[tuple[str, int], Reaction]:
     """By direction (`""` or `, back`) and run. The first run has nothing to come back from."""
-    found: dict[tuple[str, int], Reaction] = {}
+    reactions: dict[tuple[str, int], Reaction] = {}
     for side, repeat in dict.fromkeys((row["side"], row["repeat"]) for row in dynamic):
         known = best[side]
         if known is None or (side == "before" and repeat == 0):
             continue
         own = [row for row in dynamic if (row["side"], row["repeat"]) == (side, repeat)]
-        found["" if side == "after" else ", back", repeat] = reaction_to_change(own, own[0]["changed_s"], known)
-    return found
+        reactions["" if side == "after" else ", back", repeat] = reaction_to_change(own, own[0]["changed_s"], known)
+    return reactions
 
 
 def _reaction_cells(reaction: Reaction, best: Best, *, back: bool) -> list[Cell]:

@@ -115,25 +115,28 @@ _COUNT_COLUMNS = (
 )  # fmt: skip
 
 
-def _comparison_cells(model: str, found: Comparison, values: dict[str, float | None]) -> list[list[Cell]]:
+def _comparison_cells(model: str, comparison: Comparison, values: dict[str, float | None]) -> list[list[Cell]]:
     rows: list[list[Cell]] = []
-    cuts = {STATIC: str(found.static_cut), DYNAMIC: "its own", ORACLE: "best of each step"}
+    cuts = {STATIC: str(comparison.static_cut), DYNAMIC: "its own", ORACLE: "best of each step"}
     for name in (DYNAMIC, *_OTHERS):
-        mean_s, mean_usd = float(np.nanmean(found.latency_s[name])), float(np.nanmean(found.cost_usd[name]))
+        mean_s, mean_usd = float(np.nanmean(comparison.latency_s[name])), float(np.nanmean(comparison.cost_usd[name]))
         key = f"{model} {name}".replace(" ", "_")
         values |= {f"{key}_latency_s": mean_s, f"{key}_cost_usd": mean_usd}
         differences: list[Cell] = [None] * 5
         if name != DYNAMIC:
             latency, (cost, *_), (objective, *_) = (
                 relative_difference(strategies[DYNAMIC], strategies[name])
-                for strategies in (found.latency_s, found.cost_usd, found.objective)
+                for strategies in (comparison.latency_s, comparison.cost_usd, comparison.objective)
             )
             values |= {f"{key}_dynamic_latency_against": latency.value, f"{key}_dynamic_cost_against": cost}
             differences = [share * 100 for share in (*latency, cost, objective)]
-        predicted = found.predicted_share[name] * 100 if name in found.predicted_share else None
-        thin = found.thin_share * 100 if name == ORACLE else None
+        predicted = comparison.predicted_share[name] * 100 if name in comparison.predicted_share else None
+        thin = comparison.thin_share * 100 if name == ORACLE else None
         rows.append([model, name, cuts.get(name, ""), mean_s * 1e3, mean_usd * 1e6, *differences, predicted, thin])
-    values |= {f"{model}_cloud_only_predicted": found.predicted_share[CLOUD], f"{model}_oracle_thin": found.thin_share}
+    values |= {
+        f"{model}_cloud_only_predicted": comparison.predicted_share[CLOUD],
+        f"{model}_oracle_thin": comparison.thin_share,
+    }
     return rows
 
 
@@ -165,7 +168,7 @@ def _count_cells(
     ]
 
 
-def _figures(model: str, found: Comparison, states: Sequence[Row], steps: Sequence[Step]) -> list[Figure]:
+def _figures(model: str, comparison: Comparison, states: Sequence[Row], steps: Sequence[Step]) -> list[Figure]:
     numbers = [state["step"] + 1 for state in states]
     time = Axis("step of the walk")
 
@@ -178,17 +181,17 @@ def _figures(model: str, found: Comparison, states: Sequence[Row], steps: Sequen
     return [
         Figure(
             f"trace-latency-{model}", f"{model}: mean latency of each step", time, Axis("latency [ms]", log=True),
-            lines(found.latency_s, 1e3),
+            lines(comparison.latency_s, 1e3),
         ),
         Figure(
             f"trace-cost-{model}", f"{model}: mean cost of each step", time, Axis("cost [µ$]", log=True),
-            lines(found.cost_usd, 1e6),
+            lines(comparison.cost_usd, 1e6),
         ),
         Figure(
             f"trace-cut-{model}", f"{model}: the cut of most dynamic requests, and the best cut", time,
             Axis("cut"),
             [
-                Series(f"{model}, oracle", numbers, found.best_cuts, kind="step"),
+                Series(f"{model}, oracle", numbers, comparison.best_cuts, kind="step"),
                 Series(f"{model}, dynamic", numbers, used, kind="step"),
             ],
         ),
