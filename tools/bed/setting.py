@@ -42,7 +42,7 @@ class Setting:
 
     @contextmanager
     def changing(self) -> Iterator[dict[str, Any]]:
-        """The values, to be changed inside the block: no other process does meanwhile. An error undoes the change."""
+        """The values, for the block to change while no other process does. After an error they stay as they were."""
         if self._file is None:
             values = self.read()
             yield values

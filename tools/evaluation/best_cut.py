@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST_NEAR, NEAR_SHARE = 5, 1.6
 AS_GOOD = 1.05
-"""A cut within 5 % of the best measured one counts as the best: medians of a few requests tell no finer."""
+"""A cut within 5 % of the best measured one counts as the best: medians of a few requests are no more exact."""
 
 
 def candidates(policy: Policy, conditions: Conditions, slowdown: float) -> list[int]:

@@ -119,7 +119,7 @@ class Site:
     def _start(self) -> None:
         bed = self.bed
         self.profiles = ensure_profiles(bed, self.folder, self.model, CLOCKS_MHZ, MIDCUT, self._repeats)
-        bed.clock.set(bed.clock.max_mhz)  # starting takes long enough
+        bed.clock.set(bed.clock.max_mhz)  # starting at full speed takes long enough
         cloud = (f"model={self.model}", f"server.host={bed.cloud.address}", f"server.port={CLOUD_PORT}")
         self._start_server(bed.cloud, "cloud", cloud)
         edge = (

@@ -127,7 +127,7 @@ def mean(values: Floats) -> float:
 def part_errors(
     predicted: Sequence[Mapping[str, float]], measured: Sequence[Mapping[str, float]]
 ) -> dict[str, tuple[float, float, float]]:
-    """Which part of the latency is predicted how badly.
+    """Prediction error of each part of the latency.
 
     Args:
         predicted, measured: `edge_s`, `link_s`, `cloud_s` and `latency_s` of the same requests or cuts.

@@ -121,15 +121,15 @@ def _picks(models: Models) -> Table:
     for model, points, policy in _each(models, (*POLICIES, *BASELINES)):
         value = partial(statistic, points, policy)
         worst = max((point.fastest[policy].regret for point in points if policy in point.fastest), default=np.nan)
-        at_0: list[Cell] = [_percent(value("hit")), _percent(value("near"))]
-        at_0 += [*_cells_with_interval(points, policy, "regret"), _percent(worst)]
-        at_half = [_percent(value("hit_half")), *_cells_with_interval(points, policy, "regret_half")]
-        rows.append([model, _label(policy), *at_0, *at_half])
+        fastest: list[Cell] = [_percent(value("hit")), _percent(value("near"))]
+        fastest += [*_cells_with_interval(points, policy, "regret"), _percent(worst)]
+        balanced = [_percent(value("hit_half")), *_cells_with_interval(points, policy, "regret_half")]
+        rows.append([model, _label(policy), *fastest, *balanced])
     for model, points in models.items():
         choices = [point.planner for point in points if point.planner is not None]
         figures = [np.array([getattr(choice, name) for choice in choices], dtype=float) for name in ("hit", "regret")]
-        at_half = [_percent(mean(values)) if choices else None for values in figures]
-        rows.append([model, FROM_MEASUREMENTS, *[None] * 5, *at_half, ""])
+        balanced = [_percent(mean(values)) if choices else None for values in figures]
+        rows.append([model, FROM_MEASUREMENTS, *[None] * 5, *balanced, ""])
     columns = ["model", "policy", "hit [%]", "within 2 % [%]", "mean regret [%]", "95 % interval", "worst regret [%]"]
     more = ["hit at w=0.5 [%]", "objective regret at w=0.5 [%]", "its interval"]
     return Table("Picks against the best measured cut", [*columns, *more], rows)

@@ -35,7 +35,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Reaction:
-    """From a change to having followed it; None where that was not observed.
+    """How long it took until a change was followed; None where that was not observed.
 
     Attributes:
         cut_s, cut_requests: until the best cut was used.
