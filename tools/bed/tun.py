@@ -33,57 +33,12 @@ _ANSWER_S = 5.0
 _END_S = 3.0
 
 
-class TunLink(Link):
-    """Rate, delay and loss by `bed.tunlink`.
-
-    Args:
-        edge, cloud: the namespaces.
-        control: path of the control socket to make.
-        core: where the process runs.
-        seed: of the packets that are lost.
-        watched: the process ends when this one ends, however it ends.
-    """
-
-    kind: ClassVar[str] = "tun"
-
-    def __init__(self, edge: str, cloud: str, control: Path, core: int, seed: int, *, watched: bool = True) -> None:
-        super().__init__()
-        self._control = control
-        devices = [_open_device(edge, EDGE_ADDRESS, CLOUD_ADDRESS)]
-        try:
-            devices.append(_open_device(cloud, CLOUD_ADDRESS, EDGE_ADDRESS))
-            self._process, self._watch_end = _start_process(devices, control, core, seed, watched=watched)
-        finally:
-            for device in devices:  # the devices exist as long as the process has them open
-                os.close(device)
-        try:
-            _wait_until_ready(control, self._process)
-        except BaseException:  # SystemExit too: no other code could end the process yet
-            self.close()
-            raise
-
-    @property
-    def process(self) -> int | None:
-        return self._process.pid
-
-    def apply(self, shape: Shape) -> None:
-        send_command(self._control, {"both": link_settings(shape, self.overhead_ms)})
-
-    def close(self) -> None:
-        """End the process; that removes its devices."""
-        if self._watch_end is not None:
-            os.close(self._watch_end)
-            self._watch_end = None
-        stop(self._process, _END_S)
-        self._control.unlink(missing_ok=True)
-
-
 class StandingTunLink(Link):
     """The user-space link that another process made with `tools/testbed up`."""
 
     kind: ClassVar[str] = "tun"
 
-    def __init__(self, control: Path, pid: int, overhead_ms: float) -> None:
+    def __init__(self, control: Path, pid: int, overhead_ms: float = 0.0) -> None:
         super().__init__()
         self.overhead_ms = overhead_ms
         self._control = control
@@ -98,6 +53,41 @@ class StandingTunLink(Link):
 
     def close(self) -> None:
         """Nothing to do: it stays until `tools/testbed down`."""
+
+
+class TunLink(StandingTunLink):
+    """Rate, delay and loss by `bed.tunlink`.
+
+    Args:
+        edge, cloud: the namespaces.
+        control: path of the control socket to make.
+        core: where the process runs.
+        seed: of the packets that are lost.
+        watched: the process ends when this one ends, however it ends.
+    """
+
+    def __init__(self, edge: str, cloud: str, control: Path, core: int, seed: int, *, watched: bool = True) -> None:
+        devices = [_open_device(edge, EDGE_ADDRESS, CLOUD_ADDRESS)]
+        try:
+            devices.append(_open_device(cloud, CLOUD_ADDRESS, EDGE_ADDRESS))
+            self._process, self._watch_end = _start_process(devices, control, core, seed, watched=watched)
+        finally:
+            for device in devices:  # the devices exist as long as the process has them open
+                os.close(device)
+        super().__init__(control, self._process.pid)
+        try:
+            _wait_until_ready(control, self._process)
+        except BaseException:  # SystemExit too: no other code could end the process yet
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process; that removes its devices."""
+        if self._watch_end is not None:
+            os.close(self._watch_end)
+            self._watch_end = None
+        stop(self._process, _END_S)
+        self._control.unlink(missing_ok=True)
 
 
 def link_settings(shape: Shape, overhead_ms: float) -> dict[str, float]:

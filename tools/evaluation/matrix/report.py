@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -257,4 +258,4 @@ def print_table(rows: Sequence[Row]) -> None:
         metrics = ("error", "p95", "hit", "near", "regret", "regret_half")
         values = [statistic(points, policy, metric) for metric in metrics]
         table.add_row(model, _label(policy), *("-" if np.isnan(value) else f"{value:.1%}" for value in values))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
