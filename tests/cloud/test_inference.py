@@ -128,7 +128,7 @@ class Counting:
         ({"outputs": [{"name": "nothing"}]}, "has no output 'nothing'; it has: head"),
         ({"parameters": {"cut": 4, "fingerprint": "f" * 50_000}}, "other weights, graph or cuts"),
         ({"parameters": {"cut": 10**4000}}, "cut 1000"),
-        ({"parameters": {"cut": 4, "codec": "c" * 50_000}}, "is not taken here"),
+        ({"parameters": {"cut": 4, "codec": "c" * 50_000}}, "is not accepted here"),
     ],
 )
 def test_what_cannot_be_answered_is_not_computed_and_not_quoted_at_length(running_cloud, message, changes, part, capfd):
@@ -158,7 +158,7 @@ def test_half_precision_as_json_is_refused_before_it_is_computed(running_cloud):
         asked = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
         taken, answer, _ = ask(url, "POST", "/v2/models/halves/infer", json.dumps(asked))
     assert (status, runs) == (400, 0)
-    assert "is FP16, which travels as binary only" in json.loads(body)["error"]
+    assert "is FP16, which is sent as binary only" in json.loads(body)["error"]
     assert (taken, answer[-8:]) == (200, torch.tensor([1.0, 2, 3, 4]).half().numpy().tobytes())
 
 

@@ -106,7 +106,7 @@ def test_errors_are_the_protocols(client, tiny_model):
         ("409", "other weights, graph or cuts", ("tiny", good), {"parameters": {"fingerprint": "f"}}),
         ("400", "cut 10 of 'tiny' is not offered", ("tiny", good), {"parameters": {"cut": 10}}),
         ("400", "the path says cut 3, parameter cut says 4", ("tiny@3", good), {"parameters": {"cut": 4}}),
-        ("400", "codec 'mp3' is not taken here; raw", ("tiny", good), {"parameters": {"codec": "mp3"}}),
+        ("400", "codec 'mp3' is not accepted here; accepted: raw", ("tiny", good), {"parameters": {"codec": "mp3"}}),
         ("400", "expected [B, 3, 16, 16]", ("tiny", wrong_shape), {}),
         ("400", "takes inputs 'x', got 'y'", ("tiny", wrong_name), {}),
         ("400", "must be float32, got 'float64'", ("tiny", wrong_type), {}),

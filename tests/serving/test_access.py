@@ -92,8 +92,8 @@ def test_no_token_is_ever_logged(running_cloud, monkeypatch, capfd):
     [
         (b"", "is empty"),
         (b" \n", "is empty"),
-        (b"two words", "what no HTTP header can carry"),
-        ("schlüssel".encode(), "what no HTTP header can carry"),
+        (b"two words", "characters that an HTTP header cannot carry"),
+        ("schlüssel".encode(), "characters that an HTTP header cannot carry"),
         (b"\xff\xff", "cannot be read: not text"),
         (None, "cannot be read: No such file or directory"),
     ],
@@ -179,9 +179,9 @@ def test_the_edges_probes_bring_token_and_certificate(running_cloud, files, tmp_
     ("cert", "key", "ca", "part"),
     [
         ("nothing.pem", None, None, "there is no such file"),
-        ("text.pem", None, None, "not what it should be"),
-        ("server.pem", None, None, "not what it should be"),
-        ("server.pem", "client.key", None, "not what it should be"),
+        ("text.pem", None, None, "it must be a certificate"),
+        ("server.pem", None, None, "it must be a certificate"),
+        ("server.pem", "client.key", None, "it must be a certificate"),
         ("server.pem", "server.key", "nothing.pem", "tls_client_ca"),
         ("server.pem", "server.key", "text.pem", "tls_client_ca"),
         (None, "server.key", None, "need tls_cert"),

@@ -237,7 +237,7 @@ def test_a_full_backlog_is_a_connect_timeout_or_a_timeout():
         (reply(wire.encode_error("draining"), "503 Service Unavailable"), "the cloud says 503: draining"),
         (reply(b"<html>Bad Gateway</html>", "502 Bad Gateway"), "the cloud says 502: '<html>Bad Gateway"),
         (reply(b"", "301 Moved Permanently", "Location: http://127.0.0.1:1/\r\n"), "the cloud says 301"),
-        (reply(b"{}"), "reply is none: the body is no Open Inference Protocol message"),
+        (reply(b"{}"), "reply is none: the body is not an Open Inference Protocol message"),
         (reply(b"\x00\xff" * 50), "reply is none"),
         (reply(b'{"model_name":"m","outputs":[{}]}'), "reply is none"),
         (reply(b"{}", headers="Inference-Header-Content-Length: 3\r\n"), "reply is none"),

@@ -1,21 +1,21 @@
-"""What travels between edge and cloud.
+"""The messages between edge and cloud.
 
-The default is the Open Inference Protocol v2 with binary tensors: `oip` (its words), `oip_read` (bodies taken apart)
-and `oip_tensors` (tensors made and checked). This module is the paper's own interface,
-JSON with base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4), and what both have in common:
+The default is the Open Inference Protocol v2 with binary tensors: `oip` (its names and JSON headers), `oip_read`
+(parses received bodies) and `oip_tensors` (encodes and decodes tensors). This module is the paper's own interface, JSON
+with base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4), and what both have in common:
 
     POST /v1/infer   {"model", "cut", "fingerprint", "request_id", "values": [value, ...]}
     reply            {"request_id", "values": [value, ...], "compute_s", "server_s"}
-    refusal          {"error": "one line"}
+    error response   {"error": "one line"}
 
     GET /v1/models   {"models": [{"name", "fingerprint", "legal": [cut, ...], ...}]}
     POST /v1/probe   any body; {"received_bytes"}
     GET /health      {"status": "ok" or "draining", ...}
 
-A value is a plain integer, or a tensor {"dtype", "shape", "dim_order", "data"}: `data` is base64 of
-the bare elements, little-endian, and `dim_order` names the dimensions from outermost to innermost in
-memory where that differs from the order of `shape` (else null). Restoring it keeps results
-bit-identical. Importing this imports no torch.
+A value is a plain integer, or a tensor {"dtype", "shape", "dim_order", "data"}: `data` is base64 of the elements,
+little-endian, and `dim_order` lists the dimensions from outermost to innermost in memory where that differs from the
+order of `shape` (else null). The receiver restores that order, which keeps results bit-identical. Importing this
+imports no torch.
 """
 
 from __future__ import annotations

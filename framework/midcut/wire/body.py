@@ -1,4 +1,4 @@
-"""A body as it came: its chunks, read where they stand and joined only for who needs one piece, and its JSON."""
+"""A received HTTP body: its chunks, which are copied only where one contiguous piece is needed, and its JSON."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 Pieces: TypeAlias = "Sequence[memoryview]"
 _Message = TypeVar("_Message")
-# 256 inputs and as many outputs with all their parameters come to 10,000. Each string in the JSON becomes an object,
-# and while these are made no other thread runs: 17 MB of parameters took 1.3 s and 170 MB.
+# The largest valid message, 256 inputs and 256 outputs with all their parameters, has 10,000 strings. Each string of
+# the JSON becomes a Python object, and meanwhile no other thread runs: 17 MB of parameters took 1.3 s and 170 MB.
 _MOST_STRINGS: Final = 16 * 1024
 
 
 class Body:
-    """A body's chunks, read-only.
+    """The chunks of a received body, read-only.
 
     Args:
-        chunks: not empty ones, in order; kept, not copied.
+        chunks: in order, none of them empty. They are not copied.
     """
 
     def __init__(self, chunks: Sequence[bytes | bytearray | memoryview]) -> None:
@@ -33,19 +33,19 @@ class Body:
         """Views of bytes start..stop-1."""
         if len(self._chunks) == 1:
             return [memoryview(self._chunks[0])[start:stop]] if start < stop else []
-        found = []
+        pieces = []
         at = 0
         for chunk in self._chunks:
             end = at + len(chunk)
             if end > start and at < stop:
-                found.append(memoryview(chunk)[max(start - at, 0) : min(stop, end) - at])
+                pieces.append(memoryview(chunk)[max(start - at, 0) : min(stop, end) - at])
             at = end
             if at >= stop:
                 break
-        return found
+        return pieces
 
     def join(self, start: int, stop: int) -> bytes | bytearray | memoryview:
-        """Bytes start..stop-1 in one piece, copied only where they stand in several."""
+        """Bytes start..stop-1 as one piece, copied only where they span several chunks."""
         if len(self._chunks) == 1:
             chunk = self._chunks[0]
             return chunk if stop - start == self.size_bytes else memoryview(chunk)[start:stop]
@@ -53,7 +53,7 @@ class Body:
 
 
 def join(pieces: Pieces) -> bytes | memoryview:
-    """Pieces as one, copied only where there are several."""
+    """Join pieces into one; nothing is copied where there is only one."""
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -66,11 +66,11 @@ def parse(
     """Decode a whole JSON text.
 
     Args:
-        error_prefix: how the error begins, `the body is no ...`.
-        most_strings: of a text with more of them nothing is decoded.
+        error_prefix: how an error's message begins, `the body is not ...`.
+        most_strings: a text with more strings is refused before it is decoded.
 
     Raises:
-        MalformedError: it is not exactly what the decoder takes.
+        MalformedError: the text is not exactly what the decoder expects.
     """
     if len(text) > most_strings:
         quotes = (bytes(text) if isinstance(text, memoryview) else text).count(b'"')

@@ -1,4 +1,4 @@
-"""Bearer tokens and TLS contexts from knobs, for servers and for those who ask them."""
+"""Bearer tokens and TLS contexts from config, for servers and for clients."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 
 from midcut.errors import ConfigError
 
-_LEAST: Final = ssl.TLSVersion.TLSv1_2
+_OLDEST_TLS: Final = ssl.TLSVersion.TLSv1_2
 
 
 def read_token(token_env: str | None, token_file: str | None) -> str | None:
-    """The bearer token from an environment variable or a file; None where neither is named.
+    """The bearer token from an environment variable or a file; None where neither is configured.
 
     Raises:
-        ConfigError: both are named, or what is named holds no token.
+        ConfigError: both are configured, or the one that is holds no token.
     """
     if token_env and token_file:
         raise ConfigError("token_env and token_file are both set: keep one")
@@ -34,28 +34,30 @@ def read_token(token_env: str | None, token_file: str | None) -> str | None:
     if not token:
         raise ConfigError(f"{source} is empty; it must hold the token")
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise ConfigError(f"{source} holds what no HTTP header can carry; a token is ASCII without spaces")
+        raise ConfigError(
+            f"{source} holds characters that an HTTP header cannot carry; a token is ASCII without spaces"
+        )
     return token
 
 
 def server_tls(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
-    """A server's TLS; None for plain HTTP.
+    """The TLS context of a server; None for plain HTTP.
 
     Args:
         cert: file with its certificate and the chain to the CA, PEM.
-        key: file with its key; None where `cert` holds it too.
-        client_ca: file with the CA whose certificates clients must show; None asks for none.
+        key: file with its private key; None where `cert` holds it too.
+        client_ca: file with the CA that must have signed a client's certificate; None requires no certificate.
 
     Raises:
-        ConfigError: a file is missing or holds something else, or one is needed that is not named.
+        ConfigError: a file is missing or holds something else, or a file that is needed is not configured.
     """
     if not cert:
         if key or client_ca:
             raise ConfigError("tls_key and tls_client_ca need tls_cert")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = _LEAST
-    _load_pair(context, cert, key)
+    context.minimum_version = _OLDEST_TLS
+    _load_certificate(context, cert, key)
     if client_ca:
         _load_ca(context, client_ca, "tls_client_ca")
         context.verify_mode = ssl.CERT_REQUIRED
@@ -63,29 +65,29 @@ def server_tls(cert: str | None, key: str | None, client_ca: str | None) -> ssl.
 
 
 def client_tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
-    """How one who asks checks a server, and shows who they are.
+    """The TLS context of a client.
 
     Args:
-        ca: file with the CA that signed the server's certificate, PEM; None trusts the system's.
-        cert, key: files with a certificate of their own and its key, where the server asks for one.
+        ca: file with the CA that signed the server's certificate, PEM; None trusts the system's CAs.
+        cert, key: files with the client's certificate and its private key, where the server requires one.
 
     Raises:
-        ConfigError: a file is missing or holds something else, or one is needed that is not named.
+        ConfigError: a file is missing or holds something else, or a file that is needed is not configured.
     """
     if key and not cert:
         raise ConfigError("tls_key needs tls_cert")
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
-    context.minimum_version = _LEAST
+    context.minimum_version = _OLDEST_TLS
     if ca:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks names and certificates; trusts nobody yet
-        context.minimum_version = _LEAST
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks names and certificates; trusts no CA yet
+        context.minimum_version = _OLDEST_TLS
         _load_ca(context, ca, "tls_ca")
     if cert:
-        _load_pair(context, cert, key)
+        _load_certificate(context, cert, key)
     return context
 
 
-def _load_pair(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+def _load_certificate(context: ssl.SSLContext, cert: str, key: str | None) -> None:
     try:
         context.load_cert_chain(cert, key, password="")  # an encrypted key fails instead of asking
     except (OSError, ValueError) as error:
@@ -93,16 +95,16 @@ def _load_pair(context: ssl.SSLContext, cert: str, key: str | None) -> None:
         raise ConfigError(f"tls_cert, tls_key ({files}): {_reason(error)}") from None
 
 
-def _load_ca(context: ssl.SSLContext, ca: str, knob: str) -> None:
+def _load_ca(context: ssl.SSLContext, ca: str, key: str) -> None:
     try:
         context.load_verify_locations(ca)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{knob} ({ca}): {_reason(error)}") from None
+        raise ConfigError(f"{key} ({ca}): {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, ssl.SSLError):
-        return f"not what it should be, a certificate and its unencrypted key in PEM ({error.reason or error})"
+        return f"it must be a certificate and its unencrypted key in PEM ({error.reason or error})"
     return getattr(error, "strerror", None) or str(error)

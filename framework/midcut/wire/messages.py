@@ -1,4 +1,4 @@
-"""The messages as strict types: whatever does not fit them exactly is a `MalformedError`."""
+"""The paper's JSON messages as strict types: whatever does not match them exactly is a `MalformedError`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}\Z")]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MAX_DIMS: Final = 16
 _ITEM_BYTES: Final = {dtype: ValueSpec("", dtype).payload_bytes for dtype in DTYPES}
-_ERROR_PREFIX: Final = "the body is not the JSON this takes"
-# A list of a hundred models says of each refused cut why.
-_MOST_LISTED: Final = 1024 * 1024
+_ERROR_PREFIX: Final = "the body is not the JSON expected here"
+# A list of a hundred models states for each refused cut why it is refused.
+_MOST_STRINGS_OF_MODELS: Final = 1024 * 1024
 
 
 class TensorValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tensor on the wire. Checked only by type until `decode_values`."""
+    """A tensor on the wire. Only its types are checked before `decode_values`."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -58,13 +58,13 @@ class ReplyMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ValueList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A body of values alone: what the edge server takes in place of an image."""
+    """A body of values alone, which the edge server accepts in place of an image."""
 
     values: list[TensorValue | _Int64]
 
 
 class ErrorMessage(msgspec.Struct, frozen=True):
-    """The body of a refusal."""
+    """The body of an error response."""
 
     error: str
 
@@ -85,10 +85,10 @@ class _EncodedReply(msgspec.Struct, frozen=True):
 
 
 def encode_values(values: Sequence[torch.Tensor | int]) -> list[TensorValue | int]:
-    """Tensors and ints to what the messages hold.
+    """Encode tensors and ints for a message.
 
     Raises:
-        MalformedError: a dtype the wire has no name for.
+        MalformedError: a dtype that the wire has no name for.
     """
     from midcut.tensors import dtype_name, tensor_to_bytes  # noqa: PLC0415 - imports torch
 
@@ -104,32 +104,34 @@ def encode_values(values: Sequence[torch.Tensor | int]) -> list[TensorValue | in
 
 
 def decode_values(values: Sequence[TensorValue | int]) -> list[torch.Tensor | int]:
-    """Message values to fresh tensors and ints.
+    """Decode the values of a message into new tensors and ints.
 
     Raises:
-        MalformedError: unknown dtype, impossible shape or dimension order, data that is not strict
-            base64, or not as long as dtype and shape say. Sizes are checked before a tensor is made.
+        MalformedError: unknown dtype, impossible shape or dimension order, data that is not strict base64 or whose
+            length does not match dtype and shape. Sizes are checked before a tensor is allocated.
     """
-    return [value if isinstance(value, int) else _tensor(value, position) for position, value in enumerate(values)]
+    return [
+        value if isinstance(value, int) else _decode_tensor(value, position) for position, value in enumerate(values)
+    ]
 
 
-def _tensor(value: TensorValue, position: int) -> torch.Tensor:
+def _decode_tensor(value: TensorValue, position: int) -> torch.Tensor:
     from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
 
     where = f"values[{position}]"
     item_bytes = _ITEM_BYTES.get(value.dtype)
     if item_bytes is None:
-        raise MalformedError(f"{where}: unknown dtype {_short(value.dtype)}; what travels: {', '.join(sorted(DTYPES))}")
+        raise MalformedError(f"{where}: unknown dtype {_short(value.dtype)}; known: {', '.join(sorted(DTYPES))}")
     dims = len(value.shape)
     if dims > _MAX_DIMS or any(size < 0 or size >= 2**48 for size in value.shape):
         raise MalformedError(f"{where}: impossible shape {_short(value.shape)}")
     if value.dim_order is not None and sorted(value.dim_order) != list(range(dims)):
-        raise MalformedError(f"{where}: dim_order {_short(value.dim_order)} is no order of {dims} dimensions")
+        raise MalformedError(f"{where}: dim_order {_short(value.dim_order)} is not an order of {dims} dimensions")
     expected = math.prod(value.shape) * item_bytes
     if len(value.data) != (expected + 2) // 3 * 4:
         raise MalformedError(
             f"{where}: {value.dtype} {_short(value.shape)} takes {expected} bytes, "
-            f"not what {len(value.data)} characters of base64 hold"
+            f"which {len(value.data)} characters of base64 do not hold"
         )
     try:
         data = pybase64.b64decode_as_bytearray(value.data, validate=True)
@@ -156,8 +158,8 @@ def encode_reply(request_id: str, values: Sequence[torch.Tensor | int], compute_
     """The body of a 200.
 
     Args:
-        started: `time.perf_counter()` when the request was complete; `server_s` is what has passed
-            since, encoding of the values included.
+        started: `time.perf_counter()` when the request was complete; `server_s` is the time since then, including
+            the encoding of the values.
     """
     encoded = msgspec.Raw(msgspec.json.encode(encode_values(values)))
     server_s = round(perf_counter() - started, 9)
@@ -165,7 +167,7 @@ def encode_reply(request_id: str, values: Sequence[torch.Tensor | int], compute_
 
 
 def encode_error(reason: str) -> bytes:
-    """The body of a refusal, one line."""
+    """The body of an error response, one line of text."""
     return msgspec.json.encode(ErrorMessage(" ".join(reason.split())))
 
 
@@ -180,7 +182,7 @@ def read_request(body: bytes | bytearray) -> InferMessage:
     """Parse a request body.
 
     Raises:
-        MalformedError: it is not exactly the message.
+        MalformedError: the body is not exactly the message.
     """
     return parse(_REQUESTS, body, _ERROR_PREFIX)
 
@@ -189,7 +191,7 @@ def read_reply(body: bytes | bytearray) -> ReplyMessage:
     """Parse a reply body.
 
     Raises:
-        MalformedError: it is not exactly the message.
+        MalformedError: the body is not exactly the message.
     """
     return parse(_REPLIES, body, _ERROR_PREFIX)
 
@@ -198,22 +200,22 @@ def read_values(body: bytes | bytearray) -> ValueList:
     """Parse a body of values alone.
 
     Raises:
-        MalformedError: it is not exactly the message.
+        MalformedError: the body is not exactly the message.
     """
     return parse(_VALUES, body, _ERROR_PREFIX)
 
 
 def read_models(body: bytes | bytearray) -> dict[str, HeldModel]:
-    """Parse what GET /v1/models answers, by model name; more fields than those needed are fine.
+    """Parse the reply to GET /v1/models into models by name; unknown fields are ignored.
 
     Raises:
-        MalformedError: it is not a list of models.
+        MalformedError: the body is not a list of models.
     """
-    return {model.name: model for model in parse(_MODELS, body, _ERROR_PREFIX, _MOST_LISTED).models}
+    return {model.name: model for model in parse(_MODELS, body, _ERROR_PREFIX, _MOST_STRINGS_OF_MODELS).models}
 
 
 def read_error(body: bytes | bytearray) -> str:
-    """The reason in a refusal; what can be shown of the body where it holds none."""
+    """The reason in an error response; the beginning of the body where it has none."""
     try:
         return " ".join(parse(_ERRORS, body, _ERROR_PREFIX).error.split())[:500]
     except MalformedError:
@@ -221,5 +223,6 @@ def read_error(body: bytes | bytearray) -> str:
 
 
 def _short(value: Any) -> str:
+    """A value as text that is short enough for an error's message."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,16 +1,16 @@
-"""The Open Inference Protocol v2 with its binary tensor extension: words and messages.
+"""The Open Inference Protocol v2 with its binary tensor extension: names, paths and the messages' JSON headers.
 
     POST /v2/models/{model}[/versions/{fingerprint}]/infer
 
-A body is a JSON header, then the tensors' bytes in the order of the header, little-endian, row-major, without padding;
-the header `Inference-Header-Content-Length` says how long the header is. Without that header the body is all JSON.
-(KServe, Open Inference Protocol; Triton, binary tensor data and schedule policy extensions.)
+A body is a JSON header followed by the tensors' bytes, in the order in which the header lists them: little-endian,
+row-major, without padding. The HTTP header `Inference-Header-Content-Length` is the length of the JSON header; without
+it the whole body is JSON. (KServe, Open Inference Protocol; Triton, binary tensor data and schedule policy extensions.)
 
-What midcut adds are parameters. Of a request: `cut`, `fingerprint`, `codec`; `timeout` (microseconds) is the
-protocol's own. Of a tensor: `dim_order` where its bytes stand in another order than the row-major one (Triton has
-none); `dtype`, `shape` and `codec_*` where a codec made the bytes, which then travel as UINT8 of shape [n]; `int`
-on a plain int. Of a reply: `parse_us`, `queue_us`, `compute_us`, `server_us`, and `crc32` over its tensors' bytes,
-which else nothing would tell from other bytes. Importing this imports no torch.
+midcut adds parameters. To a request: `cut`, `fingerprint`, `codec` (`timeout`, in microseconds, is the protocol's own).
+To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing); `dtype`, `shape` and
+`codec_*` where a codec encoded it, so that it travels as UINT8 of shape [n]; `int` where it is a plain int. To a reply:
+`parse_us`, `queue_us`, `compute_us`, `server_us`, and `crc32` over the bytes of its tensors, without which damaged
+bytes would go unnoticed. Importing this imports no torch.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DATATYPES: Final = {
     "float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64", "int": "INT64",
 }  # fmt: skip
 
-# Prefix of the parameters that are the codec's own.
+# Prefix of a codec's own parameters.
 CODEC_PREFIX: Final = "codec_"
 _NO_DATA: Final = msgspec.Raw()
 _Name = Annotated[str, msgspec.Meta(max_length=400)]
@@ -52,7 +52,7 @@ _Shape = Annotated[tuple[_Size, ...], msgspec.Meta(max_length=16)]
 
 
 class TensorHeader(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the JSON says of one tensor, in a request or a reply."""
+    """The entry of one tensor in the JSON header of a request or a reply."""
 
     name: _Name
     shape: _Shape
@@ -62,7 +62,7 @@ class TensorHeader(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def given_parameters(self) -> _Parameters:
-        """The parameters; other vendors send null where there are none."""
+        """The parameters, empty where there are none; other vendors send null then."""
         return self.parameters or {}
 
     @property
@@ -71,14 +71,14 @@ class TensorHeader(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RequestedOutput(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An output that a client asks for by name."""
+    """An output that a client requests by name."""
 
     name: _Name
     parameters: _Parameters | None = None
 
 
 class InferHeader(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The JSON of a request. Fields that the protocol does not name are passed over, as others do."""
+    """The JSON header of a request. Fields unknown to the protocol are ignored, as other servers do."""
 
     inputs: Annotated[list[TensorHeader], msgspec.Meta(max_length=256)]
     id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
@@ -87,7 +87,7 @@ class InferHeader(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReplyHeader(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The JSON of a reply. Other servers send null where they have no version or no parameters."""
+    """The JSON header of a reply. Other servers send null where they have no version or no parameters."""
 
     model_name: str
     outputs: Annotated[list[TensorHeader], msgspec.Meta(max_length=256)]
@@ -97,12 +97,12 @@ class ReplyHeader(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Message(NamedTuple):
-    """A body to write, without being joined.
+    """A body to be written, in pieces, so that no tensor has to be copied.
 
     Attributes:
-        header: the JSON; its length goes into the header `Inference-Header-Content-Length`.
-        pieces: the tensors' bytes; views of the tensors where that is possible, so these must not change meanwhile.
-        binary: whether any tensor's bytes come after the header; else the header is the body.
+        header: the JSON header; its length is sent as the HTTP header `Inference-Header-Content-Length`.
+        pieces: the tensors' bytes; where possible views of the tensors, which must not change until they are written.
+        binary: whether the bytes of any tensor follow the JSON header; otherwise the header is the whole body.
     """
 
     header: bytes
@@ -118,14 +118,14 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def int_header(name: str, value: int) -> tuple[TensorHeader, Sequence[memoryview]]:
-    """What a message says of a plain int, which has no bytes beside the JSON."""
+    """The header entry of a plain int, and its bytes: none, as its value is in the JSON."""
     return TensorHeader(name, (1,), "INT64", {"int": True}, msgspec.Raw(b"[%d]" % value)), ()
 
 
 def tensor_header(
     name: str, dtype: str, shape: tuple[int, ...], size_bytes: int, dim_order: Sequence[int] | None = None
 ) -> TensorHeader:
-    """What a request says of a tensor that travels as it is."""
+    """The header entry of a tensor that is sent without a codec."""
     parameters: dict[str, Any] = {"binary_data_size": size_bytes}
     if dim_order is not None:
         parameters["dim_order"] = _comma_separated(dim_order)
@@ -135,7 +135,7 @@ def tensor_header(
 def encoded_header(
     name: str, dtype: str, shape: tuple[int, ...], encoded: Encoded
 ) -> tuple[TensorHeader, Sequence[memoryview]]:
-    """What a request says of a tensor that a codec made bytes of, and these bytes."""
+    """The header entry of a tensor that a codec encoded, and the encoded bytes."""
     size = encoded.size_bytes
     parameters: dict[str, Any] = {"binary_data_size": size, "dtype": dtype, "shape": _comma_separated(shape)}
     if encoded.dim_order is not None:
@@ -146,14 +146,14 @@ def encoded_header(
 
 
 def parse_sizes(header: TensorHeader, name: str) -> tuple[int, ...] | None:
-    """A list of sizes in a parameter, `"1,64,55,55"`; None where there is none. Raises MalformedError for others."""
+    """The sizes in a parameter like `"1,64,55,55"`; None where there is none. Raises MalformedError for other texts."""
     text = header.given_parameters.get(name)
     if text is None:
         return None
-    parts = text.split(",") if isinstance(text, str) and text else []  # a scalar has none
+    parts = text.split(",") if isinstance(text, str) and text else []  # a scalar has no sizes
     sizes = all(part.isascii() and part.isdigit() and len(part) < 15 for part in parts)
     if not sizes or len(parts) > 16 or not isinstance(text, str):
-        raise MalformedError(f"{header.name!r}: parameter {name} must be sizes with commas between, got {text!r:.60}")
+        raise MalformedError(f"{header.name!r}: parameter {name} must be sizes separated by commas, got {text!r:.60}")
     return tuple(map(int, parts))
 
 
@@ -170,7 +170,7 @@ def infer_header(
     fingerprint: str | None = None,
     codec: str = RAW,
 ) -> InferHeader:
-    """What a request says before its tensors; outputs come back as binary, all of them. No cut: the whole model."""
+    """The JSON header of a request for all outputs, as binary. Without a cut it asks for the whole model."""
     parameters: _Parameters = {"binary_data_output": True}
     if cut is not None:
         parameters["cut"] = cut
@@ -184,17 +184,17 @@ def infer_header(
 
 
 def encode_header(header: InferHeader | ReplyHeader) -> bytes:
-    """The JSON of a message."""
+    """The JSON header as bytes."""
     return _ENCODER.encode(header)
 
 
 def infer_path(model: str) -> str:
-    """Where requests for a model go, not yet percent-encoded."""
+    """The path of inference requests for a model, not percent-encoded."""
     return f"/v2/models/{model}/infer"
 
 
 def checksum(pieces: Iterable[memoryview]) -> str:
-    """CRC-32 of bytes, as eight hexadecimal digits: what a reply's parameter `crc32` says of its tensors."""
+    """CRC-32 of bytes as eight hexadecimal digits, as in the parameter `crc32` of a reply."""
     total = 0
     for piece in pieces:
         total = zlib.crc32(piece, total)

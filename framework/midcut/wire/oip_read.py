@@ -1,4 +1,4 @@
-"""Requests and replies of the Open Inference Protocol as they arrive: taken apart, believed in nothing."""
+"""Parses received requests and replies of the Open Inference Protocol; nothing that they state is trusted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from midcut.wire.body import Body, Pieces
 
-_ERROR_PREFIX: Final = "the body is no Open Inference Protocol message"
+_ERROR_PREFIX: Final = "the body is not an Open Inference Protocol message"
 _REQUESTS: Final = msgspec.json.Decoder(InferHeader)
 _REPLIES: Final = msgspec.json.Decoder(ReplyHeader)
 _PARAMETER_TYPES: Final[dict[str, type]] = {
@@ -30,10 +30,10 @@ _PARAMETER_TYPES: Final[dict[str, type]] = {
 
 
 class WireTensor(NamedTuple):
-    """A tensor that arrived. Believed in nothing yet but that `pieces` are as long as it said.
+    """A received tensor. Nothing of it is checked yet but that `pieces` have the length that its header states.
 
     Attributes:
-        pieces: its bytes, None where the header has them as JSON (`header.data`).
+        pieces: its bytes; None where its numbers are in the JSON header (`header.data`).
     """
 
     header: TensorHeader
@@ -41,14 +41,15 @@ class WireTensor(NamedTuple):
 
 
 class InferCall(NamedTuple):
-    """A request that arrived, its tensors still as they came.
+    """A parsed request whose tensors are not decoded yet.
 
     Attributes:
-        cut, fingerprint: None where the client named none.
-        timeout_s: how long the client waits, None where it did not say.
-        outputs: the outputs asked for, name -> whether as binary; None for all, all as `binary` says.
-        binary: whether outputs go back as binary where nothing else is said.
-        raw_bytes: the body is nothing but the one input's bytes; shape and datatype are the receiver's to know.
+        cut, fingerprint: None where the request has none.
+        timeout_s: how long the client waits; None where the request does not state it.
+        outputs: the requested outputs, name -> whether as binary; None for all outputs, in the form `binary`.
+        binary: whether an output is returned as binary where the request does not state it for that output.
+        raw_bytes: the body where it is the bytes of the only input, without a header; the receiver must know its shape
+            and datatype.
     """
 
     id: str
@@ -63,7 +64,7 @@ class InferCall(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A reply that arrived, its tensors still as they came."""
+    """A parsed reply whose tensors are not decoded yet."""
 
     id: str
     model_version: str
@@ -75,26 +76,26 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
     """Parse a request body.
 
     Args:
-        header_length: the header `Inference-Header-Content-Length`, None where there is none; "0" says that the body is
-            the bytes of the one input and nothing else.
+        header_length: the HTTP header `Inference-Header-Content-Length`, None where there is none; "0" means that the
+            body is the bytes of the only input.
 
     Raises:
-        MalformedError: it is not such a request, or its sizes do not add up to the body's.
+        MalformedError: the body is not a request, or the sizes in it do not add up to its own.
     """
     length = _header_length(body, header_length)
     if length == 0:
         return InferCall("", None, None, RAW, None, [], None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
     header = parse(_REQUESTS, body.join(0, body.size_bytes if length is None else length), _ERROR_PREFIX)
-    said = header.parameters or {}
-    timeout_us = _parameter(said, "timeout", "the request")
+    parameters = header.parameters or {}
+    timeout_us = _parameter(parameters, "timeout", "the request")
     if timeout_us is not None and timeout_us < 0:
         raise MalformedError(f"parameter timeout of the request must be microseconds, 0 or more, got {timeout_us}")
-    binary = bool(_parameter(said, "binary_data_output", "the request"))
+    binary = bool(_parameter(parameters, "binary_data_output", "the request"))
     return InferCall(
         id=header.id or "",
-        cut=_parameter(said, "cut", "the request"),
-        fingerprint=_parameter(said, "fingerprint", "the request"),
-        codec=_parameter(said, "codec", "the request") or RAW,
+        cut=_parameter(parameters, "cut", "the request"),
+        fingerprint=_parameter(parameters, "fingerprint", "the request"),
+        codec=_parameter(parameters, "codec", "the request") or RAW,
         timeout_s=min(timeout_us, 2**62) / 1e6 if timeout_us else None,
         tensors=_split_tensors(body, length, header.inputs),
         outputs=_requested_outputs(header.outputs, binary) if header.outputs else None,
@@ -106,7 +107,7 @@ def read_reply(body: Body, header_length: str | None) -> Reply:
     """Parse a reply body.
 
     Raises:
-        MalformedError: it is not such a reply, or its sizes do not add up to the body's.
+        MalformedError: the body is not a reply, or the sizes in it do not add up to its own.
     """
     length = _header_length(body, header_length)
     header = parse(_REPLIES, body.join(0, body.size_bytes if length is None else length), _ERROR_PREFIX)
@@ -118,17 +119,17 @@ def read_reply(body: Body, header_length: str | None) -> Reply:
     )
 
 
-def _header_length(body: Body, header: str | None) -> int | None:
-    if header is None:
+def _header_length(body: Body, text: str | None) -> int | None:
+    if text is None:
         return None
-    # ASCII digits only: int() would take signs, underscores and other scripts' digits as well.
-    if not (header.isascii() and header.isdigit() and len(header) <= 15) or int(header) > body.size_bytes:
-        raise MalformedError(f"{HEADER_LENGTH} must be 0 to the body's {body.size_bytes} bytes, got {header[:40]!r}")
-    return int(header)
+    # ASCII digits only: int() also accepts signs, underscores and digits of other scripts.
+    if not (text.isascii() and text.isdigit() and len(text) <= 15) or int(text) > body.size_bytes:
+        raise MalformedError(f"{HEADER_LENGTH} must be 0 to the body's {body.size_bytes} bytes, got {text[:40]!r}")
+    return int(text)
 
 
 def _split_tensors(body: Body, length: int | None, headers: Sequence[TensorHeader]) -> list[WireTensor]:
-    """Give each tensor its stretch of the body."""
+    """Give each tensor its part of the body."""
     tensors = []
     at = body.size_bytes if length is None else length
     for header in headers:
@@ -152,24 +153,24 @@ def _split_tensors(body: Body, length: int | None, headers: Sequence[TensorHeade
 
 
 def _requested_outputs(outputs: Sequence[RequestedOutput], binary: bool) -> dict[str, bool]:
-    wanted: dict[str, bool] = {}
+    requested: dict[str, bool] = {}
     for output in outputs:
-        if output.name in wanted:
-            raise MalformedError(f"output {output.name!r} is asked for twice")
-        said = output.parameters or {}
-        if said.get("classification"):
-            raise MalformedError("the classification extension is not offered")
-        as_binary = _parameter(said, "binary_data", "output", output.name)
-        wanted[output.name] = binary if as_binary is None else as_binary
-    return wanted
+        if output.name in requested:
+            raise MalformedError(f"output {output.name!r} is requested twice")
+        parameters = output.parameters or {}
+        if parameters.get("classification"):
+            raise MalformedError("the classification extension is not supported")
+        as_binary = _parameter(parameters, "binary_data", "output", output.name)
+        requested[output.name] = binary if as_binary is None else as_binary
+    return requested
 
 
-def _parameter(parameters: Mapping[str, str | int | float | bool], name: str, whose: str, which: str = "") -> Any:
-    """A parameter of the kind it must have, None where it is not given."""
+def _parameter(parameters: Mapping[str, str | int | float | bool], name: str, owner: str, owner_name: str = "") -> Any:
+    """A parameter, checked to have its type; None where it is not given."""
     value = parameters.get(name)
     if value is not None and type(value) is not _PARAMETER_TYPES[name]:
-        whose = f"{whose} {which!r}" if which else whose
+        owner = f"{owner} {owner_name!r}" if owner_name else owner
         raise MalformedError(
-            f"parameter {name} of {whose} must be {_PARAMETER_TYPES[name].__name__}, got {value!r:.60}"
+            f"parameter {name} of {owner} must be {_PARAMETER_TYPES[name].__name__}, got {value!r:.60}"
         )
     return value

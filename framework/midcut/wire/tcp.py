@@ -1,4 +1,4 @@
-"""TCP beside bandwidth and ping: what the kernel knows of a connection, and what its slow start costs."""
+"""TCP figures: what the kernel reports of a connection, and how long slow start delays a body."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _APP_LIMITED: Final = 1
 
 
 def tcp_info(sock: socket.socket | None) -> TcpInfo | None:
-    """Ask the kernel; None where it is not Linux's, is older than 4.9, or the socket is gone."""
+    """The kernel's figures of a connection; None on other systems than Linux 4.9 and later, or for a closed socket."""
     if sock is None or sys.platform != "linux":
         return None
     try:
@@ -53,94 +53,94 @@ def tcp_info(sock: socket.socket | None) -> TcpInfo | None:
 
 
 def own_socket(sock: TransportSocket | None) -> socket.socket | None:
-    """A socket of one's own for the same connection, to ask the kernel by; close it. None where it would be of no use.
+    """A second socket of the same connection for `tcp_info`, to be closed by the caller; None where it gives nothing.
 
-    uvloop's makes a new one, and closes it again, each time that it is asked.
+    uvloop's own socket object makes and closes a new socket for each call.
     """
     if sock is None or sys.platform != "linux":
         return None
     try:
         return socket.socket(fileno=os.dup(sock.fileno()))
-    except OSError:  # closed already, or this process may open no more files
+    except OSError:  # the socket is closed, or this process has too many open files
         return None
 
 
 def starts_slowly(setting: SlowStart) -> bool:
-    """Whether a connection that was idle starts slowly again: `auto` asks this host.
+    """Whether a connection does slow start again after it was idle; `auto` reads this host's settings.
 
-    Linux does unless `net.ipv4.tcp_slow_start_after_idle` is 0; BBR never does. Elsewhere it is assumed
-    (RFC 5681, section 4.1).
+    Linux does so unless `net.ipv4.tcp_slow_start_after_idle` is 0 or the congestion control is BBR. On other systems it
+    is assumed (RFC 5681, section 4.1).
     """
     if setting is not SlowStart.auto:
         return setting is SlowStart.always
-    return _setting("tcp_slow_start_after_idle") != "0" and not _setting("tcp_congestion_control").startswith("bbr")
+    return _sysctl("tcp_slow_start_after_idle") != "0" and not _sysctl("tcp_congestion_control").startswith("bbr")
 
 
 def slow_start_s(size_bytes: float, bandwidth_kbps: float, rtt_s: float, first_bytes: float) -> float:
-    """Seconds that a body waits for acknowledgements while the window is less than the link holds.
+    """Seconds that a body waits for acknowledgements while the window is smaller than the bandwidth-delay product.
 
-    The window doubles every round trip. A round that sends less than a round trip's worth of the link, with more to
-    come, leaves the link idle for the rest of the round trip: sum of rtt - window * 8 / bandwidth.
+    The window doubles every round trip. While it is smaller, the link is idle for the rest of each round trip:
+    the sum of rtt - window * 8 / bandwidth.
     """
-    left_bytes, window, waits_s = size_bytes, first_bytes, 0.0
-    while left_bytes > window and (wait_s := rtt_s - window * 8 / (bandwidth_kbps * 1e3)) > 0.0:
-        left_bytes -= window
+    unsent_bytes, window, idle_s = size_bytes, first_bytes, 0.0
+    while unsent_bytes > window and (wait_s := rtt_s - window * 8 / (bandwidth_kbps * 1e3)) > 0.0:
+        unsent_bytes -= window
         window *= 2
-        waits_s += wait_s
-    return waits_s
+        idle_s += wait_s
+    return idle_s
 
 
 def window_bytes(pause_s: float, bandwidth_kbps: float, rtt_s: float, initial_bytes: float = INITIAL_BYTES) -> float:
-    """What a connection that once filled the link sends before the first acknowledgement, after a pause.
+    """The congestion window after a pause, of a connection whose window had grown to fill the link.
 
-    Linux halves the window for each time that it would have waited for a lost acknowledgement (200 ms and a round
-    trip, more where our own queue made the round trip longer), down to the initial one. `math.inf` where there was no
-    such pause; a pause of `math.inf` is a new connection.
+    Linux halves the window for each retransmission timeout of the pause (200 ms and a round trip, more where our own
+    queue made the round trip longer), down to the initial window. `math.inf` after a shorter pause; a pause of
+    `math.inf` is a new connection.
     """
-    halvings = min(pause_s / (_LOST_S + rtt_s), 60.0)
+    halvings = min(pause_s / (_RETRANSMISSION_TIMEOUT_S + rtt_s), 60.0)
     if halvings < 1.0:
         return math.inf
     return max(initial_bytes, bandwidth_kbps * 1e3 / 8 * rtt_s / 2.0 ** int(halvings))
 
 
 def rate_kbps(size_bytes: float, transfer_s: float, rtt_s: float, pause_s: float = 0.0) -> float:
-    """The bandwidth at which a body takes so long, the round trip taken off and slow start after a pause included.
+    """The bandwidth at which a body takes `transfer_s` (round trip excluded), slow start after a pause included.
 
-    Where no bandwidth is so slow to start, the connection was not: then as if it had not started slowly.
+    Where no bandwidth explains the time with slow start, the rate is computed as if there had been none.
     """
     plain = size_bytes * 8 / transfer_s / 1e3
 
-    def too_long(kbps: float) -> bool:
-        waits_s = slow_start_s(size_bytes, kbps, rtt_s, window_bytes(pause_s, kbps, rtt_s))
-        return size_bytes * 8 / kbps / 1e3 + waits_s > transfer_s
+    def takes_longer(kbps: float) -> bool:
+        idle_s = slow_start_s(size_bytes, kbps, rtt_s, window_bytes(pause_s, kbps, rtt_s))
+        return size_bytes * 8 / kbps / 1e3 + idle_s > transfer_s
 
-    low, high = plain, plain * _MOST
-    if not too_long(low) or too_long(high):
+    low, high = plain, plain * _MOST_RATIO
+    if not takes_longer(low) or takes_longer(high):
         return plain
     while high > low * 1.001:
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if too_long(middle) else (low, middle)
+        low, high = (middle, high) if takes_longer(middle) else (low, middle)
     return high
 
 
 def better_kbps(kbps: float, tcp: TcpInfo | None) -> float:
-    """The kernel's rate of delivery in place of what HTTP made of it, where it is higher and not limited by us.
+    """The kernel's delivery rate in place of the rate measured over HTTP, where it is higher and not app-limited.
 
-    One of more than twice is not the whole way's: a proxy, a tunnel's end or a side car took the body.
+    A delivery rate above twice the other is not that of the whole path: a proxy, a tunnel or a sidecar took the body.
     """
-    if tcp is None or tcp.app_limited or tcp.delivery_kbps > _BEYOND * kbps:
+    if tcp is None or tcp.app_limited or tcp.delivery_kbps > _MOST_DELIVERY_RATIO * kbps:
         return kbps
     return max(kbps, tcp.delivery_kbps)
 
 
-_LOST_S: Final = 0.3
-_BEYOND: Final = 2.0
-# Slow start hides no more than this of a bandwidth that can still be told.
-_MOST: Final = 16.0
+_RETRANSMISSION_TIMEOUT_S: Final = 0.3
+_MOST_DELIVERY_RATIO: Final = 2.0
+# A bandwidth higher than this many times the plain rate cannot be distinguished: slow start hides it.
+_MOST_RATIO: Final = 16.0
 
 
-def _setting(name: str) -> str:
-    """One of the kernel's, `""` where there is none."""
+def _sysctl(name: str) -> str:
+    """A setting under net.ipv4, `""` where there is none."""
     try:
         return (_SETTINGS / name).read_text(encoding="ascii").strip()
     except OSError:

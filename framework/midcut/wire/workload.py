@@ -1,4 +1,7 @@
-"""How much work it is to read or to tell a message, in bytes copied: what `off_loop` asks for."""
+"""Estimates the work of decoding or encoding a message, so that much of it runs on a thread beside the event loop.
+
+Work is counted in bytes copied.
+"""
 
 from __future__ import annotations
 
@@ -18,70 +21,70 @@ if TYPE_CHECKING:
     from midcut.wire.oip_read import InferCall, WireTensor
 
 _T = TypeVar("_T")
-# Copying, decoding or encoding more bytes than this would hold up whatever else runs there: about a millisecond.
+# Copying, decoding or encoding this many bytes takes about a millisecond; more would hold up the event loop.
 _ON_LOOP_BYTES: Final = 256 * 1024
-# A byte of numbers as text takes so many times as long to read or to write as one that is copied: 256 KiB take 20 ms.
+# Parsing or writing a byte of numbers as text takes this many times as long as copying one: 256 KiB take 20 ms.
 TEXT_WEIGHT: Final = 16
 _NUMBER_BYTES: Final = 4
 
 
 async def off_loop(size_bytes: int, work: Callable[..., _T], *arguments: Any) -> _T:
-    """Do work on many bytes on a thread, on few at once: a thread takes longer to wake than those.
+    """Do large work on a thread and small work at once, as waking a thread takes longer than small work.
 
     Args:
-        size_bytes: what the work goes through; numbers as text count `TEXT_WEIGHT` times.
+        size_bytes: the bytes that the work goes through; a byte of numbers as text counts `TEXT_WEIGHT` times.
     """
     return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_LOOP_BYTES else work(*arguments)
 
 
 def values_bytes(values: Iterable[torch.Tensor | int]) -> int:
-    """What work on values goes through: even where no byte is copied, it makes their checksum."""
+    """Bytes of the tensors; encoding goes through all of them, for the checksum even where it copies none."""
     return sum(value.nbytes for value in values if not isinstance(value, int))
 
 
 def parse_cost(body: Body, header_length: str | None) -> int:
-    """Reading the text of a body that nobody has looked at; the bytes of tensors stay as they stand.
+    """Work of parsing the JSON of a request body, which leaves the tensors' bytes untouched.
 
     Args:
-        header_length: the header `Inference-Header-Content-Length`, None where there is none: all of it is text.
+        header_length: the HTTP header `Inference-Header-Content-Length`; without one all of the body is JSON.
     """
     return _text_bytes(body, header_length) * TEXT_WEIGHT
 
 
 def read_cost(body: Body, header_length: str | None) -> int:
-    """Reading a body whole, text and tensors.
+    """Work of reading a request body, JSON and tensors.
 
     Args:
-        header_length: as `parse_cost` takes it.
+        header_length: as in `parse_cost`.
     """
     return parse_cost(body, header_length) + body.size_bytes - _text_bytes(body, header_length)
 
 
-def decode_cost(call: InferCall, read: int) -> int:
-    """Making the tensors of a request: a codec's few bytes may become many.
+def decode_cost(call: InferCall, body_cost: int) -> int:
+    """Work of decoding the tensors of a request: a codec may turn few bytes into many.
 
     Args:
-        read: what `read_cost` said of its body.
+        body_cost: the `read_cost` of the body.
     """
-    return read + sum(_NUMBER_BYTES * _decoded_numbers(one) for one in call.tensors)
+    return body_cost + sum(_NUMBER_BYTES * _decoded_numbers(tensor) for tensor in call.tensors)
 
 
 def encode_cost(call: InferCall, values: Iterable[torch.Tensor | int]) -> int:
-    """Telling a request's outputs: numbers as text take longer than their bytes."""
+    """Work of encoding the requested outputs: numbers as text take longer than their bytes."""
     as_text = not (call.binary if call.outputs is None else all(call.outputs.values()))
     return values_bytes(values) * (TEXT_WEIGHT if as_text else 1)
 
 
 def _text_bytes(body: Body, header_length: str | None) -> int:
-    told = header_length or ""
-    length = int(told) if told.isascii() and told.isdigit() and len(told) <= 15 else body.size_bytes
+    text = header_length or ""
+    length = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else body.size_bytes
     return min(length, body.size_bytes)
 
 
 def _decoded_numbers(tensor: WireTensor) -> int:
-    """Of a tensor that a codec made bytes of, by what it says itself; 0 for others, which count as they stand."""
+    """How many numbers an encoded tensor becomes, by its header; 0 for others, whose bytes are counted already."""
     try:
         shape = parse_sizes(tensor.header, "shape")
-    except MalformedError:  # to be said by whoever reads it
+    except MalformedError:  # raised again by the decoding, which reports it
         return 0
     return 0 if shape is None else math.prod(shape)

@@ -164,7 +164,7 @@ async def test_who_is_slow_to_send_keeps_nobody_out(edge, images):
         ("/v2/models/tiny/versions/1/infer", {}, 404, "no version '1'"),
         ("/v2/models/tiny/infer", {"parameters": {"cut": 4}}, 400, "the edge picks the cut itself"),
         ("/v2/models/tiny/infer", {"parameters": {"fingerprint": "f"}}, 409, "not 'f'"),
-        ("/v2/models/tiny/infer", {"parameters": {"codec": "int8"}}, 400, "codec 'int8' is not taken here"),
+        ("/v2/models/tiny/infer", {"parameters": {"codec": "int8"}}, 400, "codec 'int8' is not accepted here"),
         ("/v2/models/tiny/infer", {"inputs": []}, 400, "takes 1 inputs, got 0"),
     ],
 )
