@@ -107,4 +107,4 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path, mnist, lea
     assert seen[503] + seen["nobody listens"] == CLIENTS - never_accepted
     log = (tmp_path / "err").read_text()
     assert "Traceback" not in log
-    assert "requests cut off" not in log
+    assert "requests aborted" not in log

@@ -92,4 +92,4 @@ def test_a_request_that_never_ends_is_cut_off_when_the_drain_is_over(tmp_path):
         wait_for_two_in_flight(port)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-    assert "requests cut off" in (tmp_path / "cloud.err").read_text()
+    assert "requests aborted" in (tmp_path / "cloud.err").read_text()

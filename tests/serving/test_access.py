@@ -53,8 +53,8 @@ def test_the_right_token_is_let_in(locked, scheme):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (None, "a token is asked for: Authorization: Bearer TOKEN"),
-        ("", "a token is asked for: Authorization: Bearer TOKEN"),
+        (None, "a token is required: Authorization: Bearer TOKEN"),
+        ("", "a token is required: Authorization: Bearer TOKEN"),
         ("Bearer", "not this server's token"),
         ("Bearer ", "not this server's token"),
         (f"Bearer {TOKEN}x", "not this server's token"),

@@ -213,7 +213,7 @@ class TailQueue:
         self._observe_batch_size(group[0].kind, len(group))
         computed = [one for one in outcomes if isinstance(one, Computed)]
         if computed:
-            self._metrics.together.observe(computed[0].together)
+            self._metrics.batch_requests.observe(computed[0].together)
             newest_s = computed[0].compute_s / computed[0].together
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
             if len(group) == 1:

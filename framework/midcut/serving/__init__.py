@@ -1,4 +1,4 @@
-"""What midcut's two HTTP servers share: bounded bodies, access, metrics, refusals as JSON, an orderly end."""
+"""What midcut's two HTTP servers share: body limits, authentication, metrics, JSON errors, graceful shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask: whoever brings the bearer token. Probes of health need none."""
+"""Authentication by bearer token; health checks need none."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from midcut.serving.error_responses import Handler
 
 _log = structlog.get_logger("midcut.serving")
-# What a balancer asks; it tells nothing but whether this server works.
+# Health checks of load balancers, open to everybody: they reveal only whether this server works.
 OPEN_PATHS: Final = frozenset({wire.HEALTH_PATH, oip.LIVE_PATH, oip.READY_PATH})
 
 
 def require_token(token: str) -> Middleware:
-    """A middleware that lets nobody pass who does not send `Authorization: Bearer TOKEN`."""
+    """A middleware that refuses requests without `Authorization: Bearer TOKEN`, but for health checks."""
     expected = token.encode()
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in OPEN_PATHS:
-            given = request.headers.get("Authorization", "")
-            scheme, _, rest = given.partition(" ")
-            # The comparison takes as long for a wrong token as for the right one. A scheme's case is free (RFC 7235).
-            same = hmac.compare_digest(rest.strip().encode(errors="surrogateescape"), expected)
+            authorization = request.headers.get("Authorization", "")
+            scheme, _, credentials = authorization.partition(" ")
+            # The comparison takes the same time for right and wrong tokens. The scheme is case-insensitive (RFC 7235).
+            same = hmac.compare_digest(credentials.strip().encode(errors="surrogateescape"), expected)
             if not same or scheme.lower() != "bearer":
-                why = "not this server's token" if given else "a token is asked for: Authorization: Bearer TOKEN"
+                why = "not this server's token" if authorization else "a token is required: Authorization: Bearer TOKEN"
                 raise RefusedError(401, why, {"WWW-Authenticate": 'Bearer realm="midcut"'})
         return await handler(request)
 
@@ -44,10 +44,11 @@ def require_token(token: str) -> Middleware:
 
 
 def warn_if_unprotected(settings: ServerSettings) -> None:
-    """Say so where anybody on the network may ask."""
+    """Log a warning where the server takes requests from anybody on the network."""
     if not (_is_loopback(settings.host) or settings.token_env or settings.token_file or settings.tls_client_ca):
         _log.warning(
-            "anybody who reaches this address may ask: set token_env, token_file or tls_client_ca", host=settings.host
+            "this server takes requests from anybody who can reach it: set token_env, token_file or tls_client_ca",
+            host=settings.host,
         )
 
 

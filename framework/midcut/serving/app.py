@@ -1,4 +1,4 @@
-"""The application both servers begin with: request ids, errors_as_json, access, counting, metrics."""
+"""The application that both servers build on: request ids, JSON errors, authentication, metrics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("midcut.serving")
 METRICS_PATH: Final = "/metrics"
 REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
-# Who asked, in the logs of both sides; from the header X-Request-Id, or made up.
+# Identifies a request in the logs of edge and cloud: the header X-Request-Id, or random.
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -40,11 +40,11 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
 
     Args:
         limit_bytes: largest body.
-        settings: its token is asked for, where there is one.
-        registry: what `/metrics` shows; a new one where none is given.
+        settings: if it has a token, every request must bring it.
+        registry: what `/metrics` shows; None makes a new one.
 
     Raises:
-        ConfigError: the token cannot be had.
+        ConfigError: the token cannot be read.
     """
     registry = registry or new_registry()
     token = read_token(settings.token_env, settings.token_file)
@@ -58,7 +58,7 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
 
 
 def bind_request_id(request: web.Request, request_id: str) -> None:
-    """From here on the logs of this request bear the id that its body tells; not one that would spoil a log."""
+    """Log the rest of this request under the id in its body, unless the id has characters that could corrupt a log."""
     if request_id != request[REQUEST_ID] and _REQUEST_ID.fullmatch(request_id):
         request[REQUEST_ID] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -70,23 +70,23 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 def _observe_requests(metrics: ServerMetrics) -> Middleware:
-    """A middleware that binds the request id, counts and times."""
+    """A middleware that binds the request id to the log, and counts and times requests."""
     detailed = _is_debug_logged()
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get(wire.ID_HEADER, "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+        client_id = request.headers.get(wire.ID_HEADER, "")
+        request_id = client_id if _REQUEST_ID.fullmatch(client_id) else os.urandom(16).hex()
         request[REQUEST_ID] = request_id
-        structlog.contextvars.bind_contextvars(request_id=request_id)  # aiohttp gives each request a context of its own
-        status, started = 499, perf_counter()  # nginx's number for a client that did not wait
+        structlog.contextvars.bind_contextvars(request_id=request_id)  # each request has its own context in aiohttp
+        status, started = 499, perf_counter()  # nginx's status for a client that closed the connection
         metrics.request_started()
         try:
             response = await handler(request)
             status = response.status
         finally:
             took_s = perf_counter() - started
-            # Once the response is on its way: it need not wait for being counted.
+            # Counted after the response is on its way, so that it is not delayed.
             asyncio.get_running_loop().call_soon(_record, metrics, request, status, took_s)
             if detailed:
                 _log.debug("answered", path=request.path[:200], status=status, took_s=took_s)
@@ -100,7 +100,7 @@ def _record(metrics: ServerMetrics, request: web.Request, status: int, took_s: f
 
 
 def _method(request: web.Request) -> str:
-    return request.method if request.method in hdrs.METH_ALL else "other"  # a stranger may send any word
+    return request.method if request.method in hdrs.METH_ALL else "other"  # clients could create any number of labels
 
 
 def _route(request: web.Request) -> str:
@@ -109,22 +109,22 @@ def _route(request: web.Request) -> str:
 
 
 def _is_debug_logged() -> bool:
-    """Whether a handler takes debug lines; formatting one for nobody costs what a small request should not."""
+    """Whether any log handler takes debug lines; formatting unused ones would be a notable part of a small request."""
     return any(handler.level <= logging.DEBUG for handler in logging.getLogger().handlers)
 
 
 @web.middleware
 async def _count_in_flight(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Have the drain wait for this request until its response is written; balancers and scrapers are not waited for."""
+    """Make a shutdown wait until this request's response is written, except for health checks and scrapes."""
     if request.path in OPEN_PATHS or request.path == METRICS_PATH:
         return await handler(request)
     drain = request.app[DRAIN]
     drain.enter()
-    # aiohttp gives each request a task of its own, which also writes the response. It ends once, however it ends.
+    # aiohttp runs each request in its own task, which also writes the response, so that the end of the task is its end.
     task = asyncio.current_task()
     assert task is not None, "a handler runs in a task"  # noqa: S101 - for the type checker
     task.add_done_callback(lambda _: drain.leave())
     response = await handler(request)
     if not drain.ready:
-        response.force_close()  # the client goes elsewhere of its own accord, not by a broken connection
+        response.force_close()  # the client reconnects elsewhere, rather than find the connection broken
     return response

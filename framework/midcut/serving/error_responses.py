@@ -1,4 +1,4 @@
-"""Answers as JSON: what succeeded in a form whose size is known, what did not in one line."""
+"""JSON responses: successes of a predictable size, errors as one line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger("midcut.serving")
-# A reason may quote what was sent, which may be a whole body: neither an answer nor a log takes that.
+# A reason may quote what the client sent, up to a whole body, which is too long for a response or a log.
 _MOST_CHARACTERS: Final = 1000
 
 
 class RefusedError(WireError):
-    """A request refused with a status that has no class of its own."""
+    """A refused request, with a status that no class of midcut.errors has."""
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
@@ -30,13 +30,13 @@ class RefusedError(WireError):
 
 
 def json_response(body: bytes, status: int = 200) -> web.Response:
-    """A response whose head `wire.reply_head_bytes` knows."""
+    """A JSON response; `wire.reply_head_bytes` predicts the size of its HTTP header."""
     return web.Response(body=body, status=status, content_type=wire.JSON_TYPE, headers={"Server": "midcut"})
 
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer that is no success is one line of JSON; every cause is one line of log."""
+    """A middleware that turns every error into one line of JSON for the client and one line in the log."""
     try:
         return await handler(request)
     except WireError as error:
@@ -45,11 +45,11 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return _error_response(request, error.status, f"{request.method} {request.path[:200]}: {error.reason}", headers)
     except ConnectionError as error:
-        _log.info("client went away", path=request.path[:200], peer=request.remote, error=str(error))
+        _log.info("client closed the connection", path=request.path[:200], peer=request.remote, error=str(error))
         raise
-    except Exception:  # noqa: BLE001 - a bug: logged with its traceback, and the server lives on
+    except Exception:  # noqa: BLE001 - a bug: logged with its traceback, and the server goes on
         _log.exception("request failed", path=request.path[:200])
-        return json_response(wire.encode_error("internal error; the server's log says more"), 500)
+        return json_response(wire.encode_error("internal error; see the server's log"), 500)
 
 
 def _error_response(request: web.Request, status: int, reason: str, headers: Mapping[str, str]) -> web.Response:

@@ -15,10 +15,10 @@ _T = TypeVar("_T")
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """`asyncio.run`, on uvloop where the platform has it: there, a small request takes a third of the time.
+    """`asyncio.run`, on uvloop where the platform has it, which takes a third of the time for a small request.
 
     Args:
-        main: what to run; the loop ends with it.
+        main: the loop ends when this coroutine does.
     """
     with _restore_signal_handlers(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
@@ -26,7 +26,7 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
 
 @contextmanager
 def _restore_signal_handlers() -> Iterator[None]:
-    """A loop of uvloop leaves its own behind, which would make a process deaf to Ctrl-C and SIGTERM."""
+    """Restore the signal handlers; with those that uvloop leaves behind the process would ignore Ctrl-C and SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -39,7 +39,7 @@ def _restore_signal_handlers() -> Iterator[None]:
 
 
 def _loop_factory() -> Any:
-    """Makes a loop; None for the platform's own."""
+    """The function that makes a loop; None for asyncio's own."""
     try:
         import uvloop  # noqa: PLC0415 - Windows has none
     except ImportError:

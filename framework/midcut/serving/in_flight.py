@@ -1,4 +1,4 @@
-"""What a server has taken in and not answered yet."""
+"""Counts the inferences that a server has accepted and not answered yet."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
     from midcut.serving.error_responses import Handler
 
-# Bodies being uploaded for every inference that may wait or be under way: who is slow to send keeps nobody out.
+# So many uploads are accepted for each inference that may wait or run, so that slow uploads do not block others.
 UPLOADS_PER_PLACE: Final = 8
 
 
 class InFlightCounter:
-    """Counts inferences from their head to their answer, over all routes together. Used on one event loop.
+    """Counts inferences from their HTTP header to their answer, over all routes. Used on one event loop.
 
     Args:
-        check: is told how many are count before a body is read; raises where one more is too many.
+        check: called with the count before the body of one more is read; raises where that is one too many.
 
     Attributes:
-        count: inferences taken in and not answered yet.
+        count: inferences accepted and not answered yet.
     """
 
     def __init__(self, check: Callable[[int], None]) -> None:
@@ -30,9 +30,9 @@ class InFlightCounter:
         self._check = check
 
     def wrap(self, handler: Handler) -> Handler:
-        """Wrap a route's handler. The one returned raises what `check` does."""
+        """Wrap a route's handler so that its requests are counted. The wrapped handler raises what `check` raises."""
 
-        async def admit(request: web.Request) -> web.StreamResponse:
+        async def counted(request: web.Request) -> web.StreamResponse:
             self._check(self.count)
             self.count += 1
             try:
@@ -40,4 +40,4 @@ class InFlightCounter:
             finally:
                 self.count -= 1
 
-        return admit
+        return counted

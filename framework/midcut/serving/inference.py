@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 as routes: both servers speak it, each with its own way to answer."""
+"""Routes of the Open Inference Protocol v2, which both servers offer; each server computes inferences its own way."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from midcut.types import CutTable, ValueSpec
     from midcut.wire.oip import Message
 
-# Up to here a reply is joined: one packet more costs more than the copy.
+# Replies up to this size are joined: one more packet costs more than the copy.
 _JOINED_BYTES: Final = 64 * 1024
 
 
 class ModelRef(NamedTuple):
-    """What a model's name in a path stands for.
+    """The model that a name in a path refers to.
 
     Attributes:
-        cut: of an alias like `alexnet@13`; None for the name alone, which is the whole model.
-        batch: whether requests may bring more than the captured batch.
+        cut: 13 for an alias like `alexnet@13`; None for the name alone, which is the whole model.
+        batch: whether a request may have a larger batch than the model was captured with.
     """
 
     table: CutTable
@@ -42,10 +42,10 @@ class ModelRef(NamedTuple):
 
 
 class InferenceServer(Protocol):
-    """What a server brings: its models, and how a request is answered."""
+    """What a server provides to the routes: its models, and the answers to requests."""
 
     def resolve(self, name: str) -> ModelRef:
-        """Find a model by the name in a path. Raises UnknownModelError."""
+        """Find the model for a name in a path. Raises UnknownModelError."""
         ...
 
     async def infer_tensors(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
@@ -59,27 +59,27 @@ def add_inference_routes(
     """Add everything under /v2 to an application made by `new_app`.
 
     Args:
-        wrap: wraps the handler of inferences.
+        wrap: applied to the handler of inferences.
     """
     routes = _Routes(server)
     app.router.add_get(oip.SERVER_PATH, _get_server)
     app.router.add_get(oip.LIVE_PATH, _get_live)
     app.router.add_get(oip.READY_PATH, _get_ready)
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        app.router.add_post(f"{model}/infer", wrap(routes.infer))  # first: it is looked for the most
+        app.router.add_post(f"{model}/infer", wrap(routes.infer))  # first, as it is requested most often
         app.router.add_get(model, routes.metadata)
         app.router.add_get(f"{model}/ready", routes.model_ready)
 
 
 def message_response(message: Message) -> web.StreamResponse:
-    """A message as a response; a large one is written piece by piece."""
+    """The response with a message as its body; a large body is written piece by piece."""
     return _MessageResponse(message) if message.binary else json_response(message.header)
 
 
 class _MessageResponse(web.StreamResponse):
-    """A 200 whose head is made in one go: with `web.Response` a 4 kB answer takes 20 us more, of some 500.
+    """A 200 whose HTTP header is one formatted string: `web.Response` takes 20 us more, of 500 us for a 4 kB reply.
 
-    Signals of aiohttp (`on_response_prepare`) do not see it.
+    aiohttp sends no signals for it (`on_response_prepare`).
     """
 
     def __init__(self, message: Message) -> None:
@@ -93,12 +93,14 @@ class _MessageResponse(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         message, writer = self._message, request.writer
-        connection = _connection_header(request, keep=self._keep_alive)
-        head = wire.reply_head(message.size_bytes, len(message.header), rfc822_formatted_time(), connection).encode()
+        connection = _connection_header(request, keep_alive=self._keep_alive)
+        http_header = wire.reply_head(
+            message.size_bytes, len(message.header), rfc822_formatted_time(), connection
+        ).encode()
         if message.size_bytes <= _JOINED_BYTES:
-            await writer.write_eof(b"".join((head, message.header, *message.pieces)))
+            await writer.write_eof(b"".join((http_header, message.header, *message.pieces)))
         else:
-            await writer.write(head + message.header)
+            await writer.write(http_header + message.header)
             for piece in message.pieces:
                 await writer.write(piece)
             await writer.write_eof()
@@ -106,9 +108,9 @@ class _MessageResponse(web.StreamResponse):
         return None
 
 
-def _connection_header(request: web.BaseRequest, *, keep: bool) -> str:
-    """The header, where it differs from what the client's version of HTTP takes for granted."""
-    if keep:
+def _connection_header(request: web.BaseRequest, *, keep_alive: bool) -> str:
+    """The header `Connection`, empty where the default of the client's HTTP version applies."""
+    if keep_alive:
         return "" if request.version >= HttpVersion11 else "Connection: keep-alive\r\n"
     return "Connection: close\r\n"
 

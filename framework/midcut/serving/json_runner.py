@@ -1,4 +1,4 @@
-"""Refusals of what never becomes a request: broken heads, lengths that contradict. aiohttp alone answers in prose."""
+"""Answers malformed HTTP, which reaches no handler, as JSON like every other error; aiohttp answers it with HTML."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MOST_CHARACTERS = 200
 
 
 class JsonRunner(web.AppRunner):
-    """An `AppRunner` whose every refusal is a line of JSON, and a line in the log, no traceback.
+    """An `AppRunner` that answers malformed HTTP with one line of JSON and logs one line, without a traceback.
 
     Args:
-        shutdown_timeout: as `AppRunner` takes it, seconds.
-        handler_cancellation: as `AppRunner` takes it.
-        options: of `web.RequestHandler`, one for each connection.
+        shutdown_timeout: as for `AppRunner`, seconds.
+        handler_cancellation: as for `AppRunner`.
+        options: for the `web.RequestHandler` of each connection.
     """
 
     __slots__ = ("_cancellation", "_options")
@@ -37,17 +37,17 @@ class JsonRunner(web.AppRunner):
         self._options = options
 
     async def _make_server(self) -> web.Server:
-        plain = await super()._make_server()
+        server = await super()._make_server()
         return _JsonServer(
-            _errors_as_json(plain.request_handler),
-            plain.request_factory,
+            _errors_as_json(server.request_handler),
+            server.request_factory,
             self._options,
             cancellation=self._cancellation,
         )
 
 
 class _JsonServer(web.Server):
-    """aiohttp has no door for another handler of connections than its own but this one."""
+    """The only way in aiohttp to handle connections by a class of one's own."""
 
     def __init__(self, handler: Any, factory: Any, options: Mapping[str, Any], *, cancellation: bool) -> None:
         super().__init__(handler, request_factory=factory, handler_cancellation=cancellation)
@@ -82,7 +82,7 @@ def _errors_as_json(
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await handler(request)
-        except web.HTTPException as error:  # raised beside the middlewares: an `Expect` that nobody can meet
+        except web.HTTPException as error:  # raised outside the middlewares: an unknown `Expect` header
             return json_response(wire.encode_error(error.text or error.reason), error.status)
 
     return handle

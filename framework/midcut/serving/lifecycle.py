@@ -1,4 +1,4 @@
-"""Listening, and an orderly end: readiness goes first, then no new work, then what is in flight."""
+"""Serving and graceful shutdown: first not ready, then no new work, then no work in flight."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("midcut.serving")
 _LINGER_S: Final = 2.0
 _POLL_S: Final = 0.02
-# What is still in flight when the drain is over may take this long.
+# Requests still in flight after the drain may take this much longer.
 _ABORT_S: Final = 1.0
 
 
 @dataclass
 class Drain:
-    """Counts requests in flight, and knows how far the end has come.
+    """State of a graceful shutdown.
 
     Attributes:
-        ready: whether balancers should send work here.
-        draining: new work is refused.
-        in_flight: requests taken whose responses are not written yet.
-        idle: set once nothing is in flight and new work is refused.
+        ready: whether load balancers should send requests here.
+        draining: whether new requests are refused.
+        in_flight: accepted requests whose responses are not written yet.
+        idle: set once new requests are refused and none is in flight.
     """
 
     ready: bool = True
@@ -70,17 +70,17 @@ async def serve(
     ready: Callable[[str], None],
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Run until told to stop, then finish what is in flight.
+    """Serve until stopped, then finish the requests in flight.
 
-    Told to stop, readiness says 503 at once; after `leave_s` new work is refused; after `drain_s` more what is not
-    answered, or whose answer is not written, is cut off.
+    After the stop, readiness is 503 at once, new requests are refused after `leave_s`, and `drain_s` later the requests
+    whose responses are not written yet are aborted.
 
     Args:
         ready: called once with the bound address, `http://host:port`.
-        stop: ends it; without one, SIGTERM and SIGINT do.
+        stop: stops the server; None is for SIGTERM and SIGINT.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the TLS files cannot be used.
+        ConfigError: the server cannot listen on the address, or the TLS files cannot be used.
     """
     tls = server_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     warn_if_unprotected(settings)
@@ -101,15 +101,15 @@ async def serve(
 
 
 def make_runner(app: web.Application, settings: ServerSettings) -> web.AppRunner:
-    """What runs an application, with the limits that both servers have."""
+    """The runner of an application, with the limits of both servers."""
     return JsonRunner(
         app,
         access_log=None,
-        auto_decompress=False,  # a small body could unfold to gigabytes
-        handler_cancellation=True,  # nobody waits any more: what is queued for them is dropped
+        auto_decompress=False,  # a small compressed body could become gigabytes
+        handler_cancellation=True,  # a client that hung up needs no answer: its queued work is dropped
         keepalive_timeout=settings.idle_timeout_s,
         lingering_time=_LINGER_S,
-        shutdown_timeout=_ABORT_S,  # aiohttp may wait that long twice, after the drain
+        shutdown_timeout=_ABORT_S,  # aiohttp may wait this long twice, after the drain
     )
 
 
@@ -124,7 +124,7 @@ def stop_signals() -> asyncio.Event:
 async def _drain(drain: Drain, listener: Listener, settings: ServerSettings) -> None:
     drain.ready = False
     if settings.leave_s > 0.0:
-        _log.info("leaving: not ready, still taking work", leave_s=settings.leave_s)
+        _log.info("not ready any more, still accepting requests", leave_s=settings.leave_s)
         await asyncio.sleep(settings.leave_s)
     _log.info("draining", in_flight=drain.in_flight)
     drain.begin()
@@ -135,5 +135,5 @@ async def _drain(drain: Drain, listener: Listener, settings: ServerSettings) -> 
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         _log.warning(
-            "requests cut off", in_flight=drain.in_flight, unsent_bytes=listener.unsent_bytes, drain_s=settings.drain_s
+            "requests aborted", in_flight=drain.in_flight, unsent_bytes=listener.unsent_bytes, drain_s=settings.drain_s
         )

@@ -1,4 +1,4 @@
-"""What Prometheus reads at `/metrics` of both sides. Each server has a registry of its own."""
+"""The metrics that Prometheus reads at `/metrics` of edge and cloud. Each server has its own registry."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ _BREAKER: Final = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
 
 
 def new_registry() -> CollectorRegistry:
-    """An empty registry with the process's own figures (memory, CPU seconds, files)."""
+    """A registry with the figures of the process (memory, CPU seconds, files)."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
 
 
 class ServerMetrics:
-    """Requests of any server, by route and status."""
+    """Counts and times requests of any server, by route and status."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = FastCounter("midcut_requests", "Requests answered", ("method", "route", "status"), registry)
         self._seconds = FastHistogram(
-            "midcut_request_seconds", "From a request's head to its answer", ("route",), _SECONDS, registry
+            "midcut_request_seconds", "Time from a request's HTTP header to its answer", ("route",), _SECONDS, registry
         )
-        self._working = 0
+        self._in_flight = 0
         Gauge("midcut_requests_in_flight", "Requests being worked on", registry=registry).set_function(
-            lambda: self._working
+            lambda: self._in_flight
         )
 
     def request_started(self) -> None:
-        self._working += 1
+        self._in_flight += 1
 
     def request_finished(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._working -= 1
+        self._in_flight -= 1
         self._requests.add(method, route, str(status))
         self._seconds.observe(seconds, route)
 
 
 class CloudMetrics:
-    """Tails: where their time goes, how many wait, how many are computed together.
+    """Tails: the time of their parts, how many wait, how many are computed together.
 
     Attributes:
         waiting: tails that wait for a worker.
@@ -67,12 +67,12 @@ class CloudMetrics:
             registry,
         )
         self._inferences = FastCounter("midcut_cloud_inferences", "Tails answered", ("model", "codec"), registry)
-        self.together = FastHistogram(
+        self.batch_requests = FastHistogram(
             "midcut_cloud_batch_requests", "Requests computed together", (), _BATCH_SIZES, registry
         )
         self._dropped = FastCounter(
             "midcut_cloud_dropped",
-            "Requests not answered: the queue was full (busy), too late (expired), nobody waits any more (gone)",
+            "Requests not computed: the queue was full (busy), too late (expired), the client hung up (gone)",
             ("reason",),
             registry,
         )
@@ -80,16 +80,16 @@ class CloudMetrics:
             lambda: self.waiting
         )
 
-    def show_in_flight(self, inside: Callable[[], int]) -> None:
-        """From now on also show how many inferences are taken in and not answered yet."""
-        told = "Inferences taken in and not answered yet"
-        Gauge("midcut_cloud_taken_in", told, registry=self._registry).set_function(inside)
+    def show_in_flight(self, count: Callable[[], int]) -> None:
+        """Also show how many inferences are accepted and not answered yet."""
+        gauge = Gauge("midcut_cloud_taken_in", "Inferences accepted and not answered yet", registry=self._registry)
+        gauge.set_function(count)
 
     def inferred(self, model: str, codec: str) -> None:
         self._inferences.add(model, codec)
 
     def parts(self, **seconds: float) -> None:
-        """Note the seconds of an inference's parts: `read`, `parse`, `queue`, `compute`, `encode`."""
+        """Record the seconds of an inference's parts: `read`, `parse`, `queue`, `compute`, `encode`."""
         for part, value in seconds.items():
             self._parts.observe(value, part)
 
@@ -98,7 +98,7 @@ class CloudMetrics:
 
 
 class EdgeMetrics:
-    """What an edge decides and answers. Told as an observer is: `decided` and `inferred`."""
+    """An observer of an edge's decisions and answers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -112,7 +112,7 @@ class EdgeMetrics:
         self._cost = FastCounter("midcut_edge_cost_usd", "Cost of all inferences, by the cost model", (), registry)
         self._sent = FastCounter("midcut_edge_sent_bytes", "Bytes sent to the cloud", (), registry)
         self._decisions = FastCounter(
-            "midcut_edge_decisions", "Planning steps; held: the planner's choice does not count", ("held",), registry
+            "midcut_edge_decisions", "Planning steps; held: the planner's choice was not applied", ("held",), registry
         )
         self._switches = FastCounter("midcut_edge_switches", "Planning steps that moved the placement", (), registry)
         self._cut = Gauge("midcut_edge_cut", "The cut in use", registry=registry)
@@ -144,24 +144,24 @@ class EdgeMetrics:
         self._sent.add(by=result.sent_bytes)
 
     def show_calibration(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Show what calibration corrects.
+        """Also show the corrections of calibration.
 
         Args:
-            state: asked at every scrape: `parts`, and in it part -> `ratio`, `offset_s`, `samples`.
+            state: called at every scrape; gives `parts`, in it part -> `ratio`, `offset_s`, `samples`.
         """
         self.registry.register(_ScrapedGauges(partial(_calibration_gauges, state)))
 
     def show_breakers(self, states: Callable[[], Mapping[str, str]]) -> None:
-        """Show the breakers too.
+        """Also show the circuit breakers.
 
         Args:
-            states: asked at every scrape: cloud -> `closed`, `half_open` or `open`.
+            states: called at every scrape; gives cloud -> `closed`, `half_open` or `open`.
         """
         self.registry.register(_ScrapedGauges(partial(_breaker_gauges, states)))
 
 
 class _ScrapedGauges:
-    """Gauges that are asked for when Prometheus asks."""
+    """Gauges whose values are read at each scrape."""
 
     def __init__(self, collect: Callable[[], Iterator[GaugeMetricFamily]]) -> None:
         self.collect = collect
@@ -175,8 +175,8 @@ def _calibration_gauges(state: Callable[[], Mapping[str, Any]]) -> Iterator[Gaug
         ("samples", "Requests that the correction rests on", "samples"),
     ):
         family = GaugeMetricFamily(f"midcut_edge_calibration_{name}", text, labels=("part",))
-        for part, known in parts.items():
-            family.add_metric((part,), known[key])
+        for part, correction in parts.items():
+            family.add_metric((part,), correction[key])
         yield family
 
 

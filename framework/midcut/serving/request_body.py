@@ -1,4 +1,4 @@
-"""Request bodies, bounded in size and in time."""
+"""Reads request bodies within limits of size and time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) ->
     """Read a whole body.
 
     Raises:
-        TooLargeError: over the limit, by its own word or in fact.
-        RefusedError: encoded (415), not complete in time (408), or not framed as HTTP asks (400).
+        TooLargeError: over the limit, by its Content-Length or in fact.
+        RefusedError: encoded (415), not complete in time (408), or with invalid HTTP framing (400).
     """
     body = bytearray()
     await _consume_chunks(request, limit_bytes, timeout_s, body.extend)
@@ -28,44 +28,44 @@ async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) ->
 
 
 async def read_chunks(request: web.Request, limit_bytes: int, timeout_s: float) -> Body:
-    """Read a whole body and leave it in the chunks it came in. Raises like `read_body`."""
+    """Read a whole body as the chunks in which it arrives. Raises like `read_body`."""
     chunks: list[bytes] = []
     await _consume_chunks(request, limit_bytes, timeout_s, chunks.append)
     return Body(chunks)
 
 
 async def discard_body(request: web.Request, limit_bytes: int, timeout_s: float) -> int:
-    """Read a whole body away and return its length. Raises like `read_body`."""
+    """Read a whole body, drop it and return its length. Raises like `read_body`."""
     lengths: list[int] = []
     await _consume_chunks(request, limit_bytes, timeout_s, lambda chunk: lengths.append(len(chunk)))
     return sum(lengths)
 
 
 async def _consume_chunks(
-    request: web.Request, limit_bytes: int, timeout_s: float, take: Callable[[bytes], object]
+    request: web.Request, limit_bytes: int, timeout_s: float, consume: Callable[[bytes], object]
 ) -> None:
     if "Content-Encoding" in request.headers:
-        raise RefusedError(415, "encoded bodies are not taken: send the body without Content-Encoding")
+        raise RefusedError(415, "encoded bodies are not accepted: send the body without Content-Encoding")
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(limit_bytes)
     received = 0
     try:
-        if request.content.is_eof():  # a small body is there already: no clock is needed
+        if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
             chunk = request.content.read_nowait()
             if len(chunk) > limit_bytes:
                 raise _too_large(limit_bytes)
-            take(chunk)
+            consume(chunk)
             return
         async with asyncio.timeout(timeout_s):
             async for chunk in request.content.iter_any():
                 received += len(chunk)
                 if received > limit_bytes:
                     raise _too_large(limit_bytes)
-                take(chunk)
+                consume(chunk)
     except TimeoutError:
         raise RefusedError(408, f"the body was not complete after {timeout_s:g} s") from None
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
-        raise RefusedError(400, f"the body is not complete or not framed as it should be: {error}") from None
+        raise RefusedError(400, f"the body is incomplete or its HTTP framing is invalid: {error}") from None
 
 
 def _too_large(limit_bytes: int) -> TooLargeError:

@@ -113,8 +113,9 @@ def encode_reply(
             pieces += tensor_pieces
         else:
             headers.append(_json_header(name, value))
-    all_parameters = {**parameters, CHECKSUM: checksum(pieces)}
-    reply = ReplyHeader(table.model, headers, table.fingerprint, call.id or None, all_parameters)
+    reply = ReplyHeader(
+        table.model, headers, table.fingerprint, call.id or None, {**parameters, CHECKSUM: checksum(pieces)}
+    )
     return Message(encode_header(reply), pieces, binary=any(not header.has_data for header in headers))
 
 
