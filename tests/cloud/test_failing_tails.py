@@ -61,7 +61,7 @@ def test_values_that_a_tail_does_not_run_on_are_a_400(answered):
 def test_a_cloud_without_memory_says_so(answered):
     status, retry_after, why = answered(lambda: torch.empty(2**50))
     assert (status, retry_after) == (503, "1")
-    assert why.startswith("the tail from cut 4 found no memory: ")
+    assert why.startswith("the tail from cut 4 ran out of memory: ")
 
 
 @pytest.mark.parametrize(

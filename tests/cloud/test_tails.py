@@ -81,7 +81,7 @@ async def test_one_by_one_is_bit_for_bit_the_unsplit_model(tiny, tiny_model):
     async with queue(tiny, batch_requests=1) as (tails, gate):
         done = await asyncio.gather(*[await ask(tails, tiny, 4, one) for one in pictures])
     assert gate.runs == 6
-    assert [one.together for one in done] == [1] * 6
+    assert [result.batch_requests for result in done] == [1] * 6
     with torch.inference_mode():
         assert all(
             torch.equal(one.values[0], tiny_model.module(image)) for one, image in zip(done, pictures, strict=True)
@@ -98,7 +98,7 @@ async def test_what_waits_at_one_cut_is_computed_together_and_the_answers_are_no
         done = await asyncio.gather(*tasks)
         # The first one finds a free worker; then the oldest takes those of its kind along: four of cut 4, both of
         # cut 7, the last of cut 4, the one of cut 0.
-        assert [one.together for one in done] == [1, 4, 2, 4, 4, 4, 1, 2, 1]
+        assert [result.batch_requests for result in done] == [1, 4, 2, 4, 4, 4, 1, 2, 1]
         assert gate.runs == 5
         assert tails.read("midcut_cloud_batch_requests_sum") == 9.0
     with torch.inference_mode():
@@ -112,16 +112,16 @@ async def test_other_shapes_are_not_computed_together(tiny):
         gate.shut()
         tasks = [await ask(tails, tiny, 4, image) for image in [*images(2), torch.randn(2, 3, 16, 16)]]
         gate.open()
-        assert [one.together for one in await asyncio.gather(*tasks)] == [1, 1, 1]
+        assert [result.batch_requests for result in await asyncio.gather(*tasks)] == [1, 1, 1]
 
 
 async def test_a_free_worker_waits_for_more_as_long_as_it_is_told(tiny):
     async with queue(tiny, batch_requests=3, batch_delay_s=600.0) as (tails, _):
         tasks = [await ask(tails, tiny, 4, image) for image in images(3)]
-        assert [one.together for one in await asyncio.wait_for(asyncio.gather(*tasks), 60.0)] == [3, 3, 3]
+        assert [result.batch_requests for result in await asyncio.wait_for(asyncio.gather(*tasks), 60.0)] == [3, 3, 3]
     async with queue(tiny, batch_requests=3, batch_delay_s=0.5) as (tails, _):
         tasks = [await ask(tails, tiny, 4, image) for image in images(2)]
-        assert [one.together for one in await asyncio.gather(*tasks)] == [2, 2]
+        assert [result.batch_requests for result in await asyncio.gather(*tasks)] == [2, 2]
 
 
 async def test_who_came_alone_last_time_is_not_kept_waiting_again(tiny):
@@ -136,13 +136,13 @@ async def test_who_gave_up_while_it_was_kept_waiting_is_not_kept_waiting_again(t
         values = tiny.head(4, images(1))
         with pytest.raises(ExpiredError):
             await tails.compute(tiny, 4, values, left_s=0.05)
-        assert (await tails.compute(tiny, 4, values, left_s=60.0)).together == 1
+        assert (await tails.compute(tiny, 4, values, left_s=60.0)).batch_requests == 1
 
 
 async def test_a_worker_waits_for_those_it_has_just_answered(tiny):
     async def ask_thrice(image):
         values = tiny.head(4, (image,))
-        return [(await tails.compute(tiny, 4, values)).together for _ in range(3)]
+        return [(await tails.compute(tiny, 4, values)).batch_requests for _ in range(3)]
 
     async with queue(tiny, batch_requests=4, batch_delay_s=1.5) as (tails, gate):
         await tails.compute(tiny, 4, tiny.head(4, images(1)))
@@ -174,7 +174,7 @@ async def test_who_waits_for_more_holds_up_no_other_kind(tiny):
         lone = await ask(tails, tiny, 4, images(1)[0])
         pair = [await ask(tails, tiny, 3, image) for image in images(2)]
         done = await asyncio.wait_for(asyncio.gather(*pair), 60.0)
-        assert [one.together for one in done] == [2, 2]
+        assert [result.batch_requests for result in done] == [2, 2]
         assert not lone.done()
         lone.cancel()
 
@@ -190,17 +190,17 @@ async def test_where_they_do_not_run_together_each_runs_alone(tiny):
         done = await asyncio.gather(*tasks[1:], return_exceptions=True)
     assert isinstance(done[0], MalformedError)
     assert str(done[0]) == "the tail from cut 4 does not run on these values: no kernel for this at all"
-    assert [one.together for one in done[1:]] == [1, 1]
+    assert [result.batch_requests for result in done[1:]] == [1, 1]
 
 
 async def test_a_tail_that_finds_no_memory_is_not_the_requests_fault(tiny):
     async with queue(tiny) as (tails, gate):
         gate.starving = {1}
         task = await ask(tails, tiny, 4, images(1)[0])
-        with pytest.raises(OutOfMemoryError, match=r"cut 4 found no memory: .*DefaultCPUAllocator") as caught:
+        with pytest.raises(OutOfMemoryError, match=r"cut 4 ran out of memory: .*DefaultCPUAllocator") as caught:
             await task
         assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
-        assert (await tails.compute(tiny, 4, tiny.head(4, tuple(images(1))))).together == 1
+        assert (await tails.compute(tiny, 4, tiny.head(4, tuple(images(1))))).batch_requests == 1
 
 
 async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(tiny):

@@ -1,4 +1,4 @@
-"""The stateless cloud: finishes inferences that began elsewhere."""
+"""The stateless cloud: computes the rest of inferences that began at an edge."""
 
 from __future__ import annotations
 

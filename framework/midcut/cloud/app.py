@@ -1,4 +1,4 @@
-"""The cloud's routes. Made apart from running, so that tests and other servers can mount it."""
+"""The routes of the cloud as an application, which tests and other servers can mount."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
 def make_app(
-    hosted: HostedModels, executor: Executor, pool: ThreadPoolExecutor, settings: ServerSettings, knobs: CloudSettings
+    hosted: HostedModels, executor: Executor, pool: ThreadPoolExecutor, server: ServerSettings, cloud: CloudSettings
 ) -> web.Application:
     """Build the cloud's application.
 
     Args:
         hosted: the models.
         executor: runs the tails and times them.
-        pool: threads that compute, off the event loop; `knobs.workers` of them.
-        settings: its `body_timeout_s` bounds every body.
-        knobs: queue and batching.
+        pool: threads that compute tails; `cloud.workers` of them.
+        server: its `body_timeout_s` limits the time of every body.
+        cloud: settings of the queue and of batching.
     """
-    app = new_app(hosted.body_limit_bytes, settings)
+    app = new_app(hosted.body_limit_bytes, server)
     metrics = CloudMetrics(app[REGISTRY])
-    tails = TailQueue(executor, pool, knobs, metrics, hosted.batchers)
-    routes = _Routes(hosted, tails, metrics, settings.body_timeout_s)
+    tails = TailQueue(executor, pool, cloud, metrics, hosted.batchers)
+    routes = _Routes(hosted, tails, metrics, server.body_timeout_s)
     app.router.add_post(wire.INFER_PATH, tails.in_flight.wrap(routes.infer))
     add_inference_routes(app, routes, tails.in_flight.wrap)
     app.router.add_get(wire.MODELS_PATH, routes.models)
@@ -65,11 +65,11 @@ def make_app(
     return app
 
 
-class _Clock(NamedTuple):
-    """When each part of an inference was over, by `perf_counter`."""
+class _Timestamps(NamedTuple):
+    """When each part of an inference ended, by `perf_counter`."""
 
-    began: float
-    complete: float
+    started: float
+    received: float
     parsed: float
     computed: float
     encoded: float
@@ -83,76 +83,83 @@ class _Routes:
         self._body_timeout_s = body_timeout_s
 
     async def infer(self, request: web.Request) -> web.Response:
-        began = perf_counter()
+        started = perf_counter()
         body = await read_body(request, self._hosted.body_limit_bytes, self._body_timeout_s)
-        complete = perf_counter()
+        received = perf_counter()
         message, partition, values = await off_loop(len(body), self._hosted.read_paper_request, body)
         bind_request_id(request, message.request_id)
         parsed = perf_counter()
-        done = await self._tails.compute(partition, message.cut, values)
+        result = await self._tails.compute(partition, message.cut, values)
         computed = perf_counter()
         reply = await off_loop(
-            values_bytes(done.values), wire.encode_reply, message.request_id, done.values, done.compute_s, complete
+            values_bytes(result.values),
+            wire.encode_reply,
+            message.request_id,
+            result.values,
+            result.compute_s,
+            received,
         )
-        self._record_soon(message.model, wire.PAPER, done, _Clock(began, complete, parsed, computed, perf_counter()))
+        self._record_soon(
+            message.model, wire.PAPER, result, _Timestamps(started, received, parsed, computed, perf_counter())
+        )
         return json_response(reply)
 
     def resolve(self, name: str) -> ModelRef:
         return self._hosted.resolve(name)
 
     async def infer_tensors(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
-        began = perf_counter()
+        started = perf_counter()
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
-        complete = perf_counter()
+        received = perf_counter()
         header_length = request.headers.get(oip.HEADER_LENGTH)
         call = await off_loop(workload.parse_cost(body, header_length), oip_read.read_infer, body, header_length)
-        decoded_bytes = workload.decode_cost(call, workload.read_cost(body, header_length))
-        partition, cut, values = await off_loop(decoded_bytes, self._hosted.read_request, model_ref, call)
+        decode_cost = workload.decode_cost(call, workload.read_cost(body, header_length))
+        partition, cut, values = await off_loop(decode_cost, self._hosted.read_request, model_ref, call)
         if call.id:
             bind_request_id(request, call.id)
         parsed = perf_counter()
-        # Not by the loop's clock: uvloop's counts milliseconds, and stands still meanwhile.
-        left_s = None if call.timeout_s is None else call.timeout_s - (parsed - began)
-        done = await self._tails.compute(partition, cut, values, left_s)
+        # Not by the event loop's clock: uvloop updates it once an iteration, in milliseconds.
+        left_s = None if call.timeout_s is None else call.timeout_s - (parsed - started)
+        result = await self._tails.compute(partition, cut, values, left_s)
         computed = perf_counter()
-        told = {
-            "parse_us": int((parsed - complete) * 1e6),
-            "queue_us": int(done.queue_s * 1e6),
-            "compute_us": int(done.compute_s * 1e6),
-            "server_us": int((computed - complete) * 1e6),
+        parameters = {
+            "parse_us": int((parsed - received) * 1e6),
+            "queue_us": int(result.queue_s * 1e6),
+            "compute_us": int(result.compute_s * 1e6),
+            "server_us": int((computed - received) * 1e6),
         }
-        made = {spec.name: value for spec, value in zip(model_ref.table.cuts[-1].values, done.values, strict=True)}
+        outputs = {spec.name: value for spec, value in zip(model_ref.table.cuts[-1].values, result.values, strict=True)}
         message = await off_loop(
-            workload.encode_cost(call, done.values), encode_reply, call, model_ref.table, made, told
+            workload.encode_cost(call, result.values), encode_reply, call, model_ref.table, outputs, parameters
         )
         self._record_soon(
-            model_ref.table.model, call.codec, done, _Clock(began, complete, parsed, computed, perf_counter())
+            model_ref.table.model, call.codec, result, _Timestamps(started, received, parsed, computed, perf_counter())
         )
         return message_response(message)
 
-    def _record_soon(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:
-        """Once the reply is on its way: it need not wait for being counted."""
-        asyncio.get_running_loop().call_soon(self._record, model, codec, done, clock)
+    def _record_soon(self, model: str, codec: str, result: Computed, times: _Timestamps) -> None:
+        """Record metrics after the reply is on its way, so that it is not delayed."""
+        asyncio.get_running_loop().call_soon(self._record, model, codec, result, times)
 
-    def _record(self, model: str, codec: str, done: Computed, clock: _Clock) -> None:
+    def _record(self, model: str, codec: str, result: Computed, times: _Timestamps) -> None:
         self._metrics.inferred(model, codec)
         self._metrics.parts(
-            read=clock.complete - clock.began,
-            parse=clock.parsed - clock.complete,
-            queue=done.queue_s,
-            compute=done.compute_s,
-            encode=clock.encoded - clock.computed,
+            read=times.received - times.started,
+            parse=times.parsed - times.received,
+            queue=result.queue_s,
+            compute=result.compute_s,
+            encode=times.encoded - times.computed,
         )
 
     async def models(self, _: web.Request) -> web.Response:
         return json_response(msgspec.json.encode({"models": self._hosted.listing()}))
 
     async def probe(self, request: web.Request) -> web.Response:
-        """Take a body and throw it away: a timed upload measures the link."""
+        """Read a body and drop it: a client that times the upload measures the link."""
         received = await discard_body(request, PROBE_LIMIT_BYTES, self._body_timeout_s)
         return json_response(msgspec.json.encode({"received_bytes": received}))
 
     async def health(self, request: web.Request) -> web.Response:
-        leaving = not request.app[DRAIN].ready
-        body = {"status": "draining" if leaving else "ok", "models": self._hosted.names}
-        return json_response(msgspec.json.encode(body), 503 if leaving else 200)
+        draining = not request.app[DRAIN].ready
+        body = {"status": "draining" if draining else "ok", "models": self._hosted.names}
+        return json_response(msgspec.json.encode(body), 503 if draining else 200)

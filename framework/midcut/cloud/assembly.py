@@ -1,4 +1,4 @@
-"""A cloud put together from its config, whatever serves it afterwards."""
+"""Builds a cloud from its config; how it is served is up to the caller."""
 
 from __future__ import annotations
 
@@ -39,60 +39,60 @@ class AssembledCloud:
     app: web.Application
     hosted: HostedModels
     server: ServerSettings
-    knobs: CloudSettings
+    settings: CloudSettings
 
-    def decoders(self) -> ThreadPoolExecutor:
-        """Threads that decode big bodies: the event loop's default executor."""
-        # torch's thread count holds on the thread that sets it.
-        return ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(self.knobs.threads,))
+    def decoding_threads(self) -> ThreadPoolExecutor:
+        """Threads that decode large bodies, to be the event loop's default executor."""
+        # torch's thread count is per thread.
+        return ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(self.settings.threads,))
 
 
 @contextmanager
-def assembled(cfg: DictConfig) -> Iterator[AssembledCloud]:
-    """Load the models, warm them up, make the application; end the threads afterwards.
+def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
+    """Load the models, warm them up and make the application; end its threads afterwards.
 
     Raises:
-        ConfigError: a knob that cannot work, or no model.
+        ConfigError: a setting that cannot work, or no model.
     """
-    knobs = cast("CloudSettings", OmegaConf.to_object(cfg.cloud))
+    settings = cast("CloudSettings", OmegaConf.to_object(cfg.cloud))
     server = cast("ServerSettings", OmegaConf.to_object(cfg.server))
-    _check(knobs)
+    _check(settings)
     check_server(server, "server")
-    torch.set_num_threads(knobs.threads)
+    torch.set_num_threads(settings.threads)
     executor = build(Kind.EXECUTOR, cfg.executor)
-    hosted = HostedModels(_partitions(cfg, knobs.device), knobs.max_batch, build_each(Kind.CODEC, cfg.codec))
+    hosted = HostedModels(_partitions(cfg, settings.device), settings.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
-        with tail_threads(knobs) as pool:
+        with tail_threads(settings) as pool:
             pool.submit(hosted.warm_up).result()
-            if knobs.batch_requests > 1:
+            if settings.batch_requests > 1:
                 pool.submit(hosted.learn_to_batch).result()
-            yield AssembledCloud(make_app(hosted, executor, pool, server, knobs), hosted, server, knobs)
+            yield AssembledCloud(make_app(hosted, executor, pool, server, settings), hosted, server, settings)
     finally:
         executor.close()
 
 
-def tail_threads(knobs: CloudSettings) -> ThreadPoolExecutor:
+def tail_threads(settings: CloudSettings) -> ThreadPoolExecutor:
     """The threads that compute tails."""
-    # torch's thread count holds on the thread that sets it.
-    return ThreadPoolExecutor(knobs.workers, "tail", torch.set_num_threads, (knobs.threads,))
+    # torch's thread count is per thread.
+    return ThreadPoolExecutor(settings.workers, "tail", torch.set_num_threads, (settings.threads,))
 
 
-def _check(knobs: CloudSettings) -> None:
+def _check(settings: CloudSettings) -> None:
     for name in ("threads", "workers", "max_batch", "batch_requests"):
-        if getattr(knobs, name) < 1:
-            raise ConfigError(f"cloud.{name} must be at least 1, got {getattr(knobs, name)}")
-    if knobs.queue < 0 or not knobs.batch_delay_s >= 0.0:
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"cloud.{name} must be at least 1, got {getattr(settings, name)}")
+    if settings.queue < 0 or not settings.batch_delay_s >= 0.0:
         raise ConfigError("cloud.queue and cloud.batch_delay_s must be 0 or more")
 
 
 def _partitions(cfg: DictConfig, device: str) -> dict[str, Partition]:
     if not cfg.model:
-        raise ConfigError("midcut cloud needs a model: say model=NAME or model='[NAME,NAME]'")
-    settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
+        raise ConfigError("midcut cloud needs a model: set model=NAME or model='[NAME,NAME]'")
+    cuts = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
     partitions: dict[str, Partition] = {}
     for component in build_each(Kind.MODEL, cfg.model).values():
         model = component.load()
-        made = partition(model, settings)
-        partitions[model.name] = made if device == "cpu" else DevicePartition(made, model, device)
-        _log.info("model loaded", model=model.name, note=model.note, cuts=len(made.legal), nodes=made.node_count)
+        parts = partition(model, cuts)
+        partitions[model.name] = parts if device == "cpu" else DevicePartition(parts, model, device)
+        _log.info("model loaded", model=model.name, note=model.note, cuts=len(parts.legal), nodes=parts.node_count)
     return partitions

@@ -1,4 +1,4 @@
-"""How many requests of one kind tend to be there at once: what it is worth to wait for."""
+"""Estimates how many requests are in the queue together, and so for how large a batch it is worth waiting."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ if TYPE_CHECKING:
 
     Kind = tuple[Any, ...]
 
-# A stranger may ask in any layout of memory, each a kind of its own.
+# Clients may send tensors in any memory layout, and each layout is a kind of its own.
 _MOST_KINDS: Final = 1024
 
 
 class BatchSizeEstimator:
-    """Expects as many requests of a kind as were there when the last of them were done: those, and those that waited.
+    """Expects as many requests of a kind as were in the queue when the last of them left it, themselves included.
 
-    Whoever was answered, or gave up, asks again, or does not: then one wait was for nothing, and the next crowd is that
-    much smaller. So one client alone is never kept waiting twice.
+    Clients that were answered, or gave up, usually ask again. If one does not, one wait is in vain and the expected
+    number falls, so that a client alone never waits for others twice.
 
     Args:
-        most: no more are worth waiting for.
+        most: the largest batch.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._last: dict[Kind, int] = {}
+        self._expected: dict[Kind, int] = {}
 
     def is_full(self, waiting: Mapping[Kind, int], kind: Kind) -> bool:
-        """Whether no more of a kind are expected. Of one that nobody has asked for yet, as many as can be are."""
-        return waiting[kind] >= min(self._most, self._last.get(kind, self._most))
+        """Whether no more requests of a kind are expected. Of a new kind, a full batch is expected."""
+        return waiting[kind] >= min(self._most, self._expected.get(kind, self._most))
 
     def observe(self, kind: Kind, count: int) -> None:
-        """So many of a kind were there at once."""
-        if kind not in self._last and len(self._last) >= _MOST_KINDS:
-            self._last.clear()
-        self._last[kind] = count
+        """Record how many requests of a kind were in the queue together."""
+        if kind not in self._expected and len(self._expected) >= _MOST_KINDS:
+            self._expected.clear()
+        self._expected[kind] = count

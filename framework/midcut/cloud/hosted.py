@@ -1,4 +1,4 @@
-"""The models a cloud holds: which request means which of them, and what it may ask of it."""
+"""The models of a cloud: finds the one that a request refers to and decodes the request for it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class HostedModels:
-    """Finds models and reads requests for their tails. Keeps nothing between two of them.
+    """Finds models and decodes requests for their tails. Stateless between requests.
 
     Args:
         partitions: by model name.
         max_batch: largest batch in one request.
-        codecs: those that requests may use, by name; `raw` needs none.
+        codecs: those that requests may use, by name; `raw` needs no codec.
 
     Attributes:
-        batchers: model -> how its requests are computed together; empty until `learn_to_batch`.
+        batchers: by model name; empty until `learn_to_batch`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class HostedModels:
         self._partitions = dict(partitions)
         self._codecs = dict(codecs or {})
         self.max_batch = max_batch
-        tables = [one.table for one in self._partitions.values()]
+        tables = [partition.table for partition in self._partitions.values()]
         self.body_limit_bytes = max(wire.body_limit(tables, max_batch), oip_tensors.json_limit(tables, max_batch))
         self.batchers: dict[str, Batcher] = {}
 
@@ -47,38 +47,38 @@ class HostedModels:
         return list(self._partitions)
 
     def listing(self) -> list[dict[str, Any]]:
-        """What GET /v1/models says of each model."""
+        """The entries of GET /v1/models."""
         return [
             {
                 "name": name,
-                "fingerprint": one.table.fingerprint,
-                "cuts": len(one.table.cuts),
-                "legal": list(one.legal),
-                "refused": {str(cut): why for cut, why in one.refused.items()},
-                "nodes": one.node_count,
+                "fingerprint": partition.table.fingerprint,
+                "cuts": len(partition.table.cuts),
+                "legal": list(partition.legal),
+                "refused": {str(cut): why for cut, why in partition.refused.items()},
+                "nodes": partition.node_count,
                 "codecs": wire.codec_names(self._codecs),
             }
-            for name, one in self._partitions.items()
+            for name, partition in self._partitions.items()
         ]
 
     def warm_up(self) -> None:
         """Run every model once, so that the first request is not the slowest."""
-        for one in self._partitions.values():
-            one.warm_up()
+        for partition in self._partitions.values():
+            partition.warm_up()
 
     def learn_to_batch(self) -> None:
-        """Find out at which cuts requests can be computed together; each model runs three times."""
-        self.batchers.update({name: Batcher(one) for name, one in self._partitions.items()})
+        """Test at which cuts requests can be computed together; each model runs three times."""
+        self.batchers.update({name: Batcher(partition) for name, partition in self._partitions.items()})
 
     def find(self, model: str, cut: int, fingerprint: str | None) -> Partition:
-        """The model that a request means.
+        """The model that a request refers to.
 
         Args:
-            fingerprint: what the asker takes it for; None where they do not say.
+            fingerprint: the fingerprint that the client expects; None where it does not state one.
 
         Raises:
-            UnknownModelError: no such model here.
-            FingerprintError: it is another one under the same name.
+            UnknownModelError: there is no such model here.
+            FingerprintError: the model here has another fingerprint.
             MalformedError: the cut is not offered.
         """
         partition = self._partitions.get(model)
@@ -97,15 +97,15 @@ class HostedModels:
         return partition
 
     def resolve(self, name: str) -> ModelRef:
-        """What a name in a path means: a model, or with `@13` at the end that model from cut 13 on.
+        """The model that a name in a path refers to; with `@13` at the end, that model from cut 13 on.
 
         Raises:
-            UnknownModelError: no such model here, or no such cut of it.
+            UnknownModelError: there is no such model here, or no such cut of it.
         """
         partition, cut = self._partitions.get(name), None
         if partition is None:
-            known, _, digits = name.rpartition("@")
-            partition = self._partitions.get(known)
+            model, _, digits = name.rpartition("@")
+            partition = self._partitions.get(model)
             cut = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else -1
             if partition is None or cut not in partition.legal:
                 raise UnknownModelError(
@@ -117,10 +117,10 @@ class HostedModels:
     def read_request(
         self, model_ref: ModelRef, call: oip_read.InferCall
     ) -> tuple[Partition, int, list[torch.Tensor | int]]:
-        """What a request to POST /v2/models/{model}/infer asks of which model, at which cut, with what.
+        """Decode a request to POST /v2/models/{model}/infer into model, cut and values.
 
         Raises:
-            WireError: illegal cut, other fingerprint, values that do not fit.
+            WireError: illegal cut, other fingerprint, or values that do not match the cut.
         """
         if model_ref.cut is not None and call.cut not in (None, model_ref.cut):
             raise MalformedError(f"the path says cut {model_ref.cut}, parameter cut says {call.cut}")
@@ -135,10 +135,10 @@ class HostedModels:
     def read_paper_request(
         self, body: bytes | bytearray
     ) -> tuple[wire.InferMessage, Partition, list[torch.Tensor | int]]:
-        """Take a body of POST /v1/infer apart.
+        """Decode a body of POST /v1/infer into message, model and values.
 
         Raises:
-            WireError: malformed, unknown model, illegal cut, other fingerprint, values that do not fit.
+            WireError: malformed, unknown model, illegal cut, other fingerprint, or values that do not match the cut.
         """
         message = wire.read_request(body)
         partition = self.find(message.model, message.cut, message.fingerprint)
@@ -148,9 +148,9 @@ class HostedModels:
         return message, partition, values
 
     def _check_batch(self, table: CutTable, message: wire.InferMessage) -> None:
-        """Refuse a batch over the limit before anything is decoded: a small payload may grow in the tail."""
+        """Refuse a batch over the limit before it is decoded, as values may become larger in the tail."""
         for value, spec in zip(message.values, table.cuts[message.cut].values, strict=False):
             if not isinstance(value, int) and len(value.data) > (spec.payload_bytes * self.max_batch + 2) // 3 * 4:
                 raise TooLargeError(
-                    f"value {spec.name!r} is over a batch of {self.max_batch}, the most this cloud takes"
+                    f"value {spec.name!r} is over a batch of {self.max_batch}, the largest accepted here"
                 )

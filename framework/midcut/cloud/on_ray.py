@@ -1,10 +1,10 @@
-"""The same cloud as a Ray Serve deployment: same application, same wire. Needs the extra `ray`.
+"""The cloud as a Ray Serve deployment, with the same application and the same wire. Needs the extra `ray`.
 
     python -m midcut.cloud.on_ray --port 8700 --replicas 2 model=alexnet cloud.batch_requests=8
     serve run midcut.cloud.on_ray:build replicas=2 overrides="model=alexnet cloud.batch_requests=8"
 
-Each replica runs the application on a socket of its own and hands requests through, so that routes, limits, tokens,
-queue, batching and metrics are the cloud's own. Host, port and TLS are Ray's.
+Each replica runs the application on a Unix socket and forwards requests to it, so that routes, limits, tokens, queue,
+batching and metrics are those of the cloud. Host, port and TLS are Ray's.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from starlette.requests import Request  # noqa: TC002 - Ray reads the annotation
 from starlette.responses import Response
 from yarl import URL
 
-from midcut.cloud.assembly import assembled
+from midcut.cloud.assembly import assemble
 from midcut.config.composition import compose
 from midcut.serving import make_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A connection's own affair.
+# Headers that concern one connection only and are not forwarded.
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "date", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-# Of an answer, the length as well: a HEAD's has one and no body.
-_MADE_ANEW: Final = _HOP_BY_HOP | {"content-length"}
+# Of a response, nor is the length: the response to a HEAD request has one, but no body.
+_NOT_RETURNED: Final = _HOP_BY_HOP | {"content-length"}
 
 
 class RayCloud:
     """One replica."""
 
     def __init__(self, overrides: Sequence[str]) -> None:
-        self._assembled = assembled(compose("cloud", overrides))
-        self._cloud = self._assembled.__enter__()
-        self._folder = tempfile.TemporaryDirectory(prefix="midcut-")  # goes with the process
+        self._context = assemble(compose("cloud", overrides))
+        self._cloud = self._context.__enter__()
+        self._folder = tempfile.TemporaryDirectory(prefix="midcut-")  # removed when the process ends
         self._starting = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, request: Request) -> Response:
-        """Hand a request through to the application, its body as it comes: the application knows how much it takes."""
+        """Forward a request to the application. The body is streamed, as the application enforces its limit."""
         session = self._session or await self._start()
         headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
         body = request.stream() if {"content-length", "transfer-encoding"} & set(request.headers) else None
-        async with session.request(request.method, _url(request), data=body, headers=headers) as answer:
-            kept = {name: value for name, value in answer.headers.items() if name.lower() not in _MADE_ANEW}
-            return Response(await answer.read(), answer.status, kept)
+        async with session.request(request.method, _url(request), data=body, headers=headers) as response:
+            headers = {name: value for name, value in response.headers.items() if name.lower() not in _NOT_RETURNED}
+            return Response(await response.read(), response.status, headers)
 
     async def _start(self) -> aiohttp.ClientSession:
         async with self._starting:
@@ -75,7 +75,7 @@ class RayCloud:
 
 
 def _url(request: Request) -> URL:
-    """What was asked for, escapes as they were sent: `a%2Fb` is one name."""
+    """The URL of a request with its escapes unchanged: `a%2Fb` is one name."""
     path, query = (request.scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
     return URL.build(scheme="http", host="cloud", path=path, query_string=query, encoded=True)
 
@@ -84,27 +84,27 @@ def build(args: dict[str, str]) -> Any:
     """The application for `serve run midcut.cloud.on_ray:build`.
 
     Args:
-        args: `overrides` as `midcut cloud` takes them, blanks between; `replicas`.
+        args: `overrides` as for `midcut cloud`, separated by blanks; `replicas`.
     """
     return deployment(shlex.split(args.get("overrides", "")), int(args.get("replicas", "1")))
 
 
 def deployment(overrides: Sequence[str], replicas: int = 1) -> Any:
-    """A Ray Serve application of so many replicas.
+    """A Ray Serve application.
 
     Args:
-        overrides: as `midcut cloud` takes them.
+        overrides: as for `midcut cloud`.
     """
-    knobs = compose("cloud", overrides).cloud
-    # Ray must not hold back what the cloud's own queue takes, or refuses.
-    at_once = 2 * (knobs.queue + knobs.workers * knobs.batch_requests)
-    made = serve.deployment(
+    settings = compose("cloud", overrides).cloud
+    # Ray must forward more requests than the cloud's queue holds, so that it is the queue that refuses.
+    max_ongoing = 2 * (settings.queue + settings.workers * settings.batch_requests)
+    ray_deployment = serve.deployment(
         name="midcut",
         num_replicas=replicas,
-        max_ongoing_requests=at_once,
-        ray_actor_options={"num_cpus": knobs.threads * knobs.workers},
+        max_ongoing_requests=max_ongoing,
+        ray_actor_options={"num_cpus": settings.threads * settings.workers},
     )(RayCloud)
-    return made.bind(list(overrides))
+    return ray_deployment.bind(list(overrides))
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("overrides", nargs="*", help="as for `midcut cloud`")
     options = parser.parse_args()
-    # Ray sends classes of `__main__` by value; a replica needs the module's own.
+    # Ray pickles classes of `__main__` by value; a replica must import this module instead.
     from midcut.cloud import on_ray  # noqa: PLC0415, PLW0406
 
     stop = threading.Event()

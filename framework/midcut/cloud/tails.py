@@ -1,4 +1,4 @@
-"""Between a decoded request and its tail: a bounded queue, deadlines, and requests computed together."""
+"""The queue of tails: bounded, with deadlines, and with requests computed together as one batch."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 
     Values = Sequence[torch.Tensor | int]
 
-# How much the newest tail counts in the estimate of the wait.
+# Weight of the newest tail in the average from which the wait is estimated.
 _NEWEST_WEIGHT: Final = 0.2
-# A thread is woken, and wakes the event loop, for less than this: tails that take no longer run on the loop itself.
+# Handing work to a thread and back takes about this long, so that shorter tails run on the event loop itself.
 _THREAD_ROUND_TRIP_S: Final = 3e-4
 _RECENT_TAILS: Final = 5
 
 
 class TailQueue:
-    """Computes tails on worker threads, in order of arrival but for those that wait for more. Used on one event loop.
+    """Computes tails on worker threads, in order of arrival unless they wait for a batch. Used on one event loop.
 
-    Tails that have shown to be shorter than the way to a thread and back run on the loop, while no others wait.
+    A tail whose recent runs took less time than handing it to a thread runs on the event loop, if no others wait.
 
     Args:
         executor: runs the tails and times them.
         pool: the worker threads.
         settings: `workers`, `queue`, `batch_requests` and `batch_delay_s`.
-        batchers: model -> how its requests are computed together; a model that is not in it is computed one by one.
+        batchers: by model name; requests for other models are computed one by one.
 
     Attributes:
-        in_flight: wraps the routes' handlers; while the queue is full it raises BusyError before a body is read.
+        in_flight: wraps the routes' handlers; raises BusyError before a body is read while the queue is full.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TailQueue:
         self._settings = settings
         self._metrics = metrics
         self._waiting: deque[Job] = deque()
-        self._free = settings.workers
+        self._free_workers = settings.workers
         self._delay_s = settings.batch_delay_s if settings.batch_requests > 1 else 0.0
         self._batch_sizes = BatchSizeEstimator(settings.batch_requests)
         self._timer: asyncio.TimerHandle | None = None
@@ -75,19 +75,19 @@ class TailQueue:
         self._worker = Worker(executor, self._batchers)
 
     async def compute(self, partition: Partition, cut: int, values: Values, left_s: float | None = None) -> Computed:
-        """Wait for a worker and run a tail. Cancelled or too late while it waits, the tail is not run.
+        """Wait for a worker and run a tail; it is not run where it is cancelled or expires while it waits.
 
         Args:
-            values: at the cut, checked.
-            left_s: from now on; the answer is of no use after it.
+            values: the checked values at the cut.
+            left_s: time until the deadline, after which nobody needs the result.
 
         Raises:
-            BusyError: the queue is full, or so long that the time would be over.
-            ExpiredError: the time is over.
+            BusyError: the queue is full, or so long that the deadline would pass.
+            ExpiredError: the deadline has passed.
             MalformedError: the tail does not run on these values.
         """
         loop = asyncio.get_running_loop()
-        if len(self._waiting) >= self._settings.queue + self._free * self._settings.batch_requests:
+        if len(self._waiting) >= self._settings.queue + self._free_workers * self._settings.batch_requests:
             raise self._busy_error(f"{len(self._waiting)} requests wait")
         if left_s is not None:
             self._check_deadline(left_s)
@@ -95,13 +95,13 @@ class TailQueue:
         self._waiting.append(job)
         self._metrics.waiting = len(self._waiting)
         self._start_workers()
-        if job.done.done():
-            return job.done.result()
+        if job.future.done():
+            return job.future.result()
         alarm = None if left_s is None else loop.call_later(left_s, self._expire, job)
         try:
-            return await job.done
+            return await job.future
         except asyncio.CancelledError:
-            if job.done.cancelled():
+            if job.future.cancelled():
                 self._metrics.dropped("gone")
             raise
         finally:
@@ -113,9 +113,9 @@ class TailQueue:
                 self._observe_batch_size(job.kind, 1)
 
     def _expire(self, job: Job) -> None:
-        if not job.done.done():
+        if not job.future.done():
             self._metrics.dropped("expired")
-            job.done.set_exception(ExpiredError("the request's time was over before its tail was done"))
+            job.future.set_exception(ExpiredError("the request's time was over before its tail was done"))
 
     def _check_in_flight(self, count: int) -> None:
         places = self._settings.queue + self._settings.workers * self._settings.batch_requests
@@ -127,19 +127,19 @@ class TailQueue:
             self._metrics.dropped("expired")
             raise ExpiredError("the request's time was over before its tail was begun")
         if self._expected_wait_s() >= left_s:
-            # When to come back is a matter of this request's time, not of the queue: others are still welcome.
-            raise self._busy_error("the wait would outlast the request's time", for_all=False)
+            # No Retry-After: the queue has room for requests with more time.
+            raise self._busy_error("the wait would outlast the request's time", retry_after=False)
 
     def _expected_wait_s(self) -> float:
-        """Roughly how long a request that comes now waits; nothing while a worker is free, so that it is renewed."""
-        return 0.0 if self._free > 0 else self._tail_s * (1 + len(self._waiting)) / self._settings.workers
+        """About how long a new request waits; 0 while a worker is free, so that an old estimate is replaced."""
+        return 0.0 if self._free_workers > 0 else self._tail_s * (1 + len(self._waiting)) / self._settings.workers
 
-    def _busy_error(self, why: str, *, for_all: bool = True) -> BusyError:
+    def _busy_error(self, why: str, *, retry_after: bool = True) -> BusyError:
         self._metrics.dropped("busy")
-        return BusyError(f"this cloud is busy: {why}", max(1, ceil(self._expected_wait_s())) if for_all else None)
+        return BusyError(f"this cloud is busy: {why}", max(1, ceil(self._expected_wait_s())) if retry_after else None)
 
     def _job_kind(self, partition: Partition, cut: int, values: Values) -> tuple[Any, ...]:
-        """Equal for requests that can be computed together; empty where this one cannot."""
+        """A key that is equal for requests that can be computed together; empty for one that cannot."""
         batcher = self._batchers.get(partition.table.model)
         if batcher is None or cut not in batcher.cuts:
             return ()
@@ -147,32 +147,32 @@ class TailQueue:
         return (partition.table.model, cut, *layouts)
 
     def _start_workers(self) -> None:
-        """Give free workers what waits."""
-        while self._free > 0 and self._waiting:
-            first, rest_s = self._next_job()
-            if rest_s > 0.0:
+        """Give waiting jobs to the free workers."""
+        while self._free_workers > 0 and self._waiting:
+            first, remaining_s = self._next_job()
+            if remaining_s > 0.0:
                 if self._timer is not None:
                     self._timer.cancel()
-                self._timer = asyncio.get_running_loop().call_later(rest_s, self._start_workers)
+                self._timer = asyncio.get_running_loop().call_later(remaining_s, self._start_workers)
                 return
             group = self._take_group(first)
             if not self._waiting and self._is_quick(group):
                 self._set_outcomes(group, self._run(group))
                 return
-            self._free -= 1
+            self._free_workers -= 1
             self._computing += len(group)
             self._pool.submit(self._run_on_thread, group, asyncio.get_running_loop())
 
     def _is_quick(self, group: list[Job]) -> bool:
-        """Whether the median of the last few was; one that was held up by others does not count."""
-        seen_s = self._recent_s.get(_tail_key(group[0])) if len(group) == 1 else None
-        return seen_s is not None and sorted(seen_s)[len(seen_s) // 2] < _THREAD_ROUND_TRIP_S
+        """Whether the median of the recent runs is short, so that one that was slowed by others does not count."""
+        recent_s = self._recent_s.get(_tail_key(group[0])) if len(group) == 1 else None
+        return recent_s is not None and sorted(recent_s)[len(recent_s) // 2] < _THREAD_ROUND_TRIP_S
 
     def _next_job(self) -> tuple[Job, float]:
-        """For a free worker: the first request that need not wait for more to go with it, or has done so long enough.
+        """The first job that need not wait for a larger batch, or has waited long enough.
 
         Returns:
-            it, or where all wait the oldest; and how long it still does, seconds.
+            the job, or the oldest one where all must wait; and how long it must still wait, seconds.
         """
         delay_s, oldest = self._delay_s, self._waiting[0]
         if delay_s <= 0.0:
@@ -185,62 +185,62 @@ class TailQueue:
         return oldest, oldest.batching_since_s + delay_s - now
 
     def _take_group(self, first: Job) -> list[Job]:
-        """A request, and the oldest of those that can go with it."""
-        same = [job for job in self._waiting if job.kind == first.kind] if first.kind else [first]
-        group = same[: self._settings.batch_requests]
+        """Take a job, and the oldest ones that can be computed together with it, from the queue."""
+        same_kind = [job for job in self._waiting if job.kind == first.kind] if first.kind else [first]
+        group = same_kind[: self._settings.batch_requests]
         for job in group:
             self._waiting.remove(job)
         self._metrics.waiting = len(self._waiting)
         return group
 
     def _finish(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
-        self._free += 1
+        self._free_workers += 1
         self._computing -= len(group)
         self._set_outcomes(group, outcomes)
         self._start_workers()
 
     def _set_outcomes(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
         for job, outcome in zip(group, outcomes, strict=True):
-            if job.done.done():
+            if job.future.done():
                 continue
             if isinstance(outcome, Computed):
-                job.done.set_result(outcome)
+                job.future.set_result(outcome)
             else:
-                job.done.set_exception(outcome)
+                job.future.set_exception(outcome)
         self._record(group, outcomes)
 
     def _record(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
         self._observe_batch_size(group[0].kind, len(group))
-        computed = [one for one in outcomes if isinstance(one, Computed)]
+        computed = [outcome for outcome in outcomes if isinstance(outcome, Computed)]
         if computed:
-            self._metrics.batch_requests.observe(computed[0].together)
-            newest_s = computed[0].compute_s / computed[0].together
+            self._metrics.batch_requests.observe(computed[0].batch_requests)
+            newest_s = computed[0].compute_s / computed[0].batch_requests
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
             if len(group) == 1:
-                # No more of these than cuts and batch sizes: values are checked.
+                # The number of keys is bounded by the cuts and batch sizes, as values are checked.
                 self._recent_s.setdefault(_tail_key(group[0]), deque(maxlen=_RECENT_TAILS)).append(newest_s)
 
-    def _observe_batch_size(self, kind: tuple[Any, ...], gone: int) -> None:
-        """So many of a kind wait no longer, answered or not: as many may come again."""
+    def _observe_batch_size(self, kind: tuple[Any, ...], left: int) -> None:
+        """Report how many jobs of a kind were queued together: those that left, answered or not, and those that wait."""
         if kind:
-            self._batch_sizes.observe(kind, gone + sum(job.kind == kind for job in self._waiting))
+            self._batch_sizes.observe(kind, left + sum(job.kind == kind for job in self._waiting))
 
     def _run_on_thread(self, group: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """On a worker thread: compute, then hand the outcomes to the event loop."""
         outcomes = self._run(group)
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
             loop.call_soon_threadsafe(self._finish, group, outcomes)
 
     def _run(self, group: list[Job]) -> Sequence[Computed | Exception]:
         try:
             return self._worker.run(group)
-        except Exception as error:  # noqa: BLE001 - a bug must not leave anybody waiting
+        except Exception as error:  # noqa: BLE001 - a bug must not leave a client waiting
             return [error] * len(group)
-        except BaseException as error:  # noqa: BLE001 - nor a library's panic, which is no `Exception`
+        except BaseException as error:  # noqa: BLE001 - nor a library's panic, which is not an `Exception`
             return [RuntimeError(f"{type(error).__name__}: {error}")] * len(group)
 
 
 def _tail_key(job: Job) -> tuple[str, int, int]:
-    """What a tail's time depends on: model, cut, and how many numbers."""
-    numbers = sum(1 if isinstance(value, int) else value.numel() for value in job.values)
-    return job.partition.table.model, job.cut, numbers
+    """What the time of a tail depends on: model, cut, and number of elements."""
+    elements = sum(1 if isinstance(value, int) else value.numel() for value in job.values)
+    return job.partition.table.model, job.cut, elements

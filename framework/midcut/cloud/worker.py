@@ -1,4 +1,4 @@
-"""What a worker thread does: one tail, or several requests' as one."""
+"""Runs tails on a worker thread: one request alone, or several as one batch."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _log = structlog.get_logger("midcut.cloud")
 
 
 class Computed(msgspec.Struct, frozen=True):
-    """A tail's values, and what they took.
+    """The result of a tail.
 
     Attributes:
-        values: at the last cut.
-        queue_s: waited for a worker.
-        compute_s: the tail; where several requests were computed together, all of them.
-        together: how many requests were.
+        values: the values at the last cut.
+        queue_s: how long the request waited for a worker.
+        compute_s: time of the tail; of the whole batch where several requests were computed together.
+        batch_requests: how many requests were computed together.
     """
 
     values: Values
     queue_s: float
     compute_s: float
-    together: int
+    batch_requests: int
 
 
 @dataclass(eq=False, slots=True)
@@ -48,27 +48,27 @@ class Job:
     """A tail to be computed.
 
     Attributes:
-        done: whoever waits for it; set on the event loop only.
-        since_s: when it began to wait, by `perf_counter`.
-        kind: equal for jobs that can be computed together; empty where this one cannot.
-        batching_since_s: since when a worker is free for it that waits for others to go with it, by `perf_counter`.
+        future: its outcome; set on the event loop only.
+        queued_s: when it joined the queue, by `perf_counter`.
+        kind: a key that is equal for jobs that can be computed together; empty for one that cannot.
+        batching_since_s: when a free worker first waited for a larger batch with it, by `perf_counter`.
     """
 
     partition: Partition
     cut: int
     values: Values
-    done: asyncio.Future[Computed]
-    since_s: float
+    future: asyncio.Future[Computed]
+    queued_s: float
     kind: tuple[Any, ...] = ()
     batching_since_s: float = math.inf
 
 
 class Worker:
-    """Runs tails. Has no state of its own: threads share it.
+    """Runs tails. Has no state, so that threads share it.
 
     Args:
         executor: runs the tails and times them.
-        batchers: model -> how its requests are computed together.
+        batchers: by model name.
     """
 
     def __init__(self, executor: Executor, batchers: Mapping[str, Batcher]) -> None:
@@ -76,49 +76,51 @@ class Worker:
         self._batchers = batchers
 
     def run(self, group: Sequence[Job]) -> Sequence[Computed | Exception]:
-        """An outcome for each. Where several do not run as one, each runs by itself: one may spoil the others."""
+        """The outcome of each job. A batch that fails is repeated one by one, as one job may be the cause of it."""
         if len(group) > 1:
             try:
                 return self._run_batched(group)
             except Exception as error:  # noqa: BLE001 - whatever a kernel raises
-                _log.warning("requests are computed one by one", error=_one_line(error), requests=len(group))
+                _log.warning(
+                    "batch failed, its requests are computed one by one", error=_one_line(error), requests=len(group)
+                )
         return [self._run_single(job) for job in group]
 
     def _run_batched(self, group: Sequence[Job]) -> list[Computed]:
-        begun, first = perf_counter(), group[0]
+        started, first = perf_counter(), group[0]
         batcher = self._batchers[first.partition.table.model]
 
         def tails() -> Values:
             return first.partition.tail(first.cut, batcher.stack(first.cut, [job.values for job in group]))
 
         outputs, compute_s = self._executor.run(tails)
-        apart = batcher.unstack(outputs, len(group))
+        values_of_each = batcher.unstack(outputs, len(group))
         return [
-            Computed(values, begun - job.since_s, compute_s, len(group))
-            for job, values in zip(group, apart, strict=True)
+            Computed(values, started - job.queued_s, compute_s, len(group))
+            for job, values in zip(group, values_of_each, strict=True)
         ]
 
     def _run_single(self, job: Job) -> Computed | Exception:
-        begun = perf_counter()
+        started = perf_counter()
         try:
             values, compute_s = self._executor.run(partial(job.partition.tail, job.cut, job.values))
         except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
             _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_one_line(error))
             if _is_out_of_memory(error):
-                return OutOfMemoryError(f"the tail from cut {job.cut} found no memory: {_one_line(error)}")
+                return OutOfMemoryError(f"the tail from cut {job.cut} ran out of memory: {_one_line(error)}")
             if _is_device_error(error):
                 return DeviceError(f"the device failed in the tail from cut {job.cut}: {_one_line(error)}")
             return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_one_line(error)}")
-        return Computed(values, begun - job.since_s, compute_s, 1)
+        return Computed(values, started - job.queued_s, compute_s, 1)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Torch has a class for the GPU's memory; the CPU's is told by words alone."""
+    """Whether memory ran out. Torch has an exception class for GPU memory only; for CPU memory the text tells it."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _is_device_error(error: Exception) -> bool:
-    """Torch has a class for what a device reports, which its libraries' own errors do not use."""
+    """Whether the device failed. Torch has an exception class for that, which some of its libraries do not use."""
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error) or "HIP error" in str(error)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from midcut.cloud.assembly import assembled
+from midcut.cloud.assembly import assemble
 from midcut.serving import event_loop, serve
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def run(cfg: DictConfig) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests in flight and return."""
-    with assembled(cfg) as cloud:
+    with assemble(cfg) as cloud:
         event_loop.run(_serve(cloud))
 
 
 async def _serve(cloud: AssembledCloud) -> None:
-    asyncio.get_running_loop().set_default_executor(cloud.decoders())
+    asyncio.get_running_loop().set_default_executor(cloud.decoding_threads())
 
     def ready(url: str) -> None:
         sys.stdout.write(f"midcut cloud ready on {url} with {', '.join(cloud.hosted.names)}\n")
