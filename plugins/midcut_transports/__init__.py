@@ -1,1 +1,1 @@
-"""Transports: how a payload gets to the cloud and its output back."""
+"""Transports: send a payload to the cloud and return its output."""

@@ -1,4 +1,4 @@
-"""Knobs of the transports. Light: no aiohttp."""
+"""Settings of the transports. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class HttpConfig:
     """The Open Inference Protocol v2 with binary tensors, and the paper's JSON for `codec=base64`.
 
     Attributes:
-        url: where the cloud listens, `http://host:port` or `https://...`, with a path where a proxy adds one.
-        timeout_s: a request must be answered after this long, connecting included.
-        connect_timeout_s: a connection must stand after this long.
-        plain: the server is another vendor's: it runs whole models (cut 0), and there is no fingerprint to compare.
-        token_env, token_file: environment variable or file with the bearer token to show; null shows none.
-        tls_ca: file with the CA that signed the cloud's certificate, PEM; null trusts the system's.
-        tls_cert, tls_key: files with a certificate to show and its key, PEM; null shows none.
+        url: the cloud's address, `http://host:port` or `https://...`, with a path where a proxy adds one.
+        timeout_s: limit for a request until it is answered, connecting included.
+        connect_timeout_s: limit for connecting.
+        plain: the server is another vendor's: it runs whole models (cut 0) and has no fingerprint to compare.
+        token_env, token_file: environment variable or file with the bearer token to send; null sends none.
+        tls_ca: file with the CA that signed the cloud's certificate, PEM; null trusts the system's CAs.
+        tls_cert, tls_key: files with the client's certificate and its private key, PEM; null sends none.
     """
 
     url: str = "${cloud_url}"

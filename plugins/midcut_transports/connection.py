@@ -1,4 +1,4 @@
-"""HTTP/1.1 for one thing only: POST a body in pieces, take the answer, keep the connection. Parsing is llhttp's.
+"""A minimal HTTP/1.1 client connection: sends a request in pieces and reads its answer. llhttp parses.
 
 A general client spends more time on a small request than the socket does.
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from midcut.types import TcpInfo
 
 _MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
-_MAX_HEAD_BYTES: Final = 64 * 1024
-# Up to here pieces are joined: one packet more costs more than the copy.
+_MAX_HEADER_BYTES: Final = 64 * 1024
+# Requests up to this size are joined: one more packet costs more than the copy.
 _JOINED_BYTES: Final = 64 * 1024
-# So much is given to the socket at once; what it does not take at once is copied.
+# Bytes per write: asyncio copies what the socket does not take at once.
 _WRITE_BYTES: Final = 256 * 1024
 
 
@@ -35,20 +35,21 @@ class ConnectionLostError(Exception):
 
 
 class InvalidResponseError(Exception):
-    """What came is no answer."""
+    """The bytes that came are not an HTTP response."""
 
 
 @dataclass
 class Answer:
-    """What came back.
+    """A response.
 
     Attributes:
-        chunks: the body as it came.
-        headers: as they came, but for names in lower case; of those sent twice, the last.
-        sent_bytes, received_bytes: on the connection, heads included (TLS not counted).
+        chunks: the body as it arrived.
+        headers: by name in lower case; the last one of those sent twice.
+        sent_bytes, received_bytes: on the connection, HTTP headers included, TLS excluded.
         wall_s: from the first byte written to the last byte read.
-        tcp: what the kernel says then; None where it says nothing.
-        fresh: nothing was exchanged on the connection before.
+        keep_alive: whether the server keeps the connection open.
+        fresh: whether this was the first exchange on the connection.
+        tcp: the kernel's figures after the exchange; None where it gives none.
     """
 
     status: int = 0
@@ -57,7 +58,7 @@ class Answer:
     sent_bytes: int = 0
     received_bytes: int = 0
     wall_s: float = 0.0
-    keep: bool = False
+    keep_alive: bool = False
     fresh: bool = False
     tcp: TcpInfo | None = None
 
@@ -80,66 +81,66 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._done: asyncio.Future[Answer] | None = None
         self._writable: asyncio.Future[None] | None = None
-        self._in_head = True
-        self._written = self._spoilt = False
+        self._in_header = True
+        self._written = self._unusable = False
 
-    async def exchange(self, head: bytes, pieces: Sequence[memoryview], until_s: float) -> Answer:
-        """Send one request and take its answer.
+    async def exchange(self, header: bytes, pieces: Sequence[memoryview], until_s: float) -> Answer:
+        """Send one request and read its answer.
 
         Args:
-            until_s: give up then, by the event loop's clock.
+            until_s: the deadline, by the event loop's clock.
 
         Raises:
-            ConnectionLostError, InvalidResponseError, TimeoutError: the connection is of no use any more.
+            ConnectionLostError, InvalidResponseError, TimeoutError: the connection cannot be used again.
         """
         transport, loop = self._transport, asyncio.get_running_loop()
         if transport is None or not self.usable:
             raise ConnectionLostError("it is closed")
-        self.usable = self._written = self._spoilt = False
-        self._in_head = True
+        self.usable = self._written = self._unusable = False
+        self._in_header = True
         self._done = loop.create_future()
-        sent_bytes = len(head) + sum(piece.nbytes for piece in pieces)
+        sent_bytes = len(header) + sum(piece.nbytes for piece in pieces)
         self._answer = answer = Answer(sent_bytes=sent_bytes, fresh=not self._used)
         self._used = True
         started = perf_counter()
         alarm = loop.call_at(until_s, self._give_up)
         try:
             if answer.sent_bytes <= _JOINED_BYTES:
-                transport.write(b"".join((head, *pieces)))
+                transport.write(b"".join((header, *pieces)))
                 self._written = True
             else:
-                await self._write(transport, head, pieces)
+                await self._write(transport, header, pieces)
             await self._done
         except BaseException:
-            self._done.cancel()  # what ends the connection then is news to nobody
+            self._done.cancel()  # else the end of the connection would be set as its exception
             transport.abort()
             raise
         finally:
             alarm.cancel()
         answer.wall_s = perf_counter() - started
-        answer.tcp = self._kernel_says()
-        self.usable = answer.keep and self._written and not (self._spoilt or transport.is_closing())
+        answer.tcp = self._read_tcp_info()
+        self.usable = answer.keep_alive and self._written and not (self._unusable or transport.is_closing())
         if not self.usable:
             transport.abort()
         return answer
 
-    async def _write(self, transport: asyncio.Transport, head: bytes, pieces: Sequence[memoryview]) -> None:
-        transport.write(head)
+    async def _write(self, transport: asyncio.Transport, header: bytes, pieces: Sequence[memoryview]) -> None:
+        transport.write(header)
         for piece in pieces:
             for at in range(0, piece.nbytes, _WRITE_BYTES):
                 if self._writable is not None:
                     await self._writable
                 if self._done is None or self._done.done():
-                    return  # it answers, or is gone, before it has all: no more is needed
+                    return  # the server answered or closed before the whole request: the rest is not needed
                 transport.write(piece[at : at + _WRITE_BYTES])
         self._written = True
 
-    def _kernel_says(self) -> TcpInfo | None:
-        """After an exchange, once; None where the kernel says nothing."""
+    def _read_tcp_info(self) -> TcpInfo | None:
+        """The kernel's figures after an exchange, to be read once; None where it gives none."""
         info = tcp_info(self._socket)
         if info is None:
             return None
-        # The kernel keeps a rate until a better one: the rate of an earlier exchange says nothing of this one.
+        # The kernel keeps its delivery rate until the next sample: an unchanged rate is that of an earlier exchange.
         stale, self._delivery_kbps = info.delivery_kbps == self._delivery_kbps, info.delivery_kbps
         return replace(info, app_limited=True) if stale else info
 
@@ -158,7 +159,7 @@ class Connection(asyncio.Protocol):
         if own is not None:
             own.close()
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -168,7 +169,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         answer, done = self._answer, self._done
         if answer is None or done is None or done.done():
-            self.close()  # nobody asked
+            self.close()  # there is no request that this could answer
             return
         answer.received_bytes += len(data)
         try:
@@ -176,17 +177,17 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._fail(InvalidResponseError(str(error) or type(error).__name__))
         except httptools.HttpParserUpgrade:
-            self._fail(InvalidResponseError("it wants another protocol"))
-        if answer.received_bytes > (_MAX_HEAD_BYTES if self._in_head else _MAX_ANSWER_BYTES):
+            self._fail(InvalidResponseError("it switches to another protocol"))
+        if answer.received_bytes > (_MAX_HEADER_BYTES if self._in_header else _MAX_ANSWER_BYTES):
             self._fail(InvalidResponseError(f"the reply is over {answer.received_bytes - 1} bytes"))
 
     def eof_received(self) -> bool:
-        return False  # asyncio closes, and tells `connection_lost`
+        return False  # asyncio closes the connection and calls `connection_lost`
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
         self._forget_socket()
-        if self._answer is not None and self._until_the_end():
+        if self._answer is not None and self._ends_with_connection():
             self.on_message_complete()
         self._fail(ConnectionLostError(str(exc) if exc else "the other side closed it"))
         self.resume_writing()
@@ -199,33 +200,33 @@ class Connection(asyncio.Protocol):
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
-    def _until_the_end(self) -> bool:
-        """Whether the answer's end is the connection's: it has neither a length nor chunks."""
-        if self._answer is None or self._in_head:
+    def _ends_with_connection(self) -> bool:
+        """Whether the answer ends where the connection does: it has neither a length nor chunked encoding."""
+        if self._answer is None or self._in_header:
             return False
         return self._answer.header("content-length") is None and self._answer.header("transfer-encoding") is None
 
     def _fail(self, error: Exception) -> None:
         self.usable = False
-        self._spoilt = True
+        self._unusable = True
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
-    # What the parser calls.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         if self._done is None or self._done.done():
-            self._spoilt = True  # a second answer to one request
+            self._unusable = True  # a second answer to the same request
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._answer is not None and not self._spoilt:
+        if self._answer is not None and not self._unusable:
             self._answer.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_header = False
 
     def on_body(self, chunk: bytes) -> None:
-        if self._answer is not None and not self._spoilt:
+        if self._answer is not None and not self._unusable:
             self._answer.chunks.append(chunk)
 
     def on_message_complete(self) -> None:
@@ -233,9 +234,9 @@ class Connection(asyncio.Protocol):
         if answer is None or done is None or done.done():
             return
         answer.status = self._parser.get_status_code()
-        if answer.status < HTTPStatus.OK:  # an interim answer; the one that counts follows
+        if answer.status < HTTPStatus.OK:  # an interim response (1xx); the final one follows
             answer.headers.clear()
-            self._in_head = True
+            self._in_header = True
             return
-        answer.keep = self._parser.should_keep_alive()
+        answer.keep_alive = self._parser.should_keep_alive()
         done.set_result(answer)

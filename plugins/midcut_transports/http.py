@@ -1,4 +1,4 @@
-"""Requests over a pool of kept-alive connections; whatever goes wrong is a `CloudError`."""
+"""Requests over a pool of kept-alive connections; every failure is raised as a `CloudError`."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from midcut_transports.wire_formats import WireFormat
 
 
-def http_transport(*, plain: bool = False, **knobs: Any) -> HttpTransport:
-    """Make the built-in transport `http`; knobs are `HttpTransport`'s.
+def http_transport(*, plain: bool = False, **settings: Any) -> HttpTransport:
+    """Make the built-in transport `http`; the settings are those of `HttpTransport`.
 
-    Another vendor's server has no list of models, so its transport is no `ModelLister`: nobody is to wait for one.
+    Another vendor's server has no list of models, so that its transport is not a `ModelLister`.
     """
-    return HttpTransport(**knobs, plain=True) if plain else ListingTransport(**knobs)
+    return HttpTransport(**settings, plain=True) if plain else ListingTransport(**settings)
 
 
 class HttpTransport:
-    """Asks a server for tails, or another vendor's for whole models.
+    """Sends requests for tails to a cloud, or for whole models to another vendor's server.
 
     Args:
-        codecs: by name; a request names one. `raw` needs none, `base64` is the paper's interface.
+        codecs: by name; a request names one. `raw` needs no codec, `base64` is the paper's interface.
 
     Raises:
-        ConfigError: the url is none, a time-out is not over 0, or a token or certificate cannot be had.
+        ConfigError: the url is invalid, a timeout is not over 0, or a token or certificate cannot be read.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class HttpTransport:
         tls_key: str | None = None,
     ) -> None:
         parsed = URL(url)
-        if parsed.raw_user is not None or parsed.raw_password is not None:  # which no message may repeat
-            raise ConfigError("transport.url must name no user and no password: say transport.token_env or token_file")
+        if parsed.raw_user is not None or parsed.raw_password is not None:  # a password, which no message may show
+            raise ConfigError("transport.url must have no user and no password: set transport.token_env or token_file")
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ConfigError(f"transport.url must look like http://host:port, got {url!r}")
         for name, value in (("timeout_s", timeout_s), ("connect_timeout_s", connect_timeout_s)):
@@ -72,10 +72,10 @@ class HttpTransport:
         self._tls = client_tls(tls_ca, tls_cert, tls_key) if parsed.scheme == "https" else None
         token = read_token(token_env, token_file)
         self._prefix = parsed.raw_path.rstrip("/")
-        # As on the wire: a name of other letters is punycode, an IPv6 address in brackets.
-        self._where = f"{parsed.host_subcomponent}:{parsed.port}"
-        host = self._where if parsed.explicit_port else str(parsed.host_subcomponent)
-        self._always = f"Host: {host}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
+        # As on the wire: an international name is punycode, an IPv6 address is in brackets.
+        self._address = f"{parsed.host_subcomponent}:{parsed.port}"
+        host = self._address if parsed.explicit_port else str(parsed.host_subcomponent)
+        self._common_headers = f"Host: {host}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
         self._host, self._port = str(parsed.raw_host), parsed.port or 80
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
         self._wire_formats: dict[str, WireFormat] = {
@@ -122,65 +122,65 @@ class HttpTransport:
     async def _exchange(
         self, method: str, path: str, timeout_s: float, headers: str = "", pieces: Sequence[memoryview] = ()
     ) -> Answer:
-        """The answer of a success; whatever else happens is a `CloudError`."""
+        """Exchange a request for its answer. Raises CloudError for all but a success."""
         if self._pool is None:
             raise CloudUnreachableError("the transport is not open")
         size = f"Content-Length: {sum(piece.nbytes for piece in pieces)}\r\n" if method == "POST" else ""
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._always}{headers}{size}\r\n"
+        http_header = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._common_headers}{headers}{size}\r\n"
         try:
-            answer = await self._pool.exchange(head.encode("latin-1"), pieces, timeout_s)
+            answer = await self._pool.exchange(http_header.encode("latin-1"), pieces, timeout_s)
         except NoConnectionInTimeError:
-            raise CloudTimeoutError(f"no connection to {self._where} in {self._connect_timeout_s:g} s") from None
+            raise CloudTimeoutError(f"no connection to {self._address} in {self._connect_timeout_s:g} s") from None
         except TimeoutError:
-            raise CloudTimeoutError(f"no answer from {self._where} in {timeout_s:.3g} s") from None
+            raise CloudTimeoutError(f"no answer from {self._address} in {timeout_s:.3g} s") from None
         except ConnectionLostError as error:
-            raise CloudUnreachableError(f"connection to {self._where} broke: {_one_line(error)}") from None
+            raise CloudUnreachableError(f"connection to {self._address} broke: {_one_line(error)}") from None
         except InvalidResponseError as error:
-            raise CloudRefusedError(f"{self._where} does not speak HTTP as it should: {_one_line(error)}") from None
+            raise CloudRefusedError(f"{self._address} sent invalid HTTP: {_one_line(error)}") from None
         except OSError as error:
-            raise CloudUnreachableError(f"cannot reach {self._where}: {_one_line(error)}") from None
+            raise CloudUnreachableError(f"cannot reach {self._address}: {_one_line(error)}") from None
         _check_success(answer)
         return answer
 
 
 class ListingTransport(HttpTransport):
-    """Asks a midcut cloud, which also lists its models."""
+    """Sends requests to a midcut cloud, which also lists its models."""
 
     async def listing(self) -> Mapping[str, HeldModel]:
         answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s)
         try:
             return wire.read_models(b"".join(answer.chunks))
         except MalformedError as error:
-            where = self._where + self._prefix + wire.MODELS_PATH
-            raise CloudRefusedError(f"{where} does not list models as a midcut cloud does: {error}") from None
+            where = self._address + self._prefix + wire.MODELS_PATH
+            raise CloudRefusedError(f"{where} is not the list of models of a midcut cloud: {error}") from None
 
 
 def _id_header(request_id: str) -> str:
-    """The id for the logs of whoever reads no body; none where it would be no header, or more than one."""
-    plain = request_id.isascii() and request_id.isprintable() and " " not in request_id
-    return f"{wire.ID_HEADER}: {request_id}\r\n" if plain and request_id else ""
+    """The HTTP header with the id, for the logs of proxies; empty where the id is not valid in a header."""
+    is_valid = request_id.isascii() and request_id.isprintable() and " " not in request_id
+    return f"{wire.ID_HEADER}: {request_id}\r\n" if is_valid and request_id else ""
 
 
 def _payload_bytes(request: TailRequest) -> int:
-    """Bytes that saying it goes through; those of tensors that are sent as they stand are not touched."""
+    """Bytes that encoding goes through; tensors that are sent without a codec are not touched."""
     return 0 if request.codec == RAW else values_bytes(request.values)
 
 
 def _check_success(answer: Answer) -> None:
     encoding = answer.header("content-encoding")
     if encoding is not None:
-        raise CloudRefusedError(f"the reply is {encoding}-encoded, which nobody asked for")
+        raise CloudRefusedError(f"the reply is {encoding}-encoded, which was not requested")
     if answer.status != HTTPStatus.OK:
         reason = wire.read_error(b"".join(answer.chunks))
         raise CloudRefusedError(
             f"the cloud says {answer.status}: {reason}",
             said=answer.status,
-            retry_after_s=_seconds(answer.header("retry-after") or ""),
+            retry_after_s=_retry_after_s(answer.header("retry-after") or ""),
         )
 
 
-def _seconds(header: str) -> float | None:
-    """Retry-After as a number; its other form, a date, is passed over."""
+def _retry_after_s(header: str) -> float | None:
+    """The seconds of a Retry-After header; its other form, a date, is ignored."""
     return float(header) if header.isascii() and header.isdigit() and len(header) < 7 else None
 
 

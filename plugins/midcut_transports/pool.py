@@ -1,4 +1,4 @@
-"""Kept connections to one address."""
+"""A pool of kept-alive connections to one address."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class NoConnectionInTimeError(Exception):
 
 
 class Pool:
-    """Connections to one address, kept while they live.
+    """Connections to one address, kept for reuse while they are open.
 
     Args:
-        connect_timeout_s: a connection must stand after this long, TLS included.
-        tls: how to speak TLS, None for plain TCP.
+        connect_timeout_s: limit for connecting, TLS included.
+        tls: the TLS context; None for plain TCP.
     """
 
     def __init__(self, host: str, port: int, connect_timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
@@ -34,27 +34,27 @@ class Pool:
         self._idle: list[Connection] = []
         self._closed = False
 
-    async def exchange(self, head: bytes, pieces: Sequence[memoryview], timeout_s: float) -> Answer:
-        """Send a request that is safe to repeat; where the connection breaks, once more on a fresh one.
+    async def exchange(self, header: bytes, pieces: Sequence[memoryview], timeout_s: float) -> Answer:
+        """Send a request that is safe to repeat; where the connection breaks it is sent once more, on a new one.
 
         Args:
-            timeout_s: for all of it, connecting included.
+            timeout_s: limit for all of it, connecting included.
 
         Raises:
-            ConnectionLostError, InvalidResponseError: the second one broke as well, or what came is no answer.
+            ConnectionLostError, InvalidResponseError: the second connection broke too, or the answer is not HTTP.
             NoConnectionInTimeError: `connect_timeout_s` passed.
             TimeoutError: `timeout_s` passed.
             OSError: no connection.
         """
         until_s = asyncio.get_running_loop().time() + timeout_s
-        kept = self._take()
+        idle = self._take_idle()
         try:
-            return await self._once(kept or await self._connect(until_s), head, pieces, until_s)
+            return await self._exchange_once(idle or await self._connect(until_s), header, pieces, until_s)
         except ConnectionLostError:
-            return await self._once(await self._connect(until_s), head, pieces, until_s)
+            return await self._exchange_once(await self._connect(until_s), header, pieces, until_s)
         except (TimeoutError, asyncio.CancelledError):
-            if kept is not None:
-                self._close_idle()  # the way they took may be gone: each would cost another time-out
+            if idle is not None:
+                self._close_idle()  # their path may be dead as well: each would cost another timeout
             raise
 
     def close(self) -> None:
@@ -65,8 +65,10 @@ class Pool:
         while self._idle:
             self._idle.pop().close()
 
-    async def _once(self, connection: Connection, head: bytes, pieces: Sequence[memoryview], until_s: float) -> Answer:
-        answer = await connection.exchange(head, pieces, until_s)
+    async def _exchange_once(
+        self, connection: Connection, header: bytes, pieces: Sequence[memoryview], until_s: float
+    ) -> Answer:
+        answer = await connection.exchange(header, pieces, until_s)
         if connection.usable:
             if self._closed or len(self._idle) >= _MAX_IDLE:
                 connection.close()
@@ -74,7 +76,7 @@ class Pool:
                 self._idle.append(connection)
         return answer
 
-    def _take(self) -> Connection | None:
+    def _take_idle(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -90,8 +92,8 @@ class Pool:
             async with connecting:
                 await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
         except (TimeoutError, asyncio.CancelledError) as error:
-            connection.close()  # it may stand already, and uvloop tells it nothing
+            connection.close()  # it may be connected already, and uvloop does not notify it
             if isinstance(error, asyncio.CancelledError) or (connecting.expired() and until_s <= connect_until_s):
                 raise
-            raise NoConnectionInTimeError from None  # or the system's own time-out, which is connecting's too
+            raise NoConnectionInTimeError from None  # or the kernel's own timeout of connecting
         return connection

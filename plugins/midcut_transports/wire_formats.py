@@ -1,4 +1,4 @@
-"""What is said to the cloud: the Open Inference Protocol, or the paper's JSON."""
+"""The two formats of requests and replies: the Open Inference Protocol, and the paper's JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class EncodedRequest(NamedTuple):
 
     Attributes:
         path: percent-encoded.
-        headers: those that belong to the body, as they are written, each with its line end.
+        headers: the HTTP headers of the body as text, each with its line end.
         pieces: the body.
     """
 
@@ -38,7 +38,7 @@ class EncodedRequest(NamedTuple):
 
 
 class DecodedReply(NamedTuple):
-    """What a reply said; times in seconds by the cloud's clock."""
+    """The content of a reply; times in seconds by the cloud's clock."""
 
     values: Sequence[torch.Tensor | int]
     compute_s: float
@@ -49,11 +49,11 @@ class WireFormat(Protocol):
     """Encodes a request and decodes its reply. Both may run on a thread beside the event loop."""
 
     def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:
-        """Encode, with how long the answer is waited for. Raises MalformedError where the request cannot be said."""
+        """Encode a request and its timeout. Raises MalformedError where the format cannot express the request."""
         ...
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
-        """Decode and check the answer to a request. Raises CloudRefusedError where it is none."""
+        """Decode and check the answer to a request. Raises CloudRefusedError where it is not a valid reply."""
         ...
 
 
@@ -61,8 +61,8 @@ class OpenInference:
     """The Open Inference Protocol v2, tensors as binary.
 
     Args:
-        codec: makes the tensors' bytes, None for their own.
-        plain: the server is not midcut's: the whole model only, and no fingerprint to compare.
+        codec: encodes the tensors; None sends their own bytes.
+        plain: the server is another vendor's: it runs whole models only and has no fingerprint to compare.
     """
 
     def __init__(self, codec: Codec | None = None, *, plain: bool = False) -> None:
@@ -74,29 +74,29 @@ class OpenInference:
             raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
         message = encode_infer(request, self._codec, timeout_s, plain=self._plain)
         headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEADER_LENGTH}: {len(message.header)}\r\n"
-        return EncodedRequest(_path(request.model), headers, (memoryview(message.header), *message.pieces))
+        return EncodedRequest(_infer_path(request.model), headers, (memoryview(message.header), *message.pieces))
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
             reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEADER_LENGTH))
             values = reply_values(reply)
-            server_s, compute_s = _seconds(reply, "server_us"), _seconds(reply, "compute_us")
+            server_s, compute_s = _seconds_parameter(reply, "server_us"), _seconds_parameter(reply, "compute_us")
         except MalformedError as error:
-            raise CloudRefusedError(f"the cloud's reply is none: {error}") from None
-        _same_id(reply.id, request)
+            raise CloudRefusedError(f"the cloud's reply is invalid: {error}") from None
+        _check_id(reply.id, request)
         if not self._plain and reply.model_version != request.fingerprint:
             raise CloudRefusedError(
                 f"the cloud answered with model {reply.model_version[:80]!r}, asked was {request.fingerprint!r}"
             )
         if not self._plain and _checksum(reply) != reply.parameters.get(oip.CHECKSUM):
-            raise CloudRefusedError("the reply's tensors are not what the cloud sent: its checksum differs")
+            raise CloudRefusedError("the reply's tensors were damaged on the way: the checksum differs")
         return DecodedReply(values, compute_s, max(server_s, compute_s))
 
 
 class Paper:
     """The paper's JSON with base64 (Luger, Aral, Brandic 2023, section 2.4)."""
 
-    def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:  # noqa: ARG002 - the paper's has no word for it
+    def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:  # noqa: ARG002 - the paper's message has no timeout
         body = wire.encode_request(request)
         return EncodedRequest(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),))
 
@@ -105,27 +105,27 @@ class Paper:
             reply = wire.read_reply(b"".join(answer.chunks))
             values = wire.decode_values(reply.values)
         except MalformedError as error:
-            raise CloudRefusedError(f"the cloud's reply is none: {error}") from None
-        _same_id(reply.request_id, request)
+            raise CloudRefusedError(f"the cloud's reply is invalid: {error}") from None
+        _check_id(reply.request_id, request)
         return DecodedReply(values, reply.compute_s, reply.server_s)
 
 
 @lru_cache(maxsize=256)
-def _path(model: str) -> str:
+def _infer_path(model: str) -> str:
     return oip.infer_path(quote(model, safe=""))
 
 
-def _same_id(replied: str, request: TailRequest) -> None:
-    if replied != request.request_id:
-        raise CloudRefusedError(f"the cloud answered request {replied[:80]!r}, asked was {request.request_id!r}")
+def _check_id(reply_id: str, request: TailRequest) -> None:
+    if reply_id != request.request_id:
+        raise CloudRefusedError(f"the cloud answered request {reply_id[:80]!r}, asked was {request.request_id!r}")
 
 
 def _checksum(reply: oip_read.Reply) -> str:
     return oip.checksum(piece for tensor in reply.tensors for piece in tensor.pieces or ())
 
 
-def _seconds(reply: oip_read.Reply, name: str) -> float:
-    """A time in the reply's parameters; 0 where the server tells none."""
+def _seconds_parameter(reply: oip_read.Reply, name: str) -> float:
+    """A time in the reply's parameters, in seconds; 0 where the server sends none."""
     value = reply.parameters.get(name, 0)
     if isinstance(value, bool | str) or not (math.isfinite(value) and value >= 0):
         raise MalformedError(f"parameter {name} must be microseconds, got {value!r:.40}")

@@ -237,23 +237,23 @@ def test_a_full_backlog_is_a_connect_timeout_or_a_timeout():
         (reply(wire.encode_error("draining"), "503 Service Unavailable"), "the cloud says 503: draining"),
         (reply(b"<html>Bad Gateway</html>", "502 Bad Gateway"), "the cloud says 502: '<html>Bad Gateway"),
         (reply(b"", "301 Moved Permanently", "Location: http://127.0.0.1:1/\r\n"), "the cloud says 301"),
-        (reply(b"{}"), "reply is none: the body is not an Open Inference Protocol message"),
-        (reply(b"\x00\xff" * 50), "reply is none"),
-        (reply(b'{"model_name":"m","outputs":[{}]}'), "reply is none"),
-        (reply(b"{}", headers="Inference-Header-Content-Length: 3\r\n"), "reply is none"),
-        (reply(b"{}", headers="Inference-Header-Content-Length: -1\r\n"), "reply is none"),
+        (reply(b"{}"), "reply is invalid: the body is not an Open Inference Protocol message"),
+        (reply(b"\x00\xff" * 50), "reply is invalid"),
+        (reply(b'{"model_name":"m","outputs":[{}]}'), "reply is invalid"),
+        (reply(b"{}", headers="Inference-Header-Content-Length: 3\r\n"), "reply is invalid"),
+        (reply(b"{}", headers="Inference-Header-Content-Length: -1\r\n"), "reply is invalid"),
         (oip_reply(bytes(7)), "takes 8 bytes, got 7"),
         (oip_reply(bytes(16)), "takes 8 bytes, got 16"),
         (oip_reply(tensor={"shape": [2**40, 2**40]}), "takes"),
-        (oip_reply(tensor={"shape": [-2]}), "reply is none"),
+        (oip_reply(tensor={"shape": [-2]}), "reply is invalid"),
         (oip_reply(tensor={"datatype": "BYTES"}), "unknown datatype 'BYTES'"),
         (oip_reply(tensor={"parameters": {"binary_data_size": 9}}), "9 bytes announced, 8 are left"),
         (oip_reply(tensor={"parameters": {"binary_data_size": True}}), "must be int"),
         (oip_reply(parameters={"compute_us": -1}), "compute_us must be microseconds"),
         (oip_reply(parameters={"server_us": "long"}), "server_us must be microseconds"),
         (oip_reply(id="another"), "answered request 'another', asked was 'r'"),
-        (oip_reply(parameters={"crc32": "00000000"}), "its checksum differs"),
-        (oip_reply(parameters={"crc32": None}), "reply is none"),
+        (oip_reply(parameters={"crc32": "00000000"}), "the checksum differs"),
+        (oip_reply(parameters={"crc32": None}), "reply is invalid"),
         (oip_reply(model_version="g"), "answered with model 'g', asked was 'f'"),
         (oip_reply(model_version=None), "answered with model '', asked was 'f'"),
         (reply(b"", headers="Content-Encoding: gzip\r\n"), "gzip-encoded"),
@@ -330,7 +330,7 @@ def test_a_url_that_is_none_is_a_config_error(url):
 
 @pytest.mark.parametrize("url", ["http://me:hunter2@cloud:8700", "http://hunter2@cloud", "https://:hunter2@cloud"])
 def test_a_url_with_a_password_is_refused_and_not_repeated(url):
-    with pytest.raises(ConfigError, match=r"say transport\.token_env") as caught:
+    with pytest.raises(ConfigError, match=r"set transport\.token_env") as caught:
         transport(url)
     assert "hunter2" not in str(caught.value)
 
@@ -442,7 +442,7 @@ def test_it_lists_what_the_cloud_holds(tiny, cloud_url):
     "body", [b"", b"hello", b"{}", b'{"models":5}', b'{"models":[{"name":"x","fingerprint":"f"}]}', b'{"models":["x"]}']
 )
 def test_a_list_that_is_none_is_refused(body):
-    with scripted_get(reply(body)) as url, pytest.raises(CloudRefusedError, match="does not list models"):
+    with scripted_get(reply(body)) as url, pytest.raises(CloudRefusedError, match="is not the list of models"):
         ask(url)
 
 

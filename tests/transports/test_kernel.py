@@ -47,8 +47,8 @@ def test_the_rate_of_an_earlier_exchange_is_not_this_ones(cloud_url, request_at_
         try:
             await transport.infer(request_at_4)
             (connection,) = transport._pool._idle
-            connection._kernel_says()
-            return connection._kernel_says()  # nothing was exchanged in between
+            connection._read_tcp_info()
+            return connection._read_tcp_info()  # nothing was exchanged in between
         finally:
             await transport.close()
 

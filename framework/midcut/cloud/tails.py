@@ -221,7 +221,7 @@ class TailQueue:
                 self._recent_s.setdefault(_tail_key(group[0]), deque(maxlen=_RECENT_TAILS)).append(newest_s)
 
     def _observe_batch_size(self, kind: tuple[Any, ...], left: int) -> None:
-        """Report how many jobs of a kind were queued together: those that left, answered or not, and those that wait."""
+        """Report how many jobs of a kind were queued together: those that left the queue and those that wait."""
         if kind:
             self._batch_sizes.observe(kind, left + sum(job.kind == kind for job in self._waiting))
 
