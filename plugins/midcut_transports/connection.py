@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._done: asyncio.Future[Answer] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._in_header = True
-        self._written = self._unusable = False
+        self._written = self._failed = False
 
     async def exchange(self, header: bytes, pieces: Sequence[memoryview], until_s: float) -> Answer:
         """Send one request and read its answer.
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         transport, loop = self._transport, asyncio.get_running_loop()
         if transport is None or not self.usable:
             raise ConnectionLostError("it is closed")
-        self.usable = self._written = self._unusable = False
+        self.usable = self._written = self._failed = False
         self._in_header = True
         self._done = loop.create_future()
         sent_bytes = len(header) + sum(piece.nbytes for piece in pieces)
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
             alarm.cancel()
         answer.wall_s = perf_counter() - started
         answer.tcp = self._read_tcp_info()
-        self.usable = answer.keep_alive and self._written and not (self._unusable or transport.is_closing())
+        self.usable = answer.keep_alive and self._written and not (self._failed or transport.is_closing())
         if not self.usable:
             transport.abort()
         return answer
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         self.usable = False
-        self._unusable = True
+        self._failed = True
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
@@ -216,17 +216,17 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._done is None or self._done.done():
-            self._unusable = True  # a second answer to the same request
+            self._failed = True  # a second answer to the same request
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._answer is not None and not self._unusable:
+        if self._answer is not None and not self._failed:
             self._answer.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._in_header = False
 
     def on_body(self, chunk: bytes) -> None:
-        if self._answer is not None and not self._unusable:
+        if self._answer is not None and not self._failed:
             self._answer.chunks.append(chunk)
 
     def on_message_complete(self) -> None:
