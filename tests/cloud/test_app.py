@@ -183,7 +183,7 @@ def test_a_connection_without_a_whole_head_is_closed(cloud_url, start):
 
 
 @pytest.mark.parametrize(
-    "head",
+    "header",
     [
         b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
         b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
@@ -194,14 +194,14 @@ def test_a_connection_without_a_whole_head_is_closed(cloud_url, start):
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 20 + b"\r\n\r\n",
     ],
 )
-def test_broken_http_is_a_400_or_nothing_and_never_a_5xx(cloud_url, head):
-    answer = raw(cloud_url, head)
+def test_broken_http_is_a_400_or_nothing_and_never_a_5xx(cloud_url, header):
+    answer = raw(cloud_url, header)
     assert answer[9:12] in (b"400", b"")
 
 
 def test_content_length_beyond_all_measure_is_refused_at_once(cloud_url):
-    head = b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n"
-    assert raw(cloud_url, head)[9:12] == b"413"
+    header = b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n"
+    assert raw(cloud_url, header)[9:12] == b"413"
 
 
 def test_aborted_uploads_leave_the_cloud_well(cloud_url, capfd):
@@ -257,5 +257,5 @@ def test_what_is_left_when_the_drain_is_over_is_cut_off_soon(running_cloud):
             slow.sendall(b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
             while "\nmidcut_requests_in_flight 2.0" not in metrics(url):  # that one, and the one that asks
                 time.sleep(0.01)
-            told_to_end = time.monotonic()
-        assert time.monotonic() - told_to_end >= 0.5
+            stopped_s = time.monotonic()
+        assert time.monotonic() - stopped_s >= 0.5

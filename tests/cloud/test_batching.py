@@ -56,20 +56,20 @@ def post(url, path, body, headers=None):
         connection.close()
 
 
-def paper(url, request):
+def ask_paper(url, request):
     status, body, _ = post(url, wire.INFER_PATH, wire.encode_request(request))
     (value,) = wire.decode_values(wire.read_reply(body).values)
     return status, value.flatten().numpy()
 
 
-def binary(url, request):
+def ask_binary(url, request):
     message = encode_infer(request)
     body = b"".join((message.header, *message.pieces))
     status, body, _ = post(url, oip.infer_path("tiny"), body, {oip.HEADER_LENGTH: str(len(message.header))})
     return status, np.frombuffer(body[-40:], dtype="<f4")
 
 
-@pytest.mark.parametrize("ask", [paper, binary])
+@pytest.mark.parametrize("ask", [ask_paper, ask_binary])
 def test_many_clients_at_once_each_get_their_own_answer(running_cloud, tiny, tiny_model, ask):
     pictures = list(torch.randn(24, 1, 3, 16, 16, generator=torch.Generator().manual_seed(9)))
     names = [spec.name for spec in tiny.table.cuts[4].values]

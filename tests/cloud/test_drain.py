@@ -36,11 +36,11 @@ def mnist():
 
 
 class Client(threading.Thread):
-    """Asks again and again on one kept-alive connection, until it is told that the cloud goes, or finds it gone."""
+    """Sends requests on one kept-alive connection until the cloud answers that it shuts down, or refuses to connect."""
 
     def __init__(self, port, body, expected):
         super().__init__()
-        self.seen = Counter()
+        self.outcomes = Counter()
         self._port, self._body, self._expected = port, body, expected
 
     def run(self):
@@ -50,26 +50,26 @@ class Client(threading.Thread):
             try:
                 connection.connect()
             except ConnectionRefusedError:
-                self.seen["nobody listens"] += 1
+                self.outcomes["nobody listens"] += 1
                 return
             fresh = True
-            while connection.sock is not None:  # the server closes it by saying so, never without a word
+            while connection.sock is not None:  # the server announces in its response that it closes the connection
                 try:
                     connection.request("POST", "/v1/infer", self._body, {"Content-Type": "application/json"})
                     response = connection.getresponse()
                     answer = response.read()
                 except (OSError, http.client.HTTPException) as error:
-                    # The system makes connections before anybody accepts them; see the end of the test.
+                    # The kernel establishes connections before the server accepts them; see the end of the test.
                     never_accepted = fresh and isinstance(error, ConnectionResetError)
-                    self.seen["reset at the door" if never_accepted else f"lost: {error!r}"] += 1
+                    self.outcomes["reset before accepted" if never_accepted else f"lost: {error!r}"] += 1
                     return
                 fresh = False
                 if response.status == 200:
                     (value,) = wire.decode_values(wire.read_reply(answer).values)
-                    self.seen["right" if torch.equal(value, self._expected) else "wrong"] += 1
+                    self.outcomes["right" if torch.equal(value, self._expected) else "wrong"] += 1
                 else:
-                    self.seen[response.status] += 1
-                    self.seen["says why"] += json.loads(answer)["error"] == "this server is shutting down"
+                    self.outcomes[response.status] += 1
+                    self.outcomes["states the reason"] += json.loads(answer)["error"] == "this server is shutting down"
                     return
 
 
@@ -87,7 +87,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path, mnist, lea
             clients = [Client(port, *mnist) for _ in range(CLIENTS)]
             for client in clients:
                 client.start()
-            while any(client.seen["right"] < 2 and client.is_alive() for client in clients):
+            while any(client.outcomes["right"] < 2 and client.is_alive() for client in clients):
                 time.sleep(0.05)
             process.send_signal(signal.SIGTERM)
             for client in clients:
@@ -96,15 +96,15 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path, mnist, lea
         finally:
             process.kill()
             process.stdout.close()
-    seen = sum((client.seen for client in clients), Counter())
+    outcomes = sum((client.outcomes for client in clients), Counter())
     # Between the last accept and the end of listening there is a moment, longer where the machine is busy, in which
     # the system makes a connection that nobody accepts any more.
-    never_accepted = seen.pop("reset at the door", 0)
+    never_accepted = outcomes.pop("reset before accepted", 0)
     assert never_accepted <= CLIENTS // 2
-    assert set(seen) <= {"right", 503, "says why", "nobody listens"}, seen
-    assert seen["right"] > CLIENTS
-    assert seen[503] == seen["says why"]
-    assert seen[503] + seen["nobody listens"] == CLIENTS - never_accepted
+    assert set(outcomes) <= {"right", 503, "states the reason", "nobody listens"}, outcomes
+    assert outcomes["right"] > CLIENTS
+    assert outcomes[503] == outcomes["states the reason"]
+    assert outcomes[503] + outcomes["nobody listens"] == CLIENTS - never_accepted
     log = (tmp_path / "err").read_text()
     assert "Traceback" not in log
     assert "requests aborted" not in log

@@ -46,17 +46,17 @@ def whole(tiny_model):
         return tiny_model.module(*tiny_model.example)
 
 
-def infer(url, head, data=b"", path=PATH, **headers):
-    return ask(url, "POST", path, head + data, Inference_Header_Content_Length=str(len(head)), **headers)
+def infer(url, header, data=b"", path=PATH, **headers):
+    return ask(url, "POST", path, header + data, Inference_Header_Content_Length=str(len(header)), **headers)
 
 
 def test_binary_in_binary_out(cloud_url, tiny, message, whole):
     status, body, response = infer(cloud_url, message.header, b"".join(message.pieces))
     assert (status, response.getheader("Content-Type")) == (200, "application/octet-stream")
     length = int(response.getheader("Inference-Header-Content-Length"))
-    head = json.loads(body[:length])
+    header = json.loads(body[:length])
     assert body[length:] == whole.numpy().tobytes()
-    assert head["outputs"] == [
+    assert header["outputs"] == [
         {
             "name": tiny.table.cuts[-1].values[0].name,
             "shape": [1, 10],
@@ -64,17 +64,17 @@ def test_binary_in_binary_out(cloud_url, tiny, message, whole):
             "parameters": {"binary_data_size": 40},
         }
     ]
-    assert (head["model_name"], head["model_version"], head["id"]) == ("tiny", tiny.table.fingerprint, "abc")
-    told = head["parameters"]
-    assert set(told) == {"parse_us", "queue_us", "compute_us", "server_us", "crc32"}
-    assert told["crc32"] == f"{zlib.crc32(body[length:]):08x}"
-    assert told["parse_us"] + told["queue_us"] + told["compute_us"] <= told["server_us"] + 3
+    assert (header["model_name"], header["model_version"], header["id"]) == ("tiny", tiny.table.fingerprint, "abc")
+    parameters = header["parameters"]
+    assert set(parameters) == {"parse_us", "queue_us", "compute_us", "server_us", "crc32"}
+    assert parameters["crc32"] == f"{zlib.crc32(body[length:]):08x}"
+    assert parameters["parse_us"] + parameters["queue_us"] + parameters["compute_us"] <= parameters["server_us"] + 3
 
 
 def test_without_asking_for_binary_the_reply_is_json(cloud_url, message, whole):
-    head = json.loads(message.header)
-    del head["parameters"]["binary_data_output"]
-    status, body, response = infer(cloud_url, json.dumps(head).encode(), b"".join(message.pieces))
+    header = json.loads(message.header)
+    del header["parameters"]["binary_data_output"]
+    status, body, response = infer(cloud_url, json.dumps(header).encode(), b"".join(message.pieces))
     assert (status, response.getheader("Inference-Header-Content-Length")) == (200, None)
     (output,) = json.loads(body)["outputs"]
     assert torch.equal(torch.tensor(output["data"]).reshape(output["shape"]), whole)
@@ -133,9 +133,9 @@ class Counting:
 )
 def test_what_cannot_be_answered_is_not_computed_and_not_quoted_at_length(running_cloud, message, changes, part, capfd):
     executor = Counting()
-    head = json.dumps(json.loads(message.header) | changes).encode()
+    header = json.dumps(json.loads(message.header) | changes).encode()
     with running_cloud(executor=executor) as url:
-        status, body, _ = infer(url, head, b"".join(message.pieces))
+        status, body, _ = infer(url, header, b"".join(message.pieces))
     assert status in (400, 409)
     assert part in json.loads(body)["error"]
     assert len(body) < 1200
@@ -209,16 +209,16 @@ def test_an_encoded_body_is_refused_unread(cloud_url, message):
 
 
 def test_a_deadline_that_has_passed_is_not_computed(cloud_url, message):
-    head = json.loads(message.header)
-    head["parameters"]["timeout"] = 1
-    status, body, _ = infer(cloud_url, json.dumps(head).encode(), b"".join(message.pieces))
+    header = json.loads(message.header)
+    header["parameters"]["timeout"] = 1
+    status, body, _ = infer(cloud_url, json.dumps(header).encode(), b"".join(message.pieces))
     assert (status in (503, 504), "time" in json.loads(body)["error"]) == (True, True), body
 
 
 def test_a_body_in_tiny_chunks_is_read(cloud_url, message, whole):
     parts = urlsplit(cloud_url)
     body = message.header + b"".join(message.pieces)
-    head = (
+    header = (
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
         f"Inference-Header-Content-Length: {len(message.header)}\r\n\r\n"
     )

@@ -84,7 +84,8 @@ async def test_one_by_one_is_bit_for_bit_the_unsplit_model(tiny, tiny_model):
     assert [result.batch_requests for result in done] == [1] * 6
     with torch.inference_mode():
         assert all(
-            torch.equal(one.values[0], tiny_model.module(image)) for one, image in zip(done, pictures, strict=True)
+            torch.equal(computed.values[0], tiny_model.module(image))
+            for computed, image in zip(done, pictures, strict=True)
         )
 
 
@@ -288,13 +289,13 @@ async def test_a_tail_shorter_than_the_way_to_a_thread_runs_on_the_loop_until_it
         values, threads = tiny.head(8, images(1)), []
         run = gate.run
 
-        def told(segment):
+        def run_as_if(segment):
             threads.append(threading.current_thread())
             values, _ = run(segment)
-            return values, gate.says_s
+            return values, gate.reported_s
 
-        gate.run, gate.says_s = told, 1e-5
-        for gate.says_s in [1e-5] * 2 + [1e-3] * 3 + [1e-5] * 4:
+        gate.run, gate.reported_s = run_as_if, 1e-5
+        for gate.reported_s in [1e-5] * 2 + [1e-3] * 3 + [1e-5] * 4:
             await tails.compute(tiny, 8, values)
         here = [thread is threading.current_thread() for thread in threads]
         assert here == [False, True, True, True, False, False, False, False, True]  # by the median of the last five

@@ -128,13 +128,13 @@ def question():
 
 
 class Load:
-    """Clients that ask over kept-alive connections until told to stop, and check every answer."""
+    """Clients that send requests over kept-alive connections and check every answer, until they are stopped."""
 
     def __init__(self, port, question):
         self._port = port
         self._body, self._expected = question
         self._stop = threading.Event()
-        self.seen = Counter()
+        self.outcomes = Counter()
         self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
 
     def __enter__(self):
@@ -149,9 +149,9 @@ class Load:
 
     def wait_for_right(self, more):
         """Wait for so many more right answers, or any other."""
-        enough, end = self.seen["right"] + more, time.monotonic() + 120
-        while self.seen["right"] < enough and set(self.seen) <= {"right"}:
-            assert time.monotonic() < end, self.seen
+        enough, end = self.outcomes["right"] + more, time.monotonic() + 120
+        while self.outcomes["right"] < enough and set(self.outcomes) <= {"right"}:
+            assert time.monotonic() < end, self.outcomes
             time.sleep(0.05)
 
     def _ask(self):
@@ -163,9 +163,9 @@ class Load:
                 body = response.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                self.seen[f"{type(error).__name__}: {error}"] += 1
+                self.outcomes[f"{type(error).__name__}: {error}"] += 1
                 continue
-            self.seen[self._judged(response.status, body)] += 1
+            self.outcomes[self._judged(response.status, body)] += 1
         connection.close()
 
     def _judged(self, status, body):
@@ -182,7 +182,7 @@ def test_one_of_two_clouds_is_killed_and_no_request_fails(name, tmp_path, questi
             load.wait_for_right(50)
             clouds[0].kill()
             load.wait_for_right(50)
-        assert set(load.seen) == {"right"}, load.seen
+        assert set(load.outcomes) == {"right"}, load.outcomes
         assert json.loads(ask(port, "POST", wire.INFER_PATH, b"{}")[1])["error"]  # refusals come through as they are
         assert ask(port, "POST", wire.PROBE_PATH, b"x" * 3_000_000)[0] == 200  # more than nginx takes by default
 
@@ -195,4 +195,4 @@ def test_one_of_two_clouds_is_told_to_end_and_no_request_fails(name, tmp_path, q
             clouds[1].send_signal(signal.SIGTERM)
             assert clouds[1].wait(60) == 0
             load.wait_for_right(50)
-        assert set(load.seen) == {"right"}, load.seen
+        assert set(load.outcomes) == {"right"}, load.outcomes

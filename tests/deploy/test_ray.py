@@ -105,7 +105,7 @@ def test_names_arrive_as_they_were_sent(port):
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_there(port):
-    head = (
+    header = (
         f"POST {wire.INFER_PATH} HTTP/1.1",
         "Host: cloud",
         "Authorization: Bearer let-me-in",

@@ -14,9 +14,9 @@ class Doubler(Model):
 
     def predict(self, payload, headers=None, response_headers=None):  # noqa: ARG002
         x = payload.inputs[0].as_numpy()
-        made = {"y": x * 2, "sums": x.sum(axis=1)}
+        arrays = {"y": x * 2, "sums": x.sum(axis=1)}
         outputs = []
-        for name, array in made.items():
+        for name, array in arrays.items():
             outputs.append(InferOutput(name, list(array.shape), "FP32"))
             outputs[-1].set_data_from_numpy(array, binary_data=True)
         return InferResponse(payload.id, "doubler", outputs)

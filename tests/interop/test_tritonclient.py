@@ -13,8 +13,8 @@ triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[htt
 
 @pytest.fixture
 def client(cloud_url):
-    with triton.InferenceServerClient(urlsplit(cloud_url).netloc) as made:
-        yield made
+    with triton.InferenceServerClient(urlsplit(cloud_url).netloc) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def inputs_of(metadata, values, *, binary=True):
     inputs = []
     for described, value in zip(metadata["inputs"], values, strict=True):
         array = value.contiguous().numpy()
-        one = triton.InferInput(described["name"], list(array.shape), described["datatype"])
-        one.set_data_from_numpy(array, binary_data=binary)
-        inputs.append(one)
+        tensor = triton.InferInput(described["name"], list(array.shape), described["datatype"])
+        tensor.set_data_from_numpy(array, binary_data=binary)
+        inputs.append(tensor)
     return inputs
 
 
@@ -50,7 +50,7 @@ def test_health_and_metadata(client, tiny):
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3, 16, 16]}],
         "outputs": [{"name": tiny.table.cuts[-1].values[0].name, "datatype": "FP32", "shape": [1, 10]}],
     }
-    assert [one["shape"] for one in client.get_model_metadata("tiny@4")["inputs"]] == [[1, 8, 16, 16]] * 2
+    assert [entry["shape"] for entry in client.get_model_metadata("tiny@4")["inputs"]] == [[1, 8, 16, 16]] * 2
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -66,7 +66,7 @@ def test_the_right_token_is_let_in(locked, scheme):
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/v1/infer", "/nowhere"])
-def test_any_other_is_not(locked, given, reason, path):
+def test_any_other_token_is_refused(locked, given, reason, path):
     status, body, response = get(locked, path, {"Authorization": given} if given is not None else None)
     assert (status, json.loads(body)) == (401, {"error": reason})
     assert response.getheader("WWW-Authenticate") == 'Bearer realm="midcut"'
@@ -108,7 +108,7 @@ def test_a_token_file_without_a_token_is_one_line(tmp_path, content, part):
     assert "\n" not in str(caught.value)
 
 
-def test_an_environment_variable_that_is_not_set_is_said(monkeypatch):
+def test_an_environment_variable_that_is_not_set_is_named(monkeypatch):
     monkeypatch.delenv("NO_SUCH", raising=False)
     with pytest.raises(ConfigError, match="token_env: the environment variable NO_SUCH is empty"):
         read_token("NO_SUCH", None)
@@ -127,9 +127,9 @@ def files(tmp_path_factory):
         ("client", ours, "edge@example.org"),
         ("stranger", theirs, "127.0.0.1"),
     ):
-        made = ca.issue_cert(who)
-        made.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
-        made.private_key_pem.write_to_path(folder / f"{name}.key")
+        certificate = ca.issue_cert(who)
+        certificate.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+        certificate.private_key_pem.write_to_path(folder / f"{name}.key")
     ours.cert_pem.write_to_path(folder / "ca.pem")
     theirs.cert_pem.write_to_path(folder / "other_ca.pem")
     (folder / "text.pem").write_text("no certificate")
@@ -208,7 +208,7 @@ def test_tls_files_that_do_not_fit_are_one_line(files, cert, key, ca, part):
         ({"host": "0.0.0.0", "tls_cert": "c.pem"}, True),
     ],
 )
-def test_an_open_door_is_warned_of(knobs, warns):
+def test_a_server_without_authentication_on_a_network_logs_a_warning(knobs, warns):
     with structlog.testing.capture_logs() as logs:
         warn_if_unprotected(ServerSettings(**knobs))
     assert [entry["log_level"] for entry in logs] == (["warning"] if warns else [])

@@ -1,4 +1,4 @@
-"""The binary reply that is written beside aiohttp's own response, as HTTP clients see it."""
+"""The binary reply, which does not use aiohttp's own response, as HTTP clients see it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from midcut.wire.oip import Message
 
 @pytest.fixture
 async def address():
-    """Answers `/SIZE` with so many bytes behind a head, in two pieces."""
+    """Answers `/SIZE` with so many bytes after a JSON header, in two pieces."""
 
     async def answer(request):
         size = int(request.match_info["size"])
@@ -56,18 +56,18 @@ async def asked(address, request, wait_s):
 
     reader, writer = await asyncio.open_connection(*address)
     writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
+    header = await reader.readuntil(b"\r\n\r\n")
     body = await reader.readexactly(11)
     try:
         rest = await asyncio.wait_for(reader.read(), wait_s)
     except TimeoutError:
         rest = None
     writer.close()
-    return head, body, rest
+    return header, body, rest
 
 
 @pytest.mark.parametrize(
-    ("line", "connection", "closed"),
+    ("request_", "connection", "closed"),
     [
         (b"GET /4 HTTP/1.1\r\nHost: x\r\n\r\n", None, False),
         (b"GET /4 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"close", True),
@@ -79,8 +79,8 @@ async def asked(address, request, wait_s):
 async def test_the_connection_is_kept_as_the_client_and_the_server_want_it(address, line, connection, closed):
     head, body, rest = await asked(address, line, 60.0 if closed else 0.3)
     assert body == b'{"x":1}aabb'
-    said = [one.split(b": ")[1] for one in head.split(b"\r\n") if one.startswith(b"Connection: ")]
-    assert said == ([] if connection is None else [connection])
+    values = [field.split(b": ")[1] for field in header.split(b"\r\n") if field.startswith(b"Connection: ")]
+    assert values == ([] if connection is None else [connection])
     assert rest == (b"" if closed else None)
 
 

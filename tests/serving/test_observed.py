@@ -36,12 +36,12 @@ def scrape(url):
     """Sample -> value, as Prometheus reads them: `name{label=value,...}`."""
     status, text = ask(url, "GET", "/metrics")
     assert status == 200
-    found = {}
+    samples = {}
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:
             labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
-            found[f"{sample.name}{{{labels}}}"] = sample.value
-    return found
+            samples[f"{sample.name}{{{labels}}}"] = sample.value
+    return samples
 
 
 def test_a_cloud_tells_what_it_answered_and_where_the_time_went(running_cloud, tiny, tiny_model):
@@ -51,19 +51,19 @@ def test_a_cloud_tells_what_it_answered_and_where_the_time_went(running_cloud, t
             assert ask(url, "POST", "/v1/infer", body)[0] == 200
         assert ask(url, "POST", "/v1/infer", b"{}")[0] == 400
         assert ask(url, "PROPFIND", "/coffee")[0] == 404
-        found = scrape(url)
-    assert found["midcut_requests_total{method=POST,route=/v1/infer,status=200}"] == 3
-    assert found["midcut_requests_total{method=POST,route=/v1/infer,status=400}"] == 1
-    assert found["midcut_requests_total{method=other,route=unknown,status=404}"] == 1
-    assert found["midcut_request_seconds_count{route=/v1/infer}"] == 4
-    assert found["midcut_cloud_inferences_total{codec=base64,model=tiny}"] == 3
+        samples = scrape(url)
+    assert samples["midcut_requests_total{method=POST,route=/v1/infer,status=200}"] == 3
+    assert samples["midcut_requests_total{method=POST,route=/v1/infer,status=400}"] == 1
+    assert samples["midcut_requests_total{method=other,route=unknown,status=404}"] == 1
+    assert samples["midcut_request_seconds_count{route=/v1/infer}"] == 4
+    assert samples["midcut_cloud_inferences_total{codec=base64,model=tiny}"] == 3
     for part in ("read", "parse", "queue", "compute", "encode"):
-        assert found[f"midcut_cloud_part_seconds_count{{part={part}}}"] == 3
-    parts_s = sum(found[f"midcut_cloud_part_seconds_sum{{part={part}}}"] for part in ("parse", "compute", "encode"))
-    assert 0.0 < parts_s < found["midcut_request_seconds_sum{route=/v1/infer}"]
-    assert found["midcut_cloud_waiting{}"] == 0
-    assert found["midcut_requests_in_flight{}"] == 1  # the scrape
-    assert found["process_resident_memory_bytes{}"] > 1e7
+        assert samples[f"midcut_cloud_part_seconds_count{{part={part}}}"] == 3
+    parts_s = sum(samples[f"midcut_cloud_part_seconds_sum{{part={part}}}"] for part in ("parse", "compute", "encode"))
+    assert 0.0 < parts_s < samples["midcut_request_seconds_sum{route=/v1/infer}"]
+    assert samples["midcut_cloud_waiting{}"] == 0
+    assert samples["midcut_requests_in_flight{}"] == 1  # the scrape
+    assert samples["process_resident_memory_bytes{}"] > 1e7
 
 
 def test_a_stranger_cannot_make_labels(running_cloud):
@@ -214,11 +214,11 @@ def test_a_full_cloud_answers_before_the_body_and_drops_whom_nobody_waits_for(ru
         until(lambda: scrape(url)["midcut_cloud_waiting{}"] == 0)
         executor.go_on.set()
         assert first.recv(65536).startswith(b"HTTP/1.1 200")
-        found = scrape(url)
+        samples = scrape(url)
         first.close()
         third.close()
     assert executor.runs == 1
-    assert found["midcut_cloud_dropped_total{reason=busy}"] == 1
-    assert found["midcut_cloud_dropped_total{reason=gone}"] == 1
-    assert found["midcut_requests_total{method=POST,route=/v1/infer,status=499}"] == 1
+    assert samples["midcut_cloud_dropped_total{reason=busy}"] == 1
+    assert samples["midcut_cloud_dropped_total{reason=gone}"] == 1
+    assert samples["midcut_requests_total{method=POST,route=/v1/infer,status=499}"] == 1
     assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]

@@ -60,7 +60,7 @@ class Scripted:
     """A server whose n-th request gets the n-th answer: bytes to send; None hangs; "close" hangs up."""
 
     def __init__(self, answers):
-        self.seen = []
+        self.received = []
         self._left = list(answers)
         self._release = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -76,7 +76,7 @@ class Scripted:
     def _serve(self, connection):
         with connection, contextlib.suppress(OSError):
             while self._left and (body := receive(connection)) is not None:
-                self.seen.append(body)
+                self.received.append(body)
                 answer = self._left.pop(0)
                 if answer is None:
                     self._release.wait(600)
@@ -95,7 +95,7 @@ class Scripted:
 def scripted(*answers):
     server = Scripted(answers)
     try:
-        yield server.url, server.seen
+        yield server.url, server.received
     finally:
         server.close()
 
@@ -108,9 +108,9 @@ def receive(connection):
         if not chunk:
             return None
         data += chunk
-    head, body = data.split(b"\r\n\r\n", 1)
+    header, body = data.split(b"\r\n\r\n", 1)
     length = next(
-        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+        int(line.split(b":")[1]) for line in header.split(b"\r\n") if line.lower().startswith(b"content-length")
     )
     while len(body) < length:
         body += connection.recv(65536)
@@ -121,17 +121,17 @@ ONES = struct.pack("<2f", 1.0, 1.0)
 
 
 def oip_reply(data=ONES, *, tensor=None, parameters=None, **changes):
-    """A reply of the Open Inference Protocol, made by hand: its head, and the bytes after it."""
+    """A reply of the Open Inference Protocol, made by hand: its header, and the bytes after it."""
     output = {"name": "y", "shape": [2], "datatype": "FP32", "parameters": {"binary_data_size": len(data)}}
-    head = {
+    header = {
         "model_name": "m",
         "model_version": "f",
         "id": "r",
         "parameters": {"compute_us": 1000, "server_us": 1500, "crc32": f"{zlib.crc32(data):08x}"} | (parameters or {}),
         "outputs": [output | (tensor or {})],
     }
-    head = json.dumps(head | changes).encode()
-    return reply(head + data, headers=f"Inference-Header-Content-Length: {len(head)}\r\n")
+    header = json.dumps(header | changes).encode()
+    return reply(header + data, headers=f"Inference-Header-Content-Length: {len(header)}\r\n")
 
 
 def reply(body=None, status="200 OK", headers=""):
@@ -143,54 +143,54 @@ def reply(body=None, status="200 OK", headers=""):
 REQUEST = TailRequest("m", 1, "f", [torch.zeros(3)], "r")
 
 
-def said(body):
-    """The JSON head of a request's body."""
+def json_header(body):
+    """The JSON header of a request body."""
     return json.JSONDecoder().raw_decode(body.decode("latin-1"))[0]
 
 
 def send(url, times=1, **knobs):
     async def go():
-        one = transport(url, **knobs)
-        await one.open()
+        client = transport(url, **knobs)
+        await client.open()
         try:
             for _ in range(times):
-                answer = await one.infer(REQUEST)
+                answer = await client.infer(REQUEST)
         finally:
-            await one.close()
+            await client.close()
         return answer
 
     return asyncio.run(go())
 
 
 def test_a_reply_is_read():
-    with scripted(reply()) as (url, seen):
+    with scripted(reply()) as (url, received):
         answer = send(url)
     assert torch.equal(answer.values[0], torch.ones(2))
     assert (answer.compute_s, answer.server_s) == (0.001, 0.0015)
-    assert said(seen[0])["id"] == "r"
-    assert seen[0].endswith(bytes(12))
-    assert said(seen[0])["parameters"] == {
+    assert json_header(received[0])["id"] == "r"
+    assert received[0].endswith(bytes(12))
+    assert json_header(received[0])["parameters"] == {
         "binary_data_output": True, "cut": 1, "fingerprint": "f", "timeout": 60_000_000
     }  # fmt: skip
 
 
 def test_the_connection_is_kept_for_the_next_request():
-    with scripted(reply(), reply(), reply()) as (url, seen):
+    with scripted(reply(), reply(), reply()) as (url, received):
         send(url, times=3)
-    assert len(seen) == 3
+    assert len(received) == 3
 
 
 def test_a_kept_connection_that_the_cloud_has_closed_is_tried_once_more():
-    with scripted(reply(), "close", reply()) as (url, seen):
+    with scripted(reply(), "close", reply()) as (url, received):
         assert torch.equal(send(url, times=2).values[0], torch.ones(2))
-    assert len(seen) == 3
-    assert seen[1] == seen[2]  # the very same request, id included
+    assert len(received) == 3
+    assert received[1] == received[2]  # the very same request, id included
 
 
 def test_a_cloud_that_hangs_up_twice_is_unreachable():
-    with scripted("close", "close", reply()) as (url, seen), pytest.raises(CloudUnreachableError, match="broke"):
+    with scripted("close", "close", reply()) as (url, received), pytest.raises(CloudUnreachableError, match="broke"):
         send(url)
-    assert len(seen) == 2
+    assert len(received) == 2
 
 
 def test_nobody_listening_is_unreachable_and_says_where():
@@ -275,14 +275,14 @@ def test_a_reply_garbled_anywhere_on_the_way_is_never_an_answer(tiny, tiny_model
     asked = TailRequest("tiny", 4, tiny.table.fingerprint, values, "r", names=names)
 
     async def go(proxy):
-        one = transport(proxy.url)
-        await one.open()
+        client = transport(proxy.url)
+        await client.open()
         try:
-            return await one.infer(asked)
+            return await client.infer(asked)
         except CloudError:
             return None
         finally:
-            await one.close()
+            await client.close()
 
     with FaultProxy(cloud_url.removeprefix("http://"), seed=5) as proxy:
         fine = asyncio.run(go(proxy))
@@ -304,17 +304,17 @@ def test_a_payload_over_a_megabyte_arrives_whole():
     big = TailRequest("m", 1, "f", [torch.arange(400_000, dtype=torch.float32)], "r")
 
     async def go(url):
-        one = transport(url)
-        await one.open()
+        client = transport(url)
+        await client.open()
         try:
-            return await one.infer(big)
+            return await client.infer(big)
         finally:
-            await one.close()
+            await client.close()
 
-    with scripted(reply()) as (url, seen):
+    with scripted(reply()) as (url, received):
         answer = asyncio.run(go(url))
-    assert seen[0].endswith(big.values[0].numpy().tobytes())
-    assert 1_600_000 < len(seen[0]) < answer.sent_bytes < 1_600_000 + 600
+    assert received[0].endswith(big.values[0].numpy().tobytes())
+    assert 1_600_000 < len(received[0]) < answer.sent_bytes < 1_600_000 + 600
 
 
 def test_a_url_with_a_path_is_kept_in_front():
@@ -379,16 +379,16 @@ def test_a_refusal_carries_when_to_come_again(header, seconds):
 
 @pytest.mark.parametrize("framing", ["chunked", "until the end"])
 def test_replies_framed_in_other_ways_are_read(framing):
-    head, body = oip_reply().split(b"\r\n\r\n", 1)
-    head = b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length"))
+    header, body = oip_reply().split(b"\r\n\r\n", 1)
+    header = b"\r\n".join(line for line in header.split(b"\r\n") if not line.startswith(b"Content-Length"))
     if framing == "chunked":
         body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:])) + b"0\r\n\r\n"
-        answer = head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + body
-        with scripted(answer, answer) as (url, seen):
+        answer = header + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+        with scripted(answer, answer) as (url, received):
             assert torch.equal(send(url, times=2).values[0], torch.ones(2))
-        assert len(seen) == 2
+        assert len(received) == 2
     else:
-        with scripted(head + b"\r\nConnection: close\r\n\r\n" + body) as (url, _):
+        with scripted(header + b"\r\nConnection: close\r\n\r\n" + body) as (url, _):
             assert torch.equal(send(url).values[0], torch.ones(2))
 
 
@@ -399,16 +399,16 @@ def test_an_interim_answer_is_not_the_answer():
 
 def test_a_request_may_have_less_time_than_the_transport_gives():
     async def go(url):
-        one = transport(url)
-        await one.open()
+        client = transport(url)
+        await client.open()
         try:
-            await one.infer(replace(REQUEST, timeout_s=0.5))
+            await client.infer(replace(REQUEST, timeout_s=0.5))
         finally:
-            await one.close()
+            await client.close()
 
-    with scripted(None) as (url, seen), pytest.raises(CloudTimeoutError, match=r"in 0\.\d+ s"):
+    with scripted(None) as (url, received), pytest.raises(CloudTimeoutError, match=r"in 0\.\d+ s"):
         asyncio.run(go(url))
-    assert said(seen[0])["parameters"]["timeout"] == 500_000
+    assert json_header(received[0])["parameters"]["timeout"] == 500_000
 
 
 @pytest.mark.parametrize(
@@ -421,12 +421,12 @@ def test_what_comes_after_an_answer_ends_the_connection_not_the_next_request(sur
 
 def ask(url):
     async def go():
-        one = transport(url)
-        await one.open()
+        client = transport(url)
+        await client.open()
         try:
-            return await one.listing()
+            return await client.listing()
         finally:
-            await one.close()
+            await client.close()
 
     return asyncio.run(go())
 

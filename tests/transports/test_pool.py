@@ -1,4 +1,4 @@
-"""Kept connections whose other side fell silent."""
+"""Idle connections whose server no longer answers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from midcut.serving import event_loop
 from midcut_transports.connection import Connection
 from midcut_transports.pool import Pool
 
-HEAD = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Server:
-    """Answers each request, or none while `silent`; what was kept until then it never answers again."""
+    """Answers each request, but none on the connections that were open at `fall_silent`."""
 
     def __init__(self):
         self.connections = 0
@@ -45,9 +45,9 @@ class Server:
             writer.close()
 
 
-async def kept(server, pool, count):
-    """Have so many connections in the pool."""
-    asking = [asyncio.create_task(pool.exchange(HEAD, (), 60.0)) for _ in range(count)]
+async def fill(server, pool, count):
+    """Put so many idle connections into the pool."""
+    asking = [asyncio.create_task(pool.exchange(REQUEST, (), 60.0)) for _ in range(count)]
     while server.connections < count:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     server.answered.set()
@@ -58,15 +58,15 @@ async def kept(server, pool, count):
 async def test_a_kept_connection_that_fell_silent_takes_the_other_kept_ones_with_it(cancelled):
     async with Server() as server:
         pool = Pool("127.0.0.1", server.port, 60.0)
-        await kept(server, pool, 3)
+        await fill(server, pool, 3)
         server.fall_silent()
         if cancelled:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(pool.exchange(HEAD, (), 60.0), 0.05)
+                await asyncio.wait_for(pool.exchange(REQUEST, (), 60.0), 0.05)
         else:
             with pytest.raises(TimeoutError):
-                await pool.exchange(HEAD, (), 0.05)
-        answer = await pool.exchange(HEAD, (), 60.0)
+                await pool.exchange(REQUEST, (), 0.05)
+        answer = await pool.exchange(REQUEST, (), 60.0)
         assert (answer.status, answer.fresh, server.connections) == (200, True, 4)
         pool.close()
 
@@ -74,15 +74,15 @@ async def test_a_kept_connection_that_fell_silent_takes_the_other_kept_ones_with
 async def test_a_fresh_connection_that_is_silent_says_nothing_of_the_kept_ones():
     async with Server() as server:
         pool = Pool("127.0.0.1", server.port, 60.0)
-        await kept(server, pool, 1)
+        await fill(server, pool, 1)
         server.answered.clear()
-        first = asyncio.create_task(pool.exchange(HEAD, (), 60.0))
+        first = asyncio.create_task(pool.exchange(REQUEST, (), 60.0))
         await asyncio.sleep(0)
         with pytest.raises(TimeoutError):
-            await pool.exchange(HEAD, (), 0.05)  # on a second, fresh connection
+            await pool.exchange(REQUEST, (), 0.05)  # on a second, fresh connection
         server.answered.set()
         assert not (await first).fresh
-        assert not (await pool.exchange(HEAD, (), 60.0)).fresh
+        assert not (await pool.exchange(REQUEST, (), 60.0)).fresh
         pool.close()
 
 
@@ -98,7 +98,7 @@ def test_a_connection_that_stands_when_nobody_waits_for_it_any_more_is_closed_wh
     async def go():
         nonlocal asking
         async with Server() as server:
-            asking = asyncio.create_task(Pool("127.0.0.1", server.port, 60.0).exchange(HEAD, (), 60.0))
+            asking = asyncio.create_task(Pool("127.0.0.1", server.port, 60.0).exchange(REQUEST, (), 60.0))
             with pytest.raises(asyncio.CancelledError):
                 await asking
             assert stood[0]._socket is None

@@ -20,18 +20,18 @@ from midcut.wire.oip_tensors import encode_infer, request_values
 SPECS = (ValueSpec("a", "float32", (1, 2, 3)), ValueSpec("n", "int"))
 
 
-def read(head, data=b"", *, length=None, specs=SPECS[:1], max_batch=1, cuts=()):
-    head = head if isinstance(head, bytes) else json.dumps(head).encode()
-    whole = head + data
+def read(header, data=b"", *, length=None, specs=SPECS[:1], max_batch=1, cuts=()):
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    whole = header + data
     edges = [0, *sorted(at for at in cuts if 0 < at < len(whole)), len(whole)]
     chunks = [whole[a:b] for a, b in itertools.pairwise(edges) if b > a]
-    call = oip_read.read_infer(Body(chunks), str(len(head)) if length is None else length)
+    call = oip_read.read_infer(Body(chunks), str(len(header)) if length is None else length)
     return call, request_values(call, specs, {}, max_batch, "here")
 
 
 def tensor(size=24, **changes):
-    head = {"name": "a", "shape": [1, 2, 3], "datatype": "FP32", "parameters": {"binary_data_size": size}}
-    return {"inputs": [head | changes]}
+    header = {"name": "a", "shape": [1, 2, 3], "datatype": "FP32", "parameters": {"binary_data_size": size}}
+    return {"inputs": [header | changes]}
 
 
 SIX = struct.pack("<6f", *range(6))
@@ -47,9 +47,9 @@ def test_a_binary_tensor_is_read_however_the_body_came(cuts):
 
 @pytest.mark.parametrize("data", [[0, 1, 2, 3, 4, 5], [[[0, 1, 2], [3.0, 4, 5]]]])
 def test_json_data_is_read_flat_or_nested(data):
-    head = {"inputs": [{"name": "a", "shape": [1, 2, 3], "datatype": "FP32", "data": data}]}
-    assert torch.equal(read(head)[1][0], NUMBERS)
-    assert torch.equal(oip_values(json.dumps(head).encode(), None), NUMBERS)
+    header = {"inputs": [{"name": "a", "shape": [1, 2, 3], "datatype": "FP32", "data": data}]}
+    assert torch.equal(read(header)[1][0], NUMBERS)
+    assert torch.equal(oip_values(json.dumps(header).encode(), None), NUMBERS)
 
 
 def oip_values(body, length):
@@ -75,12 +75,12 @@ def test_a_dim_order_restores_the_strides():
 
 
 def test_names_may_be_positions_and_ints_may_be_json_or_binary():
-    one = {"name": "1", "shape": [1], "datatype": "INT64"}
+    entry = {"name": "1", "shape": [1], "datatype": "INT64"}
     named = tensor(name="0")["inputs"]
     for extra, data in (({"data": [-7]}, b""), ({"parameters": {"binary_data_size": 8}}, struct.pack("<q", -7))):
-        values = read({"inputs": [*named, one | extra]}, SIX + data, specs=SPECS)[1]
+        values = read({"inputs": [*named, entry | extra]}, SIX + data, specs=SPECS)[1]
         assert values[1] == -7
-    swapped = {"inputs": [one | {"name": "n", "data": [5]}, tensor()["inputs"][0]]}
+    swapped = {"inputs": [entry | {"name": "n", "data": [5]}, tensor()["inputs"][0]]}
     assert read(swapped, SIX, specs=SPECS)[1][1] == 5
 
 
@@ -88,7 +88,7 @@ NESTED = b'{"inputs":[{"name":"a","shape":[1,2,3],"datatype":"FP32","data":' + b
 
 
 @pytest.mark.parametrize(
-    ("head", "data", "part"),
+    ("header", "data", "part"),
     [
         (tensor(), SIX[:-1], "24 bytes announced, 23 are left"),
         (tensor(), SIX + b"x", "1 bytes more than its tensors"),
@@ -147,9 +147,9 @@ NESTED = b'{"inputs":[{"name":"a","shape":[1,2,3],"datatype":"FP32","data":' + b
         (tensor(parameters={}, datatype="FP16", data=[1] * 6), b"", "must be float32"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(head, data, part):
+def test_what_does_not_fit_is_refused_in_one_line(header, data, part):
     with pytest.raises(WireError) as caught:
-        read(head, data)
+        read(header, data)
     assert part in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 400
@@ -158,17 +158,17 @@ def test_what_does_not_fit_is_refused_in_one_line(head, data, part):
 @pytest.mark.parametrize("place", ["parameters", "tensor", "unknown"])
 def test_a_head_of_nothing_but_words_is_refused_before_it_is_made_into_objects(place):
     words = {f"{number}": 1 for number in range(20_000)}
-    head = tensor(parameters={"binary_data_size": 24} | words) if place == "tensor" else tensor() | {place: words}
+    header = tensor(parameters={"binary_data_size": 24} | words) if place == "tensor" else tensor() | {place: words}
     with pytest.raises(MalformedError, match="over 16384 strings"):
-        read(head, SIX)
+        read(header, SIX)
 
 
 def test_as_many_tensors_as_there_may_be_are_read():
     parameters = {"binary_data_size": 1, "dtype": "uint8", "shape": "1", "dim_order": "0", "codec_a": 1, "codec_b": "x"}
-    heads = [{"name": f"{i}", "shape": [1], "datatype": "UINT8", "parameters": parameters} for i in range(256)]
+    headers = [{"name": f"{i}", "shape": [1], "datatype": "UINT8", "parameters": parameters} for i in range(256)]
     outputs = [{"name": f"{i}", "parameters": {"binary_data": True}} for i in range(256)]
     specs = tuple(ValueSpec(f"{i}", "uint8", (1,)) for i in range(256))
-    call, values = read({"inputs": heads, "outputs": outputs}, bytes(range(256)), specs=specs)
+    call, values = read({"inputs": headers, "outputs": outputs}, bytes(range(256)), specs=specs)
     assert torch.equal(torch.cat(values), torch.arange(256, dtype=torch.uint8))
     assert len(call.outputs) == 256
 
@@ -180,9 +180,9 @@ def test_a_head_length_that_is_none_is_refused(length):
 
 
 def test_half_precision_does_not_travel_as_json():
-    head = {"inputs": [{"name": "a", "shape": [1], "datatype": "FP16", "data": [1]}]}
+    header = {"inputs": [{"name": "a", "shape": [1], "datatype": "FP16", "data": [1]}]}
     with pytest.raises(MalformedError, match="cannot be sent as JSON"):
-        read(head, specs=(ValueSpec("a", "float16", (1,)),))
+        read(header, specs=(ValueSpec("a", "float16", (1,)),))
 
 
 dtypes = st.sampled_from(["float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "bool"])
@@ -227,15 +227,15 @@ PLACES = ["name", "shape", "datatype", "parameters", "data", "inputs", "outputs"
 @settings(max_examples=400, deadline=None)
 @given(place=st.sampled_from(PLACES), value=json_like, data=st.binary(max_size=40), length=st.none() | st.text())
 def test_no_body_does_anything_but_be_read_or_refused(place, value, data, length):
-    head = tensor()
+    header = tensor()
     if place in ("inputs", "outputs", "id"):
-        head[place] = value
+        header[place] = value
     elif place in ("timeout", "dim_order"):
-        head["parameters"] = {place: value}
-        head["inputs"][0]["parameters"][place] = value
+        header["parameters"] = {place: value}
+        header["inputs"][0]["parameters"][place] = value
     else:
-        head["inputs"][0][place] = value
+        header["inputs"][0][place] = value
     try:
-        read(head, data, length=length)
+        read(header, data, length=length)
     except WireError as error:
         assert len(str(error).splitlines()) == 1  # noqa: PT017 - or it is read

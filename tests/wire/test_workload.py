@@ -1,4 +1,4 @@
-"""What is too much for the event loop is too much as text and behind a codec as well."""
+"""The estimate of a message's work counts numbers as text, and what a codec's bytes become."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def call(tensors=(), outputs=None, *, binary=True):
 
 
 def test_what_a_codec_brings_weighs_what_becomes_of_it():
-    head, pieces = oip.encoded_header("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
-    assert workload.decode_cost(call([WireTensor(head, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
+    header, pieces = oip.encoded_header("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
+    assert workload.decode_cost(call([WireTensor(header, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
     odd = oip.TensorHeader("x", (3,), "UINT8", {"shape": "1,,2"})
     bare = oip.TensorHeader("y", (3,), "FP32", {})
     assert workload.decode_cost(call([WireTensor(odd, ()), WireTensor(bare, ())]), 1000) == 1000
