@@ -156,7 +156,7 @@ class ListingTransport(HttpTransport):
 
 
 def _id_header(request_id: str) -> str:
-    """The HTTP header with the id, for the logs of proxies; empty where the id is not valid in a header."""
+    """The header X-Request-Id, by which proxies log a request; empty where the id is not valid in a header."""
     is_valid = request_id.isascii() and request_id.isprintable() and " " not in request_id
     return f"{wire.ID_HEADER}: {request_id}\r\n" if is_valid and request_id else ""
 

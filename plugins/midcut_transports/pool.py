@@ -95,5 +95,5 @@ class Pool:
             connection.close()  # it may be connected already, and uvloop does not notify it
             if isinstance(error, asyncio.CancelledError) or (connecting.expired() and until_s <= connect_until_s):
                 raise
-            raise NoConnectionInTimeError from None  # or the kernel's own timeout of connecting
+            raise NoConnectionInTimeError from None  # the kernel's own connect timeout as well
         return connection

@@ -86,7 +86,7 @@ class OpenInference:
         _check_id(reply.id, request)
         if not self._plain and reply.model_version != request.fingerprint:
             raise CloudRefusedError(
-                f"the cloud answered with model {reply.model_version[:80]!r}, asked was {request.fingerprint!r}"
+                f"the cloud answered with model {reply.model_version[:80]!r}, not {request.fingerprint!r}"
             )
         if not self._plain and _checksum(reply) != reply.parameters.get(oip.CHECKSUM):
             raise CloudRefusedError("the reply's tensors were damaged on the way: the checksum differs")
@@ -117,7 +117,7 @@ def _infer_path(model: str) -> str:
 
 def _check_id(reply_id: str, request: TailRequest) -> None:
     if reply_id != request.request_id:
-        raise CloudRefusedError(f"the cloud answered request {reply_id[:80]!r}, asked was {request.request_id!r}")
+        raise CloudRefusedError(f"the cloud answered request {reply_id[:80]!r}, not {request.request_id!r}")
 
 
 def _checksum(reply: oip_read.Reply) -> str:

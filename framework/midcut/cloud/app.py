@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
-    from midcut.cloud.worker import Computed
+    from midcut.cloud.worker import TailResult
     from midcut.config.settings import CloudSettings, ServerSettings
     from midcut.protocols import Executor
     from midcut.serving import ModelRef
@@ -137,11 +137,11 @@ class _Routes:
         )
         return message_response(message)
 
-    def _record_soon(self, model: str, codec: str, result: Computed, times: _Timestamps) -> None:
+    def _record_soon(self, model: str, codec: str, result: TailResult, times: _Timestamps) -> None:
         """Record metrics after the reply is on its way, so that it is not delayed."""
         asyncio.get_running_loop().call_soon(self._record, model, codec, result, times)
 
-    def _record(self, model: str, codec: str, result: Computed, times: _Timestamps) -> None:
+    def _record(self, model: str, codec: str, result: TailResult, times: _Timestamps) -> None:
         self._metrics.inferred(model, codec)
         self._metrics.parts(
             read=times.received - times.started,

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from midcut.cloud.batch_sizes import BatchSizeEstimator
-from midcut.cloud.worker import Computed, Job, Worker
+from midcut.cloud.worker import Job, TailResult, Worker
 from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
 
@@ -74,7 +74,7 @@ class TailQueue:
         self._batchers = batchers if settings.batch_requests > 1 else {}
         self._worker = Worker(executor, self._batchers)
 
-    async def compute(self, partition: Partition, cut: int, values: Values, left_s: float | None = None) -> Computed:
+    async def compute(self, partition: Partition, cut: int, values: Values, left_s: float | None = None) -> TailResult:
         """Wait for a worker and run a tail; it is not run where it is cancelled or expires while it waits.
 
         Args:
@@ -193,25 +193,25 @@ class TailQueue:
         self._metrics.waiting = len(self._waiting)
         return group
 
-    def _finish(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
+    def _finish(self, group: list[Job], outcomes: Sequence[TailResult | Exception]) -> None:
         self._free_workers += 1
         self._computing -= len(group)
         self._set_outcomes(group, outcomes)
         self._start_workers()
 
-    def _set_outcomes(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
+    def _set_outcomes(self, group: list[Job], outcomes: Sequence[TailResult | Exception]) -> None:
         for job, outcome in zip(group, outcomes, strict=True):
             if job.future.done():
                 continue
-            if isinstance(outcome, Computed):
+            if isinstance(outcome, TailResult):
                 job.future.set_result(outcome)
             else:
                 job.future.set_exception(outcome)
         self._record(group, outcomes)
 
-    def _record(self, group: list[Job], outcomes: Sequence[Computed | Exception]) -> None:
+    def _record(self, group: list[Job], outcomes: Sequence[TailResult | Exception]) -> None:
         self._observe_batch_size(group[0].kind, len(group))
-        computed = [outcome for outcome in outcomes if isinstance(outcome, Computed)]
+        computed = [outcome for outcome in outcomes if isinstance(outcome, TailResult)]
         if computed:
             self._metrics.batch_requests.observe(computed[0].batch_requests)
             newest_s = computed[0].compute_s / computed[0].batch_requests
@@ -231,7 +231,7 @@ class TailQueue:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
             loop.call_soon_threadsafe(self._finish, group, outcomes)
 
-    def _run(self, group: list[Job]) -> Sequence[Computed | Exception]:
+    def _run(self, group: list[Job]) -> Sequence[TailResult | Exception]:
         try:
             return self._worker.run(group)
         except Exception as error:  # noqa: BLE001 - a bug must not leave a client waiting

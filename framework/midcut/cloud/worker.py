@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("midcut.cloud")
 
 
-class Computed(msgspec.Struct, frozen=True):
+class TailResult(msgspec.Struct, frozen=True):
     """The result of a tail.
 
     Attributes:
@@ -57,7 +57,7 @@ class Job:
     partition: Partition
     cut: int
     values: Values
-    future: asyncio.Future[Computed]
+    future: asyncio.Future[TailResult]
     queued_s: float
     kind: tuple[Any, ...] = ()
     batching_since_s: float = math.inf
@@ -75,7 +75,7 @@ class Worker:
         self._executor = executor
         self._batchers = batchers
 
-    def run(self, group: Sequence[Job]) -> Sequence[Computed | Exception]:
+    def run(self, group: Sequence[Job]) -> Sequence[TailResult | Exception]:
         """The outcome of each job. A batch that fails is repeated one by one, as one job may be the cause of it."""
         if len(group) > 1:
             try:
@@ -86,7 +86,7 @@ class Worker:
                 )
         return [self._run_single(job) for job in group]
 
-    def _run_batched(self, group: Sequence[Job]) -> list[Computed]:
+    def _run_batched(self, group: Sequence[Job]) -> list[TailResult]:
         started, first = perf_counter(), group[0]
         batcher = self._batchers[first.partition.table.model]
 
@@ -96,11 +96,11 @@ class Worker:
         outputs, compute_s = self._executor.run(tails)
         values_of_each = batcher.unstack(outputs, len(group))
         return [
-            Computed(values, started - job.queued_s, compute_s, len(group))
+            TailResult(values, started - job.queued_s, compute_s, len(group))
             for job, values in zip(group, values_of_each, strict=True)
         ]
 
-    def _run_single(self, job: Job) -> Computed | Exception:
+    def _run_single(self, job: Job) -> TailResult | Exception:
         started = perf_counter()
         try:
             values, compute_s = self._executor.run(partial(job.partition.tail, job.cut, job.values))
@@ -111,7 +111,7 @@ class Worker:
             if _is_device_error(error):
                 return DeviceError(f"the device failed in the tail from cut {job.cut}: {_one_line(error)}")
             return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_one_line(error)}")
-        return Computed(values, started - job.queued_s, compute_s, 1)
+        return TailResult(values, started - job.queued_s, compute_s, 1)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

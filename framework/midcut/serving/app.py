@@ -120,7 +120,7 @@ async def _count_in_flight(request: web.Request, handler: Handler) -> web.Stream
         return await handler(request)
     drain = request.app[DRAIN]
     drain.enter()
-    # aiohttp runs each request in its own task, which also writes the response, so that the end of the task is its end.
+    # aiohttp runs each request in a task of its own, which also writes the response: the request ends when it does.
     task = asyncio.current_task()
     assert task is not None, "a handler runs in a task"  # noqa: S101 - for the type checker
     task.add_done_callback(lambda _: drain.leave())

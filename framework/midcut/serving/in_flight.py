@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from midcut.serving.error_responses import Handler
 
-# So many uploads are accepted for each inference that may wait or run, so that slow uploads do not block others.
+# Uploads that are accepted for each inference that may wait or run, so that slow uploads do not block others.
 UPLOADS_PER_PLACE: Final = 8
 
 

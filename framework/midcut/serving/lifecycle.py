@@ -77,7 +77,7 @@ async def serve(
 
     Args:
         ready: called once with the bound address, `http://host:port`.
-        stop: stops the server; None is for SIGTERM and SIGINT.
+        stop: stops the server; None stops it at SIGTERM or SIGINT.
 
     Raises:
         ConfigError: the server cannot listen on the address, or the TLS files cannot be used.

@@ -31,7 +31,7 @@ _APP_LIMITED: Final = 1
 
 
 def tcp_info(sock: socket.socket | None) -> TcpInfo | None:
-    """The kernel's figures of a connection; None on other systems than Linux 4.9 and later, or for a closed socket."""
+    """The kernel's figures of a connection; None for a closed socket, and on systems other than Linux 4.9 or later."""
     if sock is None or sys.platform != "linux":
         return None
     try:
