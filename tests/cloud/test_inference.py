@@ -226,7 +226,7 @@ def test_a_body_in_tiny_chunks_is_read(cloud_url, message, whole):
     rest = body[len(body) // 3 * 3 :]
     chunks += (b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b"") + b"0\r\n\r\n"
     with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
-        connection.sendall(head.encode() + chunks)
+        connection.sendall(header.encode() + chunks)
         answer = b""
         while more := connection.recv(65536):
             answer += more

@@ -79,7 +79,7 @@ def images(count):
 async def test_one_by_one_is_bit_for_bit_the_unsplit_model(tiny, tiny_model):
     pictures = images(6)
     async with queue(tiny, batch_requests=1) as (tails, gate):
-        done = await asyncio.gather(*[await ask(tails, tiny, 4, one) for one in pictures])
+        done = await asyncio.gather(*[await ask(tails, tiny, 4, image) for image in pictures])
     assert gate.runs == 6
     assert [result.batch_requests for result in done] == [1] * 6
     with torch.inference_mode():
@@ -103,8 +103,8 @@ async def test_what_waits_at_one_cut_is_computed_together_and_the_answers_are_no
         assert gate.runs == 5
         assert tails.read("midcut_cloud_batch_requests_sum") == 9.0
     with torch.inference_mode():
-        for one, image in zip(done, pictures, strict=True):
-            torch.testing.assert_close(one.values[0], tiny_model.module(image), rtol=1e-5, atol=1e-6)
+        for result, image in zip(done, pictures, strict=True):
+            torch.testing.assert_close(result.values[0], tiny_model.module(image), rtol=1e-5, atol=1e-6)
         assert torch.equal(done[0].values[0], tiny_model.module(pictures[0]))
 
 

@@ -113,5 +113,5 @@ def test_a_body_over_the_limit_is_refused_before_it_is_there(port):
         "Content-Length: 20000000000",
     )
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        connection.sendall("\r\n".join((*head, "", "begun")).encode())
+        connection.sendall("\r\n".join((*header, "", "begun")).encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")

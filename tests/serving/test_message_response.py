@@ -51,8 +51,8 @@ async def test_small_and_large_replies_arrive_whole_on_one_connection(address, s
         assert len(session.connector._conns) == 1
 
 
-async def asked(address, request, wait_s):
-    """Everything that comes until the server closes, or a whole answer has come."""
+async def raw_response(address, request, wait_s):
+    """HTTP header, body, and what follows until the server closes; None where it keeps the connection open."""
 
     reader, writer = await asyncio.open_connection(*address)
     writer.write(request)
@@ -76,8 +76,8 @@ async def asked(address, request, wait_s):
         (b"GET /4 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", b"keep-alive", False),
     ],
 )
-async def test_the_connection_is_kept_as_the_client_and_the_server_want_it(address, line, connection, closed):
-    head, body, rest = await asked(address, line, 60.0 if closed else 0.3)
+async def test_the_connection_is_kept_as_the_client_and_the_server_want_it(address, request_, connection, closed):
+    header, body, rest = await raw_response(address, request_, 60.0 if closed else 0.3)
     assert body == b'{"x":1}aabb'
     values = [field.split(b": ")[1] for field in header.split(b"\r\n") if field.startswith(b"Connection: ")]
     assert values == ([] if connection is None else [connection])
@@ -89,4 +89,4 @@ async def test_a_client_that_leaves_amid_a_large_reply_costs_nobody_else(address
     writer.write(b"GET /3000000 HTTP/1.1\r\nHost: x\r\n\r\n")
     await reader.readexactly(100)
     writer.transport.abort()
-    assert (await asked(address, b"GET /4 HTTP/1.1\r\nHost: x\r\n\r\n", 0.3))[1] == b'{"x":1}aabb'
+    assert (await raw_response(address, b"GET /4 HTTP/1.1\r\nHost: x\r\n\r\n", 0.3))[1] == b'{"x":1}aabb'

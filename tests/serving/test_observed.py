@@ -196,16 +196,16 @@ def until(true):
 
 def test_a_full_cloud_answers_before_the_body_and_drops_whom_nobody_waits_for(running_cloud, tiny, tiny_model):
     body = wire.encode_request(TailRequest("tiny", 4, tiny.table.fingerprint, tiny.head(4, tiny_model.example), "id-1"))
-    head = b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    header = b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     executor = Held()
     with running_cloud(executor=executor, knobs={"workers": 1, "queue": 1}) as url:
         parts = urlsplit(url)
         first, second, third = [socket.create_connection((parts.hostname, parts.port), timeout=60) for _ in range(3)]
-        first.sendall(head % len(body) + body)
+        first.sendall(header % len(body) + body)
         assert executor.begun.wait(60)
-        second.sendall(head % len(body) + body)
+        second.sendall(header % len(body) + body)
         until(lambda: scrape(url)["midcut_cloud_waiting{}"] == 1)
-        third.sendall(head % len(body))  # and not a byte of the body
+        third.sendall(header % len(body))  # and not a byte of the body
         answer = third.recv(65536)
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"Retry-After: 1" in answer
