@@ -146,7 +146,7 @@ def from_zero(axes: Axes) -> None:
 def whole_ticks(axes: Axes, values: Iterable[float]) -> None:
     """A vertical axis of whole numbers with some room around them, also where all are the same."""
     numbers = list(values)
-    room = max(0.6, 0.15 * (max(numbers) - min(numbers)))
+    room = max(0.6, 0.06 * (max(numbers) - min(numbers)))
     axes.set_ylim(min(numbers) - room, max(numbers) + room)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
