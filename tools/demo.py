@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from midcut.reporting.figures_runs import draw_streams
-from midcut.reporting.style import save, style
+from midcut.reporting.style import figure_style, save_figure
 from midcut.results.stream import RECORDS, read_records
 from midcut.traces import Trace, read_trace, write_trace
 
@@ -209,8 +209,8 @@ def report(out: Path, runs: dict[str, Path], trace: Path) -> None:
             ", ".join(f"{cut} ({count})" for cut, count in summary["cuts"].items()),
         )
     CONSOLE.print(table)
-    with style():
-        save(draw_streams({model: read_records(run / RECORDS) for model, run in runs.items()}), out / "demo.png")
+    with figure_style():
+        save_figure(draw_streams({model: read_records(run / RECORDS) for model, run in runs.items()}), out / "demo.png")
     CONSOLE.print(f"picture: {out / 'demo.png'}")
 
 

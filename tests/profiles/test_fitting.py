@@ -10,7 +10,7 @@ from midcut.errors import ConfigError, FileError
 from midcut.profiles import Normalisation, find_fit, find_profile, read_fit, write_fit
 from midcut.profiles.fitting import fit, points_of, predicted_slope_s, split_points
 from midcut.reporting.figures_fit import draw_fit
-from midcut.reporting.style import save, style
+from midcut.reporting.style import figure_style, save_figure
 
 CLOCKS = [600.0, 700.0, 800.0, 900.0, 1000.0, 1100.0, 1200.0, 1300.0, 1400.0, 1500.0]
 
@@ -88,8 +88,8 @@ def test_a_curve_that_does_not_converge_is_left_out_with_a_warning(profile_of, c
 def test_the_plot_is_drawn(tmp_path, profile_of):
     profiles = [on_a_power_law(profile_of, "one", 3.0)]
     png, svg = tmp_path / "fit.png", tmp_path / "fit.svg"
-    with style():
-        save(draw_fit(fit(profiles, 0)), png, svg)
+    with figure_style():
+        save_figure(draw_fit(fit(profiles, 0)), png, svg)
     assert png.read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in svg.read_bytes()
 

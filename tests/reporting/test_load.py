@@ -6,9 +6,9 @@ import pytest
 
 from midcut.cli.verbs.report import main
 from midcut.errors import FileError
-from midcut.reporting.curves import curves, outcomes, swept_knobs
 from midcut.reporting.load import read_results
-from midcut.reporting.merging import merged
+from midcut.reporting.sweep_curves import job_outcomes, sweep_curves, swept_knobs
+from midcut.reporting.sweep_merging import merge_sweeps
 
 LOPSIDED = (
     '{"title": "", "model": "", "scenario": {}, "policy": {}, "truth": {}, "cost": "", "samples": 2, "population": 0, '
@@ -77,7 +77,7 @@ def test_jobs_over_w_become_one_simulation(simulation, write_run, sweep_file, tm
     write_run(simulation(weights=(0.5,)), tmp_path / "runs/alone")
     sweep_file(tmp_path / "runs/sweep", [{"overrides": [f"w={w}"]} for w in (0, 0.5, 1)])
     found = read_results([tmp_path])
-    together = merged(found.simulations, [sweep.name for sweep in found.sweeps])
+    together = merge_sweeps(found.simulations, [sweep.name for sweep in found.sweeps])
     assert list(together) == ["alone", "sweep", "sweep/3"]
     assert together["sweep"].weights == (0.0, 0.5, 1.0)
     assert sorted(map(repr, together["sweep"].series)) == sorted(map(repr, whole.series))
@@ -99,9 +99,9 @@ def test_a_sweeps_curves(sweep_file, tmp_path):
     )
     (sweep,) = read_results([tmp_path]).sweeps
     assert swept_knobs(sweep.jobs) == {"w": ["1.0", "0.0", "0.5", "2"], "cost": ["rented", "owned"]}
-    assert outcomes(sweep.jobs[0]) == {"algorithm1": (1.1, 1e-6)}
-    assert outcomes(sweep.jobs[-1]) == {}
-    knob, (rented, owned) = curves(sweep)
+    assert job_outcomes(sweep.jobs[0]) == {"algorithm1": (1.1, 1e-6)}
+    assert job_outcomes(sweep.jobs[-1]) == {}
+    knob, (rented, owned) = sweep_curves(sweep)
     assert (knob, rented.name, owned.name) == ("w", "Algorithm 1, cost=rented", "Algorithm 1, cost=owned")
     assert rented.points == ((0.0, 0.1, 2e-6), (0.5, 0.6, 1.5e-6), (1.0, 1.1, 1e-6))
 
@@ -110,5 +110,5 @@ def test_a_streams_result_counts_by_its_median(sweep_file, tmp_path):
     result = {"model": "mnist", "latency_s": {"median": 0.2, "p95": 1.0}, "cost_usd": {"median": 1e-6, "total": 1.0}}
     sweep_file(tmp_path, [{"overrides": ["a=1"], "verb": "edge", "result": result}])
     (sweep,) = read_results([tmp_path]).sweeps
-    assert outcomes(sweep.jobs[0]) == {"": (0.2, 1e-6)}
-    assert curves(sweep) is None
+    assert job_outcomes(sweep.jobs[0]) == {"": (0.2, 1e-6)}
+    assert sweep_curves(sweep) is None

@@ -13,9 +13,9 @@ import pytest
 from midcut.cli.verbs.report import main
 from midcut.profiles import find_fit, find_profile, write_fit
 from midcut.profiles.fitting import fit
+from midcut.reporting.formatting import as_number, policy_label, settings_text
 from midcut.reporting.load import read_results
 from midcut.reporting.report import make_report
-from midcut.reporting.texts import knobs, number, policy_label
 from midcut.results.files import json_line
 from midcut.results.plan import Plan, PlanRow, write_plan
 from midcut.results.simulation import PartError, read_simulation
@@ -115,7 +115,7 @@ def runs(simulation, write_run, sweep_file, tmp_path_factory):
     write_fit(find_fit("pi4"), runs / "without_points/fit.json")
     write_plan(runs / "plan.json", PLAN)
     write_summary(runs / "summary.json", SUMMARY)
-    records = (msgspec.structs.replace(RECORD, n=number, at_s=100.0 + number) for number in (0, 1))
+    records = (msgspec.structs.replace(RECORD, n=as_number, at_s=100.0 + as_number) for as_number in (0, 1))
     (runs / "results.jsonl").write_bytes(b"".join(map(json_line, records)))
     return runs
 
@@ -281,10 +281,12 @@ def test_every_axis_is_named_with_its_unit(runs):
 
 
 def test_words():
-    assert [number(value) for value in (0.0, 0.00123456, 12.3456, 1234.56, 123456.7, 1e12, 3e-7)] == [
+    assert [as_number(value) for value in (0.0, 0.00123456, 12.3456, 1234.56, 123456.7, 1e12, 3e-7)] == [
         "0", "0.001235", "12.35", "1,235", "123,457", "1.000e+12", "3.000e-07",
     ]  # fmt: skip
     assert policy_label({"edge": "power_law", "link": "eq3", "cloud": "linear"}) == "paper (power_law, eq3, linear)"
     assert policy_label({"edge": "mine", "link": "eq3", "cloud": "linear"}) == "mine, eq3, linear"
-    text = knobs({"seed": 3, "clock_mhz": {"kind": "normal", "mean": 1e3, "values": [], "unit": 1.0}, "step_s": None})
+    text = settings_text(
+        {"seed": 3, "clock_mhz": {"kind": "normal", "mean": 1e3, "values": [], "unit": 1.0}, "step_s": None}
+    )
     assert text == "seed 3, clock_mhz normal (mean 1000)"

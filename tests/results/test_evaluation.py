@@ -10,10 +10,10 @@ import pytest
 
 from midcut.cli.verbs.report import main
 from midcut.errors import FileError
-from midcut.reporting.figures_evaluation import draw_evaluation, draws
+from midcut.reporting.figures_evaluation import draw_evaluation_figure, has_values
 from midcut.reporting.load import read_results
-from midcut.reporting.looks import Looks
 from midcut.reporting.report import make_report
+from midcut.reporting.series_style import SeriesStyles
 from midcut.reporting.style import BLACK, BLUE, COLOURS, GREEN, RED
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table, read_evaluation, write_evaluation
 
@@ -53,7 +53,7 @@ def lines(names, count=50, kind="line"):
 
 
 def drawn(figure, *others):
-    return draw_evaluation(figure, Looks([figure, *others]))
+    return draw_evaluation_figure(figure, SeriesStyles([figure, *others]))
 
 
 def legend(figure):
@@ -252,7 +252,7 @@ def test_odd_numbers_are_drawn(tmp_path, diagonal, log, values):
     figure = Figure(
         "a", "", axis, axis, [Series("a", values, values), Series("b", values, values, kind="step")], diagonal
     )
-    assert draws(figure)
+    assert has_values(figure)
     drawn(figure).savefig(tmp_path / "a.png")
 
 

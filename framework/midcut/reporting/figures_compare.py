@@ -1,4 +1,4 @@
-"""Dots and intervals: strategies, claims, planners, policies, predictors, dwell."""
+"""Figures that compare by dots and intervals: strategies, claims, planners, policies, predictors, dwell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from midcut.reporting.formatting import strategy_label
 from midcut.reporting.style import (
     BLUE,
     DASHES,
@@ -18,13 +19,12 @@ from midcut.reporting.style import (
     RED,
     SIZES,
     YELLOW,
-    colour,
     legend_above,
-    marker,
-    panels,
+    new_figure,
     plain_ticks,
+    strategy_colour,
+    strategy_marker,
 )
-from midcut.reporting.texts import label
 from midcut.reporting.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from midcut.reporting.verdicts import Row
+    from midcut.reporting.verdicts import ReproductionRow
 
-ROW = 0.26
-"""Inches a line of dots takes."""
+ROW_HEIGHT = 0.26
+"""Height of a row of dots, inches."""
 VERDICT_COLOURS = {
     Verdict.reproduced: GREEN,
     Verdict.one_seed: YELLOW,
@@ -58,82 +58,82 @@ class Dot:
 
 @dataclass(frozen=True)
 class Panel:
-    """One axis: rows in the figure's order, each with a dot per group, or None.
+    """One pair of axes.
 
     Attributes:
-        dots: group -> one entry per row.
-        one: where "no difference" is drawn as a line.
-        log: a logarithmic axis of ratios.
+        dots: group -> a dot, or None, for each row of the figure.
+        reference: the value that means "no difference", drawn as a line.
+        log: whether the axis is logarithmic.
     """
 
     title: str
     unit: str
     dots: Mapping[str, Sequence[Dot | None]]
-    one: float | None = None
+    reference: float | None = None
     log: bool = False
 
 
-def draw_dots(rows: Sequence[str], figure_panels: Sequence[Panel], strategies: Sequence[str] = ()) -> Figure:
+def draw_dots(rows: Sequence[str], panels: Sequence[Panel], strategies: Sequence[str] = ()) -> Figure:
     """Panels side by side with the same rows.
 
     Args:
         rows: names, from the top.
-        figure_panels: what is shown.
-        strategies: of the rows, for their colours; empty: colours tell the groups apart.
+        panels: from the left.
+        strategies: of the rows, for their colours; empty where colours tell the groups apart.
     """
-    groups = list(dict.fromkeys(name for panel in figure_panels for name in panel.dots))
+    groups = list(dict.fromkeys(name for panel in panels for name in panel.dots))
     height = (
         1.15
-        + (ROW + 0.12 * any(len(row) > 30 for row in rows)) * len(rows) * max(1.0, 0.62 * len(groups))
+        + (ROW_HEIGHT + 0.12 * any(len(row) > 30 for row in rows)) * len(rows) * max(1.0, 0.62 * len(groups))
         + (0.25 if len(groups) > 1 else 0.0)
     )
-    figure, axes = panels(1, len(figure_panels), height, sharey=True)
-    for panel, one in zip(figure_panels, axes, strict=True):
+    figure, all_axes = new_figure(1, len(panels), height, sharey=True)
+    for panel, axes in zip(panels, all_axes, strict=True):
         for place, group in enumerate(groups):
             offset = (place - (len(groups) - 1) / 2) * min(0.3, 0.7 / len(groups))
             for row, dot in enumerate(panel.dots.get(group, ())):
                 if dot is not None:
-                    paint = colour(strategies[row], strategies) if strategies else PALETTE[place % 8]
-                    shape = marker(strategies[row], strategies) if strategies else _GROUP_MARKERS[place % 8]
-                    if panel.one is None:
-                        one.plot([0.0, dot.value], [row + offset] * 2, color=paint, linewidth=1.2, alpha=0.6)
-                    _dot(one, row + offset, dot, paint, shape)
-                    if panel.one is None and len(groups) == 1:
-                        one.annotate(
+                    colour = strategy_colour(strategies[row], strategies) if strategies else PALETTE[place % 8]
+                    marker = strategy_marker(strategies[row], strategies) if strategies else _GROUP_MARKERS[place % 8]
+                    if panel.reference is None:
+                        axes.plot([0.0, dot.value], [row + offset] * 2, color=colour, linewidth=1.2, alpha=0.6)
+                    _draw_dot(axes, row + offset, dot, colour, marker)
+                    if panel.reference is None and len(groups) == 1:
+                        axes.annotate(
                             f"{dot.value:.3g}", (dot.value, row), (7, 0), textcoords="offset points", va="center"
                         )
             if len(groups) > 1:
-                one.plot([], [], linestyle="", marker=_GROUP_MARKERS[place % 8], color=PALETTE[place % 8], label=group)
-        _frame(one, panel)
-    axes[0].set_yticks(range(len(rows)), [fill(row, 30) for row in rows])
-    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+                axes.plot([], [], linestyle="", marker=_GROUP_MARKERS[place % 8], color=PALETTE[place % 8], label=group)
+        _draw_frame(axes, panel)
+    all_axes[0].set_yticks(range(len(rows)), [fill(row, 30) for row in rows])
+    all_axes[0].set_ylim(len(rows) - 0.4, -0.6)
     if len(groups) > 1:
-        legend_above(figure, axes[0], columns=2 if max(map(len, groups)) > 34 else 3)
+        legend_above(figure, all_axes[0], columns=2 if max(map(len, groups)) > 34 else 3)
     return figure
 
 
-def _dot(axes: Axes, y: float, dot: Dot, paint: str, shape: str) -> None:
+def _draw_dot(axes: Axes, y: float, dot: Dot, colour: str, marker: str) -> None:
     if dot.low is not None and dot.high is not None:
-        axes.plot([dot.low, dot.high], [y, y], color=paint, linewidth=3.2, alpha=0.35, solid_capstyle="butt")
-    size = SIZES.get(shape, 6.0)
+        axes.plot([dot.low, dot.high], [y, y], color=colour, linewidth=3.2, alpha=0.35, solid_capstyle="butt")
+    size = SIZES.get(marker, 6.0)
     axes.plot(
-        dot.value, y, linestyle="", marker=shape, color=paint, markersize=size, markeredgecolor="white",
+        dot.value, y, linestyle="", marker=marker, color=colour, markersize=size, markeredgecolor="white",
         markeredgewidth=0.6,
         clip_on=False,
     )  # fmt: skip
 
 
-def _frame(axes: Axes, panel: Panel) -> None:
+def _draw_frame(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title)
     axes.set_xlabel(panel.unit)
-    if panel.one is not None:
-        axes.axvline(panel.one, color="#555555", linewidth=0.9, linestyle="--", zorder=0)
+    if panel.reference is not None:
+        axes.axvline(panel.reference, color="#555555", linewidth=0.9, linestyle="--", zorder=0)
     if panel.log:
         axes.set_xscale("log")
         plain_ticks(axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        if panel.one is None:
+        if panel.reference is None:
             top = max((dot.value for row in panel.dots.values() for dot in row if dot), default=0.0) or 1.0
             axes.set_xlim(0.0, top * (1.3 if len(panel.dots) == 1 else 1.08))
     axes.grid(visible=False, axis="y")
@@ -141,23 +141,23 @@ def _frame(axes: Axes, panel: Panel) -> None:
 
 
 def ratio_panel(title: str, unit: str, dots: Mapping[str, Sequence[Dot | None]]) -> Panel:
-    """Ratios to 1: on a logarithmic axis once they span more than a factor of four."""
+    """A panel of ratios, with a line at 1; its axis is logarithmic where they span more than a factor of four."""
     values = [value for row in dots.values() for dot in row if dot for value in (dot.value, dot.low, dot.high) if value]
     wide = bool(values) and min(values) > 0.0 and max(values) / min(values) > 4.0
-    return Panel(title, unit, dots, one=1.0, log=wide)
+    return Panel(title, unit, dots, reference=1.0, log=wide)
 
 
-def draw_claims(rows: Sequence[Row]) -> Figure:
-    """Published numbers beside the simulated ones: diamond, dot, and the interval of other seeds."""
-    figure, (axes,) = panels(1, 1, 1.2 + 0.36 * len(rows))
+def draw_claims(rows: Sequence[ReproductionRow]) -> Figure:
+    """Published numbers (diamonds) beside the simulated ones (dots), with the interval of other seeds."""
+    figure, (axes,) = new_figure(1, 1, 1.2 + 0.36 * len(rows))
     for y, row in enumerate(rows):
-        paint = VERDICT_COLOURS[row.verdict]
+        colour = VERDICT_COLOURS[row.verdict]
         if row.population is not None:
-            axes.plot([row.population.p5, row.population.p95], [y, y], color=paint, linewidth=6, alpha=0.35,
+            axes.plot([row.population.p5, row.population.p95], [y, y], color=colour, linewidth=6, alpha=0.35,
                       solid_capstyle="butt")  # fmt: skip
-            axes.plot(row.population.mean, y, "|", color=paint, markersize=11, markeredgewidth=1.8)
+            axes.plot(row.population.mean, y, "|", color=colour, markersize=11, markeredgewidth=1.8)
         if row.simulated is not None:
-            axes.plot(row.simulated, y, "o", color=paint, markersize=6.5, markeredgecolor="white")
+            axes.plot(row.simulated, y, "o", color=colour, markersize=6.5, markeredgecolor="white")
         if row.published is not None:
             axes.plot(row.published, y, "D", color="black", markerfacecolor="none", markersize=8, markeredgewidth=1.2)
     axes.plot([], [], "D", color="black", markerfacecolor="none", markersize=8, label="published")
@@ -176,24 +176,24 @@ def draw_claims(rows: Sequence[Row]) -> Figure:
 
 
 def draw_dwell(curves: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> Figure:
-    """Over the dwell: switches per 100 samples, and the change of mean latency and cost in percent.
+    """Switches per 100 samples, and the change of mean latency and cost in percent, over the dwell.
 
     Args:
         curves: planner -> (dwell, switches, latency change, cost change), dwell ascending.
     """
-    figure, axes = panels(1, 3, 3.2)
-    names = ("switches per 100 samples", "mean latency [% over no dwell]", "mean cost [% over no dwell]")
+    figure, axes = new_figure(1, 3, 3.2)
+    names = ("switches per 100 samples", "mean latency [change in %]", "mean cost [change in %]")
     for place, (strategy, rows) in enumerate(curves.items()):
         table = np.array(rows)
-        for column, one in enumerate(axes, start=1):
-            one.plot(
-                table[:, 0], table[:, column], marker=marker(strategy, list(curves)),
-                color=colour(strategy, list(curves)), label=label(strategy),
+        for column, panel in enumerate(axes, start=1):
+            panel.plot(
+                table[:, 0], table[:, column], marker=strategy_marker(strategy, list(curves)),
+                color=strategy_colour(strategy, list(curves)), label=strategy_label(strategy),
                 linestyle=DASHES[place % len(DASHES)], linewidth=max(1.3, 2.8 - 0.5 * place), clip_on=False,
             )  # fmt: skip
-    for name, one in zip(names, axes, strict=True):
-        one.set(xlabel="dwell [samples]", ylabel=name)
-        one.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for name, panel in zip(names, axes, strict=True):
+        panel.set(xlabel="dwell [samples]", ylabel=name)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylim(0, None)
     legend_above(figure, axes[0])
     return figure

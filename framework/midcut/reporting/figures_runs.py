@@ -15,12 +15,12 @@ from midcut.reporting.style import (
     RED,
     WIDTH,
     YELLOW,
-    dollars,
+    cost_unit,
     from_zero,
+    latency_unit,
     legend_above,
     log_ticks,
-    panels,
-    seconds,
+    new_figure,
     whole_ticks,
 )
 
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from midcut.types import Floats
 
 _PARTS = {"edge_s": ("edge", BLUE), "link_s": ("link", YELLOW), "cloud_s": ("cloud", CYAN)}
-_MARKED = 40
-"""Requests up to which every one is marked on a line."""
+_MAX_MARKED = 40
+"""Requests up to which each is marked on a curve."""
 
 
 def draw_plan(plan: Plan) -> Figure:
     """Latency of every placement in its parts, and its cost; the pick is shaded."""
     coded = any(row.codec != "raw" for row in plan.rows)
-    figure, (latency, cost) = panels(2, 1, 5.0 if coded else 4.6, sharex=True, height_ratios=(1.6, 1))
-    time, money = seconds(_column(plan.rows, "latency_s")), dollars(_column(plan.rows, "cost_usd"))
+    figure, (latency, cost) = new_figure(2, 1, 5.0 if coded else 4.6, sharex=True, height_ratios=(1.6, 1))
+    time, money = latency_unit(_column_values(plan.rows, "latency_s")), cost_unit(_column_values(plan.rows, "cost_usd"))
     places = np.arange(len(plan.rows))
     base = np.zeros(len(plan.rows))
-    for name, (text, paint) in _PARTS.items():
-        height = _column(plan.rows, name) * time.factor
-        latency.bar(places, height, bottom=base, color=paint, label=text)
+    for name, (label, colour) in _PARTS.items():
+        height = _column_values(plan.rows, name) * time.factor
+        latency.bar(places, height, bottom=base, color=colour, label=label)
         base += height
-    cost.bar(places, _column(plan.rows, "cost_usd") * money.factor, color="#777777")
+    cost.bar(places, _column_values(plan.rows, "cost_usd") * money.factor, color="#777777")
     pick = [(row.cut, row.codec) for row in plan.rows].index((plan.cut, plan.codec))
     for axes in (latency, cost):
         axes.grid(visible=False, axis="x")
@@ -75,7 +75,7 @@ def draw_streams(streams: Mapping[str, Sequence[Record]]) -> Figure:
     count = len(streams)
     width = WIDTH if count == 1 else 6.5 * count
     heights = (0.8, 0.6, 0.7, 1.1, 1)
-    figure, axes = panels(5, count, 9.0, width=width, sharex="col", height_ratios=heights)
+    figure, axes = new_figure(5, count, 9.0, width=width, sharex="col", height_ratios=heights)
     for place, (title, records) in enumerate(streams.items()):
         _draw_stream(axes[place::count], title, records)
     legend_above(figure, *axes[-2 * count :], columns=5)
@@ -84,22 +84,27 @@ def draw_streams(streams: Mapping[str, Sequence[Record]]) -> Figure:
 
 def _draw_stream(column: Sequence[Axes], title: str, records: Sequence[Record]) -> None:
     bandwidth, ping, cut, latency, cost = column
-    time_s = _column(records, "at_s")
+    time_s = _column_values(records, "at_s")
     time_s -= time_s[0]
-    look: dict[str, Any] = {"marker": "."} if len(records) <= _MARKED else {}
+    marks: dict[str, Any] = {"marker": "."} if len(records) <= _MAX_MARKED else {}
     bandwidth.set_title(title)
-    _draw_telemetry(bandwidth, ping, time_s, [record.decision.observation for record in records], look)
-    cuts = _column(records, "cut")
-    cut.step(time_s, cuts, where="post", color=BLACK, **look)
+    _draw_telemetry(bandwidth, ping, time_s, [record.decision.observation for record in records], marks)
+    cuts = _column_values(records, "cut")
+    cut.step(time_s, cuts, where="post", color=BLACK, **marks)
     cut.set_ylabel("cut in use\n[nodes at the edge]")
     whole_ticks(cut, cuts)
-    time, money = seconds(_column(records, "latency_s")), dollars(_column(records, "cost_usd"))
-    layers = [_column(records, part) * time.factor for part in _PARTS]
-    latency.stackplot(time_s, layers, colors=[paint for _, paint in _PARTS.values()], alpha=0.75,
-                      labels=[text for text, _ in _PARTS.values()])  # fmt: skip
+    time, money = latency_unit(_column_values(records, "latency_s")), cost_unit(_column_values(records, "cost_usd"))
+    layers = [_column_values(records, part) * time.factor for part in _PARTS]
+    latency.stackplot(time_s, layers, colors=[colour for _, colour in _PARTS.values()], alpha=0.75,
+                      labels=[label for label, _ in _PARTS.values()])  # fmt: skip
     for axes, name, unit in ((latency, "latency_s", time), (cost, "cost_usd", money)):
         axes.plot(
-            time_s, _column(records, name) * unit.factor, color="#555555", linewidth=1.0, label="measured", **look
+            time_s,
+            _column_values(records, name) * unit.factor,
+            color="#555555",
+            linewidth=1.0,
+            label="measured",
+            **marks,
         )
         predicted = np.array([record.predicted.get(name) for record in records], dtype=np.float64)
         axes.plot(time_s, predicted * unit.factor, ".", color=RED, label="predicted")
@@ -110,17 +115,17 @@ def _draw_stream(column: Sequence[Axes], title: str, records: Sequence[Record]) 
 
 
 def _draw_telemetry(
-    bandwidth: Axes, ping: Axes, time_s: Floats, observed: Sequence[Telemetry], look: Mapping[str, Any]
+    bandwidth: Axes, ping: Axes, time_s: Floats, observed: Sequence[Telemetry], marks: Mapping[str, Any]
 ) -> None:
     clock = bandwidth.twinx()
-    for axes, name, factor, label, paint, text in (
+    for axes, name, factor, label, colour, label_colour in (
         (bandwidth, "bandwidth_kbps", 1e-3, "bandwidth\n[Mbit/s]", YELLOW, "#8a7d1d"),
         (clock, "clock_mhz", 1e-3, "clock\n[GHz]", "#2b93ad", "#2b93ad"),
         (ping, "ping_ms", 1.0, "ping\n[ms]", PURPLE, BLACK),
     ):
-        values = _column(observed, name) * factor
-        axes.plot(time_s, values, color=paint, linestyle="--" if axes is clock else "-", **look)
-        axes.set_ylabel(label, color=text)
+        values = _column_values(observed, name) * factor
+        axes.plot(time_s, values, color=colour, linestyle="--" if axes is clock else "-", **marks)
+        axes.set_ylabel(label, color=label_colour)
         if np.isnan(values).all():
             axes.set(yticks=[])
             axes.set_ylabel(f"{label}\nunknown", color=GREY)
@@ -133,6 +138,6 @@ def _draw_telemetry(
     clock.spines["right"].set_visible(True)
 
 
-def _column(rows: Iterable[Any], name: str) -> Floats:
-    """One field of all rows; what is missing becomes a gap."""
+def _column_values(rows: Iterable[Any], name: str) -> Floats:
+    """One field of all rows; missing values become NaN, which is drawn as a gap."""
     return np.array([getattr(row, name) for row in rows], dtype=np.float64)

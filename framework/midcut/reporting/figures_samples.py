@@ -1,4 +1,4 @@
-"""What every strategy did on every sample, as the paper's Figures 5 and 6 show it."""
+"""Latency, cost and cut of every strategy on every sample, as in the paper's Figures 5 and 6."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midcut.reporting.selection import at_weight, compared, middle
-from midcut.reporting.style import YELLOW, Unit, colour, dollars, legend_above, marker, panels, seconds, whole_ticks
+from midcut.reporting.series_selection import distinct_series, middle_weight, series_at_weight
+from midcut.reporting.style import (
+    YELLOW,
+    Unit,
+    cost_unit,
+    from_zero,
+    latency_unit,
+    legend_above,
+    new_figure,
+    strategy_colour,
+    strategy_marker,
+    whole_ticks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +30,10 @@ if TYPE_CHECKING:
     from midcut.results.simulation import Series, Simulation
     from midcut.types import Floats
 
-BARS = 30
-"""Samples up to which they stand side by side; beyond that their distribution is drawn."""
-MARKED = 40
-"""Samples up to which every one is marked on a line."""
+MAX_BARS = 30
+"""Samples up to which each has bars of its own; of more, the distribution is drawn."""
+MAX_MARKED = 40
+"""Samples up to which each is marked on a curve."""
 _FIELDS = {
     "clock_mhz": ("clock [MHz]", 1.0),
     "bandwidth_kbps": ("bandwidth [Mbit/s]", 1e-3),
@@ -31,134 +42,140 @@ _FIELDS = {
 
 
 @dataclass(frozen=True)
-class _Line:
-    """One strategy, in the figure's units."""
+class _StrategyCurve:
+    """One strategy, in the figure's units.
 
-    text: str
+    Attributes:
+        label: for the legend.
+        picks: cuts, or numbers of placements.
+        style: arguments of matplotlib's `plot`.
+    """
+
+    label: str
     latency: Floats
     cost: Floats
     picks: tuple[int, ...]
-    look: dict[str, Any]
+    style: dict[str, Any]
     marker: str
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """What one figure shows.
+class _SampleFigure:
+    """The content of one figure.
 
     Attributes:
-        placements: with several codecs, what the lines' picks stand for; else empty, and picks are cuts.
+        placements: names of the placements that picks are numbers of; empty without several codecs: picks are cuts.
     """
 
     simulation: Simulation
-    lines: tuple[_Line, ...]
+    curves: tuple[_StrategyCurve, ...]
     latency: Unit
     cost: Unit
     placements: tuple[str, ...]
 
     @property
-    def axis(self) -> str:
+    def pick_axis(self) -> str:
         return "cut and codec" if self.placements else "cut"
 
-    def named(self, pick: int) -> str:
+    def pick_label(self, pick: int) -> str:
         return self.placements[pick] if self.placements else str(pick)
 
-    def spread(self) -> Iterator[tuple[float, _Line]]:
-        """Every strategy with its place beside the others, so that bars stand side by side."""
-        for place, line in enumerate(self.lines):
-            yield (place - (len(self.lines) - 1) / 2) * self.bar, line
+    def side_by_side(self) -> Iterator[tuple[float, _StrategyCurve]]:
+        """Every strategy with the offset at which its bars stand beside those of the others."""
+        for place, curve in enumerate(self.curves):
+            yield (place - (len(self.curves) - 1) / 2) * self.bar_width, curve
 
     @property
-    def bar(self) -> float:
-        return 0.8 / len(self.lines)
+    def bar_width(self) -> float:
+        return 0.8 / len(self.curves)
 
 
 def draw_samples(simulation: Simulation) -> tuple[Figure, str] | None:
-    """Latency, cost and cut per sample at the middle weight, and what the figure is called.
+    """Draw latency, cost and cut per sample at the middle weight.
 
     Returns:
-        the figure and its caption; None where the samples were not kept.
+        the figure and its caption; None where the file has no samples.
     """
-    w = middle(simulation)
-    found = compared(at_weight(simulation, w))
-    if not found:
+    w = middle_weight(simulation)
+    series = distinct_series(series_at_weight(simulation, w))
+    if not series:
         return None
-    shown = _shown(simulation, found)
+    content = _sample_figure(simulation, series)
     at = "" if w is None else f" at w = {w:g}"
     swept = swept_field(simulation)
     if simulation.time_s:
-        return _lines(shown, np.array(simulation.time_s), "time [s]"), f"Over the recorded trace{at}."
+        return _draw_lines(content, np.array(simulation.time_s), "time [s]"), f"Over the recorded trace{at}."
     if swept:
         name, factor = _FIELDS[swept]
         x = np.array(getattr(simulation, swept)) * factor
-        return _lines(shown, x, name), f"Over the {name.partition(' ')[0]}{at}; all else is constant."
-    if simulation.samples <= BARS:
-        return _bars(shown), f"All {simulation.samples} samples of the chosen seed{at}."
-    return _distributions(shown), (
+        return _draw_lines(content, x, name), f"Over the {name.partition(' ')[0]}{at}; all else is constant."
+    if simulation.samples <= MAX_BARS:
+        return _draw_bars(content), f"All {simulation.samples} samples of the chosen seed{at}."
+    return _draw_distributions(content), (
         f"Distribution over the {simulation.samples:,} samples of the chosen seed{at}: "
-        f"share of samples at or below a latency or a cost, and share of samples per {shown.axis}."
+        f"share of samples at or below a latency or a cost, and share of samples per {content.pick_axis}."
     )
 
 
 def swept_field(simulation: Simulation) -> str | None:
-    """The one telemetry field that rises (or falls) from sample to sample while the others stand still."""
+    """The one telemetry field that rises (or falls) from sample to sample while the others are constant."""
     columns = {name: np.array(getattr(simulation, name)) for name in _FIELDS}
-    moving = [name for name, values in columns.items() if len(values) > 2 and np.ptp(values) > 0.0]
-    if len(moving) != 1:
+    varying = [name for name, values in columns.items() if len(values) > 2 and np.ptp(values) > 0.0]
+    if len(varying) != 1:
         return None
-    change = np.diff(columns[moving[0]])
-    return moving[0] if bool((change > 0.0).all() or (change < 0.0).all()) else None
+    change = np.diff(columns[varying[0]])
+    return varying[0] if bool((change > 0.0).all() or (change < 0.0).all()) else None
 
 
-def _shown(simulation: Simulation, found: dict[str, Series]) -> _Shown:
-    latency = seconds(value for one in found.values() for value in one.sample_latency_s)
-    cost = dollars(value for one in found.values() for value in one.sample_cost_usd)
-    known = [one.strategy for one in found.values()]
-    coded = sorted({pick for one in found.values() for pick in zip(one.picks, one.codecs, strict=False)})
-    lines = [
-        _Line(
-            text,
-            np.array(one.sample_latency_s) * latency.factor,
-            np.array(one.sample_cost_usd) * cost.factor,
-            tuple(map(coded.index, zip(one.picks, one.codecs, strict=True))) if coded else one.picks,
-            {"color": colour(one.strategy, known), "linewidth": 2.4 - 0.3 * min(row, 5)},
-            marker(one.strategy, known),
+def _sample_figure(simulation: Simulation, by_label: dict[str, Series]) -> _SampleFigure:
+    latency = latency_unit(value for series in by_label.values() for value in series.sample_latency_s)
+    cost = cost_unit(value for series in by_label.values() for value in series.sample_cost_usd)
+    strategies = [series.strategy for series in by_label.values()]
+    coded = sorted({pick for series in by_label.values() for pick in zip(series.picks, series.codecs, strict=False)})
+    curves = [
+        _StrategyCurve(
+            label,
+            np.array(series.sample_latency_s) * latency.factor,
+            np.array(series.sample_cost_usd) * cost.factor,
+            tuple(map(coded.index, zip(series.picks, series.codecs, strict=True))) if coded else series.picks,
+            {"color": strategy_colour(series.strategy, strategies), "linewidth": 2.4 - 0.3 * min(place, 5)},
+            strategy_marker(series.strategy, strategies),
         )
-        for row, (text, one) in enumerate(found.items())
+        for place, (label, series) in enumerate(by_label.items())
     ]
-    return _Shown(simulation, tuple(lines), latency, cost, tuple(f"{cut} {codec}" for cut, codec in coded))
+    return _SampleFigure(simulation, tuple(curves), latency, cost, tuple(f"{cut} {codec}" for cut, codec in coded))
 
 
-def _lines(shown: _Shown, x: Floats, name: str) -> Figure:
-    timed = bool(shown.simulation.time_s)
+def _draw_lines(content: _SampleFigure, x: Floats, name: str) -> Figure:
+    timed = bool(content.simulation.time_s)
     heights = (0.75, 1, 1, 1) if timed else (1, 1, 1)
-    figure, axes = panels(len(heights), 1, 8.0 if timed else 6.2, sharex=True, height_ratios=heights)
+    figure, axes = new_figure(len(heights), 1, 8.0 if timed else 6.2, sharex=True, height_ratios=heights)
     if timed:
-        _telemetry(axes[0], shown.simulation, x)
+        _draw_telemetry(axes[0], content.simulation, x)
     latency, cost, cut = axes[-3:]
-    drawn = {"drawstyle": "steps-post"} if timed else {}
-    for line in shown.lines:
-        look = line.look | drawn | ({"marker": line.marker} if len(x) <= MARKED else {})
-        latency.plot(x, line.latency, label=line.text, **look)
-        cost.plot(x, line.cost, **look)
-        cut.plot(x, line.picks, **look)
-    _name_axes(shown, latency, cost, cut)
+    steps = {"drawstyle": "steps-post"} if timed else {}
+    for curve in content.curves:
+        style = curve.style | steps | ({"marker": curve.marker} if len(x) <= MAX_MARKED else {})
+        latency.plot(x, curve.latency, label=curve.label, **style)
+        cost.plot(x, curve.cost, **style)
+        cut.plot(x, curve.picks, **style)
+    _name_axes(content, latency, cost, cut)
     cut.set_xlabel(name)
     cut.margins(x=0.02)
     legend_above(figure, latency)
     return figure
 
 
-def _bars(shown: _Shown) -> Figure:
-    figure, (telemetry, latency, cost, cut) = panels(4, 1, 8.2, sharex=True, height_ratios=(0.75, 1, 1, 1))
-    count = shown.simulation.samples
+def _draw_bars(content: _SampleFigure) -> Figure:
+    figure, (telemetry, latency, cost, cut) = new_figure(4, 1, 8.2, sharex=True, height_ratios=(0.75, 1, 1, 1))
+    count = content.simulation.samples
     x = np.arange(1.0, count + 1.0)
-    _telemetry(telemetry, shown.simulation, x)
-    for offset, line in shown.spread():
-        latency.bar(x + offset, line.latency, shown.bar, color=line.look["color"], label=line.text)
-        cost.bar(x + offset, line.cost, shown.bar, color=line.look["color"])
-        cut.plot(x + offset, line.picks, linestyle="", marker=line.marker, color=line.look["color"])
-    _name_axes(shown, latency, cost, cut)
+    _draw_telemetry(telemetry, content.simulation, x)
+    for offset, curve in content.side_by_side():
+        latency.bar(x + offset, curve.latency, content.bar_width, color=curve.style["color"], label=curve.label)
+        cost.bar(x + offset, curve.cost, content.bar_width, color=curve.style["color"])
+        cut.plot(x + offset, curve.picks, linestyle="", marker=curve.marker, color=curve.style["color"])
+    _name_axes(content, latency, cost, cut)
     cut.set(xlabel="sample", xlim=(0.3, count + 0.7), xticks=x if count <= 24 else x[::2])
     for axes in (telemetry, latency, cost, cut):
         axes.grid(visible=False, axis="x")
@@ -166,27 +183,29 @@ def _bars(shown: _Shown) -> Figure:
     return figure
 
 
-def _distributions(shown: _Shown) -> Figure:
-    figure, (latency, cost, cut) = panels(1, 3, 3.4)
-    cuts = sorted({pick for line in shown.lines for pick in line.picks})
+def _draw_distributions(content: _SampleFigure) -> Figure:
+    figure, (latency, cost, cut) = new_figure(1, 3, 3.4)
+    cuts = sorted({pick for curve in content.curves for pick in curve.picks})
     at = np.arange(len(cuts), dtype=np.float64)
-    for offset, line in shown.spread():
-        latency.ecdf(line.latency, label=line.text, **line.look)
-        cost.ecdf(line.cost, **line.look)
-        share = [100.0 * line.picks.count(pick) / len(line.picks) for pick in cuts]
-        cut.bar(at + offset, share, shown.bar, color=line.look["color"])
-    latency.set(xlabel=f"latency [{shown.latency.name}]", ylabel="share of samples [1]")
-    cost.set(xlabel=f"cost [{shown.cost.name} per inference]")
+    for offset, curve in content.side_by_side():
+        latency.ecdf(curve.latency, label=curve.label, **curve.style)
+        cost.ecdf(curve.cost, **curve.style)
+        share = [100.0 * curve.picks.count(pick) / len(curve.picks) for pick in cuts]
+        cut.bar(at + offset, share, content.bar_width, color=curve.style["color"])
+    latency.set(xlabel=f"latency [{content.latency.name}]", ylabel="share of samples [1]")
+    cost.set(xlabel=f"cost [{content.cost.name} per inference]")
     every = max(1, len(cuts) // 12)
-    cut.set(xlabel=shown.axis, ylabel="share of samples [%]")
-    cut.set_xticks(at[::every], [shown.named(one) for one in cuts[::every]], rotation=90 if shown.placements else 0)
+    cut.set(xlabel=content.pick_axis, ylabel="share of samples [%]")
+    cut.set_xticks(
+        at[::every], [content.pick_label(pick) for pick in cuts[::every]], rotation=90 if content.placements else 0
+    )
     cut.grid(visible=False, axis="x")
     legend_above(figure, latency)
     return figure
 
 
-def _telemetry(axes: Axes, simulation: Simulation, x: Floats) -> None:
-    """The samples themselves: bandwidth on the left, clock on the right; a trace may lack one."""
+def _draw_telemetry(axes: Axes, simulation: Simulation, x: Floats) -> None:
+    """Draw what was observed: bandwidth on the left axis, clock on the right one; a trace may lack either."""
     step: dict[str, Any] = {"drawstyle": "steps-post"} if simulation.time_s else {"marker": "o", "markersize": 3}
     axes.set_ylabel("bandwidth\n[Mbit/s]", color="#8a7d1d")
     if simulation.bandwidth_kbps:
@@ -202,16 +221,18 @@ def _telemetry(axes: Axes, simulation: Simulation, x: Floats) -> None:
     clock.grid(visible=False)
     clock.spines["right"].set_visible(True)
     ping = set(simulation.ping_ms)
-    axes.set_title("What was sampled" + (f" (ping {ping.pop():g} ms)" if len(ping) == 1 else ""))
+    axes.set_title("Observations" + (f" (ping {ping.pop():g} ms)" if len(ping) == 1 else ""))
 
 
-def _name_axes(shown: _Shown, latency: Axes, cost: Axes, cut: Axes) -> None:
-    latency.set(ylabel=f"latency\n[{shown.latency.name}]", ylim=(0, None))
-    cost.set(ylabel=f"cost\n[{shown.cost.name} per inference]", ylim=(0, None))
-    if shown.placements:
-        cut.set_ylabel(shown.axis)
-        cut.set_yticks(range(len(shown.placements)), shown.placements)
+def _name_axes(content: _SampleFigure, latency: Axes, cost: Axes, cut: Axes) -> None:
+    latency.set_ylabel(f"latency\n[{content.latency.name}]")
+    cost.set_ylabel(f"cost\n[{content.cost.name} per inference]")
+    for axes in (latency, cost):
+        from_zero(axes)
+    if content.placements:
+        cut.set_ylabel(content.pick_axis)
+        cut.set_yticks(range(len(content.placements)), content.placements)
         cut.margins(y=0.12)
     else:
         cut.set_ylabel("cut\n[nodes at the edge]")
-        whole_ticks(cut, (pick for line in shown.lines for pick in line.picks))
+        whole_ticks(cut, (pick for curve in content.curves for pick in curve.picks))

@@ -1,4 +1,4 @@
-"""What the weight does: latency and cost over w as in the paper's Figure 7, and the way from fast to cheap."""
+"""Latency and cost over the weight w, as in the paper's Figure 7, against one another, and over a swept knob."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midcut.reporting.selection import FIXED, REFERENCES, at_weight, middle, planners
+from midcut.reporting.formatting import strategy_label
+from midcut.reporting.series_selection import FIXED, REFERENCES, middle_weight, planner_names, series_at_weight
 from midcut.reporting.style import (
     DASHES,
     PALETTE,
     SIZES,
-    colour,
-    dollars,
+    cost_unit,
+    from_zero,
+    latency_unit,
     legend_above,
-    marker,
-    panels,
+    new_figure,
     plain_ticks,
-    seconds,
+    strategy_colour,
+    strategy_marker,
 )
-from midcut.reporting.texts import label
-from midcut.reporting.verdicts import over_weights
+from midcut.reporting.verdicts import series_over_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,136 +29,136 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from midcut.reporting.curves import Curve
+    from midcut.reporting.style import Unit
+    from midcut.reporting.sweep_curves import Curve
     from midcut.results.simulation import Series, Simulation
 
-FAR = 8.0
+LOG_RATIO = 8.0
 """Ratio of the largest to the smallest mean from which an axis is logarithmic."""
 
 
 def draw_weights(simulation: Simulation) -> Figure:
     """Mean latency and mean cost of every planner over w."""
-    figure, (latency, cost) = panels(1, 2, 3.5)
+    figure, (latency, cost) = new_figure(1, 2, 3.5)
     time, money = _units(simulation)
-    for name, curve, look in _curves(simulation):
-        x = [one.w or 0.0 for one in curve]
-        latency.plot(x, [one.latency_s * time.factor for one in curve], label=name, **look)
-        cost.plot(x, [one.cost_usd * money.factor for one in curve], **look)
-    for name, one, look in _unweighted(simulation):
-        latency.axhline(one.latency_s * time.factor, label=f"{name} (follows no weight)", **look)
-        cost.axhline(one.cost_usd * money.factor, **look)
-    latency.set(ylabel=f"mean latency [{time.name}]")
-    cost.set(ylabel=f"mean cost [{money.name} per inference]")
+    for label, curve, style in _weighted_curves(simulation):
+        w = [series.w or 0.0 for series in curve]
+        latency.plot(w, [series.latency_s * time.factor for series in curve], label=label, **style)
+        cost.plot(w, [series.cost_usd * money.factor for series in curve], **style)
+    for label, series, style in _weightless_planners(simulation):
+        latency.axhline(series.latency_s * time.factor, label=f"{label} (follows no weight)", **style)
+        cost.axhline(series.cost_usd * money.factor, **style)
+    latency.set_ylabel(f"mean latency [{time.name}]")
+    cost.set_ylabel(f"mean cost [{money.name} per inference]")
     for axes in (latency, cost):
-        axes.set(xlabel="weight w [1]   (0: fast, 1: cheap)", xlim=(-0.02, 1.02), ylim=(0, None))
+        axes.set(xlabel="weight w [1]   (0: fast, 1: cheap)", xlim=(-0.02, 1.02))
+        from_zero(axes)
     legend_above(figure, latency)
     return figure
 
 
 def draw_tradeoff(simulation: Simulation) -> Figure:
-    """Mean cost against mean latency: every planner's way over w, and where the fixed strategies stand."""
-    figure, (plane, regret) = panels(1, 2, 3.9)
+    """Mean cost against mean latency of planners, over w, and of the fixed strategies; and the planners' regret."""
+    figure, (plane, regret) = new_figure(1, 2, 3.9)
     time, money = _units(simulation)
-    for name, curve, look in _curves(simulation):
-        x, y = _points(curve, time.factor), [one.cost_usd * money.factor for one in curve]
-        plane.plot(x, y, label=name, marker=marker(curve[0].strategy, planners(simulation)), **(look | {"alpha": 0.85}))
-        known = [(one.w or 0.0, one.objective_regret) for one in curve if one.objective_regret is not None]
-        regret.plot([w for w, _ in known], [value * 100 for _, value in known], label=name, **look)
-    for one in at_weight(simulation, middle(simulation)):
-        if one.strategy in (*REFERENCES, *FIXED):
-            _stand(plane, one, time.factor, money.factor)
-    for name, one, look in _unweighted(simulation):
+    names = planner_names(simulation)
+    for label, curve, style in _weighted_curves(simulation):
+        latency, cost = ([getattr(each, name) for each in curve] for name in ("latency_s", "cost_usd"))
         plane.plot(
-            one.latency_s * time.factor, one.cost_usd * money.factor, linestyle="", label=name,
-            marker=marker(one.strategy, planners(simulation)), color=look["color"], markersize=7,
+            np.array(latency) * time.factor, np.array(cost) * money.factor, label=label,
+            marker=strategy_marker(curve[0].strategy, names), **(style | {"alpha": 0.85}),
+        )  # fmt: skip
+        known = [(each.w or 0.0, each.objective_regret) for each in curve if each.objective_regret is not None]
+        regret.plot([w for w, _ in known], [value * 100 for _, value in known], label=label, **style)
+    for series in series_at_weight(simulation, middle_weight(simulation)):
+        if series.strategy in (*REFERENCES, *FIXED):
+            marker = strategy_marker(series.strategy)
+            plane.plot(
+                series.latency_s * time.factor, series.cost_usd * money.factor, linestyle="", marker=marker,
+                color=strategy_colour(series.strategy), markersize=SIZES.get(marker, 8.0), markeredgecolor="white",
+                label=strategy_label(series.strategy), zorder=3,
+            )  # fmt: skip
+    for label, series, style in _weightless_planners(simulation):
+        plane.plot(
+            series.latency_s * time.factor, series.cost_usd * money.factor, linestyle="", label=label,
+            marker=strategy_marker(series.strategy, names), color=style["color"], markersize=7,
         )  # fmt: skip
     plane.set(xlabel=f"mean latency [{time.name}]", ylabel=f"mean cost [{money.name} per inference]")
-    plane.set_title("The way from fast to cheap")
+    plane.set_title("From fast to cheap")
     regret.set(
         xlabel="weight w [1]", ylabel="mean regret to the oracle\n[% of the objective's range]", xlim=(-0.02, 1.02)
     )
     regret.set_title("What the picks lose")
     regret.set_ylim(bottom=min(0.0, regret.get_ylim()[0]))
-    _stretch(plane)
+    _scale_plane(plane)
     legend_above(figure, plane, columns=5)
     return figure
 
 
-def _stretch(plane: Axes) -> None:
-    """Start both axes at 0, or make one logarithmic where a far point would squeeze the others together."""
+def _scale_plane(plane: Axes) -> None:
+    """Make an axis logarithmic where a far point would squeeze the others together, else begin cost at 0."""
     for name, axis in (("x", plane.xaxis), ("y", plane.yaxis)):
         values = np.concatenate([line.get_data(orig=False)[name == "y"] for line in plane.get_lines()])
-        if values.min() > 0.0 and values.max() / values.min() > FAR:
+        if values.min() > 0.0 and values.max() / values.min() > LOG_RATIO:
             plane.set(**{f"{name}scale": "log"})
             plain_ticks(axis)
         elif name == "y":
-            plane.set_ylim(bottom=0.0)
+            from_zero(plane)
 
 
-def _stand(plane: Axes, one: Series, latency: float, cost: float) -> None:
-    shape = marker(one.strategy)
-    plane.plot(
-        one.latency_s * latency, one.cost_usd * cost, linestyle="", marker=shape, color=colour(one.strategy),
-        markersize=SIZES.get(shape, 8.0), markeredgecolor="white", label=label(one.strategy), zorder=3,
-    )  # fmt: skip
-
-
-def _curves(simulation: Simulation) -> list[tuple[str, list[Series], dict[str, Any]]]:
-    """Every planner that was asked at several weights; where curves coincide, all can be seen."""
-    names = planners(simulation)
-    curves = [(name, over_weights(simulation, name)) for name in names]
-    drawn = [(name, curve) for name, curve in curves if len(curve) > 1]
+def _weighted_curves(simulation: Simulation) -> list[tuple[str, list[Series], dict[str, Any]]]:
+    """Label, series and style of every planner with several weights; curves that coincide can all be seen."""
+    names = planner_names(simulation)
+    curves = [(name, series_over_weights(simulation, name)) for name in names]
     return [
         (
-            label(name),
+            strategy_label(name),
             curve,
             {
-                "color": colour(name, names),
+                "color": strategy_colour(name, names),
                 "linestyle": DASHES[place % len(DASHES)],
                 "linewidth": max(1.3, 2.8 - 0.5 * place),
                 "markersize": 3.5,
             },
         )
-        for place, (name, curve) in enumerate(drawn)
+        for place, (name, curve) in enumerate((name, curve) for name, curve in curves if len(curve) > 1)
     ]
 
 
-def _unweighted(simulation: Simulation) -> list[tuple[str, Series, dict[str, Any]]]:
-    """Planners that follow no weight."""
-    names = planners(simulation)
-    found = {one.strategy: one for one in simulation.series if one.planner and one.w is None and not one.dwell}
+def _weightless_planners(simulation: Simulation) -> list[tuple[str, Series, dict[str, Any]]]:
+    """Label, series and style of every planner that follows no weight."""
+    names = planner_names(simulation)
+    planners = {each.strategy: each for each in simulation.series if each.planner and each.w is None and not each.dwell}
     return [
-        (label(name), one, {"color": colour(name, names), "linestyle": ":", "linewidth": 1.6})
-        for name, one in found.items()
+        (strategy_label(name), series, {"color": strategy_colour(name, names), "linestyle": ":", "linewidth": 1.6})
+        for name, series in planners.items()
     ]
 
 
-def _points(curve: list[Series], factor: float) -> list[float]:
-    return [one.latency_s * factor for one in curve]
+def _units(simulation: Simulation) -> tuple[Unit, Unit]:
+    planners = [series for series in simulation.series if series.planner]
+    return latency_unit(series.latency_s for series in planners), cost_unit(series.cost_usd for series in planners)
 
 
-def _units(simulation: Simulation) -> tuple[Any, Any]:
-    curves = [one for one in simulation.series if one.planner]
-    return seconds(one.latency_s for one in curves), dollars(one.cost_usd for one in curves)
-
-
-def draw_curves(knob: str, lines: Sequence[Curve]) -> Figure:
-    """A sweep's latency and cost over the knob that was swept."""
-    figure, (latency, cost) = panels(1, 2, 3.3 + 0.17 * (len(lines) // 2))
-    time = seconds(point[1] for line in lines for point in line.points)
-    money = dollars(point[2] for line in lines for point in line.points)
-    strategies = [line.strategy for line in lines]
-    own = all(strategies) and len(set(strategies)) == len(lines)
-    for place, line in enumerate(lines):
-        x = [point[0] for point in line.points]
-        look: dict[str, Any] = {
-            "color": colour(line.strategy, strategies) if own else PALETTE[place % len(PALETTE)],
-            "linestyle": DASHES[(place if own else place // len(PALETTE)) % len(DASHES)],
+def draw_sweep(knob: str, curves: Sequence[Curve]) -> Figure:
+    """Latency and cost of a sweep over the knob that was swept."""
+    figure, (latency, cost) = new_figure(1, 2, 3.3 + 0.17 * (len(curves) // 2))
+    time = latency_unit(point[1] for curve in curves for point in curve.points)
+    money = cost_unit(point[2] for curve in curves for point in curve.points)
+    strategies = [curve.strategy for curve in curves]
+    by_strategy = all(strategies) and len(set(strategies)) == len(curves)
+    for place, curve in enumerate(curves):
+        x = [point[0] for point in curve.points]
+        style: dict[str, Any] = {
+            "color": strategy_colour(curve.strategy, strategies) if by_strategy else PALETTE[place % len(PALETTE)],
+            "linestyle": DASHES[(place if by_strategy else place // len(PALETTE)) % len(DASHES)],
             "marker": "." if len(x) <= 40 else "",
         }
-        latency.plot(x, [point[1] * time.factor for point in line.points], label=line.name or None, **look)
-        cost.plot(x, [point[2] * money.factor for point in line.points], **look)
-    latency.set(xlabel=knob, ylabel=f"latency [{time.name}]", ylim=(0, None))
-    cost.set(xlabel=knob, ylabel=f"cost [{money.name} per inference]", ylim=(0, None))
-    legend_above(figure, latency, columns=2 if max(len(line.name) for line in lines) > 28 else 3)
+        latency.plot(x, [point[1] * time.factor for point in curve.points], label=curve.name or None, **style)
+        cost.plot(x, [point[2] * money.factor for point in curve.points], **style)
+    latency.set(xlabel=knob, ylabel=f"latency [{time.name}]")
+    cost.set(xlabel=knob, ylabel=f"cost [{money.name} per inference]")
+    for axes in (latency, cost):
+        from_zero(axes)
+    legend_above(figure, latency, columns=2 if max(len(curve.name) for curve in curves) > 28 else 3)
     return figure

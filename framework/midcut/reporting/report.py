@@ -1,4 +1,4 @@
-"""From what was found to a report."""
+"""Makes a report from results."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from midcut.reporting.comparison_sections import dwell_section, errors_section, planners_section, policies_section
-from midcut.reporting.document import Report
 from midcut.reporting.evaluation_sections import evaluations_section
-from midcut.reporting.merging import merged
+from midcut.reporting.report_model import Report
 from midcut.reporting.run_sections import fits_section, plans_section, streams_section, sweeps_section
-from midcut.reporting.sections import reproduction_section, simulation_sections
-from midcut.reporting.style import style
+from midcut.reporting.simulation_sections import reproduction_section, simulation_sections
+from midcut.reporting.style import figure_style
+from midcut.reporting.sweep_merging import merge_sweeps
 from midcut.reporting.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -22,18 +22,17 @@ TITLE = "midcut report"
 
 
 def make_report(results: Results, title: str | None = None) -> Report:
-    """Draw all figures and set all tables.
+    """Draw all figures and fill all tables.
 
     Args:
         results: what to report on.
-        title: of the page; None is a plain one.
+        title: of the page; None for a default.
     """
-    folders = [sweep.name for sweep in results.sweeps]
-    simulations = dict(sorted(merged(results.simulations, folders).items(), key=_figures_first))
-    single = {
-        name: plan for name, plan in results.plans.items() if not name.startswith(tuple(f"{one}/" for one in folders))
-    }
-    with style():
+    sweeps = [sweep.name for sweep in results.sweeps]
+    simulations = dict(sorted(merge_sweeps(results.simulations, sweeps).items(), key=_paper_figures_first))
+    jobs = tuple(f"{sweep}/" for sweep in sweeps)
+    single_plans = {name: plan for name, plan in results.plans.items() if not name.startswith(jobs)}
+    with figure_style():
         reproduced = reproduction_section(simulations, results.fits)
         sections = [
             reproduced[0] if reproduced else None,
@@ -45,23 +44,26 @@ def make_report(results: Results, title: str | None = None) -> Report:
             dwell_section(simulations),
             sweeps_section(results.sweeps),
             fits_section(results.fits),
-            plans_section(single),
+            plans_section(single_plans),
             streams_section(results.streams),
         ]
-    counted = Counter(row.verdict for row in reproduced[1]) if reproduced else Counter()
-    verdicts = {verdict.value: counted[verdict] for verdict in Verdict if counted[verdict]}
+    counts = Counter(row.verdict for row in reproduced[1]) if reproduced else Counter()
+    verdicts = {verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]}
     return Report(
-        title or TITLE, _lead(results, len(simulations), len(single)), verdicts, tuple(one for one in sections if one)
+        title or TITLE,
+        _lead_text(results, len(simulations), len(single_plans)),
+        verdicts,
+        tuple(filter(None, sections)),
     )
 
 
-def _figures_first(item: tuple[str, Simulation]) -> tuple[bool, str]:
-    """The paper's figures by number, then the others as they were results."""
+def _paper_figures_first(item: tuple[str, Simulation]) -> tuple[bool, str]:
+    """Sort key: the paper's figures by number, then the others in their order."""
     title = item[1].title
     return (False, title) if title.startswith("Figure") else (True, "")
 
 
-def _lead(results: Results, simulations: int, plans: int) -> str:
+def _lead_text(results: Results, simulations: int, plans: int) -> str:
     counts = {
         "evaluation": len(results.evaluations),
         "simulation": simulations,

@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from midcut.reporting.curves import curves, outcomes, swept_knobs
-from midcut.reporting.document import Column, Picture, Section, Table
 from midcut.reporting.figures_fit import draw_fit
 from midcut.reporting.figures_runs import draw_plan, draw_streams
-from midcut.reporting.figures_weights import draw_curves
-from midcut.reporting.texts import label, microdollars, milliseconds, number, percent, weight
+from midcut.reporting.figures_weights import draw_sweep
+from midcut.reporting.formatting import (
+    as_number,
+    as_percent,
+    as_weight,
+    in_microdollars,
+    in_milliseconds,
+    strategy_label,
+)
+from midcut.reporting.report_model import Column, Picture, Section, Table
+from midcut.reporting.sweep_curves import job_outcomes, sweep_curves, swept_knobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,163 +28,150 @@ if TYPE_CHECKING:
     from midcut.results.plan import Plan
     from midcut.results.stream import Summary
 
-LINES = 16
-"""Curves up to which a figure can be read."""
-ROWS = 60
-"""Jobs up to which they are listed."""
+MAX_CURVES = 16
+"""Curves up to which a sweep's figure can be read."""
+MAX_ROWS = 60
+"""Results up to which a sweep's are listed."""
 _LAWS = (
     Column("law", "normalisation", number=False),
     Column("model", "model", number=False),
-    Column("a", "a", number),
+    Column("a", "a", as_number),
     Column("b", "b", lambda value: f"{value:.3f}"),
-    Column("upper_s", "upper [ms per layer]", milliseconds),
-    Column("lower_s", "lower [ms per layer]", milliseconds),
+    Column("upper_s", "upper [ms per layer]", in_milliseconds),
+    Column("lower_s", "lower [ms per layer]", in_milliseconds),
     Column("r2", "R²", lambda value: f"{value:.4f}"),
-    Column("mean_error", "mean error", percent),
-    Column("max_error", "max error", percent),
+    Column("mean_error", "mean error", as_percent),
+    Column("max_error", "max error", as_percent),
 )
 _JOBS = (
     Column("job", "job"),
     Column("overrides", "overrides", number=False),
-    Column("planner", "planner", label, number=False),
-    Column("latency_s", "latency [ms]", milliseconds),
-    Column("cost_usd", "cost [µ$]", microdollars),
+    Column("planner", "planner", strategy_label, number=False),
+    Column("latency_s", "latency [ms]", in_milliseconds),
+    Column("cost_usd", "cost [µ$]", in_microdollars),
     Column("error", "error", number=False, below=True),
 )
 _PLANS = (
     Column("run", "run", number=False),
     Column("model", "model", number=False),
-    Column("w", "w", weight),
+    Column("w", "w", as_weight),
     Column("limit", "limit", number=False),
     Column("met", "limit met", lambda value: "yes" if value else "no", number=False),
     Column("cut", "cut"),
     Column("codec", "codec", number=False),
     Column("after", "after", number=False),
-    Column("edge_s", "edge [ms]", milliseconds),
-    Column("link_s", "link [ms]", milliseconds),
-    Column("cloud_s", "cloud [ms]", milliseconds),
-    Column("latency_s", "latency [ms]", milliseconds),
-    Column("cost_usd", "cost [µ$]", microdollars),
+    Column("edge_s", "edge [ms]", in_milliseconds),
+    Column("link_s", "link [ms]", in_milliseconds),
+    Column("cloud_s", "cloud [ms]", in_milliseconds),
+    Column("latency_s", "latency [ms]", in_milliseconds),
+    Column("cost_usd", "cost [µ$]", in_microdollars),
 )
 _STREAMS = (
     Column("run", "run", number=False),
     Column("model", "model", number=False),
     Column("requests", "requests"),
-    Column("latency_median_s", "latency, median [ms]", milliseconds),
-    Column("latency_p95_s", "95 % under [ms]", milliseconds),
-    Column("cost_median_usd", "cost, median [µ$]", microdollars),
+    Column("latency_median_s", "latency, median [ms]", in_milliseconds),
+    Column("latency_p95_s", "95 % under [ms]", in_milliseconds),
+    Column("cost_median_usd", "cost, median [µ$]", in_microdollars),
     Column("switches", "switches"),
     Column("fallbacks", "fallbacks"),
-    Column("latency_error", "latency predicted, off by", percent),
-    Column("cost_error", "cost predicted, off by", percent),
-    Column("accuracy", "right", percent),
+    Column("latency_error", "latency prediction error", as_percent),
+    Column("cost_error", "cost prediction error", as_percent),
+    Column("accuracy", "right", as_percent),
 )
 
 
 def sweeps_section(sweeps: Sequence[Sweep]) -> Section | None:
-    """Every multirun: what was swept, what came of it, what failed."""
-    parts = tuple(_sweep(sweep, f"sweep-{place}") for place, sweep in enumerate(sweeps, start=1))
-    return Section("sweeps", "Sweeps", sections=parts) if parts else None
+    """Every multirun: what was swept, the results, and what failed."""
+    sections = tuple(_sweep_section(sweep, f"sweep-{place}") for place, sweep in enumerate(sweeps, start=1))
+    return Section("sweeps", "Sweeps", sections=sections) if sections else None
 
 
-def _sweep(sweep: Sweep, key: str) -> Section:
+def _sweep_section(sweep: Sweep, key: str) -> Section:
     failed = [job for job in sweep.jobs if job.status != "completed"]
     verbs = ", ".join(dict.fromkeys(job.verb for job in sweep.jobs))
     facts = {
         "verb": verbs,
         "jobs": f"{len(sweep.jobs)}" + (f", {len(failed)} failed" if failed else ""),
-        "swept": "; ".join(f"{knob} over {_listed(values)}" for knob, values in swept_knobs(sweep.jobs).items()),
+        "swept": "; ".join(f"{knob} over {_values_text(values)}" for knob, values in swept_knobs(sweep.jobs).items()),
     }
-    drawn = curves(sweep)
-    picture = (
-        (Picture(key, f"Latency and cost over {drawn[0]}; a point is a job.", draw_curves(*drawn)),)
-        if drawn and 0 < len(drawn[1]) <= LINES
+    knob, curves = sweep_curves(sweep) or ("", ())
+    pictures = (
+        (Picture(key, f"Latency and cost over {knob}; a point is a job.", draw_sweep(knob, curves)),)
+        if 0 < len(curves) <= MAX_CURVES
         else ()
     )
     rows = [
         (job.job, " ".join(job.overrides), planner or None, latency_s, cost_usd, None)
         for job in sweep.jobs
-        for planner, (latency_s, cost_usd) in outcomes(job).items()
+        for planner, (latency_s, cost_usd) in job_outcomes(job).items()
     ] + [(job.job, " ".join(job.overrides), None, None, None, job.error) for job in failed]
-    listed = [rows[place] for place in range(len(rows)) if len(rows) <= ROWS or rows[place][-1] is not None]
-    used = [place for place in range(len(_JOBS)) if any(row[place] is not None for row in listed)]
-    table = Table("jobs", tuple(_JOBS[i] for i in used), [tuple(row[i] for i in used) for row in listed])
-    notes = () if len(listed) == len(rows) else (f"{len(rows)} results; each is a line in {sweep.name}/sweep.jsonl.",)
+    listed = [rows[place] for place in range(len(rows)) if len(rows) <= MAX_ROWS or rows[place][-1] is not None]
+    table = Table("jobs", _JOBS, listed).without_empty_columns()
+    notes = () if len(listed) == len(rows) else (f"{len(rows)} results; all are in {sweep.name}/sweep.jsonl.",)
     title = f"midcut {verbs} -m, {len(sweep.jobs)} jobs"
     return Section(key, title, facts=facts | {"folder": sweep.name}, tables=(table,) if listed else (),
-                   pictures=picture, notes=notes)  # fmt: skip
+                   pictures=pictures, notes=notes)  # fmt: skip
 
 
-def _listed(values: Sequence[str]) -> str:
+def _values_text(values: Sequence[str]) -> str:
     return ", ".join(values) if len(values) <= 6 else f"{len(values)} values from {values[0]} to {values[-1]}"
 
 
 def fits_section(fits: Mapping[str, Fit]) -> Section | None:
     """Every fit of the clock law."""
-    parts = []
-    for place, (name, one) in enumerate(fits.items(), start=1):
+    sections = []
+    for place, (folder, fit) in enumerate(fits.items(), start=1):
         rows = [
             (
-                kind.value, model, law.a, law.b, *((None, None) if kind.value == "loglog" else (law.upper, law.lower)),
-                whole.r2, whole.mean_error, whole.max_error,
+                name.value, model, curve.a, curve.b,
+                *((None, None) if name.value == "loglog" else (curve.upper, curve.lower)),
+                law.r2, law.mean_error, law.max_error,
             )
-            for kind, whole in one.laws.items()
-            for model, law in whole.models.items()
+            for name, law in fit.laws.items()
+            for model, curve in law.models.items()
         ]  # fmt: skip
         caption = "Seconds per layer = (a · MHz^b) · (upper − lower) + lower. R² and errors: on the points left out."
         picture = Picture(
             f"fit-{place}",
-            f"Normalised seconds per layer over the clock on {one.device}"
-            + ("; filled points were fitted, hollow ones validate." if one.points else "; the points were not kept."),
-            draw_fit(one),
+            f"Normalised seconds per layer over the clock on {fit.device}"
+            + ("; filled points were fitted, hollow ones validate." if fit.points else "; the file has no points."),
+            draw_fit(fit),
         )
         facts = {
-            "device": one.device + (" (modelled, not measured)" if one.modelled else ""),
-            "clocks": f"{one.clock_min_mhz:g} to {one.clock_max_mhz:g} MHz",
-            "points": f"{one.fitted} fitted, {one.validated} left out",
-            "folder": name,
+            "device": fit.device + (" (modelled, not measured)" if fit.modelled else ""),
+            "clocks": f"{fit.clock_min_mhz:g} to {fit.clock_max_mhz:g} MHz",
+            "points": f"{fit.fitted} fitted, {fit.validated} left out",
+            "folder": folder,
         }
-        parts.append(Section(f"fit-{place}", f"Clock law of {one.device}", facts=facts,
-                             tables=(Table("laws", _LAWS, rows, caption),), pictures=(picture,)))  # fmt: skip
-    return Section("fits", "The clock law", sections=tuple(parts)) if parts else None
+        sections.append(Section(f"fit-{place}", f"Clock law of {fit.device}", facts=facts,
+                                tables=(Table("laws", _LAWS, rows, caption),), pictures=(picture,)))  # fmt: skip
+    return Section("fits", "The clock law", sections=tuple(sections)) if sections else None
 
 
 def plans_section(plans: Mapping[str, Plan]) -> Section | None:
-    """Single plans: the pick, and every cut."""
+    """Single plans: the pick, and the forecast of every placement."""
     if not plans:
         return None
     rows = [
         (
-            name,
-            one.model,
-            one.w,
-            None if one.limit is UNSET else one.limit,
-            None if one.met is UNSET else one.met,
-            one.cut,
-            one.codec,
-            one.after,
-            one.edge_s,
-            one.link_s,
-            one.cloud_s,
-            one.latency_s,
-            one.cost_usd,
+            folder, plan.model, plan.w, None if plan.limit is UNSET else plan.limit,
+            None if plan.met is UNSET else plan.met, plan.cut, plan.codec, plan.after, plan.edge_s, plan.link_s,
+            plan.cloud_s, plan.latency_s, plan.cost_usd,
         )
-        for name, one in plans.items()
+        for folder, plan in plans.items()
     ]  # fmt: skip
     pictures = [
-        Picture(f"plan-{place}", f"{name}: {one.model}, {_circumstances(one)}.", draw_plan(one))
-        for place, (name, one) in enumerate(plans.items(), start=1)
+        Picture(f"plan-{place}", f"{folder}: {plan.model}, {_circumstances(plan)}.", draw_plan(plan))
+        for place, (folder, plan) in enumerate(plans.items(), start=1)
     ]
-    used = [place for place in range(len(_PLANS)) if any(row[place] is not None for row in rows)]
-    table = Table(
-        "plans", tuple(_PLANS[i] for i in used), [tuple(row[i] for i in used) for row in rows],
-        "What was picked for one observation, as predicted.",
-    )  # fmt: skip
+    caption = "Predicted latency and cost of the picks, each for one observation."
+    table = Table("plans", _PLANS, rows, caption).without_empty_columns()
     return Section("plans", "Plans", tables=(table,), pictures=tuple(pictures))
 
 
 def _circumstances(plan: Plan) -> str:
-    """Weight or limit, and what was observed."""
+    """What a plan was made with: weight, limit and observation."""
     weight = [] if plan.w is None else [f"w = {plan.w:g}"]
     limit = [] if plan.limit is UNSET else [f"{plan.limit}{'' if plan.met else ' (not met)'}"]
     observed = [f"{name} {value:g}" for name, value in plan.observation.items() if value is not None]
@@ -185,30 +179,28 @@ def _circumstances(plan: Plan) -> str:
 
 
 def streams_section(streams: Mapping[str, Stream]) -> Section | None:
-    """What edges really measured."""
+    """What edges measured while they streamed folders of images."""
     if not streams:
         return None
-    rows = [_stream(name, one.summary) for name, one in streams.items()]
-    used = [place for place in range(len(_STREAMS)) if any(row[place] is not None for row in rows)]
-    table = Table(
-        "streams", tuple(_STREAMS[i] for i in used), [tuple(row[i] for i in used) for row in rows],
-        "Measured, not simulated. Predicted: median of |predicted − measured| / measured.",
-    )  # fmt: skip
+    rows = [_stream_row(folder, stream.summary) for folder, stream in streams.items()]
+    caption = "Measured, not simulated. Prediction error: median of |predicted − measured| / measured."
+    table = Table("streams", _STREAMS, rows, caption).without_empty_columns()
     pictures = [
         Picture(
             f"stream-{place}",
-            f"{name}: telemetry, cut, latency and cost over time.",
-            draw_streams({one.summary.model: one.records}),
+            f"{folder}: telemetry, cut, latency and cost over time. Where the measured latency is more than its parts, "
+            "the request waited for the edge's compute thread.",
+            draw_streams({stream.summary.model: stream.records}),
         )
-        for place, (name, one) in enumerate(streams.items(), start=1)
-        if one.records
+        for place, (folder, stream) in enumerate(streams.items(), start=1)
+        if stream.records
     ]
     return Section("streams", "Streams", tables=(table,), pictures=tuple(pictures))
 
 
-def _stream(name: str, summary: Summary) -> tuple[Any, ...]:
+def _stream_row(folder: str, summary: Summary) -> tuple[Any, ...]:
     error = summary.prediction_error
     return (
-        name, summary.model, summary.requests, summary.latency_s.median, summary.latency_s.p95, summary.cost_usd.median,
-        summary.switches, summary.fallbacks, error.latency_s, error.cost_usd, summary.accuracy,
+        folder, summary.model, summary.requests, summary.latency_s.median, summary.latency_s.p95,
+        summary.cost_usd.median, summary.switches, summary.fallbacks, error.latency_s, error.cost_usd, summary.accuracy,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, how they are saved."""
+"""What all figures share: colours, sizes, units, ticks, and how they are saved."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from midcut.types import Floats
 
-# Paul Tol's bright scheme, told apart with any of the common kinds of colour blindness; shapes differ as well.
+# Paul Tol's bright scheme: distinct under the common kinds of colour blindness. Markers differ as well.
 BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GREY, BLACK = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#222222",
 )  # fmt: skip
 PALETTE = (BLUE, RED, GREEN, YELLOW, "#2fa5c7", PURPLE, GREY, BLACK)
-"""For what has no colour of its own."""
+"""For series without a colour of their own."""
 COLOURS = {
     "latency_optimal": BLUE,
     "cost_optimal": GREEN,
@@ -55,9 +55,9 @@ SIZES = {"*": 11.0, "P": 8.0, "X": 8.0, "D": 5.5}
 _MORE_COLOURS = ("#e07b00", "#005f73", "#7a5195", "#6a994e")
 _MORE_MARKERS = ("p", "h", "8", "d")
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 2, 2)))
-"""Of lines that may lie upon one another, each thinner than the one below it."""
+"""For curves that may coincide; each is drawn thinner than the one below it."""
 WIDTH = 8.4
-"""Inches; a page's width."""
+"""Width of a page, inches."""
 _STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -77,74 +77,79 @@ _STYLE: Any = {
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.5,
     "lines.markersize": 4.5,
-    "text.parse_math": False,  # a dollar sign in a title is one
+    "text.parse_math": False,  # a dollar sign in a title is no formula
     "svg.hashsalt": "midcut",  # the same figure, the same bytes
-    "svg.fonttype": "path",  # the same look on every machine
+    "svg.fonttype": "path",  # the same shapes of letters on every machine
 }
 
 
-def style() -> Any:
+def figure_style() -> Any:
     """Context in which figures are drawn and saved."""
     return mpl.rc_context(_STYLE)
 
 
-def panels(rows: int, columns: int, height: float, width: float = WIDTH, **how: Any) -> tuple[Figure, list[Axes]]:
+def new_figure(rows: int, columns: int, height: float, width: float = WIDTH, **how: Any) -> tuple[Figure, list[Axes]]:
     """A figure and its axes, row by row.
 
     Args:
         height, width: inches.
-        how: for `Figure.subplots`.
+        how: arguments of `Figure.subplots`.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False, **how).flat)
 
 
-def colour(strategy: str, others: Sequence[str] = ()) -> str:
-    """A strategy's colour, the same in all figures; `others` are the names without one of their own, in order."""
-    return COLOURS.get(strategy) or _MORE_COLOURS[_place(strategy, others) % len(_MORE_COLOURS)]
+def strategy_colour(strategy: str, others: Sequence[str] = ()) -> str:
+    """A strategy's colour, the same in all figures.
+
+    Args:
+        strategy: its name.
+        others: all strategies in the figure: those of other plugins are told apart by their order.
+    """
+    return COLOURS.get(strategy) or _MORE_COLOURS[_index_among_others(strategy, others) % len(_MORE_COLOURS)]
 
 
-def marker(strategy: str, others: Sequence[str] = ()) -> str:
-    """A strategy's marker, likewise."""
-    return MARKERS.get(strategy) or _MORE_MARKERS[_place(strategy, others) % len(_MORE_MARKERS)]
+def strategy_marker(strategy: str, others: Sequence[str] = ()) -> str:
+    """A strategy's marker, chosen as `strategy_colour` chooses the colour."""
+    return MARKERS.get(strategy) or _MORE_MARKERS[_index_among_others(strategy, others) % len(_MORE_MARKERS)]
 
 
-def _place(strategy: str, others: Sequence[str]) -> int:
+def _index_among_others(strategy: str, others: Sequence[str]) -> int:
     unknown = sorted({name for name in others if name not in COLOURS} | {strategy})
     return unknown.index(strategy)
 
 
 class Unit(NamedTuple):
-    """What seconds or dollars are multiplied by to be read in a unit."""
+    """A unit, and the factor that converts seconds or US dollars to it."""
 
     factor: float
     name: str
 
 
-def seconds(values: Iterable[float]) -> Unit:
-    """The unit that makes latencies readable."""
-    top = _largest(values)
+def latency_unit(values: Iterable[float]) -> Unit:
+    """The unit in which latencies, given in seconds, are best read."""
+    top = _largest_finite(values)
     return Unit(1.0, "s") if top >= 10.0 else Unit(1e3, "ms") if top >= 1e-3 else Unit(1e6, "µs")
 
 
-def dollars(values: Iterable[float]) -> Unit:
-    """The unit that makes the cost of an inference readable."""
-    top = _largest(values)
+def cost_unit(values: Iterable[float]) -> Unit:
+    """The unit in which costs of an inference, given in US dollars, are best read."""
+    top = _largest_finite(values)
     return Unit(1e3, "m$") if top >= 1e-2 else Unit(1e6, "µ$") if top >= 1e-6 or top == 0.0 else Unit(1e9, "n$")
 
 
-def _largest(values: Iterable[float]) -> float:
+def _largest_finite(values: Iterable[float]) -> float:
     return max(filter(math.isfinite, values), default=0.0)
 
 
 def from_zero(axes: Axes) -> None:
-    """Begin the vertical axis at 0; where nothing drawn is above 0, it ends at 1."""
+    """Begin the vertical axis at 0, and end it at 1 where no data are above 0."""
     axes.set_ylim(0.0, None if axes.dataLim.ymax > 0.0 else 1.0)
 
 
 def whole_ticks(axes: Axes, values: Iterable[float]) -> None:
-    """A vertical axis of whole numbers with some room around them, also where all are the same."""
+    """Ticks at whole numbers on the vertical axis, with some room around the data, also where all are equal."""
     numbers = list(values)
     room = max(0.6, 0.06 * (max(numbers) - min(numbers)))
     axes.set_ylim(min(numbers) - room, max(numbers) + room)
@@ -152,14 +157,14 @@ def whole_ticks(axes: Axes, values: Iterable[float]) -> None:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Numbers as people write them on a logarithmic axis, also within a decade."""
+    """Label a logarithmic axis with plain numbers, also within a decade."""
     axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def log_ticks(axis: Axis, values: Floats) -> None:
-    """Ticks of a logarithmic axis: `plain_ticks` where values span about a decade, denser below, sparser above."""
+    """Label a logarithmic axis as `plain_ticks` does, with fewer ticks the more decades the values span."""
     above = values[values > 0.0]
     decades = math.log10(above.max() / above.min()) if above.size else 0.0
     plain_ticks(axis)
@@ -171,11 +176,10 @@ def log_ticks(axis: Axis, values: Floats) -> None:
 
 
 def legend_above(figure: Figure, *axes: Axes, columns: int = 4) -> None:
-    """One legend for all panels, out of the way of the data; a name in several panels stands in it once."""
+    """Draw one legend above all panels; a name in several panels is in it once."""
     handles: dict[str, Any] = {}
-    for one in axes:
-        found, names = one.get_legend_handles_labels()
-        for handle, name in zip(found, names, strict=True):
+    for panel in axes:
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
     if handles:
         figure.legend(
@@ -184,10 +188,15 @@ def legend_above(figure: Figure, *axes: Axes, columns: int = 4) -> None:
         )  # fmt: skip
 
 
-def save(figure: Figure, *paths: Path) -> None:
-    """Write PNG and SVG files, without the date in them. The layout is settled once."""
+def save_figure(figure: Figure, *paths: Path) -> None:
+    """Write a figure as PNG or SVG, without a date, so that the same figure gives the same bytes.
+
+    Args:
+        figure: its layout is computed once, for all files.
+        paths: ending in `.png` or `.svg`.
+    """
     metadata: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
-    with style():
+    with figure_style():
         if layout := figure.get_layout_engine():
             layout.execute(figure)
             figure.set_layout_engine(None)
@@ -195,11 +204,11 @@ def save(figure: Figure, *paths: Path) -> None:
             figure.savefig(path, dpi=160, metadata=metadata[path.suffix])
 
 
-def inlined(svg: str, name: str) -> str:
-    """An SVG for a page that holds others: ids are its own, preamble, style and size are left out.
+def inline_svg(svg: str, name: str) -> str:
+    """An SVG to be put into a page beside others: its ids are unique, and preamble, style and size are removed.
 
     Args:
-        svg: as `save` wrote it.
+        svg: as `save_figure` wrote it.
         name: of the figure, unique on the page.
     """
     text = svg[svg.index("<svg") :]

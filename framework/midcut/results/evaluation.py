@@ -29,8 +29,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows of numbers and words.
 
     Attributes:
-        columns: names with their units, e.g. `latency [ms]`; they differ.
-        rows: a cell per column; None (or NaN) is what is not known.
+        columns: different names with their units, e.g. `latency [ms]`.
+        rows: a cell per column; None (or NaN) where the value is unknown.
     """
 
     title: str
@@ -46,15 +46,15 @@ class Axis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One thing that is drawn, under one name.
+    """Values that are drawn under one name.
 
     Attributes:
-        name: for the legend. The same name looks the same in all figures; what stands before the last
-            `, ` names what several series have in common, as in `alexnet, default` and `alexnet, paper`.
+        name: for the legend. The same name looks the same in all figures. What several series have in common is
+            named before the last `, `, as in `alexnet, default` and `alexnet, paper`.
         x: numbers, or names: then all series of the figure share an axis of names.
         y: one per x; None (or NaN) is a gap.
         low, high: the interval each y lies in.
-        kind: `bars` stand side by side, at one place per x.
+        kind: `bars` of several series are side by side at each x.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: stem of its files; letters, digits, `-` and `_`, unique in the evaluation.
-        title: what one sees, in a sentence.
+        title: what the figure shows, in a sentence.
         diagonal: whether the line y = x is drawn, and both axes show the same range.
     """
 
@@ -87,9 +87,9 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         title: of its section in a report.
-        notes: paragraphs: what was done, what is real and what is emulated, why an aim was missed.
-        bed: what it was measured on, as the test bed describes itself; words, numbers, lists and objects of these.
-        values: the numbers scripts and tests look at, by a flat name.
+        notes: paragraphs: what was done, what is real and what is emulated, why a target was missed.
+        bed: the test bed's description of itself; texts, numbers, lists and objects of these.
+        values: numbers for scripts and tests, by a flat name.
         format: what this file is, and which version of it.
     """
 
@@ -103,14 +103,14 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> Path:
-    """Write `evaluation.json` into a folder, which is made; at once or not at all.
+    """Write `evaluation.json` into a folder, which is created; whole or not at all.
 
     Raises:
         FileError: it is not what `read_evaluation` accepts, or it cannot be written.
     """
     path = folder / FILE
     try:
-        checked = msgspec.convert(msgspec.to_builtins(evaluation, enc_hook=_plain), Evaluation)
+        checked = msgspec.convert(msgspec.to_builtins(evaluation, enc_hook=_to_plain), Evaluation)
     except (msgspec.ValidationError, TypeError) as error:
         raise FileError(f"evaluation for {path} not written: {error}") from None
     return write_json(path, checked, "evaluation", _fault)
@@ -125,8 +125,8 @@ def read_evaluation(path: Path) -> Evaluation:
     return read_json(path, Evaluation, "evaluation", "tools/evaluate writes one", _fault)
 
 
-def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy as Python's, paths as text."""
+def _to_plain(value: Any) -> Any:
+    """Convert numbers and arrays of numpy to Python's, and paths to text."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Path):
@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 
 def _fault(evaluation: Evaluation) -> str:
-    """What no right evaluation has, or `""`."""
+    """Name the first fault of an evaluation, or return `""`."""
     if evaluation.format != FORMAT:
         return f"$.format is {evaluation.format!r}, this version reads {FORMAT!r}"
     return next(_faults(evaluation), "")

@@ -21,12 +21,12 @@ def _no_fault(_: Any) -> str:
 
 
 def json_text(value: Any) -> bytes:
-    """A value as JSON for a file of one value: indented by one space, with a line feed at the end."""
+    """Encode the content of a JSON file: indented by one space, with a line feed at the end."""
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
 
 
 def json_line(value: Any) -> bytes:
-    """A value as one line of a file of JSON lines, with its line feed."""
+    """Encode one line of a file of JSON lines, with its line feed."""
     return msgspec.json.encode(value) + b"\n"
 
 
@@ -37,13 +37,13 @@ def read_json(path: Path, kind: type[T], what: str, hint: str, fault: Callable[[
         path: the file.
         kind: the msgspec type it must have.
         what: how the error names it, e.g. `profile`.
-        hint: how to get a right one.
-        fault: says what no right file has, or `""`.
+        hint: ends the error: how to get a valid file.
+        fault: names what is wrong with a value, or returns `""`.
 
     Raises:
         FileError: it is missing, unreadable, not JSON, not of this type, or has a fault.
     """
-    value = _decoded(_content(path, what, hint), kind, f"{what} {path}", hint)
+    value = _decode(_read_bytes(path, what, hint), kind, f"{what} {path}", hint)
     if wrong := fault(value):
         raise FileError(f"{what} {path}: {wrong}; {hint}")
     return value
@@ -55,12 +55,12 @@ def read_lines(path: Path, kind: type[T], what: str, hint: str) -> list[T]:
     Raises:
         FileError: as `read_json` does; the message has the number of the line.
     """
-    lines = _content(path, what, hint).splitlines()
-    return [_decoded(line, kind, f"{what} {path}, line {count}", hint) for count, line in enumerate(lines, start=1)]
+    lines = _read_bytes(path, what, hint).splitlines()
+    return [_decode(line, kind, f"{what} {path}, line {count}", hint) for count, line in enumerate(lines, start=1)]
 
 
 def write_json(path: Path, value: T, what: str, fault: Callable[[T], str] = _no_fault) -> Path:
-    """Write a file that `read_json` accepts, at once or not at all; missing folders are made.
+    """Write a file that `read_json` accepts, whole or not at all; missing folders are created.
 
     Raises:
         FileError: it has a fault, or it cannot be written.
@@ -81,14 +81,14 @@ def write_json(path: Path, value: T, what: str, fault: Callable[[T], str] = _no_
     return path
 
 
-def _content(path: Path, what: str, hint: str) -> bytes:
+def _read_bytes(path: Path, what: str, hint: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise FileError(f"{what} {path}: {error.strerror or error}; {hint}") from None
 
 
-def _decoded(text: bytes, kind: type[T], where: str, hint: str) -> T:
+def _decode(text: bytes, kind: type[T], where: str, hint: str) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:

@@ -33,21 +33,21 @@ class Series(msgspec.Struct, frozen=True):
     Attributes:
         strategy: `latency_optimal`, `cost_optimal`, `edge_only`, `cloud_only`, `static_best`, `oracle`, or a planner.
         planner: whether it is an installed planner (else one of the fixed strategies above).
-        w: weight it was asked at; 0 and 1 for the two optimal ones, None where no weight counts.
-        latency_s, cost_usd: means over the samples of what the truth set says of its picks.
+        w: the weight; 0 and 1 for the two optimal strategies, None for strategies that follow no weight.
+        latency_s, cost_usd: means of its picks over the samples, by the truth set.
         latency_p95_s: 95th percentile over the samples.
         latency_regret: mean latency over the mean of the fastest placement of every sample, minus 1.
         objective_regret: mean over the samples of J(pick) - min J, where J = (1 - w) latency + w cost, both
-            min-max scaled over the placements of the sample. None where no weight counts.
+            min-max scaled over the placements of the sample. None where w is None.
         dominated: share of picks for which another placement is better in one objective and not worse in the other.
-        distinct: number of different placements picked over the samples: cuts, each with each codec on offer.
-        switches_per_100: times another placement than at the sample before was picked, per 100 samples.
-        dwell: planning steps a placement is kept at least; 0 is the strategy as it is.
+        distinct: number of different placements (cut and codec) picked over the samples.
+        switches_per_100: per 100 samples, how often the pick differs from that of the sample before.
+        dwell: samples that a placement stays in use at least; 0 is the strategy without dwell.
         unmet: share of samples where no placement satisfied the planner's own limit; None for planners without one.
         latency_ratio, cost_ratio: over repetitions, mean latency (cost) relative to the mean of `latency_optimal`
             and of `cost_optimal`, by that name; empty without a population, or where that mean is 0.
-        picks: picked cut of every sample; empty where there are more samples than are kept.
-        codecs: codec of every pick; empty also where no cut is on offer with several.
+        picks: picked cut of every sample; empty where there are more samples than the file keeps.
+        codecs: codec of every pick; empty also where every cut is on offer with one codec only.
         sample_latency_s, sample_cost_usd: likewise.
     """
 
@@ -147,8 +147,8 @@ class Simulation(msgspec.Struct, frozen=True):
         samples, population: number of samples, and of repetitions with other seeds.
         cuts: cut of every placement; `layers`: finished leaf modules; `after`: name of the node before it;
             `codecs`: what its tensors are sent as, `raw` where nothing is sent.
-        weights: every planner was asked at.
-        clock_mhz, bandwidth_kbps, ping_ms: of every sample; empty where there are more than are kept.
+        weights: at which every planner picks.
+        clock_mhz, bandwidth_kbps, ping_ms: of every sample; empty where there are more than the file keeps.
         time_s: of every sample where a trace was sampled; else empty.
         based_on: part -> where the picking predictor's numbers come from, and `truth.` + part likewise.
     """
@@ -197,7 +197,7 @@ def read_simulation(path: Path) -> Simulation:
 
 
 def _fault(simulation: Simulation) -> str:
-    """What no right simulation has, or `""`."""
+    """Name the first fault of a simulation, or return `""`."""
     if simulation.format != FORMAT:
         return f"$.format is {simulation.format!r}, this version reads {FORMAT!r}"
     for name, length, right in _lengths(simulation):
@@ -212,6 +212,6 @@ def _lengths(simulation: Simulation) -> Iterator[tuple[str, int, int]]:
         yield name, len(getattr(simulation, name)), len(simulation.cuts)
     for name in ("clock_mhz", "bandwidth_kbps", "ping_ms", "time_s"):
         yield name, len(getattr(simulation, name)), simulation.samples
-    for row, one in enumerate(simulation.series):
+    for row, series in enumerate(simulation.series):
         for name in ("picks", "codecs", "sample_latency_s", "sample_cost_usd"):
-            yield f"series[{row}].{name}", len(getattr(one, name)), simulation.samples
+            yield f"series[{row}].{name}", len(getattr(series, name)), simulation.samples

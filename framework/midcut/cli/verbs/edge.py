@@ -87,10 +87,10 @@ def _draw(folder: Path, name: str) -> bool:
         _log.warning(f"no {PLOT}", reason=str(error))
         return False
     from midcut.reporting.figures_runs import draw_streams  # noqa: PLC0415 - matplotlib, which a server never needs
-    from midcut.reporting.style import save, style  # noqa: PLC0415
+    from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
 
-    with style():
-        save(draw_streams({name: read_records(folder / RECORDS)}), folder / PLOT)
+    with figure_style():
+        save_figure(draw_streams({name: read_records(folder / RECORDS)}), folder / PLOT)
     return True
 
 

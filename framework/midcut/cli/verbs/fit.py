@@ -29,15 +29,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     check_installed("the figure")
     from midcut.reporting.figures_fit import draw_fit  # noqa: PLC0415 - matplotlib, which may not be installed
-    from midcut.reporting.style import save, style  # noqa: PLC0415
+    from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
 
     profiles = [profile for spec in cfg.profiles for profile in find_profiles(str(spec), Role.edge)]
     fitted = fit(profiles, cfg.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
     path = write_fit(fitted, Path(cfg.out).expanduser() if cfg.out else folder / FILE)
     plots = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
-    with style():
-        save(draw_fit(fitted), *plots)
+    with figure_style():
+        save_figure(draw_fit(fitted), *plots)
     _print(fitted)
     Console().print(f"written: {', '.join(map(str, (path, *plots)))}", highlight=False, soft_wrap=True)
     return {"fit": str(path), "laws": msgspec.to_builtins(fitted.laws, str_keys=True)}
@@ -57,10 +57,10 @@ def _print(fitted: Fit) -> None:
     for name, law in fitted.laws.items():
         r2 = "" if law.r2 is None else f"{law.r2:.4f}"
         whole = (r2, f"{law.mean_error:.1%}", f"{law.max_error:.1%}")
-        for position, (model, one) in enumerate(law.models.items()):
-            bounds = ("", "") if name == "loglog" else (f"{one.upper * 1e3:.4f}", f"{one.lower * 1e3:.4f}")
+        for position, (model, curve) in enumerate(law.models.items()):
+            bounds = ("", "") if name == "loglog" else (f"{curve.upper * 1e3:.4f}", f"{curve.lower * 1e3:.4f}")
             rich.add_row(
-                "" if position else name.value, model, f"{one.a:.3g}", f"{one.b:.4f}", *bounds,
+                "" if position else name.value, model, f"{curve.a:.3g}", f"{curve.b:.4f}", *bounds,
                 *(("", "", "") if position else whole),
             )  # fmt: skip
     console = Console()

@@ -53,10 +53,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     write_plan(folder / FILE, plan)
     if cfg.plot:
         from midcut.reporting.figures_runs import draw_plan  # noqa: PLC0415 - matplotlib, in a sweep of many jobs
-        from midcut.reporting.style import save, style  # noqa: PLC0415
+        from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
 
-        with style():
-            save(draw_plan(plan), folder / PLOT)
+        with figure_style():
+            save_figure(draw_plan(plan), folder / PLOT)
     if not _in_sweep():
         _print(table, decision, forecast, rows, policy)
     return cast("dict[str, Any]", msgspec.to_builtins(result))
@@ -111,9 +111,9 @@ def _in_sweep() -> bool:
 
 def _print(table: CutTable, decision: Decision, forecast: Forecast, rows: tuple[PlanRow, ...], policy: Policy) -> None:
     runner_up = policy.runner_up(decision)
-    seen = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
+    observed = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
     weight = "" if decision.weight is None else f"w={decision.weight:g}, "
-    title = f"{table.model}, {weight}" + ", ".join(f"{name} {value}" for name, value in seen.items())
+    title = f"{table.model}, {weight}" + ", ".join(f"{name} {value}" for name, value in observed.items())
     coded = any(row.codec != "raw" for row in rows)
     columns = (
         "",

@@ -40,6 +40,6 @@ def _write(folders: Sequence[Path], out: Path, title: str | None) -> list[Path]:
     check_installed("a report")
     from midcut.reporting.load import read_results  # noqa: PLC0415 - matplotlib, which --help does not owe
     from midcut.reporting.report import make_report  # noqa: PLC0415
-    from midcut.reporting.writing import write  # noqa: PLC0415
+    from midcut.reporting.report_files import write_report  # noqa: PLC0415
 
-    return write(make_report(read_results(folders), title), out)
+    return write_report(make_report(read_results(folders), title), out)

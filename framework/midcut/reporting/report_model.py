@@ -1,8 +1,8 @@
-"""What a report consists of, before it is HTML, Markdown or JSON: each number stands in it once."""
+"""The parts of a report before it is HTML, Markdown or JSON: sections, tables, pictures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,32 +17,32 @@ class Column:
 
     Attributes:
         key: name in the JSON, with its unit.
-        head: name for people, with its unit.
-        text: how a value is written for people; never asked about None.
-        number: whether it is set to the right.
-        below: whether the page sets it below the row, for what is long and often missing.
+        title: name for people, with its unit.
+        text: writes a value for people; None is written as a dash.
+        number: whether the column is aligned to the right.
+        below: whether the page shows it below the row, for texts that are long and often missing.
     """
 
     key: str
-    head: str
+    title: str
     text: Callable[[Any], str] = str
     number: bool = True
     below: bool = False
 
     def cell(self, value: Any) -> str:
-        """The value for people; a missing one is a dash."""
+        """A value as text; a dash where it is missing."""
         return "–" if value is None else self.text(value)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values, one per column, JSON-able.
+    """Rows of values that JSON can hold, one per column.
 
     Attributes:
         key: name in the JSON, unique in its section.
         rows: values in the order of the columns.
-        caption: what one sees, and what the words in it mean.
-        marked: rows to stand out.
+        caption: what the table shows, and what its words mean.
+        marked: numbers of the rows that are highlighted.
     """
 
     key: str
@@ -51,23 +51,29 @@ class Table:
     caption: str = ""
     marked: frozenset[int] = frozenset()
 
+    def without_empty_columns(self) -> Table:
+        """The same table without the columns in which every value is missing."""
+        used = [place for place in range(len(self.columns)) if any(row[place] is not None for row in self.rows)]
+        rows = [tuple(row[place] for place in used) for row in self.rows]
+        return replace(self, columns=tuple(self.columns[place] for place in used), rows=rows)
+
     def cells(self) -> list[list[str]]:
-        """The rows for people."""
+        """The rows as text, for people."""
         return [[column.cell(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows for scripts."""
+        """The rows as objects, for scripts."""
         keys = [column.key for column in self.columns]
         return [dict(zip(keys, row, strict=True)) for row in self.rows]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure.
+    """A figure with its caption.
 
     Attributes:
-        name: of its files, unique in the report.
-        caption: what one sees, in a sentence or two.
+        name: stem of its files, unique in the report.
+        caption: what the figure shows, in a sentence or two.
         figure: drawn, not yet saved.
     """
 
@@ -78,13 +84,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it.
+    """A heading and its content.
 
     Attributes:
         key: anchor and name in the JSON, unique in the report.
         text: paragraphs.
         notes: small print after the tables and figures.
-        facts: settings, name -> value, set as a compact list.
+        facts: name -> value of settings, shown as a compact list.
     """
 
     key: str
@@ -105,11 +111,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole.
+    """A whole report.
 
     Attributes:
-        lead: what it is about, in a sentence or two.
-        verdicts: verdict -> how many published numbers got it, in the order of the classes.
+        lead: what the report is made from, in a sentence or two.
+        verdicts: verdict -> number of published numbers that got it, best verdict first.
     """
 
     title: str

@@ -1,0 +1,54 @@
+"""Selects the series of a simulation that a figure or a table shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midcut.reporting.formatting import strategy_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from midcut.results.simulation import Series, Simulation
+
+REFERENCES = ("latency_optimal", "cost_optimal")
+FIXED = ("edge_only", "cloud_only", "static_best", "oracle")
+
+
+def middle_weight(simulation: Simulation) -> float | None:
+    """The weight nearest to 0.5, at which tables and per-sample figures are shown; None without weights."""
+    return min(simulation.weights, key=lambda w: (abs(w - 0.5), w), default=None)
+
+
+def series_at_weight(simulation: Simulation, w: float | None, dwell: int = 0) -> list[Series]:
+    """Each strategy's series at a weight: references first, then planners, then fixed strategies.
+
+    Strategies that follow no weight, and the references, are among them.
+    """
+    series: dict[str, Series] = {}
+    for each in simulation.series:
+        if each.dwell == dwell and (each.strategy in REFERENCES or each.w is None or each.w == w):
+            series.setdefault(each.strategy, each)
+    return sorted(series.values(), key=_sort_key)
+
+
+def planner_names(simulation: Simulation) -> list[str]:
+    """Names of the planners, in the order of the file."""
+    return list(dict.fromkeys(series.strategy for series in simulation.series if series.planner))
+
+
+def distinct_series(series: Iterable[Series]) -> dict[str, Series]:
+    """What per-sample figures show: references and planners by label; equal sequences of picks share one label."""
+    groups: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Series]] = {}
+    for each in series:
+        if each.picks and (each.planner or each.strategy in REFERENCES):
+            groups.setdefault((each.picks, each.codecs), []).append(each)
+    return {" = ".join(strategy_label(each.strategy) for each in group): group[0] for group in groups.values()}
+
+
+def _sort_key(series: Series) -> tuple[int, int]:
+    if series.strategy in REFERENCES:
+        return 0, REFERENCES.index(series.strategy)
+    if series.planner:
+        return 1, 0
+    return 2, FIXED.index(series.strategy) if series.strategy in FIXED else len(FIXED)
