@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -12,49 +12,27 @@ from midcut import wire
 from midcut.serving.error_responses import json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
 _log = structlog.get_logger("midcut.serving")
 _MOST_CHARACTERS = 200
 
 
 class JsonRunner(web.AppRunner):
-    """An `AppRunner` that answers malformed HTTP with one line of JSON and logs one line, without a traceback.
-
-    Args:
-        shutdown_timeout: as for `AppRunner`, seconds.
-        handler_cancellation: as for `AppRunner`.
-        options: for the `web.RequestHandler` of each connection.
-    """
-
-    __slots__ = ("_cancellation", "_options")
-
-    def __init__(
-        self, app: web.Application, *, shutdown_timeout: float, handler_cancellation: bool, **options: Any
-    ) -> None:
-        super().__init__(app, shutdown_timeout=shutdown_timeout)
-        self._cancellation = handler_cancellation
-        self._options = options
+    """An `AppRunner` that answers malformed HTTP with one line of JSON and logs one line, without a traceback."""
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         return _JsonServer(
-            _errors_as_json(server.request_handler),
-            server.request_factory,
-            self._options,
-            cancellation=self._cancellation,
+            _errors_as_json(server.request_handler), request_factory=server.request_factory, **self._kwargs
         )
 
 
 class _JsonServer(web.Server):
     """The only way in aiohttp to handle connections by a class of one's own."""
 
-    def __init__(self, handler: Any, factory: Any, options: Mapping[str, Any], *, cancellation: bool) -> None:
-        super().__init__(handler, request_factory=factory, handler_cancellation=cancellation)
-        self._options = options
-
     def __call__(self) -> web.RequestHandler:
-        return _JsonHandler(self, loop=asyncio.get_running_loop(), **self._options)
+        return _JsonHandler(self, loop=asyncio.get_running_loop(), **self._kwargs)
 
 
 class _JsonHandler(web.RequestHandler):
