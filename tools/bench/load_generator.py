@@ -109,7 +109,7 @@ class LoadGenerator:
     ) -> None:
         sent = time.perf_counter()
         writer.write(message)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
             body = await reader.readexactly(length)

@@ -158,7 +158,7 @@ class AsyncioEcho:
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._session.close(), self._loop).result(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10.0)
+        self._thread.join(60.0)
 
     @staticmethod
     async def _open(url: str) -> aiohttp.ClientSession:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from midcut.proxies.toxics import Toxic
     from midcut.types import LoadedModel
 
-START_S = 60.0
+START_S = 240.0
 # How many faults of the other kinds there are for each kill.
 PER_KILL = {"freeze": 0.5, "garbage": 1.0, "cut mid-body": 1.0, "reset": 0.5, "slow": 0.5, "swallow": 0.3, "slice": 0.3}
 
@@ -137,7 +137,7 @@ class Cloud:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.join(10)
+        self._process.join(60)
 
     def restart(self, down_s: float) -> None:
         with self._lock:
@@ -197,7 +197,7 @@ async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Outcome:
                 fault.add_done_callback(running.discard)
             plan.set(rng.choice(parts.legal[:-1]), options.codec)
             inferences.append(asyncio.create_task(infer(engine, model, number, outcome)))
-        await asyncio.wait(inferences, timeout=60.0)
+        await asyncio.wait(inferences, timeout=600.0)
         outcome.lost += ["no answer within a minute"] * sum(not task.done() for task in inferences)
     finally:
         await asyncio.gather(*running, return_exceptions=True)

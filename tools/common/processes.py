@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MIDCUT = [sys.executable, "-m", "midcut.cli"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 READY = r" ready on (\S+)"  # what `midcut cloud` and `midcut edge` print once they answer
-START_S, STOP_S = 120.0, 15.0
+START_S, STOP_S = 240.0, 60.0
 
 
 def free_port() -> int:
