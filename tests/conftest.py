@@ -6,8 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from time import perf_counter
 
+import hypothesis
 import pytest
 import structlog
+
+# Examples may take long where the machine is busy; fixtures that examples share are only asked or read.
+hypothesis.settings.register_profile(
+    "midcut",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("midcut")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midcut import wire
@@ -215,7 +215,7 @@ def test_aborted_uploads_leave_the_cloud_well(cloud_url, capfd):
     assert "Traceback" not in out + err
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(body=st.binary(max_size=300))
 def test_no_bytes_give_a_5xx(cloud_url, body):
     assert infer(cloud_url, body)[0] == 400
@@ -228,7 +228,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     changes=st.dictionaries(st.sampled_from(["model", "cut", "request_id", "values", "more"]), json_like, min_size=1)
 )
@@ -236,7 +236,7 @@ def test_no_json_gives_a_5xx(cloud_url, body, changes):
     assert infer(cloud_url, changed(body, **changes))[0] < 500
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     cut=st.integers(0, 9),
     shape=st.lists(st.integers(0, 4), max_size=5),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midcut.config.settings import CutSettings
@@ -234,7 +234,7 @@ def test_a_body_in_tiny_chunks_is_read(cloud_url, message, whole):
     assert answer.endswith(whole.numpy().tobytes())
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(at=st.integers(0, 400), flip=st.integers(1, 255), cut=st.integers(0, 50), length=st.integers(-3, 5000))
 def test_a_damaged_request_never_gives_a_5xx(cloud_url, message, at, flip, cut, length):
     body = bytearray(message.header + b"".join(message.pieces))

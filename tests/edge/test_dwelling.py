@@ -65,7 +65,7 @@ def settled(dwelling, policy, steps):
     return used
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(picks=st.lists(st.integers(0, 3), min_size=1, max_size=40), ticks=st.integers(0, 6))
 def test_the_same_picks_give_the_same_sequence_as_in_simulation(picks, ticks):
     used = settled(Dwelling(ticks), policy_of(Scripted(picks)), picks)

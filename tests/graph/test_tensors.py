@@ -42,7 +42,7 @@ def test_nan_payloads_and_negative_zero_keep_their_bits():
     assert torch.equal(as_received(bits.view(torch.float32)).view(torch.int32), bits)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(1, 4), min_size=0, max_size=5), st.randoms(use_true_random=False))
 def test_any_permuted_tensor_keeps_its_strides(shape, random):
     order = list(range(len(shape)))

@@ -52,7 +52,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(values=pairs, limit=limits)
 def test_it_is_brute_force(kind, values, limit):
     latency, cost = zip(*values, strict=True)
@@ -68,7 +68,7 @@ def test_it_is_brute_force(kind, values, limit):
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values=pairs)
 def test_every_pareto_point_is_the_pick_of_its_own_latency(values):
     latency, cost = zip(*values, strict=True)

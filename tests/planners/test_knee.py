@@ -62,7 +62,7 @@ def test_a_front_of_one_or_two():
     assert Knee().choose(forecast_of([2, 1], [1, 2]), 0.5) == 1, "the faster end"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(values=pairs)
 def test_it_is_brute_force(values):
     latency, cost = zip(*values, strict=True)

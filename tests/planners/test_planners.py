@@ -99,7 +99,7 @@ def test_exact_weight():
     assert Algorithm1(0.6).choose(forecast_of([1, 2, 3, 4], [4, 3, 2, 1]), 0.6) == 2
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(pairs, weights, st.sampled_from(SEMANTICS))
 def test_closed_form_is_the_round_loop(values, w, semantics):
     latency, cost = zip(*values, strict=True)
@@ -120,7 +120,7 @@ def test_closed_form_is_the_round_loop_on_ten_thousand_forecasts(semantics):
         assert picked == literal_rounds(latency.tolist(), cost.tolist(), w, semantics), (latency, cost, w)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(pairs, weights, st.sampled_from(SEMANTICS))
 def test_prefilter_is_the_round_loop_on_the_front(values, w, semantics):
     latency, cost = zip(*values, strict=True)
@@ -131,7 +131,7 @@ def test_prefilter_is_the_round_loop_on_the_front(values, w, semantics):
 
 @pytest.mark.parametrize("prefilter", PREFILTERS)
 @pytest.mark.parametrize("semantics", SEMANTICS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values=pairs)
 def test_algorithm1_over_all_weights(semantics, prefilter, values):
     latency, cost = (np.array(column) for column in zip(*values, strict=True))
@@ -148,7 +148,7 @@ def test_algorithm1_over_all_weights(semantics, prefilter, values):
 
 
 @pytest.mark.parametrize("semantics", SEMANTICS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values=pairs)
 def test_every_pareto_placement_is_reached(semantics, values):
     latency, cost = zip(*values, strict=True)
@@ -165,7 +165,7 @@ def test_every_pareto_placement_is_reached(semantics, values):
         assert planner.choose(forecast, float(w)) == row
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pairs, weights)
 def test_weighted_sum_is_brute_force(values, w):
     latency, cost = zip(*values, strict=True)

@@ -113,7 +113,7 @@ def forecasts(draw):
     return tables
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tables=forecasts())
 def test_every_series_is_what_loops_say(tables, simulated, series_of):
     truth, predicted = tables
@@ -134,7 +134,7 @@ def test_every_series_is_what_loops_say(tables, simulated, series_of):
             assert list(series.picks) == with_dwell(series_of(result, series.strategy, series.w).picks, series.dwell)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tables=forecasts())
 def test_fronts_are_what_loops_say(tables, simulated, series_of):
     truth, predicted = tables
@@ -147,7 +147,7 @@ def test_fronts_are_what_loops_say(tables, simulated, series_of):
         assert front.objective_regret == pytest.approx(mean(row.objective_regret for row in by_weight), abs=1e-15)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tables=forecasts())
 def test_fixed_strategies_are_what_loops_say(tables, simulated, series_of):
     truth, (latency, cost) = tables

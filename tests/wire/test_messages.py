@@ -183,7 +183,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(["model", "cut", "fingerprint", "request_id", "values"]), json_like))
 def test_any_json_is_read_or_refused(changes):
     plain = json.loads(request())
@@ -191,7 +191,7 @@ def test_any_json_is_read_or_refused(changes):
         wire.decode_values(wire.read_request(json.dumps(plain | changes).encode()).values)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.fixed_dictionaries(
         {}, optional={"dtype": json_like, "shape": json_like, "dim_order": json_like, "data": json_like}
@@ -202,7 +202,7 @@ def test_any_tensor_is_read_or_refused(changes):
         decoded(request(values=[value(**changes)]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(-3, 2**70), max_size=6), st.text("AB+/=", max_size=16), st.sampled_from(DTYPES))
 def test_any_shape_and_data_is_read_or_refused(shape, data, dtype):
     try:
@@ -213,7 +213,7 @@ def test_any_shape_and_data_is_read_or_refused(shape, data, dtype):
     assert tensor.numel() * tensor.element_size() <= 12
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body):
     with pytest.raises(MalformedError):

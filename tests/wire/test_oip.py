@@ -188,7 +188,7 @@ def test_half_precision_does_not_travel_as_json():
 dtypes = st.sampled_from(["float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "bool"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     dtype=dtypes,
     shape=st.lists(st.integers(1, 4), max_size=4),
@@ -224,7 +224,7 @@ json_like = st.recursive(
 PLACES = ["name", "shape", "datatype", "parameters", "data", "inputs", "outputs", "id", "timeout", "dim_order"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(place=st.sampled_from(PLACES), value=json_like, data=st.binary(max_size=40), length=st.none() | st.text())
 def test_no_body_does_anything_but_be_read_or_refused(place, value, data, length):
     header = tensor()

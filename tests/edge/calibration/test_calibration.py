@@ -502,7 +502,7 @@ def test_a_folder_that_is_not_there_is_said_once_and_costs_nothing(tmp_path):
     assert [one["event"] for one in logs] == ["calibration cannot be saved"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.floats(0.0, 50.0), st.floats(0.0, 50.0), st.floats(0.0, 50.0)), max_size=40

@@ -76,7 +76,7 @@ def test_a_weighted_median_by_hand():
     assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([5.0, 1.0, 1.0])) == 3.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(0.005, 0.5), min_size=5, max_size=18),
     st.floats(0.3, 5.0),
@@ -92,7 +92,7 @@ def test_the_order_of_measurements_of_equal_weight_does_not_matter(predicted, fa
     assert one.at(0.1) == pytest.approx(other.at(0.1), rel=0.02)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.floats(0.0, 10.0), st.floats(0.0, 100.0)), min_size=1, max_size=18),
     st.sampled_from([_COMPUTING, _SENDING]),
@@ -105,7 +105,7 @@ def test_a_line_is_finite_and_within_bounds_whatever_is_measured(samples, prior)
     assert found.at(1.0) >= 0.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0.01, 0.5), min_size=9, max_size=9), st.floats(0.4, 5.0), st.integers(0, 2**32 - 1))
 def test_a_factor_on_everything_is_found_to_5_percent_in_5_percent_noise(predicted, factor, seed):
     noise = np.exp(np.random.default_rng(seed).normal(0.0, 0.03, 9))
