@@ -38,19 +38,19 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     plots = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
     with figure_style():
         save_figure(draw_fit(fitted), *plots)
-    _print(fitted)
+    _print_table(fitted)
     Console().print(f"written: {', '.join(map(str, (path, *plots)))}", highlight=False, soft_wrap=True)
     return {"fit": str(path), "laws": msgspec.to_builtins(fitted.laws, str_keys=True)}
 
 
-def _print(fitted: Fit) -> None:
+def _print_table(fitted: Fit) -> None:
     title = (
         f"{fitted.device}{' (modelled)' if fitted.modelled else ''}, "
         f"{fitted.clock_min_mhz:g} to {fitted.clock_max_mhz:g} MHz, "
         f"{fitted.fitted} points fitted, {fitted.validated} left out\n"
         "slope = a · MHz^b · (upper - lower) + lower; upper, lower in ms a layer; R² and errors of the points left out"
     )
-    columns = ("law", "model", "a", "b", "upper", "lower", "R²", "mean err", "max err")
+    columns = ("law", "model", "a", "b", "upper", "lower", "R²", "mean error", "max error")
     rich = Table(*columns, box=None, pad_edge=False)
     for column in rich.columns[2:]:
         column.justify = "right"

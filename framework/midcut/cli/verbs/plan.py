@@ -40,30 +40,30 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     if cfg.plot:
         check_installed("plot=true")
-    table = find_profile(cfg.edge_profile, Role.edge, _model(cfg)).table
+    table = find_profile(cfg.edge_profile, Role.edge, _model_name(cfg)).table
     settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
     policy = build_policy(cfg, placements(table, legal_cuts(table, settings), build_codecs(cfg)))
     observation = _observe(cfg, policy)
     decision = policy.decide(observation)
-    forecast = cast("Forecast", decision.forecast)  # a decision made by a policy has one
-    rows = _rows(forecast)
-    result = _pick(table, decision, rows[decision.index])
+    forecast = cast("Forecast", decision.forecast)  # a policy's decision has one
+    rows = _plan_rows(forecast)
+    result = _make_pick(table, decision, rows[decision.index])
     folder = Path(HydraConfig.get().runtime.output_dir)
     plan = Plan(**asdict(result), based_on=policy.based_on, rows=rows)
     write_plan(folder / FILE, plan)
     if cfg.plot:
-        from midcut.reporting.figures_runs import draw_plan  # noqa: PLC0415 - matplotlib, in a sweep of many jobs
+        from midcut.reporting.figures_runs import draw_plan  # noqa: PLC0415 - matplotlib, which most jobs of a sweep do not need
         from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
 
         with figure_style():
             save_figure(draw_plan(plan), folder / PLOT)
     if not _in_sweep():
-        _print(table, decision, forecast, rows, policy)
+        _print_table(table, decision, forecast, rows, policy)
     return cast("dict[str, Any]", msgspec.to_builtins(result))
 
 
-def _model(cfg: DictConfig) -> str:
-    """What profiles call the model: a `title` where its component has one, as `model=module` does."""
+def _model_name(cfg: DictConfig) -> str:
+    """The model's name in profiles: its `title`, if its component has one as `model=module` does."""
     name = single_name(Kind.MODEL, cfg.model, "plan")
     return str(OmegaConf.select(cfg.model[name], "title") or name)
 
@@ -79,25 +79,25 @@ def _observe(cfg: DictConfig, policy: Policy) -> Observation:
     return observation
 
 
-def _pick(table: CutTable, decision: Decision, row: PlanRow) -> Pick:
+def _make_pick(table: CutTable, decision: Decision, row: PlanRow) -> Pick:
     limited: dict[str, Any] = {"limit": decision.limit, "met": decision.met} if decision.limit else {}
     return Pick(
         model=table.model,
         w=decision.weight,
         **limited,
         **asdict(row),
-        after=_after(table, row.cut),
+        after=_last_edge_node(table, row.cut),
         observation=decision.observation.values(),
         planning_s=decision.planning_s,
     )
 
 
-def _after(table: CutTable, cut: int) -> str:
+def _last_edge_node(table: CutTable, cut: int) -> str:
     """Name of the last node at the edge."""
     return table.nodes[cut - 1].name if cut else "input"
 
 
-def _rows(forecast: Forecast) -> tuple[PlanRow, ...]:
+def _plan_rows(forecast: Forecast) -> tuple[PlanRow, ...]:
     columns = zip(forecast.placements.layer.tolist(), forecast.placements.request_bytes.tolist(), strict=True)
     return tuple(
         PlanRow(**forecast.row(index), layer=layer, request_bytes=request_bytes)
@@ -109,7 +109,9 @@ def _in_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _print(table: CutTable, decision: Decision, forecast: Forecast, rows: tuple[PlanRow, ...], policy: Policy) -> None:
+def _print_table(
+    table: CutTable, decision: Decision, forecast: Forecast, rows: tuple[PlanRow, ...], policy: Policy
+) -> None:
     runner_up = policy.runner_up(decision)
     observed = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
     weight = "" if decision.weight is None else f"w={decision.weight:g}, "
@@ -137,7 +139,7 @@ def _print(table: CutTable, decision: Decision, forecast: Forecast, rows: tuple[
         rich.add_row(
             mark,
             str(row.cut),
-            _after(table, row.cut),
+            _last_edge_node(table, row.cut),
             *([row.codec if row.request_bytes else ""] if coded else []),
             f"{row.request_bytes / 1e3:.1f}",
             *(f"{seconds[index] * 1e3:.2f}" for seconds in columns_s),

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from midcut.component import Kind
 from midcut.config.registry import DISABLE_ENV, registry
+from midcut.results.files import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         plugins = [msgspec.to_builtins(source) for source in loaded.sources]
         answer = {"components": rows, "plugins": plugins, "problems": loaded.problems}
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode() + "\n")
+        sys.stdout.write(json_text(answer).decode())
     else:
         _print_tables(loaded, rows)
     return 1 if loaded.problems else 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the report; the exit status is 1 when there is nothing to report or it cannot be read."""
+    """Write the report; the exit status is 1 when there are no results or they cannot be read."""
     parser = argparse.ArgumentParser(
         prog="midcut report",
         description="Turn run and sweep directories of simulate, fit, plan and edge, and folders of tools/evaluate, "
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
     options = parser.parse_args(arguments)
     try:
-        files = _write(options.dirs, options.out, options.title)
+        files = _write_report(options.dirs, options.out, options.title)
     except MidcutError as error:
         sys.stderr.write(f"midcut report: {error}\n")
         return 1
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _write(folders: Sequence[Path], out: Path, title: str | None) -> list[Path]:
+def _write_report(folders: Sequence[Path], out: Path, title: str | None) -> list[Path]:
     check_installed("a report")
-    from midcut.reporting.load import read_results  # noqa: PLC0415 - matplotlib, which --help does not owe
+    from midcut.reporting.load import read_results  # noqa: PLC0415 - matplotlib, which --help does not need
     from midcut.reporting.report import make_report  # noqa: PLC0415
     from midcut.reporting.report_files import write_report  # noqa: PLC0415
 
