@@ -13,6 +13,7 @@ import pytest
 from midcut.cli.verbs.report import main
 from midcut.profiles import find_fit, find_profile, write_fit
 from midcut.profiles.fitting import fit
+from midcut.reporting.figures_runs import draw_streams
 from midcut.reporting.formatting import as_number, policy_label, settings_text
 from midcut.reporting.load import read_results
 from midcut.reporting.report import make_report
@@ -271,6 +272,19 @@ def test_a_predictor_that_is_off_by_infinity_is_null(simulation, write_run, tmp_
     write_run(simulation(errors=(error, PartError("link", 0.1, 0.2, 0.0))), tmp_path / "run")
     assert read_simulation(tmp_path / "run/simulation.json").errors[0].mape is None
     assert main([str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_constant_cut_and_missing_telemetry_are_drawn_plainly():
+    unknown = msgspec.structs.replace(OBSERVED, clock_mhz=None, bandwidth_kbps=None, ping_ms=None)
+    decision = msgspec.structs.replace(RECORD.decision, observation=unknown)
+    figure = draw_streams({"mnist": [msgspec.structs.replace(RECORD, decision=decision, cost_usd=0.0)]})
+    bandwidth, ping, cut, _, cost, clock = figure.axes
+    low, high = cut.get_ylim()
+    assert [tick for tick in cut.get_yticks() if low <= tick <= high] == [1.0]
+    assert cost.get_ylim() == (0.0, 1.0)
+    for axes in (bandwidth, ping, clock):
+        assert axes.get_ylabel().endswith("unknown")
+        assert axes.get_yticks().tolist() == []
 
 
 def test_every_axis_is_named_with_its_unit(runs):

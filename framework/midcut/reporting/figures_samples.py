@@ -209,9 +209,9 @@ def _draw_telemetry(axes: Axes, simulation: Simulation, x: Floats) -> None:
     step: dict[str, Any] = {"drawstyle": "steps-post"} if simulation.time_s else {"marker": "o", "markersize": 3}
     axes.set_ylabel("bandwidth\n[Mbit/s]", color="#8a7d1d")
     if simulation.bandwidth_kbps:
-        band = np.array(simulation.bandwidth_kbps) / 1e3
-        axes.plot(x, band, color=YELLOW, linewidth=1.2, **step)
-        axes.set_ylim(0.0, max(float(band.max()) * 1.15, 1e-3))
+        mbps = np.array(simulation.bandwidth_kbps) / 1e3
+        axes.plot(x, mbps, color=YELLOW, linewidth=1.2, **step)
+        axes.set_ylim(0.0, max(float(mbps.max()) * 1.15, 1e-3))
     clock = axes.twinx()
     clock.set_ylabel("clock\n[GHz]", color="#2b93ad")
     if simulation.clock_mhz:

@@ -75,14 +75,14 @@ def judge_claim(claim: Claim, *, random: bool) -> Verdict:
         claim: with its numbers.
         random: whether other seeds give other samples.
     """
-    close = claim.simulated is not None and abs(claim.simulated - claim.published) <= TOLERANCE
-    typical = claim.population is not None and (
+    met = claim.simulated is not None and abs(claim.simulated - claim.published) <= TOLERANCE
+    met_by_other_seeds = claim.population is not None and (
         claim.population.p5 <= claim.published <= claim.population.p95
         or abs(claim.population.mean - claim.published) <= TOLERANCE
     )
-    if close:
-        return Verdict.reproduced if typical or not random else Verdict.one_seed
-    return Verdict.other_seed if typical and random else Verdict.missed
+    if met:
+        return Verdict.reproduced if met_by_other_seeds or not random else Verdict.one_seed
+    return Verdict.other_seed if met_by_other_seeds and random else Verdict.missed
 
 
 def has_drawn_field(scenario: Any) -> bool:
