@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from midcut.errors import UnknownComponentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    import pluggy
     from omegaconf import DictConfig
 
     from midcut.component import Component, Kind
@@ -43,15 +42,6 @@ class Offer:
     node: DictConfig
 
 
-@dataclass(frozen=True)
-class Observer:
-    """A plugin's implementation of an observing hook, and the names of the arguments it takes."""
-
-    source: Source
-    function: Callable[..., object]
-    argument_names: tuple[str, ...]
-
-
 @dataclass
 class Registry:
     """Everything that the plugins of this process offer; `midcut.config.registry.registry()` returns the only one.
@@ -59,14 +49,14 @@ class Registry:
     Attributes:
         config_paths: (distribution, Hydra search path) of every plugin that ships presets.
         problems: one line for each plugin or component that cannot be used.
-        observers: hook -> who implements it.
+        observers: hook -> the plugins that implement it.
     """
 
     offers: dict[tuple[Kind, str], Offer] = field(default_factory=dict)
     sources: list[Source] = field(default_factory=list)
     config_paths: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    observers: dict[str, list[Observer]] = field(default_factory=dict)
+    observers: dict[str, list[tuple[Source, pluggy.HookImpl]]] = field(default_factory=dict)
     _failed_observers: set[tuple[Source, str]] = field(default_factory=set)
 
     def add(self, offer: Offer) -> None:
@@ -105,17 +95,17 @@ class Registry:
         self._notify("midcut_inferred", result=result)
 
     def _notify(self, hook: str, **arguments: Any) -> None:
-        for observer in self.observers.get(hook, ()):
+        for source, implementation in self.observers.get(hook, ()):
             try:
-                observer.function(**{name: arguments[name] for name in observer.argument_names})
+                implementation.function(**{name: arguments[name] for name in implementation.argnames})
             except Exception as error:  # noqa: BLE001 - an observer must not cost an inference
-                if (observer.source, hook) not in self._failed_observers:
-                    self._failed_observers.add((observer.source, hook))
+                if (source, hook) not in self._failed_observers:
+                    self._failed_observers.add((source, hook))
                     import structlog  # noqa: PLC0415 - `--help` loads the registry and needs no logger
 
                     structlog.get_logger("midcut.config.registry").warning(
                         "observer failed; its further failures are not logged",
-                        plugin=str(observer.source),
+                        plugin=str(source),
                         hook=hook,
                         error=f"{type(error).__name__}: {error}",
                     )

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from midcut import hookspecs
 from midcut.component import Component, Kind
-from midcut.config.offers import Observer, Offer, Registry, Source
+from midcut.config.offers import Offer, Registry, Source
 from midcut.errors import PluginError
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ def _load_plugin(
     loaded.sources.append(source)
     _add_answers(loaded, source, answers)
     for hook in [name for name in _OBSERVERS if name in implementations]:
-        implementation = implementations[hook]
-        observer = Observer(source, implementation.function, tuple(implementation.argnames))
-        loaded.observers.setdefault(hook, []).append(observer)
+        loaded.observers.setdefault(hook, []).append((source, implementations[hook]))
 
 
 def _implementations(
