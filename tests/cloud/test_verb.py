@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import threading
 
 import pytest
@@ -23,7 +22,7 @@ from midcut.errors import ConfigError
         (["server.host=no-such-host.invalid"], "cannot listen on host=no-such-host.invalid"),
         (["server.port=99999"], "cannot listen on host=127.0.0.1 port=99999"),
         (["cuts.first_cut=99"], "99"),
-        (["cloud.device=abacus"], "cloud.device=abacus: torch cannot use that here"),
+        (["cloud.device=abacus"], "cloud.device=abacus: torch cannot use this device here"),
         (["cloud.queue=-1"], "cloud.queue and cloud.batch_delay_s must be 0 or more"),
         (["server.token_env=NO_SUCH_VARIABLE"], "the environment variable NO_SUCH_VARIABLE is empty"),
         (["server.body_timeout_s=0"], "server.body_timeout_s must be over 0, got 0.0"),
@@ -52,8 +51,6 @@ def test_the_configured_threads_hold_on_every_worker():
         both_there.wait(60)
         return torch.get_num_threads()
 
-    async def count_on_both():
-        return await asyncio.gather(pool.run(count), pool.run(count))
-
     with tail_threads(CloudSettings(threads=threads, workers=2)) as pool:
-        assert asyncio.run(count_on_both()) == [threads, threads]
+        counts = [pool.submit(count) for _ in range(2)]
+        assert [future.result(120) for future in counts] == [threads, threads]
