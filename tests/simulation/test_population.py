@@ -127,9 +127,9 @@ BAD = {
     "a range without end": (["w=0:1:1e-9"], "at most 10000 steps"),
     "a taken name": (["+strategy@strategy.oracle=knee"], "a planner must go by another name"),
     "another weight in a claim": ([f"claims=[{CLAIM_ON} strategy: algorithm1, w: 0.3}}]"], "claims[0].w=0.3 is not"),
-    "negative population": (["population=-1"], "population must be 0 or more, got -1"),
+    "negative population": (["population=-1"], "population must be at least 0, got -1"),
     "too many decisions": (["scenario.samples=1000000", "w=0:1:0.001"], "250,000,000, got 1,000,000 x 1,001"),
-    "negative dwell": (["dwell=[3,-2]"], "dwell must be numbers of samples, 0 or more, got -2"),
+    "negative dwell": (["dwell=[3,-2]"], "dwell must be at least 0, got -2"),
 }  # fmt: skip
 
 

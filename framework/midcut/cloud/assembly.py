@@ -5,20 +5,20 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 import torch
-from omegaconf import OmegaConf
 
 from midcut.cloud.app import make_app
 from midcut.cloud.hosted import HostedModels
 from midcut.component import Kind
-from midcut.config.build import build, build_each
+from midcut.config.build import build, build_each, settings_of
+from midcut.config.settings import CloudConfig
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.graph.device_partition import DevicePartition
-from midcut.serving import check_server
+from midcut.serving import check_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,15 +52,15 @@ def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
     """Load the models, warm them up and make the application; end its threads afterwards.
 
     Raises:
-        ConfigError: a setting that cannot work, or no model.
+        ConfigError: a setting is out of bounds, a credential cannot be used, or there is no model.
     """
-    settings = cast("CloudSettings", OmegaConf.to_object(cfg.cloud))
-    server = cast("ServerSettings", OmegaConf.to_object(cfg.server))
-    _check(settings)
-    check_server(server, "server")
+    config = settings_of(cfg, CloudConfig)
+    settings, server = config.cloud, config.server
+    check_credentials(server)
     torch.set_num_threads(settings.threads)
     executor = build(Kind.EXECUTOR, cfg.executor)
-    hosted = HostedModels(_partitions(cfg, settings.device), settings.max_batch, build_each(Kind.CODEC, cfg.codec))
+    partitions = _partitions(cfg, config.cuts, settings.device)
+    hosted = HostedModels(partitions, settings.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
         with tail_threads(settings) as pool:
             pool.submit(hosted.warm_up).result()
@@ -77,18 +77,9 @@ def tail_threads(settings: CloudSettings) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(settings.workers, "tail", torch.set_num_threads, (settings.threads,))
 
 
-def _check(settings: CloudSettings) -> None:
-    for name in ("threads", "workers", "max_batch", "batch_requests"):
-        if getattr(settings, name) < 1:
-            raise ConfigError(f"cloud.{name} must be at least 1, got {getattr(settings, name)}")
-    if settings.queue < 0 or not settings.batch_delay_s >= 0.0:
-        raise ConfigError("cloud.queue and cloud.batch_delay_s must be 0 or more")
-
-
-def _partitions(cfg: DictConfig, device: str) -> dict[str, Partition]:
+def _partitions(cfg: DictConfig, cuts: CutSettings, device: str) -> dict[str, Partition]:
     if not cfg.model:
         raise ConfigError("midcut cloud needs a model: set model=NAME or model='[NAME,NAME]'")
-    cuts = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
     partitions: dict[str, Partition] = {}
     for component in build_each(Kind.MODEL, cfg.model).values():
         model = component.load()

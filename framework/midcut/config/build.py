@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -11,6 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from midcut.component import Kind
 from midcut.config.registry import registry
 from midcut.errors import ConfigError, MidcutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
 
 
 def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
@@ -53,6 +58,24 @@ def build_each(kind: Kind, nodes: DictConfig) -> dict[str, Any]:
     """Build all components of a group that is a list; returns name -> component, in the order of the config."""
     named = kind in (Kind.MODEL, Kind.CODEC)
     return {str(name): build(kind, node, **({"name": str(name)} if named else {})) for name, node in nodes.items()}
+
+
+def settings_of(cfg: DictConfig, schema: Callable[..., _T]) -> _T:
+    """The settings of a verb as an object, which checks their bounds.
+
+    Args:
+        cfg: the whole config of the verb.
+        schema: its dataclass in `midcut.config.settings`. What is declared as Any there, such as the nodes of
+            components, is passed on as it is.
+
+    Raises:
+        ConfigError: a setting is out of bounds.
+    """
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(schema).items():
+        value = cfg[name]
+        values[name] = OmegaConf.to_object(value) if hint is not Any and OmegaConf.is_config(value) else value
+    return schema(**values)
 
 
 def single_name(kind: Kind, nodes: Any, verb: str) -> str:

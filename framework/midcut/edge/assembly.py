@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from midcut.component import Kind
-from midcut.config.build import build, build_each, single_name
+from midcut.config.build import build, build_each, settings_of, single_name
 from midcut.config.registry import registry
+from midcut.config.settings import EdgeConfig
 from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.calibration.store import CalibrationStore
 from midcut.edge.clouds.clouds import Clouds
@@ -31,7 +32,7 @@ from midcut.serving.metrics import EdgeMetrics, new_registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from midcut.config.settings import CalibrationSettings, CutSettings, EngineSettings
+    from midcut.config.settings import EngineSettings
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.graph import Partition
     from midcut.planning.policy import Policy
@@ -71,11 +72,11 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     Raises:
         ConfigError: a setting out of range, not exactly one model, or no cut that both sides could use.
     """
-    settings = cast("EngineSettings", OmegaConf.to_object(cfg.engine))
-    calibration_settings = cast("CalibrationSettings", OmegaConf.to_object(cfg.calibration))
-    torch.set_num_threads(settings.threads)
+    settings = settings_of(cfg, EdgeConfig)
+    by_url = per_cloud(cfg)
+    torch.set_num_threads(settings.engine.threads)
     model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
-    cut = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
+    cut = partition(model, settings.cuts)
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
     codecs = measure_codecs(build_codecs(cfg), cut, model.example)
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
@@ -83,13 +84,12 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
         return build_policy(cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}), reply_timeout_s)
 
-    by_url = per_cloud(cfg)
     policy = policy_for(cut.legal, tuple(codecs))
     metrics = EdgeMetrics(new_registry())
-    calibration = Calibration(calibration_settings) if calibration_settings.enabled else None
+    calibration = Calibration(settings.calibration) if settings.calibration.enabled else None
     engine = connect(
         cut,
-        settings,
+        settings.engine,
         policy=policy,
         sources=telemetry_sources(by_url),
         transports=_transports(by_url, codecs),
@@ -114,7 +114,7 @@ def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeE
         cut: the model.
         planning: gives the decisions.
     """
-    settings = cast("EngineSettings", OmegaConf.to_object(cfg.engine))
+    settings = settings_of(cfg, EdgeConfig).engine
     codecs = build_codecs(cfg)
     parts = EdgeParts(
         partition=cut,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from midcut.serving.access import OPEN_PATHS
+from midcut.serving.access import OPEN_PATHS, check_credentials
 from midcut.serving.app import METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
 from midcut.serving.error_responses import RefusedError, json_response
 from midcut.serving.in_flight import UPLOADS_PER_PLACE, InFlightCounter
 from midcut.serving.inference import ModelRef, add_inference_routes, message_response
-from midcut.serving.knobs import check_server
 from midcut.serving.lifecycle import DRAIN, Drain, make_runner, serve, stop_signals
 from midcut.serving.request_body import discard_body, read_body, read_chunks
 
@@ -24,7 +23,7 @@ __all__ = [
     "RefusedError",
     "add_inference_routes",
     "bind_request_id",
-    "check_server",
+    "check_credentials",
     "discard_body",
     "json_response",
     "make_runner",

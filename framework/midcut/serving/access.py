@@ -12,6 +12,7 @@ from aiohttp import web
 from midcut import wire
 from midcut.serving.error_responses import RefusedError
 from midcut.wire import oip
+from midcut.wire.credentials import read_token, server_tls
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("midcut.serving")
 # Health checks of load balancers, open to everybody: they reveal only whether this server works.
 OPEN_PATHS: Final = frozenset({wire.HEALTH_PATH, oip.LIVE_PATH, oip.READY_PATH})
+
+
+def check_credentials(settings: ServerSettings) -> None:
+    """Read the token and the certificates of a server, so that a problem is reported before models are loaded.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    read_token(settings.token_env, settings.token_file)
+    server_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 def require_token(token: str) -> Middleware:

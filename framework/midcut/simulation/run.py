@@ -132,11 +132,6 @@ def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:
     if not setup.weights:
         raise ConfigError("w must be a number or a list of numbers, got none")
     check_weight(np.array(setup.weights))
-    for knob, number in (("population", setup.population), ("keep_samples", setup.keep_samples)):
-        if number < 0:
-            raise ConfigError(f"{knob} must be 0 or more, got {number}")
-    if min(setup.dwell, default=0) < 0:
-        raise ConfigError(f"dwell must be numbers of samples, 0 or more, got {min(setup.dwell)}")
     check_claims(setup.claims, strategies, setup.weights)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
+from midcut.config.settings import RANDOM_KINDS, Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
 from midcut.errors import ConfigError
 from midcut.traces import read_trace
 from midcut.types import FIELDS, Observation
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 10_000_000
 DRAWING_ORDER = ("bandwidth_kbps", "clock_mhz", "ping_ms")
-_MAX_COUNT_MEAN = 1e9
-_RANDOM = (DistributionKind.uniform, DistributionKind.normal, DistributionKind.poisson)
-_REQUIRED = {
-    DistributionKind.constant: ("value",),
-    DistributionKind.values: ("values",),
-    DistributionKind.uniform: ("low", "high"),
-    DistributionKind.normal: ("mean", "sd"),
-    DistributionKind.poisson: ("mean",),
-}
 
 
 @dataclass(frozen=True)
@@ -81,17 +72,13 @@ def has_random_field(scenario: ScenarioDrawn | ScenarioTrace) -> TypeGuard[Scena
     """Whether a field is drawn at random, so that another seed gives other samples."""
     if isinstance(scenario, ScenarioTrace):
         return False
-    return any(getattr(scenario, name).kind in _RANDOM for name in FIELDS)
+    return any(getattr(scenario, name).kind in RANDOM_KINDS for name in FIELDS)
 
 
 def _draw_samples(scenario: ScenarioDrawn, seeds: Iterable[int]) -> Samples:
-    for name in FIELDS:
-        _check_distribution(f"scenario.{name}", getattr(scenario, name))
     count = _sample_count(scenario)
     drawn: dict[str, list[Floats]] = {name: [] for name in FIELDS}
     for seed in seeds:
-        if seed < 0:
-            raise ConfigError(f"scenario.seed must be 0 or more, got {seed}")
         generator = np.random.default_rng(seed)
         for name in DRAWING_ORDER:
             drawn[name].append(_draw_field(getattr(scenario, name), generator, count))
@@ -141,23 +128,6 @@ def _draw_field(distribution: Distribution, generator: np.random.Generator, coun
     return drawn
 
 
-def _check_distribution(where: str, distribution: Distribution) -> None:
-    kind, low, high = distribution.kind, distribution.low, distribution.high
-    for knob in _REQUIRED[kind]:
-        if getattr(distribution, knob) in (None, []):
-            raise ConfigError(f"{where}.{knob} must be given for kind={kind.value}")
-    for knob in (*_REQUIRED[kind], "low", "high", "unit"):
-        number = getattr(distribution, knob)
-        if isinstance(number, float) and not math.isfinite(number):
-            raise ConfigError(f"{where}.{knob} must be a finite number, got {number}")
-    if kind in _RANDOM and low is not None and high is not None and low > high:
-        raise ConfigError(f"{where}.low={low:g} must not exceed {where}.high={high:g}")
-    if kind is DistributionKind.normal and (distribution.sd or 0.0) < 0.0:
-        raise ConfigError(f"{where}.sd must be 0 or more, got {distribution.sd:g}")
-    if kind is DistributionKind.poisson and not 0.0 <= (distribution.mean or 0.0) <= _MAX_COUNT_MEAN:
-        raise ConfigError(f"{where}.mean must be from 0 to {_MAX_COUNT_MEAN:g} counts, got {distribution.mean:g}")
-
-
 def _check_values(name: str, values: Floats) -> None:
     good = np.isfinite(values) & (values >= 0.0 if name == "ping_ms" else values > 0.0)
     if not good.all():
@@ -166,8 +136,6 @@ def _check_values(name: str, values: Floats) -> None:
 
 
 def _sample_trace(scenario: ScenarioTrace) -> Samples:
-    if not 0.0 < scenario.step_s < math.inf:
-        raise ConfigError(f"scenario.step_s must be a number of seconds over 0, got {scenario.step_s:g}")
     trace = read_trace(scenario.path)
     if trace.duration_s / scenario.step_s >= MAX_SAMPLES:
         raise ConfigError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,12 +23,12 @@ from midcut.edge.frontend.summary import as_table, summarise
 from midcut.errors import ConfigError
 from midcut.reporting import check_installed
 from midcut.results.stream import PLOT, RECORDS, SUMMARY, read_records, write_summary
-from midcut.serving import check_server, event_loop, serve, stop_signals
+from midcut.serving import check_credentials, event_loop, serve, stop_signals
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from midcut.config.settings import CalibrationSettings, EngineSettings, InputServer
+    from midcut.config.settings import InputServer
     from midcut.edge.assembly import AssembledEdge
 
 _log = structlog.get_logger("midcut.edge")
@@ -41,10 +40,12 @@ def run(cfg: DictConfig) -> dict[str, Any] | None:
     Returns:
         the stream's summary; a sweep records it.
     """
-    _check(cast("EngineSettings", OmegaConf.to_object(cfg.engine)))
-    _check_calibration(cfg.calibration)
     source = cast("InputServer | InputFolder", OmegaConf.to_object(cfg.input))
-    _check_source(source)
+    if isinstance(source, InputFolder):  # before the model is loaded
+        image_files(source)
+        read_labels(source.labels)
+    else:
+        check_credentials(source)
     return event_loop.run(_run(assemble(cfg), source, cfg.engine.threads))
 
 
@@ -97,40 +98,3 @@ def _draw(folder: Path, name: str) -> bool:
 def _ready(url: str) -> None:
     sys.stdout.write(f"midcut edge ready on {url}\n")
     sys.stdout.flush()
-
-
-def _check_source(source: InputServer | InputFolder) -> None:
-    """What cannot be served or streamed is said before models are loaded."""
-    if isinstance(source, InputFolder):
-        image_files(source)
-        read_labels(source.labels)
-        return
-    check_server(source, "input")
-    if not 0.0 <= source.max_body_mb < math.inf:
-        raise ConfigError(f"input.max_body_mb must be 0 or more, got {source.max_body_mb}")
-    if source.max_pixels < 1:
-        raise ConfigError(f"input.max_pixels must be at least 1, got {source.max_pixels}")
-    if source.max_requests < 1:
-        raise ConfigError(f"input.max_requests must be at least 1, got {source.max_requests}")
-
-
-def _check_calibration(settings: CalibrationSettings) -> None:
-    if settings.window < 3:
-        raise ConfigError(f"calibration.window must be at least 3 requests, got {settings.window}")
-    if settings.forget_s is not None and not settings.forget_s > 0.0:
-        raise ConfigError(f"calibration.forget_s must be over 0, or null, got {settings.forget_s}")
-
-
-def _check(settings: EngineSettings) -> None:
-    if not settings.interval_s > 0.0:
-        raise ConfigError(f"engine.interval_s must be over 0, got {settings.interval_s}")
-    if settings.threads < 1:
-        raise ConfigError(f"engine.threads must be at least 1, got {settings.threads}")
-    if settings.dwell < 0:
-        raise ConfigError(f"engine.dwell must be 0 or more planning steps, got {settings.dwell}")
-    if not settings.retry_after_s >= 0.0:
-        raise ConfigError(f"engine.retry_after_s must be 0 or more, got {settings.retry_after_s}")
-    if settings.breaker_failures < 1:
-        raise ConfigError(f"engine.breaker_failures must be at least 1, got {settings.breaker_failures}")
-    if settings.deadline_s is not None and not settings.deadline_s > 0.0:
-        raise ConfigError(f"engine.deadline_s must be over 0, got {settings.deadline_s}")

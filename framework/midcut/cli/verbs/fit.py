@@ -10,6 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
+from midcut.config.build import settings_of
+from midcut.config.settings import FitConfig
 from midcut.profiles import Role, find_profiles, write_fit
 from midcut.profiles.clock_law import FILE
 from midcut.profiles.fitting import fit
@@ -27,14 +29,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         where the fit is, and its laws; a sweep records it.
     """
+    settings = settings_of(cfg, FitConfig)
     check_installed("the figure")
     from midcut.reporting.figures_fit import draw_fit  # noqa: PLC0415 - matplotlib, which may not be installed
     from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
 
-    profiles = [profile for spec in cfg.profiles for profile in find_profiles(str(spec), Role.edge)]
-    fitted = fit(profiles, cfg.seed)
+    profiles = [profile for spec in settings.profiles for profile in find_profiles(spec, Role.edge)]
+    fitted = fit(profiles, settings.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    path = write_fit(fitted, Path(cfg.out).expanduser() if cfg.out else folder / FILE)
+    path = write_fit(fitted, Path(settings.out).expanduser() if settings.out else folder / FILE)
     plots = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
     with figure_style():
         save_figure(draw_fit(fitted), *plots)

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from midcut.component import Kind
-from midcut.config.build import build_each, single_name
+from midcut.config.build import build_each, settings_of, single_name
+from midcut.config.settings import PlanConfig
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import ConfigError
 from midcut.planning.assembly import build_codecs, build_policy
@@ -27,7 +28,6 @@ from midcut.results.plan import FILE, PLOT, Pick, Plan, PlanRow, write_plan
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from midcut.config.settings import CutSettings
     from midcut.planning.policy import Policy
     from midcut.types import CutTable, Decision, Forecast, Observation
 
@@ -40,9 +40,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     if cfg.plot:
         check_installed("plot=true")
-    table = find_profile(cfg.edge_profile, Role.edge, _model_name(cfg)).table
-    settings = cast("CutSettings", OmegaConf.to_object(cfg.cuts))
-    policy = build_policy(cfg, placements(table, legal_cuts(table, settings), build_codecs(cfg)))
+    settings = settings_of(cfg, PlanConfig)
+    table = find_profile(settings.edge_profile, Role.edge, _model_name(cfg)).table
+    policy = build_policy(cfg, placements(table, legal_cuts(table, settings.cuts), build_codecs(cfg)))
     observation = _observe(cfg, policy)
     decision = policy.decide(observation)
     forecast = cast("Forecast", decision.forecast)  # a policy's decision has one

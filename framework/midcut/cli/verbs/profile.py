@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from midcut.component import Kind
-from midcut.config.build import build_each, single_name
+from midcut.config.build import build_each, settings_of, single_name
+from midcut.config.settings import ProfileConfig
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.profiles import Profile, write_profile
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from midcut.config.settings import CutSettings
     from midcut.graph import Partition
     from midcut.profiles import Run
 
@@ -39,28 +38,28 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         the path of the profile, and the seconds of the whole model per clock, for the record of a sweep.
     """
+    settings = settings_of(cfg, ProfileConfig)
     name = single_name(Kind.MODEL, cfg.model, "profile")
-    _check(cfg)
-    clocks = CpuClocks(Path(cfg.cpufreq_root))
-    settings = _clocks_to_set(cfg, clocks)
-    torch.set_num_threads(cfg.threads)
+    clocks = CpuClocks(Path(settings.cpufreq_root))
+    clocks_mhz = _clocks_to_set(settings, clocks)
+    torch.set_num_threads(settings.threads)
     model = build_each(Kind.MODEL, cfg.model)[name].load()
-    captured = partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
-    inputs = [torch.cat([value] * cfg.batch) if value.dim() else value for value in model.example]
-    runs = _measure_at_clocks(cfg, captured, inputs, clocks, settings)
+    captured = partition(model, settings.cuts)
+    inputs = [torch.cat([value] * settings.batch) if value.dim() else value for value in model.example]
+    runs = _measure_at_clocks(settings, captured, inputs, clocks, clocks_mhz)
     profile = Profile(
         model=captured.table.model,
-        role=cfg.role,
+        role=settings.role,
         table=captured.table,
         machine=this_machine(),
         versions=versions(),
-        threads=cfg.threads,
-        batch=cfg.batch,
+        threads=settings.threads,
+        batch=settings.batch,
         modelled=False,
         origin=f"measured by midcut profile; {model.note}".rstrip("; "),
         runs=tuple(runs),
     )
-    path = write_profile(profile, _output_path(cfg, profile))
+    path = write_profile(profile, _output_path(settings, profile))
     _print_summary(profile, path)
     return {
         "model": profile.model,
@@ -69,18 +68,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def _check(cfg: DictConfig) -> None:
-    for knob, least in (("repeats", 1), ("warmup", 0), ("threads", 1), ("batch", 1)):
-        if cfg[knob] < least:
-            raise ConfigError(f"{knob} must be {least} or more, got {cfg[knob]}")
-    stated = cfg.stated_clock_mhz
-    for clock in [*(cfg.clocks_mhz or []), *([] if stated is None else [stated])]:
-        if not 0.0 < clock < float("inf"):
-            raise ConfigError(f"a clock must be MHz, greater than 0, got {clock}")
-
-
 def _measure_at_clocks(
-    cfg: DictConfig, captured: Partition, inputs: Sequence[torch.Tensor], clocks: CpuClocks, settings: Sequence[float]
+    settings: ProfileConfig,
+    captured: Partition,
+    inputs: Sequence[torch.Tensor],
+    clocks: CpuClocks,
+    clocks_mhz: Sequence[float],
 ) -> list[Run]:
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
@@ -88,10 +81,12 @@ def _measure_at_clocks(
     runs = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(progress)
-        if settings:
+        if clocks_mhz:
             stack.enter_context(clocks.restored())
-        bar = progress.add_task(captured.table.model, total=(cfg.repeats + cfg.warmup) * max(1, len(settings)))
-        for clock in settings or (0.0,):
+        bar = progress.add_task(
+            captured.table.model, total=(settings.repeats + settings.warmup) * max(1, len(clocks_mhz))
+        )
+        for clock in clocks_mhz or (0.0,):
             if clock:
                 clocks.set_mhz(clock)
                 progress.update(bar, description=f"{captured.table.model} at {clock:g} MHz")
@@ -99,9 +94,9 @@ def _measure_at_clocks(
                 measure(
                     captured,
                     inputs,
-                    _clock_reader(clock or cfg.stated_clock_mhz, clocks),
-                    repeats=cfg.repeats,
-                    warmup=cfg.warmup,
+                    _clock_reader(clock or settings.stated_clock_mhz, clocks),
+                    repeats=settings.repeats,
+                    warmup=settings.warmup,
                     advance=lambda: progress.advance(bar),
                 )
             )
@@ -113,27 +108,27 @@ def _clock_reader(fixed_mhz: float | None, clocks: CpuClocks) -> Callable[[], fl
     return (lambda: fixed_mhz) if fixed_mhz else clocks.current_mhz
 
 
-def _clocks_to_set(cfg: DictConfig, clocks: CpuClocks) -> list[float]:
+def _clocks_to_set(settings: ProfileConfig, clocks: CpuClocks) -> list[float]:
     """Clocks to set, ascending; empty to leave the clock as it is.
 
     Raises:
         ConfigError: the config has clocks to set, but the machine does not allow that.
     """
     why_not = clocks.why_not_settable()
-    if cfg.clocks_mhz and why_not:
+    if settings.clocks_mhz and why_not:
         raise ConfigError(f"clocks_mhz cannot be set here: {why_not}; clocks_mhz=null uses the current clock")
-    if cfg.stated_clock_mhz is not None and cfg.clocks_mhz:
+    if settings.stated_clock_mhz is not None and settings.clocks_mhz:
         raise ConfigError(
             "give either clocks_mhz, to set clocks, or stated_clock_mhz, the clock of this machine; not both"
         )
-    if why_not or cfg.stated_clock_mhz is not None:
+    if why_not or settings.stated_clock_mhz is not None:
         return []
-    return sorted(set(cfg.clocks_mhz or clocks.available_mhz()))
+    return sorted(set(settings.clocks_mhz or clocks.available_mhz()))
 
 
-def _output_path(cfg: DictConfig, profile: Profile) -> Path:
+def _output_path(settings: ProfileConfig, profile: Profile) -> Path:
     """The configured file, or a file in the configured folder."""
-    out = Path(cfg.out or HydraConfig.get().runtime.output_dir).expanduser()
+    out = Path(settings.out or HydraConfig.get().runtime.output_dir).expanduser()
     return out if out.suffix == ".json" else out / f"{profile.model}-{profile.role}.json"
 
 

@@ -12,8 +12,8 @@ from hydra.types import RunMode
 from omegaconf import ListConfig, OmegaConf
 
 from midcut.component import STRATEGY, Kind
-from midcut.config.build import build, single_name
-from midcut.config.settings import ScenarioDrawn, ScenarioKind, ScenarioTrace
+from midcut.config.build import build, settings_of, single_name
+from midcut.config.settings import ScenarioDrawn, ScenarioKind, ScenarioTrace, SimulateConfig
 from midcut.errors import ConfigError
 from midcut.planning.assembly import build_codecs, build_forecaster
 from midcut.planning.cuts import legal_cuts
@@ -27,7 +27,6 @@ from midcut.simulation.tables import print_simulation
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from midcut.config.settings import ClaimSettings, CutSettings
     from midcut.results.simulation import Simulation
 
 _ROLES = ("edge", "link", "cloud")
@@ -60,11 +59,12 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
         cfg: composed for this verb.
         choices: config group -> chosen component, as Hydra records it.
     """
+    settings = settings_of(cfg, SimulateConfig)
     scenario = _typed_scenario(cfg)
     name = single_name(Kind.MODEL, cfg.model, "simulate")
     model = str(OmegaConf.select(cfg.model[name], "title") or name)
-    table = find_profile(cfg.edge_profile, Role.edge, model).table
-    cuts = legal_cuts(table, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
+    table = find_profile(settings.edge_profile, Role.edge, model).table
+    cuts = legal_cuts(table, settings.cuts)
     on_offer = placements(table, cuts, build_codecs(cfg))
     planning, truth = (build_forecaster(nodes, cfg.cost, on_offer) for nodes in (cfg.predictor, cfg.truth))
     setup = Setup(
@@ -73,13 +73,13 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
         planners={str(name): build(Kind.PLANNER, node) for name, node in (cfg[STRATEGY] or {}).items()},
         weights=parse_weights(cfg.w),
         scenario=scenario,
-        population=cfg.population,
-        dwell=tuple(dict.fromkeys(cfg.dwell)),
-        keep_samples=cfg.keep_samples,
-        claims=tuple(cast("list[ClaimSettings]", OmegaConf.to_object(cfg.claims))),
+        population=settings.population,
+        dwell=tuple(dict.fromkeys(settings.dwell)),
+        keep_samples=settings.keep_samples,
+        claims=tuple(settings.claims),
     )
     names = Names(
-        title=cfg.title or model,
+        title=settings.title or model,
         scenario=cast("dict[str, object]", OmegaConf.to_container(cfg.scenario, resolve=True, enum_to_str=True)),
         policy={role: str(choices.get(f"predictor/{role}")) for role in _ROLES},
         truth={role: str(choices.get(f"predictor/{role}@truth.{role}")) for role in _ROLES},

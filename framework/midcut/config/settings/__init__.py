@@ -17,6 +17,7 @@ from midcut.config.settings.measuring import FitConfig, ProfileConfig
 from midcut.config.settings.running import CloudConfig, EdgeConfig, PlanConfig
 from midcut.config.settings.serving import CloudSettings, ServerSettings
 from midcut.config.settings.simulating import (
+    RANDOM_KINDS,
     ClaimSettings,
     Distribution,
     DistributionKind,
@@ -45,6 +46,7 @@ NODES: list[tuple[str, str, Any]] = [
 
 __all__ = [
     "NODES",
+    "RANDOM_KINDS",
     "SCHEMAS",
     "CalibrationSettings",
     "Capture",

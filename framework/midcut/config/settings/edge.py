@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from omegaconf import MISSING
 
+from midcut.config.settings.bounds import check_at_least, check_over_zero
 from midcut.config.settings.serving import ServerSettings
 
 
@@ -45,6 +47,11 @@ class EngineSettings:
     retry_after_s: float = 1.0
     deadline_s: float | None = None
 
+    def __post_init__(self) -> None:
+        check_over_zero(self, "engine.interval_s", "engine.deadline_s")
+        check_at_least(1, self, "engine.threads", "engine.breaker_failures")
+        check_at_least(0, self, "engine.dwell", "engine.retry_after_s")
+
 
 @dataclass
 class CalibrationSettings:
@@ -63,6 +70,10 @@ class CalibrationSettings:
     window: int = 9
     forget_s: float | None = 60.0
     file: str | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least(3, self, "calibration.window")
+        check_over_zero(self, "calibration.forget_s")
 
 
 class InputKind(Enum):
@@ -83,11 +94,18 @@ class InputServer(ServerSettings):
         max_requests: inferences under way at once; more are told to come back (503, Retry-After).
     """
 
+    _key: ClassVar[str] = "input"
+
     kind: InputKind = InputKind.server
     port: int = 8701
     max_body_mb: float = 32.0
     max_pixels: int = 50_000_000
     max_requests: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(0, self, "input.max_body_mb", finite=True)
+        check_at_least(1, self, "input.max_pixels", "input.max_requests")
 
 
 @dataclass
@@ -113,3 +131,7 @@ class InputFolder:
     rate_hz: float | None = None
     labels: str | None = None
     plot: bool = True
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "input.repeat", "input.limit")
+        check_over_zero(self, "input.rate_hz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from midcut.config.settings.bounds import check_at_least, check_over_zero
 from midcut.config.settings.cutting import CutSettings
 from midcut.terms import Role
 
@@ -39,6 +40,11 @@ class ProfileConfig:
     cpufreq_root: str = "/sys/devices/system/cpu"
     out: str | None = None
 
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "repeats", "threads", "batch")
+        check_at_least(0, self, "warmup")
+        check_over_zero(self, "clocks_mhz", "stated_clock_mhz", finite=True)
+
 
 @dataclass
 class FitConfig:
@@ -54,3 +60,6 @@ class FitConfig:
     profiles: list[str] = field(default_factory=list)
     seed: int = 0
     out: str | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least(0, self, "seed")

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from midcut.config.settings.bounds import check_share
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.edge import CalibrationSettings, EngineSettings
 from midcut.config.settings.serving import CloudSettings, ServerSettings
@@ -46,6 +47,9 @@ class PlanConfig:
     max_age_s: float = 30.0
     plot: bool = False
     objectives: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_share(self, "accuracy_floor")
 
 
 @dataclass
@@ -105,3 +109,6 @@ class EdgeConfig:
     cloud_url: Any = "http://127.0.0.1:8700"
     slow_start: SlowStart = SlowStart.auto
     input: Any = MISSING
+
+    def __post_init__(self) -> None:
+        check_share(self, "accuracy_floor")

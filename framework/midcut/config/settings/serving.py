@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from midcut.config.settings.bounds import check_at_least, check_over_zero
 
 
 @dataclass
@@ -21,6 +24,8 @@ class ServerSettings:
         tls_client_ca: file with the CA whose certificates clients must show (mutual TLS); null asks for none.
     """
 
+    _key: ClassVar[str] = "server"
+
     host: str = "127.0.0.1"
     port: int = 8700
     body_timeout_s: float = 30.0
@@ -32,6 +37,10 @@ class ServerSettings:
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None
+
+    def __post_init__(self) -> None:
+        check_over_zero(self, f"{self._key}.body_timeout_s", f"{self._key}.idle_timeout_s")
+        check_at_least(0, self, f"{self._key}.leave_s", f"{self._key}.drain_s")
 
 
 @dataclass
@@ -57,3 +66,7 @@ class CloudSettings:
     batch_requests: int = 1
     batch_delay_s: float = 0.003
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "cloud.threads", "cloud.workers", "cloud.max_batch", "cloud.batch_requests")
+        check_at_least(0, self, "cloud.queue", "cloud.batch_delay_s")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
 
+from midcut.config.settings.bounds import check_at_least, check_over_zero, check_share
 from midcut.config.settings.cutting import CutSettings
+from midcut.errors import ConfigError
 
 
 class DistributionKind(Enum):
@@ -19,6 +22,17 @@ class DistributionKind(Enum):
     uniform = "uniform"
     normal = "normal"
     poisson = "poisson"
+
+
+RANDOM_KINDS = (DistributionKind.uniform, DistributionKind.normal, DistributionKind.poisson)
+_REQUIRED = {
+    DistributionKind.constant: ("value",),
+    DistributionKind.values: ("values",),
+    DistributionKind.uniform: ("low", "high"),
+    DistributionKind.normal: ("mean", "sd"),
+    DistributionKind.poisson: ("mean",),
+}
+_MAX_COUNT_MEAN = 1e9
 
 
 @dataclass
@@ -46,6 +60,23 @@ class Distribution:
     high: float | None = None
     unit: float = 1.0
 
+    def check(self, key: str) -> None:
+        """Check what its kind needs; an error names a setting by its place in the config, `key`."""
+        kind, low, high = self.kind, self.low, self.high
+        for name in _REQUIRED[kind]:
+            if getattr(self, name) in (None, []):
+                raise ConfigError(f"{key}.{name} must be given for kind={kind.value}")
+        for name in (*_REQUIRED[kind], "low", "high", "unit"):
+            number = getattr(self, name)
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"{key}.{name} must be a finite number, got {number}")
+        if kind in RANDOM_KINDS and low is not None and high is not None and low > high:
+            raise ConfigError(f"{key}.low={low:g} must not exceed {key}.high={high:g}")
+        if kind is DistributionKind.normal:
+            check_at_least(0, self, f"{key}.sd")
+        if kind is DistributionKind.poisson and not 0.0 <= (self.mean or 0.0) <= _MAX_COUNT_MEAN:
+            raise ConfigError(f"{key}.mean must be from 0 to {_MAX_COUNT_MEAN:g} counts, got {self.mean:g}")
+
 
 class ScenarioKind(Enum):
     """Where a simulation's samples come from."""
@@ -72,6 +103,11 @@ class ScenarioDrawn:
     bandwidth_kbps: Distribution = field(default_factory=Distribution)
     ping_ms: Distribution = field(default_factory=Distribution)
 
+    def __post_init__(self) -> None:
+        check_at_least(0, self, "scenario.seed")
+        for name in ("clock_mhz", "bandwidth_kbps", "ping_ms"):
+            getattr(self, name).check(f"scenario.{name}")
+
 
 @dataclass
 class ScenarioTrace:
@@ -86,6 +122,9 @@ class ScenarioTrace:
     kind: ScenarioKind = ScenarioKind.trace
     path: str = MISSING
     step_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_over_zero(self, "scenario.step_s", finite=True)
 
 
 class Metric(Enum):
@@ -163,3 +202,7 @@ class SimulateConfig:
     claims: list[ClaimSettings] = field(default_factory=list)
     title: str | None = None
     objectives: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_share(self, "accuracy_floor")
+        check_at_least(0, self, "population", "dwell", "keep_samples")

@@ -54,10 +54,6 @@ def image_files(settings: InputFolder) -> list[Path]:
         ConfigError: a knob out of range.
         FileError: no such folder, or nothing in it to stream.
     """
-    if settings.repeat < 1 or (settings.limit is not None and settings.limit < 1):
-        raise ConfigError("input.repeat and input.limit must be at least 1")
-    if settings.rate_hz is not None and not settings.rate_hz > 0.0:
-        raise ConfigError(f"input.rate_hz must be over 0, got {settings.rate_hz}")
     folder = Path(settings.path).expanduser()
     if not folder.is_dir():
         raise FileError(f"input.path={settings.path} is not a folder")

@@ -1,0 +1,47 @@
+"""Bounds of settings, checked when a settings object is made. An error names the setting as a user writes it."""
+
+from __future__ import annotations
+
+import math
+
+from midcut.errors import ConfigError
+
+
+def check_over_zero(settings: object, *keys: str, finite: bool = False) -> None:
+    """Check settings that must be over 0.
+
+    Args:
+        settings: has an attribute for the last part of each key: a number, a list of numbers, or None, which passes.
+        keys: e.g. `engine.interval_s`.
+        finite: infinity is out of bounds too.
+
+    Raises:
+        ConfigError: a value is out of bounds.
+    """
+    for key, value in _values(settings, keys):
+        if not value > 0.0 or (finite and value == math.inf):
+            raise ConfigError(f"{key} must be {'finite and ' if finite else ''}over 0, got {value}")
+
+
+def check_at_least(least: float, settings: object, *keys: str, finite: bool = False) -> None:
+    """Check settings that must not be less than `least`; otherwise like `check_over_zero`."""
+    for key, value in _values(settings, keys):
+        if not value >= least or (finite and value == math.inf):
+            raise ConfigError(f"{key} must be {'finite and ' if finite else ''}at least {least:g}, got {value}")
+
+
+def check_share(settings: object, key: str) -> None:
+    """Check a setting that must be from 0 to 1; otherwise like `check_over_zero`."""
+    for _, value in _values(settings, (key,)):
+        if not 0.0 <= value <= 1.0:
+            raise ConfigError(f"{key} must be from 0 to 1, got {value}")
+
+
+def _values(settings: object, keys: tuple[str, ...]) -> list[tuple[str, float]]:
+    values = [(key, getattr(settings, key.rpartition(".")[2])) for key in keys]
+    return [
+        (key, number)
+        for key, value in values
+        if value is not None
+        for number in (value if isinstance(value, list) else [value])
+    ]
