@@ -77,7 +77,7 @@ def calibrated(policy: Policy, observation: Observation) -> Calibration:
 
 def time_one_decision(repeats: int) -> Table:
     columns = ("decision µs", "± IQR", "calibrated µs", "± IQR", "forecast µs", "choose µs")
-    rich = Table("model", "policy", "placements", *columns, box=None)
+    table = Table("model", "policy", "placements", *columns, box=None)
     observation = Observation(clock_mhz=1200.0, bandwidth_kbps=9000.0, ping_ms=40.0)
     for model in ("alexnet", "vgg16"):
         for name in ("default", "paper"):
@@ -90,14 +90,14 @@ def time_one_decision(repeats: int) -> Table:
             forecast_us, _ = microseconds(partial(policy.forecast, observation), repeats)
             choose_us, _ = microseconds(partial(policy.planner.choose, forecast, 0.5), repeats)
             values = (f"{value:.1f}" for value in (*decide_us, *calibrated_us, forecast_us, choose_us))
-            rich.add_row(model, name, str(len(policy.placements)), *values)
-    return rich
+            table.add_row(model, name, str(len(policy.placements)), *values)
+    return table
 
 
 def time_many_decisions() -> Table:
     """Decisions per second of one call for all weights and observations, with the forecast and without it."""
     title = f"{WEIGHTS} weights x {OBSERVATIONS} observations in one call (AlexNet)"
-    rich = Table("planner", "decisions/s", "with the forecast", "slowest call s", title=title, box=None)
+    table = Table("planner", "decisions/s", "with the forecast", "slowest call s", title=title, box=None)
     rng = np.random.default_rng(0)
     observations = Observation(
         clock_mhz=rng.uniform(600, 1500, OBSERVATIONS),
@@ -126,8 +126,8 @@ def time_many_decisions() -> Table:
             both_s.append(end - start)
         label = " ".join(override.removeprefix("planner=").removeprefix("planner.") for override in overrides)
         rates = (f"{picks.size / float(np.median(seconds)):,.0f}" for seconds in (choose_s, both_s))
-        rich.add_row(label, *rates, f"{max(choose_s):.3f}")
-    return rich
+        table.add_row(label, *rates, f"{max(choose_s):.3f}")
+    return table
 
 
 def first_use_us() -> Floats:

@@ -30,17 +30,17 @@ def behind_balancer(name: str, log: Path, knobs: tuple[str, ...]) -> Iterator[tu
     started: list[subprocess.Popen[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         try:
-            text, front = (DEPLOY / file).read_text(), free_port()
+            text, front_port = (DEPLOY / file).read_text(), free_port()
             for port in (8710, 8711):
                 process, ready = start_ready([*MIDCUT, "cloud", *knobs, "server.port=0"], log)
                 started.append(process)
                 text = text.replace(f"127.0.0.1:{port}", ready[1].removeprefix("http://"))
             config = Path(folder) / file
-            config.write_text(text.replace(f"127.0.0.1:{shipped}", f"127.0.0.1:{front}"))
+            config.write_text(text.replace(f"127.0.0.1:{shipped}", f"127.0.0.1:{front_port}"))
             command = [name, "-p", folder, "-c", str(config)] if name == "nginx" else [name, "-db", "-f", str(config)]
             started.append(start(command, log, piped=False))
-            _wait_healthy(front, 10.0, log)
-            yield f"http://127.0.0.1:{front}", started[:2]
+            _wait_healthy(front_port, 10.0, log)
+            yield f"http://127.0.0.1:{front_port}", started[:2]
         finally:
             for process in started:
                 stop(process)

@@ -60,7 +60,7 @@ class Outage:
     by_cloud_s: list[float] = field(default_factory=list)
 
     @property
-    def back_s(self) -> float:
+    def recovered_s(self) -> float:
         """When the first answer after the outage came from the cloud."""
         return next((at for at in self.by_cloud_s if at >= self.ready_s > 0.0), float("nan"))
 
@@ -151,7 +151,7 @@ def report(options: argparse.Namespace, outage: Outage) -> None:
     table.add_row("wrong (not bit-identical to the unsplit model)", str(outage.wrong))
     table.add_row("finished by", ", ".join(f"{who} {count}" for who, count in outage.finished_by.items()))
     table.add_row("no cloud process", f"{outage.ready_s - outage.killed_s:.1f} s")
-    table.add_row("until an answer came from the cloud again", f"{outage.back_s - outage.killed_s:.1f} s")
+    table.add_row("until an answer came from the cloud again", f"{outage.recovered_s - outage.killed_s:.1f} s")
     for name, values in outage.latencies.items():
         if values:
             milliseconds = np.array(values) * 1e3

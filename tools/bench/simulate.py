@@ -99,8 +99,8 @@ def main() -> None:
     samples, repeats = options.samples, options.repeats
     register()
     simulation_s(PLACEMENTS[0], build_planners(), 100, 1)  # warm-up
-    rich = Table("placements", "planner", "s", "slowest", "decisions/s", "of 22 placements", "peak MB", box=None)
-    rich.title = f"{samples:,} samples x {len(WEIGHTS)} weights, fixed strategies and metrics included"
+    table = Table("placements", "planner", "s", "slowest", "decisions/s", "of 22 placements", "peak MB", box=None)
+    table.title = f"{samples:,} samples x {len(WEIGHTS)} weights, fixed strategies and metrics included"
     first: dict[str, float] = {}
     for count in PLACEMENTS:
         for name, planner in build_planners().items():
@@ -110,8 +110,8 @@ def main() -> None:
             share = rate / first.setdefault(name, rate)
             peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             row = (f"{median_s:.2f}", f"{seconds.max():.2f}", f"{rate:,.0f}", f"{share:.2f}", f"{peak_mb:.0f}")
-            rich.add_row(str(count), name, *row)
-    Console().print(rich)
+            table.add_row(str(count), name, *row)
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -98,8 +98,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         clouds = [Cloud(context, options.model, Path(folder) / f"cloud{index}.log") for index in range(options.clouds)]
         for cloud in clouds:
-            stack.callback(cloud.end)
             cloud.start()
+            stack.callback(cloud.kill)
             cloud.wait_ready()
             cloud.proxy = stack.enter_context(FaultProxy(f"127.0.0.1:{cloud.port}", seed=options.seed))
         outcome = asyncio.run(stream(options, clouds))
@@ -151,10 +151,6 @@ class Cloud:
             time.sleep(duration_s)
             os.kill(self._process.pid, signal.SIGCONT)
 
-    def end(self) -> None:
-        if self._process is not None:
-            self.kill()
-
 
 def serve(arguments: list[str], log: str) -> None:
     """Run `midcut cloud` in a forked process."""
@@ -169,16 +165,10 @@ def serve(arguments: list[str], log: str) -> None:
 async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Outcome:
     """Send inferences at the given rate while faults come and go."""
     outcome, rng = Outcome(), random.Random(options.seed)
-    config = compose(
-        "edge",
-        [
-            f"model={options.model}",
-            f"cloud_url=[{','.join(cloud.proxy.url for cloud in clouds)}]",
-            f"codec={options.codec}",
-            "engine.retry_after_s=0.1",
-            f"engine.deadline_s={options.deadline or 'null'}",
-        ],
-    )
+    urls = ",".join(cloud.proxy.url for cloud in clouds)
+    engine_knobs = ("engine.retry_after_s=0.1", f"engine.deadline_s={options.deadline or 'null'}")
+    edge = (f"model={options.model}", f"cloud_url=[{urls}]", f"codec={options.codec}", *engine_knobs)
+    config = compose("edge", edge)
     model = load(config)
     parts = partition(model, CutSettings())
     plan = FixedPlan(parts.legal[0])
@@ -210,10 +200,10 @@ def draw_faults(options: argparse.Namespace, rng: random.Random) -> dict[int, li
     names = ["kill"] * options.kills
     for name, share in PER_KILL.items():
         names += [name] * round(options.kills * share)
-    plan: dict[int, list[str]] = {}
+    faults: dict[int, list[str]] = {}
     for name in names:
-        plan.setdefault(rng.randrange(options.requests), []).append(name)
-    return plan
+        faults.setdefault(rng.randrange(options.requests), []).append(name)
+    return faults
 
 
 def inflict(name: str, cloud: Cloud, severity: float) -> None:
@@ -294,13 +284,10 @@ def summary(options: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
 
 def report(figures: dict[str, Any]) -> None:
     table = Table(title="chaos: every answer against the unsplit model", show_header=False, title_justify="left")
-    for name, value in figures.items():
-        if name == "latency_s":
-            text = ", ".join(f"{what} {seconds * 1e3:.1f} ms" for what, seconds in value.items())
-            table.add_row("latency", text)
-        else:
-            text = ", ".join(f"{what} {count}" for what, count in value.items()) if isinstance(value, dict) else value
-            table.add_row(name, str(text))
+    latency = {what: f"{seconds * 1e3:.1f} ms" for what, seconds in figures["latency_s"].items()}
+    for name, value in (figures | {"latency_s": latency}).items():
+        text = ", ".join(f"{what} {count}" for what, count in value.items()) if isinstance(value, dict) else value
+        table.add_row(name.removesuffix("_s"), str(text))
     Console(width=120).print(table)
 
 

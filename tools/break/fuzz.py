@@ -22,9 +22,9 @@ import time
 import zlib
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from common.processes import MIDCUT, start_ready
@@ -55,14 +55,15 @@ class RouteResult:
         kinds: number of refusals by what was broken in the request.
         wrong: what a server must not do but did.
         rss_mb: memory of the server, after the warm-up and then four times.
+        per_s: answers per second.
     """
 
     refused: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
-    duration_s: float = 0.0
+    per_s: float = 0.0
+    wrong: list[str] = field(default_factory=list)
 
 
 def main() -> int:
@@ -78,43 +79,37 @@ def main() -> int:
     unknown = set(options.route or ()) - set(routes)
     if unknown:
         parser.error(f"no route is named {', '.join(unknown)}; there are: {', '.join(routes)}")
-    figures: dict[str, Any] = {}
+    results = {}
     for name in options.route or routes:
         with tempfile.TemporaryDirectory() as folder:
-            figures[name] = attack(name, routes[name], options, Path(folder) / "log")
+            results[name] = attack(name, routes[name], options, Path(folder) / "log")
     if options.json:
+        figures = {name: asdict(result) for name, result in results.items()}
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
-    report(figures)
-    return 1 if any(route["wrong"] for route in figures.values()) else 0
+    report(results)
+    return 1 if any(result.wrong for result in results.values()) else 0
 
 
-def attack(name: str, samples: list[Sample], options: argparse.Namespace, log: Path) -> dict[str, Any]:
-    """Start a server, fuzz one route, and return the figures."""
+def attack(name: str, samples: list[Sample], options: argparse.Namespace, log: Path) -> RouteResult:
+    """Start a server, fuzz one route, and check the server's log and memory."""
     verb, _, _ = name.partition(" ")
     process, ready = start_ready([*MIDCUT, verb, *QUIET, *knobs(verb)], log)
     port = int(ready[1].rsplit(":", 1)[1])
     try:
         result = asyncio.run(fuzz(process, port, samples, options))
-        result.wrong += asyncio.run(slow_clients(port, samples[0]))
-        result.wrong += asyncio.run(decompression_bombs(process.pid, port, samples[0]))
+        result.wrong += asyncio.run(check_slow_clients(port, samples[0]))
+        result.wrong += asyncio.run(check_bombs(process.pid, port, samples[0]))
         if process.poll() is not None:
             result.wrong.append(f"the server ended with {process.returncode}")
     finally:
         process.kill()
         process.wait()
-    grew = max(result.rss_mb[1:]) - result.rss_mb[0]
-    if grew > options.grow:
-        result.wrong.append(f"memory grew by {grew:.1f} MB")
+    growth_mb = max(result.rss_mb[1:]) - result.rss_mb[0]
+    if growth_mb > options.grow:
+        result.wrong.append(f"memory grew by {growth_mb:.1f} MB")
     if "Traceback" in log.read_text():
         result.wrong.append("a traceback in the log: " + log.read_text()[-1500:])
-    return {
-        "refused": result.refused,
-        "statuses": dict(sorted(result.statuses.items())),
-        "kinds": dict(result.kinds),
-        "rss_mb": [round(value, 1) for value in result.rss_mb],
-        "per_s": round(sum(result.statuses.values()) / result.duration_s),
-        "wrong": result.wrong[:20],
-    }
+    return result
 
 
 def knobs(verb: str) -> tuple[str, ...]:
@@ -141,7 +136,7 @@ async def fuzz(
             for _ in range(CONNECTIONS):
                 group.create_task(send_malformed(process, port, breaker, result, goal))
         result.rss_mb.append(rss_mb(process.pid))
-    result.duration_s = time.perf_counter() - began
+    result.per_s = result.statuses.total() / (time.perf_counter() - began)
     return result
 
 
@@ -194,7 +189,7 @@ def find_fault(request: Request, status: int, answer: bytes) -> str | None:
     return None if isinstance(reason, str) and reason and "\n" not in reason else f"{status}: {reason!r}"
 
 
-async def slow_clients(port: int, sample: Sample) -> list[str]:
+async def check_slow_clients(port: int, sample: Sample) -> list[str]:
     """Two hundred clients that stop sending must be disconnected, and others answered meanwhile; returns faults."""
     whole = Request("slow", sample.path, headers_of(sample), sample.body).encoded()
     body_at = whole.index(b"\r\n\r\n") + 4
@@ -222,7 +217,7 @@ async def _read_until_closed(reader: asyncio.StreamReader) -> bytes:
     return b""
 
 
-async def decompression_bombs(pid: int, port: int, sample: Sample) -> list[str]:
+async def check_bombs(pid: int, port: int, sample: Sample) -> list[str]:
     """Small bodies that decompress to large ones must be refused and not decompressed; returns faults."""
     before = rss_mb(pid)
     wrong = []
@@ -235,8 +230,8 @@ async def decompression_bombs(pid: int, port: int, sample: Sample) -> list[str]:
         status, answer = await exchange(port, request)
         if not 400 <= status < 500:
             wrong.append(f"a bomb ({kind}, {len(body)} bytes) was answered {status} {answer[:100]!r}")
-    grew = rss_mb(pid) - before
-    return [*wrong, *([f"bombs grew memory by {grew:.0f} MB"] if grew > 50 else [])]
+    growth_mb = rss_mb(pid) - before
+    return [*wrong, *([f"bombs grew memory by {growth_mb:.0f} MB"] if growth_mb > 50 else [])]
 
 
 def rss_mb(pid: int) -> float:
@@ -247,15 +242,15 @@ def rss_mb(pid: int) -> float:
     return float("nan")
 
 
-def report(figures: dict[str, Any]) -> None:
+def report(results: dict[str, RouteResult]) -> None:
     table = Table("route", "refused", "answers by status", "RSS, MB", "per s", "wrong", title="fuzz")
-    for name, route in figures.items():
-        statuses = ", ".join(f"{status} {count}" for status, count in route["statuses"].items())
-        memory = " ".join(f"{value:.0f}" for value in route["rss_mb"])
-        table.add_row(name, str(route["refused"]), statuses, memory, str(route["per_s"]), str(len(route["wrong"])))
+    for name, result in results.items():
+        statuses = ", ".join(f"{status} {count}" for status, count in sorted(result.statuses.items()))
+        memory = " ".join(f"{value:.0f}" for value in result.rss_mb)
+        table.add_row(name, str(result.refused), statuses, memory, f"{result.per_s:.0f}", str(len(result.wrong)))
     Console(width=max(Console().width, 140)).print(table)
-    for name, route in figures.items():
-        for fault in route["wrong"]:
+    for name, result in results.items():
+        for fault in result.wrong[:20]:
             print(f"{name}: {fault}")
 
 

@@ -13,35 +13,14 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 NUMBERS = (-1, 0, 1, 2, 3, 2**31, 2**32, 2**53, 2**60 + 2, 2**63 - 1, 2**63, 2**64, -(2**63), 10**40, 0.5, -0.0, 1e308)
 WORDS = ("", "0", "raw", "int8", "zstd", "base64", "FP32", "FP16", "BF16", "BYTES", "UINT8", "BOOL", "\x00", "é" * 300)
 SHAPES: tuple[list[Any], ...] = (
-    [],
-    [0],
-    [-1],
-    [2**31, 2**33],
-    [2**4, 2**60 + 2],
-    [1] * 40,
-    [1.5],
-    ["1"],
-    [1, 1, 28, 28],
-    [2, 1, 28, 28],
-)
+    [], [0], [-1], [2**31, 2**33], [2**4, 2**60 + 2], [1] * 40, [1.5], ["1"], [1, 1, 28, 28], [2, 1, 28, 28],
+)  # fmt: skip
 # JSON on which libraries differ, sent as these bytes.
 RAW_JSON = (b"NaN", b"Infinity", b"1e999", b"-0", b"[" * 100_000, b'{"a":' * 50_000, b'"\\ud800"', b"\xff", b"'a'", b"")
 BOMB = zlib.compress(bytes(1_000_000))
 METHODS = (
-    "GET",
-    "HEAD",
-    "PUT",
-    "DELETE",
-    "PATCH",
-    "OPTIONS",
-    "TRACE",
-    "CONNECT",
-    "get",
-    "PO ST",
-    "",
-    "\x00",
-    "A" * 9000,
-)
+    "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "PO ST", "", "\x00", "A" * 9000,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

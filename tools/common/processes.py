@@ -47,12 +47,12 @@ def start(
 
 def wait_ready(process: subprocess.Popen[str], pattern: str) -> re.Match[str] | None:
     """The first match in a line that the process prints; None where it ends, or prints none within two minutes."""
-    late = threading.Timer(START_S, process.kill)  # ends the loop below where nothing is ever printed
-    late.start()
+    deadline = threading.Timer(START_S, process.kill)  # ends the loop below where nothing is ever printed
+    deadline.start()
     try:
         return next(filter(None, (re.search(pattern, line) for line in process.stdout or ())), None)
     finally:
-        late.cancel()
+        deadline.cancel()
 
 
 def stop(process: subprocess.Popen[Any], patience_s: float = STOP_S) -> None:

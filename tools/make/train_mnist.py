@@ -104,8 +104,8 @@ def train(images: np.ndarray, labels: np.ndarray, epochs: int, seed: int) -> tor
 def evaluate(network: torch.nn.Sequential, images: np.ndarray, labels: np.ndarray) -> float:
     network.eval()
     with torch.no_grad():
-        guesses = torch.cat([network(batch).argmax(1) for batch in torch.chunk(as_input(images), 10)])
-    return float((guesses.numpy() == labels).mean())
+        predictions = torch.cat([network(batch).argmax(1) for batch in torch.chunk(as_input(images), 10)])
+    return float((predictions.numpy() == labels).mean())
 
 
 def write_digits(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
