@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from midcut import wire
 from midcut.edge.clouds.breaker import BreakerState
-from midcut.edge.clouds.clouds import Clouds
+from midcut.edge.clouds.failover import Clouds
 from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
 from midcut.protocols import ModelLister
 from midcut.proxies.faults import FaultProxy

@@ -23,7 +23,7 @@ from midcut.config.build import build
 from midcut.config.composition import compose
 from midcut.config.settings import CalibrationSettings, CutSettings
 from midcut.edge.calibration.calibration import Calibration
-from midcut.edge.calibration.evidence import Sample
+from midcut.edge.calibration.sample_window import Sample
 from midcut.graph import partition
 from midcut.planning.assembly import build_policy
 from midcut.planning.cuts import legal_cuts

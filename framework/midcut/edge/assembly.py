@@ -17,8 +17,8 @@ from midcut.config.registry import registry
 from midcut.config.settings import EdgeConfig
 from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.calibration.store import CalibrationStore
-from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.clouds.greeting import CloudCapabilities
+from midcut.edge.clouds.capabilities import CloudCapabilities
+from midcut.edge.clouds.failover import Clouds
 from midcut.edge.engine import EdgeEngine, EdgeParts
 from midcut.edge.measured_codecs import measure_codecs
 from midcut.edge.planning_loop import PlanningLoop

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from midcut.config.settings import EngineSettings
     from midcut.edge.calibration.calibration import Calibration
-    from midcut.edge.clouds.clouds import Clouds
-    from midcut.edge.clouds.greeting import CloudCapabilities
+    from midcut.edge.clouds.capabilities import CloudCapabilities
+    from midcut.edge.clouds.failover import Clouds
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.edge.tails import FinishedTail
     from midcut.edge.telemetry.hub import TelemetryHub

@@ -41,7 +41,7 @@ class Observers(Protocol):
 
 
 class CloudState(Protocol):
-    """Whether the cloud is there to plan with. `midcut.edge.clouds.clouds.Clouds` is one."""
+    """Whether the cloud is there to plan with. `midcut.edge.clouds.failover.Clouds` is one."""
 
     on_change: list[Callable[[], None]]
     """Called on the event loop when `state` has changed."""

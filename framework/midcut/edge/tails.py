@@ -20,7 +20,7 @@ from midcut.types import TailReply, Transfer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midcut.edge.clouds.clouds import Clouds
+    from midcut.edge.clouds.failover import Clouds
     from midcut.edge.telemetry.hub import TelemetryHub
     from midcut.graph import Partition
     from midcut.protocols import Executor

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from midcut.edge.calibration.corrections import NO_CORRECTIONS, Corrections
-from midcut.edge.calibration.evidence import Evidence, Sample, log_ratio
-from midcut.edge.calibration.robust import Prior
+from midcut.edge.calibration.robust_fit import Prior
+from midcut.edge.calibration.sample_window import Sample, SampleWindow, log_ratio
 from midcut.edge.calibration.stale_samples import StaleSampleFilter
 from midcut.types import Placement
 
@@ -81,10 +81,10 @@ class Calibration:
         self._clock = clock
         window, forget_s = settings.window, settings.forget_s
         self._parts = {
-            "edge": Evidence(_COMPUTING, window, forget_s),
-            "link": Evidence(_SENDING, _LINK_WINDOWS * window, forget_s),
-            "cloud": Evidence(_COMPUTING, window, forget_s),
-            "here": Evidence(_WAITING_HERE, window, forget_s),
+            "edge": SampleWindow(_COMPUTING, window, forget_s),
+            "link": SampleWindow(_SENDING, _LINK_WINDOWS * window, forget_s),
+            "cloud": SampleWindow(_COMPUTING, window, forget_s),
+            "here": SampleWindow(_WAITING_HERE, window, forget_s),
         }
         self._answers: deque[_Answer] = deque(maxlen=_WAITING)
         self.on_surprise: list[Callable[[], None]] = []

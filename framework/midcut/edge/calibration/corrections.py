@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import numpy as np
 
-from midcut.edge.calibration.robust import AS_PREDICTED, Line
+from midcut.edge.calibration.robust_fit import AS_PREDICTED, Line
 from midcut.types import Forecast
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from midcut.edge.calibration.evidence import log_ratio
+from midcut.edge.calibration.sample_window import log_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from midcut.edge.calibration.evidence import Sample
+    from midcut.edge.calibration.sample_window import Sample
     from midcut.types import Floats, Forecast, Observation, Placement, Placements
 
 # Prediction and measurement belong to different circumstances where telemetry has moved the prediction by more.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from midcut.edge.calibration.evidence import Sample
+from midcut.edge.calibration.sample_window import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 import structlog
 
-from midcut.edge.clouds.clouds import Clouds
-from midcut.edge.clouds.greeting import CloudCapabilities, useful, useful_cuts
+from midcut.edge.clouds.capabilities import CloudCapabilities, useful, useful_cuts
+from midcut.edge.clouds.failover import Clouds
 from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
 from midcut.types import HeldModel
@@ -150,8 +150,8 @@ async def test_a_cloud_that_comes_late_is_asked_when_it_answers(bench, tiny, tin
 
 
 async def test_planning_that_was_narrowed_to_nothing_sent_finds_out_by_itself(bench, tiny, monkeypatch):
-    monkeypatch.setattr("midcut.edge.clouds.greeting._AGAIN_S", 0.05)
-    monkeypatch.setattr("midcut.edge.clouds.greeting._PAUSE_S", 0.0)
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._AGAIN_S", 0.05)
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._PAUSE_S", 0.0)
     transport = Listing(tiny, ())
     async with bench(transport=transport, scoped=True) as b:
         assert legal(b) == [9]

@@ -10,7 +10,7 @@ import torch
 from midcut.config.composition import compose
 from midcut.edge.assembly import per_cloud, telemetry_sources
 from midcut.edge.clouds.breaker import BreakerState
-from midcut.edge.clouds.clouds import Clouds
+from midcut.edge.clouds.failover import Clouds
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
 from midcut.types import TailReply, TailRequest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from midcut.edge.calibration.robust import AS_PREDICTED, Line, Prior, fit
+from midcut.edge.calibration.robust_fit import AS_PREDICTED, Line, Prior, fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,7 +38,7 @@ class Sample:
     placement: Placement | None = None
 
 
-class Evidence:
+class SampleWindow:
     """The last samples of one part. Not thread-safe.
 
     Args:

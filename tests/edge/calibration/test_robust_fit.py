@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midcut.edge.calibration.calibration import _COMPUTING, _SENDING
-from midcut.edge.calibration.robust import AS_PREDICTED, Line, fit, weighted_median
+from midcut.edge.calibration.robust_fit import AS_PREDICTED, Line, fit, weighted_median
 
 
 def line(predicted, measured, prior=_COMPUTING, weight=None):
