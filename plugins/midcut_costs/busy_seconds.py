@@ -20,15 +20,17 @@ class Rented:
         self, edge_usd_per_hour: float, cloud_usd_per_hour: float, bill_transfer: BillTransfer | str = BillTransfer.none
     ) -> None:
         bill = BillTransfer(bill_transfer)
-        self._edge = _usd_per_second(edge_usd_per_hour, "edge_usd_per_hour")
-        self._cloud = _usd_per_second(cloud_usd_per_hour, "cloud_usd_per_hour")
+        self._edge_usd_per_s = _usd_per_second(edge_usd_per_hour, "edge_usd_per_hour")
+        self._cloud_usd_per_s = _usd_per_second(cloud_usd_per_hour, "cloud_usd_per_hour")
         edge_is_billed = bill in (BillTransfer.edge, BillTransfer.both)
         cloud_is_billed = bill in (BillTransfer.cloud, BillTransfer.both)
-        self._link = (self._edge if edge_is_billed else 0.0) + (self._cloud if cloud_is_billed else 0.0)
+        self._link_usd_per_s = (self._edge_usd_per_s if edge_is_billed else 0.0) + (
+            self._cloud_usd_per_s if cloud_is_billed else 0.0
+        )
 
     def cost_usd(self, edge_s: Any, link_s: Any, cloud_s: Any) -> Any:
         """US dollars. All three parts enter the sum even at price 0, so that the result has their broadcast shape."""
-        return edge_s * self._edge + cloud_s * self._cloud + link_s * self._link
+        return edge_s * self._edge_usd_per_s + cloud_s * self._cloud_usd_per_s + link_s * self._link_usd_per_s
 
 
 class Owned(Rented):

@@ -41,7 +41,8 @@ class Torchvision:
         models = import_torchvision().models
         enum = models.get_model_weights(self._name)
         if self._weights is None:
-            chosen, module = _smallest_crop(enum), self._random_module(models)
+            # The transforms with the smallest crop are those that fit a model built without weights.
+            chosen, module = min(enum, key=_crop_size), self._random_module(models)
             note = (
                 f"random weights, seed {self._seed}: the classes mean nothing (weights=DEFAULT fetches trained weights)"
             )
@@ -69,11 +70,6 @@ class Torchvision:
             torch.manual_seed(self._seed)
             module: torch.nn.Module = models.get_model(self._name, weights=None, **kwargs)
         return module
-
-
-def _smallest_crop(enum: Any) -> Any:
-    """The weights whose transforms fit a model that is built without weights: those with the smallest crop."""
-    return min(enum, key=_crop_size)
 
 
 def _crop_size(weights: Any) -> int:

@@ -62,10 +62,11 @@ class Module:
         if self._weights:
             read_weights(module, Path(self._weights).expanduser())
             note = f"{self._path}, weights from {self._weights}"
+        generator = torch.Generator().manual_seed(self._seed)
         return LoadedModel(
             name=self._title,
             module=module.eval(),
-            example=self._example(),
+            example=tuple(torch.rand(1, *shape, generator=generator) for shape in self._shapes),
             preprocess=self._make_preprocess(),
             labels=_read_labels(self._labels),
             note=note,
@@ -84,10 +85,6 @@ class Module:
         if not isinstance(module, torch.nn.Module):
             raise GraphError(f"{self._path} returned a {type(module).__name__}, not a torch.nn.Module")
         return module
-
-    def _example(self) -> tuple[torch.Tensor, ...]:
-        generator = torch.Generator().manual_seed(self._seed)
-        return tuple(torch.rand(1, *shape, generator=generator) for shape in self._shapes)
 
     def _make_preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
         shapes, mean, std, title = self._shapes, self._mean, self._std, self._title

@@ -22,7 +22,7 @@ _PINGS: Final = 3
 
 
 class BandwidthProbe:
-    """Uploads `probe_bytes` on a kept-alive connection, after pings that give the round trip.
+    """Uploads `probe_bytes` on a keep-alive connection, after pings that give the round trip.
 
     The bandwidth is that of HTTP bodies: bytes * 8 / (seconds - round trip), corrected for TCP's slow start where the
     connection is new or was idle. The kernel's delivery rate replaces it where that is higher and not app-limited.

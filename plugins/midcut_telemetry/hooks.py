@@ -29,7 +29,10 @@ def midcut_telemetry_sources() -> Sequence[Component]:
             "icmp_ping", config.IcmpPingConfig, "midcut_telemetry.icmp_ping.IcmpPing", "ping: ICMP echo, extra `icmp`"
         ),
         Component(
-            "http_ping", config.HttpPingConfig, "midcut_telemetry.http_ping.HttpPing", "ping: GET /health, kept alive"
+            "http_ping",
+            config.HttpPingConfig,
+            "midcut_telemetry.http_ping.HttpPing",
+            "ping: GET /health on a keep-alive connection",
         ),
         Component(
             "bandwidth_probe",

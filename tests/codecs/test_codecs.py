@@ -82,11 +82,11 @@ def test_int8_gives_each_channel_its_own_steps():
     table = struct.unpack("<4f", joined(encoded)[:16])
     assert table == pytest.approx((0.0, -100.0, 1 / 255, 200 / 255))
     assert encoded.size_bytes == 16 + 24
-    off = (int8().decode(encoded, ValueSpec("x", "float32", (1, 2, 3, 4))) - value).abs().amax((0, 2, 3))
-    assert off[0] <= 0.501 / 255
-    assert off[1] <= 0.501 * 200 / 255
-    one = int8(scale=Scale.tensor)
-    shared = one.decode(one.encode(value), ValueSpec("x", "float32", (1, 2, 3, 4)))
+    error = (int8().decode(encoded, ValueSpec("x", "float32", (1, 2, 3, 4))) - value).abs().amax((0, 2, 3))
+    assert error[0] <= 0.501 / 255
+    assert error[1] <= 0.501 * 200 / 255
+    codec = int8(scale=Scale.tensor)
+    shared = codec.decode(codec.encode(value), ValueSpec("x", "float32", (1, 2, 3, 4)))
     assert (shared - value).abs().amax((0, 2, 3))[0] > 0.1  # the small channel drowns in the large one's steps
 
 

@@ -30,8 +30,8 @@ def test_bare_bytes_are_the_default(verb):
 
 
 def test_a_codec_goes_by_the_name_it_was_chosen_by():
-    made = build_each(Kind.CODEC, config("plan", "codec=[zstd,int8]", "codec.int8.scale=tensor").codec)
-    assert {name: codec.name for name, codec in made.items()} == {"zstd": "zstd", "int8": "int8"}
+    codecs = build_each(Kind.CODEC, config("plan", "codec=[zstd,int8]", "codec.int8.scale=tensor").codec)
+    assert {name: codec.name for name, codec in codecs.items()} == {"zstd": "zstd", "int8": "int8"}
 
 
 def test_the_floor_leaves_out_what_nobody_measured():

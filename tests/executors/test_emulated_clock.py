@@ -33,14 +33,14 @@ def emulated(folder, text="time_s,clock_mhz\n0,1500\n", max_clock_mhz=None, epoc
 
 @pytest.fixture
 def make(tmp_path):
-    made = []
+    executors = []
 
-    def one(*args, **knobs):
-        made.append(emulated(tmp_path, *args, **knobs))
-        return made[-1]
+    def make_executor(*args, **knobs):
+        executors.append(emulated(tmp_path, *args, **knobs))
+        return executors[-1]
 
-    yield one
-    for executor in made:
+    yield make_executor
+    for executor in executors:
         executor.close()
 
 
@@ -80,9 +80,9 @@ class Time:
 
 @pytest.fixture
 def clock(monkeypatch):
-    made = Time()
-    monkeypatch.setattr("midcut_executors.emulated_clock.time", made)
-    return made
+    fake = Time()
+    monkeypatch.setattr("midcut_executors.emulated_clock.time", fake)
+    return fake
 
 
 @pytest.mark.parametrize(("clock_mhz", "stretch"), [(1500, 1.0), (750, 2.0), (600, 2.5)])
@@ -165,14 +165,14 @@ def test_a_trace_without_a_clock_is_refused(tmp_path):
         emulated(tmp_path, "")
 
 
-def found(root, max_clock_mhz=1500.0):
+def with_external_clock(root, max_clock_mhz=1500.0):
     return EmulatedClock(None, str(root), max_clock_mhz, epoch_s=None, speed=1.0, loop=False)
 
 
-def test_without_a_trace_it_follows_the_clock_that_somebody_else_sets(tmp_path, clock):
+def test_without_a_trace_it_follows_the_clock_that_another_program_sets(tmp_path, clock):
     tree = CpufreqTree(str(tmp_path), 1500)
     tree.write(1500)
-    executor = found(tmp_path)
+    executor = with_external_clock(tmp_path)
     for mhz in (750, 500):
         tree.write(mhz)
         assert executor.run(clock.segment)[1] == pytest.approx(0.02 * 1500 / mhz, abs=1e-5)
@@ -184,7 +184,7 @@ def test_without_a_trace_it_follows_the_clock_that_somebody_else_sets(tmp_path, 
 def test_a_slowdown_stretches_runs_and_is_not_in_the_tree(tmp_path, clock):
     tree = CpufreqTree(str(tmp_path), 1500)
     tree.write(750)
-    executor = found(tmp_path)
+    executor = with_external_clock(tmp_path)
     write_slowdown(tmp_path, 2.5)
     assert executor.run(clock.segment)[1] == pytest.approx(0.02 * 5, abs=1e-5)
     assert executor.clock_mhz == 750
@@ -194,11 +194,11 @@ def test_a_slowdown_stretches_runs_and_is_not_in_the_tree(tmp_path, clock):
 
 def test_without_a_trace_full_speed_and_the_tree_must_be_there(tmp_path):
     with pytest.raises(ConfigError, match=r"executor\.max_clock_mhz must be given where executor\.trace is null"):
-        found(tmp_path, None)
+        with_external_clock(tmp_path, None)
     with pytest.raises(
         ConfigError, match=r"scaling_cur_freq: No such file .*another program must write the clock there"
     ):
-        found(tmp_path)
+        with_external_clock(tmp_path)
     CpufreqTree(str(tmp_path), 2000).write(2000)
     with pytest.raises(ConfigError, match=r"2000 MHz is not from 0 to executor\.max_clock_mhz=1500"):
-        found(tmp_path)
+        with_external_clock(tmp_path)

@@ -120,9 +120,9 @@ def test_mobilenets_tails_write_in_place_and_leave_what_they_were_given():
     whole = parts.tail(0, (image,))
     for cut in parts.legal[:40]:
         payload = parts.head(cut, (image,))
-        kept = [value.clone() for value in payload]
+        copies = [value.clone() for value in payload]
         assert same_bits(parts.tail(cut, payload), whole)
-        assert same_bits(list(payload), kept), f"cut {cut}"
+        assert same_bits(list(payload), copies), f"cut {cut}"
     assert torch.equal(image, untouched)
     assert model.name == "mobilenet_v2"
 

@@ -183,8 +183,8 @@ def test_any_module_by_path(tmp_path):
     with torch.no_grad():
         assert model.module(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[7.0, 7.0]]
     assert tuple(model.labels) == ("no", "yes")
-    one, other = (module().load().module.weight for _ in range(2))
-    assert torch.equal(one, other)
+    first, second = (module().load().module.weight for _ in range(2))
+    assert torch.equal(first, second)
 
 
 NET = """
@@ -199,7 +199,7 @@ class Net(nn.Sequential):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with a user's own network in three files, and the current one; what it imports is forgotten."""
+    """The current folder, with a user's own network in three files, which are removed from sys.modules afterwards."""
     (tmp_path / "my_net_of_3_files.py").write_text(NET)
     (tmp_path / "shapes.py").write_text("INPUT = 3")
     (tmp_path / "late.py").write_text("OUTPUT = 2")

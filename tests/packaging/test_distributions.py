@@ -24,8 +24,8 @@ def wheel(tmp_path_factory):
         timeout=600,
     )
     assert list(out.glob("midcut-*.tar.gz"))
-    (found,) = out.glob("midcut-*.whl")
-    return found
+    (wheel,) = out.glob("midcut-*.whl")
+    return wheel
 
 
 def test_the_wheel_has_plugins_configs_weights_and_profiles(wheel):

@@ -1,4 +1,4 @@
-"""A limit on one objective: against Python's own `min`, with ties, duplicates and limits that nothing keeps."""
+"""A limit on one objective: against Python's own `min`, with ties, duplicates and limits that nothing meets."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_by_hand():
 @given(values=pairs, limit=limits)
 def test_it_is_brute_force(kind, values, limit):
     latency, cost = zip(*values, strict=True)
-    made = planner(kind, limit)
+    chooser = planner(kind, limit)
     forecast = forecast_of(latency, cost)
-    picked = int(made.choose(forecast, 0.5))
+    picked = int(chooser.choose(forecast, 0.5))
     assert picked == brute_force(values, kind, limit)
-    met = made.meets(forecast, np.asarray(picked))
+    met = chooser.meets(forecast, np.asarray(picked))
     assert bool(met) is any(value[0 if kind == "max_latency_s" else 1] <= limit for value in values)
     assert not any(
         latency[i] <= latency[picked] and cost[i] <= cost[picked] and values[i] != values[picked]
@@ -74,7 +74,9 @@ def test_every_pareto_point_is_the_pick_of_its_own_latency(values):
     latency, cost = zip(*values, strict=True)
     forecast = forecast_of(latency, cost)
     for point in set(values):
-        if point[0] > 0.0 and not any(one[0] <= point[0] and one[1] <= point[1] and one != point for one in values):
+        if point[0] > 0.0 and not any(
+            other[0] <= point[0] and other[1] <= point[1] and other != point for other in values
+        ):
             assert values[int(planner("max_latency_s", point[0]).choose(forecast, 0.5))] == point
 
 
@@ -82,16 +84,16 @@ def test_every_pareto_point_is_the_pick_of_its_own_latency(values):
 def test_bulk_equals_one_by_one(kind):
     rng = np.random.default_rng(7)
     latency, cost = rng.integers(0, 9, (40, 6, 11)).astype(float), rng.random((6, 11)).round(1)
-    made = planner(kind, 3.0 if kind == "max_latency_s" else 0.2)
+    chooser = planner(kind, 3.0 if kind == "max_latency_s" else 0.2)
     whole = forecast_of(latency, np.broadcast_to(cost, latency.shape))
-    bulk = made.choose(whole, np.linspace(0, 1, 3).reshape(-1, 1, 1))
-    met = made.meets(whole, bulk)
+    bulk = chooser.choose(whole, np.linspace(0, 1, 3).reshape(-1, 1, 1))
+    met = chooser.meets(whole, bulk)
     assert bulk.shape == met.shape == (3, 40, 6)
     for i, j in np.ndindex(40, 6):
         alone = forecast_of(latency[i, j], cost[j])
-        one = made.choose(alone, 0.5)
-        assert (bulk[:, i, j] == one).all()
-        assert (met[:, i, j] == made.meets(alone, one)).all()
+        pick = chooser.choose(alone, 0.5)
+        assert (bulk[:, i, j] == pick).all()
+        assert (met[:, i, j] == chooser.meets(alone, pick)).all()
 
 
 def test_a_large_bulk_runs_in_pieces():
@@ -111,9 +113,9 @@ def test_strict_refuses_where_nothing_is_within_and_says_what_is_nearest():
         planner("max_cost_usd", 0.5, strict=True).choose(forecast, 0.5)
 
 
-@pytest.mark.parametrize(("latency", "cost", "said"), [(None, None, "got none"), (0.1, 1e-6, "got both")])
-def test_exactly_one_limit(latency, cost, said):
-    with pytest.raises(ConfigError, match=f"exactly one of max_latency_s and max_cost_usd, {said}"):
+@pytest.mark.parametrize(("latency", "cost", "complaint"), [(None, None, "got none"), (0.1, 1e-6, "got both")])
+def test_exactly_one_limit(latency, cost, complaint):
+    with pytest.raises(ConfigError, match=f"exactly one of max_latency_s and max_cost_usd, {complaint}"):
         EpsilonConstraint(latency, cost, strict=False)
 
 
@@ -140,7 +142,7 @@ class TestOutOfReach(PlannerSuite):
 
 
 def test_the_engine_can_ask_for_its_limit():
-    made = planner("max_latency_s", 0.15)
-    assert isinstance(made, LimitedPlanner)
-    assert (made.w, made.limit) == (None, "latency at most 0.15 s")
+    chooser = planner("max_latency_s", 0.15)
+    assert isinstance(chooser, LimitedPlanner)
+    assert (chooser.w, chooser.limit) == (None, "latency at most 0.15 s")
     assert planner("max_cost_usd", 2.5e-6).limit == "cost at most 2.5e-06 $"

@@ -27,7 +27,7 @@ def brute_force(values) -> int:
         row
         for row, point in enumerate(values)
         if values.index(point) == row
-        and not any(one[0] <= point[0] and one[1] <= point[1] and one != point for one in values)
+        and not any(other[0] <= point[0] and other[1] <= point[1] and other != point for other in values)
     ]
     fastest = min(front, key=lambda row: values[row][0])
     cheapest = min(front, key=lambda row: values[row][1])

@@ -203,9 +203,9 @@ def test_bulk_equals_one_by_one(planner):
     bulk = planner.choose(forecast_of(latency, np.broadcast_to(cost, latency.shape)), steps)
     assert bulk.shape == (21, 40, 6)
     for k, i, j in np.ndindex(bulk.shape):
-        one = planner.choose(forecast_of(latency[i, j], cost[j]), float(steps[k, 0, 0]))
-        assert np.shape(one) == ()
-        assert bulk[k, i, j] == one
+        pick = planner.choose(forecast_of(latency[i, j], cost[j]), float(steps[k, 0, 0]))
+        assert np.shape(pick) == ()
+        assert bulk[k, i, j] == pick
 
 
 @pytest.mark.parametrize("planner", PLANNERS)

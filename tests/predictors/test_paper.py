@@ -120,9 +120,9 @@ def test_arrays_of_observations():
     edge, link = PowerLaw(FOUR), Eq3(FOUR)
     many = Observation(clock_mhz=clock_mhz, bandwidth_kbps=clock_mhz * 8, ping_ms=40.0)
     assert edge.seconds(many).shape == link.seconds(many).shape == (3, 4, 4)
-    one = Observation(clock_mhz=clock_mhz[1, 2], bandwidth_kbps=clock_mhz[1, 2] * 8, ping_ms=40.0)
-    np.testing.assert_array_equal(link.seconds(many)[1, 2], link.seconds(one))
-    np.testing.assert_allclose(edge.seconds(many)[1, 2], edge.seconds(one), rtol=1e-14)
+    single = Observation(clock_mhz=clock_mhz[1, 2], bandwidth_kbps=clock_mhz[1, 2] * 8, ping_ms=40.0)
+    np.testing.assert_array_equal(link.seconds(many)[1, 2], link.seconds(single))
+    np.testing.assert_allclose(edge.seconds(many)[1, 2], edge.seconds(single), rtol=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_slow_start_by_hand():
     ],
 )
 def test_slow_start_against_measured_uploads(line_mbps, ping_ms, size_bytes, measured_ms):
-    """POSTs after 2 s of idling on a kept connection, reno, on a shaped link; 1514 bytes a segment on the line.
+    """POSTs on a connection idle for 2 s before, reno, over a shaped link; a segment takes 1514 bytes of it.
 
     HTTP at both ends took 2 to 3 ms of each.
     """

@@ -33,7 +33,7 @@ def exchange(proxy, data):
                 received += chunk
     except (TimeoutError, ConnectionRefusedError):
         raise
-    except OSError:  # reset: while it was made, while it was used, or before its end could be sent
+    except OSError:  # reset: while connecting, while sending, or before the end could be sent
         return "reset"
     return received
 
@@ -164,9 +164,9 @@ def test_a_toxic_is_read():
 def test_the_command_runs_until_it_is_ended(echo):
     command = [sys.executable, "-m", "midcut.testing.faults", "--upstream", echo, "--toxic", "limit_data:limit_bytes=2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-        line = process.stdout.readline()
-        assert line.startswith("fault proxy ready: 127.0.0.1:")
-        host, port = line.split()[3].rsplit(":", 1)
+        ready = process.stdout.readline()
+        assert ready.startswith("fault proxy ready: 127.0.0.1:")
+        host, port = ready.split()[3].rsplit(":", 1)
         with socket.create_connection((host, int(port)), timeout=60) as client:
             client.sendall(b"hello")
             assert client.recv(10) == b"he"

@@ -27,7 +27,7 @@ from midcut_telemetry.tcp_ping import TcpPing
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # head and body of an answer leave together
+    wbufsize = -1  # headers and body of an answer are sent together
 
     def do_GET(self):
         self._reply(b"{}")

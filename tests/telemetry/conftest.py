@@ -9,7 +9,7 @@ import pytest
 
 
 class Cloud:
-    """A small real HTTP server that can be told to be slow or odd."""
+    """A small real HTTP server that can be made slow or wrong."""
 
     def __init__(self):
         self.delay_s = 0.0
@@ -18,7 +18,7 @@ class Cloud:
         self.connections = 0
         self.requests = []
         self.drop_after = None  # close each connection after that many requests
-        self.closes = False  # say so with each answer
+        self.closes = False  # with a `Connection: close` header in each answer
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # a client that gives up is part of some tests
@@ -32,7 +32,7 @@ class Cloud:
         self._server.server_close()
         self._thread.join(60.0)
 
-    def _handler(cloud):  # noqa: N805 - the handler's own self is the inner one
+    def _handler(cloud):  # noqa: N805 - `self` is the handler's
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True

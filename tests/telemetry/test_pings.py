@@ -151,7 +151,7 @@ def test_http_ping_gives_up_after_its_timeout_and_recovers(cloud):
     with pytest.raises(TelemetryError, match=r"no answer in 0.2 s"):
         source.read()
     cloud.delay_s = 0.0
-    for _ in range(100):  # which a busy machine needs more than one of
+    for _ in range(100):  # a busy machine may need several tries
         try:
             assert source.read()["ping_ms"] <= 200.0
         except TelemetryError:

@@ -139,9 +139,9 @@ def test_writing_and_reading_loses_nothing(tmp_path_factory, name, steps):
 
 def test_two_playbacks_with_one_epoch_agree():
     trace = Trace.from_rows([{"time_s": t, "ping_ms": float(t)} for t in range(1000)])
-    one = Playback(trace, epoch_s=1e9, speed=3.0, loop=True)
+    first = Playback(trace, epoch_s=1e9, speed=3.0, loop=True)
     other = Playback(trace, epoch_s=1e9, speed=3.0, loop=True)
-    assert math.isclose(one.now()["ping_ms"], other.now()["ping_ms"], abs_tol=5.0)
+    assert math.isclose(first.now()["ping_ms"], other.now()["ping_ms"], abs_tol=5.0)
 
 
 def test_before_its_epoch_a_playback_shows_the_first_row():

@@ -1,1 +1,1 @@
-"""Proxies on real sockets: a link as slow as a trace says, and one that breaks connections on purpose."""
+"""TCP proxies on real sockets: one that emulates a slow link, and one that breaks connections on purpose."""

@@ -22,7 +22,7 @@ from midcut.traces import Playback, read_trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# A wake-up that comes late by less than this costs no bandwidth: the virtual clock may lag so far behind.
+# A wake-up that is late by less than this costs no bandwidth, as the virtual clock may lag behind by this much.
 _SLACK_S: Final = 0.003
 _CHUNK_S: Final = 0.002
 _MIN_CHUNK: Final = 1448
@@ -54,7 +54,7 @@ class PacedDirection(Direction):
         shape = self._shape()
         rate_kbps = shape.get("bandwidth_kbps")
         on_link_s = 0.0 if rate_kbps is None else size_bytes * 8 / (rate_kbps * 1e3)
-        late_s = max(_SLACK_S - waited_s, 0.0)  # an idle link saves nothing up
+        late_s = max(_SLACK_S - waited_s, 0.0)  # an idle link does not save up bandwidth
         self._free_s = max(self._free_s, now_s - late_s) + on_link_s
         return self._free_s, max(self._free_s, now_s) + shape.get("ping_ms", 0.0) / 2e3
 

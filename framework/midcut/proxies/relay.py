@@ -34,7 +34,7 @@ class ConnectionCutError(Exception):
 
 
 class Direction:
-    """What happens to the bytes that go one way through a connection. This base passes them on as they come."""
+    """What happens to the bytes in one direction of a connection. This base class passes them on unchanged."""
 
     queued_chunks = 256
     """How many chunks may wait for delivery before the sender is no longer read from (back-pressure)."""
@@ -44,14 +44,14 @@ class Direction:
         return 65536
 
     def schedule(self, size_bytes: int, now_s: float, waited_s: float) -> tuple[float, float]:  # noqa: ARG002
-        """When to read on, and when to deliver a chunk that was read at `now_s` on the event loop's clock.
+        """Return when to read again, and when to deliver a chunk that was read at `now_s`, on the event loop's clock.
 
-        Before it there was nothing to read for `waited_s`. The end of the stream is a chunk of 0 bytes.
+        `waited_s` is how long there was nothing to read before it. The end of the stream is a chunk of 0 bytes.
         """
         return now_s, now_s
 
     async def pass_on(self, data: bytes, due_s: float) -> AsyncIterator[bytes]:  # noqa: ARG002
-        """Give what is to be sent for a chunk that is never empty, now that it is due.
+        """Yield the bytes to send for a chunk, which is never empty and due now.
 
         Raises:
             ConnectionCutError: the connection ends.
@@ -63,9 +63,9 @@ class Direction:
 
 
 class Relay:
-    """A proxy in a thread with an event loop of its own. A context manager; a subclass gives the directions.
+    """A proxy in a thread with its own event loop, as a context manager. Subclasses implement `directions`.
 
-    `what` names it in errors and in the ready line. Raises ConfigError as the proxies built on it say.
+    `what` names the proxy in errors and in the line that says it is ready.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Relay:
         self._thread.join(_JOIN_S)
 
     def directions(self) -> tuple[Direction, Direction]:
-        """The ways of a new connection: to upstream, and back.
+        """Return the two directions of a new connection: to upstream, and back.
 
         Raises:
             ConnectionCutError: the connection is not accepted.
@@ -240,8 +240,8 @@ def run_proxy(
 
     Args:
         parser: of the options that are the proxy's own; `--upstream` and `--listen` are added here.
-        build: makes the proxy of the options, and says in some words what it does, for the ready line.
-        arguments: the command line; None is that of this process.
+        build: makes the proxy from the options, and a short text on what it does, for the ready line.
+        arguments: the command line; None takes that of this process.
 
     Returns:
         the exit status.

@@ -1,6 +1,6 @@
-"""What can go wrong on a connection, under the names Toxiproxy gave it, and `garbage`.
+"""The faults that a fault proxy can cause: those of Toxiproxy, under its names, and `garbage`.
 
-A toxic acts on one direction of a connection. Times are in milliseconds (`delay_us` in microseconds), as there.
+A toxic acts on one direction of a connection. As in Toxiproxy, times are in milliseconds (`delay_us` in microseconds).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SMOOTH_S: Final = 0.02
 
 @dataclass
 class ToxicState:
-    """What one toxic remembers of one direction of one connection."""
+    """The state of one toxic in one direction of one connection."""
 
     dice: Random
     passed_bytes: int = 0
@@ -29,7 +29,7 @@ class ToxicState:
 
 @dataclass(frozen=True)
 class Toxic:
-    """Base: passes everything on."""
+    """Base class of all toxics; this one passes everything on."""
 
     name: ClassVar[str] = ""
 
@@ -42,9 +42,9 @@ class Toxic:
         """Pass a chunk on, whole or in pieces, late or not at all.
 
         Args:
-            data: never empty.
-            at_s: when it came, on the event loop's clock.
-            state: this connection's.
+            data: the chunk, never empty.
+            at_s: when it was received, on the event loop's clock.
+            state: of this toxic in this direction of the connection.
 
         Raises:
             ConnectionCutError: the connection ends.
@@ -52,26 +52,26 @@ class Toxic:
         yield data
 
     async def end(self) -> None:
-        """The sender has closed its side; what this takes delays the other side's learning of it."""
+        """Called when the sender has closed its side. The time it takes delays the end of the stream."""
 
 
 @dataclass(frozen=True)
 class Latency(Toxic):
-    """Everything comes `latency_ms` later, give or take `jitter_ms`."""
+    """All data is delayed by `latency_ms`, plus or minus up to `jitter_ms`."""
 
     name: ClassVar[str] = "latency"
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
 
     async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:
-        late_s = (self.latency_ms + state.dice.uniform(-self.jitter_ms, self.jitter_ms)) / 1e3
-        await asyncio.sleep(max(at_s + late_s - asyncio.get_running_loop().time(), 0.0))
+        delay_s = (self.latency_ms + state.dice.uniform(-self.jitter_ms, self.jitter_ms)) / 1e3
+        await asyncio.sleep(max(at_s + delay_s - asyncio.get_running_loop().time(), 0.0))
         yield data
 
 
 @dataclass(frozen=True)
 class Bandwidth(Toxic):
-    """At most `rate_kbytes_s` thousand bytes a second."""
+    """Limits the rate to `rate_kbytes_s` thousand bytes per second."""
 
     name: ClassVar[str] = "bandwidth"
     rate_kbytes_s: float = 1000.0
@@ -87,7 +87,7 @@ class Bandwidth(Toxic):
 
 @dataclass(frozen=True)
 class SlowClose(Toxic):
-    """The end of the stream comes `delay_ms` late."""
+    """Delays the end of the stream by `delay_ms`."""
 
     name: ClassVar[str] = "slow_close"
     delay_ms: float = 0.0
@@ -98,7 +98,7 @@ class SlowClose(Toxic):
 
 @dataclass(frozen=True)
 class Timeout(Toxic):
-    """Nothing gets through; `timeout_ms` after the first data the connection is closed. 0: never, data is lost."""
+    """Drops all data, and closes the connection `timeout_ms` after the first data; with 0 it never closes."""
 
     name: ClassVar[str] = "timeout"
     timeout_ms: float = 0.0
@@ -113,7 +113,7 @@ class Timeout(Toxic):
 
 @dataclass(frozen=True)
 class ResetPeer(Toxic):
-    """`timeout_ms` after the first data the connection is reset; nothing gets through."""
+    """Drops all data, and resets the connection `timeout_ms` after the first data."""
 
     name: ClassVar[str] = "reset_peer"
     timeout_ms: float = 0.0
@@ -121,12 +121,12 @@ class ResetPeer(Toxic):
     async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
         await asyncio.sleep(self.timeout_ms / 1e3)
         raise ConnectionCutError(reset=True)
-        yield b""  # likewise
+        yield b""  # see `Timeout.carry`
 
 
 @dataclass(frozen=True)
 class Slicer(Toxic):
-    """Data comes in pieces of `average_bytes`, give or take `variation_bytes`, `delay_us` apart."""
+    """Splits data into pieces of `average_bytes`, plus or minus up to `variation_bytes`, `delay_us` apart."""
 
     name: ClassVar[str] = "slicer"
     average_bytes: int = 64
@@ -145,7 +145,7 @@ class Slicer(Toxic):
 
 @dataclass(frozen=True)
 class LimitData(Toxic):
-    """The connection is closed after that many bytes: cut in the middle of a body."""
+    """Closes the connection after `limit_bytes`, e.g. in the middle of a body."""
 
     name: ClassVar[str] = "limit_data"
     limit_bytes: int = 0
@@ -161,15 +161,15 @@ class LimitData(Toxic):
 
 @dataclass(frozen=True)
 class Garbage(Toxic):
-    """After the first `after_bytes`, random bytes instead of what was sent, as many of them."""
+    """Replaces everything after the first `after_bytes` by as many random bytes."""
 
     name: ClassVar[str] = "garbage"
     after_bytes: int = 0
 
     async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
-        good = min(max(self.after_bytes - state.passed_bytes, 0), len(data))
+        intact_bytes = min(max(self.after_bytes - state.passed_bytes, 0), len(data))
         state.passed_bytes += len(data)
-        yield data[:good] + state.dice.randbytes(len(data) - good)
+        yield data[:intact_bytes] + state.dice.randbytes(len(data) - intact_bytes)
 
 
 TOXICS: Final = {
@@ -193,5 +193,5 @@ def toxic(name: str, **knobs: float) -> Toxic:
     whole = [knob.name for knob in fields(kind) if knob.type == "int" and knobs.get(knob.name, 0) % 1]
     if whole:
         raise ConfigError(f"toxic {name}: {whole[0]} must be a whole number, got {knobs[whole[0]]}")
-    made: Toxic = kind(**knobs)
-    return made
+    instance: Toxic = kind(**knobs)
+    return instance
