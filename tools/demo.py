@@ -145,7 +145,7 @@ def stream(
         finally:
             stop(process)
     if process.returncode:
-        sys.exit(f"tools/demo: the edge failed; its log:\n{log.read_text()[-3000:]}")
+        sys.exit(f"tools/demo: the edge failed ({process.returncode}); its log:\n{log.read_text()[-3000:]}")
     return run
 
 

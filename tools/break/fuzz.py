@@ -22,7 +22,7 @@ import time
 import zlib
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +84,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             results[name] = attack(name, routes[name], options, Path(folder) / "log")
     if options.json:
-        figures = {name: asdict(result) for name, result in results.items()}
+        figures = {name: vars(result) for name, result in results.items()}
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
     report(results)
     return 1 if any(result.wrong for result in results.values()) else 0
