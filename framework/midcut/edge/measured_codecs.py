@@ -1,4 +1,4 @@
-"""What codecs make of this model's payloads on this machine: packed sizes and seconds cannot be known before."""
+"""Measures codecs on this model's payloads and this machine: encoded sizes and seconds cannot be known before."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _REPEATS: Final = 3
 
 
 class Measured(NamedTuple):
-    """What encoding one value and decoding it again took."""
+    """The encoded size of one value, and the seconds to encode and decode it."""
 
     size_bytes: int
     seconds: float
 
 
 class MeasuredCodec:
-    """A codec that answers with what was measured, where something was."""
+    """A codec whose estimates are measured figures for the values that were measured."""
 
-    def __init__(self, codec: Codec, found: Mapping[ValueSpec, Measured]) -> None:
+    def __init__(self, codec: Codec, measured: Mapping[ValueSpec, Measured]) -> None:
         self.name = codec.name
         self.agreement = codec.agreement
         self._codec = codec
-        self._found = found
+        self._measured = measured
 
     def encode(self, value: torch.Tensor) -> Encoded:
         return self._codec.encode(value)
@@ -43,25 +43,25 @@ class MeasuredCodec:
         return self._codec.decode(encoded, spec)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
-        found = self._found.get(spec)
-        return self._codec.encoded_bytes(spec) if found is None else found.size_bytes
+        measured = self._measured.get(spec)
+        return self._codec.encoded_bytes(spec) if measured is None else measured.size_bytes
 
     def codec_s(self, spec: ValueSpec) -> float:
-        found = self._found.get(spec)
-        return self._codec.codec_s(spec) if found is None else found.seconds
+        measured = self._measured.get(spec)
+        return self._codec.codec_s(spec) if measured is None else measured.seconds
 
 
 def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence[torch.Tensor]) -> dict[str, Codec]:
-    """The codecs, their estimates replaced by what they make of one pass through the model, on the calling thread.
+    """Return the codecs with estimates measured on one pass through the model, on the calling thread.
 
     Args:
-        codecs: by name. `raw` alone is not measured: its bytes are the payload's, and it takes next to no time.
+        codecs: by name. If `raw` is the only one, nothing is measured: its size is known and it takes hardly any time.
         cut: the model.
-        inputs: for one pass; the closer to what will come, the better the sizes.
+        inputs: the model's inputs for one pass; the closer to real ones, the better the sizes.
     """
     if set(codecs) == {"raw"}:
         return dict(codecs)
-    found: dict[str, dict[ValueSpec, Measured]] = {name: {} for name in codecs}
+    measured: dict[str, dict[ValueSpec, Measured]] = {name: {} for name in codecs}
     values, at = tuple(inputs), 0
     with torch.inference_mode():
         for index in cut.legal:
@@ -70,22 +70,22 @@ def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence
             values, at = cut.run(at, index, values), index
             for spec, value in zip(cut.table.cuts[index].values, values, strict=True):
                 if spec.is_tensor:
-                    _measure(codecs, spec, value, found)
-    return {name: MeasuredCodec(codec, found[name]) for name, codec in codecs.items()}
+                    _measure_value(codecs, spec, value, measured)
+    return {name: MeasuredCodec(codec, measured[name]) for name, codec in codecs.items()}
 
 
-def _measure(
-    codecs: Mapping[str, Codec], spec: ValueSpec, value: torch.Tensor, found: dict[str, dict[ValueSpec, Measured]]
+def _measure_value(
+    codecs: Mapping[str, Codec], spec: ValueSpec, value: torch.Tensor, measured: dict[str, dict[ValueSpec, Measured]]
 ) -> None:
     for name, codec in codecs.items():
-        if spec not in found[name]:  # a value may cross several cuts
-            with contextlib.suppress(MalformedError):  # it does not take this one
-                found[name][spec] = min(
-                    (_once(codec, spec, value) for _ in range(_REPEATS)), key=lambda one: one.seconds
+        if spec not in measured[name]:  # a value may cross several cuts
+            with contextlib.suppress(MalformedError):  # the codec does not support this value
+                measured[name][spec] = min(
+                    (_time_codec(codec, spec, value) for _ in range(_REPEATS)), key=lambda timing: timing.seconds
                 )
 
 
-def _once(codec: Codec, spec: ValueSpec, value: torch.Tensor) -> Measured:
+def _time_codec(codec: Codec, spec: ValueSpec, value: torch.Tensor) -> Measured:
     start = perf_counter()
     encoded = codec.encode(value)
     codec.decode(encoded, spec)

@@ -444,7 +444,7 @@ def test_time_passes_between_two_runs(tmp_path):
         ),
         (
             b'{"format":"midcut-calibration/1","rests_on":{},"parts":{"edge":[[-1,2,3]],"link":[],"cloud":[],"here":[]}}',
-            "is no sample",
+            "is not a valid sample",
         ),
         (b"\xff\xfe\x00", "malformed"),
     ],
@@ -456,7 +456,7 @@ def test_a_file_that_is_not_usable_is_said_in_one_line_and_begun_anew(tmp_path, 
     with capture_logs() as logs:
         CalibrationStore(world.calibration, str(path), BASED_ON).load()
     assert len(logs) == 1
-    assert "begins anew" in logs[0]["event"]
+    assert "starts empty" in logs[0]["event"]
     assert why in logs[0]["reason"]
     assert "\n" not in logs[0]["reason"]
     assert world.plan().uncorrected is None
@@ -475,7 +475,7 @@ def test_a_file_of_another_model_or_profile_is_not_used(tmp_path):
     again = World()
     with capture_logs() as logs:
         CalibrationStore(again.calibration, str(path), BASED_ON | {"model": "chain 1-1"}).load()
-    assert [(one["log_level"], one["other"]) for one in logs] == [("warning", "model")]
+    assert [(one["log_level"], one["differing"]) for one in logs] == [("warning", "model")]
     assert again.plan().uncorrected is None
 
 

@@ -91,8 +91,8 @@ def test_what_a_stream_has_learnt_is_summed_up_and_kept_for_the_next_one(tmp_pat
     assert (learnt["window"], learnt["parts"]["link"]["samples"], learnt["parts"]["edge"]["samples"]) == (9, 18, 9)
     # A request takes a second and more at 10 kbit/s.
     assert learnt["parts"]["link"]["ratio"] < 1.0 or learnt["parts"]["link"]["offset_s"] < 0.0
-    assert "calibration goes on" not in first.stderr
-    assert "calibration goes on" in second.stderr
+    assert "calibration restored" not in first.stderr
+    assert "calibration restored" in second.stderr
     assert json.loads((tmp_path / "kept.json").read_text())["format"] == "midcut-calibration/1"
 
 

@@ -1,4 +1,4 @@
-"""The core's own knobs, typed. Plugins bring theirs with their components."""
+"""The typed settings of the core. Plugins define the settings of their components themselves."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Capture(Enum):
-    """How a graph is made."""
+    """The tracer that captures the model's graph."""
 
     fx = "fx"
     export = "export"
@@ -21,8 +21,8 @@ class CutSettings:
         capture: the tracer; the other one is tried where it fails.
         verify: compare every cut with the whole model once, at load.
         single_tensor: offer only cuts that one tensor crosses.
-        modules: offer one cut per leaf module (the paper's counting), beside cut 0.
-        first_cut, last_cut: bounds, inclusive; negative counts from the end, null is none.
+        modules: offer one cut per leaf module (as the paper counts), and cut 0.
+        first_cut, last_cut: inclusive bounds of the cuts; a negative number counts from the end, null is no bound.
         keep_on_edge: names of nodes or modules that must run at the edge.
         keep_in_cloud: names of nodes or modules that must run in the cloud.
     """

@@ -1,4 +1,4 @@
-"""The edge's loop, and what feeds it."""
+"""Settings of the edge: planning loop, calibration, and inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from midcut.config.settings.serving import ServerSettings
 
 
 class Fallback(Enum):
-    """What to run when an observation is incomplete."""
+    """What to run when an observation is incomplete: all at the edge, all in the cloud, or the last cut."""
 
     edge = "edge"
     cloud = "cloud"
@@ -27,15 +27,15 @@ class EngineSettings:
     Attributes:
         interval_s: seconds between two planning steps.
         threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
-        dwell: planning steps a cut is kept at least; 0 follows the planner at once.
+        dwell: planning steps between two switches of the cut, at least; 0 follows the planner at once.
         max_age_s: a telemetry value older than this is missing.
         fallback: what runs while a needed telemetry value is missing.
-        breaker_failures: after so many failures in a row, or one that took longer than retry_after_s, the cloud is
-            left alone, and planning is for the edge alone where it may be.
-        retry_after_s: for how long, or for four times the time the failed try took where that is more; then one
-            request tries it again. 0 tries every time.
-        deadline_s: a request is answered after this long; the edge finishes it by itself when the time left only
-            just suffices for that. null waits for the cloud as long as the transport does.
+        breaker_failures: after so many failures in a row, or one that took longer than retry_after_s, the circuit
+            breaker opens: no request goes to the cloud, and planning uses the edge alone where that is on offer.
+        retry_after_s: how long the breaker stays open, or four times the duration of the failed try if that is
+            longer; then one request tries the cloud again. 0 tries with every request.
+        deadline_s: latest time to answer a request; the edge finishes it by itself when the time left is only just
+            enough for that. null waits for the cloud as long as the transport does.
     """
 
     interval_s: float = 1.0
@@ -55,15 +55,15 @@ class EngineSettings:
 
 @dataclass
 class CalibrationSettings:
-    """Correcting the predictors by what requests really take, while the edge runs.
+    """Correction of the predictors by measured requests, while the edge runs.
 
     Attributes:
-        enabled: false takes the predictors at their word.
-        window: requests that a correction of edge and cloud rests on (of the link: twice as many); most of them
-            decide.
-        forget_s: without new requests, a third is left of a correction after that long, 2 % after twice that, so that
-            an edge or a cloud in trouble is tried again; null keeps corrections.
-        file: keeps what was learnt across restarts; a file for each edge. null starts anew.
+        enabled: false uses the predictions uncorrected.
+        window: last requests that a correction of edge or cloud is fitted to (twice as many for the link); outliers
+            do not count.
+        forget_s: without new requests, a third of a correction is left after this long, 2 % after twice that, so that
+            an edge or a cloud that was slow is tried again; null keeps corrections.
+        file: stores the samples across restarts; each edge needs its own file. null starts without any.
     """
 
     enabled: bool = True
@@ -77,7 +77,7 @@ class CalibrationSettings:
 
 
 class InputKind(Enum):
-    """What feeds an edge."""
+    """Where an edge takes its inputs from."""
 
     server = "server"
     folder = "folder"
@@ -85,13 +85,13 @@ class InputKind(Enum):
 
 @dataclass
 class InputServer(ServerSettings):
-    """`midcut edge input=server`: requests come by HTTP, an image or a tensor each.
+    """Settings of `midcut edge input=server`: HTTP requests with one image or tensor each.
 
     Attributes:
-        kind: goes with input=NAME.
-        max_body_mb: largest request body, MB; at least what the model's own input takes.
+        kind: set by input=NAME.
+        max_body_mb: largest request body, MB; never less than the model's own input needs.
         max_pixels: an image of more pixels is refused before it is decoded.
-        max_requests: inferences under way at once; more are told to come back (503, Retry-After).
+        max_requests: inferences under way at the same time; further ones are refused with 503 and Retry-After.
     """
 
     _key: ClassVar[str] = "input"
@@ -110,16 +110,16 @@ class InputServer(ServerSettings):
 
 @dataclass
 class InputFolder:
-    """`midcut edge input=folder`: images of a folder, in order of their names.
+    """Settings of `midcut edge input=folder`: the images of a folder, in order of their names.
 
     Attributes:
-        kind: goes with input=NAME.
+        kind: set by input=NAME.
         path: the folder.
-        pattern: which files, as a glob; `**/*` goes into subfolders. By default all images of the folder.
-        repeat: how often the folder is gone through.
+        pattern: glob of the files; `**/*` includes subfolders. By default all images of the folder.
+        repeat: passes over the folder.
         limit: stop after that many images; null is all.
-        rate_hz: images per second; null is as fast as they are answered.
-        labels: CSV file with the header `file,label` (class number or label text), to count right answers.
+        rate_hz: images per second; null sends the next one when the last is answered.
+        labels: CSV file with the header `file,label` (class number or label text), to count correct answers.
         plot: draw `stream.png` at the end: telemetry, cut, latency and cost over time (with the extra `report`).
     """
 

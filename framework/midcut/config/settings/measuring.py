@@ -1,4 +1,4 @@
-"""Profiles and what is fitted to them."""
+"""Settings of `midcut profile` and `midcut fit`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from midcut.terms import Role
 
 @dataclass
 class ProfileConfig:
-    """`midcut profile`.
+    """Settings of `midcut profile`.
 
     Attributes:
         model: the model to measure.
         cuts: how it is captured.
-        role: the side of the cut this machine stands on.
-        repeats: passes that count, at each clock.
-        warmup: passes before them.
+        role: the side of the cut that this machine runs.
+        repeats: measured passes at each clock.
+        warmup: unmeasured passes before them.
         threads: torch's intra-op threads.
-        batch: images per pass; predictors and fits take profiles of 1.
-        clocks_mhz: clocks to set; null is all the machine lists, where it lets them be set.
-        stated_clock_mhz: the clock this machine runs at, where it does not tell; nothing is set then.
+        batch: images per pass; predictors and fits need profiles with batch 1.
+        clocks_mhz: clocks to set; null is all that the machine lists, if it lets them be set.
+        stated_clock_mhz: the clock of a machine that does not report it; no clock is set then.
         cpufreq_root: the sysfs folder with the clock policies.
         out: a `.json` file, or a folder for it; null is the run directory.
     """
@@ -48,12 +48,12 @@ class ProfileConfig:
 
 @dataclass
 class FitConfig:
-    """`midcut fit`.
+    """Settings of `midcut fit`.
 
     Attributes:
         profiles: edge profiles of different models on one machine, three or more clocks each: files, folders of
             profiles, or shipped devices.
-        seed: of the split into 60 % to fit and 40 % to validate.
+        seed: seed of the random split into 60 % to fit and 40 % to validate.
         out: the file to write, the plot beside it; null is the run directory.
     """
 

@@ -1,4 +1,4 @@
-"""What plans and runs: `midcut plan`, `midcut cloud`, `midcut edge`."""
+"""Settings of `midcut plan`, `midcut cloud` and `midcut edge`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from midcut.terms import SlowStart
 
 @dataclass
 class PlanConfig:
-    """`midcut plan`.
+    """Settings of `midcut plan`.
 
     Attributes:
-        model, telemetry, predictor, cost, planner, codec: the chosen components and their knobs.
+        model, telemetry, predictor, cost, planner, codec: the chosen components and their settings.
         cuts: which cuts are on offer.
-        accuracy_floor: share of inputs whose class must stay what it was: codecs of less agreement, or an unknown one,
-            are left out; null leaves out none.
+        accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
+            unknown share, are not offered. null offers all.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
-            profiles, or a shipped device. The model's cut list is the edge profile's.
-        cloud_url: the cloud that probing telemetry sources reach.
+            profiles, or a shipped device. The list of cuts is taken from the edge profile.
+        cloud_url: the cloud that active telemetry probes measure against.
         wait_s: how long the telemetry sources may take to answer.
         max_age_s: a telemetry value older than this is missing.
         plot: also draw `plan.png` (needs the extra `report`).
-        objectives: numbers of the result, by name, that a sweeper like Optuna searches by: `[latency_s,cost_usd]`.
+        objectives: names of the result's numbers that a sweeper like Optuna optimises: `[latency_s,cost_usd]`.
     """
 
     model: Any = field(default_factory=dict)
@@ -54,12 +54,12 @@ class PlanConfig:
 
 @dataclass
 class CloudConfig:
-    """`midcut cloud`.
+    """Settings of `midcut cloud`.
 
     Attributes:
         model, executor: the models to serve, and what runs their tails.
-        codec: the codecs that requests may use; bare bytes and the paper's base64 they always may.
-        cuts: which cuts are on offer; the edge must capture likewise.
+        codec: the codecs that requests may use; raw bytes and the paper's base64 are always allowed.
+        cuts: which cuts are on offer; the edge must use the same capture settings.
         server: where to listen.
         cloud: how tails are computed.
     """
@@ -74,21 +74,21 @@ class CloudConfig:
 
 @dataclass
 class EdgeConfig:
-    """`midcut edge`.
+    """Settings of `midcut edge`.
 
     Attributes:
-        model, telemetry, predictor, cost, planner, codec, transport, executor: the chosen components and their knobs.
+        model, telemetry, predictor, cost, planner, codec, transport, executor: chosen components and their settings.
         cuts: which cuts are on offer.
-        accuracy_floor: share of inputs whose class must stay what it was: codecs of less agreement, or an unknown one,
-            are left out; null leaves out none.
+        accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
+            unknown share, are not offered. null offers all.
         engine: planning loop and execution.
-        calibration: correcting the predictors by what requests take.
+        calibration: correction of the predictors by measured requests.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device.
         cloud_url: where the cloud listens; transport and telemetry take it from here. A list is in order of
-            preference: requests go to the first cloud that is well.
-        slow_start: whether TCP starts slowly after a pause; `auto` asks this host. Predictor and telemetry take it
-            from here.
+            preference: requests go to the first healthy cloud.
+        slow_start: whether TCP returns to slow start after an idle pause; `auto` reads this host's setting.
+            Predictor and telemetry take it from here.
         input: a server, or a folder of images.
     """
 

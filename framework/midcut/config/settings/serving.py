@@ -1,4 +1,4 @@
-"""Where servers listen, and how a cloud computes."""
+"""Settings of HTTP servers, and of how a cloud computes tails."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from midcut.config.settings.bounds import check_at_least, check_over_zero
 
 @dataclass
 class ServerSettings:
-    """Where an HTTP server listens and what it takes.
+    """Where an HTTP server listens, its timeouts, and what it asks of clients.
 
     Attributes:
         host, port: address; port 0 lets the system choose (it is printed).
         body_timeout_s: a request body must be complete after this long.
-        idle_timeout_s: a connection without a complete request head is closed after this long.
-        leave_s: after SIGTERM, how long work is still taken while readiness already says 503, so that balancers notice.
+        idle_timeout_s: a connection without a complete request header is closed after this long.
+        leave_s: after SIGTERM, how long requests are still accepted while readiness already answers 503, so that load
+            balancers notice.
         drain_s: after that, how long requests in flight may take to finish.
         token_env, token_file: environment variable or file with the bearer token that requests must bring; null asks
             for none. Health needs no token.
@@ -51,11 +52,11 @@ class CloudSettings:
         threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
         workers: tails computed at once.
         max_batch: largest batch in one request; the body limit grows with it.
-        queue: inferences taken in beyond those being computed; more are told to come back (503, Retry-After).
-        batch_requests: requests of one model, cut and shape computed together, at most; 1 computes one by one, which
-            alone is bit-identical.
-        batch_delay_s: how long a free worker waits, at most, for as many of them as there were last time; 0 takes what
-            is there.
+        queue: inferences that wait beside those being computed; further ones are refused with 503 and Retry-After.
+        batch_requests: most requests of one model, cut and shape computed together; only 1 (no batching) keeps results
+            bit-identical.
+        batch_delay_s: longest wait of a free worker for as many requests as its last batch had; 0 computes at once what
+            has arrived.
         device: where tails run: cpu, cuda, cuda:1. Away from the CPU they are not bit-identical to the edge's.
     """
 

@@ -1,4 +1,4 @@
-"""Scenarios, published numbers, and their simulation."""
+"""Settings of `midcut simulate`: scenarios, published numbers, and the simulation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from midcut.errors import ConfigError
 
 
 class DistributionKind(Enum):
-    """How one telemetry field goes over the samples."""
+    """How the values of one telemetry field are produced."""
 
     constant = "constant"
     values = "values"
@@ -37,18 +37,18 @@ _MAX_COUNT_MEAN = 1e9
 
 @dataclass
 class Distribution:
-    """One telemetry field over the samples. A kind reads its own knobs; the others do not count.
+    """The values of one telemetry field. Each kind uses its own settings and ignores the others.
 
     Attributes:
-        kind: `constant`: value; `values`: values, gone through again and again; `uniform`: from low to high;
+        kind: `constant`: value; `values`: values, repeated in order; `uniform`: from low to high;
             `normal`: mean and sd, clipped to low and high; `poisson`: counts with a mean, times unit.
-        value: of `constant`.
-        values: of `values`.
-        mean: of `normal`, in the field's unit; of `poisson`, in counts.
-        sd: of `normal`.
-        low, high: bounds of `uniform`; what `normal` is clipped to, null is no bound; of `poisson` the fewest
-            counts, 1 where it is null.
-        unit: of `poisson`: the field's value for one count.
+        value: the value of `constant`.
+        values: the values of `values`.
+        mean: the mean of `normal`, in the field's unit, or of `poisson`, in counts.
+        sd: the standard deviation of `normal`.
+        low, high: bounds of `uniform`, and of the clipped `normal` (null is no bound); low is also the least count
+            of `poisson` (null is 1).
+        unit: the field's value for one count of `poisson`.
     """
 
     kind: DistributionKind = DistributionKind.constant
@@ -61,7 +61,7 @@ class Distribution:
     unit: float = 1.0
 
     def check(self, key: str) -> None:
-        """Check what its kind needs; an error names a setting by its place in the config, `key`."""
+        """Check the settings that its kind needs; an error names a setting by `key`, its place in the config."""
         kind, low, high = self.kind, self.low, self.high
         for name in _REQUIRED[kind]:
             if getattr(self, name) in (None, []):
@@ -87,13 +87,13 @@ class ScenarioKind(Enum):
 
 @dataclass
 class ScenarioDrawn:
-    """Samples drawn from distributions, or gone through as listed.
+    """Samples drawn from distributions, or listed one by one.
 
     Attributes:
-        kind: goes with scenario=NAME.
-        samples: how many; null is the length of the longest list of values.
-        seed: of numpy's default generator. bandwidth_kbps is drawn first, then clock_mhz, then ping_ms.
-        clock_mhz, bandwidth_kbps, ping_ms: how each goes.
+        kind: set by scenario=NAME.
+        samples: their number; null is the length of the longest list of values.
+        seed: seed of numpy's default generator. bandwidth_kbps is drawn first, then clock_mhz, then ping_ms.
+        clock_mhz, bandwidth_kbps, ping_ms: the distribution of each.
     """
 
     kind: ScenarioKind = ScenarioKind.drawn
@@ -114,7 +114,7 @@ class ScenarioTrace:
     """Samples of a recorded trace.
 
     Attributes:
-        kind: goes with scenario=NAME.
+        kind: set by scenario=NAME.
         path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms.
         step_s: seconds between two samples, from 0 to the trace's end.
     """
@@ -128,7 +128,7 @@ class ScenarioTrace:
 
 
 class Metric(Enum):
-    """What a published number is about."""
+    """The metric of a published number."""
 
     latency_s = "latency_s"
     cost_usd = "cost_usd"
@@ -139,13 +139,14 @@ class ClaimSettings:
     """A published number: how much more or less one strategy takes than another, over the means.
 
     Attributes:
-        where: e.g. `Figure 6`.
-        what: in words.
+        where: its place in the paper, e.g. `Figure 6`.
+        what: a description in words.
         metric: latency_s or cost_usd.
-        strategy: whose mean; `against`: relative to whose.
-        against: a planner, latency_optimal, cost_optimal, edge_only, cloud_only, static_best or oracle.
-        w: weight of both; null where only one is simulated.
-        published: as printed, percent.
+        strategy: the strategy whose mean is compared; names as for `against`.
+        against: the strategy it is compared with: a planner, latency_optimal, cost_optimal, edge_only, cloud_only,
+            static_best or oracle.
+        w: weight of both strategies; null where only one weight is simulated.
+        published: the printed number, percent.
         note: why the simulation differs, for the report.
     """
 
@@ -161,26 +162,26 @@ class ClaimSettings:
 
 @dataclass
 class SimulateConfig:
-    """`midcut simulate`.
+    """Settings of `midcut simulate`.
 
     Attributes:
-        model: the chosen one; its cut list is the edge profile's.
-        predictor: the set that the planners pick by.
-        truth: the set that says what the picks really take.
-        cost, strategy, codec: the cost model of both, the planners and the codecs with their knobs.
+        model: the chosen model; its list of cuts is taken from the edge profile.
+        predictor: the predictors that the planners use.
+        truth: the predictors that stand for the real latency of each choice.
+        cost, strategy, codec: the cost model of both, the planners and the codecs with their settings.
         scenario: the samples.
         cuts: which cuts are on offer.
-        accuracy_floor: share of inputs whose class must stay what it was: codecs of less agreement, or an unknown one,
-            are left out; null leaves out none.
+        accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
+            unknown share, are not offered. null offers all.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device.
-        w: weight that every planner is asked at; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
+        w: weight at which every planner is evaluated; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
         population: repetitions of a drawn scenario, with the seeds 0, 1, ...
         dwell: planners are also evaluated with these numbers of samples between two switches, at least.
         keep_samples: up to that many samples are written out one by one.
-        claims: published numbers to put beside the simulated ones.
-        title: what the report calls this run; null is the model's name.
-        objectives: numbers of the result, by name, that a sweeper like Optuna searches by, e.g.
+        claims: published numbers to compare with the simulated ones.
+        title: name of this run in the report; null is the model's name.
+        objectives: names of the result's numbers that a sweeper like Optuna optimises, e.g.
             `[algorithm1.latency_s,algorithm1.cost_usd]`.
     """
 

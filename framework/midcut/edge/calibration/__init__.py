@@ -1,1 +1,1 @@
-"""Corrects the predictors by what requests really take."""
+"""Corrects the predictors by the measured latency of requests."""

@@ -1,4 +1,4 @@
-"""Live calibration: every answered request tells how far off the predictors are, per part of the latency."""
+"""Live calibration: the prediction error of answered requests corrects the predictors, per part of the latency."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ if TYPE_CHECKING:
     from midcut.types import Decision, Floats, Forecast, InferenceResult, Observation, Placements
 
 _log = structlog.get_logger("midcut.edge")
-# A throttled or shared processor is slower by a factor; what a segment costs beside its nodes is far below 1 ms.
+# A throttled or shared processor is slower by a factor; the fixed overhead of a segment is far below 1 ms.
 _COMPUTING: Final = Prior(ratio_sd=1.0, offset_sd_s=0.0003, lowest=0.001, highest=1000.0)
-# A request costs some milliseconds whatever its size; by how much bandwidth is off, telemetry should know.
+# A request has an overhead of some milliseconds at any size; the bandwidth itself is measured by telemetry.
 _SENDING: Final = Prior(ratio_sd=0.1, offset_sd_s=0.005, lowest=0.6, highest=1.6, slack=0.3, noise_s=0.001)
-# What nothing is sent for is handed from thread to thread all the same.
+# A request that sends nothing still waits for being handed from thread to thread.
 _WAITING_HERE: Final = Prior(ratio_sd=1e-3, offset_sd_s=0.001, lowest=1.0, highest=1.0, slack=0.3)
-# Telling size from overhead takes more requests than telling one factor.
+# Separating bandwidth from overhead takes more requests than fitting one factor.
 _LINK_WINDOWS: Final = 2
-# Of the longest run on offer: what is shorter tells nothing of the others, where even that is short.
-_TELLING: Final = 0.05
-_WORTH_A_LINE: Final = 0.1
-_QUIET_S: Final = 5.0
-_WAITING: Final = 64
-# So many requests that were off by a quarter are worth a planning step, ten times a second at most.
-_SURPRISING: Final = 0.25
+# Share of the longest segment on offer: the time of a much shorter one is mostly overhead and shows no factor.
+_LONG_ENOUGH: Final = 0.05
+# A correction is logged when it has changed by this share, and at most once in _LOG_EVERY_S.
+_LOGGED_CHANGE: Final = 0.1
+_LOG_EVERY_S: Final = 5.0
+_MAX_ANSWERS: Final = 64
+# Three requests with a prediction error over 25 % start a planning step, ten times a second at most.
+_SURPRISING_ERROR: Final = 0.25
 _SURPRISES: Final = 3
-_SURPRISED_S: Final = 0.1
-# Of `forget_s`: nothing fades by more than half a percent meanwhile.
-_HOLDS: Final = 0.005
+_SURPRISE_EVERY_S: Final = 0.1
+# Corrections are reused for this share of `forget_s`: they fade by at most half a percent in that time.
+_REUSED_SHARE: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One request as the event loop hands it over. `rest_s` is what no part tells; None where it was not alone."""
+    """One request, from the event loop. `rest_s`: latency beyond the three parts; None if other requests ran too."""
 
     forecast: Forecast
     pause_s: float | None
@@ -63,17 +64,17 @@ class _Answer:
 
 
 class Calibration:
-    """Learns from answered requests, and corrects forecasts by what was learnt.
+    """Fits corrections to answered requests, and applies them to forecasts.
 
-    Requests are noted on the event loop; learning and correcting happen on the planning thread. What telemetry
-    explains a moment later (another clock, another link) is withdrawn: it is not the predictors' fault.
+    Requests are recorded on the event loop; fitting and correcting happen on the planning thread. A sample is
+    withdrawn when telemetry explains it a moment later (another clock, another link): the predictors were right.
 
     Args:
         clock: seconds, monotonic.
 
     Attributes:
-        on_surprise: called on the event loop when several requests took much longer or shorter than they were
-            expected to, so that planning need not wait for its next turn.
+        on_surprise: called on the event loop when several requests took much longer or shorter than predicted, so
+            that planning need not wait for its next step.
     """
 
     def __init__(self, settings: CalibrationSettings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -86,21 +87,21 @@ class Calibration:
             "cloud": SampleWindow(_COMPUTING, window, forget_s),
             "here": SampleWindow(_WAITING_HERE, window, forget_s),
         }
-        self._answers: deque[_Answer] = deque(maxlen=_WAITING)
+        self._answers: deque[_Answer] = deque(maxlen=_MAX_ANSWERS)
         self.on_surprise: list[Callable[[], None]] = []
-        self._surprises, self._surprised_s = 0, -math.inf
-        self._said = dict.fromkeys(self._parts, (1.0, -math.inf))
+        self._surprises, self._last_surprise_s = 0, -math.inf
+        self._logged = dict.fromkeys(self._parts, (1.0, -math.inf))
         self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
-        self._applied = NO_CORRECTIONS
+        self._corrections = NO_CORRECTIONS
         self._pause_s: float | None = None
         self._lock = Lock()
 
     def answered(self, decision: Decision, result: InferenceResult, *, alone: bool) -> None:
-        """Take note of a request of the captured batch size. Takes microseconds; learning comes later.
+        """Record a request of the captured batch size. Takes microseconds; `learn` fits later.
 
         Args:
-            decision: the one its prediction is from.
-            alone: no other request was under way, so that nothing but handing it on was waited for.
+            decision: the planning decision with its prediction.
+            alone: no other request was under way, so that it waited only for being handed between threads.
         """
         if decision.forecast is None or result.fallback:
             return
@@ -121,53 +122,54 @@ class Calibration:
         self._note_surprise(result)
 
     def learn(self, policy: Policy, observation: Observation) -> None:
-        """Learn from what was answered since the last time.
+        """Fit the corrections to the requests answered since the last call.
 
         Args:
-            observation: of this moment, and complete for the policy.
+            observation: the present one, complete for the policy.
         """
         with self._lock:
-            unsettled = any(one.samples[-1:] and one.samples[-1].placement for one in self._parts.values())
+            unsettled = any(part.samples[-1:] and part.samples[-1].placement for part in self._parts.values())
             if not self._answers and not unsettled:
                 return
-            self._take_in()
+            self._add_answers()
             pause_s = self._pause_s
-        # A link that has rested since is no other link. Not under the lock: a stranger's predictor may take its time.
+        # With the pause of the samples, so that an idle link since then does not look like another link.
+        # Not under the lock: a third-party predictor may be slow.
         forecast = policy.forecast(replace(observation, pause_s=pause_s))
         with self._lock:
-            self._settle(forecast, observation)
-            self._apply(policy.placements, self._clock())
-            self._say()
+            self._withdraw_stale(forecast, observation)
+            self._update_corrections(policy.placements, self._clock())
+            self._log_changes()
 
     def correct(self, forecast: Forecast, cost: CostModel) -> Forecast:
-        """The forecast as the last requests would have it; itself where there is nothing to correct."""
+        """Return the forecast corrected by the last requests, or the same object where nothing is to be corrected."""
         now_s = self._clock()
-        applied = self._applied
-        if applied.placements is not forecast.placements or not applied.from_s <= now_s <= applied.until_s:
+        corrections = self._corrections
+        if corrections.placements is not forecast.placements or not corrections.from_s <= now_s <= corrections.until_s:
             with self._lock:
-                applied = self._apply(forecast.placements, now_s)
-        return applied.to(forecast, cost)
+                corrections = self._update_corrections(forecast.placements, now_s)
+        return corrections.apply_to(forecast, cost)
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Delete all samples and corrections."""
         with self._lock:
             self._answers.clear()
             for part in self._parts.values():
                 part.forget()
-            self._applied = NO_CORRECTIONS
-            self._said = dict.fromkeys(self._parts, (1.0, -math.inf))
+            self._corrections = NO_CORRECTIONS
+            self._logged = dict.fromkeys(self._parts, (1.0, -math.inf))
         _log.info("calibration forgotten")
 
     def state(self) -> dict[str, Any]:
-        """What is being corrected at this moment, for people.
+        """Return the present corrections, to be shown to people.
 
         Returns:
-            JSON-able: per part `ratio` and `offset_s` (corrected = ratio * predicted + offset_s), the `samples` they
-            rest on, and `age_s` of the last one (None without any). The part `here` is what a request waits for that
-            sends nothing; it counts as the link of that placement.
+            JSON-able: per part `ratio` and `offset_s` (corrected = ratio * predicted + offset_s), the number of
+            `samples` used, and `age_s` of the last one (None without any). The part `here` is the waiting time of a
+            request that sends nothing; it counts as the link of that placement.
         """
         with self._lock:
-            self._take_in()
+            self._add_answers()
             now_s = self._clock()
             parts = {
                 name: {**part.line(now_s)._asdict(), "samples": len(part), "age_s": part.age_s(now_s)}
@@ -176,88 +178,88 @@ class Calibration:
         return {"window": self._settings.window, "forget_s": self._settings.forget_s, "parts": parts}
 
     def samples(self) -> dict[str, list[Sample]]:
-        """Part -> its samples with `at_s` as seconds ago, oldest first: what a file keeps."""
+        """Part -> its samples, oldest first, with `at_s` as seconds ago, as a file stores them."""
         with self._lock:
-            self._take_in()
+            self._add_answers()
             now_s = self._clock()
             return {
-                name: [replace(one, at_s=max(now_s - one.at_s, 0.0), placement=None) for one in part.samples]
+                name: [replace(sample, at_s=max(now_s - sample.at_s, 0.0), placement=None) for sample in part.samples]
                 for name, part in self._parts.items()
             }
 
     def restore(self, samples: Mapping[str, list[Sample]]) -> None:
-        """Go on with samples as `samples` gave them."""
+        """Add samples in the form that `samples` returns."""
         with self._lock:
             now_s = self._clock()
-            self._applied = NO_CORRECTIONS
-            for name, ones in samples.items():
-                self._parts[name].extend(replace(one, at_s=now_s - one.at_s) for one in ones)
+            self._corrections = NO_CORRECTIONS
+            for name, stored in samples.items():
+                self._parts[name].extend(replace(sample, at_s=now_s - sample.at_s) for sample in stored)
 
     def _note_surprise(self, result: InferenceResult) -> None:
-        expected_s = result.predicted.get("latency_s")
-        if expected_s is None or abs(log_ratio(result.latency_s, expected_s)) < math.log1p(_SURPRISING):
+        predicted_s = result.predicted.get("latency_s")
+        if predicted_s is None or abs(log_ratio(result.latency_s, predicted_s)) < math.log1p(_SURPRISING_ERROR):
             return
         self._surprises += 1
-        if self._surprises >= _SURPRISES and self._clock() - self._surprised_s > _SURPRISED_S:
-            self._surprises, self._surprised_s = 0, self._clock()
-            for told in self.on_surprise:
-                told()
+        if self._surprises >= _SURPRISES and self._clock() - self._last_surprise_s > _SURPRISE_EVERY_S:
+            self._surprises, self._last_surprise_s = 0, self._clock()
+            for callback in self.on_surprise:
+                callback()
 
-    def _take_in(self) -> None:
-        fresh: dict[str, list[Sample]] = {name: [] for name in self._parts}
+    def _add_answers(self) -> None:
+        new_samples: dict[str, list[Sample]] = {name: [] for name in self._parts}
         while self._answers:
             answer = self._answers.popleft()
-            row = self._row(answer.forecast.placements, answer.placement)
+            row = self._row_of(answer.forecast.placements, answer.placement)
             if row is None:
                 continue
             forecast, ended_s, placement = answer.forecast, answer.ended_s, answer.placement
             self._pause_s = answer.pause_s
-            if _tells(forecast.edge_s, row):
-                fresh["edge"].append(Sample(float(forecast.edge_s[row]), answer.edge_s, ended_s, placement))
-            if answer.sent and answer.cloud_s > 0.0:  # else the server does not tell the one from the other
+            if _is_long_enough(forecast.edge_s, row):
+                new_samples["edge"].append(Sample(float(forecast.edge_s[row]), answer.edge_s, ended_s, placement))
+            if answer.sent and answer.cloud_s > 0.0:  # else the server does not report its own seconds
                 link_s = answer.link_s + (answer.rest_s or 0.0)
-                fresh["link"].append(Sample(float(forecast.link_s[row]), link_s, ended_s, placement))
-                if _tells(forecast.cloud_s, row):
-                    fresh["cloud"].append(Sample(float(forecast.cloud_s[row]), answer.cloud_s, ended_s))
+                new_samples["link"].append(Sample(float(forecast.link_s[row]), link_s, ended_s, placement))
+                if _is_long_enough(forecast.cloud_s, row):
+                    new_samples["cloud"].append(Sample(float(forecast.cloud_s[row]), answer.cloud_s, ended_s))
             elif not answer.sent and answer.rest_s is not None:
-                fresh["here"].append(Sample(float(forecast.link_s[row]), answer.rest_s, ended_s))
-        for name, samples in fresh.items():
-            usable = [one for one in samples if _is_time(one.predicted_s) and _is_time(one.measured_s)]
+                new_samples["here"].append(Sample(float(forecast.link_s[row]), answer.rest_s, ended_s))
+        for name, samples in new_samples.items():
+            usable = [sample for sample in samples if _is_time(sample.predicted_s) and _is_time(sample.measured_s)]
             if usable:
                 self._parts[name].extend(usable)
-                self._applied = NO_CORRECTIONS
+                self._corrections = NO_CORRECTIONS
 
-    def _settle(self, forecast: Forecast, observation: Observation) -> None:
-        hindsight = StaleSampleFilter(forecast, observation, self._clock(), self._row)
-        self._parts["edge"].settle(hindsight.edge)
-        self._parts["link"].settle(hindsight.link)
+    def _withdraw_stale(self, forecast: Forecast, observation: Observation) -> None:
+        stale_filter = StaleSampleFilter(forecast, observation, self._clock(), self._row_of)
+        self._parts["edge"].settle(stale_filter.edge)
+        self._parts["link"].settle(stale_filter.link)
 
-    def _row(self, placements: Placements, placement: Placement) -> int | None:
+    def _row_of(self, placements: Placements, placement: Placement) -> int | None:
         if self._rows[0] is not placements:
             self._rows = (placements, {placements[row]: row for row in range(len(placements))})
         return self._rows[1].get(placement)
 
-    def _apply(self, placements: Placements, now_s: float) -> Corrections:
+    def _update_corrections(self, placements: Placements, now_s: float) -> Corrections:
         forget_s = self._settings.forget_s
-        until_s = math.inf if forget_s is None else now_s + _HOLDS * forget_s
+        until_s = math.inf if forget_s is None else now_s + _REUSED_SHARE * forget_s
         lines = {name: part.line(now_s) for name, part in self._parts.items()}
-        self._applied = Corrections.of(lines, placements, now_s, until_s)
-        return self._applied
+        self._corrections = Corrections.of(lines, placements, now_s, until_s)
+        return self._corrections
 
-    def _say(self) -> None:
+    def _log_changes(self) -> None:
         now_s = self._clock()
         for name, part in self._parts.items():
             effect = part.effect(now_s)
-            said, said_s = self._said[name]
-            if abs(log_ratio(effect, said)) > math.log1p(_WORTH_A_LINE) and now_s - said_s > _QUIET_S:
-                self._said[name] = (effect, now_s)
+            logged, logged_s = self._logged[name]
+            if abs(log_ratio(effect, logged)) > math.log1p(_LOGGED_CHANGE) and now_s - logged_s > _LOG_EVERY_S:
+                self._logged[name] = (effect, now_s)
                 ratio, offset_s = part.line(now_s)
                 _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(part))
 
 
-def _tells(part_s: Floats, row: int) -> bool:
-    """Whether a run is long enough to tell a factor. Shorter ones would push out of the window those that do."""
-    return bool(part_s[row] > min(_COMPUTING.offset_sd_s, _TELLING * float(part_s.max())))
+def _is_long_enough(part_s: Floats, row: int) -> bool:
+    """Whether a segment is long enough to show a factor. Shorter ones would push longer ones out of the window."""
+    return bool(part_s[row] > min(_COMPUTING.offset_sd_s, _LONG_ENOUGH * float(part_s.max())))
 
 
 def _is_time(seconds: float) -> bool:

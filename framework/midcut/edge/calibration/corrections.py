@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Columns(NamedTuple):
-    """Of one part, per placement, shape (P,); `positive` says that no offset is negative."""
+    """The correction of one part, per placement, shape (P,). `positive`: no offset is negative."""
 
     ratio: Floats
     offset_s: Floats
@@ -28,15 +28,17 @@ class _Columns(NamedTuple):
 
     @classmethod
     def of(cls, sent: Line, unsent: Line, on_edge: NDArray[np.bool_]) -> Self:
-        ratio, offset_s = (np.where(on_edge, one, other) for one, other in zip(unsent, sent, strict=True))
+        ratio, offset_s = (
+            np.where(on_edge, at_edge, elsewhere) for at_edge, elsewhere in zip(unsent, sent, strict=True)
+        )
         return cls(ratio, offset_s, bool((offset_s >= 0.0).all()))
 
 
 class Corrections(NamedTuple):
-    """What holds for some placements from one moment to another.
+    """Corrections of some placements, valid from one moment to another.
 
     Attributes:
-        parts: edge, link and cloud; None where all of them are as predicted.
+        parts: edge, link and cloud; None where nothing is corrected.
     """
 
     placements: Placements | None
@@ -46,20 +48,20 @@ class Corrections(NamedTuple):
 
     @classmethod
     def of(cls, lines: Mapping[str, Line], placements: Placements, from_s: float, until_s: float) -> Self:
-        """Lay out the lines of `edge`, `link`, `cloud`, and of `here`: what is waited for where nothing is sent."""
+        """Lay out the lines of `edge`, `link`, `cloud`, and of `here`, the waiting time where nothing is sent."""
         if all(line is AS_PREDICTED for line in lines.values()):
             return cls(placements, from_s, until_s, None)
         unsent = placements.on_edge
         parts = (
             _Columns.of(lines["edge"], lines["edge"], unsent),
-            # Latency has no other part for what is waited for at the edge.
+            # Waiting time at the edge counts as link: latency has no part of its own for it.
             _Columns.of(lines["link"], lines["here"], unsent),
             _Columns.of(lines["cloud"], AS_PREDICTED, unsent),
         )
         return cls(placements, from_s, until_s, parts)
 
-    def to(self, forecast: Forecast, cost: CostModel) -> Forecast:
-        """The corrected forecast, its cost by the corrected seconds; itself where nothing is to be corrected."""
+    def apply_to(self, forecast: Forecast, cost: CostModel) -> Forecast:
+        """Return the corrected forecast with its cost recomputed, or the same object if nothing is to be corrected."""
         if self.parts is None:
             return forecast
         edge_s, link_s, cloud_s = (

@@ -10,14 +10,14 @@ import numpy as np
 if TYPE_CHECKING:
     from midcut.types import Floats
 
-# Weight of "it is as predicted" beside measurements of weight 1: one of them alone moves nothing, two that agree do.
-_AS_PREDICTED: Final = 1.5
+# Weight of the prior "it is as predicted": one measurement (weight 1) alone moves nothing, two that agree do.
+_PRIOR_WEIGHT: Final = 1.5
 _ROUNDS: Final = 3
-# Tukey's biweight: of measurements without outliers it wastes 5 %.
+# Of Tukey's biweight: 95 % efficient where there are no outliers.
 _CUTOFF: Final = 4.685
 _MAD_TO_SD: Final = 1.4826
-# Times the prior's noise: what scatters more than that is two kinds of measurements, not one noisy kind.
-_MOST_NOISE: Final = 3.0
+# Upper bound of the scale, times the prior's noise: a wider scatter is two groups of measurements, not noise.
+_MAX_SCALE: Final = 3.0
 
 
 class Line(NamedTuple):
@@ -30,7 +30,7 @@ class Line(NamedTuple):
         return max(self.ratio * predicted_s + self.offset_s, 0.0)
 
     def faded(self, share: float) -> Line:
-        """What is left of it between `as predicted` (0) and the whole (1)."""
+        """Return the line scaled between `as predicted` (share 0) and itself (share 1)."""
         return Line(1.0 + (self.ratio - 1.0) * share, self.offset_s * share)
 
 
@@ -39,16 +39,16 @@ AS_PREDICTED: Final = Line()
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed before anything was measured: as predicted, give or take.
+    """The belief before any measurement: as predicted, with these uncertainties.
 
     Attributes:
-        ratio_sd: how far the ratio may well be from 1.
-        offset_sd_s: how far the offset may well be from 0, seconds. Both split what is measured at one size of
-            prediction alone: under `offset_sd_s / ratio_sd` it goes to the offset, above it to the ratio.
+        ratio_sd: standard deviation of the ratio from 1.
+        offset_sd_s: standard deviation of the offset from 0, seconds. Where all predictions have the same size, an
+            error is mostly offset below `offset_sd_s / ratio_sd` predicted seconds, and mostly ratio above it.
         lowest, highest: bounds of the ratio.
-        slack: share of an offset that counts as belief in it, so that one far out all the same is not pulled back; 0
-            pulls as a normal distribution does.
-        noise: a measurement's own, as a share of the prediction; `noise_s`: and beside it, seconds.
+        slack: share of an offset added to its standard deviation, so that a large offset is not pulled back to 0; with
+            slack 0 the prior is a normal distribution.
+        noise: standard deviation of a measurement, as a share of the prediction; `noise_s` seconds are added to it.
     """
 
     ratio_sd: float
@@ -59,13 +59,13 @@ class Prior:
     noise: float = 0.05
     noise_s: float = 0.0003
 
-    def pull_on(self, offset_s: float) -> float:
-        """How strongly an offset is pulled to 0, 1/s^2."""
+    def offset_pull(self, offset_s: float) -> float:
+        """The weight that pulls an offset to 0, 1/s^2."""
         return 1.0 / (self.offset_sd_s**2 + (self.slack * offset_s) ** 2)
 
 
 def fit(predicted_s: Floats, measured_s: Floats, weight: Floats, prior: Prior) -> Line:
-    """The line that most of the measurements agree on, by weight; the others do not count.
+    """Return the line that most of the measurements agree on, by weight; outliers do not count.
 
     It starts at the least weighted sum of absolute residuals among the lines that go through one measurement each
     (for measurements of one size: the weighted median), and ends in a few rounds of reweighted least squares.
@@ -93,7 +93,7 @@ class _RobustFit:
         self._weight = weight
         self._middle = weighted_median(predicted, weight)
         self._middle_noise = prior.noise * self._middle + prior.noise_s
-        self._all_weights = np.append(weight, _AS_PREDICTED)
+        self._all_weights = np.append(weight, _PRIOR_WEIGHT)
 
     def start(self) -> tuple[float, float]:
         prior, predicted = self._prior, self._predicted
@@ -104,7 +104,7 @@ class _RobustFit:
         offsets = np.append(self._residual - excess * predicted, 0.0)
         left = np.abs(self._residual - excesses[:, None] * predicted - offsets[:, None]) / self._noise
         moved = np.abs(excesses * self._middle + offsets) / self._middle_noise
-        best = int(np.argmin(left @ self._weight + _AS_PREDICTED * moved))
+        best = int(np.argmin(left @ self._weight + _PRIOR_WEIGHT * moved))
         return float(excesses[best]), float(offsets[best])
 
     def reweight(self, excess: float, offset: float) -> tuple[float, float]:
@@ -112,15 +112,15 @@ class _RobustFit:
         left = np.abs(self._residual - excess * predicted - offset) / self._noise
         moved = abs(excess * self._middle + offset) / self._middle_noise
         scale = _MAD_TO_SD * weighted_median(np.append(left, moved), self._all_weights)
-        cutoff = _CUTOFF * min(max(scale, 1.0), _MOST_NOISE)
+        cutoff = _CUTOFF * min(max(scale, 1.0), _MAX_SCALE)
         counts = self._weight * np.maximum(1.0 - (left / cutoff) ** 2, 0.0) ** 2 / self._variance
         along = counts * predicted
-        both, offsets = float(along.sum()), float(counts.sum()) + prior.pull_on(offset)
+        both, offsets = float(along.sum()), float(counts.sum()) + prior.offset_pull(offset)
         ratios = float(along @ predicted) + prior.ratio_sd**-2
-        told, told_along = float(counts @ self._residual), float(along @ self._residual)
-        free = (told_along * offsets - told * both) / (ratios * offsets - both * both)
-        bounded = min(max(free, prior.lowest - 1.0), prior.highest - 1.0)
-        return bounded, (told - both * bounded) / offsets
+        residuals, weighted_residuals = float(counts @ self._residual), float(along @ self._residual)
+        unbounded = (weighted_residuals * offsets - residuals * both) / (ratios * offsets - both * both)
+        bounded = min(max(unbounded, prior.lowest - 1.0), prior.highest - 1.0)
+        return bounded, (residuals - both * bounded) / offsets
 
 
 def weighted_median(values: Floats, weight: Floats) -> float:

@@ -1,4 +1,4 @@
-"""What answered requests say about one part of the latency: a window of them, and the line through it."""
+"""The last samples of one part of the latency, and the correction line fitted to them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
 
     from midcut.types import Placement
 
-# Each further back counts that much less, so that what is new is believed a little before it is the majority.
-_OLDER: Final = 0.92
-# Nothing of a correction is left after that many times `forget_s`.
-_FORGOTTEN: Final = 6.0
+# Each sample weighs this much less than the next newer one, so that a change shows before it is the majority.
+_AGE_WEIGHT: Final = 0.92
+# A correction has faded completely after this many times `forget_s`.
+_FADED: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request's part.
+    """One part of the latency of one request.
 
     Attributes:
-        predicted_s, measured_s: the first without correction.
+        predicted_s: without correction.
+        measured_s: as reported by edge or cloud.
         at_s: when it ended, on the calibration's clock.
-        placement: what was predicted, to ask telemetry once more; None where telemetry has had its say.
+        placement: to predict again when telemetry is newer; None once the sample is final.
     """
 
     predicted_s: float
@@ -42,8 +43,8 @@ class SampleWindow:
     """The last samples of one part. Not thread-safe.
 
     Args:
-        window: how many count.
-        forget_s: without new samples a third is left of the correction after that long, 2 % after twice that; None
+        window: how many samples are used.
+        forget_s: without new samples, a third of the correction is left after this long, 2 % after twice that; None
             keeps it.
     """
 
@@ -67,11 +68,11 @@ class SampleWindow:
         self._fit()
 
     def settle(self, judge: Callable[[Sample], Sample | None]) -> None:
-        """Have samples judged that telemetry may still explain: kept as they are, as final, or (None) withdrawn."""
+        """Have `judge` keep each sample that is not final, return it as final, or withdraw it (None)."""
         judged = [sample if sample.placement is None else judge(sample) for sample in self._samples]
-        kept = [sample for sample in judged if sample is not None]
-        withdrawn = len(kept) < len(judged)
-        self._samples = deque(kept, self._samples.maxlen)
+        remaining = [sample for sample in judged if sample is not None]
+        withdrawn = len(remaining) < len(judged)
+        self._samples = deque(remaining, self._samples.maxlen)
         if withdrawn:
             self._fit()
 
@@ -80,22 +81,22 @@ class SampleWindow:
         self._fit()
 
     def age_s(self, now_s: float) -> float | None:
-        """Since the last sample; None without any."""
+        """Seconds since the last sample; None without any."""
         return max(now_s - self._newest_s, 0.0) if self._samples else None
 
     def line(self, now_s: float) -> Line:
-        """How predictions of this part are to be corrected."""
+        """The correction of this part at a moment, faded by its age."""
         if self._line is AS_PREDICTED:
             return AS_PREDICTED
-        share = self._remembered(max(now_s - self._newest_s, 0.0))
+        share = self._share_left(max(now_s - self._newest_s, 0.0))
         return self._line.faded(share) if share > 0.0 else AS_PREDICTED
 
     def effect(self, now_s: float) -> float:
-        """By what factor predictions are corrected, at the sizes measured."""
+        """The factor by which a prediction of the median size is corrected."""
         if not self._samples:
             return 1.0
-        usual_s = float(np.median([sample.predicted_s for sample in self._samples])) + 1e-3
-        return self.line(now_s).at(usual_s) / usual_s
+        median_s = float(np.median([sample.predicted_s for sample in self._samples])) + 1e-3
+        return self.line(now_s).at(median_s) / median_s
 
     def _fit(self) -> None:
         if not self._samples:
@@ -104,18 +105,18 @@ class SampleWindow:
         self._newest_s = max(sample.at_s for sample in self._samples)
         columns = np.array([(sample.predicted_s, sample.measured_s) for sample in self._samples])
         weight = [
-            _OLDER**back * self._remembered(self._newest_s - sample.at_s)
+            _AGE_WEIGHT**back * self._share_left(self._newest_s - sample.at_s)
             for back, sample in enumerate(reversed(self._samples))
         ]
         self._line = fit(columns[:, 0], columns[:, 1], np.array(weight[::-1]), self._prior)
 
-    def _remembered(self, age_s: float) -> float:
+    def _share_left(self, age_s: float) -> float:
         if self._forget_s is None:
             return 1.0
         ages = age_s / self._forget_s
-        return math.exp(-(ages**2)) if ages < _FORGOTTEN else 0.0
+        return math.exp(-(ages**2)) if ages < _FADED else 0.0
 
 
-def log_ratio(one_s: float, other_s: float) -> float:
-    """How far apart two times are, as a factor; a microsecond is none."""
-    return math.log((one_s + 1e-6) / (other_s + 1e-6))
+def log_ratio(a_s: float, b_s: float) -> float:
+    """The logarithm of the ratio of two times; times far below a microsecond count as equal."""
+    return math.log((a_s + 1e-6) / (b_s + 1e-6))

@@ -1,4 +1,4 @@
-"""Calibration that outlives the process: a small JSON file, for the same model and predictors only."""
+"""Stores a calibration across restarts in a small JSON file, for the same model and predictors only."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.edge")
 _FORMAT: Final = "midcut-calibration/1"
-_EVERY_S: Final = 5.0
-_LARGEST_BYTES: Final = 1_000_000
+_SAVE_EVERY_S: Final = 5.0
+_MAX_FILE_BYTES: Final = 1_000_000
 
 
 class _StoredCalibration(msgspec.Struct):
-    """The file. Samples are predicted and measured seconds, and when, seconds since the epoch."""
+    """The file's content. A sample is predicted seconds, measured seconds, and its end in seconds since the epoch."""
 
     format: str
     rests_on: dict[str, str]
@@ -34,11 +34,11 @@ class _StoredCalibration(msgspec.Struct):
 
 
 class CalibrationStore:
-    """Keeps what a calibration has learnt. A file that is not usable is said once and set aside; it is begun anew.
+    """Saves and loads the samples of a calibration. An unusable file is logged, renamed to `.old`, and not used.
 
     Args:
-        path: written whole or not at all.
-        rests_on: what corrections hold for; a file for anything else is not used.
+        path: of the file, which is replaced atomically.
+        rests_on: the model, profiles and so on that corrections are valid for; a file with others is not used.
     """
 
     def __init__(self, calibration: Calibration, path: str, rests_on: Mapping[str, str]) -> None:
@@ -46,71 +46,75 @@ class CalibrationStore:
         self._path = Path(path).expanduser()
         self._rests_on = dict(rests_on)
         self._written_s = -math.inf
-        self._told: dict[str, list[tuple[float, float]]] = {}
+        self._saved: dict[str, list[tuple[float, float]]] = {}
         self._failed = False
 
     def load(self) -> None:
-        """Go on where the file ended; time has passed since, so that part of it may be forgotten."""
+        """Restore the samples of the file; they are as old as they really are, so that they may have faded."""
         try:
             with self._path.open("rb") as file:
-                stored = _checked(file.read(_LARGEST_BYTES), set(self._calibration.samples()))
+                stored = _decode_checked(file.read(_MAX_FILE_BYTES), set(self._calibration.samples()))
         except FileNotFoundError:
             return
         except (OSError, msgspec.MsgspecError, ValueError) as error:
-            _log.warning("calibration begins anew: its file is not usable", file=str(self._path), reason=str(error))
+            _log.warning("calibration starts empty: its file is not usable", file=str(self._path), reason=str(error))
             self._set_aside()
             return
         if stored.rests_on != self._rests_on:
             others = sorted(stored.rests_on.items() ^ self._rests_on.items())
             differing = ", ".join(dict.fromkeys(name for name, _ in others))
-            _log.warning("calibration begins anew: its file is of another", file=str(self._path), other=differing)
+            _log.warning(
+                "calibration starts empty: its file is for other inputs", file=str(self._path), differing=differing
+            )
             self._set_aside()
             return
         now_s = time.time()
         self._calibration.restore(
             {
                 name: [
-                    Sample(predicted_s, measured_s, max(now_s - at_s, 0.0)) for predicted_s, measured_s, at_s in ones
+                    Sample(predicted_s, measured_s, max(now_s - at_s, 0.0)) for predicted_s, measured_s, at_s in rows
                 ]
-                for name, ones in stored.parts.items()
+                for name, rows in stored.parts.items()
             }
         )
         _log.info(
-            "calibration goes on", file=str(self._path), **{name: len(ones) for name, ones in stored.parts.items()}
+            "calibration restored", file=str(self._path), **{name: len(rows) for name, rows in stored.parts.items()}
         )
 
     def save(self, *, now: bool = False) -> None:
-        """Write the file, unless it was written a few seconds ago; a failure is said once."""
-        if not now and time.monotonic() - self._written_s < _EVERY_S:
+        """Write the file, unless it was written a few seconds ago; a repeated failure is logged once."""
+        if not now and time.monotonic() - self._written_s < _SAVE_EVERY_S:
             return
         self._written_s, epoch_s = time.monotonic(), time.time()
         samples = self._calibration.samples()
-        told = {name: [(one.predicted_s, one.measured_s) for one in ones] for name, ones in samples.items()}
-        if told == self._told:  # nothing new: memory cards wear out
+        timings = {
+            name: [(sample.predicted_s, sample.measured_s) for sample in window] for name, window in samples.items()
+        }
+        if timings == self._saved:  # nothing new; needless writes wear out memory cards
             return
         parts = {
-            name: [(one.predicted_s, one.measured_s, epoch_s - one.at_s) for one in ones]
-            for name, ones in samples.items()
+            name: [(sample.predicted_s, sample.measured_s, epoch_s - sample.at_s) for sample in window]
+            for name, window in samples.items()
         }
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         try:
-            beside.write_bytes(msgspec.json.encode(_StoredCalibration(_FORMAT, self._rests_on, parts)) + b"\n")
-            beside.replace(self._path)
+            temporary.write_bytes(msgspec.json.encode(_StoredCalibration(_FORMAT, self._rests_on, parts)) + b"\n")
+            temporary.replace(self._path)
         except OSError as error:
             if not self._failed:
                 _log.warning("calibration cannot be saved", file=str(self._path), reason=str(error))
             self._failed = True
         else:
             self._failed = False
-            self._told = told
+            self._saved = timings
 
     def _set_aside(self) -> None:
-        """It may be somebody else's, or be wanted again."""
+        """Rename the file rather than overwrite it: it may be another edge's, or be needed again."""
         with contextlib.suppress(OSError):
             self._path.replace(self._path.with_name(f"{self._path.name}.old"))
 
 
-def _checked(data: bytes, parts: set[str]) -> _StoredCalibration:
+def _decode_checked(data: bytes, parts: set[str]) -> _StoredCalibration:
     stored = msgspec.json.decode(data, type=_StoredCalibration)
     if stored.format != _FORMAT:
         raise ValueError(f"format is {stored.format[:40]!r}, expected {_FORMAT!r}")
@@ -119,5 +123,5 @@ def _checked(data: bytes, parts: set[str]) -> _StoredCalibration:
     for samples in stored.parts.values():
         for sample in samples:
             if not all(math.isfinite(number) and number >= 0.0 for number in sample):
-                raise ValueError(f"{sample} is no sample: seconds are finite and not negative")
+                raise ValueError(f"{sample} is not a valid sample: seconds must be finite and not negative")
     return stored

@@ -1,1 +1,1 @@
-"""What the edge observes of its surroundings."""
+"""Telemetry of the edge: clock, bandwidth and ping, merged from several sources."""

@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _JOIN_S: Final = 2.0
-# A source that stands by looks so often whether it is needed; one that listens is read at most so often.
-_LOOK_S: Final = 0.1
+# How often a standby source checks whether it is needed; also the shortest time between two reads of a listener.
+_POLL_S: Final = 0.1
 
 
 class TelemetryHub:
     """Keeps the last good value of every source.
 
-    Where two sources give one field, the first in the mapping wins while its value is fresh; the others stand in
-    for it. A source in trouble is reported once, and once more when it recovers.
+    Where several sources give the same field, the first in the mapping wins while its value is fresh; the others
+    stand in for it. A source that fails or goes stale is logged once, and once more when it recovers.
 
-    A source that is a `TransferListener` is read soon after an exchange. One with the attribute `quiet` measures the
-    link itself and is read between exchanges: during one it would measure what we have queued. Where there is no
-    calm for 2 s it is read all the same, and a ping under 5 s old that is smaller stands. One with the attribute
-    `standby` is read once, and then only while what it gives is missing from the sources before it or past half of
-    its life; then the newer value counts.
+    A source that is a `TransferListener` is read soon after an exchange. A source with the attribute `quiet` measures
+    the link itself and is read between exchanges, because during an exchange it would measure our own queued bytes.
+    If no pause comes within 2 s it is read all the same, but its ping does not replace a smaller one under 5 s old.
+    A source with the attribute `standby` is read once, and afterwards only while a field that it gives is missing
+    from the sources before it or older there than half of their max_age_s; then the newer value counts.
 
     Args:
         sources: name -> source, in order of priority.
         max_age_s: a value older than this is missing; a source's own `max_age_s` may be less.
 
     Raises:
-        ConfigError: a source that reads so seldom that its values would be missing between two reads.
+        ConfigError: a source is read so seldom that its values would be missing between two reads.
     """
 
     def __init__(self, sources: Mapping[str, TelemetrySource], max_age_s: float) -> None:
@@ -65,66 +65,66 @@ class TelemetryHub:
         self._traffic = Traffic()
 
     def start(self) -> None:
-        """Begin to read, every source on its own daemon thread."""
+        """Start reading, every source on its own daemon thread."""
         for state in self._states:
             state.last_read_s = time.monotonic()
             state.thread = threading.Thread(
-                target=self._follow, args=(state,), name=f"telemetry-{state.name}", daemon=True
+                target=self._read_until_stopped, args=(state,), name=f"telemetry-{state.name}", daemon=True
             )
             state.thread.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until every source has answered or failed once; False where the time is up first."""
+        """Wait until every source has answered or failed once; False on timeout."""
         deadline = time.monotonic() + timeout_s
         return all(state.answered.wait(max(deadline - time.monotonic(), 0.0)) for state in self._states)
 
     def observe(self) -> Observation:
-        """Return what is known now. Never blocks on a source; safe from any thread."""
+        """Return the current observation. Never blocks on a source; safe from any thread."""
         now = time.monotonic()
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         source: dict[str, str] = {}
         age: dict[str, float] = {}
         missing: dict[str, str] = {}
         with self._lock:
             for name in FIELDS:
-                best = self._best(name, now)
+                best = self._best_source(name, now)
                 if best is not None:
-                    found[name], at_s = best.values[name]
+                    values[name], at_s = best.values[name]
                     source[name], age[name] = best.name, max(now - at_s, 0.0)
                 else:
-                    missing[name] = self._why(name, now)
-            late = [state for state in self._states if not state.reported and state.late(now)]
-            for state in late:
+                    missing[name] = self._why_missing(name, now)
+            stale = [state for state in self._states if not state.reported and state.is_stale(now)]
+            for state in stale:
                 state.reported = True
-        for state in late:
+        for state in stale:
             _log.warning("telemetry source is stale", source=state.name, max_age_s=state.max_age_s)
-        return Observation(**found, source=source, age_s=age, missing=missing, pause_s=self._traffic.pause_s())
+        return Observation(**values, source=source, age_s=age, missing=missing, pause_s=self._traffic.pause_s())
 
     def exchanging(self) -> AbstractContextManager[None]:
-        """Say that an exchange with the cloud is under way meanwhile."""
+        """Return a context that marks an exchange with the cloud as under way."""
         return self._traffic.exchanging()
 
     def transferred(self, transfer: Transfer) -> None:
-        """Pass an exchange with the cloud on to the sources that measure passively, with the ping that is known."""
+        """Pass an exchange, with the current ping, on to the sources that measure passively."""
         if not self._listening:
             return
         if transfer.ping_s is None:
             now = time.monotonic()
             with self._lock:
-                best = self._best("ping_ms", now)
+                best = self._best_source("ping_ms", now)
                 ping_s = None if best is None else best.values["ping_ms"][0] / 1e3
             transfer = replace(transfer, ping_s=ping_s)
         for state, listener in self._listening:
             try:
                 listener.transferred(transfer)
                 state.new_data.set()
-            except Exception as error:  # noqa: BLE001 - a stranger's source must not cost an inference
+            except Exception as error:  # noqa: BLE001 - a faulty third-party source must not fail an inference
                 if not state.listener_failed:
                     state.listener_failed = True
-                    _log.warning("telemetry source takes no transfers", source=state.name, error=_text(error))
+                    _log.warning("telemetry source failed on a transfer", source=state.name, error=_error_text(error))
 
     def close(self) -> None:
-        """Stop reading and close the sources. A source that does not return is left behind after 2 s."""
+        """Stop reading and close the sources. A source whose read has not returned after 2 s is abandoned."""
         self._stop.set()
         self._traffic.close()
         for state in self._states:
@@ -136,7 +136,7 @@ class TelemetryHub:
                 continue
             state.thread.join(max(deadline - time.monotonic(), 0.0))
             if state.thread.is_alive():
-                _log.warning("telemetry source does not return, left behind", source=state.name)
+                _log.warning("telemetry source does not return, abandoned", source=state.name)
 
     def __enter__(self) -> Self:
         self.start()
@@ -145,74 +145,76 @@ class TelemetryHub:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _follow(self, state: SourceState) -> None:
+    def _read_until_stopped(self, state: SourceState) -> None:
         read_s = -math.inf
         while not self._stop.is_set():
-            if self._needed(state, read_s):
-                spoilt = state.calm_s > 0.0 and not self._traffic.calm(state.calm_s)
+            if self._is_needed(state, read_s):
+                disturbed = state.calm_s > 0.0 and not self._traffic.wait_until_idle(state.calm_s)
                 try:
-                    self._took(state, _checked(state.source.read()), spoilt=spoilt)
-                except Exception as error:  # noqa: BLE001 - a stranger's source may raise anything
-                    self._failed(state, error)
+                    self._store(state, _checked_values(state.source.read()), disturbed=disturbed)
+                except Exception as error:  # noqa: BLE001 - a third-party source may raise anything
+                    self._store_error(state, error)
                 state.answered.set()
                 read_s = time.monotonic()
-            self._rest(state)
+            self._wait_for_next_read(state)
         _close(state)
 
-    def _needed(self, state: SourceState, read_s: float) -> bool:
-        """Whether to read a source now. One that stands by is not needed while those before it tell what it would."""
+    def _is_needed(self, state: SourceState, read_s: float) -> bool:
+        """Whether to read a source now. A standby source is not needed while those before it give its fields."""
         if not state.standby or not state.answered.is_set():
             return True
         now = time.monotonic()
         with self._lock:
             before = self._states[: self._states.index(state)]
-            told = state.values and all(any(not other.ageing(name, now) for other in before) for name in state.values)
-            if told:
+            covered = state.values and all(
+                any(not other.is_ageing(name, now) for other in before) for name in state.values
+            )
+            if covered:
                 state.resting, state.last_read_s = True, now
-        return not told and now - read_s >= state.source.interval_s
+        return not covered and now - read_s >= state.source.interval_s
 
-    def _rest(self, state: SourceState) -> None:
-        """Until the next read is due."""
+    def _wait_for_next_read(self, state: SourceState) -> None:
+        """Wait until the next read is due, or a listener has new data."""
         interval_s = state.source.interval_s
         if state.standby:
-            self._stop.wait(min(interval_s, _LOOK_S))
+            self._stop.wait(min(interval_s, _POLL_S))
         elif state.listener is not None:
-            self._stop.wait(min(interval_s, _LOOK_S))
-            state.new_data.wait(max(interval_s - _LOOK_S, 0.0))
+            self._stop.wait(min(interval_s, _POLL_S))
+            state.new_data.wait(max(interval_s - _POLL_S, 0.0))
             state.new_data.clear()
         else:
             self._stop.wait(interval_s)
 
-    def _took(self, state: SourceState, values: dict[str, float], *, spoilt: bool) -> None:
+    def _store(self, state: SourceState, values: dict[str, float], *, disturbed: bool) -> None:
         now = time.monotonic()
         with self._lock:
-            state.take(values, now, spoilt=spoilt)
-            recovered = state.reported and not state.late(now)
+            state.store(values, now, disturbed=disturbed)
+            recovered = state.reported and not state.is_stale(now)
             state.reported = state.reported and not recovered
         if recovered:
             _log.info("telemetry source recovered", source=state.name)
 
-    def _failed(self, state: SourceState, error: Exception) -> None:
-        text = _text(error)
+    def _store_error(self, state: SourceState, error: Exception) -> None:
+        text = _error_text(error)
         with self._lock:
             state.last_read_s, state.error, state.resting = time.monotonic(), text, False
-            new, state.reported = not state.reported, True
-        if new:
+            is_new, state.reported = not state.reported, True
+        if is_new:
             _log.warning("telemetry source failed", source=state.name, error=text)
 
-    def _best(self, name: str, now: float) -> SourceState | None:
-        """Whose value of a field counts; None where nobody's does."""
-        fresh = [state for state in self._states if state.fresh(name, now)]
+    def _best_source(self, name: str, now: float) -> SourceState | None:
+        """The source whose value of a field counts; None where no source has a fresh one."""
+        fresh = [state for state in self._states if state.is_fresh(name, now)]
         if not fresh:
             return None
         first = fresh[0]
-        if first.ageing(name, now):
+        if first.is_ageing(name, now):
             for other in fresh[1:]:
                 if other.standby and other.values[name][1] > first.values[name][1]:
                     return other
         return first
 
-    def _why(self, name: str, now: float) -> str:
+    def _why_missing(self, name: str, now: float) -> str:
         reasons = [state.why_missing(name, now) for state in self._states if name in state.values]
         if not reasons:
             reasons = ["no telemetry source gave it"]
@@ -224,7 +226,7 @@ class TelemetryHub:
         return "; ".join(reasons)
 
 
-def _checked(values: Mapping[str, float]) -> dict[str, float]:
+def _checked_values(values: Mapping[str, float]) -> dict[str, float]:
     checked: dict[str, float] = {}
     for name, value in values.items():
         if name not in FIELDS:
@@ -239,9 +241,9 @@ def _checked(values: Mapping[str, float]) -> dict[str, float]:
 def _close(state: SourceState) -> None:
     try:
         state.source.close()
-    except Exception as error:  # noqa: BLE001 - the others must be closed too
-        _log.warning("telemetry source did not close", source=state.name, error=_text(error))
+    except Exception as error:  # noqa: BLE001 - the other sources must be closed too
+        _log.warning("telemetry source did not close", source=state.name, error=_error_text(error))
 
 
-def _text(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"

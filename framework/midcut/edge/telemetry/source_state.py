@@ -1,4 +1,4 @@
-"""One telemetry source, and what is known of it."""
+"""The state of one telemetry source: its last values, when they were read, and its last error."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from midcut.protocols import TransferListener
 if TYPE_CHECKING:
     from midcut.protocols import TelemetrySource
 
-# For so long a smaller ping stands against one that our own traffic spoilt.
-_HELD_S: Final = 5.0
+# A ping measured during our own traffic does not replace a smaller one younger than this.
+_KEEP_PING_S: Final = 5.0
+# How long a quiet source waits for a pause between exchanges.
 _CALM_S: Final = 2.0
 
 
 @dataclass(eq=False)
 class SourceState:
-    """A source under a hub; guarded by the hub's lock.
+    """One source of a hub; guarded by the hub's lock.
 
     Attributes:
         max_age_s: its values are missing when they are older.
         values: field -> (value, when it was read, by the monotonic clock).
         error: why the last read failed.
-        reported: that it is in trouble was said.
-        listener_failed: its `transferred` raised, which was said.
-        resting: it stands by, and is not needed.
-        last_read_s: when a read last returned, or it last rested.
-        answered: it was read, well or not.
-        new_data: it has something new to say.
+        reported: its failure or staleness is logged, its recovery not yet.
+        listener_failed: its `transferred` has raised, which is logged.
+        resting: it is a standby source and not needed now.
+        last_read_s: when a read last returned, or when it was last found not to be needed.
+        answered: set after the first read, whether it succeeded or failed.
+        new_data: set when a transfer was passed to it, so that it is read soon.
     """
 
     name: str
@@ -51,33 +52,33 @@ class SourceState:
         self.standby = bool(getattr(self.source, "standby", False))
         self.listener = self.source if isinstance(self.source, TransferListener) else None
         quiet = bool(getattr(self.source, "quiet", False))
-        # One that stands by is read while little is sent, and can wait.
+        # A standby source is read while little is sent, so it can wait longer for a pause.
         self.calm_s = (self.max_age_s / 2 if self.standby else _CALM_S) if quiet else 0.0
 
-    def fresh(self, name: str, now: float) -> bool:
-        """Whether its value of a field counts."""
+    def is_fresh(self, name: str, now: float) -> bool:
+        """Whether it has a value of the field that is not too old to count."""
         return name in self.values and now - self.values[name][1] <= self.max_age_s
 
-    def ageing(self, name: str, now: float) -> bool:
-        """Whether its value of a field is none, or past half of its life."""
+    def is_ageing(self, name: str, now: float) -> bool:
+        """Whether it has no value of the field, or one older than half of `max_age_s`."""
         return name not in self.values or now - self.values[name][1] > self.max_age_s / 2
 
-    def late(self, now: float) -> bool:
-        """Whether it is in trouble without having said so."""
+    def is_stale(self, now: float) -> bool:
+        """Whether its reads do not return, or its values are too old, without an error."""
         if now - self.last_read_s > self.max_age_s + self.source.interval_s:
             return True
-        return not self.resting and any(not self.fresh(name, now) for name in self.values)
+        return not self.resting and any(not self.is_fresh(name, now) for name in self.values)
 
-    def take(self, values: dict[str, float], now: float, *, spoilt: bool) -> None:
-        """Note what a read gave; a ping that our own traffic spoilt does not replace a smaller one of late."""
+    def store(self, values: dict[str, float], now: float, *, disturbed: bool) -> None:
+        """Store the values of a read; a ping that our own traffic disturbed does not replace a smaller recent one."""
         self.last_read_s, self.error, self.resting = now, "", False
         for name, value in values.items():
-            held, at_s = self.values.get(name, (math.inf, -math.inf))
-            if not (spoilt and name == "ping_ms" and held < value and now - at_s <= _HELD_S):
+            previous, at_s = self.values.get(name, (math.inf, -math.inf))
+            if not (disturbed and name == "ping_ms" and previous < value and now - at_s <= _KEEP_PING_S):
                 self.values[name] = (value, now)
 
     def why_missing(self, name: str, now: float) -> str:
-        """Of a field that it once gave."""
+        """Why a field that it once gave is missing now."""
         age_s = now - self.values[name][1]
-        because = f" ({self.error})" if self.error else ""
-        return f"{self.name}: last value is {age_s:.1f} s old, over max_age_s={self.max_age_s:g}{because}"
+        reason = f" ({self.error})" if self.error else ""
+        return f"{self.name}: last value is {age_s:.1f} s old, over max_age_s={self.max_age_s:g}{reason}"

@@ -1,4 +1,4 @@
-"""Whether exchanges with the cloud are under way, so that what measures the link can keep out of their way."""
+"""Counts the exchanges with the cloud under way, so that sources that measure the link can wait for a pause."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# The usual pause is the median of so many.
 _PAUSES: Final = 5
 
 
 class Traffic:
-    """Counts exchanges. Safe from any thread."""
+    """Counts exchanges under way, and measures the pauses between them. Safe from any thread."""
 
     def __init__(self) -> None:
         self._under_way = 0
@@ -27,7 +28,7 @@ class Traffic:
 
     @contextmanager
     def exchanging(self) -> Iterator[None]:
-        """One exchange is under way meanwhile."""
+        """Count one exchange as under way while the context is open."""
         with self._changed:
             if not self._under_way and self._ended_s is not None:
                 self._pauses_s.append(time.monotonic() - self._ended_s)
@@ -42,15 +43,15 @@ class Traffic:
                     self._changed.notify_all()
 
     def pause_s(self) -> float | None:
-        """How long none is under way between two, as the median of late, or by now if that is more; None before any."""
+        """The median of the last pauses between exchanges, or the present pause if longer; None before any exchange."""
         with self._changed:
             if self._ended_s is None:
                 return None
             now_s = 0.0 if self._under_way else time.monotonic() - self._ended_s
             return max(statistics.median(self._pauses_s), now_s) if self._pauses_s else now_s
 
-    def calm(self, timeout_s: float) -> bool:
-        """Wait until none is under way; False where the time is up first. After `close`, at once."""
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Wait until no exchange is under way; False on timeout. Returns at once after `close`."""
         until_s = time.monotonic() + timeout_s
         with self._changed:
             while self._under_way and not self._closed:
@@ -61,7 +62,7 @@ class Traffic:
             return True
 
     def close(self) -> None:
-        """Nobody waits any more."""
+        """Wake all waiting threads; from now on nobody waits."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
