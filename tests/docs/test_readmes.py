@@ -58,7 +58,8 @@ def midcut_commands(*verbs, multirun=False):
             and multirun == ("-m" in words)
             and name != "plugins/README.md"
         ):
-            yield pytest.param(words[1:], *([jobs] if multirun else []), id=" ".join(words[1:]))
+            marks = [pytest.mark.slow] if (jobs or 0) > 40 else []
+            yield pytest.param(words[1:], *([jobs] if multirun else []), id=" ".join(words[1:]), marks=marks)
 
 
 def streams(words):
