@@ -58,7 +58,7 @@ async def test_a_cloud_that_answers_in_time_is_used(bench, tiny_model):
 async def test_the_first_of_both_counts_when_the_time_is_short(bench, held_cloud, tiny_model):
     executor = Gated()
     async with bench(legal=ALWAYS, transport=held_cloud, executor=executor) as b:
-        b.engine._tails._times.took(0, 60.0)  # so that it begins here after 0.5 s, and the cloud still has 75
+        b.engine._tails._times.record(0, 60.0)  # so that it begins here after 0.5 s, and the cloud still has 75
         asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=75.5))
         assert await asyncio.to_thread(executor.begun.wait, 60)  # the tail has begun here
         held_cloud.go_on.set()
@@ -86,7 +86,7 @@ async def test_a_deadline_that_is_over_already_still_gets_its_answer(bench, held
 
 async def test_a_deadline_too_short_for_the_edge_leaves_the_time_to_the_cloud(bench, held_cloud, tiny_model):
     async with bench(legal=ALWAYS, transport=held_cloud) as b:
-        b.engine._tails._times.took(0, 600.0)  # the tail would take ten minutes here
+        b.engine._tails._times.record(0, 600.0)  # the tail would take ten minutes here
         asking = asyncio.create_task(b.engine.infer(tiny_model.example, deadline_s=60.0))
         await b.until(lambda: held_cloud.asked)
         held_cloud.go_on.set()
@@ -99,16 +99,16 @@ async def test_a_request_given_up_gives_up_the_cloud_too(bench, held_cloud, tiny
         await b.until(lambda: held_cloud.asked)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await b.until(lambda: not b.engine._tails._left)
+        await b.until(lambda: not b.engine._tails._background)
 
 
 def test_tails_are_estimated_by_the_slowest_seen_from_there_or_before():
     times = TailTimes()
     assert times.seconds(3) == 0.0
-    times.took(0, 1.0)
+    times.record(0, 1.0)
     assert times.seconds(3) == pytest.approx(1.252)
-    times.took(2, 0.4)
+    times.record(2, 0.4)
     assert times.seconds(3) == pytest.approx(0.502)
     assert times.seconds(1) == pytest.approx(1.252)
-    times.took(2, 0.2)  # it fades: 0.9 * 0.4 + 0.1 * 0.2
+    times.record(2, 0.2)  # it fades: 0.9 * 0.4 + 0.1 * 0.2
     assert times.seconds(2) == pytest.approx(1.25 * 0.38 + 0.002)

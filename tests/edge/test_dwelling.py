@@ -137,9 +137,9 @@ async def test_the_engine_stays_counts_and_logs(bench):
     held = [decision for decision in b.watch.decisions if decision.held]
     counts = b.planning.counts
     assert (counts.steps, counts.switches, counts.held) == (len(b.watch.decisions), 0, len(held))
-    (ended,) = [entry for entry in logs if entry["event"] == "planned"]
+    (ended,) = [entry for entry in logs if entry["event"] == "planning ended"]
     assert {name: ended[name] for name in asdict(counts)} == asdict(counts)
-    told = [entry for entry in logs if entry["event"] == "cut held"]
+    told = [entry for entry in logs if entry["event"] == "switch held back by dwell"]
     assert len(told) == len(held)
     assert told[0]["reason"].endswith("of 10 placements: 1 are faster, 0 are cheaper")
     assert told[0]["runner_up"]["cut"] == 9, "what the planner would take instead"
@@ -163,6 +163,6 @@ async def test_losing_and_regaining_a_limit_is_logged_also_where_the_cut_stays(b
             await b.until(lambda: b.engine.decision.met)
     assert b.planning.counts.unmet == sum(not decision.met for decision in b.watch.decisions) > 0
     told = [entry for entry in logs if entry["event"].startswith("limit")]
-    assert [entry["event"] for entry in told] == ["limit not kept", "limit kept"]
+    assert [entry["event"] for entry in told] == ["limit not met", "limit met"]
     assert told[0]["reason"].startswith("no placement has latency at most 0.1 s, this is the nearest; of 10")
     assert told[1]["reason"].startswith("with latency at most 0.1 s, of 10 placements: 0 are faster")

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from midcut.config.settings import Fallback
-from midcut.edge.frontend.answers import explained
+from midcut.edge.frontend.answers import decision_fields
 from midcut.edge.planning_loop import PlanningLoop
 from midcut.errors import ConfigError, TelemetryError
 
@@ -73,7 +73,7 @@ async def test_losing_and_regaining_the_telemetry_is_logged_also_where_the_cut_s
             b.telemetry._script = [SLOW]
             await b.until(lambda: b.engine.decision.forecast is not None)
     told = [entry["event"] for entry in logs if entry["event"].startswith("planning")]
-    assert told == ["planning stopped", "planning goes on"]
+    assert told == ["planning stopped", "planning resumed"]
 
 
 async def test_it_falls_back_within_the_legal_cuts(bench):
@@ -179,7 +179,7 @@ async def test_every_step_is_logged_with_how_old_its_values_are(bench):
     with structlog.testing.capture_logs() as logs:
         async with bench() as b:
             await b.until(lambda: sum(entry["event"] == "cut stays" for entry in logs) >= 2)
-            assert set(explained(b.engine.decision)["observation"]["age_s"]) == {"clock_mhz", "bandwidth_kbps"}
+            assert set(decision_fields(b.engine.decision)["observation"]["age_s"]) == {"clock_mhz", "bandwidth_kbps"}
     stays = next(entry for entry in logs if entry["event"] == "cut stays")
     assert set(stays["age_s"]) == {"clock_mhz", "bandwidth_kbps"}
     assert 0.0 <= stays["age_s"]["clock_mhz"] < time.perf_counter() - began

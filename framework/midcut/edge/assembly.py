@@ -1,4 +1,4 @@
-"""An edge put together: from its config as a whole, or from parts that a tool or a test brings."""
+"""Assembling an edge: from its config, or from components that a tool or a test provides."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class CombinedObserver:
 
 
 def assemble(cfg: DictConfig) -> AssembledEdge:
-    """Load the model, cut it, and make everything that the config of `midcut edge` names.
+    """Load the model, cut it, and build every component that the config of `midcut edge` names.
 
     Raises:
-        ConfigError: a setting out of range, not exactly one model, or no cut that both sides could use.
+        ConfigError: a setting out of range, not exactly one model, or no legal cut.
     """
     settings = settings_of(cfg, EdgeConfig)
-    by_url = per_cloud(cfg)
+    configs = configs_by_url(cfg)
     torch.set_num_threads(settings.engine.threads)
     model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
     cut = partition(model, settings.cuts)
@@ -91,14 +91,14 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
         cut,
         settings.engine,
         policy=policy,
-        sources=telemetry_sources(by_url),
-        transports=_transports(by_url, codecs),
+        sources=telemetry_sources(configs),
+        transports=_build_transports(configs, codecs),
         executor=build(Kind.EXECUTOR, cfg.executor),
         observers=CombinedObserver(metrics, registry()),
         codecs=tuple(codecs),
         policy_for=policy_for,
         calibration=calibration,
-        store=None if calibration is None else _store(cfg, calibration, policy, cut),
+        store=None if calibration is None else _load_store(cfg, calibration, policy, cut),
     )
     metrics.show_breakers(engine.parts.clouds.states)
     if calibration is not None:
@@ -107,19 +107,21 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
 
 
 def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeEngine:
-    """The engine of a benchmark, which decides by itself: without telemetry, calibration and metrics.
+    """Build the engine of a benchmark that supplies the decisions: no telemetry, calibration or metrics.
 
     Args:
-        cfg: as `midcut edge` has it; predictors, planner and telemetry do not count.
+        cfg: the config of `midcut edge`; its predictors, planner and telemetry are ignored.
         cut: the model.
-        planning: gives the decisions.
+        planning: supplies the decisions.
     """
     settings = settings_of(cfg, EdgeConfig).engine
     codecs = build_codecs(cfg)
     parts = EdgeParts(
         partition=cut,
         settings=settings,
-        clouds=Clouds(_transports(per_cloud(cfg), codecs), settings.retry_after_s, settings.breaker_failures),
+        clouds=Clouds(
+            _build_transports(configs_by_url(cfg), codecs), settings.retry_after_s, settings.breaker_failures
+        ),
         executor=build(Kind.EXECUTOR, cfg.executor),
         cost=build(Kind.COST, cfg.cost),
         hub=TelemetryHub({}, settings.max_age_s),
@@ -144,16 +146,16 @@ def connect(
     calibration: Calibration | None = None,
     store: CalibrationStore | None = None,
 ) -> EdgeEngine:
-    """Connect ready-made parts to an engine that plans by a policy.
+    """Build an engine that plans by a policy from ready-made components.
 
     Args:
         cut: the model.
-        policy: what planning begins with.
+        policy: the first policy that planning uses.
         sources: name -> telemetry source, in order of priority.
         transports: URL -> transport, in order of preference.
-        codecs: names of those that the edge may use.
-        policy_for: makes the policy for the cuts and codecs that the cloud takes; None does not ask the cloud.
-        calibration: corrects the policy's forecasts; None leaves them as they are.
+        codecs: names of the codecs that the edge may use.
+        policy_for: builds the policy for the cuts and codecs that the cloud accepts; None does not ask the cloud.
+        calibration: corrects the policy's forecasts; None does not correct them.
         store: saves what calibration has learnt.
     """
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
@@ -177,11 +179,11 @@ def connect(
     )
 
 
-def per_cloud(cfg: DictConfig) -> dict[str, DictConfig]:
+def configs_by_url(cfg: DictConfig) -> dict[str, DictConfig]:
     """URL -> the config with that URL alone as `cloud_url`, in order of preference.
 
     Raises:
-        ConfigError: no URL, or something else than URLs.
+        ConfigError: no URL, or a value that is not a URL.
     """
     urls = list(cfg.cloud_url) if isinstance(cfg.cloud_url, ListConfig) else [cfg.cloud_url]
     if not urls or not all(isinstance(url, str) for url in urls):
@@ -193,11 +195,11 @@ def per_cloud(cfg: DictConfig) -> dict[str, DictConfig]:
     return configs
 
 
-def telemetry_sources(by_url: Mapping[str, DictConfig]) -> dict[str, TelemetrySource]:
-    """Name -> source, in order of priority. A source whose settings name `cloud_url` is made once for each cloud."""
+def telemetry_sources(configs: Mapping[str, DictConfig]) -> dict[str, TelemetrySource]:
+    """Name -> source, in order of priority. A source whose settings use `cloud_url` is built once for each cloud."""
     sources: dict[str, TelemetrySource] = {}
     settings_by_name: dict[str, list[Any]] = {}
-    for url, cfg in by_url.items():
+    for url, cfg in configs.items():
         for name, node in cfg.telemetry.items():
             settings = OmegaConf.to_container(node, resolve=True)
             earlier = settings_by_name.setdefault(str(name), [])
@@ -207,12 +209,12 @@ def telemetry_sources(by_url: Mapping[str, DictConfig]) -> dict[str, TelemetrySo
     return sources
 
 
-def _transports(by_url: Mapping[str, DictConfig], codecs: Mapping[str, Codec]) -> dict[str, Transport]:
-    return {url: build(Kind.TRANSPORT, cfg.transport, codecs=codecs) for url, cfg in by_url.items()}
+def _build_transports(configs: Mapping[str, DictConfig], codecs: Mapping[str, Codec]) -> dict[str, Transport]:
+    return {url: build(Kind.TRANSPORT, cfg.transport, codecs=codecs) for url, cfg in configs.items()}
 
 
-def _store(cfg: DictConfig, calibration: Calibration, policy: Policy, cut: Partition) -> CalibrationStore | None:
-    """The file of a calibration, already loaded; None where no file is configured."""
+def _load_store(cfg: DictConfig, calibration: Calibration, policy: Policy, cut: Partition) -> CalibrationStore | None:
+    """Load the calibration from its file; None if no file is configured."""
     if cfg.calibration.file is None:
         return None
     predictors = OmegaConf.to_container(cfg.predictor, resolve=True)

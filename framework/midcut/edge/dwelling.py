@@ -1,4 +1,4 @@
-"""Staying at a placement for some planning steps, and counting what planning did."""
+"""Dwell: keeping a placement for a minimum number of planning steps. Also counts of what planning did."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 class Dwelling:
-    """`midcut.planning.dwell` for one engine: a step at a time, with fallbacks and placements that come and go.
+    """Applies dwell (see `midcut.planning.dwell`) to an engine's decisions, one step at a time.
 
-    A fallback is neither held up nor held on to: it takes effect at once, and the first pick after it does.
+    A fallback, and the first decision after it, take effect at once. So does a switch from a placement that is no
+    longer offered.
 
     Args:
         ticks: a switch is allowed once the placement has been in use for at least that many planning steps; 0 and 1
@@ -25,13 +26,13 @@ class Dwelling:
         self._age = 0
 
     def settle(self, policy: Policy, wanted: Decision, before: Decision | None, *, timed: bool = True) -> Decision:
-        """What is in use from this step on.
+        """The decision in use from this step on.
 
         Args:
-            policy: `wanted` was made by it.
-            wanted: this step's outcome.
-            before: what was in use until now.
-            timed: the step is one of those that `engine.interval_s` asks for; others do not count.
+            policy: the one that made `wanted`.
+            wanted: the planner's decision in this step.
+            before: the decision in use until now.
+            timed: the step is a periodic one (`engine.interval_s`); only these count for dwell.
 
         Returns:
             `wanted`, or the placement of `before` with its row in this step's forecast.
@@ -44,26 +45,26 @@ class Dwelling:
         self._age += timed
         if wanted.placement == before.placement:
             return wanted
-        row = _row(policy.placements, before.placement) if self._age <= self._ticks else None
+        row = _placement_index(policy.placements, before.placement) if self._age <= self._ticks else None
         if row is None:
             self._age = 1
             return wanted
         limit, met = policy.limit_status(wanted.forecast, row)
-        here, there = (_named(decision.placement) for decision in (before, wanted))
+        here, there = (_placement_text(decision.placement) for decision in (before, wanted))
         held = f"dwell: step {self._age} of {self._ticks} at {here}, the planner would go to {there}"
         return replace(wanted, placement=before.placement, index=row, held=held, limit=limit, met=met)
 
 
 @dataclass
 class PlanningCounts:
-    """What planning did since it began.
+    """Counts of what planning did since it began.
 
     Attributes:
         steps: planning steps.
         switches: steps after which another placement was in use than before.
-        held: steps at which dwell kept the planner from switching.
+        held: steps at which dwell held back a switch.
         fallbacks: steps without a forecast to choose from.
-        unmet: steps whose placement does not keep the planner's own limit.
+        unmet: steps whose placement does not meet the planner's limit.
     """
 
     steps: int = 0
@@ -81,10 +82,10 @@ class PlanningCounts:
         self.unmet += not decision.met
 
 
-def _row(placements: Placements, wanted: Placement) -> int | None:
-    """Where a placement stands among those on offer; None where it is not."""
+def _placement_index(placements: Placements, wanted: Placement) -> int | None:
+    """The index of a placement among those offered; None if it is not offered."""
     return next((index for index in range(len(placements)) if placements[index] == wanted), None)
 
 
-def _named(placement: Placement) -> str:
+def _placement_text(placement: Placement) -> str:
     return f"cut {placement.cut}" if placement.codec == "raw" else f"cut {placement.cut} as {placement.codec}"

@@ -1,4 +1,4 @@
-"""The edge's half of an inference, and all of it when the cloud does not answer."""
+"""The edge engine: runs the head of each inference, and all of it if the cloud does not answer."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EdgeParts:
-    """What an engine is put together from.
+    """Components of an engine.
 
     Attributes:
-        settings: of these, the engine itself takes `threads` and `deadline_s`.
-        scope: keeps planning on the cuts the cloud takes; None where nobody asks.
-        calibration: learns from every request; None where nothing does.
-        codecs: names of those that a request may ask for, beside those that need none.
+        settings: the engine itself uses only `threads` and `deadline_s`.
+        scope: limits planning to the cuts that the cloud accepts; None does not ask the cloud.
+        calibration: learns from every request; None if disabled.
+        codecs: names of the codecs that a request may ask for, besides the built-in ones.
     """
 
     partition: Partition
@@ -60,24 +60,24 @@ class EdgeParts:
 
 
 class EdgeEngine:
-    """Answers every request: a request runs on the cut it began with, and ends at the edge if it must."""
+    """Answers requests. Each runs at the cut in use when it began, and the edge finishes it if the cloud fails."""
 
     def __init__(self, parts: EdgeParts) -> None:
         self.parts = parts
         self._partition = parts.partition
         self._table = parts.partition.table
-        self._names = [[spec.name for spec in one.values] for one in self._table.cuts]
-        self._captured = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
+        self._names = [[spec.name for spec in cut.values] for cut in self._table.cuts]
+        self._example_shapes = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
         self._under_way = self._begun = 0
         run = os.urandom(8).hex()
         self._ids = (f"{run}{number:016x}" for number in itertools.count())
         self._codecs = wire.codec_names(parts.codecs)
-        self._here = LocalCompute(parts.executor, parts.settings.threads)
-        self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._here, self._ask_scope)
+        self._local = LocalCompute(parts.executor, parts.settings.threads)
+        self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._local, self._refresh_scope)
 
     @property
     def decision(self) -> Decision:
-        """What the next request begins with."""
+        """The decision that the next request will use."""
         return self.parts.planning.decision
 
     @property
@@ -89,20 +89,20 @@ class EdgeEngine:
         return self._partition
 
     async def start(self) -> None:
-        """Open the transport, ask the cloud what it holds, warm up, begin to measure, begin to plan."""
+        """Open the transports, ask the cloud for its models, warm up, start telemetry, start planning."""
         await self.parts.clouds.open()
         if self.parts.scope is not None:
             await self.parts.scope.start()
-        self.parts.clouds.on_recovery.append(self._ask_scope)
+        self.parts.clouds.on_recovery.append(self._refresh_scope)
         await self._tails.warm_up()
         self.parts.hub.start()
         await self.parts.planning.start()
 
     async def close(self) -> None:
-        """End the loops, the sources and the connections, in that order, whatever one of them raises."""
+        """Close the loops, the sources and the connections, in that order, all of them even if one raises an error."""
         async with contextlib.AsyncExitStack() as last_to_first:
             last_to_first.callback(self.parts.executor.close)
-            last_to_first.push_async_callback(self._here.close)
+            last_to_first.push_async_callback(self._local.close)
             last_to_first.push_async_callback(self.parts.clouds.close)
             last_to_first.push_async_callback(self._tails.close)
             last_to_first.push_async_callback(asyncio.to_thread, self.parts.hub.close)
@@ -121,9 +121,9 @@ class EdgeEngine:
 
         Args:
             inputs: the model's positional inputs.
-            request_id: made up where empty.
-            deadline_s: to be answered after this long; None is the engine's own.
-            placement: run at this one instead of the decision's, to compare.
+            request_id: generated if empty.
+            deadline_s: seconds until the answer is due; None uses the engine's own deadline.
+            placement: used instead of the decision's, for comparisons.
 
         Raises:
             MalformedError: the inputs do not fit the model, or the placement's cut or codec is not on offer.
@@ -137,7 +137,7 @@ class EdgeEngine:
         finally:
             self._under_way -= 1
         self.parts.observers.inferred(result)
-        if self.parts.calibration is not None and _shapes(inputs) == self._captured:
+        if self.parts.calibration is not None and _input_shapes(inputs) == self._example_shapes:
             self.parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
         return result
 
@@ -151,11 +151,11 @@ class EdgeEngine:
     ) -> InferenceResult:
         started = perf_counter()
         self._partition.check_inputs(inputs)
-        used = decision.placement if placement is None else self._checked(placement)
+        used = decision.placement if placement is None else self._check_placement(placement)
         cut = used.cut
         head = partial(self._partition.head, cut, inputs)
-        # Without a node there is nothing to compute, and nothing to wait for a thread for.
-        payload, edge_s = await self._here.run(head) if cut else (head(), 0.0)
+        # At cut 0 the head has no nodes, so there is no need to wait for the compute thread.
+        payload, edge_s = await self._local.run(head) if cut else (head(), 0.0)
         request = TailRequest(
             self._table.model,
             cut,
@@ -168,23 +168,23 @@ class EdgeEngine:
         allowed_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
         tail = await self._tails.finish(request, inputs, None if allowed_s is None else started + allowed_s)
         output = self._partition.assemble(tail.values)
-        return self._result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
+        return self._build_result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
 
-    def _checked(self, placement: Placement) -> Placement:
+    def _check_placement(self, placement: Placement) -> Placement:
         if placement.cut not in self._partition.legal:
             raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {self._partition.legal}")
         if placement.codec not in self._codecs:
-            # A transport would refuse it as well, which would pass for a word of the cloud's.
+            # The transport would refuse it too, but as if the cloud had refused it.
             raise MalformedError(
                 f"codec {placement.codec[:40]!r} is not on offer; the codecs are {', '.join(self._codecs)}"
             )
         return placement
 
-    def _ask_scope(self) -> None:
+    def _refresh_scope(self) -> None:
         if self.parts.scope is not None:
             self.parts.scope.ask_soon()
 
-    def _result(
+    def _build_result(
         self,
         decision: Decision,
         request: TailRequest,
@@ -208,16 +208,16 @@ class EdgeEngine:
             latency_s=latency_s,
             cost_usd=float(self.parts.cost.cost_usd(edge_s, link_s, cloud_s)),
             sent_bytes=reply.sent_bytes if reply is not None else 0,
-            predicted=_predicted(decision, Placement(request.cut, request.codec)),
+            predicted=_predicted_row(decision, Placement(request.cut, request.codec)),
             server_s=reply.server_s if reply is not None else 0.0,
         )
 
 
-def _shapes(inputs: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
-    return [tuple(one.shape) for one in inputs]
+def _input_shapes(inputs: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape) for tensor in inputs]
 
 
-def _predicted(decision: Decision, placement: Placement) -> dict[str, Any]:
+def _predicted_row(decision: Decision, placement: Placement) -> dict[str, Any]:
     if decision.forecast is None:
         return {}
     row = decision.index if placement == decision.placement else decision.forecast.find(placement)

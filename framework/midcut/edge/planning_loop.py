@@ -1,4 +1,4 @@
-"""The planning loop: observation in, current decision swapped as one reference. Never blocks an inference."""
+"""The planning loop: replaces the current decision in the background, without blocking an inference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 from midcut.config.settings import Fallback
 from midcut.edge.clouds.breaker import BreakerState
 from midcut.edge.dwelling import Dwelling, PlanningCounts
-from midcut.edge.tasks import end
+from midcut.edge.tasks import cancel_task
 from midcut.errors import ConfigError, MidcutError
 from midcut.types import Decision
 
@@ -33,7 +33,7 @@ _LAST_STEP_S: Final = 2.0
 
 
 class Observers(Protocol):
-    """Who is told. `midcut.config.registry.registry()` is one."""
+    """Receives every decision and result. `midcut.config.registry.registry()` is one."""
 
     def decided(self, decision: Decision) -> None: ...
 
@@ -41,7 +41,7 @@ class Observers(Protocol):
 
 
 class CloudState(Protocol):
-    """Whether the cloud is there to plan with. `midcut.edge.clouds.failover.Clouds` is one."""
+    """Whether the cloud is available for planning. `midcut.edge.clouds.failover.Clouds` is one."""
 
     on_change: list[Callable[[], None]]
     """Called on the event loop when `state` has changed."""
@@ -54,10 +54,10 @@ class CloudState(Protocol):
 
 
 class Planning(Protocol):
-    """What an engine asks: the decision of the moment, as one reference.
+    """Gives an engine the current decision.
 
     Attributes:
-        counts: what planning did until now.
+        counts: numbers of steps, switches and fallbacks until now.
     """
 
     counts: PlanningCounts
@@ -71,17 +71,17 @@ class Planning(Protocol):
 
 
 class PlanningLoop:
-    """Re-plans every `interval_s`, when the cloud is lost or found, and when requests take other times than expected.
+    """Plans every `interval_s`, when a breaker changes, and when latencies differ from the forecasts.
 
-    Decides on a thread of its own. While the cloud's breaker is open, planning is for the edge alone, where it may
-    finish by itself.
+    Decides on a thread of its own. While the circuit breaker is open, it plans for the edge alone, if a
+    placement allows that.
 
     Args:
-        calibration: learns before each step, and corrects its forecast; None plans on the predictors' word.
+        calibration: learns before each step, and corrects its forecast; None trusts the predictors.
         store: saves what calibration has learnt.
 
     Attributes:
-        counts: what planning did until now; logged when it ends.
+        counts: numbers of steps, switches and fallbacks until now; logged when planning ends.
 
     Raises:
         ConfigError: there is no placement to choose from.
@@ -107,11 +107,11 @@ class PlanningLoop:
         self._cloud = cloud
         self._calibration = calibration
         self._store = store
-        self._wanted = asyncio.Event()
+        self._step_requested = asyncio.Event()
         if cloud is not None:
-            cloud.on_change.append(self._wanted.set)
+            cloud.on_change.append(self._step_requested.set)
         if calibration is not None:
-            calibration.on_surprise.append(self._wanted.set)
+            calibration.on_surprise.append(self._step_requested.set)
         self._task: asyncio.Task[None] | None = None
         self._decision: Decision | None = None
         self._dwelling = Dwelling(settings.dwell)
@@ -119,7 +119,7 @@ class PlanningLoop:
 
     @property
     def decision(self) -> Decision:
-        """The current decision: one reference, read once a request."""
+        """The current decision. A request reads it once, and so never mixes two decisions."""
         if self._decision is None:
             raise RuntimeError("the planning loop was not started")
         return self._decision
@@ -131,21 +131,21 @@ class PlanningLoop:
         self._task = asyncio.create_task(self._run(), name="planning")
 
     async def close(self) -> None:
-        await end(self._task)
+        await cancel_task(self._task)
         self._task = None
-        with contextlib.suppress(TimeoutError, RuntimeError):  # the step under way, unless a planner hangs
+        with contextlib.suppress(TimeoutError, RuntimeError):  # wait for the current step, unless a planner hangs
             await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, int), _LAST_STEP_S)
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._store is not None:
             await asyncio.to_thread(self._store.save, now=True)
-        _log.info("planned", **asdict(self.counts))
+        _log.info("planning ended", **asdict(self.counts))
 
     async def step(self, *, timed: bool = False) -> Decision:
-        """One planning step, whose time has come or (not `timed`) that something else asks for."""
+        """Run a planning step: a periodic one if `timed`, otherwise one that an event asked for."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._step, timed)
 
     async def replan(self, policy: Policy) -> None:
-        """Plan with another policy from now on; at once, where planning has begun."""
+        """Replace the policy, and plan with it at once if planning has begun."""
         self._policy = policy
         if self._decision is not None:
             await self.step()
@@ -154,21 +154,21 @@ class PlanningLoop:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.interval_s):
-                    await self._wanted.wait()
-            timed = not self._wanted.is_set()
-            self._wanted.clear()
+                    await self._step_requested.wait()
+            timed = not self._step_requested.is_set()
+            self._step_requested.clear()
             try:
                 await self.step(timed=timed)
-            except Exception:  # noqa: BLE001 - the decision stays; the next step may go well
+            except Exception:  # noqa: BLE001 - keep the last decision; the next step may succeed
                 _log.exception("planning step failed")
 
     def _step(self, timed: bool) -> Decision:
-        policy = self._policy  # one reference: another may come in while this step is under way
+        policy = self._policy  # read once: `replan` may replace it during this step
         before = self._decision
         decision = self._dwelling.settle(policy, self._decide(policy), before, timed=timed)
         self._decision = decision
         self.counts.add(decision, before)
-        _report(decision, before, _runner_up(policy, decision))
+        _log_decision(decision, before, _runner_up(policy, decision))
         self._observers.decided(decision)
         if self._store is not None:
             self._store.save()
@@ -178,11 +178,11 @@ class PlanningLoop:
         observation = self._hub.observe()
         if self._cloud is not None and self._cloud.state is BreakerState.open and policy.placements.on_edge.any():
             index = int(policy.placements.on_edge.argmax())
-            why = f"the cloud is left alone: {self._cloud.why}"
+            why = f"the circuit breaker is open: {self._cloud.why}"
             return Decision(policy.placements[index], -1, why, policy.planner.w, observation)
         missing = sorted(name for name in policy.needs if getattr(observation, name) is None)
         if missing:
-            whys = "; ".join(f"no {name}: {observation.missing.get(name, 'nothing gave it')}" for name in missing)
+            whys = "; ".join(f"no {name}: {observation.missing.get(name, 'no source provides it')}" for name in missing)
             return self._fall_back(policy, observation, whys)
         try:
             if self._calibration is None:
@@ -191,7 +191,7 @@ class PlanningLoop:
             return policy.decide(observation, self._calibration.correct)
         except MidcutError as error:
             return self._fall_back(policy, observation, str(error))
-        except Exception as error:  # noqa: BLE001 - a stranger's planner; the edge must go on answering
+        except Exception as error:  # noqa: BLE001 - a plugin's planner; the edge must go on answering
             _log.exception("planning failed")
             return self._fall_back(policy, observation, f"{type(error).__name__}: {error}")
 
@@ -202,7 +202,7 @@ class PlanningLoop:
         if how is Fallback.hold and before is not None and before in map(on_offer.__getitem__, range(len(on_offer))):
             placement = before
         else:
-            # Without an earlier decision there is nothing to hold; the edge needs nobody.
+            # `hold` without an earlier decision uses the edge, which needs no cloud.
             placement = on_offer[int(cuts.argmin() if how is Fallback.cloud else cuts.argmax())]
         return Decision(
             placement=placement,
@@ -214,15 +214,15 @@ class PlanningLoop:
 
 
 def _runner_up(policy: Policy, decision: Decision) -> dict[str, float] | None:
-    """For the log only: an error here says nothing about the decision."""
+    """The second-best row, for the log only: an error here must not affect the decision."""
     try:
         return policy.runner_up(decision)
-    except Exception as error:  # noqa: BLE001 - a stranger's planner
+    except Exception as error:  # noqa: BLE001 - a plugin's planner
         _log.debug("no runner-up", error=f"{type(error).__name__}: {error}")
         return None
 
 
-def _report(decision: Decision, before: Decision | None, runner_up: dict[str, float] | None) -> None:
+def _log_decision(decision: Decision, before: Decision | None, runner_up: dict[str, float] | None) -> None:
     moved = before is None or before.placement != decision.placement
     details: dict[str, Any] = {
         "cut": decision.placement.cut,
@@ -242,10 +242,10 @@ def _report(decision: Decision, before: Decision | None, runner_up: dict[str, fl
     elif moved:
         _log.info("codec changes", was=before.placement.codec, **details)
     elif (decision.forecast is None) != (before.forecast is None):
-        _log.info("planning stopped" if decision.forecast is None else "planning goes on", **details)
+        _log.info("planning stopped" if decision.forecast is None else "planning resumed", **details)
     elif decision.met != before.met:
-        _log.info("limit kept" if decision.met else "limit not kept", **details)
+        _log.info("limit met" if decision.met else "limit not met", **details)
     elif decision.held and decision.forecast is not None:
-        _log.info("cut held", **details)
+        _log.info("switch held back by dwell", **details)
     else:
         _log.debug("cut stays", **details)

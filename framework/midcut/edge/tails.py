@@ -1,4 +1,4 @@
-"""The tail of one inference: in the cloud, here where the cloud does not answer, or both where time gets short."""
+"""Finishing an inference: in the cloud, at the edge if the cloud fails, or in both if the deadline is near."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("midcut.edge")
-# What a cloud may say when it no longer holds what was planned for.
+# HTTP statuses with which a cloud may refuse a model that it no longer holds.
 _OTHER_MODEL: Final = frozenset({400, 404, 409})
-# Slower than ever seen, by the clock, by other requests: what is late is lost, what is early costs little.
+# A tail may run slower than any before (clock frequency, other requests). Starting late misses the deadline, starting
+# early costs little: so reserve more than the slowest time.
 _MARGIN: Final = 1.25
 _MARGIN_S: Final = 0.002
 _FORGET: Final = 0.9
 
 
 class FinishedTail(msgspec.Struct, frozen=True):
-    """The output's values and who made them: the cloud, with its reply, or the edge.
+    """The output's values, computed by the cloud (then with its reply) or by the edge.
 
     Attributes:
-        values: those live at the last cut.
-        fallback: why the edge finished what the cloud should have, `""` where it did not have to.
-        link_s: what the exchange took beside the cloud's computation.
-        edge_s: seconds of computation here.
+        values: the values at the last cut.
+        fallback: why the edge had to compute the tail; `""` if it did not.
+        link_s: seconds of the exchange, without the cloud's computation.
+        edge_s: seconds of computation at the edge.
     """
 
     values: Values
@@ -55,8 +56,8 @@ class FinishedTail(msgspec.Struct, frozen=True):
     edge_s: float = 0.0
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """What came of asking the cloud: a reply, or why there is none."""
+class _CloudOutcome(msgspec.Struct, frozen=True):
+    """The outcome of asking the cloud: a reply, or why there is none."""
 
     reply: TailReply | None = None
     fallback: str = ""
@@ -64,29 +65,29 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 class TailTimes:
-    """Learns from every tail that ran here. Used on the event loop only."""
+    """Estimates how long the edge takes for a tail, from every tail that it ran. Used on the event loop only."""
 
     def __init__(self) -> None:
-        self._known: dict[int, float] = {}
+        self._slowest_s: dict[int, float] = {}
 
-    def took(self, cut: int, seconds: float) -> None:
-        """A tail from this cut was done that long after it was asked for; cut 0 is the whole model.
+    def record(self, cut: int, seconds: float) -> None:
+        """Record the seconds from request to end of the tail from a cut; cut 0 is the whole model.
 
-        The slowest counts, and fades.
+        The estimate is the slowest time, which fades slowly.
         """
-        faded_s = _FORGET * self._known.get(cut, 0.0) + (1.0 - _FORGET) * seconds
-        self._known[cut] = max(seconds, faded_s)
+        faded_s = _FORGET * self._slowest_s.get(cut, 0.0) + (1.0 - _FORGET) * seconds
+        self._slowest_s[cut] = max(seconds, faded_s)
 
     def seconds(self, cut: int) -> float:
-        """How much time to leave for the tail from a cut: by the nearest known one that is as long or longer."""
-        before = [known for known in self._known if known <= cut]
-        return self._known[max(before)] * _MARGIN + _MARGIN_S if before else 0.0
+        """Seconds to reserve for the tail from a cut, estimated from the nearest measured cut at or before it."""
+        before = [measured for measured in self._slowest_s if measured <= cut]
+        return self._slowest_s[max(before)] * _MARGIN + _MARGIN_S if before else 0.0
 
 
 class LocalCompute:
     """This device's computation, on one thread.
 
-    Two heads at once would only slow each other down and spoil the times. torch's own count of threads holds on the
+    Two heads at once would slow each other down and distort the measured times. torch's thread count applies to the
     thread that sets it.
     """
 
@@ -99,7 +100,7 @@ class LocalCompute:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._executor.run, segment)
 
     async def call(self, work: Callable[[], None]) -> None:
-        """Do something on the thread, unmeasured."""
+        """Run a function on the compute thread, without measuring it."""
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
@@ -107,10 +108,10 @@ class LocalCompute:
 
 
 class Tails:
-    """Finishes inferences, one way or the other.
+    """Finishes inferences in the cloud or at the edge.
 
     Args:
-        other_model: called when a cloud says that it holds another model than was planned for.
+        on_other_model: called when a cloud refuses a request because it may hold another model than was planned for.
     """
 
     def __init__(
@@ -119,78 +120,82 @@ class Tails:
         clouds: Clouds,
         hub: TelemetryHub,
         here: LocalCompute,
-        other_model: Callable[[], None],
+        on_other_model: Callable[[], None],
     ) -> None:
         self._partition = partition
         self._table = partition.table
         self._clouds = clouds
         self._hub = hub
         self._here = here
-        self._other_model = other_model
+        self._on_other_model = on_other_model
         self._times = TailTimes()
-        self._captured, self._output = (_captured(self._table.cuts[at].values) for at in (0, self._table.last))
-        self._left: set[asyncio.Task[Any]] = set()
+        self._example_shapes, self._output_shapes = (
+            _spec_shapes(self._table.cuts[at].values) for at in (0, self._table.last)
+        )
+        self._background: set[asyncio.Task[Any]] = set()
 
     @property
     def busy(self) -> bool:
-        """Whether an exchange or a tail goes on whose request may long be answered."""
-        return bool(self._left)
+        """Whether an exchange or a tail still runs, perhaps for a request that is already answered."""
+        return bool(self._background)
 
     async def warm_up(self) -> None:
-        """Run the whole model twice: the first run is far slower than the next, the next says how long it takes."""
+        """Run the whole model twice: the first run is far slower than later ones, so the second is measured."""
         await self._here.call(self._partition.warm_up)
-        _, whole_s = await self._here.run(self._whole)
-        self._times.took(0, whole_s)
+        _, whole_s = await self._here.run(self._run_whole_model)
+        self._times.record(0, whole_s)
 
-    def _whole(self) -> Values:
+    def _run_whole_model(self) -> Values:
         self._partition.warm_up()
         return ()
 
     async def close(self) -> None:
-        """Give up what nobody waits for any more."""
-        left = list(self._left)
-        for task in left:
+        """Cancel the tasks that still run in the background."""
+        tasks = list(self._background)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def finish(self, request: TailRequest, inputs: Values, until_s: float | None) -> FinishedTail:
         """Get the output's values.
 
         Args:
-            request: without a time-out; it gets one.
-            inputs: the model's own, for the shape of the output.
-            until_s: the deadline, by `time.perf_counter()`; None where there is none.
+            request: its time-out is set here if there is a deadline.
+            inputs: the model's inputs, whose shapes decide whether the output's shape is known.
+            until_s: the deadline, by `time.perf_counter()`; None if there is none.
         """
         if request.cut == self._table.last:
             return FinishedTail(request.values)
-        why_not = self._clouds.why_not()
-        if why_not:
-            return await self._finish_here(request, _Asked(fallback=why_not))
-        if until_s is None:
-            asked = await self._ask(request, inputs)
-        else:
+        blocked_reason = self._clouds.blocked_reason()
+        if blocked_reason:
+            return await self._finish_here(request, _CloudOutcome(fallback=blocked_reason))
+        if until_s is not None:
             return await self._finish_in_time(request, inputs, until_s)
-        return _by_cloud(asked) or await self._finish_here(request, asked)
+        outcome = await self._ask_cloud(request, inputs)
+        return _cloud_tail(outcome) or await self._finish_here(request, outcome)
 
     async def _finish_in_time(self, request: TailRequest, inputs: Values, until_s: float) -> FinishedTail:
-        """Ask the cloud; when the time left only just suffices for the tail here, begin it: the first one counts.
+        """Ask the cloud, and start the tail at the edge too at the last moment that still meets the deadline.
 
-        Where it does not suffice to begin with, the cloud has until the deadline, and the edge what is left of it.
+        The first result is used. If the edge cannot meet the deadline from the start, it begins only when the cloud
+        has failed or the deadline is over.
         """
         left_s = until_s - perf_counter()
         spare_s = left_s - self._times.seconds(request.cut)
         if left_s <= 0.0:
-            return await self._finish_here(request, _Asked(fallback="the deadline was over before the cloud was asked"))
-        asking = self._keep(asyncio.create_task(self._ask(replace(request, timeout_s=left_s), inputs)))
+            return await self._finish_here(
+                request, _CloudOutcome(fallback="the deadline was over before the cloud was asked")
+            )
+        asking = self._track(asyncio.create_task(self._ask_cloud(replace(request, timeout_s=left_s), inputs)))
         started = perf_counter()
         try:
             await asyncio.wait({asking}, timeout=spare_s if spare_s > 0.0 else left_s)
             if asking.done():
-                return _by_cloud(asking.result()) or await self._finish_here(request, asking.result())
+                return _cloud_tail(asking.result()) or await self._finish_here(request, asking.result())
             waited_s = perf_counter() - started
-            computing = self._keep(asyncio.create_task(self._compute(request)))
+            computing = self._track(asyncio.create_task(self._compute(request)))
             await asyncio.wait({asking, computing}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done() and not computing.done() and (tail := _by_cloud(asking.result())) is not None:
+            if asking.done() and not computing.done() and (tail := _cloud_tail(asking.result())) is not None:
                 return tail
             values, edge_s = await asyncio.shield(computing)
         except asyncio.CancelledError:
@@ -199,36 +204,36 @@ class Tails:
         why = asking.result().fallback if asking.done() else ""
         return FinishedTail(values, fallback=why or f"no answer {waited_s:.3g} s later", link_s=waited_s, edge_s=edge_s)
 
-    def _keep(self, task: asyncio.Task[_T]) -> asyncio.Task[_T]:
-        """It may go on after its request was answered: the loser of two still teaches breaker and telemetry."""
-        self._left.add(task)
-        task.add_done_callback(self._ended)
+    def _track(self, task: asyncio.Task[_T]) -> asyncio.Task[_T]:
+        """Keep a task that may outlast its request: a late result still informs breaker, telemetry and tail times."""
+        self._background.add(task)
+        task.add_done_callback(self._untrack)
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._left.discard(task)
+    def _untrack(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.debug("left behind", error=str(error))  # else its request has raised it
+            _log.debug("background work failed", error=str(error))  # the request may not have waited for this task
 
-    async def _finish_here(self, request: TailRequest, asked: _Asked) -> FinishedTail:
+    async def _finish_here(self, request: TailRequest, outcome: _CloudOutcome) -> FinishedTail:
         values, edge_s = await self._compute(request)
-        return FinishedTail(values, fallback=asked.fallback, link_s=asked.link_s, edge_s=edge_s)
+        return FinishedTail(values, fallback=outcome.fallback, link_s=outcome.link_s, edge_s=edge_s)
 
     async def _compute(self, request: TailRequest) -> tuple[Values, float]:
         began = perf_counter()
         values, edge_s = await self._here.run(partial(self._partition.tail, request.cut, request.values))
-        self._times.took(request.cut, perf_counter() - began)  # waiting for the thread included
+        self._times.record(request.cut, perf_counter() - began)  # waiting for the thread included
         return values, edge_s
 
-    async def _ask(self, request: TailRequest, inputs: Values) -> _Asked:
+    async def _ask_cloud(self, request: TailRequest, inputs: Values) -> _CloudOutcome:
         started = perf_counter()
         try:
             with self._hub.exchanging():
                 reply = await self._clouds.infer(request, partial(self._check, inputs))
         except CloudError as error:
             if isinstance(error, CloudRefusedError) and error.said in _OTHER_MODEL:
-                self._other_model()
-            return _Asked(fallback=str(error), link_s=perf_counter() - started)
+                self._on_other_model()
+            return _CloudOutcome(fallback=str(error), link_s=perf_counter() - started)
         took_s = perf_counter() - started
         self._hub.transferred(
             Transfer(
@@ -241,27 +246,27 @@ class Tails:
                 fresh=reply.fresh,
             )
         )
-        return _Asked(reply, link_s=max(took_s - reply.compute_s, 0.0))
+        return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s, 0.0))
 
     def _check(self, inputs: Values, reply: TailReply) -> None:
-        """Refuse a reply that is not this model's output for this batch."""
+        """Raise CloudRefusedError for a reply that is not this model's output for this batch."""
         try:
             self._partition.check_values(self._table.last, reply.values)
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply does not fit: {error}") from None
         shapes = _shapes(reply.values)
-        # Of another batch than the captured one the output's shape is not known beforehand.
-        if shapes != self._output and _shapes(inputs) == self._captured:
-            raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {self._output}")
+        # The output's shape is known in advance only for inputs shaped like the example's.
+        if shapes != self._output_shapes and _shapes(inputs) == self._example_shapes:
+            raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {self._output_shapes}")
 
 
-def _by_cloud(asked: _Asked) -> FinishedTail | None:
-    if asked.reply is None:
+def _cloud_tail(outcome: _CloudOutcome) -> FinishedTail | None:
+    if outcome.reply is None:
         return None
-    return FinishedTail(asked.reply.values, asked.reply, link_s=asked.link_s)
+    return FinishedTail(outcome.reply.values, outcome.reply, link_s=outcome.link_s)
 
 
-def _captured(specs: Sequence[ValueSpec]) -> list[tuple[int, ...]]:
+def _spec_shapes(specs: Sequence[ValueSpec]) -> list[tuple[int, ...]]:
     return [spec.shape for spec in specs if spec.is_tensor]
 
 

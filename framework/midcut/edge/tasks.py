@@ -1,4 +1,4 @@
-"""How background tasks end."""
+"""Cancelling background tasks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 
 
-async def end(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task and wait until it has ended; nothing to do where there is none."""
+async def cancel_task(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and wait until it has ended; does nothing for None."""
     if task is not None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -15,9 +15,9 @@ class Clock:
 def opened(retry_after_s=2.0):
     clock = Clock()
     breaker = Breaker(1, retry_after_s, clock)
-    assert breaker.why_not() == ""
-    breaker.trying()
-    assert breaker.failed("no route", 0.1) is True
+    assert breaker.blocked_reason() == ""
+    breaker.begin_try()
+    assert breaker.record_failure("no route", 0.1) is True
     return breaker, clock
 
 
@@ -30,78 +30,78 @@ def half_opened():
 
 def test_it_opens_after_failures_in_a_row():
     breaker = Breaker(3, 2.0, Clock())
-    assert [breaker.failed("no"), breaker.failed("no")] == [True, False]
-    assert breaker.succeeded() is True
+    assert [breaker.record_failure("no"), breaker.record_failure("no")] == [True, False]
+    assert breaker.record_success() is True
     for expected in (BreakerState.closed, BreakerState.closed, BreakerState.open):
-        assert breaker.why_not() == ""
-        breaker.failed("no")
+        assert breaker.blocked_reason() == ""
+        breaker.record_failure("no")
         assert breaker.state is expected
-    assert "next try in 2.00 s: no" in breaker.why_not()
+    assert "next try in 2.00 s: no" in breaker.blocked_reason()
 
 
 def test_one_failure_that_took_longer_than_it_would_stay_open_opens_it():
     breaker = Breaker(3, 2.0, Clock())
-    breaker.failed("no answer in 2.1 s", 2.1)
+    breaker.record_failure("no answer in 2.1 s", 2.1)
     assert breaker.state is BreakerState.open
 
 
 def test_while_open_nothing_is_sent_and_the_reason_is_told():
     breaker, clock = opened()
     clock.now_s += 0.5
-    assert breaker.why_not() == "the cloud failed, next try in 1.50 s: no route"
+    assert breaker.blocked_reason() == "the cloud failed, next try in 1.50 s: no route"
     assert (breaker.wait_s, breaker.reason) == (1.5, "no route")
 
 
 def test_half_open_one_request_tries_and_the_others_do_not_wait_for_it():
     breaker, _ = half_opened()
-    assert breaker.why_not() == ""
-    breaker.trying()
-    assert "one request is trying it again" in breaker.why_not()
+    assert breaker.blocked_reason() == ""
+    breaker.begin_try()
+    assert "one request is trying it again" in breaker.blocked_reason()
 
 
 def test_a_success_opens_the_way_for_all():
     breaker, _ = half_opened()
-    breaker.trying()
-    assert breaker.succeeded() is True
-    assert (breaker.state, breaker.why_not()) == (BreakerState.closed, "")
-    assert breaker.succeeded() is False  # only the first one ends a failure
+    breaker.begin_try()
+    assert breaker.record_success() is True
+    assert (breaker.state, breaker.blocked_reason()) == (BreakerState.closed, "")
+    assert breaker.record_success() is False  # only the first one ends a failure
 
 
 def test_a_failure_while_half_open_opens_it_again_and_is_no_new_failure():
     breaker, _ = half_opened()
-    breaker.trying()
-    assert breaker.failed("still no route", 0.1) is False
-    assert breaker.why_not() == "the cloud failed, next try in 2.00 s: still no route"
+    breaker.begin_try()
+    assert breaker.record_failure("still no route", 0.1) is False
+    assert breaker.blocked_reason() == "the cloud failed, next try in 2.00 s: still no route"
 
 
 def test_a_cancelled_try_lets_the_next_one_try():
     breaker, _ = half_opened()
-    breaker.trying()
-    breaker.abandoned()
-    assert breaker.why_not() == ""
+    breaker.begin_try()
+    breaker.abandon_try()
+    assert breaker.blocked_reason() == ""
 
 
 @pytest.mark.parametrize("took_s", [0.1, 10.0])
 def test_without_a_wait_it_never_opens(took_s):
     breaker = Breaker(1, 0.0, Clock())
     for _ in range(3):
-        breaker.trying()
-        breaker.failed("no route", took_s)
-        assert (breaker.state, breaker.why_not()) == (BreakerState.closed, "")
+        breaker.begin_try()
+        breaker.record_failure("no route", took_s)
+        assert (breaker.state, breaker.blocked_reason()) == (BreakerState.closed, "")
 
 
 def test_a_try_that_failed_slowly_is_repeated_more_seldom():
     breaker, _ = half_opened()
-    breaker.trying()
-    breaker.failed("no answer in 10 s", 10.0)
-    assert breaker.why_not() == "the cloud failed, next try in 40.00 s: no answer in 10 s"
+    breaker.begin_try()
+    breaker.record_failure("no answer in 10 s", 10.0)
+    assert breaker.blocked_reason() == "the cloud failed, next try in 40.00 s: no answer in 10 s"
 
 
 def test_a_cloud_that_asks_to_be_left_alone_is():
     breaker = Breaker(3, 2.0, Clock())
-    breaker.failed("503: busy", 0.01, told_s=7.0)
+    breaker.record_failure("503: busy", 0.01, requested_s=7.0)
     assert (breaker.state, breaker.wait_s) == (BreakerState.open, 7.0)
-    breaker.failed("503: busy", 0.01, told_s=1e9)
+    breaker.record_failure("503: busy", 0.01, requested_s=1e9)
     assert breaker.wait_s == 60.0
 
 

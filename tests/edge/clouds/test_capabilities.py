@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import structlog
 
-from midcut.edge.clouds.capabilities import CloudCapabilities, useful, useful_cuts
+from midcut.edge.clouds.capabilities import CloudCapabilities, usable_cuts, usable_scope
 from midcut.edge.clouds.failover import Clouds
 from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
@@ -17,12 +17,12 @@ def held(table, legal=range(10), graph=None, weights=None):
 
 
 def test_a_cloud_that_offers_all_cuts_narrows_nothing(tiny):
-    assert useful_cuts(held(tiny.table), tiny.table, tiny.legal) == (tiny.legal, "")
-    assert useful_cuts(held(tiny.table), tiny.table, (2, 5)) == ((2, 5), "")
+    assert usable_cuts(held(tiny.table), tiny.table, tiny.legal) == (tiny.legal, "")
+    assert usable_cuts(held(tiny.table), tiny.table, (2, 5)) == ((2, 5), "")
 
 
 @pytest.mark.parametrize(
-    ("legal", "there", "useful"),
+    ("legal", "there", "usable"),
     [
         (range(10), range(5), (0, 1, 2, 3, 4, 9)),  # the last cut needs no cloud
         (range(8), range(5), (0, 1, 2, 3, 4)),  # the edge itself does not offer the last one
@@ -31,9 +31,9 @@ def test_a_cloud_that_offers_all_cuts_narrows_nothing(tiny):
         ((6, 7), range(5), (6, 7)),  # nothing would be left: the edge finishes what the cloud refuses
     ],
 )
-def test_planning_is_for_cuts_that_both_offer(tiny, legal, there, useful):
-    cuts, why = useful_cuts(held(tiny.table, there), tiny.table, tuple(legal))
-    assert cuts == useful
+def test_planning_is_for_cuts_that_both_offer(tiny, legal, there, usable):
+    cuts, why = usable_cuts(held(tiny.table, there), tiny.table, tuple(legal))
+    assert cuts == usable
     assert why == f"the cloud takes {len(there)} cuts of 'tiny': {min(there)} to {max(there)}"
 
 
@@ -42,13 +42,13 @@ def test_planning_is_for_cuts_that_both_offer(tiny, legal, there, useful):
     [("x", None, "other graph or cuts"), (None, "x", "other weights"), ("x", "y", "other graph or cuts and weights")],
 )
 def test_it_says_what_differs(tiny, graph, weights, part):
-    cuts, why = useful_cuts(held(tiny.table, graph=graph, weights=weights), tiny.table, tiny.legal)
+    cuts, why = usable_cuts(held(tiny.table, graph=graph, weights=weights), tiny.table, tiny.legal)
     assert cuts == (9,)
     assert why.endswith(part)
 
 
 def test_a_cloud_without_the_model_says_what_it_has(tiny):
-    cuts, why = useful_cuts({"vgg16": HeldModel("f", (0,))}, tiny.table, tiny.legal)
+    cuts, why = usable_cuts({"vgg16": HeldModel("f", (0,))}, tiny.table, tiny.legal)
     assert cuts == (9,)
     assert why == "the cloud does not hold model 'tiny'; it holds: vgg16"
 
@@ -65,25 +65,29 @@ def taking(tiny, codecs, there=range(10)):
     ],
 )
 def test_planning_is_with_codecs_that_the_cloud_takes(tiny, wanted, taken, left, refused):
-    scope = useful(taking(tiny, taken), tiny.table, tiny.legal, wanted)
+    scope = usable_scope(taking(tiny, taken), tiny.table, tiny.legal, wanted)
     why = f"the cloud does not take codec {refused}; it takes: {', '.join(taken)}"
     assert scope == (tiny.legal, left, why)
 
 
 def test_a_cloud_that_takes_all_codecs_or_says_nothing_of_them_narrows_none(tiny):
     for said in (None, ("raw", "fp16", "more")):
-        assert useful(taking(tiny, said), tiny.table, tiny.legal, ("fp16", "raw")) == (tiny.legal, ("fp16", "raw"), "")
+        assert usable_scope(taking(tiny, said), tiny.table, tiny.legal, ("fp16", "raw")) == (
+            tiny.legal,
+            ("fp16", "raw"),
+            "",
+        )
 
 
 def test_without_a_common_codec_planning_is_for_the_edge(tiny):
     why = "the cloud does not take codec fp16; it takes: raw"
-    assert useful(taking(tiny, ("raw",)), tiny.table, tiny.legal, ("fp16",)) == ((9,), ("fp16",), why)
+    assert usable_scope(taking(tiny, ("raw",)), tiny.table, tiny.legal, ("fp16",)) == ((9,), ("fp16",), why)
     # Where the edge must not finish by itself, all is as before, and every request ends there after a refusal.
-    assert useful(taking(tiny, ("raw",)), tiny.table, (2, 3), ("fp16",)) == ((2, 3), ("fp16",), why)
+    assert usable_scope(taking(tiny, ("raw",)), tiny.table, (2, 3), ("fp16",)) == ((2, 3), ("fp16",), why)
 
 
 def test_cuts_and_codecs_are_narrowed_at_once(tiny):
-    scope = useful(taking(tiny, ("raw",), range(3)), tiny.table, tiny.legal, ("raw", "fp16"))
+    scope = usable_scope(taking(tiny, ("raw",), range(3)), tiny.table, tiny.legal, ("raw", "fp16"))
     assert (scope.cuts, scope.codecs) == ((0, 1, 2, 9), ("raw",))
     assert scope.why == ("the cloud takes 3 cuts of 'tiny': 0 to 2; the cloud does not take codec fp16; it takes: raw")
 
@@ -150,8 +154,8 @@ async def test_a_cloud_that_comes_late_is_asked_when_it_answers(bench, tiny, tin
 
 
 async def test_planning_that_was_narrowed_to_nothing_sent_finds_out_by_itself(bench, tiny, monkeypatch):
-    monkeypatch.setattr("midcut.edge.clouds.capabilities._AGAIN_S", 0.05)
-    monkeypatch.setattr("midcut.edge.clouds.capabilities._PAUSE_S", 0.0)
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._REPEAT_S", 0.05)
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._MIN_GAP_S", 0.0)
     transport = Listing(tiny, ())
     async with bench(transport=transport, scoped=True) as b:
         assert legal(b) == [9]

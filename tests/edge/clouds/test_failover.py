@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from midcut.config.composition import compose
-from midcut.edge.assembly import per_cloud, telemetry_sources
+from midcut.edge.assembly import configs_by_url, telemetry_sources
 from midcut.edge.clouds.breaker import BreakerState
 from midcut.edge.clouds.failover import Clouds
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
@@ -119,7 +119,7 @@ async def test_all_open_says_why_and_asks_nobody():
     with pytest.raises(CloudTimeoutError):
         await asked(clouds)
     assert clouds.state is BreakerState.open
-    assert "a: the cloud failed, next try in" in clouds.why_not()
+    assert "a: the cloud failed, next try in" in clouds.blocked_reason()
     with pytest.raises(CloudUnreachableError, match="next try in"):
         await asked(clouds)
     assert (first.asked, second.asked) == (1, 1)
@@ -153,10 +153,10 @@ async def test_a_transport_that_cannot_list_half_opens_by_time_and_one_request_f
     cloud.answer = "hang"
     trying = asyncio.create_task(asked(clouds))
     await until(lambda: cloud.asked == 3)
-    assert "one request is trying it again" in clouds.why_not()
+    assert "one request is trying it again" in clouds.blocked_reason()
     trying.cancel()
     await asyncio.gather(trying, return_exceptions=True)
-    assert clouds.why_not() == ""
+    assert clouds.blocked_reason() == ""
     await clouds.close()
 
 
@@ -207,7 +207,7 @@ async def test_planning_goes_to_the_edge_when_the_cloud_is_lost_and_back_when_it
         lost = await b.engine.infer(tiny_model.example)
         assert (lost.cut, lost.finished_by, lost.fallback) == (4, "edge", "the loopback cloud is switched off")
         await b.until(lambda: b.engine.decision.placement.cut == 9)
-        assert b.engine.decision.reason == "the cloud is left alone: the loopback cloud is switched off"
+        assert b.engine.decision.reason == "the circuit breaker is open: the loopback cloud is switched off"
         alone = await b.engine.infer(tiny_model.example)
         assert (alone.cut, alone.fallback) == (9, "")
         transport.up = True
@@ -234,20 +234,22 @@ def composed(*overrides):
 
 
 def test_one_config_a_cloud():
-    made = per_cloud(composed("cloud_url=[http://a:1,http://b:2]"))
+    made = configs_by_url(composed("cloud_url=[http://a:1,http://b:2]"))
     assert {url: one.transport.url for url, one in made.items()} == {
         "http://a:1": "http://a:1",
         "http://b:2": "http://b:2",
     }
-    assert list(per_cloud(composed("cloud_url=http://a:1"))) == ["http://a:1"]
+    assert list(configs_by_url(composed("cloud_url=http://a:1"))) == ["http://a:1"]
 
 
 @pytest.mark.parametrize("told", ["[]", "null", "[http://a:1,5]"])
 def test_something_else_than_urls_is_one_line(told):
     with pytest.raises(ConfigError, match="cloud_url must be a URL or a list of URLs"):
-        per_cloud(composed(f"cloud_url={told}"))
+        configs_by_url(composed(f"cloud_url={told}"))
 
 
 def test_what_measures_the_way_to_the_cloud_is_made_for_each():
-    made = per_cloud(composed("cloud_url=[http://127.0.0.1:1,http://127.0.0.1:2]", "telemetry=[tcp_ping,constant]"))
+    made = configs_by_url(
+        composed("cloud_url=[http://127.0.0.1:1,http://127.0.0.1:2]", "telemetry=[tcp_ping,constant]")
+    )
     assert list(telemetry_sources(made)) == ["tcp_ping", "constant", "tcp_ping to http://127.0.0.1:2"]

@@ -144,7 +144,7 @@ def test_every_planning_step_is_in_the_log_file_and_only_moves_on_the_terminal(t
     events = [json.loads(line) for line in (tmp_path / "run" / "edge.jsonl").read_text().splitlines()]
     stays = [event for event in events if event["event"] == "cut stays"]
     assert stays
-    (planned,) = (event for event in events if event["event"] == "planned")
+    (planned,) = (event for event in events if event["event"] == "planning ended")
     assert planned["steps"] == sum("observation" in event for event in events)
     assert {"observation", "age_s", "chosen", "runner_up", "reason"} <= set(stays[0])
     assert "cut stays" not in done.stderr

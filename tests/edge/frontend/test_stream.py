@@ -8,7 +8,7 @@ import pytest
 
 from midcut.config.settings import InputFolder
 from midcut.edge.dwelling import PlanningCounts
-from midcut.edge.frontend.stream import Streamed, image_files, read_labels, stream
+from midcut.edge.frontend.stream import StreamOutcome, image_files, read_labels, stream
 from midcut.edge.frontend.summary import as_table, summarise
 from midcut.errors import ConfigError, FileError
 
@@ -138,7 +138,7 @@ def test_a_summary_counted_by_hand():
         record(9, 0.50, finished_by="edge"),
     ]
     planning = PlanningCounts(steps=40, switches=3, held=2)
-    summary = summarise("tiny", Streamed(records=records, skipped=1, wall_s=2.0), planning)
+    summary = summarise("tiny", StreamOutcome(records=records, skipped=1, wall_s=2.0), planning)
     assert msgspec.to_builtins(summary.latency_s) == {"median": 0.3, "p95": pytest.approx(0.48), "max": 0.5}
     assert summary.cuts == {"3": 3, "5": 1, "9": 1}
     assert summary.switches == 3
@@ -155,7 +155,7 @@ def test_a_summary_counted_by_hand():
 
 
 def test_a_summary_of_nothing_is_a_summary():
-    summary = summarise("tiny", Streamed(skipped=2), PlanningCounts())
+    summary = summarise("tiny", StreamOutcome(skipped=2), PlanningCounts())
     assert summary.requests == 0
     assert summary.latency_s.median is None
     assert as_table(summary, "t").row_count == 1

@@ -1,1 +1,1 @@
-"""Which cloud is asked, whether it fits, and when it is left alone."""
+"""Choosing a cloud, comparing its models with the edge's, and circuit breakers for clouds that fail."""

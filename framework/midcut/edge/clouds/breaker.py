@@ -1,4 +1,4 @@
-"""A circuit breaker: a cloud that fails is left alone for a while, then one request finds out whether it is back."""
+"""A circuit breaker: no requests go to a failing cloud for a while, then one request tests whether it is back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# A try that fails slowly (a time-out) is repeated more seldom: at most a fifth of the time is lost to tries.
+# After a slow failure (a time-out) the breaker stays open for longer, so that tries take at most a fifth of the time.
 _REST_PER_TRY: Final = 4.0
-# A cloud may ask to be left alone, but not for good.
-_MOST_TOLD_S: Final = 60.0
+# The longest Retry-After that is respected, so that a cloud cannot keep the breaker open for ever.
+_LONGEST_REQUESTED_S: Final = 60.0
 
 
 class BreakerState(Enum):
@@ -27,11 +27,11 @@ class BreakerState(Enum):
 class Breaker:
     """Keeps a dead cloud from costing every request a time-out. Used on the event loop only.
 
-    It opens after some failures in a row, or after one that took longer than it would stay open: lost time is what
-    it is there to save.
+    It opens after `failures` failures in a row, or after one failure that took longer than `retry_after_s`, because
+    every further failure would lose as much time.
 
     Args:
-        failures: how many in a row.
+        failures: failures in a row that open it.
         retry_after_s: how long it stays open, or four times as long as the failed try took where that is more;
             0 never opens it.
     """
@@ -57,49 +57,53 @@ class Breaker:
 
     @property
     def wait_s(self) -> float:
-        """How long it is still to stay open."""
+        """The time until an open breaker may become half-open."""
         return max(self._until_s - self._clock(), 0.0)
 
-    def why_not(self) -> str:
-        """Why no request may go now, `""` where one may."""
+    def blocked_reason(self) -> str:
+        """Why no request may be sent now; `""` if one may."""
         if self._state is BreakerState.open:
             return f"the cloud failed, next try in {self.wait_s:.2f} s: {self._reason}"
         if self._state is BreakerState.half_open and self._trying:
             return f"the cloud failed, one request is trying it again: {self._reason}"
         return ""
 
-    def trying(self) -> None:
-        """A request goes to the cloud."""
+    def begin_try(self) -> None:
+        """Record that a request is being sent to the cloud."""
         self._trying = True
 
-    def abandoned(self) -> None:
-        """It was cancelled before there was an outcome."""
+    def abandon_try(self) -> None:
+        """Record that the request was cancelled before its outcome was known."""
         self._trying = False
 
-    def succeeded(self) -> bool:
-        """It was answered. True where that ends a series of failures."""
+    def record_success(self) -> bool:
+        """Record that the request was answered. Returns whether that ends a series of failures."""
         ended = self._in_a_row > 0
         self._state, self._in_a_row, self._reason, self._trying = BreakerState.closed, 0, "", False
         return ended
 
-    def failed(self, reason: str, took_s: float = 0.0, told_s: float | None = None) -> bool:
-        """It was not answered. True where that begins a series of failures.
+    def record_failure(self, reason: str, took_s: float = 0.0, requested_s: float | None = None) -> bool:
+        """Record that the request failed. Returns whether that begins a series of failures.
 
         Args:
-            reason: one line.
+            reason: text of one line.
             took_s: how long the try took.
-            told_s: how long the cloud asked to be left alone (Retry-After); opens it at once.
+            requested_s: the wait that the cloud asked for (Retry-After); opens the breaker at once.
         """
         self._in_a_row += 1
         self._reason, self._trying = reason, False
-        rest_s = max(self._retry_after_s, _REST_PER_TRY * took_s) if told_s is None else min(told_s, _MOST_TOLD_S)
-        lasting = self._in_a_row >= self._failures or took_s > self._retry_after_s or told_s is not None
+        rest_s = (
+            max(self._retry_after_s, _REST_PER_TRY * took_s)
+            if requested_s is None
+            else min(requested_s, _LONGEST_REQUESTED_S)
+        )
+        lasting = self._in_a_row >= self._failures or took_s > self._retry_after_s or requested_s is not None
         if self._retry_after_s > 0.0 and (lasting or self._state is not BreakerState.closed):
             self._state = BreakerState.open
             self._until_s = self._clock() + rest_s
         return self._in_a_row == 1
 
     def half_open(self) -> None:
-        """The time is over: let one request through."""
+        """Let one request through, because the time open is over."""
         if self._state is BreakerState.open:
             self._state, self._trying = BreakerState.half_open, False

@@ -1,4 +1,4 @@
-"""What the cloud holds: planning for a cloud with other weights, cuts or codecs is planning in vain."""
+"""Limits planning to what the cloud supports: a request for other weights, cuts or codecs would be refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
 
-from midcut.edge.tasks import end
+from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.edge")
 _TIMEOUT_S: Final = 3.0
-_PAUSE_S: Final = 1.0
-# While the edge plans on fewer cuts than it has, maybe on none that would find out, it asks by itself.
-_AGAIN_S: Final = 30.0
+_MIN_GAP_S: Final = 1.0
+# While planning is limited, the edge may send no request that would show a change, so it asks the cloud regularly.
+_REPEAT_S: Final = 30.0
 
 
-class Replanned(Protocol):
-    """What takes another policy while it runs. A `PlanningLoop` is one."""
+class Replannable(Protocol):
+    """Planning whose policy can be replaced while it runs, such as a `PlanningLoop`."""
 
     async def replan(self, policy: Policy) -> None: ...
 
@@ -35,11 +35,11 @@ class Replanned(Protocol):
 class CloudCapabilities:
     """Keeps planning on the cuts and codecs that edge and cloud both offer.
 
-    The cloud is asked at start, after `ask_soon`, and every 30 s while planning is narrowed.
+    The cloud is asked at start, after `ask_soon`, and every 30 s while planning is limited to fewer cuts or codecs.
 
     Args:
-        lister: who asks it; None where nobody can.
-        policy_for: makes the policy for some of the legal cuts and some of the codecs.
+        lister: lists the cloud's models; None if no transport can.
+        policy_for: builds the policy for some of the legal cuts and some of the codecs.
         codecs: names of those that the edge may use.
     """
 
@@ -47,7 +47,7 @@ class CloudCapabilities:
         self,
         lister: ModelLister | None,
         partition: Partition,
-        planning: Replanned,
+        planning: Replannable,
         policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy],
         codecs: tuple[str, ...] = ("raw",),
     ) -> None:
@@ -57,60 +57,59 @@ class CloudCapabilities:
         self._policy_for = policy_for
         self._all_codecs = codecs
         self._scope = Scope(partition.legal, codecs)
-        self._wanted = asyncio.Event()
+        self._query_requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Ask once, then whenever there is a reason to. The transport is open, planning has not begun."""
+        """Ask once, then watch in the background. Call it with the transport open, before planning starts."""
         if self._lister is None:
             return
-        absent = await self._narrow(self._lister)
-        if absent:
-            _log.warning("the cloud is not there yet", reason=absent)
-        self._task = asyncio.create_task(self._watch(self._lister), name="cloud scope")
+        failure = await self._update_scope(self._lister)
+        if failure:
+            _log.warning("the cloud is not there yet", reason=failure)
+        self._task = asyncio.create_task(self._watch(self._lister), name="cloud capabilities")
 
     async def close(self) -> None:
-        await end(self._task)
+        await cancel_task(self._task)
         self._task = None
 
     def ask_soon(self) -> None:
-        """The cloud may have changed: it answers again, or it refused a request."""
-        self._wanted.set()
+        """Ask again soon, because the cloud may have changed: it recovered, or it refused a request."""
+        self._query_requested.set()
 
     async def _watch(self, lister: ModelLister) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_AGAIN_S if self._scope.why else None):
-                    await self._wanted.wait()
-            self._wanted.clear()
+                async with asyncio.timeout(_REPEAT_S if self._scope.why else None):
+                    await self._query_requested.wait()
+            self._query_requested.clear()
             try:
-                await self._narrow(lister)
-            except Exception:  # noqa: BLE001 - a policy that cannot be made for these cuts; those in use stay
+                await self._update_scope(lister)
+            except Exception:  # noqa: BLE001 - no policy for these cuts; the current ones stay in use
                 _log.exception("planning on other cuts failed")
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(_MIN_GAP_S)
 
-    async def _narrow(self, lister: ModelLister) -> str:
-        """Ask, and plan anew where the answer differs from the last one. Returns why there was none."""
+    async def _update_scope(self, lister: ModelLister) -> str:
+        """Ask the cloud, and replan if its answer has changed. Returns why it gave no answer, else `""`."""
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                held = await lister.listing()
+                models = await lister.listing()
         except CloudError as error:
             return str(error)
         except TimeoutError:
             return f"no answer in {_TIMEOUT_S:g} s"
-        except Exception as error:  # noqa: BLE001 - a stranger's transport
+        except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
             _log.exception("the transport's listing failed")
             return f"{type(error).__name__}: {error}"
-        scope = useful(held, self._partition.table, self._partition.legal, self._all_codecs)
-        before, was_on = self._scope, (self._scope.cuts, self._scope.codecs)
-        if scope != before:
-            if (scope.cuts, scope.codecs) != was_on:
+        scope = usable_scope(models, self._partition.table, self._partition.legal, self._all_codecs)
+        if scope != self._scope:
+            if scope[:2] != self._scope[:2]:
                 await self._planning.replan(await asyncio.to_thread(self._policy_for, scope.cuts, scope.codecs))
             self._scope = scope
-            self._report(scope)
+            self._log_scope(scope)
         return ""
 
-    def _report(self, scope: Scope) -> None:
+    def _log_scope(self, scope: Scope) -> None:
         if not scope.why:
             _log.info("planning on all cuts", cuts=len(scope.cuts))
         elif scope.cuts == (self._partition.table.last,):
@@ -124,45 +123,51 @@ class CloudCapabilities:
 
 
 class Scope(NamedTuple):
-    """What planning is for, and why it is not for all there is (`""` where it is)."""
+    """The cuts and codecs that planning may use, and why some are excluded (`""` if none is)."""
 
     cuts: tuple[int, ...]
     codecs: tuple[str, ...]
     why: str = ""
 
 
-def useful(held: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...], codecs: tuple[str, ...]) -> Scope:
-    """The legal cuts and the codecs that the cloud takes. Without a common codec only the last cut is of use."""
-    cuts, why = useful_cuts(held, table, legal)
-    model = held.get(table.model)
-    taken = codecs if model is None or model.codecs is None else tuple(one for one in codecs if one in model.codecs)
-    if model is None or taken == codecs:
+def usable_scope(
+    models: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...], codecs: tuple[str, ...]
+) -> Scope:
+    """The legal cuts and the codecs that the cloud accepts. Without a common codec only the last cut is usable."""
+    cuts, why = usable_cuts(models, table, legal)
+    model = models.get(table.model)
+    accepted = (
+        codecs if model is None or model.codecs is None else tuple(name for name in codecs if name in model.codecs)
+    )
+    if model is None or accepted == codecs:
         return Scope(cuts, codecs, why)
-    refused = ", ".join(one for one in codecs if one not in taken)
+    refused = ", ".join(name for name in codecs if name not in accepted)
     no_codec = f"the cloud does not take codec {refused}; it takes: {', '.join(model.codecs or ()) or 'none'}"
     why = f"{why}; {no_codec}" if why else no_codec
-    if not taken:
+    if not accepted:
         return Scope((table.last,) if table.last in legal else legal, codecs, why)
-    return Scope(cuts, taken, why)
+    return Scope(cuts, accepted, why)
 
 
-def useful_cuts(held: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+def usable_cuts(
+    models: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...]
+) -> tuple[tuple[int, ...], str]:
     """The legal cuts that the cloud can finish, and the last one, which needs no cloud, where it is legal.
 
     Returns:
-        cuts, and why they are fewer (`""` where they are not). All legal cuts where none would be left.
+        the cuts, and why some are excluded (`""` if none is). If all would be excluded, all legal cuts are returned.
     """
-    there, why = _offered(held, table)
-    cuts = tuple(cut for cut in legal if cut in there or cut == table.last)
+    cloud_cuts, why = _cloud_cuts(models, table)
+    cuts = tuple(cut for cut in legal if cut in cloud_cuts or cut == table.last)
     if cuts == legal and not why:
         return legal, ""
-    return cuts or legal, why or f"the cloud takes {len(there)} cuts of {table.model!r}: {_span(there)}"
+    return cuts or legal, why or f"the cloud takes {len(cloud_cuts)} cuts of {table.model!r}: {_range_text(cloud_cuts)}"
 
 
-def _offered(held: Mapping[str, HeldModel], table: CutTable) -> tuple[frozenset[int], str]:
-    model = held.get(table.model)
+def _cloud_cuts(models: Mapping[str, HeldModel], table: CutTable) -> tuple[frozenset[int], str]:
+    model = models.get(table.model)
     if model is None:
-        return frozenset(), f"the cloud does not hold model {table.model!r}; it holds: {', '.join(held) or 'none'}"
+        return frozenset(), f"the cloud does not hold model {table.model!r}; it holds: {', '.join(models) or 'none'}"
     if model.fingerprint != table.fingerprint:
         return frozenset(), (
             f"the cloud's model {table.model!r} is {model.fingerprint}, here it is {table.fingerprint}: "
@@ -171,7 +176,7 @@ def _offered(held: Mapping[str, HeldModel], table: CutTable) -> tuple[frozenset[
     return frozenset(model.legal), ""
 
 
-def _span(cuts: frozenset[int]) -> str:
+def _range_text(cuts: frozenset[int]) -> str:
     return f"{min(cuts)} to {max(cuts)}" if cuts else "none"
 
 

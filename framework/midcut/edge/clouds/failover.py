@@ -1,4 +1,4 @@
-"""The clouds an edge may ask: one or several URLs, a breaker each, and one state that planning sees."""
+"""Failover between clouds: one or several URLs with a breaker each, and one common state for planning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from midcut.edge.clouds.breaker import Breaker, BreakerState
-from midcut.edge.tasks import end
+from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, CloudUnreachableError, WireError
 from midcut.protocols import ModelLister
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from midcut.types import HeldModel, TailReply, TailRequest
 
 _log = structlog.get_logger("midcut.edge")
-# What a cloud refuses one request with; it says nothing of the cloud.
-THIS_REQUEST: Final = frozenset({400, 413, 415})
+# HTTP statuses that mean a fault of the request; they do not count as failures of the cloud.
+_REQUEST_FAULTS: Final = frozenset({400, 413, 415})
 _TRIES: Final = 2
-_HEALTH_S: Final = 3.0
+_LISTING_TIMEOUT_S: Final = 3.0
 
 
 @dataclass(eq=False)
@@ -34,20 +34,21 @@ class _Cloud:
     url: str
     transport: Transport
     breaker: Breaker
-    usual_s: float = 0.0  # what the last answer took
+    last_answer_s: float = 0.0
     recovering: asyncio.Task[None] | None = None
 
 
 class Clouds:
-    """Asks the first cloud that is well; where it fails, the next one, once; an inference is safe to repeat.
+    """Sends a request to the first cloud whose breaker permits it; if it fails, to the next one, but to no third.
 
-    A cloud that was left alone is first asked for its list of models, by nobody's request, then gets one request.
-    All on the event loop; `state` and `why` may be read anywhere.
+    Repeating is safe, because an inference changes nothing. While a breaker is open, a background task lists the
+    cloud's models; if that works, one request may try the cloud. Used on the event loop, but `state` and `why` may
+    be read on any thread.
 
     Args:
         transports: URL -> transport, in order of preference.
-        retry_after_s: see `Breaker`; 0 asks a failing cloud every time.
-        failures: likewise.
+        retry_after_s: see `Breaker`; with 0 every request tries a failing cloud.
+        failures: see `Breaker`.
 
     Attributes:
         on_change: called when a breaker's state has changed.
@@ -63,18 +64,18 @@ class Clouds:
 
     @property
     def state(self) -> BreakerState:
-        """Closed while one cloud's is; half-open where one cloud may be tried; open where all are left alone."""
+        """Closed if any cloud's breaker is closed, else half-open if any is half-open, else open."""
         states = {cloud.breaker.state for cloud in self._clouds}
         return next(state for state in BreakerState if state in states)
 
     @property
     def why(self) -> str:
-        """Why the clouds are left alone, `""` where none is."""
-        return "; ".join(self._named(cloud, cloud.breaker.reason) for cloud in self._clouds if cloud.breaker.reason)
+        """The last failure of each failing cloud; `""` if none fails."""
+        return "; ".join(self._with_url(cloud, cloud.breaker.reason) for cloud in self._clouds if cloud.breaker.reason)
 
     @property
     def lister(self) -> ModelLister | None:
-        """What can list a cloud's models; None where no transport can."""
+        """This object, if a transport can list its cloud's models; else None."""
         return self if any(isinstance(cloud.transport, ModelLister) for cloud in self._clouds) else None
 
     def states(self) -> dict[str, str]:
@@ -86,44 +87,44 @@ class Clouds:
             await cloud.transport.open()
 
     async def close(self) -> None:
-        """End the probing and the connections, whatever one of them raises."""
-        async with contextlib.AsyncExitStack() as all_of_them:
+        """End the recovery tasks and close the transports, all of them even if one raises an error."""
+        async with contextlib.AsyncExitStack() as transports_to_close:
             for cloud in self._clouds:
-                all_of_them.push_async_callback(cloud.transport.close)
+                transports_to_close.push_async_callback(cloud.transport.close)
             for cloud in self._clouds:
-                await end(cloud.recovering)
+                await cancel_task(cloud.recovering)
 
-    def why_not(self) -> str:
-        """Why no cloud is to be asked now, `""` where one is."""
+    def blocked_reason(self) -> str:
+        """Why no cloud may be asked now; `""` if one may."""
         whys = []
         for cloud in self._clouds:
-            why = cloud.breaker.why_not()
+            why = cloud.breaker.blocked_reason()
             if not why:
                 return ""
-            whys.append(self._named(cloud, why))
+            whys.append(self._with_url(cloud, why))
         return "; ".join(whys)
 
     async def infer(self, request: TailRequest, check: Callable[[TailReply], None]) -> TailReply:
         """Have the tail computed.
 
         Args:
-            request: its `timeout_s` bounds the whole.
-            check: raises a WireError where a reply is no answer; the cloud has then failed.
+            request: its `timeout_s` covers both tries together.
+            check: raises a WireError for a reply that does not fit the request; this counts as a failure of the cloud.
 
         Raises:
-            CloudError: no cloud answered as it should.
+            CloudError: no cloud gave a valid reply.
         """
         tried: list[_Cloud] = []
         began = perf_counter()
-        error: CloudError = CloudUnreachableError(self.why_not() or "there is no cloud")
-        while len(tried) < _TRIES and (cloud := self._next(tried)) is not None:
+        error: CloudError = CloudUnreachableError(self.blocked_reason() or "there is no cloud")
+        while len(tried) < _TRIES and (cloud := self._next_cloud(tried)) is not None:
             left_s = None if request.timeout_s is None else request.timeout_s - (perf_counter() - began)
             tried.append(cloud)
             try:
                 return await self._try(cloud, replace(request, timeout_s=left_s) if tried[1:] else request, check)
             except CloudError as failure:
                 error = failure
-                if isinstance(failure, CloudRefusedError) and failure.said in THIS_REQUEST:
+                if isinstance(failure, CloudRefusedError) and failure.said in _REQUEST_FAULTS:
                     break
         raise error
 
@@ -134,7 +135,7 @@ class Clouds:
             CloudError: none does.
         """
         error: CloudError = CloudUnreachableError("no transport here can list a cloud's models")
-        for cloud in sorted(self._clouds, key=lambda one: one.breaker.state is not BreakerState.closed):
+        for cloud in sorted(self._clouds, key=lambda cloud: cloud.breaker.state is not BreakerState.closed):
             if isinstance(cloud.transport, ModelLister):
                 try:
                     return await cloud.transport.listing()
@@ -142,17 +143,17 @@ class Clouds:
                     error = failure
         raise error
 
-    def _named(self, cloud: _Cloud, reason: str) -> str:
+    def _with_url(self, cloud: _Cloud, reason: str) -> str:
         return f"{cloud.url}: {reason}" if reason and len(self._clouds) > 1 else reason
 
-    def _next(self, tried: list[_Cloud]) -> _Cloud | None:
+    def _next_cloud(self, tried: list[_Cloud]) -> _Cloud | None:
         for cloud in self._clouds:
-            if cloud not in tried and not cloud.breaker.why_not():
+            if cloud not in tried and not cloud.breaker.blocked_reason():
                 return cloud
         return None
 
     async def _try(self, cloud: _Cloud, request: TailRequest, check: Callable[[TailReply], None]) -> TailReply:
-        cloud.breaker.trying()
+        cloud.breaker.begin_try()
         started = perf_counter()
         try:
             if request.timeout_s is None:
@@ -162,60 +163,65 @@ class Clouds:
                     reply = await cloud.transport.infer(request)
             check(reply)
         except asyncio.CancelledError:
-            cloud.breaker.abandoned()
+            cloud.breaker.abandon_try()
             raise
         except Exception as error:
             failure = _as_cloud_error(error, request.timeout_s)
-            if isinstance(failure, CloudTimeoutError) and (request.timeout_s or cloud.usual_s) < cloud.usual_s:
-                cloud.breaker.abandoned()  # nobody could have answered that fast
+            if (
+                isinstance(failure, CloudTimeoutError)
+                and (request.timeout_s or cloud.last_answer_s) < cloud.last_answer_s
+            ):
+                cloud.breaker.abandon_try()  # the time-out was shorter than the last answer took
             else:
-                self._failed(cloud, failure, perf_counter() - started)
+                self._record_failure(cloud, failure, perf_counter() - started)
             raise failure from error
-        cloud.usual_s = perf_counter() - started
-        self._answered(cloud)
+        cloud.last_answer_s = perf_counter() - started
+        self._record_answer(cloud)
         return reply
 
-    def _answered(self, cloud: _Cloud) -> None:
+    def _record_answer(self, cloud: _Cloud) -> None:
         was = cloud.breaker.state
-        if cloud.breaker.succeeded():
+        if cloud.breaker.record_success():
             _log.info("the cloud answers again", url=cloud.url)
-            _call(self.on_recovery)
-        self._note(cloud, was)
+            _call_all(self.on_recovery)
+        self._report_change(cloud, was)
 
-    def _failed(self, cloud: _Cloud, error: CloudError, took_s: float) -> None:
-        if isinstance(error, CloudRefusedError) and error.said in THIS_REQUEST:
-            self._answered(cloud)
+    def _record_failure(self, cloud: _Cloud, error: CloudError, took_s: float) -> None:
+        if isinstance(error, CloudRefusedError) and error.said in _REQUEST_FAULTS:
+            self._record_answer(cloud)
             _log.info("the cloud refuses a request", url=cloud.url, reason=str(error))
             return
         was = cloud.breaker.state
-        told_s = error.retry_after_s if isinstance(error, CloudRefusedError) else None
-        if cloud.breaker.failed(str(error), took_s, told_s):
+        requested_s = error.retry_after_s if isinstance(error, CloudRefusedError) else None
+        if cloud.breaker.record_failure(str(error), took_s, requested_s):
             _log.warning("the cloud fails", url=cloud.url, reason=str(error))
-        self._note(cloud, was)
+        self._report_change(cloud, was)
 
-    def _note(self, cloud: _Cloud, was: BreakerState) -> None:
+    def _report_change(self, cloud: _Cloud, was: BreakerState) -> None:
         state = cloud.breaker.state
         if state is was:
             return
-        _log.info("breaker", url=cloud.url, state=state.value, was=was.value, reason=cloud.breaker.reason)
+        _log.info(
+            "circuit breaker changed", url=cloud.url, state=state.value, was=was.value, reason=cloud.breaker.reason
+        )
         if state is BreakerState.open and (cloud.recovering is None or cloud.recovering.done()):
             cloud.recovering = asyncio.create_task(self._recover(cloud), name="cloud recovery")
-        _call(self.on_change)
+        _call_all(self.on_change)
 
     async def _recover(self, cloud: _Cloud) -> None:
-        """Wait until an open breaker may half open, which takes a listing where the transport can list."""
+        """Half-open an open breaker when its time is over and, if the transport can list models, a listing worked."""
         while cloud.breaker.state is BreakerState.open:
             await asyncio.sleep(cloud.breaker.wait_s)
             if isinstance(cloud.transport, ModelLister):
                 try:
-                    async with asyncio.timeout(_HEALTH_S):
+                    async with asyncio.timeout(_LISTING_TIMEOUT_S):
                         await cloud.transport.listing()
-                except Exception as error:  # noqa: BLE001 - a stranger's transport
-                    cloud.breaker.failed(str(_as_cloud_error(error, _HEALTH_S)))
+                except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
+                    cloud.breaker.record_failure(str(_as_cloud_error(error, _LISTING_TIMEOUT_S)))
                     continue
             was = cloud.breaker.state
             cloud.breaker.half_open()
-            self._note(cloud, was)
+            self._report_change(cloud, was)
 
 
 def _as_cloud_error(error: Exception, timeout_s: float | None) -> CloudError:
@@ -229,6 +235,6 @@ def _as_cloud_error(error: Exception, timeout_s: float | None) -> CloudError:
     return CloudUnreachableError(f"transport failed: {type(error).__name__}: {error}")
 
 
-def _call(told: list[Callable[[], None]]) -> None:
-    for one in told:
-        one()
+def _call_all(callbacks: list[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        callback()

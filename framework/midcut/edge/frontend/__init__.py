@@ -1,1 +1,1 @@
-"""What comes in and goes out: HTTP requests, folders of images, results."""
+"""Input and output of an edge: HTTP requests, folders of images, results."""

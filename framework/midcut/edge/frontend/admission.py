@@ -1,4 +1,4 @@
-"""How many inferences an edge has under way at once."""
+"""Admission control: limits how many inferences an edge runs at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class AdmissionLimit:
-    """Bounds what requests hold until they are answered, over all routes together. Used on one event loop.
+    """Bounds the memory of unanswered requests, over all routes together. Used on one event loop.
 
     Args:
-        places: inferences under way at once.
+        places: the most inferences at once.
 
     Attributes:
         intake: wraps the routes' handlers; raises BusyError before a body is read.
@@ -29,10 +29,10 @@ class AdmissionLimit:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place for an inference whose body is there.
+        """Occupy a place for an inference whose body has been read.
 
         Raises:
-            BusyError: all are taken.
+            BusyError: all places are occupied.
         """
         self._check()
         self._under_way += 1

@@ -1,4 +1,4 @@
-"""What a person reads of an inference: the class, where the time went, what was predicted."""
+"""Inference results as JSON fields: the class, the timings, the prediction, the decision."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def classification(output: Any, labels: Sequence[str]) -> dict[str, Any]:
-    """Class, label and the five most likely of a classifier's output for one sample.
+    """Class, label and the five most likely classes of a classifier's output for one sample.
 
     Returns:
-        `class` is None where the output is not one row of scores, shape (1, classes).
+        JSON fields; `class` is None if the output is not one row of scores, shape (1, classes).
     """
     if (
         not isinstance(output, torch.Tensor)
@@ -36,7 +36,7 @@ def classification(output: Any, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def leaves(output: Any) -> list[torch.Tensor | int]:
-    """Tensors and ints of an output structure, in order."""
+    """The tensors and ints in a nested output, in order."""
     if isinstance(output, torch.Tensor | int):
         return [output]
     if isinstance(output, dict):
@@ -45,7 +45,7 @@ def leaves(output: Any) -> list[torch.Tensor | int]:
 
 
 def result_fields(result: InferenceResult) -> dict[str, Any]:
-    """The numbers of one request, flat, as they go into a file or an answer."""
+    """The figures of one request as flat JSON fields, for a file or an answer."""
     return {
         "request_id": result.request_id,
         "cut": result.cut,
@@ -62,8 +62,8 @@ def result_fields(result: InferenceResult) -> dict[str, Any]:
     }
 
 
-def explained(decision: Decision, *, table: bool = False) -> dict[str, Any]:
-    """A decision as JSON; with `table`, every row of the forecast it was made on."""
+def decision_fields(decision: Decision, *, table: bool = False) -> dict[str, Any]:
+    """A decision as JSON fields; with `table`, also every row of its forecast."""
     observation = decision.observation
     rows: dict[str, Any] = {"limit": decision.limit, "met": decision.met} if decision.limit else {}
     if table and decision.forecast is not None:

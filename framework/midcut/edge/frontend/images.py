@@ -1,4 +1,4 @@
-"""Image bytes from anywhere to a model's input, without trusting them."""
+"""Decoding untrusted image bytes to a model's input."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MAX_PIXELS: Final = 50_000_000
 
 
 def read_image(data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image, upright.
+    """Decode an image, and rotate it as its EXIF orientation says.
 
     Raises:
-        MalformedError: no image of a known format, a broken one, or one of too many pixels.
+        MalformedError: an unknown format, a broken image, or too many pixels.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -33,20 +33,20 @@ def read_image(data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Image.I
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise MalformedError(f"not an image of a known format ({', '.join(FORMATS)})") from None
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever a broken file makes them
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise many types of errors for broken files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MalformedError(f"the image is broken: {reason}") from None
     raise MalformedError(f"the image has {width} x {height} pixels, over the limit of {max_pixels}")
 
 
 def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
-    """Decode and preprocess: what a worker thread does before an inference.
+    """Decode and preprocess an image. Slow: call it on a worker thread.
 
     Raises:
-        MalformedError: as `read_image`, or an image the model's preprocessing cannot use.
+        MalformedError: see `read_image`; also an image the model's preprocessing cannot use.
     """
     image = read_image(data, max_pixels)
     try:
         return model.preprocess(image)
-    except Exception as error:  # noqa: BLE001 - preprocessing is the model author's
+    except Exception as error:  # noqa: BLE001 - the model author's preprocessing may raise anything
         raise MalformedError(f"the image cannot be preprocessed for {model.name}: {error}") from None

@@ -1,4 +1,4 @@
-"""Tensors in, tensors out at the edge: the Open Inference Protocol, whole model only; the edge picks the cut itself."""
+"""The edge's Open Inference Protocol endpoint: tensors in and out, for the whole model; the edge picks the cut."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class TensorAnswerer:
     """Answers `POST /v2/models/{model}/infer` with an engine.
 
     Args:
-        limit_bytes: largest body; batches are as large as it allows.
-        body_timeout_s: a body must be complete after this long.
-        admission: gives a place to each request that is complete.
+        limit_bytes: largest body; it also limits the batch size.
+        body_timeout_s: seconds in which a body must arrive completely.
+        admission: limits how many complete requests run at once.
     """
 
     def __init__(self, engine: EdgeEngine, limit_bytes: int, body_timeout_s: float, admission: AdmissionLimit) -> None:
@@ -39,7 +39,7 @@ class TensorAnswerer:
         self._body_timeout_s = body_timeout_s
         largest = max((spec.payload_bytes for spec in self._table.cuts[0].values), default=1)
         self._max_batch = max(limit_bytes // max(largest, 1), 1)
-        self._names = _leaf_names(engine)
+        self._names = _output_names(engine)
 
     def resolve(self, name: str) -> ModelRef:
         if name != self._table.model:
@@ -50,20 +50,20 @@ class TensorAnswerer:
         began = perf_counter()
         body = await read_chunks(request, self._limit_bytes, self._body_timeout_s)
         complete = perf_counter()
-        head_length = request.headers.get(oip.HEADER_LENGTH)
+        header_length = request.headers.get(oip.HEADER_LENGTH)
         with self._admission.place():
-            call, inputs = await off_loop(workload.read_cost(body, head_length), self._read, body, head_length)
+            call, inputs = await off_loop(workload.read_cost(body, header_length), self._read, body, header_length)
             if call.id:
                 bind_request_id(request, call.id)
             parsed = perf_counter()
             left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - began), 0.0)
             result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
         parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
-        told_bytes = workload.encode_cost(call, leaves(result.output))
-        return message_response(await off_loop(told_bytes, self._reply, call, result, parse_us, server_us))
+        encode_cost = workload.encode_cost(call, leaves(result.output))
+        return message_response(await off_loop(encode_cost, self._reply, call, result, parse_us, server_us))
 
-    def _read(self, body: Body, head_length: str | None) -> tuple[oip_read.InferCall, list[Any]]:
-        call = oip_read.read_infer(body, head_length)
+    def _read(self, body: Body, header_length: str | None) -> tuple[oip_read.InferCall, list[Any]]:
+        call = oip_read.read_infer(body, header_length)
         if call.cut:
             raise MalformedError(f"the edge picks the cut itself: send no parameter cut, or 0, not {call.cut}")
         if call.fingerprint not in (None, self._table.fingerprint):
@@ -74,21 +74,21 @@ class TensorAnswerer:
         return call, request_values(call, self._table.cuts[0].values, {}, self._max_batch, where)
 
     def _reply(self, call: oip_read.InferCall, result: InferenceResult, parse_us: int, server_us: int) -> oip.Message:
-        made: dict[str, torch.Tensor | int] = dict(zip(self._names, leaves(result.output), strict=True))
-        told: dict[str, str | int] = {
+        outputs: dict[str, torch.Tensor | int] = dict(zip(self._names, leaves(result.output), strict=True))
+        parameters: dict[str, str | int] = {
             "parse_us": parse_us,
             "compute_us": int((result.edge_s + result.cloud_s) * 1e6),
             "server_us": server_us,
             "cut": result.cut,
             "finished_by": result.finished_by,
         }
-        return encode_reply(call, self._table, made, told)
+        return encode_reply(call, self._table, outputs, parameters)
 
 
-def _leaf_names(engine: EdgeEngine) -> list[str]:
-    """Names of the tensors and ints in the model's output, as the table has them at the last cut."""
+def _output_names(engine: EdgeEngine) -> list[str]:
+    """Names of the tensors and ints in the model's output, from the table's last cut."""
     specs = engine.partition.table.cuts[-1].values
-    # Each value stands for its own position, so that the output tells where each of them goes.
+    # Assemble positions instead of values, so that the output shows where each value goes.
     order = leaves(engine.partition.assemble(range(len(specs))))
     names: list[str] = []
     for position in order:

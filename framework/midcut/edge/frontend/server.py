@@ -1,4 +1,4 @@
-"""The edge's HTTP endpoint: an image or a tensor in, class, timings and cut out."""
+"""The edge's HTTP endpoint: takes an image or tensors, answers with class, timings and cut."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from midcut import wire
 from midcut.edge.frontend.admission import AdmissionLimit
-from midcut.edge.frontend.answers import classification, explained, leaves, result_fields
+from midcut.edge.frontend.answers import classification, decision_fields, leaves, result_fields
 from midcut.edge.frontend.images import model_input
 from midcut.edge.frontend.inference import TensorAnswerer
 from midcut.errors import MalformedError
@@ -34,7 +34,7 @@ def make_app(
     """Build the edge's application around a started engine.
 
     Args:
-        registry: what `/metrics` shows beside the server's own figures.
+        registry: metrics that `/metrics` shows besides the server's own.
     """
     admission = AdmissionLimit(settings.max_requests)
     routes = _Routes(engine, model, settings, admission)
@@ -64,16 +64,16 @@ class _Routes:
         kind = request.content_type
         if not kind.startswith("image/") and kind != wire.JSON_TYPE:
             raise RefusedError(415, f"Content-Type must be image/... or {wire.JSON_TYPE}, got {kind!r}")
-        placement = _placement(request)
+        placement = _requested_placement(request)
         body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
         with self._admission.place():
             if kind == wire.JSON_TYPE:
-                inputs = await off_loop(len(body), _tensors, body)
+                inputs = await off_loop(len(body), _read_tensors, body)
             else:
                 inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
             result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
-        told_bytes = values_bytes(leaves(result.output))
-        return json_response(await off_loop(told_bytes, self._answer, result, "values" in request.query))
+        output_bytes = values_bytes(leaves(result.output))
+        return json_response(await off_loop(output_bytes, self._answer, result, "values" in request.query))
 
     def _answer(self, result: InferenceResult, with_values: bool) -> bytes:
         numbers = result_fields(result)
@@ -84,11 +84,13 @@ class _Routes:
         return msgspec.json.encode(answer)
 
     async def decision(self, _: web.Request) -> web.Response:
-        return json_response(msgspec.json.encode(explained(self._engine.decision, table=True)))
+        return json_response(msgspec.json.encode(decision_fields(self._engine.decision, table=True)))
 
     async def calibration(self, _: web.Request) -> web.Response:
-        known = self._engine.calibration
-        return json_response(msgspec.json.encode({"enabled": known is not None, **(known.state() if known else {})}))
+        calibration = self._engine.calibration
+        return json_response(
+            msgspec.json.encode({"enabled": calibration is not None, **(calibration.state() if calibration else {})})
+        )
 
     async def forget(self, request: web.Request) -> web.Response:
         if self._engine.calibration is not None:
@@ -105,8 +107,8 @@ class _Routes:
         return json_response(msgspec.json.encode(body), 503 if leaving else 200)
 
 
-def _placement(request: web.Request) -> Placement | None:
-    """What `?cut=K&codec=NAME` asks for: to compare a placement with the one in use."""
+def _requested_placement(request: web.Request) -> Placement | None:
+    """The placement in `?cut=K&codec=NAME`, for comparing it with the one in use; None if not given."""
     cut = request.query.get("cut")
     if cut is None:
         return None
@@ -115,7 +117,7 @@ def _placement(request: web.Request) -> Placement | None:
     return Placement(int(cut), request.query.get("codec", RAW))
 
 
-def _tensors(body: bytearray) -> list[torch.Tensor]:
+def _read_tensors(body: bytearray) -> list[torch.Tensor]:
     values = wire.decode_values(wire.read_values(body).values)
     tensors = [value for value in values if not isinstance(value, int)]
     if len(tensors) != len(values):

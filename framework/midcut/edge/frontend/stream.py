@@ -1,4 +1,4 @@
-"""A folder of images through the engine, one after the other, each request written down as it ends."""
+"""Running a folder of images through the engine, one by one, and writing a record of each request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from msgspec import UNSET
 
-from midcut.edge.frontend.answers import classification, explained, result_fields
+from midcut.edge.frontend.answers import classification, decision_fields, result_fields
 from midcut.edge.frontend.images import SUFFIXES, model_input
 from midcut.errors import ConfigError, FileError, MalformedError
 from midcut.results.files import json_line
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from midcut.types import Decision, LoadedModel
 
 _log = structlog.get_logger("midcut.stream")
-# What a summary needs of a record; the whole of it is in the file.
-_KEPT: Final = ("cut", "latency_s", "cost_usd", "finished_by", "fallback", "predicted", "right")
+# Fields of a record that the summary needs; only the file has the others.
+_SUMMARY_FIELDS: Final = ("cut", "latency_s", "cost_usd", "finished_by", "fallback", "predicted", "right")
 
 
 @dataclass
-class Streamed:
-    """What a stream did.
+class StreamOutcome:
+    """The outcome of a stream.
 
     Attributes:
-        records: one a request: of its line in `results.jsonl`, what a summary needs.
+        records: for each request, the fields of its line in `results.jsonl` that a summary needs.
         skipped: images that could not be read.
-        wall_s: from the first image to the last answer.
-        stopped: the stream was told to end early.
+        wall_s: seconds from the first image to the last answer.
+        stopped: whether the stream was stopped early.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -48,33 +48,33 @@ class Streamed:
 
 
 def image_files(settings: InputFolder) -> list[Path]:
-    """The folder's images by name, once.
+    """The folder's images, sorted by name, without repeats.
 
     Raises:
-        ConfigError: a knob out of range.
-        FileError: no such folder, or nothing in it to stream.
+        ConfigError: `input.pattern` is not a glob inside the folder.
+        FileError: there is no such folder, or no image in it.
     """
     folder = Path(settings.path).expanduser()
     if not folder.is_dir():
         raise FileError(f"input.path={settings.path} is not a folder")
     pattern = settings.pattern or "*"
     try:
-        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        images = sorted(path for path in folder.glob(pattern) if path.is_file())
     except (ValueError, NotImplementedError) as error:
-        raise ConfigError(f"input.pattern={pattern!r} is no glob inside the folder: {error}") from None
+        raise ConfigError(f"input.pattern={pattern!r} is not a glob inside the folder: {error}") from None
     if settings.pattern is None:
-        found = [path for path in found if path.suffix.lower() in SUFFIXES]
-    if not found:
+        images = [path for path in images if path.suffix.lower() in SUFFIXES]
+    if not images:
         wanted = f"file that matches {pattern!r}" if settings.pattern else f"image ({', '.join(sorted(SUFFIXES))})"
         raise FileError(f"input.path={settings.path} holds no {wanted}")
-    return found
+    return images
 
 
 def read_labels(path: str | None) -> dict[str, str]:
-    """Right answers by file name or path inside the folder; empty where none are given.
+    """Correct labels by file name or by path inside the folder; empty if `path` is None.
 
     Raises:
-        FileError: unreadable, or without the header `file,label`.
+        FileError: the file cannot be read, or has no header `file,label`.
     """
     if path is None:
         return {}
@@ -90,44 +90,48 @@ def read_labels(path: str | None) -> dict[str, str]:
 
 async def stream(
     engine: EdgeEngine, model: LoadedModel, settings: InputFolder, results: Path, stop: asyncio.Event
-) -> Streamed:
+) -> StreamOutcome:
     """Run the folder through a started engine.
 
     Args:
-        results: file of one JSON line a request, written as it goes.
+        results: file that gets one JSON line per request, at once.
         stop: when set, the request in flight is finished and the stream ends.
 
     Raises:
-        FileError: not one image could be read.
+        FileError: no image could be read.
     """
     files, labels = image_files(settings), read_labels(settings.labels)
-    done, unreadable = Streamed(), ""
+    outcome, unreadable = StreamOutcome(), ""
     began = time.perf_counter()
     with results.open("wb", buffering=0) as lines:
-        for position, file in enumerate(_repeated(files, settings)):
-            if await _paced(settings.rate_hz, began, position, stop):
-                done.stopped = True
+        for position, file in enumerate(_repeat_files(files, settings)):
+            if await _wait_turn(settings.rate_hz, began, position, stop):
+                outcome.stopped = True
                 break
             try:
                 record = await _infer_file(
-                    engine, model, file, len(done.records), _expected(labels, file, settings.path)
+                    engine, model, file, len(outcome.records), _expected_label(labels, file, settings.path)
                 )
             except MalformedError as error:
-                done.skipped += 1
+                outcome.skipped += 1
                 unreadable = f"{file.name}: {error}"
                 _log.warning("image skipped", file=str(file), reason=str(error))
                 continue
             lines.write(json_line(record))
-            done.records.append({name: value for name in _KEPT if (value := getattr(record, name)) is not UNSET})
-    if done.skipped and not done.records and not done.stopped:
-        raise FileError(f"input.path={settings.path}: none of {done.skipped} images could be read; last {unreadable}")
-    done.wall_s = time.perf_counter() - began
-    return done
+            outcome.records.append(
+                {name: value for name in _SUMMARY_FIELDS if (value := getattr(record, name)) is not UNSET}
+            )
+    if outcome.skipped and not outcome.records and not outcome.stopped:
+        raise FileError(
+            f"input.path={settings.path}: none of {outcome.skipped} images could be read; last {unreadable}"
+        )
+    outcome.wall_s = time.perf_counter() - began
+    return outcome
 
 
 async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, number: int, expected: str | None) -> Record:
-    inputs = await asyncio.to_thread(_input, model, file)
-    decision = engine.decision  # `infer` reads the same reference first thing, before it waits for anything
+    inputs = await asyncio.to_thread(_read_input, model, file)
+    decision = engine.decision  # `infer` uses the same one: it reads it before it first awaits
     result = await engine.infer([inputs])
     answer = classification(result.output, model.labels)
     return Record(
@@ -137,17 +141,17 @@ async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, number
         class_=answer["class"],
         label=answer["label"],
         **result_fields(result),
-        decision=_recorded(decision),
-        **_graded(answer, expected),
+        decision=_decision_record(decision),
+        **_grade(answer, expected),
     )
 
 
-def _recorded(decision: Decision) -> RecordedDecision:
-    fields = explained(decision)
+def _decision_record(decision: Decision) -> RecordedDecision:
+    fields = decision_fields(decision)
     return RecordedDecision(**fields | {"observation": Telemetry(**fields["observation"])})
 
 
-def _input(model: LoadedModel, file: Path) -> Any:
+def _read_input(model: LoadedModel, file: Path) -> Any:
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -155,14 +159,14 @@ def _input(model: LoadedModel, file: Path) -> Any:
     return model_input(model, data)
 
 
-def _repeated(files: list[Path], settings: InputFolder) -> Iterator[Path]:
+def _repeat_files(files: list[Path], settings: InputFolder) -> Iterator[Path]:
     total = len(files) * settings.repeat
     for position in range(total if settings.limit is None else min(total, settings.limit)):
         yield files[position % len(files)]
 
 
-async def _paced(rate_hz: float | None, began: float, position: int, stop: asyncio.Event) -> bool:
-    """Wait for this image's turn; True where the stream is to end."""
+async def _wait_turn(rate_hz: float | None, began: float, position: int, stop: asyncio.Event) -> bool:
+    """Wait until this image is due. Returns whether the stream has to stop."""
     wait_s = 0.0 if rate_hz is None else began + position / rate_hz - time.perf_counter()
     if wait_s > 0.0:
         try:
@@ -173,12 +177,12 @@ async def _paced(rate_hz: float | None, began: float, position: int, stop: async
     return stop.is_set()
 
 
-def _expected(labels: Mapping[str, str], file: Path, folder: str) -> str | None:
+def _expected_label(labels: Mapping[str, str], file: Path, folder: str) -> str | None:
     inside = file.relative_to(Path(folder).expanduser()).as_posix()
     return labels.get(inside, labels.get(file.name))
 
 
-def _graded(answer: Mapping[str, Any], expected: str | None) -> dict[str, Any]:
+def _grade(answer: Mapping[str, Any], expected: str | None) -> dict[str, Any]:
     if expected is None:
         return {}
     return {"expected": expected, "right": expected in (str(answer["class"]), answer["label"])}

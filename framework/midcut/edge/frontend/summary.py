@@ -1,4 +1,4 @@
-"""What a stream amounts to: numbers for a file, a table for a person."""
+"""Summary of a stream: figures for a file, a table for the terminal."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from midcut.results.stream import Cost, Latency, PredictionError, Summary
 
 if TYPE_CHECKING:
     from midcut.edge.dwelling import PlanningCounts
-    from midcut.edge.frontend.stream import Streamed
+    from midcut.edge.frontend.stream import StreamOutcome
 
 
 def summarise(
-    model: str, done: Streamed, planning: PlanningCounts, calibration: dict[str, Any] | None = None
+    model: str, outcome: StreamOutcome, planning: PlanningCounts, calibration: dict[str, Any] | None = None
 ) -> Summary:
     """Count and average a stream's records.
 
     Args:
         model: its name.
-        done: what was streamed.
-        planning: what planning did meanwhile.
-        calibration: its state at the end; None where it is disabled.
+        outcome: the outcome of the stream.
+        planning: counts of what planning did during the stream.
+        calibration: its state at the end; None if it is disabled.
     """
-    records = done.records
+    records = outcome.records
     cuts = Counter(record["cut"] for record in records)
     graded = [record["right"] for record in records if "right" in record]
     costs_usd = [record["cost_usd"] for record in records]
     return Summary(
         model=model,
         requests=len(records),
-        skipped=done.skipped,
-        stopped_early=done.stopped,
-        wall_s=done.wall_s,
+        skipped=outcome.skipped,
+        stopped_early=outcome.stopped,
+        wall_s=outcome.wall_s,
         latency_s=_quantiles([record["latency_s"] for record in records]),
         cost_usd=Cost(total=float(sum(costs_usd)), median=_median(costs_usd)),
         cuts={str(cut): cuts[cut] for cut in sorted(cuts)},
-        switches=sum(one["cut"] != other["cut"] for one, other in pairwise(records)),
+        switches=sum(before["cut"] != after["cut"] for before, after in pairwise(records)),
         finished_by=dict(Counter(record["finished_by"] for record in records)),
         fallbacks=sum(bool(record["fallback"]) for record in records),
-        prediction_error=PredictionError(_error(records, "latency_s"), _error(records, "cost_usd")),
+        prediction_error=PredictionError(_median_error(records, "latency_s"), _median_error(records, "cost_usd")),
         right=sum(graded) if graded else None,
         graded=len(graded),
         accuracy=sum(graded) / len(graded) if graded else None,
@@ -57,12 +57,12 @@ def summarise(
 def as_table(summary: Summary, title: str) -> Table:
     """The summary for a terminal."""
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
-    for name, text in _rows(summary):
+    for name, text in _table_rows(summary):
         table.add_row(name, text)
     return table
 
 
-def _rows(summary: Summary) -> list[tuple[str, str]]:
+def _table_rows(summary: Summary) -> list[tuple[str, str]]:
     latency, cost, error = summary.latency_s, summary.cost_usd, summary.prediction_error
     skipped = f", {summary.skipped} unreadable images skipped" if summary.skipped else ""
     early = ", stopped early" if summary.stopped_early else ""
@@ -71,12 +71,12 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         return rows
     rows += [
         ("latency", f"median {latency.median * 1e3:.2f} ms, 95 % under {latency.p95 * 1e3:.2f} ms"),
-        ("cost", f"median {cost.median * 1e6:.4f} µ$, {cost.total * 1e6:.2f} µ$ in all"),
+        ("cost", f"median {cost.median * 1e6:.4f} µ$, {cost.total * 1e6:.2f} µ$ in total"),
         ("cuts", ", ".join(f"{cut} ({count}x)" for cut, count in summary.cuts.items())),
         ("switches", str(summary.switches)),
         ("finished by", ", ".join(f"{side} {count}" for side, count in summary.finished_by.items())),
         ("fallbacks", str(summary.fallbacks)),
-        ("prediction error", f"latency {_percent(error.latency_s)}, cost {_percent(error.cost_usd)}"),
+        ("prediction error", f"latency {_error_text(error.latency_s)}, cost {_error_text(error.cost_usd)}"),
         ("planning", _planning_text(summary.planning)),
     ]
     if summary.accuracy is not None:
@@ -95,7 +95,7 @@ def _planning_text(counts: dict[str, int]) -> str:
     return f"{counts['steps']} steps, {', '.join(parts)}"
 
 
-def _percent(error: float | None) -> str:
+def _error_text(error: float | None) -> str:
     return "unknown" if error is None else f"{error:.1%} (median)"
 
 
@@ -109,7 +109,7 @@ def _median(values: list[float]) -> float | None:
     return float(np.median(values)) if values else None
 
 
-def _error(records: list[dict[str, Any]], name: str) -> float | None:
+def _median_error(records: list[dict[str, Any]], name: str) -> float | None:
     return _median(
         [
             abs(record["predicted"][name] - record[name]) / record[name]
