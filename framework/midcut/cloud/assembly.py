@@ -43,7 +43,7 @@ class AssembledCloud:
 
     def decoding_threads(self) -> ThreadPoolExecutor:
         """Threads that decode large bodies, to be the event loop's default executor."""
-        # torch's thread count is per thread.
+        # torch.set_num_threads applies to the calling thread only, so each worker calls it.
         return ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(self.settings.threads,))
 
 
@@ -59,8 +59,8 @@ def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
     check_credentials(server)
     torch.set_num_threads(settings.threads)
     executor = build(Kind.EXECUTOR, cfg.executor)
-    partitions = _partitions(cfg, config.cuts, settings.device)
-    hosted = HostedModels(partitions, settings.max_batch, build_each(Kind.CODEC, cfg.codec))
+    partition_of_model = _partitions(cfg, config.cuts, settings.device)
+    hosted = HostedModels(partition_of_model, settings.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
         with tail_threads(settings) as pool:
             pool.submit(hosted.warm_up).result()
@@ -73,7 +73,7 @@ def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
 
 def tail_threads(settings: CloudSettings) -> ThreadPoolExecutor:
     """The threads that compute tails."""
-    # torch's thread count is per thread.
+    # torch.set_num_threads applies to the calling thread only, so each worker calls it.
     return ThreadPoolExecutor(settings.workers, "tail", torch.set_num_threads, (settings.threads,))
 
 

@@ -27,7 +27,7 @@ class BatchSizeEstimator:
         self._most = most
         self._expected: dict[Kind, int] = {}
 
-    def is_full(self, waiting: Mapping[Kind, int], kind: Kind) -> bool:
+    def fills_a_batch(self, waiting: Mapping[Kind, int], kind: Kind) -> bool:
         """Whether no more requests of a kind are expected. Of a new kind, a full batch is expected."""
         return waiting[kind] >= min(self._most, self._expected.get(kind, self._most))
 

@@ -67,7 +67,7 @@ class HostedModels:
             partition.warm_up()
 
     def learn_to_batch(self) -> None:
-        """Test at which cuts requests can be computed together; each model runs three times."""
+        """Find out at which cuts several requests can be computed as one batch. Runs each model three times."""
         self.batchers.update({name: Batcher(partition) for name, partition in self._partitions.items()})
 
     def find(self, model: str, cut: int, fingerprint: str | None) -> Partition:
@@ -135,7 +135,7 @@ class HostedModels:
     def read_paper_request(
         self, body: bytes | bytearray
     ) -> tuple[wire.InferMessage, Partition, list[torch.Tensor | int]]:
-        """Decode a body of POST /v1/infer into message, model and values.
+        """Decode a body of POST /v1/infer, the paper's request format, into its message, the model and the tensors.
 
         Raises:
             WireError: malformed, unknown model, illegal cut, other fingerprint, or values that do not match the cut.

@@ -51,7 +51,7 @@ class RayCloud:
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, request: Request) -> Response:
-        """Forward a request to the application. The body is streamed, as the application enforces its limit."""
+        """Forward a request to the application. The body is streamed, because the application limits its size."""
         session = self._session or await self._start()
         headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
         body = request.stream() if {"content-length", "transfer-encoding"} & set(request.headers) else None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Values = Sequence[torch.Tensor | int]
 
-# Weight of the newest tail in the average from which the wait is estimated.
+# Smoothing factor of the moving average of tail run times, by which a request's wait is estimated.
 _NEWEST_WEIGHT: Final = 0.2
 # Handing work to a thread and back takes about this long, so that shorter tails run on the event loop itself.
 _THREAD_ROUND_TRIP_S: Final = 3e-4
@@ -118,8 +118,8 @@ class TailQueue:
             job.future.set_exception(ExpiredError("the request's time was over before its tail was done"))
 
     def _check_in_flight(self, count: int) -> None:
-        places = self._settings.queue + self._settings.workers * self._settings.batch_requests
-        if len(self._waiting) + self._computing >= places or count >= places * UPLOADS_PER_PLACE:
+        capacity = self._settings.queue + self._settings.workers * self._settings.batch_requests
+        if len(self._waiting) + self._computing >= capacity or count >= capacity * UPLOADS_PER_PLACE:
             raise self._busy_error(f"{len(self._waiting)} requests wait")
 
     def _check_deadline(self, left_s: float) -> None:
@@ -180,7 +180,11 @@ class TailQueue:
         waiting, now = Counter(job.kind for job in self._waiting), perf_counter()
         for job in self._waiting:
             job.batching_since_s = min(job.batching_since_s, now)
-            if not job.kind or self._batch_sizes.is_full(waiting, job.kind) or job.batching_since_s + delay_s <= now:
+            if (
+                not job.kind
+                or self._batch_sizes.fills_a_batch(waiting, job.kind)
+                or job.batching_since_s + delay_s <= now
+            ):
                 return job, 0.0
         return oldest, oldest.batching_since_s + delay_s - now
 

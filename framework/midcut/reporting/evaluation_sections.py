@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 NOTES = "notes"
-"""Key under which a test bed describes itself in sentences."""
+"""Key under which a test bed describes itself in note_texts."""
 
 
 def evaluations_section(evaluations: Mapping[str, Evaluation]) -> Section | None:
@@ -63,9 +63,9 @@ def _split_beds(bed: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict
     for name, values in beds.items():
         tables |= {f"{name} {setting}".strip(): value for setting, value in values.items() if _is_table(value)}
         notes = values.get(NOTES, ())
-        sentences = [notes] if isinstance(notes, str) else [_value_text(note) for note in notes]
+        note_texts = [notes] if isinstance(notes, str) else [_value_text(note) for note in notes]
         settings[name] = {setting: value for setting, value in values.items() if not _is_table(value)}
-        settings[name] |= {NOTES: sentences} if notes else {}
+        settings[name] |= {NOTES: note_texts} if notes else {}
     return settings, tables
 
 
@@ -78,7 +78,7 @@ def _setting_text(beds: Mapping[str, Mapping[str, Any]], setting: str) -> str:
 
 
 def _report_table(table: evaluation.Table, key: str) -> Table:
-    """A table whose columns of numbers are set to the right and rounded for people."""
+    """A table with its number columns right-aligned and rounded for reading."""
     cells = [[row[place] for row in table.rows] for place in range(len(table.columns))]
     columns = tuple(
         Column(name, title, _cell_text, number=any(map(_is_number, values)))

@@ -48,11 +48,11 @@ def make_report(results: Results, title: str | None = None) -> Report:
             streams_section(results.streams),
         ]
     counts = Counter(row.verdict for row in reproduced[1]) if reproduced else Counter()
-    verdicts = {verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]}
+    count_by_verdict = {verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]}
     return Report(
         title or TITLE,
         _lead_text(results, len(simulations), len(single_plans)),
-        verdicts,
+        count_by_verdict,
         tuple(filter(None, sections)),
     )
 

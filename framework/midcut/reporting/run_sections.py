@@ -171,7 +171,7 @@ def plans_section(plans: Mapping[str, Plan]) -> Section | None:
 
 
 def _circumstances(plan: Plan) -> str:
-    """What a plan was made with: weight, limit and observation."""
+    """The inputs of a plan: the planner's weight, its limit and the observation."""
     weight = [] if plan.w is None else [f"w = {plan.w:g}"]
     limit = [] if plan.limit is UNSET else [f"{plan.limit}{'' if plan.met else ' (not met)'}"]
     observed = [f"{name} {value:g}" for name, value in plan.observation.items() if value is not None]

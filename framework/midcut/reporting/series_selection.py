@@ -33,12 +33,12 @@ def series_at_weight(simulation: Simulation, w: float | None, dwell: int = 0) ->
 
 
 def planner_names(simulation: Simulation) -> list[str]:
-    """Names of the planners, in the order of the file."""
+    """Names of the planners, in the order in which the simulation file lists them."""
     return list(dict.fromkeys(series.strategy for series in simulation.series if series.planner))
 
 
 def distinct_series(series: Iterable[Series]) -> dict[str, Series]:
-    """What per-sample figures show: references and planners by label; equal sequences of picks share one label."""
+    """Series to draw in figures per sample, by label. Strategies that picked the same placement in every sample share one."""
     groups: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Series]] = {}
     for each in series:
         if each.picks and (each.planner or each.strategy in REFERENCES):

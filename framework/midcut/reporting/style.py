@@ -116,8 +116,8 @@ def strategy_marker(strategy: str, others: Sequence[str] = ()) -> str:
 
 
 def _index_among_others(strategy: str, others: Sequence[str]) -> int:
-    unknown = sorted({name for name in others if name not in COLOURS} | {strategy})
-    return unknown.index(strategy)
+    names_without_colour = sorted({name for name in others if name not in COLOURS} | {strategy})
+    return names_without_colour.index(strategy)
 
 
 class Unit(NamedTuple):

@@ -32,7 +32,7 @@ class Curve:
 
 
 def swept_knobs(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Overrides that differ between the jobs: knob -> its values, in order."""
+    """Settings that differ between the jobs: name of the setting -> its values, in the order of the jobs."""
     values: dict[str, dict[str, None]] = {}
     for job in jobs:
         for knob, value in _override_values(job).items():

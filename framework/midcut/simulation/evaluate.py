@@ -57,7 +57,7 @@ class StrategyEvaluation:
             yield from metrics.series(name, planner=planner, weighted=weighted, dwell=ticks)
 
     def front(self) -> Front | None:
-        """How much of the Pareto front it covers; None without several weights."""
+        """Share of the Pareto front that the strategy's picks cover; None where only one weight was evaluated."""
         return self.coverage.front(self.strategy.name, self.metrics) if self.coverage else None
 
 

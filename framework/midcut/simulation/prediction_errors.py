@@ -26,11 +26,11 @@ def part_errors(planning: Forecaster, truth: Forecaster, samples: Samples) -> tu
     count = len(compared)
     observation = compared.observation(0, count)
     predicted, true = (broadcast_forecast(forecaster, observation, count) for forecaster in (planning, truth))
-    errors = (_part_error(part, getattr(predicted, name), getattr(true, name)) for part, name in _PARTS.items())
+    errors = (_error_of_part(part, getattr(predicted, name), getattr(true, name)) for part, name in _PARTS.items())
     return tuple(error for error in errors if error is not None)
 
 
-def _part_error(part: str, predicted: Floats, true: Floats) -> PartError | None:
+def _error_of_part(part: str, predicted: Floats, true: Floats) -> PartError | None:
     nonzero = true > 0.0
     if not nonzero.any():
         return None

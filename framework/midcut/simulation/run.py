@@ -34,7 +34,7 @@ MAX_DECISIONS = 250_000_000
 
 @dataclass(frozen=True)
 class Setup:
-    """What is simulated.
+    """The inputs of one simulation.
 
     Attributes:
         planning: makes the forecasts that strategies decide on.
@@ -94,12 +94,12 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         repeated = draw_repetitions(setup.scenario, range(setup.population))
     placements = setup.truth.placements
     total = len(samples) + (len(repeated) if repeated else 0)
-    finished = 0
+    finished_samples = 0
 
     def advance(count: int) -> None:
-        nonlocal finished
-        finished += count
-        progress(finished / total)
+        nonlocal finished_samples
+        finished_samples += count
+        progress(finished_samples / total)
 
     def in_chunks(of: Samples) -> ForecastChunks:
         return ForecastChunks(setup.planning, setup.truth, of, len(samples), setup.weights, advance)

@@ -78,7 +78,7 @@ class PlannerStrategy:
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
     def picks(self, chunk: Chunk) -> Ints:
-        """See `Strategy`."""
+        """As `Strategy` defines it."""
         picks = np.asarray(self._planner.choose(chunk.predicted, self._weight_column))
         shape = (len(self.weights), len(chunk.predicted.latency_s))
         rows = len(chunk.predicted)
@@ -90,7 +90,7 @@ class PlannerStrategy:
         return picks
 
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:
-        """See `Strategy`."""
+        """As `Strategy` defines it."""
         if not isinstance(self._planner, LimitedPlanner):
             return None
         return ~self._planner.meets(chunk.predicted, picks)
@@ -108,7 +108,7 @@ class FixedStrategy:
         self._all_weights = tuple(weights)
 
     def picks(self, chunk: Chunk) -> Ints:
-        """See `Strategy`."""
+        """As `Strategy` defines it."""
         if self.name == ORACLE:
             return chunk.truth.best(self._all_weights)[0]
         if self.name == STATIC_BEST:
@@ -121,14 +121,14 @@ class FixedStrategy:
         return self._pick_at_one_cut(predicted)[None]
 
     def _pick_at_one_cut(self, predicted: Forecast) -> Ints:
-        """The last or the first cut, with the codec that is predicted to be the fastest, then the cheapest."""
+        """Pick one given cut, with its fastest codec by the forecast; among equally fast ones the cheapest."""
         cuts = predicted.placements.cut
         (rows,) = np.nonzero(cuts == (cuts.max() if self.name == EDGE_ONLY else cuts.min()))
         best: Ints = rows[lexicographic_argmin(predicted.latency_s[:, rows], predicted.cost_usd[:, rows])]
         return best
 
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:  # noqa: ARG002 - it has no limit
-        """See `Strategy`."""
+        """As `Strategy` defines it."""
         return None
 
 

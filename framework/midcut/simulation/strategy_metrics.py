@@ -22,7 +22,7 @@ PERCENTILE = 0.95
 
 
 class StrategyMetrics:
-    """One strategy over the samples, at W weights.
+    """Collects the metrics of one strategy over all samples, at each of W weights of a planner.
 
     Args:
         placements: what the picked rows stand for.
@@ -52,8 +52,8 @@ class StrategyMetrics:
         """Add the picks for the next n samples, shape (W, n)."""
         indices = truth.flat_indices(picks)
         latency_s, cost_usd = truth.latency_s.take(indices), truth.cost_usd.take(indices)
-        regret = truth.objective(np.array(self._objective_weights)[:, None], indices)
-        regret -= truth.best(self._objective_weights)[1]
+        objective = truth.objective(np.array(self._objective_weights)[:, None], indices)
+        regret = objective - truth.best(self._objective_weights)[1]
         self._sums["latency"] += latency_s.sum(axis=-1)
         self._sums["cost"] += cost_usd.sum(axis=-1)
         self._sums["regret"] += regret.sum(axis=-1)
@@ -93,7 +93,7 @@ class StrategyMetrics:
         dwell: int = 0,
         ratios: Mapping[str, Sequence[Mapping[str, Interval]]] | None = None,
     ) -> list[Series]:
-        """One result per weight, or a single one for a strategy that follows no weight.
+        """One result per weight, or a single one for a strategy that ignores the weight.
 
         Args:
             name: of the strategy.
@@ -109,7 +109,7 @@ class StrategyMetrics:
         results = []
         for row in range(len(self.weights) if weighted else 1):
             w = self.weights[row] if weighted else None
-            picks, latency_s, cost_usd = self._samples_of_row(row)
+            picks, latency_s, cost_usd = self._samples_at_weight(row)
             results.append(
                 Series(
                     strategy=name,
@@ -134,7 +134,7 @@ class StrategyMetrics:
             )
         return results
 
-    def _samples_of_row(self, row: int) -> tuple[Ints, Floats, Floats]:
+    def _samples_at_weight(self, row: int) -> tuple[Ints, Floats, Floats]:
         if not self._per_sample:
             return np.empty(0, dtype=np.intp), np.empty(0), np.empty(0)
         picks, latency_s, cost_usd = (np.concatenate([chunk[i][row] for chunk in self._per_sample]) for i in range(3))
