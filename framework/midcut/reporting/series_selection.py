@@ -38,7 +38,7 @@ def planner_names(simulation: Simulation) -> list[str]:
 
 
 def distinct_series(series: Iterable[Series]) -> dict[str, Series]:
-    """Series to draw in figures per sample, by label. Strategies that picked the same placement in every sample share one."""
+    """Series to draw in figures per sample, by label; strategies with equal picks in every sample share one."""
     groups: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Series]] = {}
     for each in series:
         if each.picks and (each.planner or each.strategy in REFERENCES):
