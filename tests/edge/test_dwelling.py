@@ -121,11 +121,11 @@ def test_a_limit_that_the_held_placement_does_not_keep_is_said():
     assert "; limit not met: latency at most 2 s; of 4 placements: 3 are faster" in held.reason
 
 
-def test_steps_between_the_timed_ones_make_it_no_older():
+def test_steps_between_the_periodic_ones_make_it_no_older():
     dwelling, policy = Dwelling(3), policy_of(Scripted([3, 1, 1, 1, 1, 1, 1]))
     used = None
-    for timed, cut in ((True, 3), (False, 3), (False, 3), (True, 3), (False, 3), (True, 3), (True, 1)):
-        used = dwelling.settle(policy, policy.decide(Observation()), used, timed=timed)
+    for periodic, cut in ((True, 3), (False, 3), (False, 3), (True, 3), (False, 3), (True, 3), (True, 1)):
+        used = dwelling.settle(policy, policy.decide(Observation()), used, periodic=periodic)
         assert used.placement.cut == cut
 
 

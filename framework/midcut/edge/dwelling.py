@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Dwelling:
-    """Applies dwell (see `midcut.planning.dwell`) to an engine's decisions, one step at a time.
+    """Keeps an engine from switching placements too often: the rule of `midcut.planning.dwell`, one step at a time.
 
     A fallback, and the first decision after it, take effect at once. So does a switch from a placement that is no
     longer offered.
@@ -25,14 +25,14 @@ class Dwelling:
         self._ticks = ticks
         self._age = 0
 
-    def settle(self, policy: Policy, wanted: Decision, before: Decision | None, *, timed: bool = True) -> Decision:
+    def settle(self, policy: Policy, wanted: Decision, before: Decision | None, *, periodic: bool = True) -> Decision:
         """The decision in use from this step on.
 
         Args:
             policy: the one that made `wanted`.
             wanted: the planner's decision in this step.
             before: the decision in use until now.
-            timed: the step is a periodic one (`engine.interval_s`); only these count for dwell.
+            periodic: the step is due by `engine.interval_s`, not asked for by an event; only these count for dwell.
 
         Returns:
             `wanted`, or the placement of `before` with its row in this step's forecast.
@@ -42,7 +42,7 @@ class Dwelling:
         if before is None or before.forecast is None:
             self._age = 1
             return wanted
-        self._age += timed
+        self._age += periodic
         if wanted.placement == before.placement:
             return wanted
         row = _placement_index(policy.placements, before.placement) if self._age <= self._ticks else None

@@ -140,9 +140,9 @@ class PlanningLoop:
             await asyncio.to_thread(self._store.save, now=True)
         _log.info("planning ended", **asdict(self.counts))
 
-    async def step(self, *, timed: bool = False) -> Decision:
-        """Run a planning step: a periodic one if `timed`, otherwise one that an event asked for."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step, timed)
+    async def step(self, *, periodic: bool = False) -> Decision:
+        """Run a planning step: a periodic one if `periodic`, otherwise one that an event asked for."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step, periodic)
 
     async def replan(self, policy: Policy) -> None:
         """Replace the policy, and plan with it at once if planning has begun."""
@@ -155,17 +155,17 @@ class PlanningLoop:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.interval_s):
                     await self._step_requested.wait()
-            timed = not self._step_requested.is_set()
+            periodic = not self._step_requested.is_set()
             self._step_requested.clear()
             try:
-                await self.step(timed=timed)
+                await self.step(periodic=periodic)
             except Exception:  # noqa: BLE001 - keep the last decision; the next step may succeed
                 _log.exception("planning step failed")
 
-    def _step(self, timed: bool) -> Decision:
+    def _step(self, periodic: bool) -> Decision:
         policy = self._policy  # read once: `replan` may replace it during this step
         before = self._decision
-        decision = self._dwelling.settle(policy, self._decide(policy), before, timed=timed)
+        decision = self._dwelling.settle(policy, self._decide(policy), before, periodic=periodic)
         self._decision = decision
         self.counts.add(decision, before)
         _log_decision(decision, before, _runner_up(policy, decision))

@@ -99,7 +99,7 @@ class LocalCompute:
         """Run one segment; returns its values and the seconds it took."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._executor.run, segment)
 
-    async def call(self, work: Callable[[], None]) -> None:
+    async def run_untimed(self, work: Callable[[], None]) -> None:
         """Run a function on the compute thread, without measuring it."""
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -141,7 +141,7 @@ class Tails:
 
     async def warm_up(self) -> None:
         """Run the whole model twice: the first run is far slower than later ones, so the second is measured."""
-        await self._here.call(self._partition.warm_up)
+        await self._here.run_untimed(self._partition.warm_up)
         _, whole_s = await self._here.run(self._run_whole_model)
         self._times.record(0, whole_s)
 

@@ -124,8 +124,8 @@ async def test_at_start_planning_is_narrowed_with_one_line(bench, tiny, tiny_mod
             assert legal(b) == [3, 4, 5, 9]
             assert b.engine.decision.placement.cut == 3  # a fast link would have put it at 0
             assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
-    told = [entry for entry in logs if entry["event"].startswith("planning")]
-    assert [(entry["event"], entry["log_level"]) for entry in told] == [("planning on fewer cuts", "warning")]
+    narrowed = [entry for entry in logs if entry["event"].startswith("planning on")]
+    assert [(entry["event"], entry["log_level"]) for entry in narrowed] == [("planning on fewer cuts", "warning")]
 
 
 async def test_after_a_refusal_it_asks_again_and_plans_on_what_is_left(bench, tiny, tiny_model):

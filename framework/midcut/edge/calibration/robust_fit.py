@@ -30,7 +30,7 @@ class Line(NamedTuple):
         return max(self.ratio * predicted_s + self.offset_s, 0.0)
 
     def faded(self, share: float) -> Line:
-        """Return the line scaled between `as predicted` (share 0) and itself (share 1)."""
+        """Interpolate between the identity, measured = predicted (share 0), and this line (share 1)."""
         return Line(1.0 + (self.ratio - 1.0) * share, self.offset_s * share)
 
 

@@ -74,7 +74,7 @@ class CloudCapabilities:
         self._task = None
 
     def ask_soon(self) -> None:
-        """Ask again soon, because the cloud may have changed: it recovered, or it refused a request."""
+        """Ask for the cloud's capabilities again soon: it recovered or refused a request, so they may have changed."""
         self._query_requested.set()
 
     async def _watch(self, lister: ModelLister) -> None:

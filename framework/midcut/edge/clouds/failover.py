@@ -129,7 +129,7 @@ class Clouds:
         raise error
 
     async def listing(self) -> Mapping[str, HeldModel]:
-        """The models of the first cloud that lists them.
+        """The models of the first cloud, in order of preference, that lists them.
 
         Raises:
             CloudError: none does.

@@ -56,7 +56,7 @@ class SourceState:
         self.calm_s = (self.max_age_s / 2 if self.standby else _CALM_S) if quiet else 0.0
 
     def is_fresh(self, name: str, now: float) -> bool:
-        """Whether it has a value of the field that is not too old to count."""
+        """Whether this source's latest value of the field is recent enough to use."""
         return name in self.values and now - self.values[name][1] <= self.max_age_s
 
     def is_ageing(self, name: str, now: float) -> bool:
