@@ -72,8 +72,8 @@ async def test_losing_and_regaining_the_telemetry_is_logged_also_where_the_cut_s
             assert b.engine.decision.placement.cut == 9
             b.telemetry._script = [SLOW]
             await b.until(lambda: b.engine.decision.forecast is not None)
-    told = [entry["event"] for entry in logs if entry["event"].startswith("planning")]
-    assert told == ["planning stopped", "planning resumed"]
+    events = [entry["event"] for entry in logs if entry["event"].startswith("planning")]
+    assert events == ["planning stopped", "planning resumed", "planning ended"]
 
 
 async def test_it_falls_back_within_the_legal_cuts(bench):
