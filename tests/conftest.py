@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -124,6 +123,7 @@ def _running(hosted, executor, knobs, **settings):
     from midcut import cloud
     from midcut.config.settings import ServerSettings
     from midcut.serving import event_loop, serve
+    from midcut.serving.threads import Threads
 
     bound, ended = threading.Event(), {}
 
@@ -134,7 +134,7 @@ def _running(hosted, executor, knobs, **settings):
     async def go():
         ended["stop"], ended["loop"] = asyncio.Event(), asyncio.get_running_loop()
         server = ServerSettings(**{"port": 0} | settings)
-        with ThreadPoolExecutor(knobs.workers, "tail") as pool:
+        with Threads(knobs.workers, "tail") as pool:
             await serve(cloud.make_app(hosted, executor, pool, server, knobs), server, ready, ended["stop"])
 
     thread = threading.Thread(target=lambda: event_loop.run(go()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import perf_counter
 
@@ -17,6 +16,7 @@ from midcut.config.settings import CloudSettings
 from midcut.errors import BusyError, ExpiredError, MalformedError, OutOfMemoryError
 from midcut.graph.batcher import Batcher
 from midcut.serving.metrics import CloudMetrics
+from midcut.serving.threads import Threads
 
 GENERATOR = torch.Generator().manual_seed(5)
 
@@ -56,7 +56,7 @@ class Gate:
 async def queue(tiny, **knobs):
     settings, gate, registry = CloudSettings(**knobs), Gate(), CollectorRegistry()
     batchers = {tiny.table.model: Batcher(tiny)} if settings.batch_requests > 1 else {}
-    with ThreadPoolExecutor(settings.workers, "tail") as pool:
+    with Threads(settings.workers, "tail") as pool:
         tails = TailQueue(gate, pool, settings, CloudMetrics(registry), batchers)
         tails.read = lambda name, **labels: registry.get_sample_value(name, labels)
         try:

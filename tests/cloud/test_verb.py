@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -51,6 +52,8 @@ def test_the_configured_threads_hold_on_every_worker():
         both_there.wait(60)
         return torch.get_num_threads()
 
+    async def count_on_both():
+        return await asyncio.gather(pool.run(count), pool.run(count))
+
     with tail_threads(CloudSettings(threads=threads, workers=2)) as pool:
-        counts = [pool.submit(count) for _ in range(2)]
-        assert [future.result(120) for future in counts] == [threads, threads]
+        assert asyncio.run(count_on_both()) == [threads, threads]

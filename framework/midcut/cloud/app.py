@@ -28,8 +28,6 @@ from midcut.wire.oip_tensors import encode_reply
 from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
@@ -37,12 +35,13 @@ if TYPE_CHECKING:
     from midcut.config.settings import CloudSettings, ServerSettings
     from midcut.protocols import Executor
     from midcut.serving import ModelRef
+    from midcut.serving.threads import Threads
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
 def make_app(
-    hosted: HostedModels, executor: Executor, pool: ThreadPoolExecutor, server: ServerSettings, cloud: CloudSettings
+    hosted: HostedModels, executor: Executor, pool: Threads, server: ServerSettings, cloud: CloudSettings
 ) -> web.Application:
     """Build the cloud's application.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +20,7 @@ from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.graph.device_partition import DevicePartition
 from midcut.serving import check_credentials
+from midcut.serving.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,18 +65,18 @@ def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
     hosted = HostedModels(partition_of_model, settings.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
         with tail_threads(settings) as pool:
-            pool.submit(hosted.warm_up).result()
+            pool.call(hosted.warm_up)
             if settings.batch_requests > 1:
-                pool.submit(hosted.learn_to_batch).result()
+                pool.call(hosted.learn_to_batch)
             yield AssembledCloud(make_app(hosted, executor, pool, server, settings), hosted, server, settings)
     finally:
         executor.close()
 
 
-def tail_threads(settings: CloudSettings) -> ThreadPoolExecutor:
+def tail_threads(settings: CloudSettings) -> Threads:
     """The threads that compute tails."""
     # torch.set_num_threads applies to the calling thread only, so each worker calls it.
-    return ThreadPoolExecutor(settings.workers, "tail", torch.set_num_threads, (settings.threads,))
+    return Threads(settings.workers, "tail", partial(torch.set_num_threads, settings.threads))
 
 
 def _partitions(cfg: DictConfig, cuts: CutSettings, device: str) -> dict[str, Partition]:

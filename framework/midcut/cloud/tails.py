@@ -16,7 +16,6 @@ from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from concurrent.futures import ThreadPoolExecutor
 
     import torch
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from midcut.graph.batcher import Batcher
     from midcut.protocols import Executor
     from midcut.serving.metrics import CloudMetrics
+    from midcut.serving.threads import Threads
 
     Values = Sequence[torch.Tensor | int]
 
@@ -53,7 +53,7 @@ class TailQueue:
     def __init__(
         self,
         executor: Executor,
-        pool: ThreadPoolExecutor,
+        pool: Threads,
         settings: CloudSettings,
         metrics: CloudMetrics,
         batchers: Mapping[str, Batcher],
