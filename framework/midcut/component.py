@@ -16,6 +16,7 @@ class Kind(StrEnum):
     LINK_PREDICTOR = "predictor/link"
     CLOUD_PREDICTOR = "predictor/cloud"
     COST = "cost"
+    OBJECTIVE = "objective"
     PLANNER = "planner"
     TRANSPORT = "transport"
     EXECUTOR = "executor"
@@ -24,7 +25,7 @@ class Kind(StrEnum):
     @property
     def several(self) -> bool:
         """Whether a config may select several at once, as in `telemetry=[cpufreq,tcp_ping]`."""
-        return self in (Kind.MODEL, Kind.TELEMETRY, Kind.CODEC)
+        return self in (Kind.MODEL, Kind.TELEMETRY, Kind.OBJECTIVE, Kind.CODEC)
 
     @classmethod
     def of_group(cls, group: str) -> Kind | None:

@@ -59,6 +59,15 @@ def midcut_cost_models() -> Sequence[Component]:
 
 
 @hookspec
+def midcut_objectives() -> Sequence[Component]:
+    """Offer objectives: each target returns a `midcut.protocols.Objective`. Config group `objective`.
+
+    The target is called with the keyword `placements` (`midcut.types.Placements`) beside its config.
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def midcut_planners() -> Sequence[Component]:
     """Offer planners: each target returns a `midcut.protocols.Planner`. Config group `planner`."""
     raise NotImplementedError

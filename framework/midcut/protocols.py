@@ -122,6 +122,34 @@ class CostModel(Protocol):
         ...
 
 
+class Objective(Protocol):
+    """Adds one column to a forecast: another quantity beside latency and cost of which less is better.
+
+    The target gets the additional keyword `placements: Placements`.
+    """
+
+    column: str
+    """Name of the column, with its unit, e.g. `energy_j`."""
+
+    needs: frozenset[str]
+    """The fields of an observation that it reads."""
+
+    def values(self, forecast: Forecast, observation: Observation) -> Floats:
+        """Compute the column.
+
+        Args:
+            forecast: parts, latency and cost of the placements, corrected by live calibration; shape (..., P).
+            observation: what they were predicted from.
+
+        Returns:
+            shape (..., P) or (P,), finite and not negative, never lower where a part of the latency is larger.
+
+        Raises:
+            ForecastError: a field it needs is missing, or is not a number it can use.
+        """
+        ...
+
+
 class Planner(Protocol):
     """Picks one placement of a forecast."""
 
@@ -134,7 +162,8 @@ class Planner(Protocol):
         """Pick a row for every observation and weight.
 
         Args:
-            forecast: arrays of shape (..., P).
+            forecast: arrays of shape (..., P). Weigh its `latency_s` and `cost_usd`: where the user aims at other
+                objectives, those two are the chosen columns, and `Forecast.column` has all under their own names.
             w: a number, or an array that broadcasts with the forecast's leading shape (...). A planner without a weight
                 checks it, and picks the same for all values.
 

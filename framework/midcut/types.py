@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from midcut.errors import ForecastError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.intp]
 FIELDS = ("clock_mhz", "bandwidth_kbps", "ping_ms")
+LATENCY_AND_COST = ("latency_s", "cost_usd")
+"""The columns that planners weigh unless `aim` names others."""
 
 
 class ValueSpec(msgspec.Struct, frozen=True):
@@ -218,6 +222,8 @@ class Forecast:
         edge_s, link_s, cloud_s: predicted parts of the latency, seconds.
         cost_usd: predicted cost of one inference, US dollars.
         uncorrected: the forecast of the predictors alone, if live calibration has corrected this one.
+        objectives: further columns that objectives add, by name, e.g. `energy_j`; smaller is better.
+        aim: names of the two columns that planners weigh; the first counts where w = 0, the second where w = 1.
     """
 
     placements: Placements
@@ -226,6 +232,8 @@ class Forecast:
     cloud_s: Floats
     cost_usd: Floats
     uncorrected: Forecast | None = None
+    objectives: Mapping[str, Floats] = field(default_factory=dict)
+    aim: tuple[str, str] = LATENCY_AND_COST
 
     @cached_property
     def latency_s(self) -> Floats:
@@ -234,6 +242,26 @@ class Forecast:
 
     def __len__(self) -> int:
         return len(self.placements)
+
+    def column(self, name: str) -> Floats:
+        """Return a column by name: `latency_s`, `cost_usd`, or one of `objectives`.
+
+        Raises:
+            ForecastError: the forecast has no such column.
+        """
+        if name in LATENCY_AND_COST:
+            values: Floats = getattr(self, name)
+            return values
+        if name not in self.objectives:
+            raise missing_column(name, self.objectives)
+        return self.objectives[name]
+
+    def aimed(self) -> Forecast:
+        """Return the forecast as planners see it: the columns of `aim` stand for `latency_s` and `cost_usd`."""
+        if self.aim == LATENCY_AND_COST:
+            return self
+        columns = (self.edge_s, self.link_s, self.cloud_s, self.column(self.aim[1]), self.uncorrected)
+        return AimedForecast(self.placements, *columns, self.objectives, self.aim, base=self)
 
     def find(self, placement: Placement) -> int | None:
         """Return the row index of a placement, None if it is not in the forecast."""
@@ -249,6 +277,7 @@ class Forecast:
             "edge_s": float(self.edge_s[index]),
             "link_s": float(self.link_s[index]),
             "cloud_s": float(self.cloud_s[index]),
+            **{name: float(values[index]) for name, values in self.objectives.items()},
         }
 
     def without(self, index: int) -> Forecast:
@@ -263,7 +292,49 @@ class Forecast:
         }
         columns["codec"] = tuple(itertools.compress(self.placements.codec, keep))
         parts = {name: getattr(self, name)[..., keep] for name in ("edge_s", "link_s", "cloud_s", "cost_usd")}
-        return Forecast(placements=replace(self.placements, **columns), **parts)
+        objectives = {name: values[..., keep] for name, values in self.objectives.items()}
+        return Forecast(placements=replace(self.placements, **columns), **parts, objectives=objectives, aim=self.aim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AimedForecast(Forecast):
+    """A forecast whose `latency_s` and `cost_usd` are the two columns of `aim`, so that every planner weighs those.
+
+    Attributes:
+        base: the forecast with the columns under their own names; `column` reads there.
+    """
+
+    base: Forecast
+
+    @cached_property
+    def latency_s(self) -> Floats:
+        """The first column of `aim`, in its own unit."""
+        return self.base.column(self.aim[0])
+
+    def column(self, name: str) -> Floats:
+        """Return a column of the base by name."""
+        return self.base.column(name)
+
+    def aimed(self) -> Forecast:
+        """Return itself."""
+        return self
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Return one row of the base."""
+        return self.base.row(index)
+
+    def only(self, keep: NDArray[np.bool_]) -> Forecast:
+        """Return the view of the base with only some placements."""
+        return self.base.only(keep).aimed()
+
+
+def missing_column(name: str, objectives: Iterable[str]) -> ForecastError:
+    """The error for a column that a forecast does not have."""
+    known = ", ".join((*LATENCY_AND_COST, *objectives))
+    return ForecastError(f"the forecast has no column {name!r}; it has {known} (objective=NAME adds others)")
+
+
+_BETTER = {"latency_s": "faster", "cost_usd": "cheaper"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,10 +367,11 @@ class Decision:
         """One line for a log: why the choice was not used, and how many placements are faster or cheaper."""
         if self.forecast is None:
             return self.held
-        latency_s, cost_usd = self.forecast.latency_s, self.forecast.cost_usd
-        faster = np.count_nonzero(latency_s < latency_s[self.index])
-        cheaper = np.count_nonzero(cost_usd < cost_usd[self.index])
-        rank = f"of {len(self.forecast)} placements: {faster} are faster, {cheaper} are cheaper"
+        ranks = []
+        for name in self.forecast.aim:
+            values = self.forecast.column(name)
+            ranks.append(f"{np.count_nonzero(values < values[self.index])} are {_BETTER.get(name, f'lower in {name}')}")
+        rank = f"of {len(self.forecast)} placements: {', '.join(ranks)}"
         weighted = "" if self.weight is None else f"at w={self.weight:g} "
         return f"{self._circumstances()}{weighted}{rank}"
 

@@ -54,12 +54,15 @@ class EpsilonConstraintConfig:
     Attributes:
         max_latency_s: cheapest placement of at most this latency, seconds.
         max_cost_usd: fastest placement of at most this cost for one inference, US dollars.
+        max_first, max_second: the limit of `aim.first` or `aim.second`, whichever objectives those are.
         strict: if no placement is within the limit, raise an error (the edge then falls back) instead of picking
             the nearest one and reporting that the limit is not met.
     """
 
     max_latency_s: float | None = None
     max_cost_usd: float | None = None
+    max_first: float | None = None
+    max_second: float | None = None
     strict: bool = False
 
 

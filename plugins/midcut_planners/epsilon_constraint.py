@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,9 +16,21 @@ if TYPE_CHECKING:
 
     from midcut.types import Floats, Forecast, Ints
 
+_COLUMNS: Final = ("latency_s", "cost_usd")
+_LIMITS_FIRST: Final = ("max_latency_s", "max_first")
+_EXPECTED_COLUMN: Final = {"max_latency_s": "latency_s", "max_cost_usd": "cost_usd"}
+_LIMIT_TEXTS: Final = {
+    "max_latency_s": "latency at most {:g} s",
+    "max_cost_usd": "cost at most {:g} $",
+    "max_first": "the first objective at most {:g}",
+    "max_second": "the second objective at most {:g}",
+}
+
 
 class EpsilonConstraint:
     """Picks the cheapest placement of at most `max_latency_s`, or the fastest one of at most `max_cost_usd`.
+
+    Where other objectives are aimed at, `max_first` and `max_second` limit those.
 
     The epsilon-constraint method of multi-objective optimisation (Haimes, Lasdon, Wismer 1971): the pick is
     Pareto-optimal, and every Pareto-optimal placement is the pick of some limit. Ties go to the better other
@@ -26,28 +38,41 @@ class EpsilonConstraint:
     fastest for a latency limit, the cheapest for a budget. The weight has no effect.
 
     Args:
-        max_latency_s, max_cost_usd: the limit, over 0; exactly one of them.
+        max_latency_s, max_cost_usd: the limit, over 0, where latency (or cost) is aimed at.
+        max_first, max_second: the limit of the first or second objective, whichever it is. Exactly one limit is given.
         strict: raise an error where no placement is within the limit.
 
     Raises:
-        ConfigError: none or both limits, or one that is not a positive number.
+        ConfigError: no limit or several, or one that is not a positive number.
     """
 
     w = None
 
-    def __init__(self, max_latency_s: float | None, max_cost_usd: float | None, *, strict: bool) -> None:
-        given = {"max_latency_s": max_latency_s, "max_cost_usd": max_cost_usd}
+    def __init__(
+        self,
+        max_latency_s: float | None = None,
+        max_cost_usd: float | None = None,
+        max_first: float | None = None,
+        max_second: float | None = None,
+        *,
+        strict: bool = False,
+    ) -> None:
+        given = {
+            "max_latency_s": max_latency_s,
+            "max_cost_usd": max_cost_usd,
+            "max_first": max_first,
+            "max_second": max_second,
+        }
         limits = {name: value for name, value in given.items() if value is not None}
         if len(limits) != 1:
-            count = "both" if limits else "none"
-            raise ConfigError(f"epsilon_constraint takes exactly one of max_latency_s and max_cost_usd, got {count}")
-        ((name, self._limit_value),) = limits.items()
+            got = " and ".join(limits) or "none"
+            raise ConfigError(f"epsilon_constraint takes exactly one of {', '.join(given)}, got {got}")
+        ((self._knob, self._limit_value),) = limits.items()
         if not 0.0 < self._limit_value < math.inf:
-            raise ConfigError(f"epsilon_constraint: {name} must be a number over 0, got {self._limit_value}")
+            raise ConfigError(f"epsilon_constraint: {self._knob} must be a number over 0, got {self._limit_value}")
         self._strict = strict
-        in_time = max_latency_s is not None
-        self._limited, self._other = ("latency_s", "cost_usd") if in_time else ("cost_usd", "latency_s")
-        self.limit = f"latency at most {self._limit_value:g} s" if in_time else f"cost at most {self._limit_value:g} $"
+        self._limited, self._other = _COLUMNS if self._knob in _LIMITS_FIRST else _COLUMNS[::-1]
+        self.limit = _LIMIT_TEXTS[self._knob].format(self._limit_value)
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
         """See `midcut.protocols.Planner`.
@@ -55,6 +80,7 @@ class EpsilonConstraint:
         Raises:
             ForecastError: also if `strict` is set and no placement is within the limit.
         """
+        self._check_aim(forecast.aim)
         if is_single(forecast, w):
             return self._pick_single(forecast)
         weights = check_weight(w)
@@ -101,6 +127,16 @@ class EpsilonConstraint:
         then = np.where(any_within, limited, other)
         best: Ints = np.where(first == first.min(axis=-1, keepdims=True), then, np.inf).argmin(axis=-1)
         return best
+
+    def _check_aim(self, aim: tuple[str, str]) -> None:
+        """Refuse a limit on latency or cost where something else stands in its place."""
+        expected = _EXPECTED_COLUMN.get(self._knob)
+        if expected is not None and aim[_COLUMNS.index(expected)] != expected:
+            other = "max_first" if self._knob in _LIMITS_FIRST else "max_second"
+            raise ForecastError(
+                f"epsilon_constraint: {self._knob} limits {expected}, but planners weigh {aim[0]} and {aim[1]} here "
+                f"(aim): give planner.{other}, the limit of {aim[_COLUMNS.index(expected)]}"
+            )
 
     def _check_strict(self, limited: Floats) -> None:
         if self._strict:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.errors import ConfigError
+from midcut.planning import non_negative_field, positive_field
 from midcut.terms import SlowStart
 from midcut.wire.tcp import INITIAL_WINDOW, SEGMENT_BYTES, starts_slowly, window_bytes
-from midcut_predictors.fields import non_negative_field, positive_field
 
 if TYPE_CHECKING:
     from midcut.types import Floats, Observation, Placements

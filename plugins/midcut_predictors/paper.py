@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.errors import ConfigError
+from midcut.planning import positive_field
 from midcut.profiles import Fit, ModelLaw, Normalisation, Role, find_fit, wrong_law
-from midcut_predictors.fields import positive_field
 from midcut_predictors.profiled import fastest_run, find_matching_profile, profile_text
 from midcut_predictors.ranges import ClockRange, clocks_text
 

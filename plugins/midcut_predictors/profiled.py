@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.errors import FileError
+from midcut.planning import positive_field
 from midcut.profiles import Profile, Role, Run, find_profile, one_image_at_a_time
-from midcut_predictors.fields import positive_field
 from midcut_predictors.ranges import ClockRange, clocks_text
 
 if TYPE_CHECKING:

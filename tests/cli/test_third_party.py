@@ -96,3 +96,18 @@ def test_its_own_tests_pass(installed, tmp_path):
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_it_weighs_energy_and_period_which_it_has_never_heard_of(midcut, installed, tmp_path):
+    aims = {"energy_j": ("latency_s", "energy_j"), "period_s": ("period_s", "cost_usd")}
+    for name, aim in aims.items():
+        for w, column in zip((0, 1), aim, strict=True):
+            chosen = ("objective=[energy,period]", f"aim.first={aim[0]}", f"aim.second={aim[1]}")
+            folder = tmp_path / f"{name}-{w}"
+            finished = midcut(
+                "plan", "planner=budget", *chosen, f"planner.w={w}", f"hydra.run.dir={folder}", path=[installed]
+            )
+            assert finished.returncode == 0, finished.stderr
+            plan = json.loads((folder / "plan.json").read_text())
+            rows = [row | row["objectives"] for row in plan["rows"]]
+            assert (plan | plan["objectives"])[column] == min(row[column] for row in rows)

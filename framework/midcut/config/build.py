@@ -54,10 +54,13 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
         raise ConfigError(f"{kind}: {' '.join(str(error).split())}") from error
 
 
-def build_each(kind: Kind, nodes: DictConfig) -> dict[str, Any]:
+def build_each(kind: Kind, nodes: DictConfig, **context: Any) -> dict[str, Any]:
     """Build all components of a group that is a list; returns name -> component, in the order of the config."""
     named = kind in (Kind.MODEL, Kind.CODEC)
-    return {str(name): build(kind, node, **({"name": str(name)} if named else {})) for name, node in nodes.items()}
+    return {
+        str(name): build(kind, node, **context, **({"name": str(name)} if named else {}))
+        for name, node in nodes.items()
+    }
 
 
 def settings_of(cfg: DictConfig, schema: Callable[..., _T]) -> _T:

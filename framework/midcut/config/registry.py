@@ -35,6 +35,7 @@ _HOOK_KINDS = {
     "midcut_models": Kind.MODEL,
     "midcut_telemetry_sources": Kind.TELEMETRY,
     "midcut_cost_models": Kind.COST,
+    "midcut_objectives": Kind.OBJECTIVE,
     "midcut_planners": Kind.PLANNER,
     "midcut_transports": Kind.TRANSPORT,
     "midcut_executors": Kind.EXECUTOR,

@@ -1,5 +1,9 @@
-"""From a table of cuts to a decision where to cut. `check_forecast` and `check_weight` are public, for planners."""
+"""From a table of cuts to a decision where to cut.
+
+Public, for planners, predictors and objectives: the checks of a forecast, of a weight, and of an observation's fields.
+"""
 
 from midcut.planning.checks import check_forecast, check_weight
+from midcut.planning.fields import non_negative_field, positive_field
 
-__all__ = ["check_forecast", "check_weight"]
+__all__ = ["check_forecast", "check_weight", "non_negative_field", "positive_field"]

@@ -41,20 +41,37 @@ def build_policy(config: DictConfig, placements: Placements, reply_timeout_s: fl
     Args:
         reply_timeout_s: see `Policy`.
     """
-    predictors = _build_predictors(config.predictor, placements)
-    cost = build(Kind.COST, config.cost)
     return Policy(
         placements,
-        **predictors,
-        cost=cost,
+        **_build_columns(config, config.predictor, placements),
         planner=build(Kind.PLANNER, config.planner),
         reply_timeout_s=reply_timeout_s,
     )
 
 
-def build_forecaster(predictor: DictConfig, cost: DictConfig, placements: Placements) -> Forecaster:
-    """Build a forecaster from a config with the keys `edge`, `link` and `cloud`, and one of a cost model."""
-    return Forecaster(placements, **_build_predictors(predictor, placements), cost=build(Kind.COST, cost))
+def build_forecaster(config: DictConfig, predictor: DictConfig, placements: Placements) -> Forecaster:
+    """Build a forecaster with the predictors of one node, which has the keys `edge`, `link` and `cloud`.
+
+    Args:
+        config: has the groups `cost` and `objective`, and `aim`.
+        predictor: e.g. `config.truth`.
+    """
+    return Forecaster(placements, **_build_columns(config, predictor, placements))
+
+
+def _build_columns(config: DictConfig, predictor: DictConfig, placements: Placements) -> dict[str, Any]:
+    objectives = tuple(build_each(Kind.OBJECTIVE, config.objective, placements=placements).values())
+    second = config.aim.second
+    if second is None:  # a user who chooses an objective wants it weighed
+        second = next(
+            (objective.column for objective in objectives if objective.column != config.aim.first), "cost_usd"
+        )
+    return {
+        **_build_predictors(predictor, placements),
+        "cost": build(Kind.COST, config.cost),
+        "objectives": objectives,
+        "aim": (config.aim.first, second),
+    }
 
 
 def _build_predictors(nodes: DictConfig, placements: Placements) -> dict[str, Any]:

@@ -32,11 +32,12 @@ def check_forecast(forecast: Forecast) -> None:
     """Refuse a forecast that no planner can choose from.
 
     Raises:
-        ForecastError: no placement, or latency or cost that is NaN, infinite or negative.
+        ForecastError: no placement, or latency or cost (or what `Forecast.aim` puts in their places) that is NaN,
+            infinite or negative.
     """
     if len(forecast) == 0:
         raise ForecastError("the forecast has no placement: no cut is legal under this configuration")
-    for name, values in (("latency_s", forecast.latency_s), ("cost_usd", forecast.cost_usd)):
+    for name, values in zip(forecast.aim, (forecast.latency_s, forecast.cost_usd), strict=True):
         # Two cheap passes accept a valid forecast; only an invalid one is searched for the value to report.
         if not (np.isfinite(values.sum()) and values.min() >= 0.0):
             bad = ~(np.isfinite(values) & (values >= 0.0))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import structlog
 
-from midcut.errors import ForecastError
-from midcut.types import Decision, Forecast
+from midcut.errors import ConfigError, ForecastError
+from midcut.types import LATENCY_AND_COST, Decision, Forecast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from midcut.protocols import CostModel, LatencyPredictor, LimitedPlanner, Planner
-    from midcut.types import Observation, Placements
+    from midcut.protocols import CostModel, LatencyPredictor, LimitedPlanner, Objective, Planner
+    from midcut.types import Floats, Observation, Placements
 
 _log = structlog.get_logger("midcut.planning.policy")
 PARTS = ("edge", "link", "cloud")
@@ -25,12 +25,17 @@ _UNUSED_WEIGHT = 0.5  # for planners that follow no weight
 
 @dataclass(eq=False)
 class Forecaster:
-    """Predictors and a cost model: turns an observation into a forecast.
+    """Predictors, a cost model and further objectives: turns an observation into a forecast.
 
     Attributes:
+        objectives: each adds a column to the forecasts.
+        aim: names of the two columns that planners weigh.
         needs: observation fields without which there is no forecast.
         based_on: part of the latency -> where its predictor's numbers come from, in words. A predictor may give
             this in an attribute `based_on`; parts whose predictor has none are absent.
+
+    Raises:
+        ConfigError: two objectives with one column, or an aim at a column that there is not.
     """
 
     placements: Placements
@@ -38,9 +43,13 @@ class Forecaster:
     link: LatencyPredictor
     cloud: LatencyPredictor
     cost: CostModel
+    objectives: Sequence[Objective] = field(default=(), kw_only=True)
+    aim: tuple[str, str] = field(default=LATENCY_AND_COST, kw_only=True)
 
     def __post_init__(self) -> None:
+        check_columns([objective.column for objective in self.objectives], self.aim)
         self.needs = self.edge.needs | self.link.needs | self.cloud.needs
+        self.needs = self.needs.union(*(objective.needs for objective in self.objectives))
         sources = {part: str(getattr(getattr(self, part), "based_on", "")) for part in PARTS}
         self.based_on = {part: source for part, source in sources.items() if source}
 
@@ -55,7 +64,45 @@ class Forecaster:
         cloud_s = self.cloud.seconds(observation)
         if not edge_s.shape == link_s.shape == cloud_s.shape:
             edge_s, link_s, cloud_s = np.broadcast_arrays(edge_s, link_s, cloud_s)
-        return Forecast(self.placements, edge_s, link_s, cloud_s, self.cost.cost_usd(edge_s, link_s, cloud_s))
+        return self.complete(observation, edge_s, link_s, cloud_s)
+
+    def complete(
+        self, observation: Observation, edge_s: Floats, link_s: Floats, cloud_s: Floats, before: Forecast | None = None
+    ) -> Forecast:
+        """Price the parts of a latency, and add the columns of the objectives.
+
+        Args:
+            observation: what the parts were predicted from.
+            edge_s, link_s, cloud_s: shape (..., P).
+            before: the forecast of the predictors alone, if these parts are corrected.
+        """
+        cost_usd = self.cost.cost_usd(edge_s, link_s, cloud_s)
+        if not self.objectives:
+            return Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, before)
+        plain = Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd)
+        shape = plain.latency_s.shape
+        columns = {
+            objective.column: np.broadcast_to(objective.values(plain, observation), shape)
+            for objective in self.objectives
+        }
+        return Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, before, columns, self.aim)
+
+
+def check_columns(columns: Sequence[str], aim: Sequence[str]) -> None:
+    """Refuse objectives that share a column, and an aim at a column that there is not.
+
+    Raises:
+        ConfigError: the message names the column.
+    """
+    for name in (*columns, *aim):
+        if (*LATENCY_AND_COST, *columns).count(name) > 1:
+            raise ConfigError(f"objective: the column {name!r} comes from two objectives; choose one of them")
+    for place, name in zip(("aim.first", "aim.second"), aim, strict=True):
+        if name not in (*LATENCY_AND_COST, *columns):
+            known = ", ".join((*LATENCY_AND_COST, *columns))
+            raise ConfigError(f"{place}={name}: the forecast has {known}; objective=NAME adds other columns")
+    if aim[0] == aim[1]:
+        raise ConfigError(f"aim.first and aim.second are both {aim[0]}: planners weigh two different columns")
 
 
 @dataclass(eq=False)
@@ -75,7 +122,7 @@ class Policy(Forecaster):
         self._sources_logged = not self.based_on
 
     def decide(
-        self, observation: Observation, correct: Callable[[Forecast, CostModel], Forecast] | None = None
+        self, observation: Observation, correct: Callable[[Forecast, Observation, Forecaster], Forecast] | None = None
     ) -> Decision:
         """Decide on one complete observation. The first call logs which profiles the forecasts use.
 
@@ -88,7 +135,7 @@ class Policy(Forecaster):
         start = perf_counter()
         forecast = self.forecast(observation)
         if correct is not None:
-            forecast = correct(forecast, self.cost)
+            forecast = correct(forecast, observation, self)
         index = self._choose(forecast)
         limit, met = self.limit_status(forecast, index)
         decision = Decision(
@@ -116,10 +163,11 @@ class Policy(Forecaster):
         if not hasattr(self.planner, "meets"):
             return "", True
         planner = cast("LimitedPlanner", self.planner)
-        return planner.limit, bool(planner.meets(forecast, np.asarray(index)))
+        return planner.limit, bool(planner.meets(forecast.aimed(), np.asarray(index)))
 
     def _choose(self, forecast: Forecast) -> int:
         w = _UNUSED_WEIGHT if self.planner.w is None else self.planner.w
+        forecast = forecast.aimed()
         if self.reply_timeout_s is not None:
             late = forecast.link_s + forecast.cloud_s > self.reply_timeout_s
             if late.any() and not late.all():

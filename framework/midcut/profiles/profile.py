@@ -40,6 +40,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         node_s, node_spread_s: seconds per node, in execution order.
         whole_s, whole_spread_s: seconds of a whole forward pass.
         repeats: number of measurements; 0 in a modelled profile.
+        power_w: power that computing takes, the machine's idle power included, watts; null if it was not measured.
+        idle_w: power of the idle machine, watts; null likewise.
     """
 
     clock_mhz: float | None
@@ -48,6 +50,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     whole_s: float
     whole_spread_s: float
     repeats: int
+    power_w: float | None = None
+    idle_w: float | None = None
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,8 +154,16 @@ def _run_fault(run: Run, where: str, nodes: int) -> str:
             return f"{where}.{name} is {getattr(run, name)}, must be seconds, 0 or more"
     if run.whole_s == 0.0:
         return f"{where}.whole_s is 0, must be more than 0"
+    return _setting_fault(run, where)
+
+
+def _setting_fault(run: Run, where: str) -> str:
     if run.clock_mhz is not None and not 0.0 < run.clock_mhz < math.inf:
         return f"{where}.clock_mhz is {run.clock_mhz}, must be more than 0"
+    for name in ("power_w", "idle_w"):
+        watts = getattr(run, name)
+        if watts is not None and not 0.0 <= watts < math.inf:
+            return f"{where}.{name} is {watts}, must be watts, 0 or more"
     return "" if run.repeats >= 0 else f"{where}.repeats is {run.repeats}, must be 0 or more"
 
 

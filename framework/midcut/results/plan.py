@@ -26,6 +26,7 @@ class PlanRow(Struct, frozen=True, kw_only=True):
         cost_usd: of one inference, US dollars; null likewise.
         layer: leaf modules that are finished at the edge.
         request_bytes: sent to the cloud, headers included; 0 where nothing is sent.
+        objectives: the further columns that were chosen (`objective=`), by name.
     """
 
     cut: int
@@ -37,6 +38,7 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     cloud_s: float | None
     layer: int
     request_bytes: float
+    objectives: dict[str, float | None] = {}
 
 
 class Pick(Struct, frozen=True, kw_only=True):
@@ -45,7 +47,9 @@ class Pick(Struct, frozen=True, kw_only=True):
     Attributes:
         w: the weight, 0 (fast) to 1 (cheap); None where the planner follows none.
         limit: the planner's own limit in words; absent where it has none. `met`: whether the pick keeps it.
-        cut, codec, latency_s, cost_usd, edge_s, link_s, cloud_s, layer, request_bytes: of the picked `PlanRow`.
+        cut, codec, latency_s, cost_usd, edge_s, link_s, cloud_s, layer, request_bytes, objectives: of the picked
+            `PlanRow`.
+        aim: names of the two columns that the planner weighed.
         after: name of the last node at the edge, `input` for cut 0.
         observation: `clock_mhz`, `bandwidth_kbps` and `ping_ms` as observed, None where unknown.
         planning_s: seconds from the observation to the choice.
@@ -64,9 +68,11 @@ class Pick(Struct, frozen=True, kw_only=True):
     cloud_s: float | None
     layer: int
     request_bytes: float
+    objectives: dict[str, float | None] = {}
     after: str
     observation: dict[str, float | None]
     planning_s: float
+    aim: tuple[str, str] = ("latency_s", "cost_usd")
 
 
 class Plan(Pick, frozen=True, kw_only=True):

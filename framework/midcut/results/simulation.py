@@ -38,11 +38,13 @@ class Series(msgspec.Struct, frozen=True):
         latency_p95_s: 95th percentile over the samples.
         latency_regret: mean latency over the mean of the fastest placement of every sample, minus 1.
         objective_regret: mean over the samples of J(pick) - min J, where J = (1 - w) latency + w cost, both
-            min-max scaled over the placements of the sample. None where w is None.
+            min-max scaled over the placements of the sample; where the run aims at other columns, those two take the
+            places of latency and cost. None where w is None.
         dominated: share of picks for which another placement is better in one objective and not worse in the other.
         distinct: number of different placements (cut and codec) picked over the samples.
         switches_per_100: per 100 samples, how often the pick differs from that of the sample before.
         dwell: samples that a placement stays in use at least; 0 is the strategy without dwell.
+        objectives: means of the further columns that were chosen (`objective=`), by name.
         unmet: share of samples where no placement satisfied the planner's own limit; None for planners without one.
         latency_ratio, cost_ratio: over repetitions, mean latency (cost) relative to the mean of `latency_optimal`
             and of `cost_optimal`, by that name; empty without a population, or where that mean is 0.
@@ -63,6 +65,7 @@ class Series(msgspec.Struct, frozen=True):
     distinct: int
     switches_per_100: float
     dwell: int = 0
+    objectives: dict[str, float] = {}
     unmet: float | None = None
     latency_ratio: dict[str, Interval] = {}
     cost_ratio: dict[str, Interval] = {}
@@ -150,6 +153,7 @@ class Simulation(msgspec.Struct, frozen=True):
         weights: at which every planner picks.
         clock_mhz, bandwidth_kbps, ping_ms: of every sample; empty where there are more than the file keeps.
         time_s: of every sample where a trace was sampled; else empty.
+        aim: names of the two columns that planners weigh.
         based_on: part -> where the picking predictor's numbers come from, and `truth.` + part likewise.
     """
 
@@ -175,6 +179,7 @@ class Simulation(msgspec.Struct, frozen=True):
     time_s: tuple[float, ...] = ()
     based_on: dict[str, str] = {}
     codecs: tuple[str, ...] = ()
+    aim: tuple[str, str] = ("latency_s", "cost_usd")
     format: str = FORMAT
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midcut.simulation.strategies import Chunk
 from midcut.simulation.truth_table import TruthTable, scaled
-from midcut.types import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from midcut.planning.policy import Forecaster
     from midcut.simulation.scenario import Samples
-    from midcut.types import Floats, Ints, Observation
+    from midcut.types import Floats, Forecast, Ints, Observation
 
 CHUNK_VALUES = 1 << 17
 """Samples times placements of one chunk: a few arrays of this size stay in a second-level cache."""
@@ -73,7 +73,7 @@ class ForecastChunks:
         shape = (self.repetitions, len(self._truth.placements))
         latency, cost = np.zeros(shape), np.zeros(shape)
         for repetition, observation in self._observations():
-            truth = broadcast_forecast(self._truth, observation, len(repetition))
+            truth = broadcast_forecast(self._truth, observation, len(repetition)).aimed()
             add_by_group(latency, repetition, scaled(truth.latency_s))
             add_by_group(cost, repetition, scaled(truth.cost_usd))
             self._advance(0)
@@ -87,9 +87,14 @@ def broadcast_forecast(forecaster: Forecaster, observation: Observation, count: 
     shape = (count, len(forecast))
     if forecast.latency_s.shape == forecast.cost_usd.shape == shape:
         return forecast
-    parts = (forecast.edge_s, forecast.link_s, forecast.cloud_s, forecast.cost_usd)
-    edge_s, link_s, cloud_s, cost_usd = (np.broadcast_to(part, shape) for part in parts)
-    return Forecast(forecast.placements, edge_s, link_s, cloud_s, cost_usd)
+    return replace(
+        forecast,
+        edge_s=np.broadcast_to(forecast.edge_s, shape),
+        link_s=np.broadcast_to(forecast.link_s, shape),
+        cloud_s=np.broadcast_to(forecast.cloud_s, shape),
+        cost_usd=np.broadcast_to(forecast.cost_usd, shape),
+        objectives={name: np.broadcast_to(values, shape) for name, values in forecast.objectives.items()},
+    )
 
 
 def add_by_group(sums: Floats, group: Ints, values: Floats) -> None:

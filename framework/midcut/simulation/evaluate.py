@@ -104,8 +104,8 @@ def repeated_means(samples: ForecastChunks, strategies: Sequence[Strategy]) -> d
     for repetition, chunk in samples.chunks():
         for strategy in strategies:
             indices = chunk.truth.flat_indices(strategy.picks(chunk))
-            add_by_group(sums[strategy.name]["latency_s"], repetition, chunk.truth.latency_s.take(indices).T)
-            add_by_group(sums[strategy.name]["cost_usd"], repetition, chunk.truth.cost_usd.take(indices).T)
+            add_by_group(sums[strategy.name]["latency_s"], repetition, chunk.truth.column("latency_s").take(indices).T)
+            add_by_group(sums[strategy.name]["cost_usd"], repetition, chunk.truth.column("cost_usd").take(indices).T)
     return {name: {metric: total.T / samples.size for metric, total in totals.items()} for name, totals in sums.items()}
 
 

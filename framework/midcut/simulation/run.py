@@ -125,6 +125,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         ping_ms=_values_to_keep(samples.fields.get("ping_ms"), keep=keep),
         time_s=_values_to_keep(samples.time_s, keep=keep),
         codecs=placements.codec,
+        aim=setup.planning.aim,
     )
 
 

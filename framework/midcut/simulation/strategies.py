@@ -79,7 +79,7 @@ class PlannerStrategy:
 
     def picks(self, chunk: Chunk) -> Ints:
         """As `Strategy` defines it."""
-        picks = np.asarray(self._planner.choose(chunk.predicted, self._weight_column))
+        picks = np.asarray(self._planner.choose(chunk.predicted.aimed(), self._weight_column))
         shape = (len(self.weights), len(chunk.predicted.latency_s))
         rows = len(chunk.predicted)
         if picks.shape != shape or picks.dtype.kind not in "iu" or picks.min() < 0 or picks.max() >= rows:
@@ -93,7 +93,7 @@ class PlannerStrategy:
         """As `Strategy` defines it."""
         if not isinstance(self._planner, LimitedPlanner):
             return None
-        return ~self._planner.meets(chunk.predicted, picks)
+        return ~self._planner.meets(chunk.predicted.aimed(), picks)
 
 
 class FixedStrategy:

@@ -9,6 +9,7 @@ import numpy as np
 from midcut.errors import ForecastError
 from midcut.results.simulation import Front, Interval, Series
 from midcut.simulation.streaming_percentile import StreamingPercentile
+from midcut.types import LATENCY_AND_COST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ class StrategyMetrics:
         self._several_codecs = len(np.unique(placements.cut)) < len(placements)
         self._objective_weights = tuple(0.0 if w is None else w for w in self.weights)
         self._sums = {name: np.zeros(rows) for name in ("latency", "cost", "regret", "dominated", "limit_not_met")}
+        self._objective_sums: dict[str, Floats] = {}
         self._fastest_s = 0.0
         self._switches = np.zeros(rows, dtype=np.int64)
         self._ever_picked = np.zeros((rows, len(placements)), dtype=np.bool_)
@@ -51,7 +53,10 @@ class StrategyMetrics:
     def add(self, truth: TruthTable, picks: Ints, limit_not_met: NDArray[np.bool_] | None = None) -> None:
         """Add the picks for the next n samples, shape (W, n)."""
         indices = truth.flat_indices(picks)
-        latency_s, cost_usd = truth.latency_s.take(indices), truth.cost_usd.take(indices)
+        latency_s, cost_usd = (truth.column(name).take(indices) for name in LATENCY_AND_COST)
+        for name in truth.objectives:
+            sums = self._objective_sums.setdefault(name, np.zeros(len(self.weights)))
+            sums += truth.column(name).take(indices).sum(axis=-1)
         objective = truth.objective(np.array(self._objective_weights)[:, None], indices)
         regret = objective - truth.best(self._objective_weights)[1]
         self._sums["latency"] += latency_s.sum(axis=-1)
@@ -61,7 +66,7 @@ class StrategyMetrics:
         if limit_not_met is not None:
             self._limited = True
             self._sums["limit_not_met"] += limit_not_met.sum(axis=-1)
-        self._fastest_s += float(truth.latency_s[:, 0].sum())
+        self._fastest_s += float(truth.column("latency_s").min(axis=-1).sum())
         self._ever_picked[np.arange(len(self.weights))[:, None], picks] = True
         if self._last_picks is not None:
             self._switches += picks[:, 0] != self._last_picks
@@ -124,6 +129,7 @@ class StrategyMetrics:
                     distinct=int(np.count_nonzero(self._ever_picked[row])),
                     switches_per_100=float(100.0 * self._switches[row] / self._samples),
                     dwell=dwell,
+                    objectives={name: float(sums[row]) / self._samples for name, sums in self._objective_sums.items()},
                     unmet=float(self.mean("limit_not_met")[row]) if self._limited else None,
                     **{key: dict(by_row[row]) for key, by_row in (ratios or {}).items()},
                     picks=tuple(self._placements.cut[picks].tolist()),

@@ -20,7 +20,7 @@ from midcut.testing.fakes import LoopbackTransport, ScriptedTelemetry, chain_pla
 if TYPE_CHECKING:
     from midcut.testing.codecs import CodecSuite
     from midcut.testing.devices import ExecutorSuite, ModelSuite, TelemetrySourceSuite, TransportSuite
-    from midcut.testing.numeric import CostModelSuite, LatencyPredictorSuite, PlannerSuite
+    from midcut.testing.numeric import CostModelSuite, LatencyPredictorSuite, ObjectiveSuite, PlannerSuite
 
 __all__ = [
     "CodecSuite",
@@ -29,6 +29,7 @@ __all__ = [
     "LatencyPredictorSuite",
     "LoopbackTransport",
     "ModelSuite",
+    "ObjectiveSuite",
     "PlannerSuite",
     "ScriptedTelemetry",
     "TelemetrySourceSuite",
@@ -45,6 +46,7 @@ _SUITES: Final = {
     "TransportSuite": "devices",
     "CostModelSuite": "numeric",
     "LatencyPredictorSuite": "numeric",
+    "ObjectiveSuite": "numeric",
     "PlannerSuite": "numeric",
 }
 

@@ -1,4 +1,4 @@
-"""Contract suites for planners, latency predictors and cost models."""
+"""Contract suites for planners, latency predictors, cost models and objectives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from midcut.errors import ForecastError
 from midcut.protocols import LimitedPlanner
 from midcut.testing.fakes import chain_placements, random_forecast
-from midcut.types import FIELDS, Forecast, Observation
+from midcut.types import FIELDS, LATENCY_AND_COST, Forecast, Observation
 
 if TYPE_CHECKING:
-    from midcut.protocols import CostModel, LatencyPredictor, Planner
+    from midcut.protocols import CostModel, LatencyPredictor, Objective, Planner
     from midcut.types import Placements
 
 
@@ -96,6 +96,19 @@ class PlannerSuite:
             better = (latency < latency[pick]) | (cost < cost[pick])
             assert not (no_worse & better).any()
 
+    def test_it_weighs_whichever_columns_are_aimed_at(self) -> None:
+        planner, generator = self.make(), np.random.default_rng(9)
+        plain = random_forecast(generator, 15, levels=6)
+        columns = {"energy_j": plain.latency_s, "period_s": plain.cost_usd}
+        zero = np.zeros(15)
+        aimed = Forecast(plain.placements, zero, zero, zero, zero, None, columns, ("energy_j", "period_s")).aimed()
+        try:
+            pick = int(planner.choose(aimed, 0.3))
+        except ForecastError as error:  # a limit on latency or cost does not apply to others
+            assert "aim" in str(error)  # noqa: PT017 - one of two right answers
+            return
+        assert pick == int(planner.choose(plain, 0.3))
+
     @pytest.mark.parametrize("w", [-0.01, 1.01, float("nan"), float("inf")])
     def test_it_refuses_a_weight_outside_0_to_1(self, w: float) -> None:
         with pytest.raises(ForecastError, match="w must be"):
@@ -151,6 +164,51 @@ class LatencyPredictorSuite:
         np.testing.assert_array_equal(
             predictor.seconds(Observation(**only)), predictor.seconds(Observation(**self.observation))
         )
+
+
+class ObjectiveSuite:
+    """The contract of `midcut.protocols.Objective`. Subclass it and implement `make`."""
+
+    observation: ClassVar[dict[str, Any]] = {"clock_mhz": 1200.0, "bandwidth_kbps": 8000.0, "ping_ms": 30.0}
+
+    def make(self, placements: Placements) -> Objective:
+        """Make an objective for these placements."""
+        raise NotImplementedError
+
+    def values(self, parts: np.ndarray, **fields: Any) -> np.ndarray:
+        """The column for a chain of four placements, whose parts have the shape (3, ..., 4)."""
+        placements = chain_placements([600_000, 200_000, 50_000, 4_000])
+        edge_s, link_s, cloud_s = parts
+        forecast = Forecast(placements, edge_s, link_s, cloud_s, edge_s * 1e-6)
+        return self.make(placements).values(forecast, Observation(**(self.observation | fields)))
+
+    def test_it_names_a_column_of_its_own_and_fields_of_an_observation(self) -> None:
+        objective = self.make(chain_placements([1, 1]))
+        assert objective.column.isidentifier()
+        assert objective.column not in LATENCY_AND_COST
+        assert objective.needs <= set(FIELDS)
+
+    def test_every_placement_gets_a_number(self) -> None:
+        values = self.values(np.random.default_rng(1).random((3, 4)))
+        assert values.shape == (4,)
+        assert np.isfinite(values).all()
+        assert (values >= 0.0).all()
+
+    def test_many_observations_give_the_same_rows_at_once(self) -> None:
+        parts, scales = np.random.default_rng(2).random((3, 3, 4)), np.array([0.5, 1.0, 1.7])
+        many = {name: value * scales for name, value in self.observation.items()}
+        rows = np.broadcast_to(self.values(parts, **many), (3, 4))
+        for index in range(3):
+            single = {name: float(values[index]) for name, values in many.items()}
+            np.testing.assert_allclose(rows[index], self.values(parts[:, index], **single), rtol=1e-12)
+
+    def test_it_never_falls_when_a_part_grows(self) -> None:
+        parts = np.random.default_rng(3).random((3, 4))
+        before = self.values(parts)
+        for part in range(3):
+            grown = parts.copy()
+            grown[part] += 0.3
+            assert (self.values(grown) >= before).all()
 
 
 class CostModelSuite:

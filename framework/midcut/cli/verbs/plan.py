@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from midcut.planning.policy import Policy
     from midcut.types import CutTable, Decision, Forecast, Observation
 
+_UNITS = {"s": ("ms", 1e3), "j": ("mJ", 1e3), "usd": ("µ$", 1e6)}
+"""Unit at the end of a column's name -> the unit it is shown in, and how many of these it has."""
+
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Plan once; write `plan.json` into the run directory and print the table.
@@ -59,7 +62,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             save_figure(draw_plan(plan), folder / PLOT)
     if not _in_sweep():
         _print_table(table, decision, forecast, rows, policy)
-    return cast("dict[str, Any]", msgspec.to_builtins(result))
+    return cast("dict[str, Any]", msgspec.to_builtins(result)) | result.objectives  # by name, for sweepers
 
 
 def _model_name(cfg: DictConfig) -> str:
@@ -89,6 +92,7 @@ def _make_pick(table: CutTable, decision: Decision, row: PlanRow) -> Pick:
         after=_last_edge_node(table, row.cut),
         observation=decision.observation.values(),
         planning_s=decision.planning_s,
+        aim=cast("Forecast", decision.forecast).aim,
     )
 
 
@@ -100,9 +104,27 @@ def _last_edge_node(table: CutTable, cut: int) -> str:
 def _plan_rows(forecast: Forecast) -> tuple[PlanRow, ...]:
     columns = zip(forecast.placements.layer.tolist(), forecast.placements.request_bytes.tolist(), strict=True)
     return tuple(
-        PlanRow(**forecast.row(index), layer=layer, request_bytes=request_bytes)
+        _plan_row(forecast.row(index), set(forecast.objectives), layer=layer, request_bytes=request_bytes)
         for index, (layer, request_bytes) in enumerate(columns)
     )
+
+
+def _plan_row(row: dict[str, Any], objectives: set[str], **columns: Any) -> PlanRow:
+    return PlanRow(
+        **{name: value for name, value in row.items() if name not in objectives},
+        **columns,
+        objectives={name: value for name, value in row.items() if name in objectives},
+    )
+
+
+def _title(column: str) -> str:
+    """A column as a title: `period_s` is `period ms`; a unit that is not known stays as it is."""
+    name, _, unit = column.rpartition("_")
+    return f"{name.replace('_', ' ')} {_UNITS[unit][0]}" if name and unit in _UNITS else column
+
+
+def _scale(column: str) -> float:
+    return _UNITS.get(column.rpartition("_")[2], ("", 1.0))[1]
 
 
 def _in_sweep() -> bool:
@@ -128,6 +150,7 @@ def _print_table(
         "cloud ms",
         "latency ms",
         "cost µ$",
+        *(_title(name) for name in forecast.objectives),
     )
     rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for column in rich.columns[3 + coded :]:
@@ -144,6 +167,7 @@ def _print_table(
             f"{row.request_bytes / 1e3:.1f}",
             *(f"{seconds[index] * 1e3:.2f}" for seconds in columns_s),
             f"{forecast.cost_usd[index] * 1e6:.3f}",
+            *(f"{values[index] * _scale(name):.2f}" for name, values in forecast.objectives.items()),
             style="bold green" if mark == ">" else None,
         )
     console = Console()

@@ -66,7 +66,7 @@ def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
     table = find_profile(settings.edge_profile, Role.edge, model).table
     cuts = legal_cuts(table, settings.cuts)
     on_offer = placements(table, cuts, build_codecs(cfg))
-    planning, truth = (build_forecaster(nodes, cfg.cost, on_offer) for nodes in (cfg.predictor, cfg.truth))
+    planning, truth = (build_forecaster(cfg, nodes, on_offer) for nodes in (cfg.predictor, cfg.truth))
     setup = Setup(
         planning=planning,
         truth=truth,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.cutting import Capture, CutSettings
 from midcut.config.settings.edge import (
     CalibrationSettings,
@@ -48,6 +49,7 @@ __all__ = [
     "NODES",
     "RANDOM_KINDS",
     "SCHEMAS",
+    "AimSettings",
     "CalibrationSettings",
     "Capture",
     "ClaimSettings",

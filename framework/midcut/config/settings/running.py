@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.bounds import check_share
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.edge import CalibrationSettings, EngineSettings
@@ -19,7 +20,8 @@ class PlanConfig:
     """Settings of `midcut plan`.
 
     Attributes:
-        model, telemetry, predictor, cost, planner, codec: the chosen components and their settings.
+        model, telemetry, predictor, cost, objective, planner, codec: the chosen components and their settings.
+        aim: the two columns of the forecast that planners weigh.
         cuts: which cuts are on offer.
         accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
             unknown share, are not offered. null offers all.
@@ -36,8 +38,10 @@ class PlanConfig:
     telemetry: Any = field(default_factory=dict)
     predictor: Any = MISSING
     cost: Any = MISSING
+    objective: Any = field(default_factory=dict)
     planner: Any = MISSING
     codec: Any = field(default_factory=dict)
+    aim: AimSettings = field(default_factory=AimSettings)
     cuts: CutSettings = field(default_factory=CutSettings)
     accuracy_floor: float | None = None
     edge_profile: str = "pi4"
@@ -77,7 +81,9 @@ class EdgeConfig:
     """Settings of `midcut edge`.
 
     Attributes:
-        model, telemetry, predictor, cost, planner, codec, transport, executor: chosen components and their settings.
+        model, telemetry, predictor, cost, objective, planner, codec, transport, executor: chosen components and their
+            settings.
+        aim: the two columns of the forecast that planners weigh.
         cuts: which cuts are on offer.
         accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
             unknown share, are not offered. null offers all.
@@ -96,10 +102,12 @@ class EdgeConfig:
     telemetry: Any = field(default_factory=dict)
     predictor: Any = MISSING
     cost: Any = MISSING
+    objective: Any = field(default_factory=dict)
     planner: Any = MISSING
     codec: Any = field(default_factory=dict)
     transport: Any = MISSING
     executor: Any = MISSING
+    aim: AimSettings = field(default_factory=AimSettings)
     cuts: CutSettings = field(default_factory=CutSettings)
     accuracy_floor: float | None = None
     engine: EngineSettings = field(default_factory=EngineSettings)

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.bounds import check_at_least, check_over_zero, check_share
 from midcut.config.settings.cutting import CutSettings
 from midcut.errors import ConfigError
@@ -168,8 +169,10 @@ class SimulateConfig:
         model: the chosen model; its list of cuts is taken from the edge profile.
         predictor: the predictors that the planners use.
         truth: the predictors that stand for the real latency of each choice.
-        cost, strategy, codec: the cost model of both, the planners and the codecs with their settings.
+        cost, objective, strategy, codec: the cost model of both, further columns of a forecast, the planners and the
+            codecs with their settings.
         scenario: the samples.
+        aim: the two columns of the forecast that planners weigh.
         cuts: which cuts are on offer.
         accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
             unknown share, are not offered. null offers all.
@@ -189,9 +192,11 @@ class SimulateConfig:
     predictor: Any = MISSING
     truth: Any = MISSING
     cost: Any = MISSING
+    objective: Any = field(default_factory=dict)
     strategy: Any = field(default_factory=dict)
     codec: Any = field(default_factory=dict)
     scenario: Any = MISSING
+    aim: AimSettings = field(default_factory=AimSettings)
     cuts: CutSettings = field(default_factory=CutSettings)
     accuracy_floor: float | None = None
     edge_profile: str = "pi4"

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from midcut.config.settings import CalibrationSettings
-    from midcut.planning.policy import Policy
-    from midcut.protocols import CostModel
+    from midcut.planning.policy import Forecaster, Policy
     from midcut.types import Decision, Floats, Forecast, InferenceResult, Observation, Placements
 
 _log = structlog.get_logger("midcut.edge")
@@ -141,14 +140,14 @@ class Calibration:
             self._update_corrections(policy.placements, self._clock())
             self._log_changes()
 
-    def correct(self, forecast: Forecast, cost: CostModel) -> Forecast:
+    def correct(self, forecast: Forecast, observation: Observation, forecaster: Forecaster) -> Forecast:
         """Return the forecast corrected by the last requests, or the same object where nothing is to be corrected."""
         now_s = self._clock()
         corrections = self._corrections
         if corrections.placements is not forecast.placements or not corrections.from_s <= now_s <= corrections.until_s:
             with self._lock:
                 corrections = self._update_corrections(forecast.placements, now_s)
-        return corrections.apply_to(forecast, cost)
+        return corrections.apply_to(forecast, observation, forecaster)
 
     def forget(self) -> None:
         """Delete all samples and corrections."""

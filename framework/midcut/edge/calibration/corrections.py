@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import numpy as np
 
 from midcut.edge.calibration.robust_fit import AS_PREDICTED, Line
-from midcut.types import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from midcut.protocols import CostModel
-    from midcut.types import Floats, Placements
+    from midcut.planning.policy import Forecaster
+    from midcut.types import Floats, Forecast, Observation, Placements
 
 
 class _Columns(NamedTuple):
@@ -60,8 +59,8 @@ class Corrections(NamedTuple):
         )
         return cls(placements, from_s, until_s, parts)
 
-    def apply_to(self, forecast: Forecast, cost: CostModel) -> Forecast:
-        """Return the corrected forecast with its cost recomputed, or the same object if nothing is to be corrected."""
+    def apply_to(self, forecast: Forecast, observation: Observation, forecaster: Forecaster) -> Forecast:
+        """Return the corrected forecast, completed anew, or the same object if nothing is to be corrected."""
         if self.parts is None:
             return forecast
         edge_s, link_s, cloud_s = (
@@ -70,8 +69,7 @@ class Corrections(NamedTuple):
                 (forecast.edge_s, forecast.link_s, forecast.cloud_s), self.parts, strict=True
             )
         )
-        cost_usd = cost.cost_usd(edge_s, link_s, cloud_s)
-        return Forecast(forecast.placements, edge_s, link_s, cloud_s, cost_usd, uncorrected=forecast)
+        return forecaster.complete(observation, edge_s, link_s, cloud_s, forecast)
 
 
 NO_CORRECTIONS: Final = Corrections(None, 0.0, -math.inf, None)
