@@ -65,8 +65,8 @@ class EpsilonConstraint:
         }
         limits = {name: value for name, value in given.items() if value is not None}
         if len(limits) != 1:
-            got = " and ".join(limits) or "none"
-            raise ConfigError(f"epsilon_constraint takes exactly one of {', '.join(given)}, got {got}")
+            got = {(): "none", ("max_latency_s", "max_cost_usd"): "both"}.get(tuple(limits), " and ".join(limits))
+            raise ConfigError(f"epsilon_constraint takes exactly one of max_latency_s and max_cost_usd, got {got}")
         ((self._knob, self._limit_value),) = limits.items()
         if not 0.0 < self._limit_value < math.inf:
             raise ConfigError(f"epsilon_constraint: {self._knob} must be a number over 0, got {self._limit_value}")
