@@ -6,7 +6,7 @@ from torch import nn
 
 from midcut.config.settings import Capture
 from midcut.graph.capture import capture
-from midcut.graph.shapes import ExpectedValue, check_values, growth_per_item
+from midcut.graph.shapes import ExpectedValue, check_values, learn_batch
 from midcut.graph.verify import examine
 
 
@@ -30,15 +30,15 @@ def test_growth_per_batch_item_by_hand(forward_s):
     module, x = Windows().eval(), torch.rand(1, 4, 6)
     program = capture(module, (x,), Capture.fx)
     examination = examine(program, (x,), verify=True)
-    grown = growth_per_item(program, (x,), examination.sizes, forward_s)
-    by_name = {program.names[register]: sizes for register, sizes in grown.items()}
+    grown = learn_batch(program, (x,), examination, forward_s)
+    by_name = {program.names[register]: parts[0] for register, parts in grown.items()}
     assert by_name["x"] == (1, 0, 0)
     assert by_name["size"] == (1,)
     assert by_name["mul_1"] == (6,)
     assert by_name["mul"] == (0, 0)
     assert by_name["mix"] == (6, 0)
     assert by_name["cat"] == (6, 0)
-    assert examination.sizes[program.live[-1][0]] == ("float32", (10, 4))
+    assert examination.parts[program.live[-1][0]] == [("float32", (10, 4))]
 
 
 def test_sizes_with_an_offset_follow_the_batch():

@@ -13,8 +13,9 @@ from torch.utils import _pytree as pytree
 from midcut.config.settings import Capture
 from midcut.errors import CutError, GraphError
 from midcut.graph.capture import capture
+from midcut.graph.crossing import PLAIN
 from midcut.graph.fingerprint import graph_hash, weights_hash
-from midcut.graph.shapes import ExpectedValue, check_values, growth_per_item
+from midcut.graph.shapes import ExpectedValue, check_values, learn_batch
 from midcut.graph.verify import examine, same_bits
 from midcut.planning.cuts import legal_cuts
 from midcut.types import Cut, CutTable, Node, ValueSpec
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from midcut.config.settings import CutSettings
+    from midcut.graph.crossing import Form
     from midcut.graph.program import Program
+    from midcut.graph.shapes import Growth
     from midcut.graph.verify import Examination
     from midcut.types import LoadedModel
 
@@ -48,6 +51,7 @@ class Partition:
         table: CutTable,
         legal: tuple[int, ...],
         expected: Sequence[tuple[ExpectedValue, ...]],
+        forms: Mapping[int, Form],
         structure: Any,
     ) -> None:
         self.table = table
@@ -55,6 +59,9 @@ class Partition:
         self.refused: Mapping[int, str] = {cut.index: cut.refused for cut in table.cuts if cut.refused}
         self._program = program
         self._expected = tuple(expected)
+        self._forms = forms
+        # Cut -> forms of the values crossing it; None where all cross as they are, which is most often the case.
+        self._forms_at = tuple(_forms_at(registers, forms) for registers in program.live)
         self._structure = structure
 
     @property
@@ -76,7 +83,11 @@ class Partition:
         """
         if not 0 <= start <= stop <= self.table.last:
             raise CutError(f"model {self.table.model!r} has cuts 0 to {self.table.last}, got {start} to {stop}")
-        return self._program.run(start, stop, values)
+        into, out = self._forms_at[start], self._forms_at[stop]
+        if into is not None:
+            values = _put_together(into, values)
+        values = self._program.run(start, stop, values)
+        return tuple(values) if out is None else _take_apart(out, values)
 
     def walk(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
         """Run the whole graph on the model's inputs and yield after each node, so that a caller can time the nodes.
@@ -98,7 +109,10 @@ class Partition:
 
     def assemble(self, values: Sequence[Any]) -> Any:
         """Put the values at the last cut into the structure that the unsplit model returns."""
-        return pytree.tree_unflatten(self._program.output_leaves(values), self._structure)
+        forms = self._forms_at[-1]
+        if forms is not None:
+            values = _put_together(forms, values)
+        return pytree.tree_unflatten(pytree.tree_leaves(self._program.output_leaves(values)), self._structure)
 
     def check_values(self, cut: int, values: Sequence[Any]) -> None:
         """Check values that are to enter the graph at a cut; any batch size is allowed.
@@ -128,7 +142,7 @@ class Partition:
     def share(self, program: Program, other: Partition) -> None:
         """Initialise another partition with the cuts and checks of this one and another capture of the same graph."""
         program.protect_like(self._program)
-        Partition.__init__(other, program, self.table, self.legal, self._expected, self._structure)
+        Partition.__init__(other, program, self.table, self.legal, self._expected, self._forms, self._structure)
 
     def warm_up(self) -> None:
         """Run every node once on zeros, because the first run of each thread is far slower than the next."""
@@ -171,11 +185,10 @@ def _partition_by(model: LoadedModel, settings: CutSettings, how: Capture) -> Pa
     examination = _examine(program, model, settings)
     structure, forward_s = _compare_with_module(program, examination, model)
     program.protect(examination.group, examination.writes)
-    sizes = examination.sizes
-    growth = growth_per_item(program, model.example, sizes, forward_s)
+    growth = learn_batch(program, model.example, examination, forward_s)
+    of_register = {register: _expected_parts(register, program, examination, growth) for register in growth}
     expected = [
-        tuple(ExpectedValue(program.names[r], *sizes[r], growth[r]) for r in registers if r in sizes)
-        for registers in program.live
+        tuple(part for register in registers for part in of_register.get(register, ())) for registers in program.live
     ]
     cuts = _make_cuts(program, examination, expected)
     table = CutTable(
@@ -186,7 +199,30 @@ def _partition_by(model: LoadedModel, settings: CutSettings, how: Capture) -> Pa
         graph=graph_hash(program, cuts),
         weights=weights_hash(model.module),
     )
-    return Partition(program, table, legal_cuts(table, settings), expected, structure)
+    return Partition(program, table, legal_cuts(table, settings), expected, examination.forms, structure)
+
+
+def _forms_at(registers: Sequence[int], forms: Mapping[int, Form]) -> tuple[Form, ...] | None:
+    found = tuple(forms.get(register, PLAIN) for register in registers)
+    return None if all(form is PLAIN for form in found) else found
+
+
+def _put_together(forms: Sequence[Form], parts: Sequence[Any]) -> tuple[Any, ...]:
+    left = iter(parts)
+    return tuple([form.put_together(left) for form in forms])
+
+
+def _take_apart(forms: Sequence[Form], values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple([part for form, value in zip(forms, values, strict=True) for part in form.take_apart(value)])
+
+
+def _expected_parts(
+    register: int, program: Program, examination: Examination, growth: Growth
+) -> tuple[ExpectedValue, ...]:
+    suffixes = examination.forms[register].suffixes
+    parts = zip(suffixes, examination.parts[register], growth[register], strict=True)
+    name = program.names[register]
+    return tuple(ExpectedValue(f"{name}{suffix}", dtype, sizes, grown) for suffix, (dtype, sizes), grown in parts)
 
 
 def _log_refused(partition: Partition) -> None:
@@ -220,7 +256,7 @@ def _compare_with_module(program: Program, examination: Examination, model: Load
         output = model.module(*inputs)
     forward_s = time.perf_counter() - started
     leaves, structure = pytree.tree_flatten(output)
-    if not same_bits(program.output_leaves(examination.output), leaves):
+    if not same_bits(pytree.tree_leaves(program.output_leaves(examination.output)), leaves):
         raise GraphError("the captured graph does not give the module's own output bit for bit")
     return structure, forward_s
 

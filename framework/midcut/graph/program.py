@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from midcut.graph.crossing import own_copy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -148,7 +150,7 @@ class Program:
         registers = self.load(start, values)
         for register, first_write in self._copies[start]:
             if first_write < stop:
-                registers[register] = registers[register].clone()
+                registers[register] = own_copy(registers[register])
         with torch.no_grad():
             for call, out, dead in self._instructions[start:stop]:
                 registers[out] = call(registers)

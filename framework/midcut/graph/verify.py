@@ -3,15 +3,14 @@
 To verify a cut, the rest of the graph is run from values as they would arrive over the wire, and compared with the
 whole graph. All cuts are verified together, for about the price of a second forward pass: while the whole graph runs
 node by node (the *reference*), a second run, a *shadow*, starts at every cut. Its values have the same bits as the
-reference's, but are dense, have the same dim order, and own their memory. After each node a shadow is in one of three
-states:
+reference's and the same strides, but own their memory. After each node a shadow is in one of three states:
 
 - A value differs in a bit: the cut is refused, and the message names the node.
 - All live values have the same bits, strides, alignment and sharing of memory as the reference's. Kernels are
   deterministic functions of these, so all later nodes give the same results, and the shadow can stop. In a chain of
   nodes this happens after one node.
-- All bits are equal, but layout or sharing differs (a slice arrives dense; a view and its base arrive as two tensors).
-  The shadow goes on, if need be to the end, where equal bits suffice.
+- All bits are equal, but layout or sharing differs (a view and its base arrive as two tensors). The shadow goes on, if
+  need be to the end, where equal bits suffice.
 
 So a cut passes exactly when its tail gives the reference's output bit for bit; it is also refused if a difference
 appears that a later node would have hidden. That the reference equals the module is checked separately.
@@ -25,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from midcut.errors import GraphError
-from midcut.tensors import as_received
-from midcut.types import DTYPES
+from midcut.graph.crossing import Form, Sizes, find_form, layouts, part_sizes, received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +39,9 @@ class Examination:
     """Result of running the program over the example.
 
     Attributes:
-        sizes: register -> (dtype name, sizes) of its value if it can cross a cut; the size of an int is its value.
+        forms: register -> how its value crosses a cut, if it can.
+        parts: register -> (dtype name, sizes) of each part of its value; the size of an int is its value.
+        layouts: register -> `crossing.layouts` of its value.
         unsendable: register -> description of its value if it cannot cross a cut.
         refused: cut -> why it is not exact, or why a value at it cannot be sent.
         output: the values at the last cut.
@@ -49,7 +49,9 @@ class Examination:
         writes: group -> steps that write into its memory, ascending.
     """
 
-    sizes: dict[int, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    forms: dict[int, Form] = field(default_factory=dict)
+    parts: dict[int, list[tuple[str, Sizes]]] = field(default_factory=dict)
+    layouts: dict[int, Any] = field(default_factory=dict)
     unsendable: dict[int, str] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     output: tuple[Any, ...] = ()
@@ -72,7 +74,8 @@ def examine(program: Program, example: Sequence[torch.Tensor], *, verify: bool) 
         for index in range(len(program)):
             _record_values(program, index, reference, result)
             if verify and index not in result.refused:
-                shadows[index] = program.load(index, _received_values(program, index, reference))
+                values = [received(result.forms[register], reference[register]) for register in program.live[index]]
+                shadows[index] = program.load(index, values)
             step = program.steps[index]
             memory.before_step(step, reference)
             reference[step.out] = step.call(reference)
@@ -89,12 +92,7 @@ def examine(program: Program, example: Sequence[torch.Tensor], *, verify: bool) 
 def same_bits(a: Any, b: Any) -> bool:
     """Whether two values are equal bit by bit, including NaN payloads and the sign of zero; layouts may differ."""
     if isinstance(a, torch.Tensor):
-        if not isinstance(b, torch.Tensor) or a.dtype != b.dtype or a.shape != b.shape:
-            return False
-        if a.dtype.is_complex or a.dtype.itemsize not in _BITS:
-            return torch.equal(a, b)
-        bits = _BITS[a.dtype.itemsize]
-        return torch.equal(a.view(bits), b.view(bits))
+        return isinstance(b, torch.Tensor) and _same_tensor_bits(a, b)
     if isinstance(a, (list, tuple)):
         return (
             isinstance(b, (list, tuple))
@@ -103,7 +101,33 @@ def same_bits(a: Any, b: Any) -> bool:
         )
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(same_bits(a[k], b[k]) for k in a)
-    return type(a) is type(b) and bool(a == b)
+    return type(a) is type(b) and bool(a == b or (a != a and b != b))  # noqa: PLR0124  # two NaNs are equal here
+
+
+def _same_tensor_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape or a.layout != b.layout or a.is_quantized != b.is_quantized:
+        return False
+    if a.is_quantized:
+        return _same_quantisation(a, b) and torch.equal(a.int_repr(), b.int_repr())
+    if a.layout is not torch.strided:
+        a, b = a.to_dense(), b.to_dense()
+    if a.dtype.is_complex:
+        a, b = torch.view_as_real(a.resolve_conj().resolve_neg()), torch.view_as_real(b.resolve_conj().resolve_neg())
+    bits = _BITS.get(a.dtype.itemsize)
+    return torch.equal(a, b) if bits is None else torch.equal(a.view(bits), b.view(bits))
+
+
+def _same_quantisation(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether scales and zero points are equal. A quantised tensor viewed as bytes crashes torch."""
+    if a.qscheme() != b.qscheme():
+        return False
+    if a.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return bool(a.q_scale() == b.q_scale() and a.q_zero_point() == b.q_zero_point())
+    return (
+        a.q_per_channel_axis() == b.q_per_channel_axis()
+        and torch.equal(a.q_per_channel_scales(), b.q_per_channel_scales())
+        and torch.equal(a.q_per_channel_zero_points(), b.q_per_channel_zero_points())
+    )
 
 
 def _advance_shadows(
@@ -128,13 +152,11 @@ def _advance_shadows(
 def _size_of_difference(a: Any, b: Any) -> str:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor) or a.shape != b.shape or not a.numel():
         return ""
+    if a.is_quantized or b.is_quantized:
+        a, b = a.dequantize(), b.dequantize()
+    if a.dtype.is_complex:
+        return f", by up to {(a - b).abs().max().item():.1e}"
     return f", by up to {(a.double() - b.double()).abs().max().item():.1e}"
-
-
-def _received_values(program: Program, cut: int, registers: Registers) -> list[Any]:
-    """The values at a cut as they arrive over the wire."""
-    values = [registers[register] for register in program.live[cut]]
-    return [as_received(value) if isinstance(value, torch.Tensor) else value for value in values]
 
 
 def _layout(registers: Registers, live: Sequence[int]) -> list[Any]:
@@ -160,27 +182,24 @@ def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _record_values(program: Program, cut: int, registers: Registers, result: Examination) -> None:
-    """Record the sizes of the values at a cut, and refuse the cut if one of them cannot be sent."""
+    """Record the forms of the values at a cut, and refuse the cut if one of them cannot be sent."""
     for register in program.live[cut]:
-        value = registers[register]
-        if register not in result.sizes and register not in result.unsendable:
-            _record_value(register, value, result)
+        if register not in result.forms and register not in result.unsendable:
+            _record_value(register, registers[register], result)
         if register in result.unsendable:
             name = program.names[register]
             result.refused.setdefault(cut, f"{name!r}, which crosses here, is {result.unsendable[register]}")
 
 
 def _record_value(register: int, value: Any, result: Examination) -> None:
-    if type(value) is int:
-        result.sizes[register] = ("int", (value,))
-    elif isinstance(value, torch.Tensor) and value.layout is torch.strided:
-        dtype = str(value.dtype).removeprefix("torch.")
-        if dtype in DTYPES:
-            result.sizes[register] = (dtype, tuple(value.shape))
-        else:
-            result.unsendable[register] = f"a tensor of dtype {dtype}"
-    else:
-        result.unsendable[register] = f"a {type(value).__name__}, neither a tensor nor an int"
+    try:
+        form = find_form(value)
+    except GraphError as error:
+        result.unsendable[register] = str(error)
+        return
+    result.forms[register] = form
+    result.parts[register] = [part_sizes(part) for part in form.take_apart(value)]
+    result.layouts[register] = layouts(value)
 
 
 class _MemoryTracker:
