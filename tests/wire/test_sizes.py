@@ -96,7 +96,8 @@ async def exchange(tap, model, codec, at, inputs):
     fingerprint = model.table.fingerprint
     reply = await transport.infer(TailRequest("two-way", at, fingerprint, values, "0" * 32, codec, names=names))
     await transport.close()
-    return reply, sum(not isinstance(value, int) and not value.is_contiguous() for value in values)
+    digits = sum(len(str(value)) - 1 for value in values if isinstance(value, int))
+    return reply, sum(not isinstance(value, int) and not value.is_contiguous() for value in values), digits
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -104,10 +105,11 @@ def test_predicted_sizes_are_the_bytes_on_the_socket(two_way, tapped, name):
     inputs = (torch.randn(1, 3, 16, 16), torch.arange(40).reshape(1, 40))
     codecs = measure_codecs(CODECS, two_way, inputs)
     for at in two_way.legal[:-1]:
-        reply, permuted = asyncio.run(exchange(tapped, two_way, name, at, inputs))
+        reply, permuted, digits = asyncio.run(exchange(tapped, two_way, name, at, inputs))
         off = tapped.up - wire.request_bytes(two_way.table, at, codecs[name])
-        # The address has a five-digit port, and a permuted payload names its dim order, the paper's in place of null.
-        assert off == 1 + permuted * (5 if name == "base64" else len(',"dim_order":"0,3,1,2"'))
+        # The address has a five-digit port, ints may have several digits, and a permuted payload names its dim order,
+        # the paper's in place of null.
+        assert off == 1 + digits + permuted * (5 if name == "base64" else len(',"dim_order":"0,3,1,2"'))
         assert abs(tapped.down - wire.reply_bytes(two_way.table, codecs[name])) <= 12  # digits of the times
         assert (reply.sent_bytes, reply.received_bytes) == (tapped.up, tapped.down)
 
