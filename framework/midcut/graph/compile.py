@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import operator
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
 from midcut.errors import GraphError
+from midcut.graph.content import full_name
 from midcut.graph.program import Program, Registers, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+    from midcut.graph.content import ContentHash
 
 
 def compile_graph(graph: fx.Graph, owner: torch.nn.Module, modules: Mapping[fx.Node, str], given: int) -> Program:
@@ -94,22 +93,21 @@ class _Compiler:
         args, kwargs = node.args, dict(node.kwargs)
         if node.op == "call_module":
             target = _get_attribute(self._owner, str(node.target))
-            op, text = type(target).__name__, f"{type(target).__module__}.{_ADDRESS.sub('', repr(target))}"
+            op = type(target).__name__
             call = self._bind(target, args, kwargs, reads)
         elif node.op == "call_function":
             if not callable(node.target):
                 raise GraphError(f"node {node.name!r} calls {node.target!r}, which is not callable")
-            op, text = _short_and_full_name(node.target)
-            call = self._bind(node.target, args, kwargs, reads)
+            target, op = node.target, _short_name(node.target)
+            call = self._bind(target, args, kwargs, reads)
         else:
-            op = text = str(node.target)
-            call = self._bind(_method_caller(str(node.target)), args, kwargs, reads)
-        arguments = f"{self._argument_text(node.args)} {self._argument_text(kwargs)}"
+            target = op = str(node.target)
+            call = self._bind(_method_caller(op), args, kwargs, reads)
         return Step(
             name=node.name,
             op=op,
             module=owner.partition("@")[0],
-            signature=f"{node.op} {text} {arguments} -> %{self._register[node]}",
+            describe=functools.partial(self._describe, node, target),
             call=call,
             reads=tuple(dict.fromkeys(reads)),
             out=self._register[node],
@@ -157,32 +155,26 @@ class _Compiler:
         items = [self._argument_getter(item, reads) for item in arg]
         return lambda regs: kind([item(regs) for item in items])
 
-    def _argument_text(self, arg: Any) -> str:
-        """An argument as text that is equal in every process: registers for nodes, contents for constants."""
-        if isinstance(arg, fx.Node):
-            register = self._register[arg]
-            return (
-                f"const:{describe_constant(self._initial_registers[register])}"
-                if register in self._constants
-                else f"%{register}"
-            )
-        if isinstance(arg, slice):
-            return f"slice({','.join(self._argument_text(part) for part in (arg.start, arg.stop, arg.step))})"
-        if isinstance(arg, dict):
-            return "{" + ",".join(f"{key!r}:{self._argument_text(value)}" for key, value in arg.items()) + "}"
-        if isinstance(arg, (list, tuple)):
-            return ("(" if isinstance(arg, tuple) else "[") + ",".join(self._argument_text(item) for item in arg) + ")"
-        return describe_constant(arg)
+    def _describe(self, node: fx.Node, target: Any, content: ContentHash) -> None:
+        """Add all that decides what a node computes to a hash."""
+        content.note(f"{node.op} -> %{self._register[node]}")
+        content.add(target, f"what node {node.name!r} calls")
+        where = f"an argument of node {node.name!r}"
+        content.add(fx.map_arg((node.args, node.kwargs), self._argument), where)
+
+    def _argument(self, node: fx.Node) -> Any:
+        """What to hash in place of a node: its register, or the constant that it stands for."""
+        register = self._register[node]
+        if register not in self._constants:
+            return _Register(register)
+        value = self._initial_registers[register]
+        return (self._constants[register], value) if isinstance(value, torch.nn.Parameter) else value
 
 
-def describe_constant(value: Any) -> str:
-    """A constant as text that is equal in every process. The bytes of parameters are left to the hash of weights."""
-    if isinstance(value, torch.nn.Parameter):
-        return f"parameter {value.dtype} {tuple(value.shape)}"
-    if isinstance(value, torch.Tensor):
-        data = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
-        return f"tensor {value.dtype} {tuple(value.shape)} {hashlib.sha256(data).hexdigest()}"
-    return _ADDRESS.sub("", repr(value))
+class _Register(NamedTuple):
+    """An argument that is the value of a register."""
+
+    number: int
 
 
 def _contains_node(arg: Any) -> bool:
@@ -209,11 +201,10 @@ def _get_attribute(owner: torch.nn.Module, path: str) -> Any:
         raise GraphError(f"the graph refers to {path!r}, which the module does not have") from None
 
 
-def _short_and_full_name(function: Any) -> tuple[str, str]:
+def _short_name(function: Any) -> str:
     if isinstance(function, torch._ops.OpOverload):  # noqa: SLF001  # not every torch version has a public alias
-        return str(function), str(function)
-    name = str(getattr(function, "__qualname__", "") or getattr(function, "__name__", type(function).__name__))
-    return name.rpartition(".")[2], f"{getattr(function, '__module__', '')}.{name}"
+        return str(function)
+    return full_name(function).rpartition(".")[2]
 
 
 def _method_caller(name: str) -> Callable[..., Any]:

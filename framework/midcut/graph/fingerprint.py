@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
+from torch.nn.modules import module as torch_module
 
-from midcut.graph.compile import describe_constant
-from midcut.tensors import tensor_to_bytes
+from midcut.graph.content import ContentHash, elements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import torch
 
@@ -21,24 +20,30 @@ if TYPE_CHECKING:
 _DIGITS = 16
 
 
-def graph_hash(program: Program, cuts: Sequence[Cut]) -> str:
-    """Hash the operations with their arguments, and the values of every cut; 16 hex digits."""
-    digest = hashlib.sha256()
+def fingerprint(program: Program, cuts: Sequence[Cut], module: torch.nn.Module) -> tuple[str, str]:
+    """Hash everything that decides an answer.
+
+    Returns:
+        a hash of the operations, their settings, hooks and arguments, and the values of every cut; and one of all
+        parameters, buffers and other tensors that the graph uses, packed or not. 16 hex digits each.
+
+    Raises:
+        GraphError: a part of the model has content that cannot be hashed; the message names it.
+    """
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    content = ContentHash(covered=[tensor for _, tensor in tensors])
+    for name, tensor in sorted(tensors, key=lambda entry: entry[0]):
+        content.weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        for data in elements(tensor):
+            content.weights.update(data)
     for step in program.steps:
-        digest.update(f"{step.name} {step.module} {step.signature}\n".encode())
+        content.note(f"{step.name} {step.module}")
+        step.describe(content)
     for entry in program.output:
-        digest.update(f"output {f'%{entry}' if isinstance(entry, int) else describe_constant(entry[0])}\n".encode())
+        content.add(f"%{entry}" if isinstance(entry, int) else entry[0], "a constant in the model's output")
+    for hooks in (torch_module._global_forward_pre_hooks, torch_module._global_forward_hooks):  # noqa: SLF001
+        content.add(list(hooks.values()), "a hook on all modules")
     # `refused` is left out: edge and cloud may offer different cuts, as long as what crosses each is the same.
     plain = [(cut.index, cut.layer, cut.ends_module, cut.values) for cut in cuts]
-    digest.update(msgspec.json.encode(plain))
-    return digest.hexdigest()[:_DIGITS]
-
-
-def weights_hash(module: torch.nn.Module) -> str:
-    """Hash names, dtypes, shapes and bytes of parameters and buffers; 16 hex digits."""
-    digest = hashlib.sha256()
-    tensors: Iterable[tuple[str, torch.Tensor]] = [*module.named_parameters(), *module.named_buffers()]
-    for name, tensor in sorted(tensors, key=lambda entry: entry[0]):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor_to_bytes(tensor.contiguous())[0])
-    return digest.hexdigest()[:_DIGITS]
+    content.settings.update(msgspec.json.encode(plain))
+    return content.settings.hexdigest()[:_DIGITS], content.weights.hexdigest()[:_DIGITS]

@@ -14,7 +14,7 @@ from midcut.config.settings import Capture
 from midcut.errors import CutError, GraphError
 from midcut.graph.capture import capture
 from midcut.graph.crossing import PLAIN
-from midcut.graph.fingerprint import graph_hash, weights_hash
+from midcut.graph.fingerprint import fingerprint
 from midcut.graph.shapes import ExpectedValue, check_values, learn_batch
 from midcut.graph.verify import examine, same_bits
 from midcut.planning.cuts import legal_cuts
@@ -191,13 +191,14 @@ def _partition_by(model: LoadedModel, settings: CutSettings, how: Capture) -> Pa
         tuple(part for register in registers for part in of_register.get(register, ())) for registers in program.live
     ]
     cuts = _make_cuts(program, examination, expected)
+    graph, weights = fingerprint(program, cuts, model.module)
     table = CutTable(
         model=model.name,
         capture=how.value,
         nodes=tuple(Node(step.name, step.op, step.module) for step in program.steps),
         cuts=cuts,
-        graph=graph_hash(program, cuts),
-        weights=weights_hash(model.module),
+        graph=graph,
+        weights=weights,
     )
     return Partition(program, table, legal_cuts(table, settings), expected, examination.forms, structure)
 

@@ -13,6 +13,8 @@ from midcut.graph.crossing import own_copy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from midcut.graph.content import ContentHash
+
 Registers: TypeAlias = list[Any]
 
 
@@ -24,7 +26,7 @@ class Step:
         name: unique in the graph.
         op: name of the operation, for people.
         module: qualified name of the leaf module that the node belongs to, `""` where there is none.
-        signature: operation and argument structure as text, equal in every process; used for the fingerprint.
+        describe: adds all that decides what the node computes to a hash, for the fingerprint.
         call: computes the node's value from the registers.
         reads: registers that the node reads, including constants.
         out: register that the node's value is stored in.
@@ -34,7 +36,7 @@ class Step:
     name: str
     op: str
     module: str
-    signature: str
+    describe: Callable[[ContentHash], None]
     call: Callable[[Registers], Any]
     reads: tuple[int, ...]
     out: int
