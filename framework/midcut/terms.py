@@ -24,6 +24,23 @@ class Normalisation(StrEnum):
     loglog = "loglog"
 
 
+class LayerFeatures(StrEnum):
+    """From which features of a node its seconds are fitted.
+
+    `macs`: multiply-adds, bytes read and written, bytes of parameters. `kang`: those of Kang et al. (2017).
+    """
+
+    macs = "macs"
+    kang = "kang"
+
+
+class FitWhat(StrEnum):
+    """What `midcut fit` fits: the paper's `clock` law, or the `layers` of many models."""
+
+    clock = "clock"
+    layers = "layers"
+
+
 class SlowStart(StrEnum):
     """Whether a connection that was idle goes through TCP's slow start again.
 

@@ -58,18 +58,31 @@ _ITEM_BYTES = {
 DTYPES = frozenset(_ITEM_BYTES) - {"int"}
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     """One operation of the captured graph.
 
     Attributes:
         name: unique in the graph.
         op: the operation, e.g. `Conv2d` or `aten.convolution.default`.
         module: qualified name of the leaf module that it belongs to, `""` if there is none.
+        kind: what it computes, e.g. `conv`, `depthwise`, `pointwise`, `linear`, `pool`; `view` if it only looks at
+            memory that exists already. `""` in files of older versions, which have none of the following either.
+        macs: multiply-adds for the captured shapes, as are the bytes.
+        in_bytes, out_bytes, param_bytes: of the tensors that it reads, of its output, and of its parameters.
+        kernel, stride, groups: of a convolution; groups is 0 for other nodes.
     """
 
     name: str
     op: str
     module: str = ""
+    kind: str = ""
+    macs: int = 0
+    in_bytes: int = 0
+    out_bytes: int = 0
+    param_bytes: int = 0
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    groups: int = 0
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -154,6 +167,7 @@ class Placements:
         on_edge: whether everything runs at the edge and nothing is sent, shape (P,), bool.
         codec: name of the codec of each placement, length P; `raw` where nothing is sent.
         codec_s: seconds of encoding and decoding at both ends together, shape (P,), float.
+        graph_nodes: the nodes with their features, for predictors that know no profile of the model; may be empty.
         nodes, layers: totals of the whole model.
         graph: `CutTable.graph`, so that a profile of another graph is noticed; `""` if unknown.
     """
@@ -170,6 +184,7 @@ class Placements:
     graph: str = ""
     codec: tuple[str, ...] = ()
     codec_s: Floats = field(default_factory=lambda: np.zeros(0))
+    graph_nodes: tuple[Node, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.codec:

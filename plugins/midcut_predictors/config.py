@@ -44,6 +44,30 @@ class EdgeProfileConfig:
 
 
 @dataclass
+class EdgeLayersConfig:
+    """Edge latency from what each node computes, for models that were never profiled on this machine.
+
+    Attributes:
+        fit: a file made by `midcut fit what=layers`, or the name of a shipped device.
+    """
+
+    fit: str = "pi4"
+
+
+@dataclass
+class CloudLayersConfig:
+    """Cloud latency from what each node computes, for models that were never profiled on that machine.
+
+    Attributes:
+        fit: a file made by `midcut fit what=layers`, or the name of a shipped device.
+        load: how much longer the busy cloud takes: 0.5 is half as long again.
+    """
+
+    fit: str = "cloud"
+    load: float = 0.0
+
+
+@dataclass
 class CloudLinearConfig:
     """Cloud latency linear in the remaining layers, without a clock (section 3.1).
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from midcut import Component, hookimpl
 from midcut_predictors.config import (
+    CloudLayersConfig,
     CloudLinearConfig,
     CloudProfileConfig,
+    EdgeLayersConfig,
     EdgeProfileConfig,
     Eq3Config,
     PowerLawConfig,
@@ -27,6 +29,12 @@ def midcut_latency_predictors() -> Mapping[str, Sequence[Component]]:
                 config=EdgeProfileConfig,
                 target="midcut_predictors.profiled.EdgeProfile",
                 summary="measured seconds per node, each with its clock law",
+            ),
+            Component(
+                name="layers",
+                config=EdgeLayersConfig,
+                target="midcut_predictors.layers.EdgeLayers",
+                summary="regression per kind of node, for models never profiled (Neurosurgeon)",
             ),
             Component(
                 name="power_law",
@@ -55,6 +63,12 @@ def midcut_latency_predictors() -> Mapping[str, Sequence[Component]]:
                 config=CloudProfileConfig,
                 target="midcut_predictors.profiled.CloudProfile",
                 summary="measured seconds per node",
+            ),
+            Component(
+                name="layers",
+                config=CloudLayersConfig,
+                target="midcut_predictors.layers.CloudLayers",
+                summary="regression per kind of node, for models never profiled (Neurosurgeon)",
             ),
             Component(
                 name="linear",

@@ -56,7 +56,7 @@ def test_help_lists_groups_components_and_knobs():
 
 def test_help_of_simulate_lists_the_truth_predictors_and_the_values_of_presets():
     text = run("simulate", "--help").stdout
-    assert "  predictor/edge@truth.edge profile, power_law\n" in text
+    assert "  predictor/edge@truth.edge profile, layers, power_law\n" in text
     assert "  strategy        algorithm1, weighted_sum, " in text
     assert "  scenario        poisson, clocks, trace\n" in text
     assert "  truth.edge.match_whole=true " in text

@@ -28,14 +28,22 @@ from midcut.config.build import build_each
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.graph import partition
-from midcut.profiles import Machine, Profile, Role, Run, write_fit, write_profile
+from midcut.profiles import Machine, Profile, Role, Run, write_fit, write_layer_fit, write_profile
 from midcut.profiles.fitting import fit
-from midcut.types import CutTable
+from midcut.profiles.layer_fitting import fit_layers
+from midcut.types import CutTable, Node
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from midcut.types import LoadedModel
 
 MODELS = ("alexnet", "vgg16", "mnist")
+# The shipped layer fits are made from modelled profiles of these.
+LAYER_MODELS = (
+    "alexnet", "vgg16", "resnet18", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2_x1_0", "squeezenet1_1",
+    "densenet121", "googlenet", "efficientnet_b0",
+)  # fmt: skip
 # Seconds of the whole network on the edge at its full clock, and how many times faster the cloud is.
 PAPER = {"alexnet": (0.145, 5.3), "vgg16": (2.17, 8.4), "mnist": (0.003, 7.2)}
 PI_CLOCKS_MHZ = range(600, 1501, 100)
@@ -140,6 +148,22 @@ def main() -> None:
         print(write_fit(fit(edges, FIT_SEED), folder / "fits" / "pi4.json"))
         papers_edges = [paper["paper_edge"] for paper in papers]
         print(write_fit(fit(papers_edges, FIT_SEED), folder / "fits" / "paper_edge.json"))
+        for path in _write_layer_fits():
+            print(path)
+
+
+def _write_layer_fits() -> list[Path]:
+    tables = _load_tables(list(LAYER_MODELS))
+    edges, clouds = [], []
+    for model, table in tables.values():
+        edge = node_seconds(table, model.module, PI4)
+        edges.append(_device_profile(table, PI4, Role.edge, [_run_at(clock, edge) for clock in PI_CLOCKS_MHZ]))
+        tail = _run_at(None, node_seconds(table, model.module, CLOUD))
+        clouds.append(_device_profile(table, CLOUD, Role.cloud, [tail]))
+    folder = profiles.SHIPPED / "layer_fits"
+    return [
+        write_layer_fit(fit_layers(made), folder / f"{name}.json") for name, made in (("pi4", edges), ("cloud", clouds))
+    ]
 
 
 def _load_tables(names: list[str]) -> dict[str, tuple[LoadedModel, CutTable]]:
@@ -174,7 +198,8 @@ def _paper_profiles(edge: Profile, tail: Run) -> dict[str, Profile]:
     layers = CutTable(
         model=table.model,
         capture=table.capture,
-        nodes=tuple(table.nodes[end - 1] for end in ends),
+        # What a layer of several nodes computes is not that of its last one.
+        nodes=tuple(Node(node.name, node.op, node.module) for node in (table.nodes[end - 1] for end in ends)),
         cuts=tuple(
             replace(table.cuts[end], index=layer, layer=layer, ends_module=layer > 0)
             for layer, end in enumerate([0, *ends])

@@ -38,7 +38,10 @@ VERBS = {
     "profile": Verb(
         "measure the seconds per node of a model on this machine", "midcut profile model=resnet18 role=edge"
     ),
-    "fit": Verb("fit the clock law of the paper's Figure 4 to profiles", "midcut fit profiles='[a.json,b.json]'"),
+    "fit": Verb(
+        "fit the paper's clock law, or the seconds of each kind of layer, to profiles",
+        "midcut fit profiles='[a.json,b.json]'",
+    ),
     "cloud": Verb(
         "serve the cloud: compute what comes after the cut, without keeping state",
         "midcut cloud model='[alexnet,mnist]'",

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from midcut.component import Kind
 from midcut.config.registry import registry
-from midcut.errors import ConfigError, MidcutError
+from midcut.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +41,14 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
     if unset:
         raise ConfigError(f"{unset[0]} must be given: {unset[0]}=...")
     try:
-        # Not recursive: a knob is data, even if it has a `_target_` of its own.
-        return hydra.utils.instantiate(node, **context, _convert_="object", _recursive_=False)
+        # Not recursive: a knob is data, even if it has a `_target_` of its own. The context goes directly to it,
+        # as Hydra would make configs of it.
+        make = hydra.utils.instantiate(node, _partial_=True, _convert_="object", _recursive_=False)
+        return make(**context)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{kind} ({target}): {error}") from error
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, MidcutError):
-            raise cause from None
-        if isinstance(cause, TypeError | ValueError):
-            raise ConfigError(f"{kind} ({target}): {cause}") from cause
         if cause is not None:
             raise cause from None
         raise ConfigError(f"{kind}: {' '.join(str(error).split())}") from error

@@ -14,11 +14,12 @@ from midcut.config.settings import Capture
 from midcut.errors import CutError, GraphError
 from midcut.graph.capture import capture
 from midcut.graph.crossing import PLAIN
+from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
 from midcut.graph.shapes import ExpectedValue, check_values, learn_batch
 from midcut.graph.verify import examine, same_bits
 from midcut.planning.cuts import legal_cuts
-from midcut.types import Cut, CutTable, Node, ValueSpec
+from midcut.types import Cut, CutTable, ValueSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -195,7 +196,7 @@ def _partition_by(model: LoadedModel, settings: CutSettings, how: Capture) -> Pa
     table = CutTable(
         model=model.name,
         capture=how.value,
-        nodes=tuple(Node(step.name, step.op, step.module) for step in program.steps),
+        nodes=describe_nodes(program, examination, model.module, model.example),
         cuts=cuts,
         graph=graph,
         weights=weights,

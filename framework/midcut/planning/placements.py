@@ -43,6 +43,7 @@ def placements(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec
         nodes=len(table.nodes),
         layers=table.layers,
         graph=table.graph,
+        graph_nodes=table.nodes,
         codec=tuple(row.codec for row in rows),
         codec_s=np.where(on_edge, 0.0, np.array([_codec_s(*pair) for pair in zip(cuts, row_codecs, strict=True)])),
     )

@@ -32,7 +32,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     system: str
 
 
-class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The measurements at one clock setting. Medians over `repeats`; spreads are inter-quartile ranges.
 
     Attributes:

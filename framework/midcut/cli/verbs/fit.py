@@ -1,4 +1,4 @@
-"""`midcut fit`: the clock law of the paper's Figure 4, fitted to profiles of several models."""
+"""`midcut fit`: the paper's clock law, or seconds per kind of node, fitted to profiles of several models."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from rich.table import Table
 
 from midcut.config.build import settings_of
 from midcut.config.settings import FitConfig
-from midcut.profiles import Role, find_profiles, write_fit
+from midcut.profiles import Role, find_profiles, write_fit, write_layer_fit
 from midcut.profiles.clock_law import FILE
 from midcut.profiles.fitting import fit
+from midcut.profiles.layer_fit import FILE as LAYERS_FILE
+from midcut.profiles.layer_fitting import fit_layers
 from midcut.reporting import check_installed
+from midcut.terms import FitWhat
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,20 +27,45 @@ if TYPE_CHECKING:
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Fit, write `fit.json`, `fit.png` and `fit.svg`, and print the table.
+    """Fit, write the fit (with a figure for the clock law), and print the table.
 
     Returns:
         where the fit is, and its laws; a sweep records it.
     """
     settings = settings_of(cfg, FitConfig)
+    return _fit_layers(settings) if settings.what is FitWhat.layers else _fit_clock(settings)
+
+
+def _fit_layers(settings: FitConfig) -> dict[str, Any]:
+    profiles = [profile for spec in settings.profiles for profile in find_profiles(spec, settings.role)]
+    fitted = fit_layers(profiles, settings.features)
+    path = write_layer_fit(fitted, _output_path(settings, LAYERS_FILE))
+    rich = Table("kind", "nodes", "median error", box=None, pad_edge=False)
+    for column in rich.columns[1:]:
+        column.justify = "right"
+    for kind, law in fitted.kinds.items():
+        rich.add_row(kind, str(law.nodes), f"{law.error:.1%}")
+    console = Console()
+    console.print(
+        f"{fitted.device} as {fitted.role}, {len(fitted.models)} models: {', '.join(fitted.models)}", soft_wrap=True
+    )
+    console.print(rich)
+    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    return {"fit": str(path), "kinds": msgspec.to_builtins(fitted.kinds)}
+
+
+def _output_path(settings: FitConfig, name: str) -> Path:
+    return Path(settings.out).expanduser() if settings.out else Path(HydraConfig.get().runtime.output_dir) / name
+
+
+def _fit_clock(settings: FitConfig) -> dict[str, Any]:
     check_installed("the figure")
     from midcut.reporting.figures_fit import draw_fit  # noqa: PLC0415 - matplotlib, which may not be installed
     from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
 
     profiles = [profile for spec in settings.profiles for profile in find_profiles(spec, Role.edge)]
     fitted = fit(profiles, settings.seed)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    path = write_fit(fitted, Path(settings.out).expanduser() if settings.out else folder / FILE)
+    path = write_fit(fitted, _output_path(settings, FILE))
     plots = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
     with figure_style():
         save_figure(draw_fit(fitted), *plots)

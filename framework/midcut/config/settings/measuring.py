@@ -7,7 +7,7 @@ from typing import Any
 
 from midcut.config.settings.bounds import check_at_least, check_over_zero
 from midcut.config.settings.cutting import CutSettings
-from midcut.terms import Role
+from midcut.terms import FitWhat, LayerFeatures, Role
 
 
 @dataclass
@@ -51,13 +51,19 @@ class FitConfig:
     """Settings of `midcut fit`.
 
     Attributes:
-        profiles: edge profiles of different models on one machine, three or more clocks each: files, folders of
-            profiles, or shipped devices.
+        what: `clock`, the paper's law of the clock, or `layers`, seconds for each kind of node.
+        profiles: profiles of different models on one machine: files, folders of profiles, or shipped devices. The clock
+            law needs edge profiles of three or more clocks each.
+        role: of the profiles, for `what=layers`.
+        features: what the seconds of a node are fitted to, for `what=layers`; `kang` is as published by Kang et al.
         seed: seed of the random split into 60 % to fit and 40 % to validate.
         out: the file to write, the plot beside it; null is the run directory.
     """
 
+    what: FitWhat = FitWhat.clock
     profiles: list[str] = field(default_factory=list)
+    role: Role = Role.edge
+    features: LayerFeatures = LayerFeatures.macs
     seed: int = 0
     out: str | None = None
 
