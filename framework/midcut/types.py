@@ -119,8 +119,8 @@ class CutTable(msgspec.Struct, frozen=True):
         capture: how the graph was captured (`fx` or `export`).
         nodes: the N nodes in execution order.
         cuts: the N + 1 cuts; `cuts[k].index == k`.
-        graph: hash over the nodes, their arguments and the cuts.
-        weights: hash over the names, dtypes, shapes and bytes of parameters and buffers.
+        graph: hash over the nodes, their settings, hooks and arguments, and the cuts.
+        weights: hash over parameters, buffers and all other tensors that the graph uses, packed ones included.
     """
 
     model: str
@@ -501,6 +501,19 @@ class TailReply(msgspec.Struct, frozen=True):
     fresh: bool = False
 
 
+class Probe(msgspec.Struct, frozen=True):
+    """What a model answers to a fixed input, shortened to a few numbers.
+
+    Attributes:
+        inputs: hash of the input; probes of other inputs cannot be compared.
+        outputs: for each output tensor its standard deviation, mean, share of elements that are not finite, and random
+            projections of the deviations from the mean.
+    """
+
+    inputs: str
+    outputs: tuple[tuple[float, ...], ...]
+
+
 class HeldModel(msgspec.Struct, frozen=True):
     """A model as a cloud lists it.
 
@@ -508,11 +521,13 @@ class HeldModel(msgspec.Struct, frozen=True):
         fingerprint: `CutTable.fingerprint` of the model in the cloud.
         legal: the cuts at which the cloud accepts requests.
         codecs: names of the codecs that the cloud accepts; None if it does not list them.
+        probe: what the model in the cloud answers to a fixed input; None if the cloud does not say.
     """
 
     fingerprint: str
     legal: tuple[int, ...]
     codecs: tuple[str, ...] | None = None
+    probe: Probe | None = None
 
 
 class InferenceResult(msgspec.Struct, frozen=True):

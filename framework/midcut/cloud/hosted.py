@@ -57,14 +57,16 @@ class HostedModels:
                 "refused": {str(cut): why for cut, why in partition.refused.items()},
                 "nodes": partition.node_count,
                 "codecs": wire.codec_names(self._codecs),
+                "probe": partition.probe,
             }
             for name, partition in self._partitions.items()
         ]
 
     def warm_up(self) -> None:
-        """Run every model once, so that the first request is not the slowest."""
+        """Run every model twice, so that the first request is not the slowest and the probes are known."""
         for partition in self._partitions.values():
             partition.warm_up()
+            partition.probe  # noqa: B018 - computed here, by a thread that may take its time
 
     def learn_to_batch(self) -> None:
         """Find out at which cuts several requests can be computed as one batch. Runs each model three times."""

@@ -162,6 +162,8 @@ def connect(
     hub = TelemetryHub(sources, settings.max_age_s)
     planning = PlanningLoop(policy, hub, settings, observers, clouds, calibration, store)
     scope = None if policy_for is None else CloudCapabilities(clouds.lister, cut, planning, policy_for, codecs)
+    if scope is not None:
+        clouds.find_mismatch = scope.find_mismatch
     return EdgeEngine(
         EdgeParts(
             partition=cut,

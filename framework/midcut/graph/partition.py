@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ from midcut.graph.capture import capture
 from midcut.graph.crossing import PLAIN
 from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
+from midcut.graph.probe import probe
 from midcut.graph.shapes import ExpectedValue, check_values, learn_batch
 from midcut.graph.verify import examine, same_bits
 from midcut.planning.cuts import legal_cuts
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from midcut.graph.program import Program
     from midcut.graph.shapes import Growth
     from midcut.graph.verify import Examination
-    from midcut.types import LoadedModel
+    from midcut.types import LoadedModel, Probe
 
 log = structlog.get_logger(__name__)
 _LOGGED_REASONS: Final = 3
@@ -54,6 +56,7 @@ class Partition:
         expected: Sequence[tuple[ExpectedValue, ...]],
         forms: Mapping[int, Form],
         structure: Any,
+        example: Sequence[torch.Tensor],
     ) -> None:
         self.table = table
         self.legal = legal
@@ -64,10 +67,16 @@ class Partition:
         # Cut -> forms of the values crossing it; None where all cross as they are, which is most often the case.
         self._forms_at = tuple(_forms_at(registers, forms) for registers in program.live)
         self._structure = structure
+        self._example = tuple(example)
 
     @property
     def node_count(self) -> int:
         return len(self._program)
+
+    @cached_property
+    def probe(self) -> Probe | None:
+        """What the whole model answers to a fixed input, to be compared with the other side's. Runs the model once."""
+        return probe(partial(self.tail, 0), self._example)
 
     def run(self, start: int, stop: int, values: Sequence[Any]) -> tuple[Any, ...]:
         """Run nodes start..stop-1.
@@ -143,7 +152,9 @@ class Partition:
     def share(self, program: Program, other: Partition) -> None:
         """Initialise another partition with the cuts and checks of this one and another capture of the same graph."""
         program.protect_like(self._program)
-        Partition.__init__(other, program, self.table, self.legal, self._expected, self._forms, self._structure)
+        Partition.__init__(
+            other, program, self.table, self.legal, self._expected, self._forms, self._structure, self._example
+        )
 
     def warm_up(self) -> None:
         """Run every node once on zeros, because the first run of each thread is far slower than the next."""
@@ -201,7 +212,7 @@ def _partition_by(model: LoadedModel, settings: CutSettings, how: Capture) -> Pa
         graph=graph,
         weights=weights,
     )
-    return Partition(program, table, legal_cuts(table, settings), expected, examination.forms, structure)
+    return Partition(program, table, legal_cuts(table, settings), expected, examination.forms, structure, model.example)
 
 
 def _forms_at(registers: Sequence[int], forms: Mapping[int, Form]) -> tuple[Form, ...] | None:

@@ -64,7 +64,7 @@ class LoopbackTransport:
         if not self.up:
             raise CloudUnreachableError("the loopback cloud is switched off")
         return {
-            name: HeldModel(partition.table.fingerprint, partition.legal)
+            name: HeldModel(partition.table.fingerprint, partition.legal, probe=partition.probe)
             for name, partition in self._partitions.items()
         }
 

@@ -8,7 +8,7 @@ with base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4), and what
     reply            {"request_id", "values": [value, ...], "compute_s", "server_s"}
     error response   {"error": "one line"}
 
-    GET /v1/models   {"models": [{"name", "fingerprint", "legal": [cut, ...], ...}]}
+    GET /v1/models   {"models": [{"name", "fingerprint", "legal": [cut, ...], "probe": {"inputs", "outputs"}, ...}]}
     POST /v1/probe   any body; {"received_bytes"}
     GET /health      {"status": "ok" or "draining", ...}
 

@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from midcut.edge.clouds.capabilities import CloudCapabilities, usable_cuts, usable_scope
 from midcut.edge.clouds.failover import Clouds
 from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
-from midcut.types import HeldModel
+from midcut.types import HeldModel, Placement, Probe
 
 
 def held(table, legal=range(10), graph=None, weights=None):
@@ -188,3 +189,33 @@ async def test_a_transport_that_cannot_list_is_not_asked(tiny):
     await scope.start()
     scope.ask_soon()
     await scope.close()
+
+
+class OtherAnswers(LoopbackTransport):
+    """A cloud with the same fingerprint whose arithmetic is another one, such as another version of a library."""
+
+    async def listing(self):
+        return {name: replace(model, probe=self.probe) for name, model in (await super().listing()).items()}
+
+    @property
+    def probe(self):
+        (output,) = self._partitions["tiny"].probe.outputs
+        return Probe(self._partitions["tiny"].probe.inputs, (tuple(number * 1.2 for number in output),))
+
+
+async def test_a_cloud_that_answers_the_probe_differently_is_never_asked(bench, tiny, tiny_model):
+    transport = OtherAnswers(tiny)
+    with structlog.testing.capture_logs() as logs:
+        async with bench(transport=transport, scoped=True) as b:
+            assert legal(b) == [9]
+            assert (await b.engine.infer(tiny_model.example)).finished_by == "edge"
+            forced = await b.engine.infer(tiny_model.example, placement=Placement(3))
+            assert forced.finished_by == "edge"
+            assert "gives another answer to the same input: output 0 differs by" in forced.fallback
+    assert transport.requests == []
+    (line,) = [entry for entry in logs if entry["event"] == "planning for the edge alone"]
+    assert "\n" not in line["reason"]
+
+
+def test_a_cloud_that_sends_no_probe_is_used_as_before(tiny):
+    assert usable_cuts(held(tiny.table), tiny.table, tiny.legal, tiny.probe) == (tiny.legal, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
 import torch
@@ -253,3 +254,30 @@ def test_what_measures_the_way_to_the_cloud_is_made_for_each():
         composed("cloud_url=[http://127.0.0.1:1,http://127.0.0.1:2]", "telemetry=[tcp_ping,constant]")
     )
     assert list(telemetry_sources(made)) == ["tcp_ping", "constant", "tcp_ping to http://127.0.0.1:2"]
+
+
+async def test_a_cloud_that_computes_something_else_is_never_asked_and_the_next_one_is():
+    wrong, right = Listing("wrong"), Listing("right")
+    clouds = Clouds({"a": wrong, "b": right}, retry_after_s=60.0)
+    clouds.find_mismatch = lambda models: "another answer" if models["of"] == "wrong" else ""
+    assert await asked(clouds) == "right"
+    assert await asked(clouds) == "right"
+    assert (wrong.asked, right.asked) == (0, 2)
+    right.answer = "wrong"
+    await clouds.listing()
+    assert clouds.blocked_reason() == ""
+    alone = Clouds({"a": wrong}, retry_after_s=60.0)
+    alone.find_mismatch = clouds.find_mismatch
+    with pytest.raises(CloudRefusedError, match="another answer"):
+        await asked(alone)
+    assert alone.blocked_reason() == "another answer"
+    assert wrong.asked == 0
+
+
+async def test_a_cloud_that_lists_nothing_is_asked_all_the_same():
+    cloud = Listing("fine")
+    cloud.listing = AsyncMock(side_effect=CloudRefusedError("no such page", said=404))
+    clouds = Clouds({"a": cloud}, retry_after_s=60.0)
+    clouds.find_mismatch = lambda _: "never"
+    assert [await asked(clouds) for _ in range(2)] == ["fine", "fine"]
+    assert cloud.listing.await_count == 1

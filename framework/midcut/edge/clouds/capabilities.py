@@ -10,6 +10,7 @@ import structlog
 
 from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError
+from midcut.graph.probe import difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from midcut.graph import Partition
     from midcut.planning.policy import Policy
     from midcut.protocols import ModelLister
-    from midcut.types import CutTable, HeldModel
+    from midcut.types import CutTable, HeldModel, Probe
 
 _log = structlog.get_logger("midcut.edge")
 _TIMEOUT_S: Final = 3.0
@@ -64,6 +65,8 @@ class CloudCapabilities:
         """Ask once, then watch in the background. Call it with the transport open, before planning starts."""
         if self._lister is None:
             return
+        # Computed here, so that the event loop never has to wait for it.
+        await asyncio.to_thread(lambda: self._partition.probe)
         failure = await self._update_scope(self._lister)
         if failure:
             _log.warning("the cloud is not there yet", reason=failure)
@@ -76,6 +79,10 @@ class CloudCapabilities:
     def ask_soon(self) -> None:
         """Ask for the cloud's capabilities again soon: it recovered or refused a request, so they may have changed."""
         self._query_requested.set()
+
+    def find_mismatch(self, models: Mapping[str, HeldModel]) -> str:
+        """Why a cloud with these models must not be asked; `""` if it may be."""
+        return find_mismatch(models, self._partition.table, self._partition.probe)
 
     async def _watch(self, lister: ModelLister) -> None:
         while True:
@@ -101,7 +108,8 @@ class CloudCapabilities:
         except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
             _log.exception("the transport's listing failed")
             return f"{type(error).__name__}: {error}"
-        scope = usable_scope(models, self._partition.table, self._partition.legal, self._all_codecs)
+        legal, probe = self._partition.legal, self._partition.probe
+        scope = usable_scope(models, self._partition.table, legal, self._all_codecs, probe)
         if scope != self._scope:
             if scope[:2] != self._scope[:2]:
                 await self._planning.replan(await asyncio.to_thread(self._policy_for, scope.cuts, scope.codecs))
@@ -131,10 +139,14 @@ class Scope(NamedTuple):
 
 
 def usable_scope(
-    models: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...], codecs: tuple[str, ...]
+    models: Mapping[str, HeldModel],
+    table: CutTable,
+    legal: tuple[int, ...],
+    codecs: tuple[str, ...],
+    probe: Probe | None = None,
 ) -> Scope:
     """The legal cuts and the codecs that the cloud accepts. Without a common codec only the last cut is usable."""
-    cuts, why = usable_cuts(models, table, legal)
+    cuts, why = usable_cuts(models, table, legal, probe)
     model = models.get(table.model)
     accepted = (
         codecs if model is None or model.codecs is None else tuple(name for name in codecs if name in model.codecs)
@@ -150,21 +162,34 @@ def usable_scope(
 
 
 def usable_cuts(
-    models: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...]
+    models: Mapping[str, HeldModel], table: CutTable, legal: tuple[int, ...], probe: Probe | None = None
 ) -> tuple[tuple[int, ...], str]:
     """The legal cuts that the cloud can finish, and the last one, which needs no cloud, where it is legal.
+
+    Args:
+        probe: the edge's own, to be compared with the cloud's.
 
     Returns:
         the cuts, and why some are excluded (`""` if none is). If all would be excluded, all legal cuts are returned.
     """
-    cloud_cuts, why = _cloud_cuts(models, table)
+    cloud_cuts, why = _cloud_cuts(models, table, probe)
     cuts = tuple(cut for cut in legal if cut in cloud_cuts or cut == table.last)
     if cuts == legal and not why:
         return legal, ""
     return cuts or legal, why or f"the cloud takes {len(cloud_cuts)} cuts of {table.model!r}: {_range_text(cloud_cuts)}"
 
 
-def _cloud_cuts(models: Mapping[str, HeldModel], table: CutTable) -> tuple[frozenset[int], str]:
+def find_mismatch(models: Mapping[str, HeldModel], table: CutTable, probe: Probe | None) -> str:
+    """Why a cloud must not finish this model: it answers the probe differently. `""` if it may, or has no such model.
+
+    A cloud with another fingerprint refuses requests itself.
+    """
+    model = models.get(table.model)
+    differs = "" if model is None or model.fingerprint != table.fingerprint else difference(probe, model.probe)
+    return f"the cloud's model {table.model!r} gives another answer to the same input: {differs}" if differs else ""
+
+
+def _cloud_cuts(models: Mapping[str, HeldModel], table: CutTable, probe: Probe | None) -> tuple[frozenset[int], str]:
     model = models.get(table.model)
     if model is None:
         return frozenset(), f"the cloud does not hold model {table.model!r}; it holds: {', '.join(models) or 'none'}"
@@ -173,7 +198,8 @@ def _cloud_cuts(models: Mapping[str, HeldModel], table: CutTable) -> tuple[froze
             f"the cloud's model {table.model!r} is {model.fingerprint}, here it is {table.fingerprint}: "
             f"other {_what_differs(model.fingerprint, table)}"
         )
-    return frozenset(model.legal), ""
+    mismatch = find_mismatch(models, table, probe)
+    return frozenset() if mismatch else frozenset(model.legal), mismatch
 
 
 def _range_text(cuts: frozenset[int]) -> str:

@@ -35,6 +35,8 @@ class _Cloud:
     transport: Transport
     breaker: Breaker
     last_answer_s: float = 0.0
+    greeted: bool = False
+    mismatch: str = ""
     recovering: asyncio.Task[None] | None = None
 
 
@@ -53,6 +55,8 @@ class Clouds:
     Attributes:
         on_change: called when a breaker's state has changed.
         on_recovery: called when a cloud that had failed answers again.
+        find_mismatch: says of a cloud's models why that cloud must not be asked, `""` if it may be. With it, a cloud
+            that can list its models is asked for them before its first request.
     """
 
     def __init__(self, transports: Mapping[str, Transport], retry_after_s: float, failures: int = 3) -> None:
@@ -61,6 +65,7 @@ class Clouds:
         ]
         self.on_change: list[Callable[[], None]] = []
         self.on_recovery: list[Callable[[], None]] = []
+        self.find_mismatch: Callable[[Mapping[str, HeldModel]], str] | None = None
 
     @property
     def state(self) -> BreakerState:
@@ -98,7 +103,7 @@ class Clouds:
         """Why no cloud may be asked now; `""` if one may."""
         whys = []
         for cloud in self._clouds:
-            why = cloud.breaker.blocked_reason()
+            why = cloud.mismatch or cloud.breaker.blocked_reason()
             if not why:
                 return ""
             whys.append(self._with_url(cloud, why))
@@ -138,17 +143,23 @@ class Clouds:
         for cloud in sorted(self._clouds, key=lambda cloud: cloud.breaker.state is not BreakerState.closed):
             if isinstance(cloud.transport, ModelLister):
                 try:
-                    return await cloud.transport.listing()
+                    return await self._greet(cloud, cloud.transport)
                 except CloudError as failure:
                     error = failure
         raise error
+
+    async def _greet(self, cloud: _Cloud, lister: ModelLister) -> Mapping[str, HeldModel]:
+        models = await lister.listing()
+        cloud.greeted = True
+        cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
+        return models
 
     def _with_url(self, cloud: _Cloud, reason: str) -> str:
         return f"{cloud.url}: {reason}" if reason and len(self._clouds) > 1 else reason
 
     def _next_cloud(self, tried: list[_Cloud]) -> _Cloud | None:
         for cloud in self._clouds:
-            if cloud not in tried and not cloud.breaker.blocked_reason():
+            if cloud not in tried and not cloud.mismatch and not cloud.breaker.blocked_reason():
                 return cloud
         return None
 
@@ -156,11 +167,9 @@ class Clouds:
         cloud.breaker.begin_try()
         started = perf_counter()
         try:
-            if request.timeout_s is None:
+            async with asyncio.timeout(request.timeout_s):
+                await self._check_first(cloud)
                 reply = await cloud.transport.infer(request)
-            else:
-                async with asyncio.timeout(request.timeout_s):
-                    reply = await cloud.transport.infer(request)
             check(reply)
         except asyncio.CancelledError:
             cloud.breaker.abandon_try()
@@ -178,6 +187,19 @@ class Clouds:
         cloud.last_answer_s = perf_counter() - started
         self._record_answer(cloud)
         return reply
+
+    async def _check_first(self, cloud: _Cloud) -> None:
+        """Raise CloudRefusedError if a cloud that was not asked for its models before computes something else."""
+        if not cloud.greeted and self.find_mismatch is not None and isinstance(cloud.transport, ModelLister):
+            try:
+                async with asyncio.timeout(_LISTING_TIMEOUT_S):
+                    await self._greet(cloud, cloud.transport)
+            except CloudRefusedError:  # it answers, but lists no models
+                cloud.greeted = True
+            except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything; the request goes on
+                _log.debug("the cloud lists no models", url=cloud.url, reason=str(error))
+        if cloud.mismatch:
+            raise CloudRefusedError(cloud.mismatch)
 
     def _record_answer(self, cloud: _Cloud) -> None:
         was = cloud.breaker.state
@@ -215,7 +237,7 @@ class Clouds:
             if isinstance(cloud.transport, ModelLister):
                 try:
                     async with asyncio.timeout(_LISTING_TIMEOUT_S):
-                        await cloud.transport.listing()
+                        await self._greet(cloud, cloud.transport)
                 except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
                     cloud.breaker.record_failure(str(_as_cloud_error(error, _LISTING_TIMEOUT_S)))
                     continue

@@ -1,0 +1,98 @@
+"""A digest of what a model answers to a fixed input, by which two sides notice that they compute something else.
+
+The fingerprint compares what the sides have, the probe what comes out: it also finds differences in libraries, kernels
+and code that no hash covers. Digests are compared within a tolerance, since kernels of other processors add in another
+order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from midcut.graph.content import elements
+from midcut.types import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Share of an output's standard deviation by which digests may differ: kernels of float32 stay below 0.001, a
+# difference of one step of an 8-bit network is about 0.01, networks with other settings are beyond 0.1.
+_TOLERANCE: Final = 0.02
+# Share of its root mean square, for outputs that are nearly constant.
+_NOISE: Final = 1e-4
+_PROJECTIONS: Final = 4
+
+
+def probe(run: Callable[[Sequence[torch.Tensor]], Sequence[Any]], example: Sequence[torch.Tensor]) -> Probe | None:
+    """Run a model on a fixed input; None where it does not take that.
+
+    Args:
+        run: computes the outputs, tensors and ints.
+        example: inputs of the right shapes. The elements of those that are not floats are used, because other
+            numbers may not be valid.
+    """
+    generator = np.random.RandomState(0)
+    inputs = [_input(value, generator) for value in example]
+    given = hashlib.sha256()
+    for value in inputs:
+        given.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        if not value.is_floating_point():
+            for data in elements(value):
+                given.update(data)
+    try:
+        outputs = run(inputs)
+    except Exception:  # noqa: BLE001 - a model may refuse this input in any way; the fingerprint still protects
+        return None
+    digests = tuple(_digest(value, generator) for value in outputs if isinstance(value, torch.Tensor))
+    return Probe(given.hexdigest()[:16], digests)
+
+
+def difference(one: Probe | None, other: Probe | None) -> str:
+    """Why two probes of one model cannot come from the same computation; `""` where they can, or one is missing."""
+    if one is None or other is None or one.inputs != other.inputs:
+        return ""
+    if len(one.outputs) != len(other.outputs):
+        return f"{len(one.outputs)} outputs here, {len(other.outputs)} there"
+    for position, (a, b) in enumerate(zip(one.outputs, other.outputs, strict=True)):
+        if len(a) != len(b) or len(a) < 3:
+            return f"output {position} has another form"
+        (deviation, mean, *rest), (other_deviation, other_mean, *other_rest) = a, b
+        spread = max(deviation, other_deviation)
+        allowed = _TOLERANCE * spread + _NOISE * max(abs(mean), abs(other_mean), spread)
+        off = max(abs(x - y) for x, y in zip((mean, *rest), (other_mean, *other_rest), strict=True))
+        if off > allowed or not math.isfinite(off):
+            share = f"{off / spread:.0%}" if spread else f"{off:.2g}"
+            return f"output {position} differs by {share} of its standard deviation, allowed are {_TOLERANCE:.0%}"
+    return ""
+
+
+def _input(example: torch.Tensor, generator: Any) -> torch.Tensor:
+    if not example.is_floating_point():
+        return example.clone()
+    return torch.from_numpy(generator.random_sample(tuple(example.shape))).to(example.dtype)
+
+
+def _digest(value: torch.Tensor, generator: Any) -> tuple[float, ...]:
+    """Standard deviation and mean of the elements, the share that is not finite, and random projections."""
+    if value.is_quantized:
+        value = value.dequantize()
+    if value.is_complex():
+        value = torch.view_as_real(value.resolve_conj())
+    numbers = value.detach().cpu().double().reshape(-1).numpy()
+    finite = np.isfinite(numbers)
+    numbers = np.where(finite, numbers, 0.0)
+    if not numbers.size:
+        return (0.0, 0.0, 0.0, *[0.0] * _PROJECTIONS)
+    mean = float(numbers.mean())
+    centred = numbers - mean
+    projections = [
+        float(centred @ generator.choice((-1.0, 1.0), numbers.size)) / math.sqrt(numbers.size)
+        for _ in range(_PROJECTIONS)
+    ]
+    lost = float(1.0 - finite.mean())
+    return tuple(float(f"{number:.9g}") for number in (float(numbers.std()), mean, lost, *projections))
