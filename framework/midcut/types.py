@@ -577,7 +577,8 @@ class LoadedModel:
         name: name of the model, the same on both sides.
         module: the network in eval mode, on the CPU.
         example: positional inputs of batch size 1 that the module accepts.
-        preprocess: converts an image to one input of batch size 1.
+        preprocess: converts an image, in any mode of Pillow, to one input of batch size 1; `midcut.pictures.as_shown`
+            makes it grey or RGB without showing what transparency hides.
         labels: class names by index, empty if unknown.
         note: one line on the origin of the weights, shown at start.
     """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from midcut.errors import ConfigError, GraphError
+from midcut.pictures import as_shown
 from midcut.types import LoadedModel
 from midcut_models.torchvision_shim import import_torchvision
 
@@ -129,7 +130,7 @@ def _no_code_in_weights() -> Iterator[None]:
 
 def _make_preprocess(transforms: Any) -> Callable[[Image.Image], torch.Tensor]:
     def preprocess(image: Image.Image) -> torch.Tensor:
-        tensor: torch.Tensor = transforms(image.convert("RGB")).unsqueeze(0)
+        tensor: torch.Tensor = transforms(as_shown(image).convert("RGB")).unsqueeze(0)
         return tensor
 
     return preprocess

@@ -3,9 +3,68 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
+
+from midcut.errors import ConfigError
+
+
+class Interpolation(Enum):
+    """Pillow's filters, with antialiasing where a picture becomes smaller; nearest has none."""
+
+    nearest = "nearest"
+    box = "box"
+    bilinear = "bilinear"
+    hamming = "hamming"
+    bicubic = "bicubic"
+    lanczos = "lanczos"
+
+
+class Fit(Enum):
+    """How a picture of another aspect ratio is fitted: its centre, all of it with bars, or all of it distorted."""
+
+    crop = "crop"
+    letterbox = "letterbox"
+    stretch = "stretch"
+
+
+@dataclass
+class ImageSettings:
+    """How a picture is fitted to the size of the model's input.
+
+    Attributes:
+        interpolation: the filter that scales it.
+        fit: `crop` covers the input and takes the centre, `letterbox` pads, `stretch` ignores the aspect ratio.
+        crop_ratio: with `crop`, the share of the shorter side that is taken; 0.875 is ImageNet's 224 of 256.
+        fill: with `letterbox`, the colour of the bars, a name or `#rrggbb`.
+        background: colour below transparent pixels; black or white where hardly anything could be seen on it.
+    """
+
+    interpolation: Interpolation = Interpolation.bilinear
+    fit: Fit = Fit.crop
+    crop_ratio: float = 1.0
+    fill: str = "#727272"
+    background: str = "white"
+
+    def check(self, key: str) -> None:
+        """Check the values; `key` names these settings in the error.
+
+        Raises:
+            ConfigError: a ratio out of bounds, or a colour that Pillow does not know.
+        """
+        from PIL import ImageColor  # noqa: PLC0415 - `--help` imports this file
+
+        if not 0.0 < self.crop_ratio <= 1.0:
+            raise ConfigError(f"{key}.crop_ratio must be over 0 and at most 1, got {self.crop_ratio}")
+        for name in ("fill", "background"):
+            try:
+                ImageColor.getrgb(getattr(self, name))
+            except ValueError:
+                raise ConfigError(
+                    f"{key}.{name} must be a colour like white or #727272, got {getattr(self, name)!r}"
+                ) from None
 
 
 @dataclass
@@ -35,6 +94,7 @@ class ModuleConfig:
         weights: a safetensors file with the state dict; null keeps the weights that the call made.
         seed: torch's seed, set before the call, so that edge and cloud make equal weights.
         mean, std: normalisation of images scaled to 0..1, one number or one per channel.
+        image: how pictures are fitted to the input.
         labels: a text file with one class name per line; null is none.
         title: name of the model at edge and cloud and in profiles, the same on both sides; null is `module`.
     """
@@ -46,6 +106,7 @@ class ModuleConfig:
     seed: int = 0
     mean: list[float] = field(default_factory=lambda: [0.0])
     std: list[float] = field(default_factory=lambda: [1.0])
+    image: ImageSettings = field(default_factory=ImageSettings)
     labels: str | None = None
     title: str | None = None
 

@@ -1,48 +1,81 @@
-"""Conversion of images to the tensors that models take."""
+"""Conversion of pictures to the tensors that models take."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from midcut.errors import GraphError
+from midcut.pictures import as_shown
+from midcut_models.config import Fit, ImageSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
-def image_reader(
-    shape: Sequence[int], mean: Sequence[float], std: Sequence[float]
-) -> Callable[[Image.Image], torch.Tensor]:
-    """Make a function from an image to a float32 tensor of shape (1, *shape).
+@dataclass(frozen=True)
+class ImageReader:
+    """A pure function from a decoded picture, in any mode of Pillow, to a float32 tensor of shape (1, *shape).
 
-    The image is scaled until it covers the shape, its centre is cropped, and values from 0 to 1 are normalised.
+    The picture is converted as `midcut.pictures.as_shown` does, scaled, cropped or padded to the shape, and its values
+    from 0 to 1 are normalised.
 
-    Args:
+    Attributes:
         shape: (channels, height, width), with 1 channel (grey) or 3 (RGB).
         mean, std: of the normalisation, one number or one per channel.
+        settings: how the picture is fitted to the shape.
 
     Raises:
         GraphError: the shape is not that of an image.
     """
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise GraphError(f"inputs of shape {list(shape)} are not images of 1 or 3 channels; send tensors instead")
-    channels, height, width = shape
-    offset = torch.tensor(list(mean), dtype=torch.float32).reshape(-1, 1, 1)
-    scale = torch.tensor(list(std), dtype=torch.float32).reshape(-1, 1, 1)
 
-    def read(image: Image.Image) -> torch.Tensor:
-        plain = image.convert("L" if channels == 1 else "RGB")
-        factor = max(width / plain.width, height / plain.height)
-        size = (max(width, round(plain.width * factor)), max(height, round(plain.height * factor)))
-        if size != plain.size:
-            plain = plain.resize(size, Image.Resampling.BILINEAR)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        pixels = np.asarray(plain.crop((left, top, left + width, top + height)), dtype=np.float32) / 255.0
+    shape: Sequence[int]
+    mean: Sequence[float]
+    std: Sequence[float]
+    settings: ImageSettings = field(default_factory=ImageSettings)
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
+            raise GraphError(
+                f"inputs of shape {list(self.shape)} are not images of 1 or 3 channels; send tensors instead"
+            )
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        channels, height, width = self.shape
+        shown = as_shown(image, self.settings.background).convert("L" if channels == 1 else "RGB")
+        fitted = _fit(shown, (width, height), self.settings)
+        pixels = np.asarray(fitted, dtype=np.float32) / 255.0
         planes = torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1)
+        offset = torch.tensor(list(self.mean), dtype=torch.float32).reshape(-1, 1, 1)
+        scale = torch.tensor(list(self.std), dtype=torch.float32).reshape(-1, 1, 1)
         return ((planes - offset) / scale).unsqueeze(0).contiguous()
 
-    return read
+
+def _fit(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> Image.Image:
+    """Scale a picture, then crop its centre or pad it, to a size (width, height)."""
+    width, height = size
+    ratios = (width / image.width, height / image.height)
+    if settings.fit is Fit.stretch:
+        return _scale(image, size, settings)
+    if settings.fit is Fit.letterbox:
+        factor = min(ratios)
+        inner = (min(width, max(1, round(image.width * factor))), min(height, max(1, round(image.height * factor))))
+        padded = Image.new(image.mode, size, ImageColor.getcolor(settings.fill, image.mode))
+        padded.paste(_scale(image, inner, settings), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        return padded
+    factor = max(ratios) / settings.crop_ratio
+    scaled = _scale(
+        image, (max(width, round(image.width * factor)), max(height, round(image.height * factor))), settings
+    )
+    left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
+    return scaled.crop((left, top, left + width, top + height))
+
+
+def _scale(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> Image.Image:
+    if size == image.size:
+        return image
+    return image.resize(size, Image.Resampling[settings.interpolation.value.upper()])

@@ -11,13 +11,15 @@ from torch import nn
 
 from midcut.errors import GraphError
 from midcut.types import LoadedModel
-from midcut_models.images import image_reader
+from midcut_models.config import ImageSettings
+from midcut_models.images import ImageReader
 
 SHIPPED = Path(__file__).with_name("mnist.safetensors")
 DIGITS = Path(__file__).with_name("digits")
 SHAPE = (1, 28, 28)
 MEAN, STD = 0.1307, 0.3081
-_preprocess = image_reader(SHAPE, [MEAN], [STD])
+# The digits it was trained on are white on black.
+_preprocess = ImageReader(SHAPE, [MEAN], [STD], ImageSettings(background="black"))
 
 
 def digit_network() -> nn.Sequential:

@@ -13,7 +13,8 @@ import torch
 
 from midcut.errors import ConfigError, FileError, GraphError
 from midcut.types import LoadedModel
-from midcut_models.images import image_reader
+from midcut_models.config import ImageSettings
+from midcut_models.images import ImageReader
 from midcut_models.mnist import read_weights
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Module:
         std: list[float],
         labels: str | None,
         title: str | None = None,
+        image: ImageSettings | None = None,
     ) -> None:
         self._name = name
         self._title = name if title is None else title
@@ -51,12 +53,14 @@ class Module:
         self._mean = mean
         self._std = std
         self._labels = labels
+        self._image = image or ImageSettings()
 
     def load(self) -> LoadedModel:
         if not self._shapes or any(size < 1 for shape in self._shapes for size in shape):
             raise ConfigError(f"model.{self._name}.input_shapes: one shape per input, sizes from 1, got {self._shapes}")
         if not _TITLE.fullmatch(self._title):
             raise ConfigError(f"model.{self._name}.title: letters, digits, '.', '-' and '_', got {self._title!r}")
+        self._image.check(f"model.{self._name}.image")
         module = self._build()
         note = f"{self._path}, seed {self._seed}"
         if self._weights:
@@ -87,12 +91,13 @@ class Module:
         return module
 
     def _make_preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
-        shapes, mean, std, title = self._shapes, self._mean, self._std, self._title
+        shapes, title = self._shapes, self._title
+        mean, std, image_settings = self._mean, self._std, self._image
 
         def preprocess(image: Image.Image) -> torch.Tensor:
             if len(shapes) != 1:
                 raise GraphError(f"model {title!r} takes {len(shapes)} inputs, but an image is a single one")
-            return image_reader(shapes[0], mean, std)(image)
+            return ImageReader(shapes[0], mean, std, image_settings)(image)
 
         return preprocess
 

@@ -114,6 +114,14 @@ class ModelSuite:
         with torch.inference_mode():
             model.module(value)
 
+    def test_preprocessing_does_not_show_what_transparency_hides(self) -> None:
+        import torch
+        from PIL import Image
+
+        model = self.make().load()
+        red, blue = (Image.new("RGBA", (320, 240), (*colour, 0)) for colour in ((200, 0, 0), (0, 0, 90)))
+        assert torch.equal(model.preprocess(red), model.preprocess(blue))
+
 
 class TransportSuite:
     """The contract of `midcut.protocols.Transport`. Subclass it and implement all four methods.

@@ -1,0 +1,211 @@
+"""Pictures of every mode, against values computed by hand and, where it is installed, against ImageMagick."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from midcut.errors import ConfigError, MalformedError
+from midcut.pictures import as_shown
+from midcut_models.config import Fit, ImageSettings, Interpolation
+from midcut_models.images import ImageReader
+
+RAMP = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+COLOURS = np.dstack([RAMP, RAMP.T, 255 - RAMP])
+WIDE = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+GREY, PHOTO = Image.fromarray(RAMP), Image.fromarray(COLOURS)
+ALPHA = Image.fromarray(np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1)))
+
+
+def with_alpha(image, alpha=ALPHA):
+    image = image.copy()
+    image.putalpha(alpha)
+    return image
+
+
+def as_lab(image):
+    profiles = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
+    return ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+
+
+@pytest.mark.parametrize(
+    ("pixel", "mode", "shown"),
+    [
+        ((10, 20, 30), "RGB", (10, 20, 30)),
+        ((10, 20, 30, 255), "RGBA", (10, 20, 30)),
+        ((10, 20, 30, 0), "RGBA", 255),
+        ((100, 0, 0, 51), "RGBA", (224, 204, 204)),
+        ((20, 0, 0, 51), "RGBa", (224, 204, 204)),  # colours multiplied by alpha already
+        ((100, 51), "LA", 224),
+        ((0, 255, 255, 0), "CMYK", (255, 0, 0)),
+        ((76, 85, 255), "YCbCr", (254, 0, 0)),
+        ((85, 255, 255), "HSV", (0, 255, 0)),
+        (200, "L", 200),
+        (255, "1", 255),
+        (32896, "I;16", 128),
+        (65535, "I;16", 255),
+        (32896, "I;16B", 128),
+        (32896, "I", 128),
+        (0.5, "F", 128),
+        (1.0, "F", 255),
+    ],
+)
+def test_a_pixel_of_each_mode_by_hand(pixel, mode, shown):
+    assert as_shown(Image.new(mode, (2, 2), pixel)).getpixel((1, 1)) == shown
+
+
+@pytest.mark.parametrize("mode", Image.MODES)
+def test_every_mode_that_pillow_has_is_shown_or_refused(mode):
+    assert as_shown(Image.new(mode, (3, 2))).mode in ("L", "RGB")
+
+
+def test_lab_comes_back_as_the_colours_it_was_made_of():
+    back = np.asarray(as_shown(as_lab(PHOTO))).astype(int)
+    assert np.abs(back - COLOURS).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (Image.new("I", (2, 2), 70_000), "pixels from 70000 to 70000 have no agreed black and white"),
+        (Image.new("I", (2, 2), -1), "save the picture with 8 or 16 bits"),
+        (Image.new("F", (2, 2), 255.0), "scale them to 0..1"),
+        (Image.new("F", (2, 2), float("nan")), "scale them to 0..1"),
+        (Image.new("F", (2, 2), -0.5), "scale them to 0..1"),
+    ],
+)
+def test_pixels_without_an_agreed_range_are_refused(image, words):
+    with pytest.raises(MalformedError, match=words):
+        as_shown(image)
+
+
+@pytest.mark.parametrize(("ink", "background"), [(255, "white"), (0, "black"), (250, "white"), (10, "#000000")])
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "PA", "P", "I;16"])
+def test_strokes_of_the_backgrounds_colour_are_seen_all_the_same(tmp_path, ink, background, kind):
+    strokes = np.zeros((8, 8), np.uint8)
+    strokes[2:6, 3] = 255
+    clear = with_alpha(Image.new("L", (8, 8), ink), Image.fromarray(strokes))
+    if kind in ("P", "I;16"):  # PNG's other way: one value is declared transparent
+        values = np.where(strokes, 1, 0) if kind == "P" else np.where(strokes, ink * 257, 5)
+        image = Image.fromarray(values.astype(np.uint8 if kind == "P" else np.uint16))
+        if kind == "P":
+            image.putpalette([ink] * 6)
+        image.save(tmp_path / "clear.png", transparency=0 if kind == "P" else 5)
+        clear = Image.open(tmp_path / "clear.png")
+        assert clear.mode == kind
+    else:
+        clear = clear.convert("RGBA") if kind == "RGBA" else clear
+        clear = Image.merge("PA", clear.split()) if kind == "PA" else clear
+    shown = np.asarray(as_shown(clear, background).convert("L")).astype(int)
+    assert abs(shown[3, 3] - shown[0, 0]) > 200
+
+
+def test_a_picture_of_which_nothing_is_visible_is_the_background():
+    assert as_shown(Image.new("RGBA", (2, 2), (255, 255, 255, 0)), "#102030").getpixel((0, 0)) == (16, 32, 48)
+
+
+def written(name):
+    return {
+        "1.png": (GREY.convert("1"), {}),
+        "palette.png": (PHOTO.quantize(64), {}),
+        "palette-clear.png": (PHOTO.quantize(64), {"transparency": 3}),
+        "grey-clear.png": (GREY, {"transparency": 7}),
+        "rgb-clear.png": (PHOTO, {"transparency": (0, 0, 255)}),
+        "rgba.png": (with_alpha(PHOTO), {}),
+        "rgba.webp": (with_alpha(PHOTO), {"lossless": True}),
+        "rgba.tif": (with_alpha(PHOTO), {}),
+        "la.png": (with_alpha(GREY), {}),
+        "cmyk.jpg": (PHOTO.convert("CMYK"), {"quality": 100}),
+        "cmyk.tif": (PHOTO.convert("CMYK"), {}),
+        "ycbcr.tif": (PHOTO.convert("YCbCr"), {}),
+        "16.png": (Image.fromarray(WIDE), {}),
+        "16.tif": (Image.fromarray(WIDE), {}),
+        "16.ppm": (Image.fromarray(WIDE.astype(np.int32)), {}),
+        "16-clear.png": (Image.fromarray(WIDE), {"transparency": int(WIDE[3, 3])}),
+        "float.tif": (Image.fromarray((WIDE / 65535).astype(np.float32)), {}),
+    }[name]
+
+
+FILES = (
+    "1.png", "palette.png", "palette-clear.png", "grey-clear.png", "rgb-clear.png", "rgba.png", "rgba.webp",
+    "rgba.tif", "la.png", "cmyk.jpg", "cmyk.tif", "ycbcr.tif", "16.png", "16.tif", "16.ppm", "16-clear.png",
+    "float.tif",
+)  # fmt: skip
+MAGICK = next((path for path in map(Path, ("/usr/bin/convert-im6", "/usr/bin/magick")) if path.exists()), None)
+
+
+@pytest.mark.skipif(MAGICK is None, reason="needs ImageMagick")
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_shown_as_imagemagick_shows_them(tmp_path, name):
+    image, how = written(name)
+    image.save(tmp_path / name, **how)
+    theirs = subprocess.run(
+        [
+            MAGICK,
+            f"{tmp_path / name}[0]",
+            "-background",
+            "white",
+            "-flatten",
+            "-colorspace",
+            "sRGB",
+            "-depth",
+            "8",
+            "rgb:-",
+        ],
+        capture_output=True,
+        check=True,
+    ).stdout
+    ours = np.asarray(as_shown(Image.open(tmp_path / name)).convert("RGB")).astype(int)
+    assert np.abs(ours - np.frombuffer(theirs, np.uint8).reshape(64, 64, 3)).max() <= 1
+
+
+def reader(channels=3, size=(8, 8), **settings):
+    return ImageReader((channels, *size), [0.0], [1.0], ImageSettings(**settings))
+
+
+def test_letterbox_pads_with_the_fill_and_keeps_all():
+    read = reader(fit=Fit.letterbox, fill="#ff0000")
+    tensor = read(Image.new("RGB", (16, 8), (0, 255, 0)))[0]
+    assert tensor[:, 0, 0].tolist() == tensor[:, 7, 7].tolist() == [1.0, 0.0, 0.0]
+    assert tensor[:, 2:6].permute(1, 2, 0).reshape(-1, 3).unique(dim=0).tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_stretch_shows_both_ends_and_crop_shows_the_centre():
+    image = Image.new("L", (24, 8), 255)
+    image.paste(0, (8, 0, 16, 8))
+    assert reader(1, fit=Fit.crop)(image).max() < 0.5
+    stretched = reader(1, fit=Fit.stretch)(image)[0, 0]
+    assert stretched[0, 0] == stretched[0, 7] == 1.0
+
+
+def test_a_crop_ratio_takes_the_middle_of_the_shorter_side():
+    image = Image.new("L", (16, 16), 255)
+    image.paste(0, (4, 4, 12, 12))
+    assert reader(1, crop_ratio=0.5)(image).max() == 0.0
+    assert reader(1)(image).max() == 1.0
+
+
+@pytest.mark.parametrize("interpolation", list(Interpolation))
+def test_interpolations_are_pillows(interpolation):
+    want = np.asarray(GREY.resize((16, 16), Image.Resampling[interpolation.name.upper()]))
+    got = reader(1, (16, 16), interpolation=interpolation)(GREY)
+    assert torch.equal(got[0, 0], torch.from_numpy(want.astype(np.float32) / 255.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"crop_ratio": 0.0}, "image.crop_ratio must be over 0"),
+        ({"crop_ratio": 1.5}, "image.crop_ratio"),
+        ({"fill": "no colour"}, "image.fill must be a colour"),
+        ({"background": "#12"}, "image.background must be a colour"),
+    ],
+)
+def test_settings_out_of_bounds_are_named(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        ImageSettings(**settings).check("image")
