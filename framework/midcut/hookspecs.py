@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midcut.component import Component
+    from midcut.fields import ObservationField
     from midcut.types import Decision, InferenceResult
 
 PROJECT = "midcut"
@@ -39,6 +40,15 @@ def midcut_models() -> Sequence[Component]:
 @hookspec
 def midcut_telemetry_sources() -> Sequence[Component]:
     """Offer telemetry: each target returns a `midcut.protocols.TelemetrySource`. Config group `telemetry`."""
+    raise NotImplementedError
+
+
+@hookspec
+def midcut_observation_fields() -> Sequence[ObservationField]:
+    """Name further fields of an observation (`midcut.fields.ObservationField`), with their units and bounds.
+
+    Telemetry sources may then give them, traces record them, and predictors, cost models and objectives read them.
+    """
     raise NotImplementedError
 
 

@@ -1,8 +1,8 @@
 """Traces of clock, bandwidth and ping over time, as CSV or JSON files.
 
-CSV has a header row, JSON is a list of objects. The columns are `time_s` (seconds) and any of `clock_mhz`,
-`bandwidth_kbps` and `ping_ms`; every row has all of the file's columns. Playback starts at time zero; the first row is
-also valid before its own time.
+CSV has a header row, JSON is a list of objects. The columns are `time_s` (seconds) and any fields of an observation:
+`clock_mhz`, `bandwidth_kbps`, `ping_ms`, and those that plugins name (`midcut.fields`); every row has all of the file's
+columns. Playback starts at time zero; the first row is also valid before its own time.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.errors import ConfigError, FileError
+from midcut.fields import known_fields
 from midcut.types import FIELDS, Floats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 TIME = "time_s"
-_COLUMNS = (TIME, *FIELDS)
-_POSITIVE = ("clock_mhz", "bandwidth_kbps")
 
 
 @dataclass(frozen=True)
@@ -184,8 +183,8 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _check_header(where: str, names: list[str]) -> list[str]:
     for name in names:
-        if name not in _COLUMNS:
-            raise FileError(f"{where}: unknown column {name!r}; the columns are {', '.join(_COLUMNS)}")
+        if name not in (TIME, *known_fields()):
+            raise FileError(f"{where}: unknown column {name!r}; the columns are {', '.join((TIME, *known_fields()))}")
     if len(set(names)) != len(names):
         raise FileError(f"{where}: a column occurs twice: {', '.join(names)}")
     if TIME not in names:
@@ -199,7 +198,7 @@ def _parse_rows(what: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Tra
     columns: dict[str, list[float]] = {}
     for where, row in rows:
         if not columns:
-            columns = {name: [] for name in _COLUMNS if name in _check_header(where, list(row))}
+            columns = {name: [] for name in (TIME, *known_fields()) if name in _check_header(where, list(row))}
         if set(row) != set(columns):
             raise FileError(f"{where}: has the columns {', '.join(row)}, but the rows before have {', '.join(columns)}")
         for name, values in columns.items():
@@ -208,7 +207,7 @@ def _parse_rows(what: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Tra
         if len(times) > 1 and times[-1] <= times[-2]:
             raise FileError(f"{where}: {TIME} {times[-1]:g} is not after {times[-2]:g}; time must increase")
     if not columns:
-        raise FileError(f"{what}: the trace is empty; it needs at least one row of {', '.join(_COLUMNS)}")
+        raise FileError(f"{what}: the trace is empty; it needs at least one row of {', '.join((TIME, *FIELDS))}")
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
     return Trace(time_s=arrays.pop(TIME), fields=arrays)
 
@@ -222,8 +221,9 @@ def _check_number(where: str, name: str, value: object) -> float:
         number = np.inf
     if not np.isfinite(number):
         raise FileError(f"{where}: {name} must be finite, got {number}")
-    if number < 0.0 or (number == 0.0 and name in _POSITIVE):
-        bound = "be over 0" if name in _POSITIVE else "not be negative"
+    positive = name != TIME and known_fields()[name].positive
+    if number < 0.0 or (number == 0.0 and positive):
+        bound = "be over 0" if positive else "not be negative"
         raise FileError(f"{where}: {name} must {bound}, got {number:g}")
     return number
 

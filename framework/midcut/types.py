@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import msgspec
 import numpy as np
@@ -206,6 +206,7 @@ class Observation:
         clock_mhz: clock of the edge server, MHz.
         bandwidth_kbps: bandwidth from edge to cloud, kbit/s (1 kbit = 1000 bit).
         ping_ms: round trip between edge and cloud, ms.
+        others: further fields by name, e.g. `power_w`; those without a value are absent.
         at_s: time of the snapshot, seconds since the epoch.
         source: name of the source of each field.
         age_s: age of each field's value at `at_s`, seconds.
@@ -222,10 +223,21 @@ class Observation:
     age_s: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     pause_s: float | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], **rest: Any) -> Self:
+        """Make an observation of fields by name, whichever they are."""
+        others = {name: value for name, value in values.items() if name not in FIELDS}
+        return cls(**{name: value for name, value in values.items() if name in FIELDS}, others=others, **rest)
+
+    def value(self, name: str) -> Any:
+        """The value of a field by name; None where there is none."""
+        return getattr(self, name) if name in FIELDS else self.others.get(name)
 
     def values(self) -> dict[str, Any]:
         """The measured fields by name; None where there is no value."""
-        return {name: getattr(self, name) for name in FIELDS}
+        return {name: getattr(self, name) for name in FIELDS} | dict(self.others)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class CloudLayersConfig:
 
     Attributes:
         fit: a file made by `midcut fit what=layers`, or the name of a shipped device.
-        load: how much longer the busy cloud takes: 0.5 is half as long again.
+        load: how much longer the busy cloud takes: 0.5 is half as long again. Where telemetry gives `cloud_load`, that
+            counts.
     """
 
     fit: str = "cloud"

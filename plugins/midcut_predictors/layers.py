@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midcut.errors import ConfigError, FileError
-from midcut.planning import positive_field
+from midcut.planning import non_negative_field, positive_field
 from midcut.profiles import LayerFit, Role, find_layer_fit
 from midcut_predictors.profiled import seconds_before
 from midcut_predictors.ranges import ClockRange, clocks_text
@@ -51,13 +51,17 @@ class CloudLayers:
             raise ConfigError(f"predictor.cloud.load must be a finite number, 0 or more, got {load}")
         laws = _matching_fit(placements, fit, Role.cloud)
         self.based_on = _fit_text(laws)
-        node_s = np.sum(laws.seconds(placements.graph_nodes), axis=0) * (1.0 + load)
+        node_s = np.sum(laws.seconds(placements.graph_nodes), axis=0)
         # Summed from the back, so that rounding leaves exactly 0 at the last cut.
-        self._seconds = seconds_before(node_s[::-1])[::-1][placements.cut]
+        self._idle_s = seconds_before(node_s[::-1])[::-1][placements.cut]
+        self._seconds = self._idle_s * (1.0 + load)
 
-    def seconds(self, observation: Observation) -> Floats:  # noqa: ARG002 - a cloud's clock is fixed
-        """See `midcut.protocols.LatencyPredictor`."""
-        return self._seconds
+    def seconds(self, observation: Observation) -> Floats:
+        """See `midcut.protocols.LatencyPredictor`. An observed `cloud_load` counts instead of the configured one."""
+        if "cloud_load" not in observation.others:
+            return self._seconds
+        busy_s: Floats = self._idle_s * (1.0 + non_negative_field(observation, "cloud_load"))
+        return busy_s
 
 
 def _matching_fit(placements: Placements, spec: str, role: Role) -> LayerFit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from omegaconf import MISSING
@@ -33,11 +33,13 @@ class ConstantConfig:
         clock_mhz: edge clock, MHz; null (here and below) leaves the field to the other sources.
         bandwidth_kbps: edge to cloud, kbit/s.
         ping_ms: round trip, ms.
+        others: further fields by name, e.g. `{cloud_load: 0.5}`; `midcut plugins --kind telemetry` lists them.
     """
 
     clock_mhz: float | None = 1500.0
     bandwidth_kbps: float | None = 10000.0
     ping_ms: float | None = 20.0
+    others: dict[str, float] = field(default_factory=dict)
     interval_s: float = 1.0
 
 
@@ -46,7 +48,7 @@ class ReplayConfig:
     """A recorded trace, played against the wall clock.
 
     Attributes:
-        path: CSV or JSON with `time_s` and any of `clock_mhz`, `bandwidth_kbps`, `ping_ms`.
+        path: CSV or JSON with `time_s` and any fields, e.g. `clock_mhz`, `bandwidth_kbps`, `ping_ms`, `power_w`.
         speed: 2 plays twice as fast.
         loop: start again at the end; otherwise the last row holds.
         epoch_s: when the trace starts, seconds since the epoch; null is at program start.
@@ -88,6 +90,60 @@ class VcgencmdConfig:
     command: str = "vcgencmd"
     optional: bool = False
     timeout_s: float = 2.0
+    interval_s: float = 1.0
+
+
+@dataclass
+class RaplConfig:
+    """Power of Intel and AMD processors, from energy counters that only root may read.
+
+    Attributes:
+        root: folder that contains `sys`.
+    """
+
+    root: str = "/"
+    interval_s: float = 1.0
+
+
+@dataclass
+class HwmonConfig:
+    """Power from the kernel's sensors: of chips that measure it, or voltage and current, as an INA3221 does.
+
+    Attributes:
+        root: folder that contains `sys`.
+        chip: only chips of this name, e.g. ina3221; empty takes the first that measures power.
+        channel: only this label, e.g. VDD_IN; empty takes the whole board's where there is one, else the sum.
+    """
+
+    root: str = "/"
+    chip: str = ""
+    channel: str = ""
+    interval_s: float = 1.0
+
+
+@dataclass
+class PmicConfig:
+    """Power of a Raspberry Pi 5, from its power converter; earlier boards sense no current.
+
+    Attributes:
+        command: the program, by name or path.
+        timeout_s: limit for one run of the program, seconds.
+    """
+
+    command: str = "vcgencmd"
+    timeout_s: float = 2.0
+    interval_s: float = 1.0
+
+
+@dataclass
+class NvmlConfig:
+    """Power of an NVIDIA GPU, from its energy counter. Needs the extra `nvml`.
+
+    Attributes:
+        device: number of the GPU.
+    """
+
+    device: int = 0
     interval_s: float = 1.0
 
 

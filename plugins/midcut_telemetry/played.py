@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut.errors import ConfigError
+from midcut.fields import known_fields
 from midcut.traces import Playback, Trace, read_trace
 
 if TYPE_CHECKING:
@@ -15,12 +16,26 @@ class Constant:
     """Gives the same numbers at every read; a field that is None is left to the other telemetry sources."""
 
     def __init__(
-        self, clock_mhz: float | None, bandwidth_kbps: float | None, ping_ms: float | None, interval_s: float
+        self,
+        clock_mhz: float | None,
+        bandwidth_kbps: float | None,
+        ping_ms: float | None,
+        interval_s: float,
+        others: Mapping[str, float] | None = None,
     ) -> None:
         fields = {"clock_mhz": clock_mhz, "bandwidth_kbps": bandwidth_kbps, "ping_ms": ping_ms}
         for name, value in fields.items():
             if value is not None and not (value > 0.0 or (value == 0.0 and name == "ping_ms")):
                 raise ConfigError(f"telemetry.constant.{name} must be over 0, or null, got {value:g}")
+        for name, value in (others or {}).items():
+            known = known_fields().get(name)
+            if known is None:
+                raise ConfigError(
+                    f"telemetry.constant.others has the unknown field {name!r}; there are: {', '.join(known_fields())}"
+                )
+            if not known.allows(value):
+                raise ConfigError(f"telemetry.constant.others.{name} must be {known.bound}, got {value:g}")
+            fields[name] = value
         self.interval_s = interval_s
         self._values = {name: value for name, value in fields.items() if value is not None}
 

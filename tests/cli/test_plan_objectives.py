@@ -78,3 +78,17 @@ def test_a_simulation_has_the_mean_of_every_objective(midcut, tmp_path):
     assert frugal["energy_j"] <= fast["energy_j"]
     best = [row for row in simulation["series"] if row["strategy"] == "weighted_sum" and row["w"] == 1.0]
     assert best[0]["objective_regret"] == 0.0
+
+
+def test_the_report_shows_the_energy_of_every_radio(midcut, tmp_path):
+    for radio in ("wifi", "3g"):
+        energy = ("objective=energy", f"objective.energy.radio={radio}", "planner.w=1", "plot=true")
+        finished = midcut("plan", *LINK, *energy, f"hydra.run.dir=runs/{radio}")
+        assert finished.returncode == 0, finished.stderr
+        assert (tmp_path / f"runs/{radio}/plan.png").stat().st_size > 0
+    finished = midcut("report", "runs", "--out", "page")
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads((tmp_path / "page/report.json").read_text())
+    text = json.dumps(report)
+    assert "energy_j" in text
+    assert "energy [mJ]" in next((tmp_path / "page").glob("*.html")).read_text()

@@ -23,6 +23,7 @@ from midcut import hookspecs
 from midcut.component import Component, Kind
 from midcut.config.offers import Offer, Registry, Source
 from midcut.errors import PluginError
+from midcut.fields import ObservationField, add_field
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,9 +48,10 @@ _ROLE_KINDS = {
     "cloud": Kind.CLOUD_PREDICTOR,
 }
 _PREDICTORS = "midcut_latency_predictors"
+_FIELDS = "midcut_observation_fields"
 _CONFIG_PATH = "midcut_config_path"
 _OBSERVERS = ("midcut_decided", "midcut_inferred")
-HOOKS = (*_HOOK_KINDS, _PREDICTORS, _CONFIG_PATH, *_OBSERVERS)
+HOOKS = (*_HOOK_KINDS, _PREDICTORS, _FIELDS, _CONFIG_PATH, *_OBSERVERS)
 
 
 @functools.cache
@@ -172,6 +174,9 @@ def _add_answers(loaded: Registry, source: Source, answers: Mapping[str, Any]) -
                 raise PluginError(f"{source}: {hook} must return a Hydra search path: 'pkg://my.conf', got {answer!r}")
             loaded.config_paths.append((source.distribution, answer))
             continue
+        if hook == _FIELDS:
+            _add_fields(loaded, source, answer)
+            continue
         for kind, component in _components(hook, answer, source):
             # Eighty models share one config class. A node for each would take longer than `--help` may.
             key = (id(component.config), component.target)
@@ -185,6 +190,16 @@ def _add_answers(loaded: Registry, source: Source, answers: Mapping[str, Any]) -
                 )
                 continue
             loaded.add(Offer(kind, component, source, hook, node))
+
+
+def _add_fields(loaded: Registry, source: Source, answer: Any) -> None:
+    if not isinstance(answer, list | tuple) or not all(isinstance(item, ObservationField) for item in answer):
+        raise PluginError(f"{source}: {_FIELDS} must return a list of midcut.fields.ObservationField, got {answer!r}")
+    loaded.problems += [
+        f"{source}: the observation field {field.name!r} exists already, with another unit or bound"
+        for field in answer
+        if not add_field(field)
+    ]
 
 
 def _components(hook: str, answer: Any, source: Source) -> Iterator[tuple[Kind, Component]]:

@@ -180,7 +180,7 @@ class PlanningLoop:
             index = int(policy.placements.on_edge.argmax())
             why = f"the circuit breaker is open: {self._cloud.why}"
             return Decision(policy.placements[index], -1, why, policy.planner.w, observation)
-        missing = sorted(name for name in policy.needs if getattr(observation, name) is None)
+        missing = sorted(name for name in policy.needs if observation.value(name) is None)
         if missing:
             whys = "; ".join(f"no {name}: {observation.missing.get(name, 'no source provides it')}" for name in missing)
             return self._fall_back(policy, observation, whys)

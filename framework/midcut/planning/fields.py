@@ -19,7 +19,7 @@ def positive_field(observation: Observation, name: str) -> Any:
     Raises:
         ForecastError: missing, not a number, 0 or less, or infinite.
     """
-    value = getattr(observation, name)
+    value = observation.value(name)
     if isinstance(value, float) and 0.0 < value < math.inf:
         return value
     return _check_column(value, name, "greater than 0", is_legal=lambda values: values > 0.0)
@@ -31,7 +31,7 @@ def non_negative_field(observation: Observation, name: str) -> Any:
     Raises:
         ForecastError: missing, not a number, negative, or infinite.
     """
-    value = getattr(observation, name)
+    value = observation.value(name)
     if isinstance(value, float) and 0.0 <= value < math.inf:
         return value
     return _check_column(value, name, "0 or more", is_legal=lambda values: values >= 0.0)

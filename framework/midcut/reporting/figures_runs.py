@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midcut.reporting.formatting import objective_title
 from midcut.reporting.style import (
     BLACK,
     BLUE,
@@ -23,6 +24,7 @@ from midcut.reporting.style import (
     new_figure,
     whole_ticks,
 )
+from midcut.results.units import shown_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +44,10 @@ _MAX_MARKED = 40
 def draw_plan(plan: Plan) -> Figure:
     """Latency of every placement in its parts, and its cost; the pick is shaded."""
     coded = any(row.codec != "raw" for row in plan.rows)
-    figure, (latency, cost) = new_figure(2, 1, 5.0 if coded else 4.6, sharex=True, height_ratios=(1.6, 1))
+    names = tuple(plan.objectives)
+    inches = (5.0 if coded else 4.6) + 1.3 * len(names)
+    panels = new_figure(2 + len(names), 1, inches, sharex=True, height_ratios=(1.6, *(1.0 for _ in ("cost", *names))))
+    figure, (latency, cost, *others) = panels
     time, money = latency_unit(_column_values(plan.rows, "latency_s")), cost_unit(_column_values(plan.rows, "cost_usd"))
     places = np.arange(len(plan.rows))
     base = np.zeros(len(plan.rows))
@@ -51,15 +56,20 @@ def draw_plan(plan: Plan) -> Figure:
         latency.bar(places, height, bottom=base, color=colour, label=label)
         base += height
     cost.bar(places, _column_values(plan.rows, "cost_usd") * money.factor, color="#777777")
+    for axes, name in zip(others, names, strict=True):
+        values = np.array([np.nan if (value := row.objectives.get(name)) is None else value for row in plan.rows])
+        axes.bar(places, values * shown_column(name).factor, color="#777777")
+        axes.set_ylabel(f"predicted\n{objective_title(name)}")
     pick = [(row.cut, row.codec) for row in plan.rows].index((plan.cut, plan.codec))
-    for axes in (latency, cost):
+    for axes in (latency, cost, *others):
         axes.grid(visible=False, axis="x")
         axes.axvspan(pick - 0.5, pick + 0.5, color=RED, alpha=0.22, zorder=0, linewidth=0, label="picked")
         from_zero(axes)
-    names = [f"{row.cut} {row.codec}" if coded and row.request_bytes else str(row.cut) for row in plan.rows]
-    every = max(1, len(names) // 24)
-    cost.set_xticks(places[::every], names[::every], rotation=90 if coded else 0)
-    cost.set(xlabel="cut [nodes at the edge]" + (" and codec" if coded else ""), xlim=(-0.7, len(names) - 0.3))
+    labels = [f"{row.cut} {row.codec}" if coded and row.request_bytes else str(row.cut) for row in plan.rows]
+    every = max(1, len(labels) // 24)
+    lowest = others[-1] if others else cost
+    lowest.set_xticks(places[::every], labels[::every], rotation=90 if coded else 0)
+    lowest.set(xlabel="cut [nodes at the edge]" + (" and codec" if coded else ""), xlim=(-0.7, len(labels) - 0.3))
     cost.set_ylabel(f"predicted cost\n[{money.name} per inference]")
     latency.set(ylabel=f"predicted latency\n[{time.name}]", title=plan.model)
     legend_above(figure, latency)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from midcut.results.units import shown_column
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LABELS = {
     "latency_optimal": "latency-optimal",
@@ -45,6 +47,18 @@ def as_number(value: float, digits: int = 4) -> str:
 
 def _large_or_tiny(value: float, digits: int) -> str:
     return f"{value:,.0f}" if 1.0 <= abs(value) < 1e9 else f"{value:.{digits - 1}e}"
+
+
+def objective_title(column: str) -> str:
+    """A further column of a forecast as a title, e.g. `energy [mJ]`."""
+    shown = shown_column(column)
+    return f"{shown.name} [{shown.unit}]" if shown.unit else shown.name
+
+
+def objective_text(column: str) -> Callable[[float], str]:
+    """A function that shows the values of a further column of a forecast."""
+    factor = shown_column(column).factor
+    return lambda value: as_number(value * factor)
 
 
 def in_milliseconds(value_s: float) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from midcut.reporting.formatting import objective_text, objective_title
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from matplotlib.figure import Figure
 
@@ -32,6 +34,11 @@ class Column:
     def cell(self, value: Any) -> str:
         """A value as text; a dash where it is missing."""
         return "–" if value is None else self.text(value)
+
+
+def objective_columns(names: Iterable[str]) -> tuple[Column, ...]:
+    """Columns for the further columns of a forecast (`objective=`)."""
+    return tuple(Column(name, objective_title(name), objective_text(name)) for name in names)
 
 
 @dataclass(frozen=True)

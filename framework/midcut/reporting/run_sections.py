@@ -17,7 +17,7 @@ from midcut.reporting.formatting import (
     in_milliseconds,
     strategy_label,
 )
-from midcut.reporting.report_model import Column, Picture, Section, Table
+from midcut.reporting.report_model import Column, Picture, Section, Table, objective_columns
 from midcut.reporting.sweep_curves import job_outcomes, sweep_curves, swept_knobs
 
 if TYPE_CHECKING:
@@ -153,11 +153,12 @@ def plans_section(plans: Mapping[str, Plan]) -> Section | None:
     """Single plans: the pick, and the forecast of every placement."""
     if not plans:
         return None
+    objectives = tuple(dict.fromkeys(name for plan in plans.values() for name in plan.objectives))
     rows = [
         (
             folder, plan.model, plan.w, None if plan.limit is UNSET else plan.limit,
             None if plan.met is UNSET else plan.met, plan.cut, plan.codec, plan.after, plan.edge_s, plan.link_s,
-            plan.cloud_s, plan.latency_s, plan.cost_usd,
+            plan.cloud_s, plan.latency_s, plan.cost_usd, *(plan.objectives.get(name) for name in objectives),
         )
         for folder, plan in plans.items()
     ]  # fmt: skip
@@ -166,7 +167,7 @@ def plans_section(plans: Mapping[str, Plan]) -> Section | None:
         for place, (folder, plan) in enumerate(plans.items(), start=1)
     ]
     caption = "Predicted latency and cost of the picks, each for one observation."
-    table = Table("plans", _PLANS, rows, caption).without_empty_columns()
+    table = Table("plans", (*_PLANS, *objective_columns(objectives)), rows, caption).without_empty_columns()
     return Section("plans", "Plans", tables=(table,), pictures=tuple(pictures))
 
 

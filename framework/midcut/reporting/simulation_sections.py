@@ -19,7 +19,7 @@ from midcut.reporting.formatting import (
     settings_text,
     strategy_label,
 )  # fmt: skip
-from midcut.reporting.report_model import Column, Picture, Section, Table
+from midcut.reporting.report_model import Column, Picture, Section, Table, objective_columns
 from midcut.reporting.series_selection import REFERENCES, middle_weight, planner_names, series_at_weight
 from midcut.reporting.verdicts import MEANING, TOLERANCE, Verdict, reproduction_rows, series_over_weights
 
@@ -112,16 +112,18 @@ def simulation_sections(simulations: Mapping[str, Simulation]) -> Section:
 def _simulation_section(name: str, simulation: Simulation, key: str) -> Section:
     w = middle_weight(simulation)
     strategies = series_at_weight(simulation, w)
+    objectives = tuple(dict.fromkeys(name for series in strategies for name in series.objectives))
     rows = [
         (
             series.strategy, series.w, series.latency_s, series.latency_p95_s, series.cost_usd, series.latency_regret,
             series.objective_regret, series.dominated, series.distinct, series.switches_per_100, series.unmet,
+            *(series.objectives.get(name) for name in objectives),
         )
         for series in strategies
     ]  # fmt: skip
     table = Table(
         "strategies",
-        _STRATEGIES,
+        (*_STRATEGIES, *objective_columns(objectives)),
         rows,
         "Means over the samples of the chosen seed, as the truth set has them"
         + ("" if w is None else f"; planners at w = {w:g}")

@@ -40,7 +40,7 @@ class Samples:
     def observation(self, start: int, stop: int) -> Observation:
         """Samples `start` to `stop` as one observation of arrays."""
         rows: dict[str, Any] = {name: values[start:stop] for name, values in self.fields.items()}
-        return Observation(**rows, at_s=0.0)
+        return Observation.of(rows, at_s=0.0)
 
     def every(self, step: int) -> Samples:
         """Only every `step`-th sample."""

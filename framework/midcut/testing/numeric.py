@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from midcut.errors import ForecastError
+from midcut.fields import known_fields
 from midcut.protocols import LimitedPlanner
 from midcut.testing.fakes import chain_placements, random_forecast
-from midcut.types import FIELDS, LATENCY_AND_COST, Forecast, Observation
+from midcut.types import LATENCY_AND_COST, Forecast, Observation
 
 if TYPE_CHECKING:
     from midcut.protocols import CostModel, LatencyPredictor, Objective, Planner
@@ -139,7 +140,7 @@ class LatencyPredictorSuite:
         raise NotImplementedError
 
     def test_it_names_fields_of_an_observation(self) -> None:
-        assert self.make(self.placements()).needs <= set(FIELDS)
+        assert self.make(self.placements()).needs <= set(known_fields())
 
     def test_one_observation_gives_one_row(self) -> None:
         placements = self.placements()
@@ -186,7 +187,7 @@ class ObjectiveSuite:
         objective = self.make(chain_placements([1, 1]))
         assert objective.column.isidentifier()
         assert objective.column not in LATENCY_AND_COST
-        assert objective.needs <= set(FIELDS)
+        assert objective.needs <= set(known_fields())
 
     def test_every_placement_gets_a_number(self) -> None:
         values = self.values(np.random.default_rng(1).random((3, 4)))

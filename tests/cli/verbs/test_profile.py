@@ -92,3 +92,30 @@ def test_nodes_are_timed_in_place(tiny, tiny_model):
     with torch.no_grad():
         assert sum(1 for _ in tiny.walk(tiny_model.example)) == tiny.node_count
     assert torch.equal(before, tiny_model.example[0]), "in-place nodes do not write into the input"
+
+
+def test_power_is_measured_and_used_as_energy(midcut, tmp_path):
+    chip = tmp_path / "sys/class/hwmon/hwmon0"
+    chip.mkdir(parents=True)
+    (chip / "name").write_text("ina260\n")
+    (chip / "power1_input").write_text("3500000\n")
+    source = ("power=true", "power_idle_s=0.2", "telemetry=hwmon", f"telemetry.hwmon.root={tmp_path}")
+    clock = (f"cpufreq_root={tmp_path}", "stated_clock_mhz=1500")
+    status, out, err = midcut("profile", "model=mnist", "repeats=3", "warmup=0", *source, *clock, "out=here")
+    assert status == 0, err
+    (run,) = find_profile(tmp_path / "here", "edge", "mnist").runs
+    assert abs(run.idle_w - 3.5) < 0.1
+    assert abs(run.power_w - 3.5) < 0.5  # this sensor never changes
+    assert "W computing, 3.50 W idle" in out
+    energy = ("objective=energy", "objective.energy.profile=here", "edge_profile=here", "planner.w=1")
+    status, out, err = midcut("plan", "model=mnist", *energy)
+    assert status == 0, err
+
+
+def test_power_without_a_source_says_why_of_each(midcut, tmp_path):
+    nothing = ("telemetry=[rapl,hwmon]", f"telemetry.rapl.root={tmp_path}", f"telemetry.hwmon.root={tmp_path}")
+    status, _, err = midcut("profile", "model=mnist", "power=true", *nothing)
+    assert status == 1
+    assert "power=true: no telemetry source measures power here; rapl: no energy counter" in err
+    assert "; hwmon: no chip under" in err
+    assert "Traceback" not in err

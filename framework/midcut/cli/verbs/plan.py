@@ -24,15 +24,13 @@ from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
 from midcut.reporting import check_installed
 from midcut.results.plan import FILE, PLOT, Pick, Plan, PlanRow, write_plan
+from midcut.results.units import shown_column
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.planning.policy import Policy
     from midcut.types import CutTable, Decision, Forecast, Observation
-
-_UNITS = {"s": ("ms", 1e3), "j": ("mJ", 1e3), "usd": ("µ$", 1e6)}
-"""Unit at the end of a column's name -> the unit it is shown in, and how many of these it has."""
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -75,9 +73,9 @@ def _observe(cfg: DictConfig, policy: Policy) -> Observation:
     with TelemetryHub(build_each(Kind.TELEMETRY, cfg.telemetry), cfg.max_age_s) as hub:
         hub.wait(cfg.wait_s)
         observation = hub.observe()
-    missing = sorted(policy.needs & set(observation.missing))
+    missing = sorted(name for name in policy.needs if observation.value(name) is None)
     if missing:
-        why = "; ".join(f"{name}: {observation.missing[name]}" for name in missing)
+        why = "; ".join(f"{name}: {observation.missing.get(name, 'no source gave it')}" for name in missing)
         raise ConfigError(f"the predictors need what telemetry={list(cfg.telemetry)} did not give: {why}")
     return observation
 
@@ -117,16 +115,6 @@ def _plan_row(row: dict[str, Any], objectives: set[str], **columns: Any) -> Plan
     )
 
 
-def _title(column: str) -> str:
-    """A column as a title: `period_s` is `period ms`; a unit that is not known stays as it is."""
-    name, _, unit = column.rpartition("_")
-    return f"{name.replace('_', ' ')} {_UNITS[unit][0]}" if name and unit in _UNITS else column
-
-
-def _scale(column: str) -> float:
-    return _UNITS.get(column.rpartition("_")[2], ("", 1.0))[1]
-
-
 def _in_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
@@ -139,6 +127,7 @@ def _print_table(
     weight = "" if decision.weight is None else f"w={decision.weight:g}, "
     title = f"{table.model}, {weight}" + ", ".join(f"{name} {value}" for name, value in observed.items())
     coded = any(row.codec != "raw" for row in rows)
+    shown_columns = [shown_column(name) for name in forecast.objectives]
     columns = (
         "",
         "cut",
@@ -150,7 +139,7 @@ def _print_table(
         "cloud ms",
         "latency ms",
         "cost µ$",
-        *(_title(name) for name in forecast.objectives),
+        *(f"{shown.name} {shown.unit}".strip() for shown in shown_columns),
     )
     rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for column in rich.columns[3 + coded :]:
@@ -167,7 +156,10 @@ def _print_table(
             f"{row.request_bytes / 1e3:.1f}",
             *(f"{seconds[index] * 1e3:.2f}" for seconds in columns_s),
             f"{forecast.cost_usd[index] * 1e6:.3f}",
-            *(f"{values[index] * _scale(name):.2f}" for name, values in forecast.objectives.items()),
+            *(
+                f"{values[index] * shown.factor:.2f}"
+                for values, shown in zip(forecast.objectives.values(), shown_columns, strict=True)
+            ),
             style="bold green" if mark == ">" else None,
         )
     console = Console()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -20,6 +22,7 @@ from midcut.graph import partition
 from midcut.profiles import Profile, write_profile
 from midcut.profiles.clocks import CpuClocks
 from midcut.profiles.measuring import measure, this_machine, versions
+from midcut.profiles.power import EnergyMeter, PowerMeasurement, SampledEnergy, first_that_works
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +49,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     model = build_each(Kind.MODEL, cfg.model)[name].load()
     captured = partition(model, settings.cuts)
     inputs = [torch.cat([value] * settings.batch) if value.dim() else value for value in model.example]
-    runs = _measure_at_clocks(settings, captured, inputs, clocks, clocks_mhz)
+    with contextlib.ExitStack() as stack:
+        meter = _energy_meter(settings, stack)
+        runs = _measure_at_clocks(settings, captured, inputs, clocks, clocks_mhz, meter)
     profile = Profile(
         model=captured.table.model,
         role=settings.role,
@@ -74,6 +79,7 @@ def _measure_at_clocks(
     inputs: Sequence[torch.Tensor],
     clocks: CpuClocks,
     clocks_mhz: Sequence[float],
+    meter: EnergyMeter | None,
 ) -> list[Run]:
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
@@ -90,17 +96,39 @@ def _measure_at_clocks(
             if clock:
                 clocks.set_mhz(clock)
                 progress.update(bar, description=f"{captured.table.model} at {clock:g} MHz")
-            runs.append(
-                measure(
-                    captured,
-                    inputs,
-                    _clock_reader(clock or settings.stated_clock_mhz, clocks),
-                    repeats=settings.repeats,
-                    warmup=settings.warmup,
-                    advance=lambda: progress.advance(bar),
-                )
+            power = None if meter is None else PowerMeasurement(meter, settings.power_idle_s)
+            before_s = process_time()
+            found = measure(
+                captured,
+                inputs,
+                _clock_reader(clock or settings.stated_clock_mhz, clocks),
+                repeats=settings.repeats,
+                warmup=settings.warmup,
+                advance=lambda: progress.advance(bar),
             )
+            if power is not None:
+                busy_s = (process_time() - before_s) / settings.threads
+                found = replace(found, power_w=power.busy_w(busy_s), idle_w=power.idle_w)
+            runs.append(found)
     return runs
+
+
+def _energy_meter(settings: ProfileConfig, stack: contextlib.ExitStack) -> EnergyMeter | None:
+    """What counts joules here; None where power is not to be measured.
+
+    Raises:
+        ConfigError: no chosen source measures power on this machine.
+    """
+    if not settings.power:
+        return None
+    sources = build_each(Kind.TELEMETRY, settings.telemetry)
+    for source in sources.values():
+        stack.callback(source.close)
+    name, source = first_that_works(sources)
+    Console().print(f"power by telemetry={name}", highlight=False)
+    if isinstance(source, EnergyMeter):
+        return source
+    return stack.enter_context(SampledEnergy(source))
 
 
 def _clock_reader(fixed_mhz: float | None, clocks: CpuClocks) -> Callable[[], float | None]:
@@ -158,7 +186,8 @@ def _print_summary(profile: Profile, path: Path) -> None:
         at = f"{run.clock_mhz:g} MHz" if run.clock_mhz else "unknown clock"
         console.print(
             f"{at}: whole model {run.whole_s * 1e3:.3f} ms ± {run.whole_spread_s * 1e3:.3f}, "
-            f"sum of {len(run.node_s)} nodes {sum(run.node_s) * 1e3:.3f} ms",
+            f"sum of {len(run.node_s)} nodes {sum(run.node_s) * 1e3:.3f} ms"
+            + (f", {run.power_w:.2f} W computing, {run.idle_w:.2f} W idle" if run.power_w is not None else ""),
             highlight=False,
         )
     console.print(f"written: {path}", highlight=False, soft_wrap=True)

@@ -25,6 +25,10 @@ class ProfileConfig:
         clocks_mhz: clocks to set; null is all that the machine lists, if it lets them be set.
         stated_clock_mhz: the clock of a machine that does not report it; no clock is set then.
         cpufreq_root: the sysfs folder with the clock policies.
+        power: also measure the power of computing and of idling, with the first of the chosen `telemetry` sources that
+            works here.
+        power_idle_s: how long the idle machine is measured before each clock.
+        telemetry: sources of power.
         out: a `.json` file, or a folder for it; null is the run directory.
     """
 
@@ -38,10 +42,14 @@ class ProfileConfig:
     clocks_mhz: list[float] | None = None
     stated_clock_mhz: float | None = None
     cpufreq_root: str = "/sys/devices/system/cpu"
+    power: bool = False
+    power_idle_s: float = 5.0
+    telemetry: Any = field(default_factory=dict)
     out: str | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, self, "repeats", "threads", "batch")
+        check_over_zero(self, "power_idle_s", finite=True)
         check_at_least(0, self, "warmup")
         check_over_zero(self, "clocks_mhz", "stated_clock_mhz", finite=True)
 

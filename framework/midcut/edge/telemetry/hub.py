@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from midcut.edge.telemetry.source_state import SourceState
 from midcut.edge.telemetry.traffic import Traffic
 from midcut.errors import ConfigError, MidcutError, TelemetryError
+from midcut.fields import known_fields
 from midcut.types import FIELDS, Observation
 
 if TYPE_CHECKING:
@@ -86,19 +87,19 @@ class TelemetryHub:
         age: dict[str, float] = {}
         missing: dict[str, str] = {}
         with self._lock:
-            for name in FIELDS:
+            for name in known_fields():
                 best = self._best_source(name, now)
                 if best is not None:
                     values[name], at_s = best.values[name]
                     source[name], age[name] = best.name, max(now - at_s, 0.0)
-                else:
+                elif name in FIELDS or any(name in state.values for state in self._states):
                     missing[name] = self._why_missing(name, now)
             stale = [state for state in self._states if not state.reported and state.is_stale(now)]
             for state in stale:
                 state.reported = True
         for state in stale:
             _log.warning("telemetry source is stale", source=state.name, max_age_s=state.max_age_s)
-        return Observation(**values, source=source, age_s=age, missing=missing, pause_s=self._traffic.pause_s())
+        return Observation.of(values, source=source, age_s=age, missing=missing, pause_s=self._traffic.pause_s())
 
     def exchanging(self) -> AbstractContextManager[None]:
         """Return a context that marks an exchange with the cloud as under way."""
@@ -229,11 +230,12 @@ class TelemetryHub:
 def _checked_values(values: Mapping[str, float]) -> dict[str, float]:
     checked: dict[str, float] = {}
     for name, value in values.items():
-        if name not in FIELDS:
-            raise TelemetryError(f"gave the unknown field {name!r}; the fields are {', '.join(FIELDS)}")
+        field = known_fields().get(name)
+        if field is None:
+            raise TelemetryError(f"gave the unknown field {name!r}; the fields are {', '.join(known_fields())}")
         number = float(value)
-        if not math.isfinite(number) or number < 0.0 or (number == 0.0 and name != "ping_ms"):
-            raise TelemetryError(f"gave {name} = {value!r}; it must be a finite number over 0")
+        if not math.isfinite(number) or not field.allows(number):
+            raise TelemetryError(f"gave {name} = {value!r}; it must be a finite number {field.bound}")
         checked[name] = number
     return checked
 
