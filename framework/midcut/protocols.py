@@ -235,6 +235,22 @@ class ModelLister(Protocol):
         ...
 
 
+@runtime_checkable
+class ProfileSource(Protocol):
+    """A transport that can also fetch the cloud's own profile of a model, so that the edge plans with its seconds."""
+
+    async def profile(self, model: str) -> bytes:
+        """Ask for the profile, which the cloud may have to measure first. Called while the transport is open.
+
+        Returns:
+            the content of a profile file, as `midcut profile role=cloud` writes one; unchecked.
+
+        Raises:
+            CloudError: as for `infer`.
+        """
+        ...
+
+
 class Codec(Protocol):
     """Encodes tensors as bytes, and decodes them. The target gets the additional keyword `name`, the component's.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from yarl import URL
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from midcut.types import HeldModel, TailRequest
     from midcut_transports.connection import Answer
     from midcut_transports.wire_formats import WireFormat
+
+# The cloud may have to measure the model, between the requests that it answers.
+_PROFILE_TIMEOUT_S: Final = 120.0
 
 
 def http_transport(*, plain: bool = False, **settings: Any) -> HttpTransport:
@@ -153,6 +157,10 @@ class ListingTransport(HttpTransport):
         except MalformedError as error:
             where = self._address + self._prefix + wire.MODELS_PATH
             raise CloudRefusedError(f"{where} is not the list of models of a midcut cloud: {error}") from None
+
+    async def profile(self, model: str) -> bytes:
+        path = wire.PROFILE_PATH.format(model=quote(model, safe=""))
+        return b"".join((await self._exchange("GET", path, _PROFILE_TIMEOUT_S)).chunks)
 
 
 def _id_header(request_id: str) -> str:

@@ -46,7 +46,7 @@ class AssembledCloud:
     def decoding_threads(self) -> ThreadPoolExecutor:
         """Threads that decode large bodies, to be the event loop's default executor."""
         # torch.set_num_threads applies to the calling thread only, so each worker calls it.
-        return ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(self.settings.threads,))
+        return ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(self.settings.thread_count,))
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
     config = settings_of(cfg, CloudConfig)
     settings, server = config.cloud, config.server
     check_credentials(server)
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.thread_count)
     executor = build(Kind.EXECUTOR, cfg.executor)
     partition_of_model = _partitions(cfg, config.cuts, settings.device)
     hosted = HostedModels(partition_of_model, settings.max_batch, build_each(Kind.CODEC, cfg.codec))
@@ -76,7 +76,7 @@ def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
 def tail_threads(settings: CloudSettings) -> Threads:
     """The threads that compute tails."""
     # torch.set_num_threads applies to the calling thread only, so each worker calls it.
-    return Threads(settings.workers, "tail", partial(torch.set_num_threads, settings.threads))
+    return Threads(settings.workers, "tail", partial(torch.set_num_threads, settings.thread_count))
 
 
 def _partitions(cfg: DictConfig, cuts: CutSettings, device: str) -> dict[str, Partition]:

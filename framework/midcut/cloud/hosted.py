@@ -72,6 +72,17 @@ class HostedModels:
         """Find out at which cuts several requests can be computed as one batch. Runs each model three times."""
         self.batchers.update({name: Batcher(partition) for name, partition in self._partitions.items()})
 
+    def partition(self, model: str) -> Partition:
+        """The model of that name.
+
+        Raises:
+            UnknownModelError: there is none here.
+        """
+        partition = self._partitions.get(model)
+        if partition is None:
+            raise UnknownModelError(f"no model {model[:200]!r} here; there are: {', '.join(self._partitions)}")
+        return partition
+
     def find(self, model: str, cut: int, fingerprint: str | None) -> Partition:
         """The model that a request refers to.
 
@@ -83,9 +94,7 @@ class HostedModels:
             FingerprintError: the model here has another fingerprint.
             MalformedError: the cut is not offered.
         """
-        partition = self._partitions.get(model)
-        if partition is None:
-            raise UnknownModelError(f"no model {model[:200]!r} here; there are: {', '.join(self._partitions)}")
+        partition = self.partition(model)
         expected = partition.table.fingerprint
         if fingerprint is not None and fingerprint != expected:
             raise FingerprintError(

@@ -26,7 +26,9 @@ from starlette.responses import Response
 from yarl import URL
 
 from midcut.cloud.assembly import assemble
+from midcut.config.build import settings_of
 from midcut.config.composition import compose
+from midcut.config.settings import CloudConfig
 from midcut.serving import make_runner
 
 if TYPE_CHECKING:
@@ -95,14 +97,14 @@ def deployment(overrides: Sequence[str], replicas: int = 1) -> Any:
     Args:
         overrides: as for `midcut cloud`.
     """
-    settings = compose("cloud", overrides).cloud
+    settings = settings_of(compose("cloud", overrides), CloudConfig).cloud
     # Ray must forward more requests than the cloud's queue holds, so that it is the queue that refuses.
     max_ongoing = 2 * (settings.queue + settings.workers * settings.batch_requests)
     ray_deployment = serve.deployment(
         name="midcut",
         num_replicas=replicas,
         max_ongoing_requests=max_ongoing,
-        ray_actor_options={"num_cpus": settings.threads * settings.workers},
+        ray_actor_options={"num_cpus": settings.thread_count * settings.workers},
     )(RayCloud)
     return ray_deployment.bind(list(overrides))
 

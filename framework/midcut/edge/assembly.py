@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from dataclasses import dataclass
@@ -15,27 +16,33 @@ from midcut.component import Kind
 from midcut.config.build import build, build_each, settings_of, single_name
 from midcut.config.registry import registry
 from midcut.config.settings import EdgeConfig
+from midcut.config.settings.bounds import count_threads
 from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.calibration.store import CalibrationStore
 from midcut.edge.clouds.capabilities import CloudCapabilities
 from midcut.edge.clouds.failover import Clouds
+from midcut.edge.clouds.seconds import CloudSeconds
 from midcut.edge.engine import EdgeEngine, EdgeParts
 from midcut.edge.measured_codecs import measure_codecs
 from midcut.edge.planning_loop import PlanningLoop
 from midcut.edge.telemetry.hub import TelemetryHub
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, FileError
 from midcut.graph import partition
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import placements
+from midcut.profiles import Role, find_profile
+from midcut.profiles.cache import cache_folder, write_cached
+from midcut.profiles.choosing import AUTO, cloud_profile_file, edge_profile_file, sent_path
 from midcut.serving.metrics import EdgeMetrics, new_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from midcut.config.settings import EngineSettings
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.graph import Partition
     from midcut.planning.policy import Policy
+    from midcut.profiles import Profile
     from midcut.protocols import Codec, Executor, TelemetrySource, Transport
     from midcut.types import Decision, InferenceResult, LoadedModel
 
@@ -74,15 +81,20 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     """
     settings = settings_of(cfg, EdgeConfig)
     configs = configs_by_url(cfg)
-    torch.set_num_threads(settings.engine.threads)
+    torch.set_num_threads(settings.engine.thread_count)
     model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
     cut = partition(model, settings.cuts)
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
+    threads = settings.engine.thread_count
+    profiles = _EdgeProfiles(cfg, cut, model, threads)
+    warn_of_other_threads(profiles.cfg.edge_profile, cut.table.model, threads)
     codecs = measure_codecs(build_codecs(cfg), cut, model.example)
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
 
     def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
-        return build_policy(cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}), reply_timeout_s)
+        return build_policy(
+            profiles.cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}), reply_timeout_s
+        )
 
     policy = policy_for(cut.legal, tuple(codecs))
     metrics = EdgeMetrics(new_registry())
@@ -99,6 +111,7 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
         policy_for=policy_for,
         calibration=calibration,
         store=None if calibration is None else _load_store(cfg, calibration, policy, cut),
+        use_seconds=profiles.use if cfg.cloud_profile == AUTO else None,
     )
     metrics.show_breakers(engine.parts.clouds.states)
     if calibration is not None:
@@ -145,6 +158,7 @@ def connect(
     policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy] | None = None,
     calibration: Calibration | None = None,
     store: CalibrationStore | None = None,
+    use_seconds: Callable[[Profile], Awaitable[None]] | None = None,
 ) -> EdgeEngine:
     """Build an engine that plans by a policy from ready-made components.
 
@@ -157,6 +171,7 @@ def connect(
         policy_for: builds the policy for the cuts and codecs that the cloud accepts; None does not ask the cloud.
         calibration: corrects the policy's forecasts; None does not correct them.
         store: saves what calibration has learnt.
+        use_seconds: makes `policy_for` use a profile that the cloud sent; None does not ask the cloud for one.
     """
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
     hub = TelemetryHub(sources, settings.max_age_s)
@@ -164,6 +179,12 @@ def connect(
     scope = None if policy_for is None else CloudCapabilities(clouds.lister, cut, planning, policy_for, codecs)
     if scope is not None:
         clouds.find_mismatch = scope.find_mismatch
+
+    async def plan_with(profile: Profile) -> None:
+        if use_seconds is not None and scope is not None:
+            await use_seconds(profile)
+            await scope.replan()
+
     return EdgeEngine(
         EdgeParts(
             partition=cut,
@@ -175,10 +196,52 @@ def connect(
             planning=planning,
             observers=observers,
             scope=scope,
+            seconds=None if use_seconds is None or scope is None else CloudSeconds(clouds, cut.table, plan_with),
             calibration=calibration,
             codecs=codecs,
         )
     )
+
+
+class _EdgeProfiles:
+    """The profiles that the edge plans with.
+
+    Attributes:
+        cfg: the edge's config with files in place of `auto`.
+    """
+
+    def __init__(self, cfg: DictConfig, cut: Partition, model: LoadedModel, threads: int) -> None:
+        self.cfg = copy.deepcopy(cfg)
+        url = next(iter(configs_by_url(cfg)))
+        folder = cache_folder()
+
+        def captured() -> tuple[Partition, Sequence[torch.Tensor]]:
+            return cut, model.example
+
+        executor = json.dumps(OmegaConf.to_container(cfg.executor, resolve=True), default=str)
+        edge = edge_profile_file(cfg.edge_profile, cut.table.model, captured, folder, executor, threads)
+        cloud = cloud_profile_file(cfg.cloud_profile, cut.table.model, captured, folder, url)
+        OmegaConf.update(self.cfg, "edge_profile", edge)
+        OmegaConf.update(self.cfg, "cloud_profile", cloud)
+        self._sent = sent_path(url, cut)
+
+    async def use(self, profile: Profile) -> None:
+        """Plan with the profile that the cloud sent, also after a restart."""
+        path = await asyncio.to_thread(write_cached, profile, self._sent)
+        OmegaConf.update(self.cfg, "cloud_profile", str(path))
+
+
+def warn_of_other_threads(spec: str, model: str, threads: int) -> None:
+    """Warn if the profile of the edge was measured with another number of threads than the edge computes with."""
+    try:
+        profile = find_profile(spec, Role.edge, model)
+    except FileError:  # a predictor that needs it will say so
+        return
+    if profile.threads != threads:
+        _log.warning(
+            f"the edge's profile was measured with {profile.threads} thread(s), engine.threads is {threads}",
+            better=f"edge_profile=auto, or midcut profile model={model} threads={threads}",
+        )
 
 
 def configs_by_url(cfg: DictConfig) -> dict[str, DictConfig]:
@@ -223,7 +286,7 @@ def _load_store(cfg: DictConfig, calibration: Calibration, policy: Policy, cut: 
     rests_on = {
         "model": f"{cut.table.model} {cut.table.fingerprint}",
         "predictor": json.dumps(predictors, default=str),
-        "threads": str(cfg.engine.threads),
+        "threads": str(count_threads("engine.threads", cfg.engine.threads)),
     } | {f"{part} seconds": source for part, source in policy.based_on.items()}
     store = CalibrationStore(calibration, cfg.calibration.file, rests_on)
     store.load()

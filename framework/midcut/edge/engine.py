@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from midcut.edge.calibration.calibration import Calibration
     from midcut.edge.clouds.capabilities import CloudCapabilities
     from midcut.edge.clouds.failover import Clouds
+    from midcut.edge.clouds.seconds import CloudSeconds
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.edge.tails import FinishedTail
     from midcut.edge.telemetry.hub import TelemetryHub
@@ -42,6 +43,7 @@ class EdgeParts:
     Attributes:
         settings: the engine itself uses only `threads` and `deadline_s`.
         scope: limits planning to the cuts that the cloud accepts; None does not ask the cloud.
+        seconds: takes the cloud's seconds from the cloud; None plans with a given profile.
         calibration: learns from every request; None if disabled.
         codecs: names of the codecs that a request may ask for, besides the built-in ones.
     """
@@ -55,6 +57,7 @@ class EdgeParts:
     planning: Planning
     observers: Observers
     scope: CloudCapabilities | None = None
+    seconds: CloudSeconds | None = None
     calibration: Calibration | None = None
     codecs: tuple[str, ...] = ()
 
@@ -72,7 +75,7 @@ class EdgeEngine:
         run = os.urandom(8).hex()
         self._ids = (f"{run}{number:016x}" for number in itertools.count())
         self._codecs = wire.codec_names(parts.codecs)
-        self._local = LocalCompute(parts.executor, parts.settings.threads)
+        self._local = LocalCompute(parts.executor, parts.settings.thread_count)
         self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._local, self._refresh_scope)
 
     @property
@@ -97,6 +100,9 @@ class EdgeEngine:
         await self._tails.warm_up()
         self.parts.hub.start()
         await self.parts.planning.start()
+        if self.parts.seconds is not None:
+            self.parts.clouds.on_recovery.append(self.parts.seconds.ask_soon)
+            self.parts.seconds.start()
 
     async def close(self) -> None:
         """Close the loops, the sources and the connections, in that order, all of them even if one raises an error."""
@@ -109,6 +115,8 @@ class EdgeEngine:
             last_to_first.push_async_callback(self.parts.planning.close)
             if self.parts.scope is not None:
                 last_to_first.push_async_callback(self.parts.scope.close)
+            if self.parts.seconds is not None:
+                last_to_first.push_async_callback(self.parts.seconds.close)
 
     async def infer(
         self,

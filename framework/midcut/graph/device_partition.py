@@ -13,7 +13,7 @@ from midcut.graph.capture import capture
 from midcut.graph.partition import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from midcut.types import LoadedModel
 
@@ -45,6 +45,12 @@ class DevicePartition(Partition):
         moved = [value.to(self._device) if isinstance(value, torch.Tensor) else value for value in values]
         outputs = super().run(start, stop, moved)
         return tuple(value.cpu() if isinstance(value, torch.Tensor) else value for value in outputs)
+
+    def walk(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
+        """Like `Partition.walk`; waits for the device after each node, which would else only be queued."""
+        for _ in super().walk([value.to(self._device) for value in inputs]):
+            torch.accelerator.synchronize(self._device)
+            yield
 
 
 def _usable_device(name: str) -> torch.device:

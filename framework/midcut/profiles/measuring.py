@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ import torch
 from midcut.profiles import Machine, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from midcut.graph import Partition
     from midcut.types import Floats
+
+_QUICK_S: Final = 2.0
 
 
 def measure(
@@ -41,16 +43,34 @@ def measure(
         warmup: passes of each kind before them, which are not counted.
         advance: called after each pair of passes, for progress.
     """
+    passes = measuring(partition, inputs, clock_mhz, repeats=repeats, warmup=warmup)
+    while True:
+        try:
+            next(passes)
+        except StopIteration as done:
+            return cast("Run", done.value)
+        advance()
+
+
+def measuring(
+    partition: Partition,
+    inputs: Sequence[torch.Tensor],
+    clock_mhz: Callable[[], float | None],
+    *,
+    repeats: int,
+    warmup: int,
+) -> Generator[None, None, Run]:
+    """Measure as `measure` does, and yield after each pair of passes, so that other work can be done in between."""
     node_s = np.empty((repeats, partition.node_count))
     whole_s = np.empty(repeats)
     clocks = []
-    with torch.no_grad():
-        for index in range(-warmup, repeats):
+    for index in range(-warmup, repeats):
+        with torch.no_grad():
             nodes, whole = _time_nodes(partition, inputs), _time_whole(partition, inputs)
-            if index >= 0:
-                node_s[index], whole_s[index] = nodes, whole
-                clocks.append(clock_mhz())
-            advance()
+        if index >= 0:
+            node_s[index], whole_s[index] = nodes, whole
+            clocks.append(clock_mhz())
+        yield
     known_clocks = [clock for clock in clocks if clock is not None]
     return Run(
         clock_mhz=float(np.median(known_clocks)) if known_clocks else None,
@@ -60,6 +80,12 @@ def measure(
         whole_spread_s=float(spread(whole_s)),
         repeats=repeats,
     )
+
+
+def quick_repeats(partition: Partition, inputs: Sequence[torch.Tensor]) -> int:
+    """How many pairs of passes fit into about two seconds; from 3 to 20. Runs the network twice to find out."""
+    partition.head(partition.table.last, inputs)
+    return int(min(max(_QUICK_S / (2.0 * _time_whole(partition, inputs)), 3), 20))
 
 
 def spread(values: Floats) -> Floats:

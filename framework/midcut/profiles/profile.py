@@ -94,6 +94,24 @@ def read_profile(path: Path | str) -> Profile:
     return read_json(Path(path), Profile, "profile", hint, _fault)
 
 
+def decode_profile(text: bytes, where: str) -> Profile:
+    """Decode and check the content of a profile file that came from elsewhere.
+
+    Args:
+        where: it came from, for the error.
+
+    Raises:
+        FileError: as for `read_profile`.
+    """
+    try:
+        profile = msgspec.json.decode(text, type=Profile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"{where} sent no profile: {error}") from None
+    if wrong := _fault(profile):
+        raise FileError(f"{where} sent a profile that cannot be used: {wrong}")
+    return profile
+
+
 def write_profile(profile: Profile, path: Path | str) -> Path:
     """Write a profile atomically.
 

@@ -9,6 +9,7 @@ with base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4), and what
     error response   {"error": "one line"}
 
     GET /v1/models   {"models": [{"name", "fingerprint", "legal": [cut, ...], "probe": {"inputs", "outputs"}, ...}]}
+    GET /v1/models/NAME/profile    seconds per node, measured when it is first asked for: a file of `midcut profile`
     POST /v1/probe   any body; {"received_bytes"}
     GET /health      {"status": "ok" or "draining", ...}
 
@@ -44,6 +45,7 @@ from midcut.wire.sizes import (
     MODELS_PATH,
     PAPER,
     PROBE_PATH,
+    PROFILE_PATH,
     body_limit,
     codec_names,
     reply_bytes,
@@ -61,6 +63,7 @@ __all__ = [
     "MODELS_PATH",
     "PAPER",
     "PROBE_PATH",
+    "PROFILE_PATH",
     "ErrorMessage",
     "InferMessage",
     "ReplyMessage",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 INFER_PATH: Final = "/v1/infer"
 MODELS_PATH: Final = "/v1/models"
+PROFILE_PATH: Final = "/v1/models/{model}/profile"
 PROBE_PATH: Final = "/v1/probe"
 HEALTH_PATH: Final = "/health"
 JSON_TYPE: Final = "application/json"

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from midcut.config.settings import InputFolder
+from midcut.config.settings.bounds import count_threads
 from midcut.edge.assembly import assemble
 from midcut.edge.frontend.server import make_app
 from midcut.edge.frontend.stream import image_files, read_labels, stream
@@ -46,7 +47,7 @@ def run(cfg: DictConfig) -> dict[str, Any] | None:
         read_labels(source.labels)
     else:
         check_credentials(source)
-    return event_loop.run(_run(assemble(cfg), source, cfg.engine.threads))
+    return event_loop.run(_run(assemble(cfg), source, count_threads("engine.threads", cfg.engine.threads)))
 
 
 async def _run(edge: AssembledEdge, source: InputServer | InputFolder, threads: int) -> dict[str, Any] | None:

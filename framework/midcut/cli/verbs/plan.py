@@ -9,12 +9,11 @@ import msgspec
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from msgspec.structs import asdict
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from midcut.component import Kind
-from midcut.config.build import build_each, settings_of, single_name
+from midcut.config.build import build_each, settings_of
 from midcut.config.settings import PlanConfig
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import ConfigError
@@ -22,6 +21,7 @@ from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
+from midcut.profiles.filling import fill_profiles
 from midcut.reporting import check_installed
 from midcut.results.plan import FILE, PLOT, Pick, Plan, PlanRow, write_plan
 from midcut.results.units import shown_column
@@ -42,14 +42,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if cfg.plot:
         check_installed("plot=true")
     settings = settings_of(cfg, PlanConfig)
-    table = find_profile(settings.edge_profile, Role.edge, _model_name(cfg)).table
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    model = fill_profiles(cfg, "plan", folder, settings.cloud_url)
+    table = find_profile(cfg.edge_profile, Role.edge, model).table
     policy = build_policy(cfg, placements(table, legal_cuts(table, settings.cuts), build_codecs(cfg)))
     observation = _observe(cfg, policy)
     decision = policy.decide(observation)
     forecast = cast("Forecast", decision.forecast)  # a policy's decision has one
     rows = _plan_rows(forecast)
     result = _make_pick(table, decision, rows[decision.index])
-    folder = Path(HydraConfig.get().runtime.output_dir)
     plan = Plan(**asdict(result), based_on=policy.based_on, rows=rows)
     write_plan(folder / FILE, plan)
     if cfg.plot:
@@ -61,12 +62,6 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if not _in_sweep():
         _print_table(table, decision, forecast, rows, policy)
     return cast("dict[str, Any]", msgspec.to_builtins(result)) | result.objectives  # by name, for sweepers
-
-
-def _model_name(cfg: DictConfig) -> str:
-    """The model's name in profiles: its `title`, if its component has one as `model=module` does."""
-    name = single_name(Kind.MODEL, cfg.model, "plan")
-    return str(OmegaConf.select(cfg.model[name], "title") or name)
 
 
 def _observe(cfg: DictConfig, policy: Policy) -> Observation:

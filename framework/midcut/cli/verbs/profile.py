@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     name = single_name(Kind.MODEL, cfg.model, "profile")
     clocks = CpuClocks(Path(settings.cpufreq_root))
     clocks_mhz = _clocks_to_set(settings, clocks)
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.thread_count)
     model = build_each(Kind.MODEL, cfg.model)[name].load()
     captured = partition(model, settings.cuts)
     inputs = [torch.cat([value] * settings.batch) if value.dim() else value for value in model.example]
@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         table=captured.table,
         machine=this_machine(),
         versions=versions(),
-        threads=settings.threads,
+        threads=settings.thread_count,
         batch=settings.batch,
         modelled=False,
         origin=f"measured by midcut profile; {model.note}".rstrip("; "),

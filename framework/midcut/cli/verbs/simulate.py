@@ -12,13 +12,14 @@ from hydra.types import RunMode
 from omegaconf import ListConfig, OmegaConf
 
 from midcut.component import STRATEGY, Kind
-from midcut.config.build import build, settings_of, single_name
+from midcut.config.build import build, settings_of
 from midcut.config.settings import ScenarioDrawn, ScenarioKind, ScenarioTrace, SimulateConfig
 from midcut.errors import ConfigError
 from midcut.planning.assembly import build_codecs, build_forecaster
 from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
+from midcut.profiles.filling import fill_profiles
 from midcut.results.simulation import FILE, write_simulation
 from midcut.simulation.progress import ProgressBar
 from midcut.simulation.run import Names, Setup, simulate
@@ -41,29 +42,29 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     start = perf_counter()
-    setup, names = prepare(cfg, HydraConfig.get().runtime.choices)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    setup, names = prepare(cfg, HydraConfig.get().runtime.choices, folder)
     with ProgressBar(enabled=not in_sweep) as progress_bar:
         simulation = simulate(setup, names, progress_bar.update)
     wall_s = perf_counter() - start
-    folder = Path(HydraConfig.get().runtime.output_dir)
     write_simulation(folder / FILE, simulation)
     if not in_sweep:
         print_simulation(simulation, wall_s)
     return summary(simulation)
 
 
-def prepare(cfg: DictConfig, choices: Any) -> tuple[Setup, Names]:
+def prepare(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]:
     """Build what a config describes.
 
     Args:
         cfg: composed for this verb.
         choices: config group -> chosen component, as Hydra records it.
+        folder: for estimated profiles.
     """
     settings = settings_of(cfg, SimulateConfig)
     scenario = _typed_scenario(cfg)
-    name = single_name(Kind.MODEL, cfg.model, "simulate")
-    model = str(OmegaConf.select(cfg.model[name], "title") or name)
-    table = find_profile(settings.edge_profile, Role.edge, model).table
+    model = fill_profiles(cfg, "simulate", folder)
+    table = find_profile(cfg.edge_profile, Role.edge, model).table
     cuts = legal_cuts(table, settings.cuts)
     on_offer = placements(table, cuts, build_codecs(cfg))
     planning, truth = (build_forecaster(cfg, nodes, on_offer) for nodes in (cfg.predictor, cfg.truth))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 from midcut.errors import ConfigError
 
@@ -35,6 +36,19 @@ def check_share(settings: object, key: str) -> None:
     for _, value in _values(settings, (key,)):
         if not 0.0 <= value <= 1.0:
             raise ConfigError(f"{key} must be from 0 to 1, got {value}")
+
+
+def count_threads(key: str, value: int | str) -> int:
+    """The number of threads that a setting stands for: a number, or `auto` for every core that this process may use.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if value == "auto":
+        return len(os.sched_getaffinity(0))
+    if isinstance(value, str) or value < 1:
+        raise ConfigError(f"{key} must be a number from 1, or auto for every core, got {value}")
+    return value
 
 
 def _values(settings: object, keys: tuple[str, ...]) -> list[tuple[str, float]]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from midcut.config.settings.bounds import check_at_least, check_over_zero
+from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
 from midcut.config.settings.serving import ServerSettings
 
 
@@ -26,7 +26,8 @@ class EngineSettings:
 
     Attributes:
         interval_s: seconds between two planning steps.
-        threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
+        threads: torch's intra-op threads, or `auto` for every core; equal counts on both sides keep results
+            bit-identical.
         dwell: planning steps between two switches of the cut, at least; 0 follows the planner at once.
         max_age_s: a telemetry value older than this is missing.
         fallback: what runs while a needed telemetry value is missing.
@@ -39,7 +40,7 @@ class EngineSettings:
     """
 
     interval_s: float = 1.0
-    threads: int = 1
+    threads: int | str = 1
     dwell: int = 0
     max_age_s: float = 30.0
     fallback: Fallback = Fallback.edge
@@ -49,8 +50,14 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         check_over_zero(self, "engine.interval_s", "engine.deadline_s")
-        check_at_least(1, self, "engine.threads", "engine.breaker_failures")
+        count_threads("engine.threads", self.threads)
+        check_at_least(1, self, "engine.breaker_failures")
         check_at_least(0, self, "engine.dwell", "engine.retry_after_s")
+
+    @property
+    def thread_count(self) -> int:
+        """`threads` as a number."""
+        return count_threads("engine.threads", self.threads)
 
 
 @dataclass

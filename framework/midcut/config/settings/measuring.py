@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from midcut.config.settings.bounds import check_at_least, check_over_zero
+from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
 from midcut.config.settings.cutting import CutSettings
 from midcut.terms import FitWhat, LayerFeatures, Role
 
@@ -20,7 +20,7 @@ class ProfileConfig:
         role: the side of the cut that this machine runs.
         repeats: measured passes at each clock.
         warmup: unmeasured passes before them.
-        threads: torch's intra-op threads.
+        threads: torch's intra-op threads, or `auto` for every core.
         batch: images per pass; predictors and fits need profiles with batch 1.
         clocks_mhz: clocks to set; null is all that the machine lists, if it lets them be set.
         stated_clock_mhz: the clock of a machine that does not report it; no clock is set then.
@@ -37,7 +37,7 @@ class ProfileConfig:
     role: Role = Role.edge
     repeats: int = 20
     warmup: int = 3
-    threads: int = 1
+    threads: int | str = 1
     batch: int = 1
     clocks_mhz: list[float] | None = None
     stated_clock_mhz: float | None = None
@@ -48,10 +48,16 @@ class ProfileConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        check_at_least(1, self, "repeats", "threads", "batch")
+        count_threads("threads", self.threads)
+        check_at_least(1, self, "repeats", "batch")
         check_over_zero(self, "power_idle_s", finite=True)
         check_at_least(0, self, "warmup")
         check_over_zero(self, "clocks_mhz", "stated_clock_mhz", finite=True)
+
+    @property
+    def thread_count(self) -> int:
+        """`threads` as a number."""
+        return count_threads("threads", self.threads)
 
 
 @dataclass

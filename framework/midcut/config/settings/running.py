@@ -26,7 +26,9 @@ class PlanConfig:
         accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
             unknown share, are not offered. null offers all.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
-            profiles, or a shipped device. The list of cuts is taken from the edge profile.
+            profiles, or a shipped device, whose seconds are estimated for models that it has no profile of; `auto` is
+            this machine, measured, and what the cloud of `cloud_url` sent an edge here last. The list of cuts is taken
+            from the edge profile.
         cloud_url: the cloud that active telemetry probes measure against.
         wait_s: how long the telemetry sources may take to answer.
         max_age_s: a telemetry value older than this is missing.
@@ -90,7 +92,8 @@ class EdgeConfig:
         engine: planning loop and execution.
         calibration: correction of the predictors by measured requests.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
-            profiles, or a shipped device.
+            profiles, or a shipped device. `auto` measures this machine when it meets a model first, and takes the
+            cloud's own measurement from the cloud, until then an estimate.
         cloud_url: where the cloud listens; transport and telemetry take it from here. A list is in order of
             preference: requests go to the first healthy cloud.
         slow_start: whether TCP returns to slow start after an idle pause; `auto` reads this host's setting.
@@ -112,8 +115,8 @@ class EdgeConfig:
     accuracy_floor: float | None = None
     engine: EngineSettings = field(default_factory=EngineSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
-    edge_profile: str = "pi4"
-    cloud_profile: str = "cloud"
+    edge_profile: str = "auto"
+    cloud_profile: str = "auto"
     cloud_url: Any = "http://127.0.0.1:8700"
     slow_start: SlowStart = SlowStart.auto
     input: Any = MISSING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from midcut.config.settings.bounds import check_at_least, check_over_zero
+from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
 
 
 @dataclass
@@ -49,7 +49,8 @@ class CloudSettings:
     """How tails are computed.
 
     Attributes:
-        threads: torch's intra-op threads; equal counts on both sides keep results bit-identical.
+        threads: torch's intra-op threads, or `auto` for every core; equal counts on both sides keep results
+            bit-identical.
         workers: tails computed at once.
         max_batch: largest batch in one request; the body limit grows with it.
         queue: inferences that wait beside those being computed; further ones are refused with 503 and Retry-After.
@@ -60,7 +61,7 @@ class CloudSettings:
         device: where tails run: cpu, cuda, cuda:1. Away from the CPU they are not bit-identical to the edge's.
     """
 
-    threads: int = 1
+    threads: int | str = 1
     workers: int = 1
     max_batch: int = 1
     queue: int = 32
@@ -69,5 +70,11 @@ class CloudSettings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_at_least(1, self, "cloud.threads", "cloud.workers", "cloud.max_batch", "cloud.batch_requests")
+        count_threads("cloud.threads", self.threads)
+        check_at_least(1, self, "cloud.workers", "cloud.max_batch", "cloud.batch_requests")
         check_at_least(0, self, "cloud.queue", "cloud.batch_delay_s")
+
+    @property
+    def thread_count(self) -> int:
+        """`threads` as a number."""
+        return count_threads("cloud.threads", self.threads)

@@ -177,7 +177,7 @@ class SimulateConfig:
         accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
             unknown share, are not offered. null offers all.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
-            profiles, or a shipped device.
+            profiles, or a shipped device, whose seconds are estimated for models that it has no profile of.
         w: weight at which every planner is evaluated; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
         population: repetitions of a drawn scenario, with the seeds 0, 1, ...
         dwell: planners are also evaluated with these numbers of samples between two switches, at least.

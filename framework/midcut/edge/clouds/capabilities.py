@@ -59,6 +59,7 @@ class CloudCapabilities:
         self._all_codecs = codecs
         self._scope = Scope(partition.legal, codecs)
         self._query_requested = asyncio.Event()
+        self._replanning = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -111,11 +112,21 @@ class CloudCapabilities:
         legal, probe = self._partition.legal, self._partition.probe
         scope = usable_scope(models, self._partition.table, legal, self._all_codecs, probe)
         if scope != self._scope:
-            if scope[:2] != self._scope[:2]:
-                await self._planning.replan(await asyncio.to_thread(self._policy_for, scope.cuts, scope.codecs))
-            self._scope = scope
+            before, self._scope = self._scope, scope
+            if scope[:2] != before[:2]:
+                try:
+                    await self.replan()
+                except BaseException:
+                    self._scope = before  # so that the next answer tries again
+                    raise
             self._log_scope(scope)
         return ""
+
+    async def replan(self) -> None:
+        """Plan with a new policy for the cuts and codecs in use, because what it is built from has changed."""
+        async with self._replanning:
+            scope = self._scope
+            await self._planning.replan(await asyncio.to_thread(self._policy_for, scope.cuts, scope.codecs))
 
     def _log_scope(self, scope: Scope) -> None:
         if not scope.why:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from midcut.edge.clouds.breaker import Breaker, BreakerState
 from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, CloudUnreachableError, WireError
-from midcut.protocols import ModelLister
+from midcut.protocols import ModelLister, ProfileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -153,6 +153,21 @@ class Clouds:
         cloud.greeted = True
         cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
         return models
+
+    async def profile(self, model: str) -> bytes:
+        """The profile of a model by the first cloud, in order of preference, that sends one.
+
+        Raises:
+            CloudError: none does.
+        """
+        error: CloudError = CloudUnreachableError("no transport here can fetch a cloud's profiles")
+        for cloud in self._clouds:
+            if isinstance(cloud.transport, ProfileSource):
+                try:
+                    return await cloud.transport.profile(model)
+                except CloudError as failure:
+                    error = failure
+        raise error
 
     def _with_url(self, cloud: _Cloud, reason: str) -> str:
         return f"{cloud.url}: {reason}" if reason and len(self._clouds) > 1 else reason

@@ -1,0 +1,81 @@
+"""Takes the cloud's seconds per node from the cloud itself, in place of an estimate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from midcut.edge.tasks import cancel_task
+from midcut.errors import CloudRefusedError, MidcutError
+from midcut.profiles import decode_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from midcut.profiles import Profile
+    from midcut.types import CutTable
+
+_log = structlog.get_logger("midcut.edge")
+_RETRY_S: Final = 5.0
+_REFUSED_RETRY_S: Final = 60.0
+
+
+class _Source(Protocol):
+    async def profile(self, model: str) -> bytes: ...
+
+
+class CloudSeconds:
+    """Asks the cloud for its profile until it sends one.
+
+    Args:
+        source: the clouds.
+        table: of the model.
+        use: plans with a profile.
+    """
+
+    def __init__(self, source: _Source, table: CutTable, use: Callable[[Profile], Awaitable[None]]) -> None:
+        self._source = source
+        self._table = table
+        self._use = use
+        self._asked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Ask in the background. Call it with the transport open."""
+        self._task = asyncio.create_task(self._run(), name="seconds of the cloud")
+
+    async def close(self) -> None:
+        await cancel_task(self._task)
+        self._task = None
+
+    def ask_soon(self) -> None:
+        """Ask again soon: the cloud recovered."""
+        self._asked.set()
+
+    async def _run(self) -> None:
+        reported = ""
+        while True:
+            retry_s = _RETRY_S
+            try:
+                profile = decode_profile(await self._source.profile(self._table.model), "the cloud")
+                if profile.table.graph != self._table.graph:
+                    raise CloudRefusedError(f"the cloud's profile of {profile.model!r} is of another graph")
+                await self._use(profile)
+            except MidcutError as error:
+                if isinstance(error, CloudRefusedError):  # an older cloud, or other weights
+                    retry_s = _REFUSED_RETRY_S
+                if str(error) != reported:
+                    reported = str(error)
+                    _log.warning("planning without the cloud's own seconds", reason=reported)
+            except Exception:  # noqa: BLE001 - a plugin's transport; requests are answered all the same
+                _log.exception("the transport's profile failed")
+            else:
+                _log.info("planning with the cloud's own seconds", machine=profile.machine.name)
+                return
+            self._asked.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(retry_s):
+                    await self._asked.wait()

@@ -1,0 +1,91 @@
+"""Finds the files that `edge_profile` and `cloud_profile` stand for, and makes those that nobody has made yet.
+
+`auto` is this machine, measured, and the cloud's own profile; a device that comes with midcut is estimated for models
+that it has no profile of. Importing this imports no torch: it is needed only where something is measured or estimated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from midcut.profiles.cache import cached_path, read_cached, write_cached
+from midcut.profiles.devices import DEVICES
+from midcut.profiles.shipped import SHIPPED
+from midcut.terms import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import torch
+
+    from midcut.graph import Partition
+
+    Captured = Callable[[], tuple[Partition, Sequence[torch.Tensor]]]
+
+AUTO: Final = "auto"
+_log = structlog.get_logger("midcut.profiles")
+
+
+def edge_profile_file(spec: str, model: str, captured: Captured, folder: Path, executor: str, threads: int) -> str:
+    """The profile to plan the edge's seconds with, as a file or a device.
+
+    Args:
+        spec: a value of `edge_profile`.
+        model: name of the model.
+        captured: returns the captured model and its inputs; called only where they are needed.
+        folder: for estimates.
+        executor, threads: what runs the model here, for `auto`.
+    """
+    if spec != AUTO:
+        return _estimated_if_unknown(spec, Role.edge, model, captured, folder)
+    from midcut.profiles.own import own_profile  # noqa: PLC0415 - torch
+
+    partition, inputs = captured()
+    return str(own_profile(partition, inputs, Role.edge, executor, threads))
+
+
+def cloud_profile_file(spec: str, model: str, captured: Captured, folder: Path, url: str) -> str:
+    """The profile to plan the cloud's seconds with, until the cloud sends its own.
+
+    Args:
+        spec: a value of `cloud_profile`.
+        url: of the cloud, for `auto`: what it sent last is used.
+        model, captured, folder: as for the edge.
+    """
+    if spec != AUTO:
+        return _estimated_if_unknown(spec, Role.cloud, model, captured, folder)
+    partition, _ = captured()
+    path = sent_path(url, partition)
+    if read_cached(path) is not None:
+        return str(path)
+    return _estimate("cloud", Role.cloud, captured, folder)
+
+
+def sent_path(url: str, partition: Partition) -> Path:
+    """Where the cache keeps the profile that a cloud sent."""
+    return cached_path(partition.table.model, Role.cloud, url, partition.table.graph)
+
+
+def _estimated_if_unknown(spec: str, role: Role, model: str, captured: Captured, folder: Path) -> str:
+    shipped = SHIPPED / "profiles" / spec
+    if spec not in DEVICES or Path(spec).expanduser().exists() or (shipped / f"{model}.json").exists():
+        return spec
+    return _estimate(spec, role, captured, folder)
+
+
+def _estimate(device: str, role: Role, captured: Captured, folder: Path) -> str:
+    from midcut.profiles.estimating import estimate  # noqa: PLC0415 - torch
+
+    partition, inputs = captured()
+    profile = estimate(partition, inputs, DEVICES[device], role)
+    path = write_cached(profile, folder / f"{profile.model}-{role}-estimate.json")
+    _log.warning(
+        f"no profile of {profile.model} as {role}: its seconds are an estimate from operations and bytes",
+        device=profile.machine.name,
+        file=str(path),
+        better=f"midcut profile model={profile.model} role={role}, then {role}_profile=FILE",
+    )
+    return str(path)

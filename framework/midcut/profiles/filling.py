@@ -1,0 +1,69 @@
+"""Settles `edge_profile` and `cloud_profile` in the config of a verb that may have no model loaded."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from midcut.component import Kind
+from midcut.config.build import build_each, single_name
+from midcut.profiles.choosing import cloud_profile_file, edge_profile_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+    from omegaconf import DictConfig
+
+    from midcut.graph import Partition
+
+_captured: dict[str, tuple[Partition, Sequence[torch.Tensor]]] = {}
+
+
+def fill_profiles(cfg: DictConfig, verb: str, folder: Path, url: str = "") -> str:
+    """Replace `auto`, and devices that have no profile of the model, by files. Loads the model where one is missing.
+
+    Args:
+        cfg: the config of a verb; changed.
+        verb: its name, for errors.
+        folder: for estimates.
+        url: of the cloud whose profile `cloud_profile=auto` is.
+
+    Returns:
+        name of the model in profiles: its `title`, if its component has one as `model=module` does.
+
+    Raises:
+        ConfigError: not exactly one model is chosen.
+        GraphError: the model is needed and cannot be loaded or captured.
+    """
+    name = single_name(Kind.MODEL, cfg.model, verb)
+    title = str(OmegaConf.select(cfg.model[name], "title") or name)
+
+    def captured() -> tuple[Partition, Sequence[torch.Tensor]]:
+        return _capture(cfg, name)
+
+    edge = edge_profile_file(cfg.edge_profile, title, captured, folder, "native", 1)
+    cloud = cloud_profile_file(cfg.cloud_profile, title, captured, folder, url)
+    OmegaConf.update(cfg, "edge_profile", edge)
+    OmegaConf.update(cfg, "cloud_profile", cloud)
+    return title
+
+
+def _capture(cfg: DictConfig, name: str) -> tuple[Partition, Sequence[torch.Tensor]]:
+    """The captured model and its inputs; loaded once for all jobs of a sweep."""
+    nodes = {part: OmegaConf.to_container(cfg[part], resolve=True, enum_to_str=True) for part in ("model", "cuts")}
+    key = json.dumps(nodes, default=str)
+    if key not in _captured:
+        _captured[key] = _load(cfg, name)
+    return _captured[key]
+
+
+def _load(cfg: DictConfig, name: str) -> Any:
+    from midcut.config.settings import CutSettings  # noqa: PLC0415 - with the graph, which needs torch
+    from midcut.graph import partition  # noqa: PLC0415
+
+    model = build_each(Kind.MODEL, cfg.model)[name].load()
+    return partition(model, CutSettings(capture=cfg.cuts.capture, verify=cfg.cuts.verify)), model.example

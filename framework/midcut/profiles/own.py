@@ -1,0 +1,95 @@
+"""Profiles of this machine, measured in seconds when nobody has measured it before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from midcut.profiles.cache import cached_path, read_cached, write_cached
+from midcut.profiles.clocks import CpuClocks
+from midcut.profiles.measuring import measure, measuring, quick_repeats, this_machine, versions
+from midcut.profiles.profile import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from midcut.graph import Partition
+    from midcut.profiles.profile import Run
+    from midcut.terms import Role
+
+CPUFREQ: Final = Path("/sys/devices/system/cpu")
+_log = structlog.get_logger("midcut.profiles")
+
+
+def own_profile(partition: Partition, inputs: Sequence[torch.Tensor], role: Role, executor: str, threads: int) -> Path:
+    """The file with this machine's profile of a model: from the cache, or measured now, with a progress bar.
+
+    Args:
+        partition: the captured model.
+        inputs: of the model.
+        executor: what runs the model, in a form that is equal for equal speed.
+        threads: torch's intra-op threads.
+    """
+    path = own_path(partition, role, executor, threads)
+    cached = read_cached(path)
+    if cached is not None:
+        _log.info("profile of this machine", model=cached.model, file=str(path))
+        return path
+    _log.info("no profile of this machine yet: measuring", model=partition.table.model, threads=threads)
+    started = perf_counter()
+    torch.set_num_threads(threads)
+    clocks = CpuClocks(CPUFREQ)
+    repeats = quick_repeats(partition, inputs)
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*bar, transient=True, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"measuring {partition.table.model} on this machine", total=repeats + 1)
+        run = measure(
+            partition,
+            inputs,
+            clocks.current_mhz,
+            repeats=repeats,
+            warmup=1,
+            advance=lambda: progress.advance(task),
+        )
+    path = write_cached(_profile(partition, role, threads, run), path)
+    _log.info("profile of this machine measured", file=str(path), took_s=round(perf_counter() - started, 1))
+    return path
+
+
+def own_path(partition: Partition, role: Role, executor: str, threads: int) -> Path:
+    """Where the cache keeps this machine's profile of a model."""
+    return cached_path(
+        partition.table.model, role, this_machine(), partition.table.graph, executor, threads, torch.__version__
+    )
+
+
+def own_measuring(
+    partition: Partition, inputs: Sequence[torch.Tensor], role: Role, threads: int
+) -> Generator[None, None, Profile]:
+    """Measure this machine; yields after each pair of passes."""
+    clocks = CpuClocks(CPUFREQ)
+    run = yield from measuring(
+        partition, inputs, clocks.current_mhz, repeats=quick_repeats(partition, inputs), warmup=1
+    )
+    return _profile(partition, role, threads, run)
+
+
+def _profile(partition: Partition, role: Role, threads: int, run: Run) -> Profile:
+    return Profile(
+        model=partition.table.model,
+        role=role,
+        table=partition.table,
+        machine=this_machine(),
+        versions=versions(),
+        threads=threads,
+        batch=1,
+        modelled=False,
+        origin="measured by itself at first use; `midcut profile` measures longer and at every clock",
+        runs=(run,),
+    )
