@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 import threading
 from contextlib import contextmanager
 from time import perf_counter
@@ -16,6 +18,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("midcut")
+
+# Profiles that edges and clouds measure by themselves stay out of the user's own cache. Set here, because tests copy
+# the environment when they are imported.
+_cache = tempfile.TemporaryDirectory(prefix="midcut-cache-")
+os.environ["MIDCUT_CACHE"] = _cache.name
 
 
 @pytest.fixture(autouse=True)

@@ -21,11 +21,11 @@ CLAIM = (
 
 
 @pytest.fixture
-def composed():
+def composed(tmp_path):
     """Simulates `midcut simulate OVERRIDES`."""
 
     def run(*overrides):
-        return simulate(*prepare(compose("simulate", overrides), {}))
+        return simulate(*prepare(compose("simulate", overrides), {}, tmp_path))
 
     return run
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from midcut.profiles.cache import cached_path, read_cached, write_cached
-from midcut.profiles.devices import DEVICES
+from midcut.profiles.estimating import can_estimate, estimate
 from midcut.profiles.shipped import SHIPPED
 from midcut.terms import Role
 
@@ -61,7 +61,8 @@ def cloud_profile_file(spec: str, model: str, captured: Captured, folder: Path, 
     path = sent_path(url, partition)
     if read_cached(path) is not None:
         return str(path)
-    return _estimate("cloud", Role.cloud, captured, folder)
+    better = "the cloud's own seconds, which an edge takes from it; or cloud_profile=FILE"
+    return _estimate("cloud", Role.cloud, captured, folder, better)
 
 
 def sent_path(url: str, partition: Partition) -> Path:
@@ -71,21 +72,19 @@ def sent_path(url: str, partition: Partition) -> Path:
 
 def _estimated_if_unknown(spec: str, role: Role, model: str, captured: Captured, folder: Path) -> str:
     shipped = SHIPPED / "profiles" / spec
-    if spec not in DEVICES or Path(spec).expanduser().exists() or (shipped / f"{model}.json").exists():
+    if not can_estimate(spec) or Path(spec).expanduser().exists() or (shipped / f"{model}.json").exists():
         return spec
-    return _estimate(spec, role, captured, folder)
+    better = f"midcut profile model={model} role={role}, then {role}_profile=FILE"
+    return _estimate(spec, role, captured, folder, better)
 
 
-def _estimate(device: str, role: Role, captured: Captured, folder: Path) -> str:
-    from midcut.profiles.estimating import estimate  # noqa: PLC0415 - torch
-
-    partition, inputs = captured()
-    profile = estimate(partition, inputs, DEVICES[device], role)
+def _estimate(device: str, role: Role, captured: Captured, folder: Path, better: str) -> str:
+    profile = estimate(captured()[0].table, device, role)
     path = write_cached(profile, folder / f"{profile.model}-{role}-estimate.json")
     _log.warning(
         f"no profile of {profile.model} as {role}: its seconds are an estimate from operations and bytes",
         device=profile.machine.name,
         file=str(path),
-        better=f"midcut profile model={profile.model} role={role}, then {role}_profile=FILE",
+        better=better,
     )
     return str(path)

@@ -46,8 +46,10 @@ def count_threads(key: str, value: int | str) -> int:
     """
     if value == "auto":
         return len(os.sched_getaffinity(0))
-    if isinstance(value, str) or value < 1:
-        raise ConfigError(f"{key} must be a number from 1, or auto for every core, got {value}")
+    if isinstance(value, str):
+        raise ConfigError(f"{key} must be a number, or auto for every core, got {value}")
+    if value < 1:
+        raise ConfigError(f"{key} must be at least 1, got {value}")
     return value
 
 

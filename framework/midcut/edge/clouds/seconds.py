@@ -60,9 +60,7 @@ class CloudSeconds:
         while True:
             retry_s = _RETRY_S
             try:
-                profile = decode_profile(await self._source.profile(self._table.model), "the cloud")
-                if profile.table.graph != self._table.graph:
-                    raise CloudRefusedError(f"the cloud's profile of {profile.model!r} is of another graph")
+                profile = self._decode(await self._source.profile(self._table.model))
                 await self._use(profile)
             except MidcutError as error:
                 if isinstance(error, CloudRefusedError):  # an older cloud, or other weights
@@ -79,3 +77,9 @@ class CloudSeconds:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(retry_s):
                     await self._asked.wait()
+
+    def _decode(self, text: bytes) -> Profile:
+        profile = decode_profile(text, "the cloud")
+        if profile.table.graph != self._table.graph:
+            raise CloudRefusedError(f"the cloud's profile of {profile.model!r} is of another graph")
+        return profile
