@@ -17,10 +17,9 @@ from midcut.profiles.filling import fill_profiles
 from midcut.profiles.own import own_profile
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MIDCUT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "profiles"
 
 
 @pytest.mark.parametrize("model", ["alexnet", "vgg16"])
@@ -34,7 +33,8 @@ def test_an_estimate_is_near_the_modelled_device(model, device, role):
     assert estimated.runs[-1].clock_mhz == shipped.runs[-1].clock_mhz
 
 
-def test_a_machine_is_measured_once_and_again_for_other_threads(tiny, tiny_model, cache, single_threaded, monkeypatch):
+@pytest.mark.usefixtures("single_threaded")
+def test_a_machine_is_measured_once_and_again_for_other_threads(tiny, tiny_model, monkeypatch):
     first = own_profile(tiny, tiny_model.example, Role.edge, "native", 1)
     profile = read_profile(first)
     assert (profile.modelled, profile.threads, profile.role) == (False, 1, Role.edge)
@@ -48,8 +48,9 @@ def test_a_machine_is_measured_once_and_again_for_other_threads(tiny, tiny_model
     assert len(measured) == 2
 
 
+@pytest.mark.usefixtures("single_threaded")
 def test_a_damaged_cache_is_measured_anew_and_an_unwritable_one_costs_only_itself(
-    tiny, tiny_model, cache, single_threaded, monkeypatch, tmp_path
+    tiny, tiny_model, monkeypatch, tmp_path
 ):
     path = own_profile(tiny, tiny_model.example, Role.edge, "native", 1)
     path.write_text("{broken")
@@ -84,7 +85,7 @@ def test_any_model_is_planned_and_simulated_in_one_command(tmp_path):
     assert [row["cut"] for row in plan["rows"]] == [0, 1, 2, 3, 4]
 
 
-def test_auto_plans_with_this_machine(tmp_path, cache):
+def test_auto_plans_with_this_machine(tmp_path):
     before = torch.get_num_threads()
     try:
         cfg = compose("plan", ["model=mnist", "edge_profile=auto", "cloud_profile=auto"])

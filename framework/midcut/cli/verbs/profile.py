@@ -107,7 +107,7 @@ def _measure_at_clocks(
                 advance=lambda: progress.advance(bar),
             )
             if power is not None:
-                busy_s = (process_time() - before_s) / settings.threads
+                busy_s = (process_time() - before_s) / settings.thread_count
                 found = replace(found, power_w=power.busy_w(busy_s), idle_w=power.idle_w)
             runs.append(found)
     return runs
