@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midcut.config.registry import registry
 from midcut.errors import CloudRefusedError, CloudUnreachableError, TelemetryError
+from midcut.fields import known_fields
 from midcut.types import Forecast, HeldModel, Placements, TailReply
 
 if TYPE_CHECKING:
@@ -97,6 +99,12 @@ class ScriptedTelemetry:
 
     def close(self) -> None:
         self.closed = True
+
+
+def installed_fields() -> set[str]:
+    """Names of the observation fields that midcut and the installed plugins know."""
+    registry()
+    return set(known_fields())
 
 
 def chain_placements(payload_bytes: Iterable[float], model: str = "chain") -> Placements:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from midcut.errors import ForecastError
-from midcut.fields import known_fields
 from midcut.protocols import LimitedPlanner
-from midcut.testing.fakes import chain_placements, random_forecast
+from midcut.testing.fakes import chain_placements, installed_fields, random_forecast
 from midcut.types import LATENCY_AND_COST, Forecast, Observation
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ class LatencyPredictorSuite:
         raise NotImplementedError
 
     def test_it_names_fields_of_an_observation(self) -> None:
-        assert self.make(self.placements()).needs <= set(known_fields())
+        assert self.make(self.placements()).needs <= installed_fields()
 
     def test_one_observation_gives_one_row(self) -> None:
         placements = self.placements()
@@ -187,7 +186,7 @@ class ObjectiveSuite:
         objective = self.make(chain_placements([1, 1]))
         assert objective.column.isidentifier()
         assert objective.column not in LATENCY_AND_COST
-        assert objective.needs <= set(known_fields())
+        assert objective.needs <= installed_fields()
 
     def test_every_placement_gets_a_number(self) -> None:
         values = self.values(np.random.default_rng(1).random((3, 4)))
