@@ -67,5 +67,18 @@ class EpsilonConstraintConfig:
 
 
 @dataclass
+class ThroughputConfig:
+    """The fastest placement that keeps up with a rate of requests; without one, the shortest period (DADS).
+
+    Choose `objective=period` with it: else the ping counts as part of the period.
+
+    Attributes:
+        rate_hz: requests a second; at the edge, that of a streamed folder unless given.
+    """
+
+    rate_hz: float | None = "${oc.select:input.rate_hz,null}"  # type: ignore[assignment]
+
+
+@dataclass
 class KneeConfig:
     """The Pareto-optimal placement farthest below the line from the fastest to the cheapest one. It has no knobs."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut import Component, hookimpl
-from midcut_planners.config import Algorithm1Config, EpsilonConstraintConfig, KneeConfig, WeightedSumConfig
+from midcut_planners.config import (
+    Algorithm1Config,
+    EpsilonConstraintConfig,
+    KneeConfig,
+    ThroughputConfig,
+    WeightedSumConfig,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +37,12 @@ def midcut_planners() -> Sequence[Component]:
             config=EpsilonConstraintConfig,
             target="midcut_planners.epsilon_constraint.EpsilonConstraint",
             summary="cheapest under a latency limit, or fastest under a budget",
+        ),
+        Component(
+            name="throughput",
+            config=ThroughputConfig,
+            target="midcut_planners.throughput.Throughput",
+            summary="fastest that keeps up with a request rate (DADS)",
         ),
         Component(
             name="knee",

@@ -11,12 +11,13 @@ import structlog
 import torch
 from torch.utils import _pytree as pytree
 
-from midcut.config.settings import Capture
+from midcut.config.settings import Capture, Order
 from midcut.errors import CutError, GraphError
 from midcut.graph.capture import capture
 from midcut.graph.crossing import PLAIN
 from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
+from midcut.graph.ordering import reorder
 from midcut.graph.probe import probe
 from midcut.graph.shapes import ExpectedValue, check_values, learn_batch
 from midcut.graph.verify import examine, same_bits
@@ -195,6 +196,10 @@ def _partition_by(model: LoadedModel, settings: CutSettings, how: Capture) -> Pa
     if len(program.live[0]) != len(model.example):
         raise GraphError(f"the graph uses {len(program.live[0])} of the model's {len(model.example)} inputs")
     examination = _examine(program, model, settings)
+    if settings.order is Order.narrow:
+        nodes = describe_nodes(program, examination, model.module, model.example)
+        program = reorder(program, examination, nodes)
+        examination = _examine(program, model, settings)
     structure, forward_s = _compare_with_module(program, examination, model)
     program.protect(examination.group, examination.writes)
     growth = learn_batch(program, model.example, examination, forward_s)

@@ -98,6 +98,11 @@ class Program:
             dead.append(tuple(sorted(touched - set(self.live[index + 1]))))
         return dead
 
+    def reordered(self, order: Sequence[int]) -> Program:
+        """The same steps in another order, in which each still comes after those whose values it reads."""
+        steps = [self.steps[index] for index in order]
+        return Program(steps, self.inputs, self._initial_registers, self.constants, self.output)
+
     def protect(self, group: Mapping[int, int], writes: Mapping[int, Sequence[int]]) -> None:
         """Make `run` copy each value it is given that an in-place step would overwrite.
 

@@ -175,3 +175,42 @@ def test_labels_saved_by_a_spreadsheet_are_read(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("file,label\na.png,7\n", encoding="utf-8-sig")
     assert read_labels(str(path)) == {"a.png": "7"}
+
+
+class Stages:
+    """An engine whose requests go through three stages, one request at a time in each, as edge, link and cloud do."""
+
+    def __init__(self):
+        self.stages = [asyncio.Lock() for _ in range(3)]
+        self.inside, self.most, self.events = 0, 0, []
+
+    async def infer(self, _):
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        for stage in self.stages:
+            async with stage:
+                await asyncio.sleep(0.01)
+        self.inside -= 1
+
+
+@pytest.mark.parametrize(("knobs", "most"), [({}, 1), ({"in_flight": 3}, 3), ({"rate_hz": 1000.0}, 4)])
+def test_requests_overlap_as_far_as_allowed_and_are_written_in_order(monkeypatch, photos, tmp_path, knobs, most):
+    from midcut.edge.frontend import stream as module
+
+    stages = Stages()
+
+    async def infer_file(_engine, _model, file, _expected):
+        await stages.infer(file)
+        return file
+
+    written = []
+    monkeypatch.setattr(module, "_infer_file", infer_file)
+    monkeypatch.setattr(module, "replace", lambda record, n: (n, record))
+    monkeypatch.setattr(module, "json_line", lambda record: written.append(record) or b"")
+    monkeypatch.setattr(module, "_SUMMARY_FIELDS", ())
+    settings = InputFolder(path=str(photos), repeat=3, **knobs)
+    done = asyncio.run(stream(stages, None, settings, tmp_path / "r.jsonl", asyncio.Event()))
+    assert stages.most == most
+    assert [n for n, _ in written] == list(range(12))
+    assert [file.name for _, file in written] == ["0.png", "1.png", "2.png", "3.png"] * 3
+    assert len(done.records) == 12

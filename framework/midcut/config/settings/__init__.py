@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from midcut.config.settings.aiming import AimSettings
-from midcut.config.settings.cutting import Capture, CutSettings
+from midcut.config.settings.cutting import Capture, CutSettings, Order
 from midcut.config.settings.edge import (
     CalibrationSettings,
     EngineSettings,
@@ -66,6 +66,7 @@ __all__ = [
     "InputKind",
     "InputServer",
     "Metric",
+    "Order",
     "PlanConfig",
     "ProfileConfig",
     "ScenarioDrawn",

@@ -13,12 +13,21 @@ class Capture(Enum):
     export = "export"
 
 
+class Order(Enum):
+    """The execution order, in which each position is a cut."""
+
+    captured = "captured"
+    narrow = "narrow"
+
+
 @dataclass
 class CutSettings:
     """How the model is captured and which of its cuts are on offer.
 
     Attributes:
         capture: the tracer; the other one is tried where it fails.
+        order: `captured` is the model's own order; `narrow` moves branches so that the sets of nodes that are best at
+            the edge are positions (DADS's minimum cuts). Edge, cloud and profiles must have the same.
         verify: compare every cut with the whole model once, at load.
         single_tensor: offer only cuts that one tensor crosses.
         modules: offer one cut per leaf module (as the paper counts), and cut 0.
@@ -28,6 +37,7 @@ class CutSettings:
     """
 
     capture: Capture = Capture.fx
+    order: Order = Order.captured
     verify: bool = True
     single_tensor: bool = False
     modules: bool = False

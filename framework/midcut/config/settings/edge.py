@@ -115,6 +115,10 @@ class InputServer(ServerSettings):
         check_at_least(1, self, "input.max_pixels", "input.max_requests")
 
 
+_PIPELINE_DEPTH = 4
+"""Requests at once that keep edge, link and cloud busy, and one that waits."""
+
+
 @dataclass
 class InputFolder:
     """Settings of `midcut edge input=folder`: the images of a folder, in order of their names.
@@ -125,7 +129,9 @@ class InputFolder:
         pattern: glob of the files; `**/*` includes subfolders. By default all images of the folder.
         repeat: passes over the folder.
         limit: stop after that many images; null is all.
-        rate_hz: images per second; null sends the next one when the last is answered.
+        rate_hz: images per second; null sends the next one as soon as `in_flight` allows.
+        in_flight: most requests at once; heads, transfers and tails of successive ones then overlap. null is 1 without
+            a rate, and 4 with one.
         labels: CSV file with the header `file,label` (class number or label text), to count correct answers.
         plot: draw `stream.png` at the end: telemetry, cut, latency and cost over time (with the extra `report`).
     """
@@ -136,9 +142,17 @@ class InputFolder:
     repeat: int = 1
     limit: int | None = None
     rate_hz: float | None = None
+    in_flight: int | None = None
     labels: str | None = None
     plot: bool = True
 
     def __post_init__(self) -> None:
-        check_at_least(1, self, "input.repeat", "input.limit")
+        check_at_least(1, self, "input.repeat", "input.limit", "input.in_flight")
         check_over_zero(self, "input.rate_hz")
+
+    @property
+    def most_in_flight(self) -> int:
+        """Most requests at once."""
+        if self.in_flight is not None:
+            return self.in_flight
+        return 1 if self.rate_hz is None else _PIPELINE_DEPTH

@@ -1,16 +1,18 @@
-"""Running a folder of images through the engine, one by one, and writing a record of each request."""
+"""Running a folder of images through the engine, one by one or overlapping, and writing a record of each request."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import structlog
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from midcut.edge.frontend.answers import classification, decision_fields, result_fields
 from midcut.edge.frontend.images import SUFFIXES, model_input
@@ -95,47 +97,85 @@ async def stream(
 
     Args:
         results: file that gets one JSON line per request, at once.
-        stop: when set, the request in flight is finished and the stream ends.
+        stop: when set, the requests in flight are finished and the stream ends.
 
     Raises:
         FileError: no image could be read.
     """
     files, labels = image_files(settings), read_labels(settings.labels)
-    outcome, unreadable = StreamOutcome(), ""
     began = time.perf_counter()
     with results.open("wb", buffering=0) as lines:
-        for position, file in enumerate(_repeat_files(files, settings)):
-            if await _wait_turn(settings.rate_hz, began, position, stop):
-                outcome.stopped = True
-                break
-            try:
-                record = await _infer_file(
-                    engine, model, file, len(outcome.records), _expected_label(labels, file, settings.path)
-                )
-            except MalformedError as error:
-                outcome.skipped += 1
-                unreadable = f"{file.name}: {error}"
-                _log.warning("image skipped", file=str(file), reason=str(error))
-                continue
-            lines.write(json_line(record))
-            outcome.records.append(
-                {name: value for name in _SUMMARY_FIELDS if (value := getattr(record, name)) is not UNSET}
-            )
+        window = _Window(settings.most_in_flight, lines)
+        try:
+            for position, file in enumerate(_repeat_files(files, settings)):
+                await window.make_room()
+                if await _wait_turn(settings.rate_hz, began, position, stop):
+                    window.outcome.stopped = True
+                    break
+                expected = _expected_label(labels, file, settings.path)
+                window.add(file, asyncio.create_task(_infer_file(engine, model, file, expected)))
+            await window.finish()
+        finally:
+            window.cancel()
+    outcome = window.outcome
     if outcome.skipped and not outcome.records and not outcome.stopped:
         raise FileError(
-            f"input.path={settings.path}: none of {outcome.skipped} images could be read; last {unreadable}"
+            f"input.path={settings.path}: none of {outcome.skipped} images could be read; last {window.unreadable}"
         )
     outcome.wall_s = time.perf_counter() - began
     return outcome
 
 
-async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, number: int, expected: str | None) -> Record:
+class _Window:
+    """The requests in flight, oldest first. Records are written in the order in which the requests began.
+
+    Heads, transfers and tails of successive requests overlap as far as `most` allows.
+    """
+
+    def __init__(self, most: int, lines: BinaryIO) -> None:
+        self._most, self._lines = most, lines
+        self._tasks: deque[tuple[Path, asyncio.Task[Record]]] = deque()
+        self.outcome, self.unreadable = StreamOutcome(), ""
+
+    def add(self, file: Path, task: asyncio.Task[Record]) -> None:
+        self._tasks.append((file, task))
+
+    async def make_room(self) -> None:
+        """Write what is answered, and wait for the oldest request while there are as many as allowed."""
+        while self._tasks and (len(self._tasks) >= self._most or self._tasks[0][1].done()):
+            await self._write_oldest()
+
+    async def finish(self) -> None:
+        while self._tasks:
+            await self._write_oldest()
+
+    def cancel(self) -> None:
+        for _, task in self._tasks:
+            task.cancel()
+
+    async def _write_oldest(self) -> None:
+        file, task = self._tasks[0]
+        try:
+            record = replace(await task, n=len(self.outcome.records))
+        except MalformedError as error:
+            self.outcome.skipped += 1
+            self.unreadable = f"{file.name}: {error}"
+            _log.warning("image skipped", file=str(file), reason=str(error))
+        else:
+            self._lines.write(json_line(record))
+            self.outcome.records.append(
+                {name: value for name in _SUMMARY_FIELDS if (value := getattr(record, name)) is not UNSET}
+            )
+        self._tasks.popleft()
+
+
+async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, expected: str | None) -> Record:
     inputs = await asyncio.to_thread(_read_input, model, file)
     decision = engine.decision  # `infer` uses the same one: it reads it before it first awaits
     result = await engine.infer([inputs])
     answer = classification(result.output, model.labels)
     return Record(
-        n=number,
+        n=0,  # set when it is written
         at_s=time.time(),
         file=str(file),
         class_=answer["class"],
