@@ -81,7 +81,7 @@ def test_listing_plugins_imports_nothing_heavy():
         ("midcut ", set(VERBS)),
         (
             "midcut plan planner=",
-            {f"planner={name}" for name in ("algorithm1", "epsilon_constraint", "knee", "weighted_sum")},
+            {f"planner={name}" for name in ("algorithm1", "epsilon_constraint", "knee", "throughput", "weighted_sum")},
         ),
         ("midcut plan cost=r", {"cost=rented"}),
         ("midcut plan cuts.first", {"cuts.first_cut="}),
