@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Latency of a split inference over loopback, relative to the unsplit model, measured in one run.
 
-The cloud is a process of its own, this process is the edge; one thread each. After a scan of every
-legal cut, the unsplit model, edge-only, cloud-only and the fastest cut that really splits take turns, and
-with them the least a split can take: head and tail of that cut in two processes on the same loopback with bare
-blocking sockets, bytes in, bytes out, no HTTP, no checks, no event loop. Every output is compared with the unsplit
-model's, bit for bit.
+The cloud is a process of its own, this process is the edge; one thread each. After a scan of every legal cut that one
+tensor crosses, the unsplit model, edge-only, cloud-only and the fastest cut that really splits take turns, and with
+them the least a split can take: head and tail of that cut in two processes on the same loopback with bare blocking
+sockets, bytes in, bytes out, no HTTP, no checks, no event loop. Every output is compared with the unsplit model's, bit
+for bit.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ async def _measure(
         wrong += not (as_planned and torch.equal(result.output, expected))
         return result.latency_s
 
-    cuts = [options.cut] if options.cut else [cut for cut in parts.legal if 0 < cut < last]
+    # Bare sockets carry one tensor; a cut that others cross has nothing to be compared with.
+    single = [cut for cut in parts.legal if 0 < cut < last and parts.table.cuts[cut].single_tensor]
+    cuts = [options.cut] if options.cut else single
     scan = {cut: float(np.median([await split_s(cut) for _ in range(SCAN_ROUNDS)])) for cut in cuts}
     best = min(scan, key=scan.__getitem__)
     bare = f"bare sockets, cut {best}"
