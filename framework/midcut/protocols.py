@@ -21,9 +21,11 @@ if TYPE_CHECKING:
         Floats,
         Forecast,
         HeldModel,
+        InferenceResult,
         Ints,
         LoadedModel,
         Observation,
+        Placement,
         TailReply,
         TailRequest,
         Transfer,
@@ -194,6 +196,22 @@ class LimitedPlanner(Protocol):
 
         Returns:
             booleans in the broadcast shape. If a pick of `choose` does not meet the limit, no placement does.
+        """
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A predictor, cost model, objective or planner that also learns from every answered request."""
+
+    def answered(self, placement: Placement, observation: Observation, result: InferenceResult) -> None:
+        """Take one answered request in. Called on the event loop after the answer: it must not block.
+
+        Args:
+            placement: where and how the request began.
+            observation: what the placement was planned on.
+            result: measured times, cost, and who finished it. One that the cloud did not finish has a `fallback`, or
+                ran at the edge alone.
         """
         ...
 

@@ -290,6 +290,12 @@ class Forecast:
         columns = (self.edge_s, self.link_s, self.cloud_s, self.column(self.aim[1]), self.uncorrected)
         return AimedForecast(self.placements, *columns, self.objectives, self.aim, base=self)
 
+    def at(self, index: int) -> Forecast:
+        """Return the forecast of one of several observations, shape (P,) from (n, P)."""
+        parts = (self.edge_s[index], self.link_s[index], self.cloud_s[index], self.cost_usd[index])
+        objectives = {name: values[index] for name, values in self.objectives.items()}
+        return Forecast(self.placements, *parts, None, objectives, self.aim)
+
     def find(self, placement: Placement) -> int | None:
         """Return the row index of a placement, None if it is not in the forecast."""
         return next((row for row in range(len(self)) if self.placements[row] == placement), None)

@@ -80,5 +80,28 @@ class ThroughputConfig:
 
 
 @dataclass
+class LinUcbConfig:
+    """Learns the delay of link and cloud from the requests themselves (Zhang et al. 2021, Autodidactic Neurosurgeon).
+
+    Attributes:
+        alpha: size of the bonus for what is not yet known, seconds.
+        beta: ridge regularisation.
+        discount: by which all that was learnt is multiplied at each answer; 1 never forgets.
+        anchor: how certain of its last mean a feature stays that no request shows any more.
+        importance: share of the bonus that is left out.
+        horizon: number of requests that `forced` expects.
+        forced: send at least every ceil(horizon^(1/4))-th request.
+    """
+
+    alpha: float = 0.02
+    beta: float = 0.01
+    discount: float = 0.95
+    anchor: float = 0.03
+    importance: float = 0.0
+    horizon: int = 500
+    forced: bool = False
+
+
+@dataclass
 class KneeConfig:
     """The Pareto-optimal placement farthest below the line from the fastest to the cheapest one. It has no knobs."""

@@ -9,6 +9,7 @@ from midcut_planners.config import (
     Algorithm1Config,
     EpsilonConstraintConfig,
     KneeConfig,
+    LinUcbConfig,
     ThroughputConfig,
     WeightedSumConfig,
 )
@@ -43,6 +44,12 @@ def midcut_planners() -> Sequence[Component]:
             config=ThroughputConfig,
             target="midcut_planners.throughput.Throughput",
             summary="fastest that keeps up with a request rate (DADS)",
+        ),
+        Component(
+            name="linucb",
+            config=LinUcbConfig,
+            target="midcut_planners.linucb.LinUcb",
+            summary="learns link and cloud from the requests (ANS)",
         ),
         Component(
             name="knee",

@@ -15,6 +15,8 @@ RUN = """
 import sys
 sys.argv = {argv!r}
 from midcut.cli import main
+
+PLANNERS = ("algorithm1", "epsilon_constraint", "knee", "linucb", "throughput", "weighted_sum")
 try:
     main()
 finally:
@@ -47,7 +49,7 @@ def test_help_of_every_verb_imports_nothing_heavy(verb):
 
 def test_help_lists_groups_components_and_knobs():
     text = run("edge", "--help").stdout
-    assert "  planner         algorithm1, epsilon_constraint, knee, throughput, weighted_sum\n" in text
+    assert "  planner         algorithm1, epsilon_constraint, knee, linucb, throughput, weighted_sum\n" in text
     assert "  telemetry       linux, bandwidth_probe," in text
     assert re.search(r"^  engine.interval_s=1.0 +seconds between two planning steps\.$", text, re.MULTILINE)
     assert re.search(r"^  telemetry.tcp_ping.samples=3 +connects per read", text, re.MULTILINE)  # inside a preset
@@ -81,7 +83,10 @@ def test_listing_plugins_imports_nothing_heavy():
         ("midcut ", set(VERBS)),
         (
             "midcut plan planner=",
-            {f"planner={name}" for name in ("algorithm1", "epsilon_constraint", "knee", "throughput", "weighted_sum")},
+            {
+                f"planner={name}"
+                for name in ("algorithm1", "epsilon_constraint", "knee", "linucb", "throughput", "weighted_sum")
+            },
         ),
         ("midcut plan cost=r", {"cost=rented"}),
         ("midcut plan cuts.first", {"cuts.first_cut="}),

@@ -44,7 +44,7 @@ def test_it_plans(midcut, installed, tmp_path):
 
 def test_help_offers_it_and_its_preset(midcut, installed):
     assert (
-        "  planner         algorithm1, budget, epsilon_constraint, generous, knee, throughput, weighted_sum\n"
+        "  planner         algorithm1, budget, epsilon_constraint, generous, knee, linucb, throughput, weighted_sum\n"
         in midcut("plan", "--help", path=[installed]).stdout
     )
 

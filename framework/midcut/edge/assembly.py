@@ -91,10 +91,11 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     codecs = measure_codecs(build_codecs(cfg), cut, model.example)
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
 
+    planner = build(Kind.PLANNER, cfg.planner)  # one for all policies, as it may learn
+
     def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
-        return build_policy(
-            profiles.cfg, placements(cut.table, cuts, {name: codecs[name] for name in names}), reply_timeout_s
-        )
+        offered = placements(cut.table, cuts, {name: codecs[name] for name in names})
+        return build_policy(profiles.cfg, offered, reply_timeout_s, planner)
 
     policy = policy_for(cut.legal, tuple(codecs))
     metrics = EdgeMetrics(new_registry())
@@ -199,6 +200,7 @@ def connect(
             seconds=None if use_seconds is None or scope is None else CloudSeconds(clouds, cut.table, plan_with),
             calibration=calibration,
             codecs=codecs,
+            learn=planning.answered,
         )
     )
 

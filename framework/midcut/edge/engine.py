@@ -19,7 +19,7 @@ from midcut.errors import MalformedError
 from midcut.types import InferenceResult, Placement, TailRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
 
@@ -46,6 +46,7 @@ class EdgeParts:
         seconds: takes the cloud's seconds from the cloud; None plans with a given profile.
         calibration: learns from every request; None if disabled.
         codecs: names of the codecs that a request may ask for, besides the built-in ones.
+        learn: called with every answered request of the captured batch size, for components that learn.
     """
 
     partition: Partition
@@ -60,6 +61,7 @@ class EdgeParts:
     seconds: CloudSeconds | None = None
     calibration: Calibration | None = None
     codecs: tuple[str, ...] = ()
+    learn: Callable[[Decision, InferenceResult], None] | None = None
 
 
 class EdgeEngine:
@@ -145,8 +147,11 @@ class EdgeEngine:
         finally:
             self._under_way -= 1
         self.parts.observers.inferred(result)
-        if self.parts.calibration is not None and _input_shapes(inputs) == self._example_shapes:
-            self.parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
+        if _input_shapes(inputs) == self._example_shapes:
+            if self.parts.calibration is not None:
+                self.parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
+            if self.parts.learn is not None:
+                self.parts.learn(decision, result)
         return result
 
     async def _answer(

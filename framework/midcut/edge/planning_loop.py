@@ -15,7 +15,7 @@ from midcut.edge.clouds.breaker import BreakerState
 from midcut.edge.dwelling import Dwelling, PlanningCounts
 from midcut.edge.tasks import cancel_task
 from midcut.errors import ConfigError, MidcutError
-from midcut.types import Decision
+from midcut.types import Decision, Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +139,10 @@ class PlanningLoop:
         if self._store is not None:
             await asyncio.to_thread(self._store.save, now=True)
         _log.info("planning ended", **asdict(self.counts))
+
+    def answered(self, decision: Decision, result: InferenceResult) -> None:
+        """Pass an answered request on to the policy's components that learn."""
+        self._policy.answered(Placement(result.cut, result.codec), decision.observation, result)
 
     async def step(self, *, periodic: bool = False) -> Decision:
         """Run a planning step: a periodic one if `periodic`, otherwise one that an event asked for."""

@@ -14,7 +14,7 @@ from midcut.planning.policy import Forecaster, Policy
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from midcut.protocols import Codec
+    from midcut.protocols import Codec, Planner
     from midcut.types import Placements
 
 _log = structlog.get_logger("midcut.planning")
@@ -35,16 +35,19 @@ def build_codecs(config: DictConfig) -> dict[str, Codec]:
     return offered
 
 
-def build_policy(config: DictConfig, placements: Placements, reply_timeout_s: float | None = None) -> Policy:
-    """Build the policy that the config groups `predictor`, `cost` and `planner` describe.
+def build_policy(
+    config: DictConfig, placements: Placements, reply_timeout_s: float | None = None, planner: Planner | None = None
+) -> Policy:
+    """Build the policy that the config groups `predictor`, `cost`, `objective` and `planner` describe.
 
     Args:
         reply_timeout_s: see `Policy`.
+        planner: one that goes on, with what it has learnt; None builds one.
     """
     return Policy(
         placements,
         **_build_columns(config, config.predictor, placements),
-        planner=build(Kind.PLANNER, config.planner),
+        planner=build(Kind.PLANNER, config.planner) if planner is None else planner,
         reply_timeout_s=reply_timeout_s,
     )
 

@@ -10,13 +10,14 @@ import numpy as np
 import structlog
 
 from midcut.errors import ConfigError, ForecastError
+from midcut.protocols import Learner
 from midcut.types import LATENCY_AND_COST, Decision, Forecast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from midcut.protocols import CostModel, LatencyPredictor, LimitedPlanner, Objective, Planner
-    from midcut.types import Floats, Observation, Placements
+    from midcut.types import Floats, InferenceResult, Observation, Placement, Placements
 
 _log = structlog.get_logger("midcut.planning.policy")
 PARTS = ("edge", "link", "cloud")
@@ -120,6 +121,17 @@ class Policy(Forecaster):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._sources_logged = not self.based_on
+        parts = (self.edge, self.link, self.cloud, self.cost, *self.objectives, self.planner)
+        self._learners = tuple(part for part in parts if isinstance(part, Learner))
+
+    def answered(self, placement: Placement, observation: Observation, result: InferenceResult) -> None:
+        """Pass an answered request on to the components that learn. One that fails is logged and not asked again."""
+        for learner in self._learners:
+            try:
+                learner.answered(placement, observation, result)
+            except Exception:  # noqa: BLE001 - a plugin's learner must not cost an answer
+                _log.exception("a learner failed; it learns no more", learner=type(learner).__name__)
+                self._learners = tuple(other for other in self._learners if other is not learner)
 
     def decide(
         self, observation: Observation, correct: Callable[[Forecast, Observation, Forecaster], Forecast] | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from midcut.errors import ConfigError, PluginError
-from midcut.protocols import LimitedPlanner
+from midcut.protocols import Learner, LimitedPlanner
+from midcut.types import InferenceResult, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,10 +77,14 @@ class PlannerStrategy:
         self.weights: tuple[float | None, ...] = tuple(weights)
         self.weighted = planner.w is not None
         self._planner = planner
+        # One that learns must not learn at one weight from what it chose at another.
+        self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
     def picks(self, chunk: Chunk) -> Ints:
         """As `Strategy` defines it."""
+        if isinstance(self._planner, Learner):
+            return self._learn(chunk)
         picks = np.asarray(self._planner.choose(chunk.predicted.aimed(), self._weight_column))
         shape = (len(self.weights), len(chunk.predicted.latency_s))
         rows = len(chunk.predicted)
@@ -87,6 +93,19 @@ class PlannerStrategy:
                 f"planner {self.name!r}: choose must return rows 0 to {rows - 1}, integers of shape {shape} for "
                 f"{shape[0]} weights and {shape[1]} samples; got {_array_summary(picks)}"
             )
+        return picks
+
+    def _learn(self, chunk: Chunk) -> Ints:
+        """Let a planner that learns choose sample by sample, and tell it what each choice took."""
+        picks = np.empty((len(self.weights), len(chunk.predicted.latency_s)), dtype=np.intp)
+        for row, planner in enumerate(self._copies):
+            for sample in range(picks.shape[1]):
+                forecast = chunk.predicted.at(sample)
+                pick = int(planner.choose(forecast.aimed(), float(self._weight_column[row, 0])))
+                picks[row, sample] = pick
+                cast("Learner", planner).answered(
+                    forecast.placements[pick], _NOTHING_SEEN, _result(chunk, sample, pick)
+                )
         return picks
 
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:
@@ -150,6 +169,30 @@ def lexicographic_argmin(first: Floats, second: Floats) -> Ints:
     ties = first == first.min(axis=-1, keepdims=True)
     best: Ints = np.where(ties, second, np.inf).argmin(axis=-1)
     return best
+
+
+_NOTHING_SEEN = Observation(at_s=0.0)
+
+
+def _result(chunk: Chunk, sample: int, pick: int) -> InferenceResult:
+    """What a pick really took, as an edge would report it."""
+    truth = chunk.truth.base
+    on_edge = bool(truth.placements.on_edge[pick])
+    return InferenceResult(
+        request_id="",
+        output=None,
+        cut=int(truth.placements.cut[pick]),
+        finished_by="edge" if on_edge else "cloud",
+        fallback="",
+        edge_s=float(truth.edge_s[sample, pick]),
+        link_s=float(truth.link_s[sample, pick]),
+        cloud_s=float(truth.cloud_s[sample, pick]),
+        latency_s=float(truth.latency_s[sample, pick]),
+        cost_usd=float(truth.cost_usd[sample, pick]),
+        sent_bytes=int(truth.placements.request_bytes[pick]),
+        predicted={},
+        codec=truth.placements.codec[pick],
+    )
 
 
 def _array_summary(array: NDArray[Any]) -> str:

@@ -22,6 +22,7 @@ class TruthTable:
     `numpy.take` with flat indices needs a third of the time of indexing by sample and rank.
 
     Attributes:
+        base: the forecast that is taken as true, with its rows in their own order.
         latency_s, cost_usd: the two columns that planners weigh (`Forecast.aim`), shape (n, P).
         latency, cost: the same, min-max scaled over the placements of the sample; 0 where all are equal.
         first_equal: flat index of the first entry with the same latency and cost (of the entry itself where there
@@ -31,7 +32,7 @@ class TruthTable:
     """
 
     def __init__(self, truth: Forecast) -> None:
-        self._base = truth
+        self.base = truth
         self._columns: dict[str, Floats] = {}
         truth = truth.aimed()
         check_forecast(truth)
@@ -51,13 +52,13 @@ class TruthTable:
     def column(self, name: str) -> Floats:
         """A column of the forecast under its own name, in the order of this table, shape (n, P)."""
         if name not in self._columns:
-            self._columns[name] = np.take_along_axis(self._base.column(name), self._order, -1)
+            self._columns[name] = np.take_along_axis(self.base.column(name), self._order, -1)
         return self._columns[name]
 
     @property
     def objectives(self) -> tuple[str, ...]:
         """Names of the columns beside latency and cost."""
-        return tuple(self._base.objectives)
+        return tuple(self.base.objectives)
 
     def _find_front(self) -> None:
         """In this order a point is dominated exactly when an earlier, different one costs no more."""

@@ -1,0 +1,140 @@
+"""Learns what link and cloud take for each cut from the requests themselves, without a profile of either."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midcut.errors import ConfigError
+from midcut.planning import check_forecast, check_weight
+
+if TYPE_CHECKING:
+    from midcut.types import Floats, Forecast, InferenceResult, Ints, Node, Observation, Placement, Placements
+
+_GROUPS = (("conv", "depthwise", "pointwise"), ("linear", "matmul", "attention"), ("activation", "norm"))
+_FLOAT_BYTES = 4
+
+
+class LinUcb:
+    """A contextual bandit over the cuts (Zhang et al. 2021, Autodidactic Neurosurgeon, WWW; LinUCB, Li et al. 2010).
+
+    The delay of what is not done at the edge, transfer and tail, is taken as linear in features of the tail: numbers
+    and multiply-adds of its convolutions, dense layers and activations, and bytes sent. Each cut's estimate is its
+    predicted edge seconds, plus the learnt delay, minus a bonus for what is not yet known: the smallest wins. Where
+    nothing is sent there is nothing to learn. Unlike in the published code, features are scaled by their maxima and
+    have a constant, and old requests count less and less, so that a change of the link is followed. The weight has no
+    effect.
+
+    Args:
+        alpha: size of the bonus, seconds.
+        beta: ridge regularisation.
+        discount: by which everything learnt is multiplied at each answer.
+        anchor: how certain of its last mean a feature stays that no request shows any more.
+        importance: share of the bonus that is left out; frames that matter are not for exploring.
+        forced: send at least every ceil(horizon^(1/4))-th request, so that a cut at the edge is not kept for ever.
+        horizon: number of requests that `forced` expects.
+
+    Raises:
+        ConfigError: a setting is out of bounds.
+    """
+
+    w = None
+
+    def __init__(
+        self,
+        alpha: float = 0.02,
+        beta: float = 0.01,
+        discount: float = 0.95,
+        anchor: float = 0.03,
+        importance: float = 0.0,
+        horizon: int = 500,
+        *,
+        forced: bool = False,
+    ) -> None:
+        for name, value, legal in (
+            ("alpha", alpha, 0.0 <= alpha < math.inf),
+            ("beta", beta, 0.0 < beta < math.inf),
+            ("discount", discount, 0.0 < discount <= 1.0),
+            ("anchor", anchor, 0.0 < anchor < math.inf),
+            ("importance", importance, 0.0 <= importance <= 1.0),
+            ("horizon", horizon, horizon >= 1),
+        ):
+            if not legal:
+                raise ConfigError(f"planner linucb: {name}={value} is out of bounds")
+        self._alpha, self._beta = alpha * math.sqrt(1.0 - importance), beta
+        self._discount, self._anchor = discount, anchor
+        self._every = math.ceil(horizon**0.25) if forced else 0
+        self._answers = 0
+        self._scale: Floats | None = None
+        self._placements: Placements | None = None
+        self._features: Floats = np.zeros((0, 0))
+        self._precision: Floats = np.zeros((0, 0))
+        self._moments: Floats = np.zeros(0)
+
+    def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
+        """See `midcut.protocols.Planner`."""
+        weights = check_weight(w)
+        check_forecast(forecast)
+        estimate = forecast.edge_s + self._tail_estimate(forecast.placements)
+        sends = ~forecast.placements.on_edge
+        if self._every and self._answers % self._every == self._every - 1 and sends.any():
+            estimate = np.where(sends, estimate, np.inf)
+        picks: Ints = np.asarray(estimate.argmin(axis=-1))
+        return np.broadcast_to(picks, np.broadcast_shapes(picks.shape, weights.shape))
+
+    def answered(self, placement: Placement, observation: Observation, result: InferenceResult) -> None:  # noqa: ARG002
+        """See `midcut.protocols.Learner`: learn the delay of a request that the cloud answered."""
+        self._answers += 1
+        if result.finished_by != "cloud" or self._placements is None:
+            return
+        rows = range(len(self._placements))
+        row = next((row for row in rows if self._placements[row] == placement), None)
+        if row is not None:
+            self.learn(self._features[row], result.link_s + result.cloud_s)
+
+    def learn(self, features: Floats, delay_s: float) -> None:
+        """Add one delay with its features, shape (F,)."""
+        keep, forgotten = self._discount, (1.0 - self._discount) * self._anchor
+        present = np.linalg.solve(self._precision, self._moments)
+        self._precision = keep * self._precision + np.outer(features, features) + forgotten * np.eye(len(features))
+        # What no request shows for long becomes uncertain, but keeps its mean: it does not fade to zero seconds.
+        self._moments = keep * self._moments + features * delay_s + forgotten * present
+
+    def _tail_estimate(self, placements: Placements) -> Floats:
+        """Learnt delay minus bonus, seconds, shape (P,)."""
+        if placements is not self._placements:
+            self._use(placements)
+        inverse = np.linalg.inv(self._precision)
+        mean = self._features @ (inverse @ self._moments)
+        spread = np.einsum("pf,fg,pg->p", self._features, inverse, self._features)
+        estimate: Floats = mean - self._alpha * np.sqrt(np.maximum(spread, 0.0))
+        return estimate
+
+    def _use(self, placements: Placements) -> None:
+        """Take the features of these placements; what was learnt stays."""
+        raw = tail_features(placements)
+        if self._scale is None or len(self._scale) != raw.shape[1]:
+            largest = raw.max(axis=0, initial=0.0)
+            self._scale = np.where(largest > 0.0, largest, 1.0)
+            self._precision, self._moments = self._beta * np.eye(raw.shape[1]), np.zeros(raw.shape[1])
+        self._placements, self._features = placements, raw / self._scale
+
+
+def tail_features(placements: Placements) -> Floats:
+    """Features of what follows each placement, shape (P, 8): counts and work of three groups, bytes, 1 if it sends."""
+    counts = np.array([[node.kind in group for node in placements.graph_nodes] for group in _GROUPS], dtype=np.float64)
+    work = np.array([_work(node) for node in placements.graph_nodes])
+    columns = []
+    for group in counts:
+        for values in (group, group * work):
+            tails = np.concatenate([values[::-1].cumsum()[::-1], [0.0]])
+            known = len(placements.graph_nodes) == placements.nodes
+            columns.append(tails[placements.cut] if known else np.zeros(len(placements)))
+    sends = (~placements.on_edge).astype(np.float64)
+    return np.column_stack([*columns, placements.request_bytes, np.ones(len(placements))]) * sends[:, None]
+
+
+def _work(node: Node) -> float:
+    return float(node.macs or node.out_bytes / _FLOAT_BYTES)
