@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from midcut.errors import ConfigError, TelemetryError
+from midcut.wire.addresses import address_url
 from midcut.wire.credentials import client_tls, read_token
 from midcut.wire.tcp import tcp_info
 
@@ -44,7 +45,7 @@ class Endpoint:
         return cls(scheme=parts.scheme, host=parts.hostname, port=port, base=parts.path.rstrip("/"))
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}{self.base}"
+        return f"{address_url(self.scheme, self.host, self.port)}{self.base}"
 
 
 class KeepAliveConnection:

@@ -41,3 +41,24 @@ def test_a_missing_folder_of_images_is_refused_in_one_line(midcut):
     finished = midcut("edge", "model=mnist", "input=folder")
     assert finished.returncode == 1
     assert finished.stderr == "midcut edge: input.path must be given: input.path=...\n"
+
+
+PRESETS = {
+    "a float": ("planner:\n  w: high\n", "planner.w: Value 'high'"),
+    "an int below": ("cuts:\n  first_cut: soon\n", "cuts.first_cut: Value 'soon'"),
+    "a choice": ("cuts:\n  capture: jit\n", "cuts.capture: Invalid value 'jit'"),
+    "a list": ("cuts:\n  keep_on_edge: 3\n", "cuts.keep_on_edge: Invalid value"),
+    "a section": ("cuts: 3\n", "cuts: "),
+    "a bound of a component": ("planner:\n  w: 3.0\n", "planner.w must be from 0"),
+    "a bound of a source": ("telemetry:\n  constant:\n    ping_ms: -1\n", "telemetry.constant.ping_ms"),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_wrong_value_in_a_preset_names_its_key(midcut, tmp_path, name):
+    text, expected = PRESETS[name]
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text(f"# @package _global_\n{text}")
+    finished = midcut("plan", "--config-dir", "conf", "experiment=mine")
+    (line,) = finished.stderr.splitlines()
+    assert expected in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 
@@ -9,30 +10,47 @@ from hydra.errors import MissingConfigException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+_NO_SECTION = re.compile(r"is not a subclass of (\w+)")
 _COMPOSING = re.compile(r": \w+ raised while composing config:$")
 
 
 def one_line(error: Exception) -> str:
-    """The first line of the error and of its cause; for an unknown key also the keys that exist."""
+    """The first line of the error and of its cause, with the key; for an unknown key also the keys that exist."""
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=..."
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}:{mark.line + 1}: not YAML: {error.problem}"
     cause = error.__cause__ or error.__context__
-    parts = [_COMPOSING.sub("", _first_line(error))]
+    parts = [_COMPOSING.sub("", _with_key(error))]
     if parts[0].startswith("Ambiguous value"):
         parts = ["several values for a single choice: add -m to sweep over them, or write [a,b] for a list"]
     if isinstance(error, MissingConfigException) and error.options:
         parts.append(f"there are: {', '.join(error.options)}")
     if isinstance(cause, OmegaConfBaseException):
-        parts += [_first_line(cause), _known_keys(cause)]
+        parts += [_with_key(cause), _known_keys(cause)]
     return "; ".join(dict.fromkeys(part.rstrip(".") for part in parts if part))
 
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _with_key(error: BaseException) -> str:
+    """The first line of an error, with the key of the value that it is about in front."""
+    line = _first_line(error)
+    key = (error.full_key or _section_key(error, line)) if isinstance(error, OmegaConfBaseException) else None
+    return line if not key or key in line else f"{key}: {line}"
+
+
+def _section_key(error: OmegaConfBaseException, line: str) -> str:
+    """The key of a section that got a plain value, which OmegaConf names by its class alone; `""` if there is none."""
+    match = _NO_SECTION.search(line)
+    schema = error.object_type
+    if match is None or not dataclasses.is_dataclass(schema):
+        return ""
+    return next((field.name for field in dataclasses.fields(schema) if str(field.type) == match[1]), "")
 
 
 def _known_keys(error: OmegaConfBaseException) -> str:

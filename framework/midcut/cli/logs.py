@@ -6,11 +6,16 @@ a launcher may run the task in a worker process in which no other code of midcut
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+
+from midcut.errors import FileError
+from midcut.results.lines import LineFile
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
@@ -51,6 +56,34 @@ def console_formatter() -> structlog.stdlib.ProcessorFormatter:
 def json_formatter() -> structlog.stdlib.ProcessorFormatter:
     """A formatter that writes a JSON object per event."""
     return _make_formatter(structlog.processors.JSONRenderer())
+
+
+class RunLogHandler(logging.Handler):
+    """Appends whole lines to the run's log file, made at the first one. A full disk ends the log, not the run."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__()
+        self._path = Path(filename)
+        self._file: LineFile | None = None
+        self._failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._failed:
+            return
+        try:
+            if self._file is None:
+                self._file = LineFile(self._path, append=True)
+            self._file.write(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+        except FileError as error:
+            self._failed = True
+            sys.stderr.write(f"midcut: warning: no more lines in the log: {error}\n")
+        except Exception:  # noqa: BLE001 - as each handler of the standard library does
+            self.handleError(record)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        super().close()
 
 
 def shorten(value: Any) -> Any:

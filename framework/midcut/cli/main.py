@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, by the convention of shells."""
+CLOSED_PIPE = 141
+"""Exit status after the reader of the output has gone, likewise."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,36 @@ Any verb takes Hydra's overrides and flags:
 def main() -> None:
     """Entry point of the `midcut` command."""
     arguments = sys.argv[1:]
+    traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     try:
-        _dispatch(arguments)
+        try:
+            _dispatch(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # what reads the output, such as `head`, has read enough
+        _silence_stdout()
+        sys.exit(CLOSED_PIPE)
+    except OSError as error:
+        if traceback_wanted:
+            raise
+        _silence_stdout()
+        sys.exit(f"{' '.join(['midcut', *arguments[:1]])}: {_os_error_line(error)}")
     except KeyboardInterrupt:
         sys.stderr.write(f"{' '.join(['midcut', *arguments[:1]])}: interrupted\n")
         sys.exit(INTERRUPTED)
+
+
+def _os_error_line(error: OSError) -> str:
+    """What the system refused, and at which file, where it names one."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return reason
+    return f"{reason}: {error.filename}; hydra.run.dir=DIR chooses another run directory"
+
+
+def _silence_stdout() -> None:
+    """Drop what is still buffered for an output that takes no more, which Python would try to write at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _dispatch(arguments: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from midcut.config.build import settings_of
 from midcut.config.composition import compose
 from midcut.config.settings import CloudConfig
 from midcut.serving import make_runner
+from midcut.wire.addresses import address_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +126,8 @@ def main() -> None:
     serve.run(on_ray.deployment(options.overrides, options.replicas))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    print(f"midcut cloud ready on http://{options.host}:{options.port} on Ray Serve", flush=True)  # noqa: T201 - its one line
+    url = address_url("http", options.host, options.port)
+    print(f"midcut cloud ready on {url} on Ray Serve", flush=True)  # noqa: T201 - its one line
     stop.wait()
     serve.shutdown()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import hydra.utils
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from midcut.component import Kind
 from midcut.config.registry import registry
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, ForecastError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +47,25 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
         make = hydra.utils.instantiate(node, _partial_=True, _convert_="object", _recursive_=False)
         return make(**context)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{kind} ({target}): {error}") from error
+        raise ConfigError(f"{_with_key(str(error), node)} ({target})") from error
+    except (ConfigError, ForecastError) as error:
+        raise type(error)(_with_key(str(error), node)) from None
     except InstantiationException as error:
         cause = error.__cause__
         if cause is not None:
             raise cause from None
         raise ConfigError(f"{kind}: {' '.join(str(error).split())}") from error
+
+
+def _with_key(reason: str, node: DictConfig) -> str:
+    """Why a component cannot be built, with the key of the knob that the reason mentions, else the component's."""
+    place = str(node._get_full_key(None))  # noqa: SLF001 - OmegaConf has no public way to ask a node where it is
+    if not place or f"{place}." in reason:
+        return reason
+    knob = next((word for word in re.findall(r"\w+", reason) if word in node.keys()), None)  # noqa: SIM118 - a config node
+    if knob is None:
+        return f"{place}: {reason}"
+    return f"{place}.{reason}" if reason.startswith(knob) else f"{place}.{knob}: {reason}"
 
 
 def build_each(kind: Kind, nodes: DictConfig, **context: Any) -> dict[str, Any]:

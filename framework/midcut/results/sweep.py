@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from midcut.errors import FileError
 from midcut.results.files import json_line, read_lines
+from midcut.results.lines import LineFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +41,17 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 def append_job(path: Path, job: Job) -> None:
-    """Add a line. One `write` to a file opened for appending keeps lines whole when several processes add some."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    """Add a whole line. The lock keeps lines whole when several processes add some, also where the disk is full.
+
+    Raises:
+        FileError: it cannot be written.
+    """
     try:
-        os.write(descriptor, json_line(job))
-    finally:
-        os.close(descriptor)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from None
+    with LineFile(path, append=True) as lines, lines.locked():
+        lines.write(json_line(job))
 
 
 def read_sweep(path: Path) -> list[Job]:

@@ -15,6 +15,7 @@ from midcut.serving.access import warn_if_unprotected
 from midcut.serving.error_responses import RefusedError
 from midcut.serving.json_runner import JsonRunner
 from midcut.serving.listener import Listener
+from midcut.wire.addresses import address_url
 from midcut.wire.credentials import server_tls
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ async def serve(
         except (OSError, OverflowError) as error:
             raise ConfigError(f"cannot listen on host={settings.host} port={settings.port}: {error}") from None
         stop = stop or stop_signals()
-        ready(f"{'https' if tls else 'http'}://{settings.host}:{listener.port}")
+        ready(address_url("https" if tls else "http", settings.host, listener.port))
         await stop.wait()
         await _drain(app[DRAIN], listener, settings)
         await listener.close()

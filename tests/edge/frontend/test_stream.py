@@ -8,7 +8,8 @@ import pytest
 
 from midcut.config.settings import InputFolder
 from midcut.edge.dwelling import PlanningCounts
-from midcut.edge.frontend.stream import StreamOutcome, image_files, read_labels, stream
+from midcut.edge.frontend.folder import image_files, read_labels
+from midcut.edge.frontend.stream import StreamOutcome, stream
 from midcut.edge.frontend.summary import as_table, summarise
 from midcut.errors import ConfigError, FileError
 

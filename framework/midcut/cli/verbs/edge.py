@@ -18,11 +18,13 @@ from rich.console import Console
 from midcut.config.settings import InputFolder
 from midcut.config.settings.bounds import count_threads
 from midcut.edge.assembly import assemble
+from midcut.edge.frontend.folder import image_files, read_labels
 from midcut.edge.frontend.server import make_app
-from midcut.edge.frontend.stream import image_files, read_labels, stream
+from midcut.edge.frontend.stream import stream
 from midcut.edge.frontend.summary import as_table, summarise
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, FileError
 from midcut.reporting import check_installed
+from midcut.results.lines import reserved_space
 from midcut.results.stream import PLOT, RECORDS, SUMMARY, read_records, write_summary
 from midcut.serving import check_credentials, event_loop, serve, stop_signals
 
@@ -69,16 +71,19 @@ async def _run(edge: AssembledEdge, source: InputServer | InputFolder, threads: 
 async def _stream(edge: AssembledEdge, source: InputFolder, stop: asyncio.Event) -> dict[str, Any]:
     engine, model = edge.engine, edge.model
     folder = Path(HydraConfig.get().runtime.output_dir)
-    done = await stream(engine, model, source, folder / RECORDS, stop)
+    with reserved_space(folder):
+        done = await stream(engine, model, source, folder / RECORDS, stop)
     calibration = engine.calibration.state() if engine.calibration is not None else None
     summary = summarise(model.name, done, engine.parts.planning.counts, calibration)
     write_summary(folder / SUMMARY, summary)
     console = Console()
     console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)
     written = [RECORDS, SUMMARY]
-    if source.plot and done.records and _draw(folder, model.name):
+    if source.plot and done.records and not done.failure and _draw(folder, model.name):
         written.append(PLOT)
     console.print(f"in {folder}: {', '.join(written)}", highlight=False, soft_wrap=True)
+    if done.failure:
+        raise FileError(f"{done.failure}; the stream ended there, with {len(done.records)} answers in {RECORDS}")
     return cast("dict[str, Any]", msgspec.to_builtins(summary))
 
 
@@ -91,8 +96,12 @@ def _draw(folder: Path, name: str) -> bool:
     from midcut.reporting.figures_runs import draw_streams  # noqa: PLC0415 - matplotlib, which a server never needs
     from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
 
-    with figure_style():
-        save_figure(draw_streams({name: read_records(folder / RECORDS)}), folder / PLOT)
+    try:
+        with figure_style():
+            save_figure(draw_streams({name: read_records(folder / RECORDS)}), folder / PLOT)
+    except OSError as error:
+        _log.warning(f"no {PLOT}", reason=error.strerror or str(error))
+        return False
     return True
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from midcut.edge.frontend.formats import formats, why_unknown
 from midcut.errors import MalformedError
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from midcut.types import LoadedModel
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 MAX_PIXELS: Final = 50_000_000
 
 
@@ -26,13 +25,13 @@ def read_image(data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Image.I
         MalformedError: an unknown format, a broken image, or too many pixels.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats())
         width, height = image.size
         if width * height <= max_pixels:
             image.load()
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
-        raise MalformedError(f"not an image of a known format ({', '.join(FORMATS)})") from None
+        raise MalformedError(why_unknown(data)) from None
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise many types of errors for broken files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MalformedError(f"the image is broken: {reason}") from None

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from midcut.edge.frontend.answers import classification, decision_fields, result_fields
-from midcut.edge.frontend.images import SUFFIXES, model_input
-from midcut.errors import ConfigError, FileError, MalformedError
+from midcut.edge.frontend.folder import (
+    expected_label,
+    image_files,
+    read_labels,
+    warn_of_files_left_out,
+    warn_of_labels,
+)
+from midcut.edge.frontend.images import model_input
+from midcut.errors import FileError, MalformedError
 from midcut.results.files import json_line
+from midcut.results.lines import LineFile
 from midcut.results.stream import Record, RecordedDecision, Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from midcut.config.settings import InputFolder
     from midcut.edge.engine import EdgeEngine
@@ -41,53 +48,14 @@ class StreamOutcome:
         skipped: images that could not be read.
         wall_s: seconds from the first image to the last answer.
         stopped: whether the stream was stopped early.
+        failure: why a result could not be written, which ended the stream; `""` if all were.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     skipped: int = 0
     wall_s: float = 0.0
     stopped: bool = False
-
-
-def image_files(settings: InputFolder) -> list[Path]:
-    """The folder's images, sorted by name, without repeats.
-
-    Raises:
-        ConfigError: `input.pattern` is not a glob inside the folder.
-        FileError: there is no such folder, or no image in it.
-    """
-    folder = Path(settings.path).expanduser()
-    if not folder.is_dir():
-        raise FileError(f"input.path={settings.path} is not a folder")
-    pattern = settings.pattern or "*"
-    try:
-        images = sorted(path for path in folder.glob(pattern) if path.is_file())
-    except (ValueError, NotImplementedError) as error:
-        raise ConfigError(f"input.pattern={pattern!r} is not a glob inside the folder: {error}") from None
-    if settings.pattern is None:
-        images = [path for path in images if path.suffix.lower() in SUFFIXES]
-    if not images:
-        wanted = f"file that matches {pattern!r}" if settings.pattern else f"image ({', '.join(sorted(SUFFIXES))})"
-        raise FileError(f"input.path={settings.path} holds no {wanted}")
-    return images
-
-
-def read_labels(path: str | None) -> dict[str, str]:
-    """Correct labels by file name or by path inside the folder; empty if `path` is None.
-
-    Raises:
-        FileError: the file cannot be read, or has no header `file,label`.
-    """
-    if path is None:
-        return {}
-    try:
-        with Path(path).expanduser().open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines)
-            if not {"file", "label"} <= set(rows.fieldnames or ()):
-                raise FileError(f"input.labels={path} needs the header file,label, got {rows.fieldnames}")
-            return {str(row["file"]): str(row["label"]).strip() for row in rows}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(f"input.labels={path} cannot be read: {error}") from None
+    failure: str = ""
 
 
 async def stream(
@@ -103,16 +71,21 @@ async def stream(
         FileError: no image could be read.
     """
     files, labels = image_files(settings), read_labels(settings.labels)
+    warn_of_files_left_out(settings, files)
+    if settings.labels is not None:
+        warn_of_labels(labels, files, model.labels, settings)
     began = time.perf_counter()
-    with results.open("wb", buffering=0) as lines:
+    with LineFile(results) as lines:
         window = _Window(settings.most_in_flight, lines)
         try:
             for position, file in enumerate(_repeat_files(files, settings)):
                 await window.make_room()
+                if window.outcome.failure:
+                    break
                 if await _wait_turn(settings.rate_hz, began, position, stop):
                     window.outcome.stopped = True
                     break
-                expected = _expected_label(labels, file, settings.path)
+                expected = expected_label(labels, file, settings.path)
                 window.add(file, asyncio.create_task(_infer_file(engine, model, file, expected)))
             await window.finish()
         finally:
@@ -129,10 +102,12 @@ async def stream(
 class _Window:
     """The requests in flight, oldest first. Records are written in the order in which the requests began.
 
+    After a record that could not be written (`outcome.failure`), none is written any more.
+
     Heads, transfers and tails of successive requests overlap as far as `most` allows.
     """
 
-    def __init__(self, most: int, lines: BinaryIO) -> None:
+    def __init__(self, most: int, lines: LineFile) -> None:
         self._most, self._lines = most, lines
         self._tasks: deque[tuple[Path, asyncio.Task[Record]]] = deque()
         self.outcome, self.unreadable = StreamOutcome(), ""
@@ -142,11 +117,11 @@ class _Window:
 
     async def make_room(self) -> None:
         """Write what is answered, and wait for the oldest request while there are as many as allowed."""
-        while self._tasks and (len(self._tasks) >= self._most or self._tasks[0][1].done()):
+        while self._tasks and not self.outcome.failure and (len(self._tasks) >= self._most or self._tasks[0][1].done()):
             await self._write_oldest()
 
     async def finish(self) -> None:
-        while self._tasks:
+        while self._tasks and not self.outcome.failure:
             await self._write_oldest()
 
     def cancel(self) -> None:
@@ -162,11 +137,18 @@ class _Window:
             self.unreadable = f"{file.name}: {error}"
             _log.warning("image skipped", file=str(file), reason=str(error))
         else:
-            self._lines.write(json_line(record))
-            self.outcome.records.append(
-                {name: value for name in _SUMMARY_FIELDS if (value := getattr(record, name)) is not UNSET}
-            )
+            self._write(record)
         self._tasks.popleft()
+
+    def _write(self, record: Record) -> None:
+        try:
+            self._lines.write(json_line(record))
+        except FileError as error:
+            self.outcome.stopped, self.outcome.failure = True, str(error)
+            return
+        self.outcome.records.append(
+            {name: value for name in _SUMMARY_FIELDS if (value := getattr(record, name)) is not UNSET}
+        )
 
 
 async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, expected: str | None) -> Record:
@@ -215,11 +197,6 @@ async def _wait_turn(rate_hz: float | None, began: float, position: int, stop: a
         except TimeoutError:
             pass
     return stop.is_set()
-
-
-def _expected_label(labels: Mapping[str, str], file: Path, folder: str) -> str | None:
-    inside = file.relative_to(Path(folder).expanduser()).as_posix()
-    return labels.get(inside, labels.get(file.name))
 
 
 def _grade(answer: Mapping[str, Any], expected: str | None) -> dict[str, Any]:
