@@ -256,6 +256,8 @@ class Tails:
             raise CloudRefusedError(f"the cloud's reply does not fit: {error}") from None
         shapes = _shapes(reply.values)
         # The output's shape is known in advance only for inputs shaped like the example's.
+        if any(value.any_size for value in self._partition.expected(self._table.last)):
+            return
         if shapes != self._output_shapes and _shapes(inputs) == self._example_shapes:
             raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {self._output_shapes}")
 

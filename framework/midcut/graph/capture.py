@@ -13,6 +13,7 @@ from torch import fx
 from midcut.config.settings import Capture
 from midcut.errors import GraphError
 from midcut.graph.compile import compile_graph
+from midcut.graph.module_state import ModuleState
 
 if TYPE_CHECKING:
     from midcut.graph.program import Program
@@ -22,18 +23,24 @@ _NO_EFFECT = {*_COMPARISONS, operator.getitem, getattr, "size", "dim"}
 _ASSERTIONS = ("_assert", "sym_constrain_range", "_guards_fn")
 
 
-def capture(module: torch.nn.Module, example: tuple[torch.Tensor, ...], how: Capture) -> Program:
-    """Capture a module as a program.
+def capture(
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], how: Capture, *, any_batch: bool = True
+) -> Program:
+    """Capture a module as a program; the module is left as it was.
+
+    Args:
+        any_batch: try for a graph that takes any batch size, rather than the example's only.
 
     Raises:
         GraphError: the tracer cannot capture this module; the message has the first line of its error.
     """
-    tracer = {Capture.fx: _capture_by_fx, Capture.export: _capture_by_export}[how]
-    attributes = set(vars(module))
+    state = ModuleState(module)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return tracer(module, example)
+            if how is Capture.fx:
+                return _capture_by_fx(module, example)
+            return _capture_by_export(module, example, any_batch=any_batch)
     except GraphError:
         raise
     except Exception as error:  # tracing runs the module's code, which may raise anything
@@ -42,8 +49,7 @@ def capture(module: torch.nn.Module, example: tuple[torch.Tensor, ...], how: Cap
             f"{how.value} cannot capture {type(module).__name__}: {type(error).__name__}: {first_line}"
         ) from error
     finally:
-        for name in set(vars(module)) - attributes:  # the fx tracer leaves tensor constants on the module
-            delattr(module, name)
+        state.restore()  # tracers leave constants on the module, and the module's code their proxies and fake tensors
 
 
 def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
@@ -56,13 +62,13 @@ def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -
     return compile_graph(graph, module, calls, len(example))
 
 
-def _capture_by_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
-    """Export with a dynamic batch size, or with that of the example where the model does not allow it."""
-    doubled = tuple(torch.cat([value, value]) if value.dim() else value for value in example)
-    shapes = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
-    try:
+def _capture_by_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...], *, any_batch: bool) -> Program:
+    """Export with a dynamic batch size, or with that of the example."""
+    if any_batch:
+        doubled = tuple(torch.cat([value, value]) if value.dim() else value for value in example)
+        shapes = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
         exported = torch.export.export(module, doubled, dynamic_shapes=shapes, strict=False)
-    except Exception:  # noqa: BLE001  # the second attempt raises the error again if it has another cause
+    else:
         exported = torch.export.export(module, example, strict=False)
     graph_module = exported.run_decompositions({}).module(check_guards=False)
     graph = graph_module.graph

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from midcut.graph.content import ContentHash
 
+# A leaf module of torch with more parts that have parameters than attention (itself, its projection) has an inside
+# worth cutting.
+_PARTS = 2
+
 
 def compile_graph(graph: fx.Graph, owner: torch.nn.Module, modules: Mapping[fx.Node, str], given: int) -> Program:
     """Bind every node's function, arguments and constants once, so that running needs no look-ups.
@@ -45,6 +49,7 @@ class _Compiler:
         self._constants: dict[int, str] = {}
         self._register: dict[fx.Node, int] = {}
         self._inputs: list[str] = []
+        self._opaque: list[str] = []
 
     def program(self) -> Program:
         for node in self._nodes:
@@ -67,7 +72,8 @@ class _Compiler:
         flat_output = [
             (self._initial_registers[f],) if isinstance(f, int) and f in self._constants else f for f in flat
         ]
-        return Program(steps, self._inputs, self._initial_registers, self._constants, flat_output)
+        opaque = list(dict.fromkeys(self._opaque))
+        return Program(steps, self._inputs, self._initial_registers, self._constants, flat_output, opaque)
 
     def _add_register(self, value: Any) -> int:
         self._initial_registers.append(value)
@@ -94,6 +100,8 @@ class _Compiler:
         if node.op == "call_module":
             target = _get_attribute(self._owner, str(node.target))
             op = type(target).__name__
+            if sum(bool(part._parameters) for part in target.modules()) > _PARTS:  # noqa: SLF001  # its own ones only
+                self._opaque.append(op)
             call = self._bind(target, args, kwargs, reads)
         elif node.op == "call_function":
             if not callable(node.target):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ import torch
 
 from midcut.config.settings import Capture
 from midcut.errors import ConfigError, GraphError
+from midcut.graph.attention import without_fast_path
 from midcut.graph.capture import capture
 from midcut.graph.partition import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from midcut.graph.program import Program
     from midcut.types import LoadedModel
 
 
@@ -36,8 +39,8 @@ class DevicePartition(Partition):
         self._device = _usable_device(device)
         module = copy.deepcopy(model.module).to(self._device)
         example = tuple(value.to(self._device) for value in model.example)
-        program = capture(module, example, Capture(on_cpu.table.capture))
-        if [step.name for step in program.steps] != [node.name for node in on_cpu.table.nodes]:
+        program = _recapture(module, example, on_cpu)
+        if program is None:
             raise GraphError(f"model {model.name!r} has different nodes on {device} than on the CPU")
         on_cpu.share(program, self)
 
@@ -51,6 +54,17 @@ class DevicePartition(Partition):
         for _ in super().walk([value.to(self._device) for value in inputs]):
             torch.accelerator.synchronize(self._device)
             yield
+
+
+def _recapture(module: torch.nn.Module, example: tuple[torch.Tensor, ...], on_cpu: Partition) -> Program | None:
+    """Capture the module as on the CPU; None where the nodes are others."""
+    names = [node.name for node in on_cpu.table.nodes]
+    for any_batch in (True, False):
+        with contextlib.suppress(GraphError), without_fast_path():
+            program = capture(module, example, Capture(on_cpu.table.capture), any_batch=any_batch)
+            if [step.name for step in program.steps] == names:
+                return program
+    return None
 
 
 def _usable_device(name: str) -> torch.device:

@@ -1,41 +1,27 @@
-"""A captured model that can be cut anywhere: `partition` makes it, `Partition` runs it."""
+"""A captured model of which any consecutive part can be run."""
 
 from __future__ import annotations
 
-import itertools
-import time
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import torch
 from torch.utils import _pytree as pytree
 
-from midcut.config.settings import Capture, Order
-from midcut.errors import CutError, GraphError
-from midcut.graph.capture import capture
+from midcut.errors import CutError
 from midcut.graph.crossing import PLAIN
-from midcut.graph.features import describe_nodes
-from midcut.graph.fingerprint import fingerprint
-from midcut.graph.ordering import reorder
 from midcut.graph.probe import probe
-from midcut.graph.shapes import ExpectedValue, check_values, learn_batch
-from midcut.graph.verify import examine, same_bits
-from midcut.planning.cuts import legal_cuts
-from midcut.types import Cut, CutTable, ValueSpec
+from midcut.graph.shapes import ExpectedValue, check_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from midcut.config.settings import CutSettings
     from midcut.graph.crossing import Form
     from midcut.graph.program import Program
-    from midcut.graph.shapes import Growth
-    from midcut.graph.verify import Examination
-    from midcut.types import LoadedModel, Probe
+    from midcut.types import CutTable, Probe
 
 log = structlog.get_logger(__name__)
-_LOGGED_REASONS: Final = 3
 
 
 class Partition:
@@ -47,6 +33,7 @@ class Partition:
         table: every cut, with the values that cross it.
         legal: the cuts on offer, ascending.
         refused: cut -> why it cannot be offered under any config.
+        opaque: classes of modules with parts of their own that the graph has as one node each.
     """
 
     def __init__(
@@ -62,6 +49,7 @@ class Partition:
         self.table = table
         self.legal = legal
         self.refused: Mapping[int, str] = {cut.index: cut.refused for cut in table.cuts if cut.refused}
+        self.opaque = program.opaque
         self._program = program
         self._expected = tuple(expected)
         self._forms = forms
@@ -166,60 +154,6 @@ class Partition:
             log.info("warm-up failed", model=self.table.model, reason=str(error))
 
 
-def partition(model: LoadedModel, settings: CutSettings) -> Partition:
-    """Capture a model, verify its cuts, and select those that the config allows.
-
-    If the configured tracer fails, or its graph does not give the module's output, the other tracer is tried.
-
-    Raises:
-        GraphError: neither tracer can capture the model.
-        ConfigError: the config allows no cut.
-    """
-    other = Capture.export if settings.capture is Capture.fx else Capture.fx
-    reasons = []
-    for how in (settings.capture, other):
-        try:
-            captured = _partition_by(model, settings, how)
-        except GraphError as error:
-            reasons.append(f"{how.value}: {error}")
-            log.warning("capture failed", model=model.name, capture=how.value, reason=str(error))
-        else:
-            _log_refused(captured)
-            return captured
-    raise GraphError(f"model {model.name!r} cannot be captured; {'; '.join(reasons)}")
-
-
-def _partition_by(model: LoadedModel, settings: CutSettings, how: Capture) -> Partition:
-    if model.module.training:
-        raise GraphError("the module is in training mode; call eval() first")
-    program = capture(model.module, model.example, how)
-    if len(program.live[0]) != len(model.example):
-        raise GraphError(f"the graph uses {len(program.live[0])} of the model's {len(model.example)} inputs")
-    examination = _examine(program, model, settings)
-    if settings.order is Order.narrow:
-        nodes = describe_nodes(program, examination, model.module, model.example)
-        program = reorder(program, examination, nodes)
-        examination = _examine(program, model, settings)
-    structure, forward_s = _compare_with_module(program, examination, model)
-    program.protect(examination.group, examination.writes)
-    growth = learn_batch(program, model.example, examination, forward_s)
-    of_register = {register: _expected_parts(register, program, examination, growth) for register in growth}
-    expected = [
-        tuple(part for register in registers for part in of_register.get(register, ())) for registers in program.live
-    ]
-    cuts = _make_cuts(program, examination, expected)
-    graph, weights = fingerprint(program, cuts, model.module)
-    table = CutTable(
-        model=model.name,
-        capture=how.value,
-        nodes=describe_nodes(program, examination, model.module, model.example),
-        cuts=cuts,
-        graph=graph,
-        weights=weights,
-    )
-    return Partition(program, table, legal_cuts(table, settings), expected, examination.forms, structure, model.example)
-
-
 def _forms_at(registers: Sequence[int], forms: Mapping[int, Form]) -> tuple[Form, ...] | None:
     found = tuple(forms.get(register, PLAIN) for register in registers)
     return None if all(form is PLAIN for form in found) else found
@@ -232,61 +166,3 @@ def _put_together(forms: Sequence[Form], parts: Sequence[Any]) -> tuple[Any, ...
 
 def _take_apart(forms: Sequence[Form], values: Sequence[Any]) -> tuple[Any, ...]:
     return tuple([part for form, value in zip(forms, values, strict=True) for part in form.take_apart(value)])
-
-
-def _expected_parts(
-    register: int, program: Program, examination: Examination, growth: Growth
-) -> tuple[ExpectedValue, ...]:
-    suffixes = examination.forms[register].suffixes
-    parts = zip(suffixes, examination.parts[register], growth[register], strict=True)
-    name = program.names[register]
-    return tuple(ExpectedValue(f"{name}{suffix}", dtype, sizes, grown) for suffix, (dtype, sizes), grown in parts)
-
-
-def _log_refused(partition: Partition) -> None:
-    refused = partition.refused
-    if refused:
-        first = dict(itertools.islice(refused.items(), _LOGGED_REASONS))
-        log.warning("cuts not offered", model=partition.table.model, count=len(refused), cuts=first)
-
-
-def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Examination:
-    state = [*model.module.parameters(), *model.module.buffers()]
-    versions = [tensor._version for tensor in state]  # noqa: SLF001  # the only counter of in-place writes there is
-    try:
-        examination = examine(program, model.example, verify=settings.verify)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise GraphError(f"the captured graph does not run: {first_line}") from error
-    if versions != [tensor._version for tensor in state]:  # noqa: SLF001
-        raise GraphError("the model changes its own parameters or buffers while it runs")
-    last = len(program)
-    if last in examination.refused:
-        raise GraphError(f"the model's output cannot be sent: {examination.refused[last]}")
-    return examination
-
-
-def _compare_with_module(program: Program, examination: Examination, model: LoadedModel) -> tuple[Any, float]:
-    """Compare the graph's output with the module's; returns the structure of the output and the module's seconds."""
-    inputs = [value.detach().clone() for value in model.example]
-    started = time.perf_counter()
-    with torch.no_grad():
-        output = model.module(*inputs)
-    forward_s = time.perf_counter() - started
-    leaves, structure = pytree.tree_flatten(output)
-    if not same_bits(pytree.tree_leaves(program.output_leaves(examination.output)), leaves):
-        raise GraphError("the captured graph does not give the module's own output bit for bit")
-    return structure, forward_s
-
-
-def _make_cuts(
-    program: Program, examination: Examination, expected: Sequence[tuple[ExpectedValue, ...]]
-) -> tuple[Cut, ...]:
-    cuts = []
-    layer = 0
-    for index, values in enumerate(expected):
-        ends = index > 0 and program.steps[index - 1].ends_module
-        layer += ends
-        specs = tuple(ValueSpec(v.name, v.dtype, () if v.dtype == "int" else v.sizes) for v in values)
-        cuts.append(Cut(index, layer, ends, specs, examination.refused.get(index, "")))
-    return tuple(cuts)

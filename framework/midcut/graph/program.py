@@ -55,6 +55,7 @@ class Program:
         names: register -> the name of the node or input whose value it holds.
         live: for every cut 0..N the registers whose values cross it, in execution order; at N those of the output.
         output: the flattened output: registers, and constants wrapped in a 1-tuple.
+        opaque: classes of modules with parts of their own that are one node each.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class Program:
         initial_registers: Registers,
         constants: Mapping[int, str],
         output: Sequence[int | tuple[Any]],
+        opaque: Sequence[str] = (),
     ) -> None:
         self.steps = tuple(steps)
         self.inputs = tuple(inputs)
         self.constants = dict(constants)
         self.output = tuple(output)
+        self.opaque = tuple(opaque)
         self.names = dict(enumerate(inputs)) | {step.out: step.name for step in steps}
         self._initial_registers = list(initial_registers)
         self.live = self._find_live()

@@ -28,15 +28,21 @@ class ExpectedValue:
     """What a value that crosses a cut must look like: at batch size B its sizes are `sizes + growth * (B - 1)`.
 
     An int has one size, its value.
+
+    Attributes:
+        any_size: whether the sizes depend on the data, so that only their number is known.
     """
 
     name: str
     dtype: str
     sizes: Sizes
     growth: Sizes
+    any_size: bool = False
 
 
-def learn_batch(program: Program, example: Sequence[torch.Tensor], found: Examination, forward_s: float) -> Growth:
+def learn_batch(
+    program: Program, example: Sequence[torch.Tensor], found: Examination, forward_s: float, *, any_batch: bool = True
+) -> Growth:
     """Find how values grow with the batch size, and complete their forms in `found`.
 
     A fast graph is run at batch size 2. For a slow one, shapes alone are propagated with fake tensors; if one of its
@@ -47,13 +53,14 @@ def learn_batch(program: Program, example: Sequence[torch.Tensor], found: Examin
         example: the inputs at batch size 1.
         found: at batch size 1.
         forward_s: seconds that a run at batch size 1 takes.
+        any_batch: whether the graph may take batch size 2 at all.
 
     Returns:
         register -> growth of the sizes of each part per added batch item; all zeros for a model that accepts batch
         size 1 only.
     """
-    at_two = None
-    if 2 * forward_s > _SHAPE_PROPAGATION_S * len(program):
+    at_two: dict[int, _Value] | None = None if any_batch else {}
+    if any_batch and 2 * forward_s > _SHAPE_PROPAGATION_S * len(program):
         # `allow_non_fake_inputs` lets the graph use its real parameters: only their shapes are read.
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             at_two = _at_batch_two(program, [mode.from_tensor(value) for value in example], found)
@@ -108,6 +115,8 @@ def check_values(values: Sequence[Any], expected: Sequence[ExpectedValue], where
     batch: int | None = None
     for value, spec in zip(values, expected, strict=True):
         sizes = _checked_sizes(value, spec, where)
+        if spec.any_size:
+            continue
         for size, base, growth in zip(sizes, spec.sizes, spec.growth, strict=True):
             if growth and batch is None:
                 batch = 1 + (size - base) // growth

@@ -1,0 +1,219 @@
+"""Makes a `Partition` of a model: captures it, verifies its cuts, and selects those that the config allows."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+import torch
+from torch.utils import _pytree as pytree
+
+from midcut.config.settings import Capture, Order
+from midcut.errors import GraphError
+from midcut.graph.attention import has_fast_path, without_fast_path
+from midcut.graph.capture import capture
+from midcut.graph.features import describe_nodes
+from midcut.graph.fingerprint import fingerprint
+from midcut.graph.ordering import reorder
+from midcut.graph.partition import Partition
+from midcut.graph.shapes import ExpectedValue, learn_batch
+from midcut.graph.stateless import observe
+from midcut.graph.varying import find_varying
+from midcut.graph.verify import examine, same_bits
+from midcut.planning.cuts import legal_cuts
+from midcut.types import Cut, CutTable, ValueSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midcut.config.settings import CutSettings
+    from midcut.graph.program import Program
+    from midcut.graph.shapes import Growth
+    from midcut.graph.stateless import Observed
+    from midcut.graph.verify import Examination
+    from midcut.types import LoadedModel
+
+log = structlog.get_logger(__name__)
+_LOGGED_REASONS: Final = 3
+# Below this share of cuts on offer the other tracer is tried, too.
+_ENOUGH: Final = 0.9
+
+
+def partition(model: LoadedModel, settings: CutSettings) -> Partition:
+    """Capture a model, verify its cuts, and select those that the config allows.
+
+    If the configured tracer fails, its graph does not give the module's output, or it leaves few cuts, the other one is
+    tried. The module is left as it is after its first call.
+
+    Raises:
+        GraphError: neither tracer can capture the model.
+        ConfigError: the config allows no cut.
+    """
+    if model.module.training:
+        raise GraphError(f"model {model.name!r} cannot be cut: the module is in training mode; call eval() first")
+    try:
+        observed = observe(model.module, model.example)
+    except GraphError as error:
+        raise GraphError(f"model {model.name!r} cannot be cut: {error}") from error
+    captured = _best_capture(model, settings, observed)
+    if captured.refused:
+        first = dict(itertools.islice(captured.refused.items(), _LOGGED_REASONS))
+        log.warning("cuts not offered", model=model.name, count=len(captured.refused), cuts=first)
+    return captured
+
+
+def _best_capture(model: LoadedModel, settings: CutSettings, observed: Observed) -> Partition:
+    other = Capture.export if settings.capture is Capture.fx else Capture.fx
+    best: Partition | None = None
+    reasons: list[str] = []
+    for how in (settings.capture, other):
+        try:
+            captured = _capture(model, settings, how, observed)
+        except GraphError as error:
+            reasons.append(f"{how.value}: {error}")
+            if best is None:
+                log.warning("capture failed", model=model.name, capture=how.value, reason=str(error))
+            continue
+        why = "" if best is None else _why_better(captured, best)
+        if why:
+            log.info("captured by the other tracer", model=model.name, capture=how.value, reason=why)
+        if best is None or why:
+            best = captured
+        if _share_offered(best) >= _ENOUGH and not best.opaque:
+            break
+    if best is None:
+        raise GraphError(f"model {model.name!r} cannot be captured; {'; '.join(reasons)}")
+    return best
+
+
+def _share_offered(parts: Partition) -> float:
+    return 1.0 - len(parts.refused) / len(parts.table.cuts)
+
+
+def _why_better(new: Partition, old: Partition) -> str:
+    """Why a capture by the second tracer is used in place of the first one's; `""` if it is not."""
+    if old.opaque and not new.opaque and _share_offered(new) >= min(_share_offered(old), _ENOUGH):
+        return f"{old.table.capture} takes {', '.join(old.opaque[:_LOGGED_REASONS])} as a single node"
+    offered, before = (len(parts.table.cuts) - len(parts.refused) for parts in (new, old))
+    if offered > before and _share_offered(new) > _share_offered(old):
+        return f"{offered} of {len(new.table.cuts)} cuts, {old.table.capture} has {before} of {len(old.table.cuts)}"
+    return ""
+
+
+def _capture(model: LoadedModel, settings: CutSettings, how: Capture, observed: Observed) -> Partition:
+    if how is Capture.fx:
+        return _capture_once(model, settings, how, observed)
+    output = observed.output
+    with without_fast_path():
+        if has_fast_path(model.module):
+            with torch.no_grad():
+                output = model.module(*[value.clone() for value in model.example])
+            log.info("fast path of attention is off", model=model.name, reason="its parts give other last bits")
+        observed = observed._replace(output=output)
+        try:
+            return _capture_once(model, settings, how, observed)
+        except GraphError as error:
+            try:
+                captured = _capture_once(model, settings, how, observed, any_batch=False)
+            except GraphError:
+                raise error from None
+            log.warning("captured for batch size 1 only", model=model.name, reason=str(error))
+            return captured
+
+
+def _capture_once(
+    model: LoadedModel, settings: CutSettings, how: Capture, observed: Observed, *, any_batch: bool = True
+) -> Partition:
+    try:
+        program = capture(model.module, model.example, how, any_batch=any_batch)
+        return _make_partition(program, model, settings, how, observed, any_batch=any_batch)
+    finally:
+        observed.state.restore()
+
+
+def _make_partition(
+    program: Program, model: LoadedModel, settings: CutSettings, how: Capture, observed: Observed, *, any_batch: bool
+) -> Partition:
+    if len(program.live[0]) != len(model.example):
+        raise GraphError(f"the graph uses {len(program.live[0])} of the model's {len(model.example)} inputs")
+    examination = _examine(program, model, settings)
+    if settings.order is Order.narrow:
+        nodes = describe_nodes(program, examination, model.module, model.example)
+        program = reorder(program, examination, nodes)
+        examination = _examine(program, model, settings)
+    leaves, structure = pytree.tree_flatten(observed.output)
+    if not same_bits(pytree.tree_leaves(program.output_leaves(examination.output)), leaves):
+        raise GraphError("the captured graph does not give the module's own output bit for bit")
+    program.protect(examination.group, examination.writes)
+    varying = find_varying(program, model.example, examination) if observed.data_dependent else set()
+    growth = learn_batch(program, model.example, examination, observed.forward_s, any_batch=any_batch)
+    expected = _expected_values(program, examination, growth, varying)
+    cuts = _make_cuts(program, _refusals(program, examination, varying), expected)
+    graph, weights = fingerprint(program, cuts, model.module)
+    table = CutTable(
+        model=model.name,
+        capture=how.value,
+        nodes=describe_nodes(program, examination, model.module, model.example),
+        cuts=cuts,
+        graph=graph,
+        weights=weights,
+    )
+    return Partition(program, table, legal_cuts(table, settings), expected, examination.forms, structure, model.example)
+
+
+def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Examination:
+    state = [*model.module.parameters(), *model.module.buffers()]
+    versions = [tensor._version for tensor in state]  # noqa: SLF001  # the only counter of in-place writes there is
+    try:
+        examination = examine(program, model.example, verify=settings.verify)
+    except GraphError:
+        raise
+    except Exception as error:  # the graph may fail in any way, such as an operator that does not load here
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        raise GraphError(f"the captured graph does not run: {type(error).__name__}: {first_line}") from error
+    if versions != [tensor._version for tensor in state]:  # noqa: SLF001
+        raise GraphError("the model changes its own parameters or buffers while it runs")
+    last = len(program)
+    if last in examination.refused:
+        raise GraphError(f"the model's output cannot be sent: {examination.refused[last]}")
+    return examination
+
+
+def _refusals(program: Program, examination: Examination, varying: set[int]) -> Mapping[int, str]:
+    """Cut -> why it is not offered. A reply may have any size, so that the last cut is."""
+    refused = dict(examination.refused)
+    for cut, registers in enumerate(program.live[:-1]):
+        depending = [program.names[register] for register in registers if register in varying]
+        if depending:
+            refused.setdefault(cut, f"the size of {depending[0]!r}, which crosses here, depends on the data")
+    return refused
+
+
+def _expected_values(
+    program: Program, examination: Examination, growth: Growth, varying: set[int]
+) -> list[tuple[ExpectedValue, ...]]:
+    of_register: dict[int, tuple[ExpectedValue, ...]] = {}
+    for register, grown in growth.items():
+        name, suffixes = program.names[register], examination.forms[register].suffixes
+        parts: Sequence[Any] = list(zip(suffixes, examination.parts[register], grown, strict=True))
+        of_register[register] = tuple(
+            ExpectedValue(f"{name}{suffix}", dtype, sizes, growing, any_size=register in varying)
+            for suffix, (dtype, sizes), growing in parts
+        )
+    return [
+        tuple(part for register in registers for part in of_register.get(register, ())) for registers in program.live
+    ]
+
+
+def _make_cuts(
+    program: Program, refused: Mapping[int, str], expected: Sequence[tuple[ExpectedValue, ...]]
+) -> tuple[Cut, ...]:
+    cuts = []
+    layer = 0
+    for index, values in enumerate(expected):
+        ends = index > 0 and program.steps[index - 1].ends_module
+        layer += ends
+        specs = tuple(ValueSpec(v.name, v.dtype, () if v.dtype == "int" else v.sizes) for v in values)
+        cuts.append(Cut(index, layer, ends, specs, refused.get(index, "")))
+    return tuple(cuts)

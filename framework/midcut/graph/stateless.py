@@ -1,0 +1,103 @@
+"""Refuses models that keep something from one call to the next: their tail in the cloud would not have it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.utils import _pytree as pytree
+
+from midcut.errors import GraphError
+from midcut.graph.module_state import ModuleState
+from midcut.graph.varying import DataDependence
+from midcut.graph.verify import same_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NAMES = 3
+
+
+class Observed(NamedTuple):
+    """What a model does with its example.
+
+    Attributes:
+        output: the model's output.
+        forward_s: seconds that it takes.
+        state: of the module after its first call, with tables that it makes when they are first needed.
+        data_dependent: whether the size of some value depends on the data.
+    """
+
+    output: Any
+    forward_s: float
+    state: ModuleState
+    data_dependent: bool
+
+
+def observe(module: torch.nn.Module, example: Sequence[torch.Tensor]) -> Observed:
+    """Run a model on its example, on other values and on its example again, twice; leave it as it is after one call.
+
+    Raises:
+        GraphError: it fails, gives another answer to the same input, or some attribute changes with every call.
+    """
+    untouched = ModuleState(module)
+    first = _run(module, example)
+    made = untouched.changes()
+    state = ModuleState(module)
+    # Only here, because kernels may differ while operators are watched.
+    with DataDependence() as watching, contextlib.suppress(GraphError):  # the other values may not be valid ones
+        _run(module, [_other_values(value) for value in example])
+    remembered = state.changes()
+    second = _run(module, example)
+    before = ModuleState(module)
+    started = time.perf_counter()
+    third = _run(module, example)
+    forward_s = time.perf_counter() - started
+    growing = before.changes()
+    state.restore()
+    leaves = [pytree.tree_leaves(output) for output in (first, second, third)]
+    if not same_bits(leaves[0], leaves[1]) or not same_bits(leaves[1], leaves[2]):
+        raise GraphError(_other_answer(type(module).__name__, list(dict.fromkeys([*growing, *remembered, *made]))))
+    if growing:
+        raise GraphError(
+            f"{_listing(growing)} of {type(module).__name__} changes with every call: a cloud that does not share it "
+            "may give other answers"
+        )
+    return Observed(third, forward_s, state, bool(watching.dims or watching.numbers))
+
+
+def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
+    try:
+        with torch.no_grad():
+            return module(*[value.detach().clone() for value in inputs])
+    except Exception as error:  # the user's code may raise anything
+        line = " ".join(str(error).split())[:300]
+        shapes = ", ".join(f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}" for value in inputs)
+        raise GraphError(
+            f"{type(module).__name__} fails on its own example ({shapes}): {type(error).__name__}: {line}"
+        ) from error
+
+
+def _other_values(value: torch.Tensor) -> torch.Tensor:
+    """The same elements in another order, so that each is still valid; floats are halved, too."""
+    if value.is_quantized or value.layout is not torch.strided:
+        return value
+    order = torch.randperm(value.numel(), generator=torch.Generator().manual_seed(1))
+    shuffled = value.reshape(-1)[order.to(value.device)].reshape(value.shape)
+    return shuffled * 0.5 if value.is_floating_point() else shuffled
+
+
+def _other_answer(model: str, names: Sequence[str]) -> str:
+    if names:
+        return f"{model} keeps {_listing(names)} from one call to the next, which a cloud would not have"
+    return (
+        f"{model} gives another answer to the same input each time: it draws random numbers, or keeps something "
+        "outside of its attributes"
+    )
+
+
+def _listing(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(repr(name) for name in names[:_NAMES]) + more

@@ -1,0 +1,158 @@
+"""Sizes that depend on the data, and branches on the batch size."""
+
+from __future__ import annotations
+
+import pytest
+import structlog
+import torch
+from torch import nn
+
+from midcut.config.settings import Capture
+from midcut.errors import MalformedError
+
+
+class Thresholded(nn.Module):
+    """Only rows over a threshold go on, as boxes do."""
+
+    def __init__(self):
+        super().__init__()
+        self.score = nn.Linear(4, 4)
+        self.later = nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = torch.relu(self.score(x))[0]
+        return self.later(self.choose(y)), y.sum()
+
+    def choose(self, y):
+        return y[y[:, 0] > 0.3]
+
+
+class NonZero(Thresholded):
+    def choose(self, y):
+        return y[torch.nonzero(y[:, 0] > 0.3).squeeze(1)]
+
+
+class Unique(Thresholded):
+    def choose(self, y):
+        return torch.unique(y.round(), dim=0)
+
+
+class Masked(Thresholded):
+    def choose(self, y):
+        return torch.masked_select(y, y > 0.1).reshape(-1, 1).expand(-1, 4)
+
+
+class Counted(nn.Module):
+    """The number of rows is read from the data. fx only: export must know that it is a size."""
+
+    def __init__(self):
+        super().__init__()
+        self.later = nn.Linear(4, 2)
+
+    def forward(self, x):
+        count = (x > 0.5).sum().item()
+        return self.later(torch.relu(x)) + count
+
+
+@pytest.mark.parametrize("kind", [Thresholded, NonZero, Unique, Masked])
+def test_cuts_with_a_size_that_depends_on_the_data_are_refused_and_replies_may_have_any(kind, cut_up, assert_exact):
+    torch.manual_seed(0)
+    module, x = kind().eval(), torch.rand(1, 12, 4)
+    parts = cut_up(module, x, capture=Capture.fx)
+    assert parts.refused
+    assert all("depends on the data" in why for why in parts.refused.values())
+    assert min(parts.refused) > 2, "before the choice every cut is on offer"
+    assert parts.table.last in parts.legal
+    sizes = set()
+    for seed in range(5):
+        other = torch.rand(1, 12, 4, generator=torch.Generator().manual_seed(seed)) - 0.4
+        assert_exact(parts, module, other)
+        output = parts.tail(0, (other,))
+        parts.check_values(parts.table.last, output)
+        sizes.add(output[0].shape[0])
+    assert len(sizes) > 1
+    with pytest.raises(MalformedError, match="dimensions"):
+        parts.check_values(parts.table.last, [output[0][0], output[1]])
+
+
+def test_a_count_that_depends_on_the_data_does_not_cross(cut_up, assert_exact):
+    module, x = Counted().eval(), torch.rand(1, 5, 4)
+    parts = cut_up(module, x, capture=Capture.fx)
+    assert any("'item', which crosses here, depends on the data" in why for why in parts.refused.values())
+    assert_exact(parts, module, torch.rand(1, 5, 4))
+
+
+def test_a_mask_that_changes_no_size_costs_no_cut(cut_up, assert_exact):
+    class Filled(nn.Module):
+        def forward(self, x):
+            kept = x.clone().masked_fill(x > 0.5, 0.0)
+            total = kept[kept > 0].sum().reshape(1, 1)
+            return torch.relu(kept) + total
+
+    module, x = Filled().eval(), torch.rand(1, 6)
+    parts = cut_up(module, x)
+    assert {parts.table.nodes[cut - 1].op for cut in parts.refused} <= {"getitem"}
+    assert_exact(parts, module, torch.rand(1, 6))
+
+
+class BatchBranch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 8)
+
+    def forward(self, x):
+        y = self.a(x)
+        return y - y.mean(0, keepdim=True) if self.several(x) else y
+
+    def several(self, x):
+        return x.shape[0] > 1
+
+
+class LengthBranch(BatchBranch):
+    def several(self, x):
+        return len(x) > 1
+
+
+class LoopOverBatch(BatchBranch):
+    def several(self, x):
+        return sum(1 for _ in range(x.size(0))) != 1
+
+
+@pytest.mark.parametrize("kind", [BatchBranch, LengthBranch, LoopOverBatch])
+def test_a_branch_on_the_batch_size_is_captured_for_batch_1_and_it_says_so(kind, cut_up, assert_exact):
+    module, x = kind().eval(), torch.rand(1, 4)
+    with structlog.testing.capture_logs() as logs:
+        parts = cut_up(module, x)
+    assert "captured for batch size 1 only" in [entry["event"] for entry in logs]
+    assert_exact(parts, module, x)
+    with pytest.raises(MalformedError, match=r"shape \[2, 4\], expected \[1, 4\]"):
+        parts.check_inputs([torch.rand(2, 4)])
+
+
+class Encoder(nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.embed, self.out = nn.Linear(6, 8), nn.Linear(8, 3)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, layers) if layers else layer
+
+    def forward(self, x):
+        return self.out(self.encoder(self.embed(x)).mean(1))
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_a_transformer_encoder_is_cut_inside_and_it_says_why(layers, cut_up, assert_exact):
+    module, x = Encoder(layers).eval(), torch.rand(1, 5, 6)
+    with structlog.testing.capture_logs() as logs:
+        parts = cut_up(module, x)
+    assert parts.table.capture == "export"
+    assert parts.table.last > 20 * max(layers, 1)
+    assert not parts.refused
+    (line,) = [entry for entry in logs if entry["event"] == "captured by the other tracer"]
+    assert "as a single node" in line["reason"]
+    assert torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        assert_exact(parts, module, x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
