@@ -599,6 +599,7 @@ class LoadedModel:
             makes it grey or RGB without showing what transparency hides.
         labels: class names by index, empty if unknown.
         note: one line on the origin of the weights, shown at start.
+        dynamic: for each input the dimensions that requests may have smaller than the example, if the graph allows it.
     """
 
     name: str
@@ -607,3 +608,4 @@ class LoadedModel:
     preprocess: Callable[[Image.Image], torch.Tensor]
     labels: Sequence[str] = ()
     note: str = ""
+    dynamic: Sequence[Sequence[int]] = ()

@@ -84,13 +84,35 @@ class TorchvisionConfig:
 
 
 @dataclass
-class ModuleConfig:
-    """Any `torch.nn.Module` by its dotted path.
+class InputConfig:
+    """One input of a module, as the model is tried with it at start.
 
     Attributes:
-        path: class or factory, e.g. `my_package.nets.Net`; the current folder is searched, too.
-        kwargs: keyword arguments of the call.
-        input_shapes: one shape per positional input, without the batch dimension, e.g. `[[3,224,224]]`.
+        dtype: torch's name for it, e.g. `int64` for token ids.
+        shape: without the batch dimension.
+        values: one sample, as nested lists of this shape, or one number for all; null draws them.
+        below: drawn integers are from 0 to one less than this; floats are from 0 to 1.
+        dynamic: dimensions of `shape`, from 0, that requests may have smaller, where the graph allows it.
+    """
+
+    dtype: str = "float32"
+    shape: list[int] = field(default_factory=list)
+    values: Any = None
+    below: int = 2
+    dynamic: list[int] = field(default_factory=list)
+
+
+@dataclass
+class ModuleConfig:
+    """Any `torch.nn.Module` by its dotted path, or what `torch.export` made of one.
+
+    Attributes:
+        path: class, factory or class method, e.g. `my_package.nets.Net` or `my_net.Net.from_pretrained`; the current
+            folder is searched, too.
+        kwargs: keyword arguments of the call, e.g. `{hidden: 16}`.
+        input_shapes: one shape per positional input, without the batch dimension, e.g. `[[3,224,224]]`, all float32.
+        inputs: in place of `input_shapes`, inputs by the names of the module's arguments, each with `dtype`, `shape`,
+            `values`, `below`, `dynamic`, e.g. `{input_ids: {dtype: int64, shape: [16], below: 1000}}`.
         weights: a safetensors file with the state dict; null keeps the weights that the call made.
         seed: torch's seed, set before the call, so that edge and cloud make equal weights.
         mean, std: normalisation of images scaled to 0..1, one number or one per channel.
@@ -101,7 +123,8 @@ class ModuleConfig:
 
     path: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
-    input_shapes: list[list[int]] = MISSING
+    input_shapes: list[list[int]] = field(default_factory=list)
+    inputs: dict[str, InputConfig] = field(default_factory=dict)
     weights: str | None = None
     seed: int = 0
     mean: list[float] = field(default_factory=lambda: [0.0])

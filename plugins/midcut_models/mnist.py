@@ -77,9 +77,23 @@ def read_weights(module: nn.Module, path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # safe_open's file is not a mapping
             metadata = file.metadata() or {}
-        module.load_state_dict(state)
+        _load_state(module, state)
     except (OSError, SafetensorError) as error:
         raise GraphError(f"cannot read the weights {path}: {error}; a safetensors file is needed") from None
     except RuntimeError as error:
         raise GraphError(f"the weights {path} belong to another network: {' '.join(str(error).split())}") from None
     return dict(metadata)
+
+
+def _load_state(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Load a state dict, in which a tensor that has several names in the module needs one of them only.
+
+    Raises:
+        RuntimeError: names or shapes do not fit.
+    """
+    missing, unexpected = module.load_state_dict(state, strict=False)
+    tensors = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
+    loaded = {id(tensors[name]) for name in state if name in tensors}
+    missing = [name for name in missing if id(tensors.get(name)) not in loaded]
+    if missing or unexpected:
+        raise RuntimeError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")

@@ -2,8 +2,8 @@
 
 torchvision's PyPI wheel has compiled operators that load CUDA libraries. With a CPU build of torch they do not load,
 and `import torchvision` then fails with `operator torchvision::nms does not exist` (and next for `qnms`), because it
-registers shape rules for the two. No classification model calls either, so declaring their schemas is enough. Where the
-real operators load, nothing is declared.
+registers shape rules for the two. So both are declared here; `nms`, which detection models call, is also computed, in
+torch, and `qnms` cannot be called. Where the real operators load, nothing is declared.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,51 @@ _declared: list[Any] = []  # torch removes a library's schemas when the object i
 
 
 def import_torchvision() -> Any:
-    """Import torchvision, with the two schemas declared first where its operators do not load.
+    """Import torchvision, with the two operators declared first where its own ones do not load.
 
     Raises:
         ImportError: torchvision is not installed, or does not fit the installed torch.
     """
-    if not _declared and not _operators_load():
-        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-        for name, schema in _SCHEMAS.items():
-            if not hasattr(torch.ops.torchvision, name):
-                library.define(name + schema)
-        _declared.append(library)
+    declare_operators()
     importlib.import_module("torchvision.models")
+    use_declared_operators()
     return importlib.import_module("torchvision")
+
+
+def declare_operators() -> None:
+    """Make `import torchvision` work, whoever imports it, where its own operators do not load."""
+    if _declared or importlib.util.find_spec("torchvision") is None or _operators_load():
+        return
+    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for name, schema in _SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(name + schema)
+            if name == "nms":
+                library.impl(name, _keep_best_boxes, "CPU")
+    _declared.append(library)
+
+
+def use_declared_operators() -> None:
+    """Keep torchvision, which is imported by now, from refusing `nms` because its own operators did not load."""
+    extension = sys.modules.get("torchvision.extension")
+    if _declared and extension is not None:
+        vars(extension)["_has_ops"] = lambda: True  # what every operator of torchvision asks first
+
+
+def _keep_best_boxes(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
+    """Non-maximum suppression: indices of the boxes (N, 4) that no better one overlaps too much, best first."""
+    order = scores.argsort(descending=True, stable=True)
+    left, top, right, bottom = boxes[order].unbind(1)
+    area = (right - left) * (bottom - top)
+    width = (torch.minimum(right[:, None], right) - torch.maximum(left[:, None], left)).clamp(min=0)
+    height = (torch.minimum(bottom[:, None], bottom) - torch.maximum(top[:, None], top)).clamp(min=0)
+    shared = width * height
+    overlaps = shared / (area[:, None] + area - shared) > iou_threshold
+    kept = torch.ones(len(order), dtype=torch.bool)
+    for at in range(len(order)):
+        if kept[at]:
+            kept[at + 1 :] &= ~overlaps[at, at + 1 :]
+    return order[kept]
 
 
 def _operators_load() -> bool:

@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 
+from midcut.component import Kind
+from midcut.config.build import build_each
+from midcut.config.composition import compose
+from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, FileError, GraphError
+from midcut.graph import partition
+from midcut.graph.verify import same_bits
 from midcut_models.classification import Torchvision
 from midcut_models.mnist import DIGITS, SHIPPED, Mnist
 from midcut_models.module import Module
 from midcut_models.names import TORCHVISION
-from midcut_models.torchvision_shim import import_torchvision
+from midcut_models.torchvision_shim import _keep_best_boxes, import_torchvision
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (250, 400, 3), dtype=np.uint8))
 
@@ -27,6 +33,7 @@ def module(**changes):
         "path": "torch.nn.Linear",
         "kwargs": {"in_features": 3, "out_features": 2},
         "input_shapes": [[3]],
+        "inputs": {},
         "weights": None,
         "seed": 0,
         "mean": [0.0],
@@ -267,3 +274,171 @@ def test_an_image_for_a_model_that_takes_none_is_refused():
         module().load().preprocess(PHOTO)
     with pytest.raises(GraphError, match="takes 2 inputs"):
         module(input_shapes=[[3], [3]]).load().preprocess(PHOTO)
+
+
+@pytest.mark.usefixtures("folder")
+def test_arguments_of_the_users_class_need_no_leading_plus():
+    overrides = ["model=module", "model.module.path=my_net_of_3_files.Net", "model.module.input_shapes=[[3]]"]
+    for kwargs in ("model.module.kwargs={width: 7}", "model.module.kwargs.width=7", "+model.module.kwargs={width: 7}"):
+        (component,) = build_each(Kind.MODEL, compose("cloud", [*overrides, kwargs]).model).values()
+        assert component.load().module[0].out_features == 7
+
+
+OWN = """
+import torch, torchvision
+from torch import nn
+
+
+class Tokens(nn.Module):
+    def __init__(self, words=50):
+        super().__init__()
+        self.table, self.out = nn.Embedding(words, 8), nn.Linear(8, words, bias=False)
+        self.out.weight = self.table.weight  # tied
+
+    @classmethod
+    def from_pretrained(cls, words=50):
+        return cls(words)
+
+    def forward(self, input_ids, mask=None, segments=None):
+        y = self.table(input_ids)
+        y = y if segments is None else y + segments.unsqueeze(-1)
+        return self.out(y if mask is None else y * mask.unsqueeze(-1))
+
+
+def resnet():
+    return torchvision.models.resnet18(weights=None)
+
+
+def exported():
+    return torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), (torch.rand(1, 1, 2, 2),))
+
+
+def exported_module():
+    return exported().module()
+
+
+def boxes():
+    class Detector(nn.Module):
+        def forward(self, x):
+            corners = x.reshape(-1, 2) * 10
+            boxes = torch.cat([corners, corners + 3], 1)
+            return boxes[torchvision.ops.nms(boxes, x.reshape(-1, 2).sum(1), 0.3)]
+    return Detector()
+"""
+
+
+@pytest.fixture
+def own(folder):
+    (folder / "own_nets.py").write_text(OWN)
+    return "own_nets"
+
+
+def knobs(path, **inputs):
+    return {"path": path, "kwargs": {}, "input_shapes": [], "inputs": inputs}
+
+
+def cut(model):
+    return partition(model, CutSettings())
+
+
+def assert_same_answers(model, parts):
+    with torch.no_grad():
+        whole = model.module(*model.example)
+    for at in parts.legal:
+        assert same_bits(parts.assemble(parts.tail(at, parts.head(at, model.example))), whole)
+
+
+def test_a_token_model_gets_in_by_a_class_method_with_named_inputs(own):
+    token_inputs = {"dtype": "int64", "shape": [6], "below": 50}
+    model = module(**knobs(f"{own}.Tokens.from_pretrained", input_ids=token_inputs)).load()
+    assert (model.example[0].dtype, tuple(model.example[0].shape)) == (torch.int64, (1, 6))
+    assert 1 < int(model.example[0].max()) < 50
+    parts = cut(model)
+    assert [value.name for value in parts.table.cuts[0].values] == ["input_ids"]
+    assert_same_answers(model, parts)
+
+
+def test_inputs_are_given_by_name_in_any_order_and_others_may_be_left_out(own):
+    values = {"dtype": "int64", "shape": [3], "values": [4, 5, 6]}
+    segments = {"dtype": "float32", "shape": [3], "values": 0.5}
+    model = module(**knobs(f"{own}.Tokens", segments=segments, input_ids=values)).load()
+    assert [value.tolist() for value in model.example] == [[[0.5, 0.5, 0.5]], [[4, 5, 6]]]
+    parts = cut(model)
+    assert [value.name for value in parts.table.cuts[0].values] == ["segments", "input_ids"]
+    assert_same_answers(model, parts)
+
+
+def test_weights_of_a_tied_module_need_one_of_its_names(own, tmp_path):
+    tokens = {"dtype": "int64", "shape": [3]}
+    made = module(**knobs(f"{own}.Tokens", input_ids=tokens)).load().module
+    save_model(made, str(tmp_path / "tied.safetensors"))
+    loaded = module(
+        **knobs(f"{own}.Tokens", input_ids=tokens), weights=str(tmp_path / "tied.safetensors"), seed=3
+    ).load()
+    assert torch.equal(loaded.module.out.weight, made.table.weight)
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(GraphError, match="belong to another network: missing"):
+        module(**knobs(f"{own}.Tokens", input_ids=tokens), weights=str(tmp_path / "other.safetensors")).load()
+
+
+@pytest.mark.parametrize("name", ["exported", "exported_module"])
+def test_what_torch_export_made_is_cut(own, name):
+    model = module(path=f"{own}.{name}", kwargs={}, input_shapes=[[1, 2, 2]]).load()
+    parts = cut(model)
+    assert parts.table.last >= 2
+    assert_same_answers(model, parts)
+
+
+def test_non_maximum_suppression_works_beside_cpu_torch_and_its_answers_may_have_any_size(own):
+    model = module(path=f"{own}.boxes", kwargs={}, input_shapes=[[20, 2]]).load()
+    parts = cut(model)
+    assert parts.table.last in parts.legal
+    assert_same_answers(model, parts)
+    sizes = set()
+    for seed in range(6):
+        output = parts.tail(0, (torch.rand(1, 20, 2, generator=torch.Generator().manual_seed(seed)),))
+        parts.check_values(parts.table.last, output)
+        sizes.add(len(output[0]))
+    assert len(sizes) > 1
+
+
+OWN_TORCHVISION = """
+from midcut_models.module import Module
+knobs = dict(name="module", path="own_nets.resnet", kwargs={}, inputs={}, input_shapes=[[3, 32, 32]], weights=None)
+print(Module(**knobs, seed=0, mean=[0.0], std=[1.0], labels=None).load().module.fc.out_features)
+"""
+
+
+@pytest.mark.usefixtures("own")
+def test_the_users_own_file_may_import_torchvision(folder):
+    done = subprocess.run(
+        [sys.executable, "-c", OWN_TORCHVISION], capture_output=True, text=True, timeout=600, cwd=folder, check=False
+    )
+    assert done.stdout.split() == ["1000"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"x": {"dtype": "int63", "shape": [3]}}, r"inputs\.x\.dtype: 'int63' is not a dtype"),
+        ({"x": {"shape": [0]}}, r"inputs\.x\.shape: sizes from 1"),
+        ({"x": {"shape": [3], "values": [1.0, 2.0]}}, r"values: have shape \[2\], but shape is \[3\]"),
+        ({"x": {"shape": [2], "values": ["a", 2.0]}}, "values: not nested lists of torch.float32"),
+        ({"x": {"dtype": "int64", "shape": [3], "below": 0}}, "below: must be from 1"),
+        ({"x": {"shape": [3], "dynamic": [1]}}, "dynamic: dimensions from 0 to 0"),
+        ({"image": {"shape": [3]}}, "Linear has no argument 'image'; it has: input"),
+    ],
+)
+def test_inputs_that_cannot_be_are_named_in_one_line(inputs, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        module(input_shapes=[], inputs=inputs).load()
+    assert "\n" not in str(caught.value)
+
+
+def test_suppression_by_hand():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30], [0, 0, 10, 4.9]])
+    scores = torch.tensor([0.5, 0.9, 0.1, 0.8])
+    # Of 100 + 100 - 81 and 100 + 49 - 35.1: the shares are 0.68 and 0.31.
+    assert _keep_best_boxes(boxes, scores, 0.5).tolist() == [1, 3, 2]
+    assert _keep_best_boxes(boxes, scores, 0.3).tolist() == [1, 2]
+    assert _keep_best_boxes(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []

@@ -6,6 +6,7 @@ A broken plugin costs only what it would have offered, never the run. Its proble
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import importlib.metadata
@@ -222,4 +223,7 @@ def _config_node(component: Component) -> DictConfig:
     OmegaConf.set_readonly(node, value=None)  # OmegaConf makes the knobs of a frozen dataclass read-only
     with open_dict(node):
         node["_target_"] = component.target
+    for field in dataclasses.fields(component.config):
+        if str(field.type).startswith("dict["):  # a knob that is a dict takes any keys, without Hydra's leading `+`
+            OmegaConf.set_struct(node[field.name], value=False)
     return node

@@ -62,8 +62,9 @@ def _recapture(module: torch.nn.Module, example: tuple[torch.Tensor, ...], on_cp
     for any_batch in (True, False):
         with contextlib.suppress(GraphError), without_fast_path():
             program = capture(module, example, Capture(on_cpu.table.capture), any_batch=any_batch)
-            if [step.name for step in program.steps] == names:
-                return program
+            index = {step.name: at for at, step in enumerate(program.steps)}
+            if sorted(index) == sorted(names):
+                return program.reordered([index[name] for name in names])
     return None
 
 

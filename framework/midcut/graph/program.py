@@ -104,7 +104,7 @@ class Program:
     def reordered(self, order: Sequence[int]) -> Program:
         """The same steps in another order, in which each still comes after those whose values it reads."""
         steps = [self.steps[index] for index in order]
-        return Program(steps, self.inputs, self._initial_registers, self.constants, self.output)
+        return Program(steps, self.inputs, self._initial_registers, self.constants, self.output, self.opaque)
 
     def protect(self, group: Mapping[int, int], writes: Mapping[int, Sequence[int]]) -> None:
         """Make `run` copy each value it is given that an in-place step would overwrite.

@@ -1,0 +1,131 @@
+"""The example inputs of a user's module: from shapes alone, or with names, dtypes and values."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from midcut.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a module.
+
+    Attributes:
+        names: of the arguments, empty if they are given by position.
+        example: one tensor per input, with batch size 1.
+        dynamic: for each input the dimensions, batch included, that requests may have smaller.
+    """
+
+    names: tuple[str, ...]
+    example: tuple[torch.Tensor, ...]
+    dynamic: tuple[tuple[int, ...], ...]
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shapes without the batch dimension."""
+        return [tuple(value.shape[1:]) for value in self.example]
+
+
+def make_inputs(shapes: Sequence[Sequence[int]], named: Mapping[str, Any], seed: int, knob: str) -> Inputs:
+    """Make the inputs that the knobs `input_shapes` or `inputs` describe.
+
+    Args:
+        knob: the config path of the model, for errors.
+
+    Raises:
+        ConfigError: neither or both are given, or they contain something impossible.
+    """
+    if bool(shapes) == bool(named):
+        raise ConfigError(
+            f"{knob}: either input_shapes, one shape per input, or inputs is needed, such as input_shapes=[[3,224,224]]"
+        )
+    if any(size < 1 for shape in shapes for size in shape):
+        raise ConfigError(f"{knob}.input_shapes: one shape per input, sizes from 1, got {[tuple(s) for s in shapes]}")
+    generator = torch.Generator().manual_seed(seed)
+    if shapes:
+        example = tuple(torch.rand(1, *shape, generator=generator) for shape in shapes)
+        return Inputs((), example, ((),) * len(example))
+    made = [_make_input(f"{knob}.inputs.{name}", entry, generator) for name, entry in named.items()]
+    dynamic = tuple(tuple(dim + 1 for dim in _field(entry, "dynamic", [])) for entry in named.values())
+    return Inputs(tuple(named), tuple(made), dynamic)
+
+
+def call_by_name(module: torch.nn.Module, names: Sequence[str], knob: str) -> torch.nn.Module:
+    """Return a module whose positional inputs are the arguments of these names, in this order.
+
+    Raises:
+        ConfigError: the module has no argument of such a name.
+    """
+    parameters = inspect.signature(module.forward).parameters
+    known = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_POSITIONAL]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [name for name in names if not name.isidentifier() or (name not in known and not takes_any)]
+    if unknown:
+        raise ConfigError(
+            f"{knob}.inputs: {type(module).__name__} has no argument {unknown[0]!r}; it has: {', '.join(known)}"
+        )
+    if list(names) == known[: len(names)]:
+        return module
+    return _ByName(module, names)
+
+
+class _ByName(torch.nn.Module):
+    """Calls a module with keyword arguments. Tracers read the inputs' names from the signature of `forward`."""
+
+    def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        arguments = ", ".join(f"{name}={name}" for name in names)
+        namespace: dict[str, Callable[..., Any]] = {}
+        exec(  # noqa: S102  # a function with these arguments; the names were checked to be names
+            f"def forward(self, {', '.join(names)}):\n    return self.module({arguments})", {}, namespace
+        )
+        self.forward = namespace["forward"].__get__(self)
+        self.train(mode=module.training)
+
+
+def _make_input(where: str, entry: Any, generator: torch.Generator) -> torch.Tensor:
+    name, shape = _field(entry, "dtype", "float32"), _field(entry, "shape", [])
+    values, below = _field(entry, "values", None), _field(entry, "below", 2)
+    dtype = getattr(torch, str(name), None)
+    if not isinstance(dtype, torch.dtype):
+        raise ConfigError(f"{where}.dtype: {name!r} is not a dtype of torch, such as float32 or int64")
+    if any(type(size) is not int or size < 1 for size in shape):
+        raise ConfigError(f"{where}.shape: sizes from 1, without the batch dimension, got {list(shape)}")
+    dims = range(len(shape))
+    if any(dim not in dims for dim in _field(entry, "dynamic", [])):
+        raise ConfigError(
+            f"{where}.dynamic: dimensions from 0 to {len(shape) - 1}, got {list(_field(entry, 'dynamic', []))}"
+        )
+    if values is not None:
+        return _given(where, values, shape, dtype)
+    if dtype.is_floating_point or dtype.is_complex:
+        return torch.rand(1, *shape, generator=generator).to(dtype)
+    if below < 1:
+        raise ConfigError(f"{where}.below: must be from 1, got {below}")
+    return torch.randint(0, below, (1, *shape), generator=generator).to(dtype)
+
+
+def _given(where: str, values: Any, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    try:
+        tensor = torch.tensor(values, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ConfigError(f"{where}.values: not nested lists of {dtype}: {' '.join(str(error).split())}") from None
+    if tensor.dim() == 0:
+        return tensor.expand(1, *shape).clone()
+    if shape and list(tensor.shape) != list(shape):
+        raise ConfigError(f"{where}.values: have shape {list(tensor.shape)}, but shape is {list(shape)}")
+    return tensor.unsqueeze(0)
+
+
+def _field(entry: Any, name: str, default: Any) -> Any:
+    """A field of an input's settings, which are a dataclass or a mapping."""
+    return entry.get(name, default) if isinstance(entry, dict) else getattr(entry, name, default)
