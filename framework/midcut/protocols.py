@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """Loads a network. The target gets the additional keyword `name`, the component's."""
+    """Loads a network. The target gets the additional keyword `name`, the component's, unless it has such a knob."""
 
     def load(self) -> LoadedModel:
         """Make the network. Two processes must get the same weights, so random ones need a fixed seed.

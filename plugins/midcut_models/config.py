@@ -68,6 +68,11 @@ class ImageSettings:
 
 
 @dataclass
+class EfficientNetConfig:
+    """EfficientNet-Lite0 with trained weights. It has no knobs."""
+
+
+@dataclass
 class TorchvisionConfig:
     """A classification model of torchvision.
 
@@ -132,6 +137,42 @@ class ModuleConfig:
     image: ImageSettings = field(default_factory=ImageSettings)
     labels: str | None = None
     title: str | None = None
+
+
+@dataclass
+class TimmConfig:
+    """A classification model of timm, by timm's name. Needs the extra `timm`.
+
+    Attributes:
+        name: e.g. `mobilenetv4_conv_small.e2400_r224_in1k`; `timm.list_models()` lists them.
+        pretrained: fetch trained weights from the Hugging Face hub; false draws random ones.
+        weights: a safetensors file with the state dict, instead.
+        seed: of random weights.
+        title: name of the model at edge and cloud and in profiles.
+    """
+
+    name: str = MISSING
+    pretrained: bool = False
+    weights: str | None = None
+    seed: int = 0
+    title: str = "${.name}"
+
+
+@dataclass
+class HuggingFaceConfig:
+    """An image classifier of the Hugging Face hub, or of a folder that `save_pretrained` wrote. Needs the extra `hf`.
+
+    Only safetensors weights are read, and no code that comes with a model.
+
+    Attributes:
+        name: on the hub, e.g. `google/mobilenet_v2_1.0_224`, or a folder.
+        revision: branch, tag or commit on the hub; null is the latest.
+        title: name of the model at edge and cloud and in profiles.
+    """
+
+    name: str = MISSING
+    revision: str | None = None
+    title: str = "hf"
 
 
 @dataclass

@@ -18,6 +18,7 @@ SHIPPED = Path(__file__).with_name("mnist.safetensors")
 DIGITS = Path(__file__).with_name("digits")
 SHAPE = (1, 28, 28)
 MEAN, STD = 0.1307, 0.3081
+PICKLE_SUFFIXES = frozenset({".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar"})
 # The digits it was trained on are white on black.
 _preprocess = ImageReader(SHAPE, [MEAN], [STD], ImageSettings(background="black"))
 
@@ -73,6 +74,11 @@ def read_weights(module: nn.Module, path: Path) -> dict[str, str]:
     Raises:
         GraphError: the file is missing, is not safetensors, or holds another network's weights.
     """
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise GraphError(
+            f"{path} is a pickle, which could run code when it is read: convert it once, to safetensors, by "
+            f"`midcut convert {path} {path.with_suffix('.safetensors').name}`"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # safe_open's file is not a mapping

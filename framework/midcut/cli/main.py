@@ -56,6 +56,9 @@ VERBS = {
     "report": Verb(
         "make a report, one page, from run and sweep directories", "midcut report outputs multirun", hydra=False
     ),
+    "convert": Verb(
+        "make a safetensors file of a .pth file with weights", "midcut convert net.pth net.safetensors", hydra=False
+    ),
     "plugins": Verb(
         "list installed plugins and components, and their problems", "midcut plugins --kind planner", hydra=False
     ),

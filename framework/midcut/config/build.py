@@ -45,7 +45,8 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
         # Not recursive: a knob is data, even if it has a `_target_` of its own. The context goes directly to it,
         # as Hydra would make configs of it.
         make = hydra.utils.instantiate(node, _partial_=True, _convert_="object", _recursive_=False)
-        return make(**context)
+        # A component with a knob of the same name, such as timm's `name`, has no use for that part of the context.
+        return make(**{key: value for key, value in context.items() if key not in node})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{_with_key(str(error), node)} ({target})") from error
     except (ConfigError, ForecastError) as error:
