@@ -67,8 +67,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         if not isinstance(inner, Mapping):
             break
         content = inner
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict of names and tensors")
+    if not isinstance(content, Mapping):  # of a file, so not the caller's mistake
+        raise ValueError(  # noqa: TRY004
+            f"{path} holds a {type(content).__name__}, not a state dict of names and tensors"
+        )
     tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if len(tensors) < len(content) or not tensors:
         other = [str(name) for name in content if str(name) not in tensors]
