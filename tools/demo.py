@@ -22,7 +22,7 @@ from rich.table import Table
 
 from midcut.reporting.figures_runs import draw_streams
 from midcut.reporting.style import figure_style, save_figure
-from midcut.results.stream import RECORDS, read_records
+from midcut.results.stream import RECORDS, SUMMARY, read_records, read_summary
 from midcut.traces import Trace, read_trace, write_trace
 
 CONSOLE = Console(highlight=False)
@@ -209,6 +209,9 @@ def report(out: Path, runs: dict[str, Path], trace: Path) -> None:
             ", ".join(f"{cut} ({count})" for cut, count in summary["cuts"].items()),
         )
     CONSOLE.print(table)
+    for model, run in runs.items():
+        for name, gain in read_summary(run / SUMMARY).gains.items():
+            CONSOLE.print(f"{model}: cutting was {gain} than {name}, by the forecasts in use")
     with figure_style():
         save_figure(draw_streams({model: read_records(run / RECORDS) for model, run in runs.items()}), out / "demo.png")
     CONSOLE.print(f"picture: {out / 'demo.png'}")

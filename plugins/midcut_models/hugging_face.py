@@ -75,8 +75,8 @@ def _height_and_width(size: Any, config: Any) -> tuple[int, int]:
     given = dict(size)
     if "height" in given:
         return int(given["height"]), int(given["width"])
-    side = given.get("shortest_edge") or getattr(config, "image_size", 224)
-    return int(side), int(side)
+    side: int = given["shortest_edge"] if given.get("shortest_edge") else getattr(config, "image_size", 224)
+    return side, side
 
 
 def _make_preprocess(processor: Any) -> Callable[[Image.Image], torch.Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, Struct, UnsetType, field
 
 from midcut.results.files import read_json, read_lines, write_json
+from midcut.results.gains import Gain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,8 @@ class RecordedDecision(Struct, frozen=True, kw_only=True):
         weight: the planner's w, 0 (fast) to 1 (cheap); None where it follows none.
         planning_s: seconds from the observation to the choice.
         limit: the planner's own limit in words; absent where it has none. `met`: whether the placement keeps it.
+        alternatives: `edge-only` and `cloud-only` -> `latency_s` and `cost_usd` as forecast at the same time; absent
+            where there was no forecast.
     """
 
     cut: int
@@ -58,6 +61,7 @@ class RecordedDecision(Struct, frozen=True, kw_only=True):
     observation: Telemetry
     limit: str | UnsetType = UNSET
     met: bool | UnsetType = UNSET
+    alternatives: dict[str, dict[str, float]] = {}
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -133,6 +137,9 @@ class Summary(Struct, frozen=True, kw_only=True):
         finished_by: `edge` or `cloud` -> number of requests.
         fallbacks: requests that the edge finished in place of the cloud.
         right, accuracy: number and share of the `graded` requests with the expected answer; None where none is graded.
+        cloud_never_reached: why no cloud answered anything; `""` if one did.
+        gains: `edge-only` and `cloud-only` -> how much faster and cheaper the cuts in use were, all requests together,
+            by the forecasts in use.
         planning: what planning did, by name: `steps`, `switches`, `held` (by dwell), `fallbacks`, `unmet` (limits).
         calibration: state of the live calibration at the end; absent where it is disabled.
     """
@@ -152,6 +159,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     right: int | None
     graded: int
     accuracy: float | None
+    cloud_never_reached: str = ""
+    gains: dict[str, Gain] = {}
     planning: dict[str, int] = {}
     calibration: dict[str, Any] | UnsetType = UNSET
 

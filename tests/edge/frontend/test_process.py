@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import trustme
 from safetensors.torch import load_file, save_file
 
 import midcut_models
@@ -221,3 +222,29 @@ def test_every_variant_of_the_split_benchmark_is_bit_identical(tmp_path):
     (figures,) = json.loads((tmp_path / "split.json").read_text())
     assert figures["wrong"] == 0
     assert len(figures["median_s"]) == 5
+
+
+def test_the_end_of_a_stream_says_when_no_cloud_was_ever_reached(tmp_path, cloud):
+    ours, theirs = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path(tmp_path / "ours.pem")
+    certificate = theirs.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    tls = (f"server.tls_cert={tmp_path / 'cert.pem'}", f"server.tls_key={tmp_path / 'key.pem'}")
+    process, url = start(tmp_path, "cloud", "model=mnist", "server.port=0", *tls)
+    folder = ("input=folder", f"input.path={DIGITS}", "input.limit=3", "input.plot=false")
+    try:
+        wrong_ca = edge(tmp_path, f"cloud_url={url}", f"transport.tls_ca={tmp_path / 'ours.pem'}", *folder)
+    finally:
+        end(process)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "certificate" in summary["cloud_never_reached"].lower()
+    assert "NEVER REACHED: https://127.0.0.1" in " ".join(wrong_ca.stdout.split())
+    nobody = edge(tmp_path, "cloud_url=http://127.0.0.1:9", *folder)
+    assert "NEVER REACHED: http://127.0.0.1:9: cannot reach 127.0.0.1:9" in " ".join(nobody.stdout.split())
+    reached = edge(tmp_path, f"cloud_url={cloud}", *folder)
+    assert "NEVER REACHED" not in reached.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["cloud_never_reached"] == ""
+    assert set(summary["gains"]) == {"edge-only", "cloud-only"}
+    assert "than edge-only, by the forecasts in use" in " ".join(reached.stdout.split())

@@ -74,7 +74,7 @@ async def _stream(edge: AssembledEdge, source: InputFolder, stop: asyncio.Event)
     with reserved_space(folder):
         done = await stream(engine, model, source, folder / RECORDS, stop)
     calibration = engine.calibration.state() if engine.calibration is not None else None
-    summary = summarise(model.name, done, engine.parts.planning.counts, calibration)
+    summary = summarise(model.name, done, engine.parts.planning.counts, calibration, engine.parts.clouds.never_reached)
     write_summary(folder / SUMMARY, summary)
     console = Console()
     console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)

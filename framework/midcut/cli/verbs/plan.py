@@ -23,6 +23,7 @@ from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
 from midcut.profiles.filling import fill_profiles
 from midcut.reporting import check_installed
+from midcut.results.gains import alternatives, gains_text, mean_gains
 from midcut.results.plan import FILE, PLOT, Pick, Plan, PlanRow, write_plan
 from midcut.results.units import shown_column
 
@@ -160,5 +161,8 @@ def _print_table(
     console = Console()
     console.print(rich)
     console.print(f"> {decision.reason}, in {decision.planning_s * 1e6:.0f} µs   . runner-up", highlight=False)
+    picked = forecast.row(decision.index)
+    gains = mean_gains([(picked, alternatives(forecast))])
+    console.print(f"  {gains_text(gains)}", highlight=False, soft_wrap=True)
     for part, source in policy.based_on.items():
         console.print(f"{part}: {source}", highlight=False, soft_wrap=True)

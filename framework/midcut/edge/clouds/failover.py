@@ -37,6 +37,7 @@ class _Cloud:
     last_answer_s: float = 0.0
     greeted: bool = False
     mismatch: str = ""
+    last_failure: str = "it was never asked"
     recovering: asyncio.Task[None] | None = None
 
 
@@ -82,6 +83,13 @@ class Clouds:
     def lister(self) -> ModelLister | None:
         """This object, if a transport can list its cloud's models; else None."""
         return self if any(isinstance(cloud.transport, ModelLister) for cloud in self._clouds) else None
+
+    @property
+    def never_reached(self) -> str:
+        """Why no cloud has ever answered; `""` if one has."""
+        if any(cloud.greeted or cloud.last_answer_s for cloud in self._clouds):
+            return ""
+        return "; ".join(f"{cloud.url}: {cloud.last_failure}" for cloud in self._clouds)
 
     def states(self) -> dict[str, str]:
         """URL -> `closed`, `half_open` or `open`."""
@@ -146,6 +154,7 @@ class Clouds:
                     return await self._greet(cloud, cloud.transport)
                 except CloudError as failure:
                     error = failure
+                    cloud.last_failure = str(failure)
         raise error
 
     async def _greet(self, cloud: _Cloud, lister: ModelLister) -> Mapping[str, HeldModel]:
@@ -224,6 +233,7 @@ class Clouds:
         self._report_change(cloud, was)
 
     def _record_failure(self, cloud: _Cloud, error: CloudError, took_s: float) -> None:
+        cloud.last_failure = str(error)
         if isinstance(error, CloudRefusedError) and error.said in _REQUEST_FAULTS:
             self._record_answer(cloud)
             _log.info("the cloud refuses a request", url=cloud.url, reason=str(error))

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import UNSET
 from rich.table import Table
 
+from midcut.results.gains import mean_gains
 from midcut.results.stream import Cost, Latency, PredictionError, Summary
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def summarise(
-    model: str, outcome: StreamOutcome, planning: PlanningCounts, calibration: dict[str, Any] | None = None
+    model: str,
+    outcome: StreamOutcome,
+    planning: PlanningCounts,
+    calibration: dict[str, Any] | None = None,
+    cloud_never_reached: str = "",
 ) -> Summary:
     """Count and average a stream's records.
 
@@ -28,6 +33,7 @@ def summarise(
         outcome: the outcome of the stream.
         planning: counts of what planning did during the stream.
         calibration: its state at the end; None if it is disabled.
+        cloud_never_reached: why no cloud answered; `""` if one did.
     """
     records = outcome.records
     cuts = Counter(record["cut"] for record in records)
@@ -49,6 +55,8 @@ def summarise(
         right=sum(graded) if graded else None,
         graded=len(graded),
         accuracy=sum(graded) / len(graded) if graded else None,
+        cloud_never_reached=cloud_never_reached,
+        gains=mean_gains([(record["predicted"], record["alternatives"]) for record in records if record["predicted"]]),
         planning=asdict(planning),
         calibration=UNSET if calibration is None else calibration,
     )
@@ -77,8 +85,11 @@ def _table_rows(summary: Summary) -> list[tuple[str, str]]:
         ("finished by", ", ".join(f"{side} {count}" for side, count in summary.finished_by.items())),
         ("fallbacks", str(summary.fallbacks)),
         ("prediction error", f"latency {_error_text(error.latency_s)}, cost {_error_text(error.cost_usd)}"),
+        *(("", f"{gain} than {name}, by the forecasts in use") for name, gain in summary.gains.items()),
         ("planning", _planning_text(summary.planning)),
     ]
+    if summary.cloud_never_reached:
+        rows.append(("cloud", f"NEVER REACHED: {summary.cloud_never_reached}"))
     if summary.accuracy is not None:
         rows.append(("right", f"{summary.right} of {summary.graded} ({summary.accuracy:.2%})"))
     return rows

@@ -1,0 +1,33 @@
+"""What cutting gains, against numbers computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from midcut.results.gains import Gain, alternatives, gains_text, mean_gains
+from midcut.testing import random_forecast
+
+
+def test_the_ends_are_running_all_at_one_side():
+    forecast = random_forecast(np.random.default_rng(0), placements=5)
+    found = alternatives(forecast)
+    cloud, edge = int(np.flatnonzero(forecast.placements.cut == 0)[0]), int(forecast.placements.on_edge.argmax())
+    assert found["cloud-only"] == {"latency_s": forecast.latency_s[cloud], "cost_usd": forecast.cost_usd[cloud]}
+    assert found["edge-only"] == {"latency_s": forecast.latency_s[edge], "cost_usd": forecast.cost_usd[edge]}
+
+
+def test_the_mean_is_that_of_all_requests_together():
+    used = ({"latency_s": 0.1, "cost_usd": 2.0}, {"latency_s": 0.3, "cost_usd": 2.0})
+    others = (
+        {"edge-only": {"latency_s": 0.2, "cost_usd": 1.0}, "cloud-only": {"latency_s": 0.4, "cost_usd": 4.0}},
+        {"edge-only": {"latency_s": 0.6, "cost_usd": 1.0}},  # cut 0 was not on offer
+    )
+    gains = mean_gains(list(zip(used, others, strict=True)))
+    assert gains["edge-only"] == Gain(pytest.approx(0.5), pytest.approx(-1.0))
+    assert gains["cloud-only"] == Gain(pytest.approx(0.75), pytest.approx(0.5))
+    assert gains_text(gains) == (
+        "50.0% faster and 100.0% costlier than edge-only; 75.0% faster and 50.0% cheaper than cloud-only"
+    )
+    assert gains_text({"edge-only": Gain(0.0, 0.0)}) == "not faster and not cheaper than edge-only"
+    assert mean_gains([]) == {}
