@@ -49,8 +49,6 @@ class RecordedDecision(Struct, frozen=True, kw_only=True):
         weight: the planner's w, 0 (fast) to 1 (cheap); None where it follows none.
         planning_s: seconds from the observation to the choice.
         limit: the planner's own limit in words; absent where it has none. `met`: whether the placement keeps it.
-        alternatives: `edge-only` and `cloud-only` -> `latency_s` and `cost_usd` as forecast at the same time; absent
-            where there was no forecast.
     """
 
     cut: int
@@ -61,7 +59,6 @@ class RecordedDecision(Struct, frozen=True, kw_only=True):
     observation: Telemetry
     limit: str | UnsetType = UNSET
     met: bool | UnsetType = UNSET
-    alternatives: dict[str, dict[str, float]] = {}
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -77,6 +74,8 @@ class Record(Struct, frozen=True, kw_only=True):
             `midcut.types.InferenceResult`; seconds and US dollars, measured.
         predicted: `latency_s`, `cost_usd`, `edge_s`, `link_s`, `cloud_s`, `cut` and `codec` as forecast for this
             placement; empty where there was no forecast.
+        alternatives: `edge-only` and `cloud-only` -> `latency_s` and `cost_usd` as forecast at the same time; empty
+            where there was no forecast.
         expected: the right label; absent, as `right` is, where none is known.
         right: whether class or label is the expected one.
     """
@@ -99,6 +98,7 @@ class Record(Struct, frozen=True, kw_only=True):
     sent_bytes: int
     predicted: dict[str, Any]
     decision: RecordedDecision
+    alternatives: dict[str, dict[str, float]] = {}
     expected: str | UnsetType = UNSET
     right: bool | UnsetType = UNSET
 

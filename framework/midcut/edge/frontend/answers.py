@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from midcut.results.gains import alternatives
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -84,7 +82,6 @@ def decision_fields(decision: Decision, *, table: bool = False) -> dict[str, Any
             "missing": dict(observation.missing),
         },
         **rows,
-        **({} if decision.forecast is None else {"alternatives": alternatives(decision.forecast)}),
     }
 
 

@@ -23,6 +23,7 @@ from midcut.edge.frontend.folder import (
 from midcut.edge.frontend.images import model_input
 from midcut.errors import FileError, MalformedError
 from midcut.results.files import json_line
+from midcut.results.gains import alternatives
 from midcut.results.lines import LineFile
 from midcut.results.stream import Record, RecordedDecision, Telemetry
 
@@ -36,7 +37,16 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.stream")
 # Fields of a record that the summary needs; only the file has the others.
-_SUMMARY_FIELDS: Final = ("cut", "latency_s", "cost_usd", "finished_by", "fallback", "predicted", "right")
+_SUMMARY_FIELDS: Final = (
+    "cut",
+    "latency_s",
+    "cost_usd",
+    "finished_by",
+    "fallback",
+    "predicted",
+    "alternatives",
+    "right",
+)
 
 
 @dataclass
@@ -164,6 +174,7 @@ async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, expect
         label=answer["label"],
         **result_fields(result),
         decision=_decision_record(decision),
+        alternatives={} if decision.forecast is None else alternatives(decision.forecast),
         **_grade(answer, expected),
     )
 

@@ -56,7 +56,9 @@ def summarise(
         graded=len(graded),
         accuracy=sum(graded) / len(graded) if graded else None,
         cloud_never_reached=cloud_never_reached,
-        gains=mean_gains([(record["predicted"], record["alternatives"]) for record in records if record["predicted"]]),
+        gains=mean_gains(
+            [(record["predicted"], record.get("alternatives", {})) for record in records if record["predicted"]]
+        ),
         planning=asdict(planning),
         calibration=UNSET if calibration is None else calibration,
     )
