@@ -599,7 +599,6 @@ class LoadedModel:
             makes it grey or RGB without showing what transparency hides.
         labels: class names by index, empty if unknown.
         note: one line on the origin of the weights, shown at start.
-        dynamic: for each input the dimensions that requests may have smaller than the example, if the graph allows it.
     """
 
     name: str
@@ -608,4 +607,3 @@ class LoadedModel:
     preprocess: Callable[[Image.Image], torch.Tensor]
     labels: Sequence[str] = ()
     note: str = ""
-    dynamic: Sequence[Sequence[int]] = ()

@@ -97,14 +97,12 @@ class InputConfig:
         shape: without the batch dimension.
         values: one sample, as nested lists of this shape, or one number for all; null draws them.
         below: drawn integers are from 0 to one less than this; floats are from 0 to 1.
-        dynamic: dimensions of `shape`, from 0, that requests may have smaller, where the graph allows it.
     """
 
     dtype: str = "float32"
     shape: list[int] = field(default_factory=list)
     values: Any = None
     below: int = 2
-    dynamic: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -117,7 +115,7 @@ class ModuleConfig:
         kwargs: keyword arguments of the call, e.g. `{hidden: 16}`.
         input_shapes: one shape per positional input, without the batch dimension, e.g. `[[3,224,224]]`, all float32.
         inputs: in place of `input_shapes`, inputs by the names of the module's arguments, each with `dtype`, `shape`,
-            `values`, `below`, `dynamic`, e.g. `{input_ids: {dtype: int64, shape: [16], below: 1000}}`.
+            `values`, `below`, e.g. `{input_ids: {dtype: int64, shape: [16], below: 1000}}`.
         weights: a safetensors file with the state dict; null keeps the weights that the call made.
         seed: torch's seed, set before the call, so that edge and cloud make equal weights.
         mean, std: normalisation of images scaled to 0..1, one number or one per channel.

@@ -21,12 +21,10 @@ class Inputs:
     Attributes:
         names: of the arguments, empty if they are given by position.
         example: one tensor per input, with batch size 1.
-        dynamic: for each input the dimensions, batch included, that requests may have smaller.
     """
 
     names: tuple[str, ...]
     example: tuple[torch.Tensor, ...]
-    dynamic: tuple[tuple[int, ...], ...]
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -52,10 +50,9 @@ def make_inputs(shapes: Sequence[Sequence[int]], named: Mapping[str, Any], seed:
     generator = torch.Generator().manual_seed(seed)
     if shapes:
         example = tuple(torch.rand(1, *shape, generator=generator) for shape in shapes)
-        return Inputs((), example, ((),) * len(example))
+        return Inputs((), example)
     made = [_make_input(f"{knob}.inputs.{name}", entry, generator) for name, entry in named.items()]
-    dynamic = tuple(tuple(dim + 1 for dim in _field(entry, "dynamic", [])) for entry in named.values())
-    return Inputs(tuple(named), tuple(made), dynamic)
+    return Inputs(tuple(named), tuple(made))
 
 
 def call_by_name(module: torch.nn.Module, names: Sequence[str], knob: str) -> torch.nn.Module:
@@ -100,11 +97,6 @@ def _make_input(where: str, entry: Any, generator: torch.Generator) -> torch.Ten
         raise ConfigError(f"{where}.dtype: {name!r} is not a dtype of torch, such as float32 or int64")
     if any(type(size) is not int or size < 1 for size in shape):
         raise ConfigError(f"{where}.shape: sizes from 1, without the batch dimension, got {list(shape)}")
-    dims = range(len(shape))
-    if any(dim not in dims for dim in _field(entry, "dynamic", [])):
-        raise ConfigError(
-            f"{where}.dynamic: dimensions from 0 to {len(shape) - 1}, got {list(_field(entry, 'dynamic', []))}"
-        )
     if values is not None:
         return _given(where, values, shape, dtype)
     if dtype.is_floating_point or dtype.is_complex:

@@ -73,7 +73,6 @@ class Module:
             preprocess=self._make_preprocess(inputs.shapes),
             labels=_read_labels(self._labels),
             note=note,
-            dynamic=inputs.dynamic,
         )
 
     def _make_preprocess(self, shapes: Sequence[tuple[int, ...]]) -> Callable[[Image.Image], torch.Tensor]:

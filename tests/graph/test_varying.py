@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from midcut.config.settings import Capture
-from midcut.errors import MalformedError
+from midcut.errors import GraphError, MalformedError
 
 
 class Thresholded(nn.Module):
@@ -156,3 +156,17 @@ def test_a_transformer_encoder_is_cut_inside_and_it_says_why(layers, cut_up, ass
         assert_exact(parts, module, x)
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_what_a_tracer_prints_of_a_graph_that_it_cannot_export_does_not_reach_the_terminal(cut_up, capfd):
+    class BranchOnData(nn.Module):
+        def forward(self, x):
+            y = x[x > 0.5]
+            return y * 2 if y.shape[0] > 3 else y - 1
+
+    with pytest.raises(GraphError) as caught:
+        cut_up(BranchOnData(), torch.rand(1, 9))
+    assert "\n" not in str(caught.value)
+    printed = capfd.readouterr()
+    assert "def forward" not in printed.out + printed.err
+    assert "Traceback" not in printed.out + printed.err

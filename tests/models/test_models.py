@@ -425,7 +425,6 @@ def test_the_users_own_file_may_import_torchvision(folder):
         ({"x": {"shape": [3], "values": [1.0, 2.0]}}, r"values: have shape \[2\], but shape is \[3\]"),
         ({"x": {"shape": [2], "values": ["a", 2.0]}}, "values: not nested lists of torch.float32"),
         ({"x": {"dtype": "int64", "shape": [3], "below": 0}}, "below: must be from 1"),
-        ({"x": {"shape": [3], "dynamic": [1]}}, "dynamic: dimensions from 0 to 0"),
         ({"image": {"shape": [3]}}, "Linear has no argument 'image'; it has: input"),
     ],
 )

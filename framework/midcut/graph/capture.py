@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
+import logging
 import operator
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -16,10 +19,13 @@ from midcut.graph.compile import compile_graph
 from midcut.graph.module_state import ModuleState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from midcut.graph.program import Program
 
 _COMPARISONS = (operator.ge, operator.le, operator.gt, operator.lt, operator.eq, operator.ne)
 _NO_EFFECT = {*_COMPARISONS, operator.getitem, getattr, "size", "dim"}
+_LONGEST_REASON = 300
 _ASSERTIONS = ("_assert", "sym_constrain_range", "_guards_fn")
 
 
@@ -36,20 +42,37 @@ def capture(
     """
     state = ModuleState(module)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), _quiet():
             if how is Capture.fx:
                 return _capture_by_fx(module, example)
             return _capture_by_export(module, example, any_batch=any_batch)
     except GraphError:
         raise
     except Exception as error:  # tracing runs the module's code, which may raise anything
-        first_line = next(iter(str(error).strip().splitlines()), "")
+        first_line = next(iter(str(error).strip().splitlines()), "")[:_LONGEST_REASON]
         raise GraphError(
             f"{how.value} cannot capture {type(module).__name__}: {type(error).__name__}: {first_line}"
         ) from error
     finally:
         state.restore()  # tracers leave constants on the module, and the module's code their proxies and fake tensors
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the tracers print and log from the terminal: of a graph they cannot export they print every node."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
