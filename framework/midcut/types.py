@@ -111,6 +111,18 @@ class Cut(msgspec.Struct, frozen=True):
         return len(self.values) == 1 and self.values[0].is_tensor
 
 
+class Output(msgspec.Struct, frozen=True):
+    """One output of a model.
+
+    Attributes:
+        name: as the model names it: a key, a field, `output_1` in a tuple, `output` if it is the only one.
+        value: position of its value at the last cut.
+    """
+
+    name: str
+    value: int
+
+
 class CutTable(msgspec.Struct, frozen=True):
     """All cuts of a captured model, legal or not. It is part of profiles and of the cloud's model list.
 
@@ -121,6 +133,7 @@ class CutTable(msgspec.Struct, frozen=True):
         cuts: the N + 1 cuts; `cuts[k].index == k`.
         graph: hash over the nodes, their settings, hooks and arguments, and the cuts.
         weights: hash over parameters, buffers and all other tensors that the graph uses, packed ones included.
+        outputs: the outputs by the model's own names; a value may be several of them.
     """
 
     model: str
@@ -129,6 +142,21 @@ class CutTable(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...]
     graph: str
     weights: str
+    outputs: tuple[Output, ...] = ()
+
+    @property
+    def output_specs(self) -> dict[str, ValueSpec]:
+        """The values of the outputs by name, in the model's order."""
+        values = self.cuts[-1].values
+        if not self.outputs:  # a table made by an older version
+            return {spec.name: spec for spec in values}
+        return {output.name: values[output.value] for output in self.outputs}
+
+    @property
+    def reply_names(self) -> tuple[str, ...]:
+        """A name for each value at the last cut: that of the first output that it is."""
+        first = {output.value: output.name for output in reversed(self.outputs)}
+        return tuple(first.get(index, spec.name) for index, spec in enumerate(self.cuts[-1].values))
 
     @property
     def last(self) -> int:

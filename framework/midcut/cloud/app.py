@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,8 @@ from midcut.wire.oip_tensors import encode_reply
 from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from midcut.protocols import Executor
     from midcut.serving import ModelRef
     from midcut.serving.threads import Threads
+    from midcut.types import CutTable
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
@@ -129,7 +132,7 @@ class _Routes:
             "compute_us": int(result.compute_s * 1e6),
             "server_us": int((computed - received) * 1e6),
         }
-        outputs = {spec.name: value for spec, value in zip(model_ref.table.cuts[-1].values, result.values, strict=True)}
+        outputs = _named_outputs(model_ref.table, call, result.values)
         message = await off_loop(
             workload.encode_cost(call, result.values), encode_reply, call, model_ref.table, outputs, parameters
         )
@@ -164,3 +167,17 @@ class _Routes:
         draining = not request.app[DRAIN].ready
         body = {"status": "draining" if draining else "ok", "models": self._hosted.names}
         return json_response(msgspec.json.encode(body), 503 if draining else 200)
+
+
+def _named_outputs(table: CutTable, call: oip_read.InferCall, values: Sequence[Any]) -> dict[str, Any]:
+    """The values by the model's names. An edge gets a value that is several outputs only once, as a table of cuts does.
+
+    Names of nodes, by which outputs went once, are understood where a request asks for them.
+    """
+    named = {output.name: values[output.value] for output in table.outputs}
+    if call.outputs is not None:
+        by_node = {spec.name: value for spec, value in zip(table.cuts[-1].values, values, strict=True)}
+        return by_node | named
+    if call.fingerprint is None:
+        return named
+    return dict(zip(table.reply_names, values, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import structlog
 import torch
 from torch.utils import _pytree as pytree
@@ -16,6 +17,7 @@ from midcut.graph.capture import capture
 from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
 from midcut.graph.ordering import reorder
+from midcut.graph.outputs import Position, name_outputs, register_dataclasses
 from midcut.graph.partition import Partition
 from midcut.graph.shapes import ExpectedValue, learn_batch
 from midcut.graph.stateless import observe
@@ -56,6 +58,7 @@ def partition(model: LoadedModel, settings: CutSettings) -> Partition:
         observed = observe(model.module, model.example)
     except GraphError as error:
         raise GraphError(f"model {model.name!r} cannot be cut: {error}") from error
+    register_dataclasses(observed.output)
     captured = _best_capture(model, settings, observed)
     if captured.refused:
         first = dict(itertools.islice(captured.refused.items(), _LOGGED_REASONS))
@@ -159,7 +162,11 @@ def _make_partition(
         graph=graph,
         weights=weights,
     )
-    return Partition(program, table, legal_cuts(table, settings), expected, examination.forms, structure, model.example)
+    legal = legal_cuts(table, settings)
+    captured = Partition(program, table, legal, expected, examination.forms, structure, model.example)
+    assembled = captured.assemble([Position(index) for index in range(len(cuts[-1].values))])
+    captured.table = msgspec.structs.replace(table, outputs=name_outputs(assembled))
+    return captured
 
 
 def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Examination:

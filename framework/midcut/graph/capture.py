@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import io
 import logging
@@ -80,6 +81,7 @@ def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -
     omitted = _default_arguments(module, len(example))
     graph = tracer.trace(module, concrete_args=omitted or None)
     _drop_assertions(graph)
+    _return_fields(graph)
     _unpack_early(graph)
     calls = {node: f"{node.target}@{i}" for i, node in enumerate(graph.nodes) if node.op == "call_module"}
     return compile_graph(graph, module, calls, len(example))
@@ -114,6 +116,23 @@ def _drop_assertions(graph: fx.Graph) -> None:
             continue
         name = str(getattr(node.target, "__name__", node.target))
         if name.startswith(_ASSERTIONS) or node.target in _NO_EFFECT:
+            graph.erase_node(node)
+
+
+def _return_fields(graph: fx.Graph) -> None:
+    """Return the fields of a dataclass in place of the dataclass, which no cut could be behind."""
+    (output,) = graph.find_nodes(op="output")
+    made = [node for node in output.all_input_nodes if dataclasses.is_dataclass(node.target)]
+
+    def fields(node: fx.Node) -> Any:
+        if node not in made:
+            return node
+        given = {name: value for name, value in node.kwargs.items() if value is not None}  # as torch's pytree does
+        return fx.node.map_arg(given, fields)
+
+    output.args = (fx.node.map_arg(output.args[0], fields),)
+    for node in made:
+        if not node.users:
             graph.erase_node(node)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import msgspec
 from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
+from msgspec.structs import replace
 
 from midcut import wire
 from midcut.errors import UnknownModelError
@@ -127,7 +128,10 @@ class _Routes:
             "versions": [table.fingerprint],
             "platform": oip.PLATFORM,
             "inputs": [_tensor_metadata(spec, batch=model_ref.batch) for spec in table.cuts[model_ref.cut or 0].values],
-            "outputs": [_tensor_metadata(spec, batch=model_ref.batch) for spec in table.cuts[table.last].values],
+            "outputs": [
+                _tensor_metadata(replace(spec, name=name), batch=model_ref.batch)
+                for name, spec in table.output_specs.items()
+            ],
         }
         return json_response(msgspec.json.encode(body))
 

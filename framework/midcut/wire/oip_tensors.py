@@ -127,7 +127,8 @@ def check_outputs(call: InferCall, table: CutTable) -> None:
     """
     if call.outputs is None and call.binary:
         return
-    dtypes = {spec.name: spec.dtype for spec in table.cuts[table.last].values}
+    by_node = {} if call.outputs is None else {spec.name: spec for spec in table.cuts[table.last].values}
+    dtypes = {name: spec.dtype for name, spec in (by_node | table.output_specs).items()}
     _check_names(call, table, dtypes)
     for name, dtype in dtypes.items():
         binary = call.binary if call.outputs is None else call.outputs.get(name, True)
@@ -138,7 +139,9 @@ def check_outputs(call: InferCall, table: CutTable) -> None:
 def _check_names(call: InferCall, table: CutTable, known: Collection[str]) -> None:
     for name in call.outputs or ():
         if name not in known:
-            raise MalformedError(f"model {table.model!r} has no output {name[:80]!r}; it has: {', '.join(known)}")
+            raise MalformedError(
+                f"model {table.model!r} has no output {name[:80]!r}; it has: {', '.join(table.output_specs)}"
+            )
 
 
 def request_values(

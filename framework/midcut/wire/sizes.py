@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from midcut.errors import MalformedError
 from midcut.types import Encoded
@@ -109,7 +110,8 @@ def reply_bytes(table: CutTable, codec: Codec | None = None) -> int:
         empty = ReplyMessage(request_id=_REQUEST_ID, values=_empty_values(cut), compute_s=_SECONDS, server_s=_SECONDS)
         body = len(msgspec.json.encode(empty)) + _base64_bytes(cut)
         return reply_head_bytes(body) + body
-    tensors = [_tensor_size(spec, None) for spec in cut.values]
+    named = zip(table.reply_names, cut.values, strict=True)
+    tensors = [_tensor_size(replace(spec, name=name), None) for name, spec in named]
     parameters: dict[str, str | int | float | bool] = {**_TIMES_US, oip.CHECKSUM: oip.checksum(())}
     reply = oip.ReplyHeader(table.model, [entry for entry, _ in tensors], table.fingerprint, _REQUEST_ID, parameters)
     header_length = len(oip.encode_header(reply))

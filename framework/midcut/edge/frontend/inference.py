@@ -5,15 +5,17 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from midcut.edge.frontend.answers import leaves
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
+from midcut.graph.outputs import named_leaves
 from midcut.serving import REQUEST_ID, ModelRef, bind_request_id, message_response, read_chunks
 from midcut.wire import oip, oip_read, workload
 from midcut.wire.oip_tensors import encode_reply, request_values
 from midcut.wire.workload import off_loop
 
 if TYPE_CHECKING:
-    import torch
     from aiohttp import web
 
     from midcut.edge.engine import EdgeEngine
@@ -39,7 +41,6 @@ class TensorAnswerer:
         self._body_timeout_s = body_timeout_s
         largest = max((spec.payload_bytes for spec in self._table.cuts[0].values), default=1)
         self._max_batch = max(limit_bytes // max(largest, 1), 1)
-        self._names = _output_names(engine)
 
     def resolve(self, name: str) -> ModelRef:
         if name != self._table.model:
@@ -74,7 +75,10 @@ class TensorAnswerer:
         return call, request_values(call, self._table.cuts[0].values, {}, self._max_batch, where)
 
     def _reply(self, call: oip_read.InferCall, result: InferenceResult, parse_us: int, server_us: int) -> oip.Message:
-        outputs: dict[str, torch.Tensor | int] = dict(zip(self._names, leaves(result.output), strict=True))
+        outputs = {name: _as_tensor(leaf) for name, leaf in named_leaves(result.output).items()}
+        if call.outputs is not None:  # names of nodes are understood, too, as the cloud does
+            specs = self._table.cuts[-1].values
+            outputs |= {specs[o.value].name: outputs[o.name] for o in self._table.outputs if o.name in outputs}
         parameters: dict[str, str | int] = {
             "parse_us": parse_us,
             "compute_us": int((result.edge_s + result.cloud_s) * 1e6),
@@ -85,14 +89,6 @@ class TensorAnswerer:
         return encode_reply(call, self._table, outputs, parameters)
 
 
-def _output_names(engine: EdgeEngine) -> list[str]:
-    """Names of the tensors and ints in the model's output, from the table's last cut."""
-    specs = engine.partition.table.cuts[-1].values
-    # Assemble positions instead of values, so that the output shows where each value goes.
-    order = leaves(engine.partition.assemble(range(len(specs))))
-    names: list[str] = []
-    for position in order:
-        known = isinstance(position, int) and 0 <= position < len(specs)
-        name = specs[int(position)].name if known else f"constant{len(names)}"
-        names.append(name if name not in names else f"{name}_{len(names)}")
-    return names
+def _as_tensor(leaf: torch.Tensor | float) -> torch.Tensor | int:
+    """A number with a fraction as a tensor: the protocol has plain ints only."""
+    return torch.tensor([leaf], dtype=torch.float64) if isinstance(leaf, float) else leaf
