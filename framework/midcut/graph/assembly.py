@@ -17,7 +17,7 @@ from midcut.graph.capture import capture
 from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
 from midcut.graph.ordering import reorder
-from midcut.graph.outputs import Position, name_outputs, register_dataclasses
+from midcut.graph.outputs import Position, name_outputs
 from midcut.graph.partition import Partition
 from midcut.graph.shapes import ExpectedValue, learn_batch
 from midcut.graph.stateless import observe
@@ -58,7 +58,6 @@ def partition(model: LoadedModel, settings: CutSettings) -> Partition:
         observed = observe(model.module, model.example)
     except GraphError as error:
         raise GraphError(f"model {model.name!r} cannot be cut: {error}") from error
-    register_dataclasses(observed.output)
     captured = _best_capture(model, settings, observed)
     if captured.refused:
         first = dict(itertools.islice(captured.refused.items(), _LOGGED_REASONS))

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from midcut.errors import GraphError
 from midcut.graph.module_state import ModuleState
+from midcut.graph.outputs import register_dataclasses
 from midcut.graph.varying import DataDependence
 from midcut.graph.verify import same_bits
 
@@ -44,6 +45,7 @@ def observe(module: torch.nn.Module, example: Sequence[torch.Tensor]) -> Observe
     """
     untouched = ModuleState(module)
     first = _run(module, example)
+    register_dataclasses(first)
     made = untouched.changes()
     state = ModuleState(module)
     # Only here, because kernels may differ while operators are watched.

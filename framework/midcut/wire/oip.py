@@ -6,8 +6,8 @@ A body is a JSON header followed by the tensors' bytes, in the order in which th
 row-major, without padding. The HTTP header `Inference-Header-Content-Length` is the length of the JSON header; without
 it the whole body is JSON. (KServe, Open Inference Protocol; Triton, binary tensor data and schedule policy extensions.)
 
-Outputs go by the model's own names: keys of a dict, fields, `output_0` and `output_1` of a tuple, else `output`. The list
-`outputs` of a request chooses among them.
+Outputs go by the model's own names: keys of a dict, fields, `output_0` and `output_1` of a tuple, else `output`. The
+list `outputs` of a request chooses among them.
 
 midcut adds parameters. To a request: `cut`, `fingerprint`, `codec` (`timeout`, in microseconds, is the protocol's own).
 To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing); `dtype`, `shape` and
