@@ -16,7 +16,6 @@ import sys
 sys.argv = {argv!r}
 from midcut.cli import main
 
-PLANNERS = ("algorithm1", "epsilon_constraint", "knee", "linucb", "throughput", "weighted_sum")
 try:
     main()
 finally:

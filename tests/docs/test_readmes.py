@@ -68,7 +68,7 @@ def streams(words):
 
 def test_every_line_of_shell_is_known():
     first = {words[0] if words[0] != "midcut" else f"midcut {words[1]}" for _, words, _ in commands()}
-    verbs = {"plan", "plugins", "simulate", "report", "profile", "fit", "cloud", "edge"}
+    verbs = {"plan", "plugins", "schedule", "simulate", "report", "profile", "fit", "cloud", "edge"}
     tools = {f"tools/{name}" for name in ("demo", "test", "reproduce", "testbed", "evaluate")}
     assert first <= {f"midcut {verb}" for verb in verbs} | tools | {"curl", "pip", "pytest"}
     assert {language for _, language, _ in BLOCKS} == {"sh", "python", "toml", "yaml", "mermaid"}
@@ -82,7 +82,9 @@ def files_that_are_named(folder):
     write_evaluation(folder / "results" / "matrix", Evaluation("matrix"))
 
 
-@pytest.mark.parametrize("words", list(midcut_commands("plan", "plugins", "profile", "fit", "simulate", "report")))
+@pytest.mark.parametrize(
+    "words", list(midcut_commands("plan", "plugins", "profile", "fit", "schedule", "simulate", "report"))
+)
 def test_commands_that_end_by_themselves_work(midcut, folder, words):
     if words[:2] == ["report", "outputs/simulate"] and not (folder / "outputs" / "simulate").exists():
         midcut("simulate", "scenario=clocks")  # where this test runs alone

@@ -53,6 +53,10 @@ VERBS = {
         "midcut edge model=mnist input=folder input.path=DIR",
     ),
     "simulate": Verb("evaluate planners on many samples, without sockets", "midcut simulate w=0:1:0.05 population=200"),
+    "schedule": Verb(
+        "place several applications with deadlines on device, edge and cloud",
+        "midcut schedule applications='[{model: alexnet, deadline_s: 0.3}]'",
+    ),
     "report": Verb(
         "make a report, one page, from run and sweep directories", "midcut report outputs multirun", hydra=False
     ),

@@ -16,6 +16,13 @@ from midcut.config.settings.edge import (
 )
 from midcut.config.settings.measuring import FitConfig, ProfileConfig
 from midcut.config.settings.running import CloudConfig, EdgeConfig, PlanConfig
+from midcut.config.settings.scheduling import (
+    ApplicationSettings,
+    HopSettings,
+    Method,
+    ScheduleConfig,
+    TierSettings,
+)
 from midcut.config.settings.serving import CloudSettings, ServerSettings
 from midcut.config.settings.simulating import (
     RANDOM_KINDS,
@@ -37,6 +44,7 @@ SCHEMAS: dict[str, type] = {
     "cloud": CloudConfig,
     "edge": EdgeConfig,
     "simulate": SimulateConfig,
+    "schedule": ScheduleConfig,
 }
 NODES: list[tuple[str, str, Any]] = [
     ("schema", "input_server", InputServer),
@@ -50,6 +58,7 @@ __all__ = [
     "RANDOM_KINDS",
     "SCHEMAS",
     "AimSettings",
+    "ApplicationSettings",
     "CalibrationSettings",
     "Capture",
     "ClaimSettings",
@@ -62,9 +71,11 @@ __all__ = [
     "EngineSettings",
     "Fallback",
     "FitConfig",
+    "HopSettings",
     "InputFolder",
     "InputKind",
     "InputServer",
+    "Method",
     "Metric",
     "Order",
     "PlanConfig",
@@ -72,6 +83,8 @@ __all__ = [
     "ScenarioDrawn",
     "ScenarioKind",
     "ScenarioTrace",
+    "ScheduleConfig",
     "ServerSettings",
     "SimulateConfig",
+    "TierSettings",
 ]
