@@ -114,12 +114,18 @@ def _schedule(applications: Sequence[Application], tiers: Tiers, settings: Sched
                 end_s=each.outcome.end_s,
                 cost_usd=each.outcome.usd,
                 late_s=each.outcome.late_s,
-                gap=each.outcome.usd / usd - 1.0 if met and each.outcome.feasible and usd > 0.0 else None,
+                gap=_gap(each.outcome.usd, usd) if met and each.outcome.feasible else None,
                 wall_s=wall_s,
             )
             for method, seed, each, wall_s in found
         ),
     )
+
+
+def _gap(usd: float, reference_usd: float) -> float | None:
+    if reference_usd > 0.0:
+        return usd / reference_usd - 1.0
+    return 0.0 if usd <= 0.0 else None  # no multiple of nothing
 
 
 def _found(
