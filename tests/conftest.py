@@ -11,6 +11,8 @@ import hypothesis
 import pytest
 import structlog
 
+from midcut.testing import TorchExecutor
+
 # Examples may take long where the machine is busy; fixtures that examples share are only asked or read.
 hypothesis.settings.register_profile(
     "midcut",
@@ -43,7 +45,7 @@ def single_threaded():
     torch.set_num_threads(before)
 
 
-class PlainExecutor:
+class PlainExecutor(TorchExecutor):
     def run(self, segment):
         import torch
 
@@ -129,6 +131,7 @@ def _running(hosted, executor, knobs, **settings):
     """A cloud on a thread and a loop of its own."""
     from midcut import cloud
     from midcut.config.settings import ServerSettings
+    from midcut.graph.segments import Segments
     from midcut.serving import event_loop, serve
     from midcut.serving.threads import Threads
 
@@ -142,7 +145,9 @@ def _running(hosted, executor, knobs, **settings):
         ended["stop"], ended["loop"] = asyncio.Event(), asyncio.get_running_loop()
         server = ServerSettings(**{"port": 0} | settings)
         with Threads(knobs.workers, "tail") as pool:
-            await serve(cloud.make_app(hosted, executor, pool, server, knobs), server, ready, ended["stop"])
+            segments = Segments(executor)
+            await serve(cloud.make_app(hosted, segments, pool, server, knobs), server, ready, ended["stop"])
+            segments.close()
 
     thread = threading.Thread(target=lambda: event_loop.run(go()))
     thread.start()

@@ -7,6 +7,7 @@
     ├── FileError                 a profile, trace, image or label file
     ├── ForecastError             a weight, an observation or a forecast that cannot be used
     ├── TelemetryError            a measurement that failed
+    ├── ExecutorError             a segment that an executor cannot run
     ├── GraphError                a model that cannot be captured
     │   └── CutError              a cut that does not exist or is not offered
     └── WireError                 a request or a reply; `status` is the HTTP status it becomes
@@ -53,6 +54,10 @@ class PluginError(MidcutError):
 
 class FileError(MidcutError):
     """A file is missing, cannot be read, or has the wrong content."""
+
+
+class ExecutorError(MidcutError):
+    """An executor cannot run a segment. It is run in PyTorch instead."""
 
 
 class ForecastError(MidcutError):

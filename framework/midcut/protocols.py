@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
     from midcut.types import (
+        CutTable,
         Encoded,
         Floats,
         Forecast,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Placement,
         TailReply,
         TailRequest,
+        Traceable,
         Transfer,
         ValueSpec,
     )
@@ -313,15 +315,66 @@ class Codec(Protocol):
         ...
 
 
-class Executor(Protocol):
-    """Runs segments of the network on this device and measures their time."""
+class Network(Protocol):
+    """A captured model as an executor sees it: a list of nodes that can be run from any cut to any later one."""
 
-    def run(self, segment: Callable[[], Sequence[torch.Tensor | int]]) -> tuple[Sequence[torch.Tensor | int], float]:
-        """Run one segment to its end, on the calling thread. An exception of the segment is not caught.
+    table: CutTable
+    """Nodes and cuts; `fingerprint` is equal for equal graphs and weights."""
+
+    def run(self, start: int, stop: int, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Run the nodes from one cut to another in PyTorch.
+
+        Args:
+            start, stop: cuts, `start` not after `stop`.
+            values: those that cross `start`, in the order of its `Cut.values`; never written to.
 
         Returns:
-            the values that the segment returned, and the seconds it took.
+            the values that cross `stop`.
         """
+        ...
+
+    def traceable(self) -> Traceable:
+        """Return a module that can be exported, and gives the values of all cuts at once.
+
+        Raises:
+            GraphError: the network cannot be exported from here; the message says why.
+        """
+        ...
+
+
+class Segment(Protocol):
+    """Consecutive nodes of a network, ready to run. Several threads may use it at once."""
+
+    def run(self, values: Sequence[Any]) -> tuple[Sequence[Any], float]:
+        """Run the nodes to their end, on the calling thread. An exception is not caught.
+
+        Args:
+            values: those that cross the segment's first cut; never written to.
+
+        Returns:
+            the values that cross its last cut, and the seconds it took.
+        """
+        ...
+
+
+class Executor(Protocol):
+    """Makes segments of a network ready on this device. Several threads may use it at once."""
+
+    identity: str
+    """Everything that the speed and the last bits of its results depend on: runtime, version, precision, level."""
+
+    def prepare(self, network: Network, start: int, stop: int) -> Segment:
+        """Return the segment between two cuts. This may take long the first time, and is quick where it is ready.
+
+        The first call for a network may come with the whole of it (cut 0 to the last), before requests are served.
+
+        Raises:
+            ExecutorError: it cannot run this segment; the caller runs it in PyTorch instead.
+        """
+        ...
+
+    def ready(self, network: Network, start: int, stop: int) -> bool:
+        """Return whether `prepare` is quick for this segment. Called for each request."""
         ...
 
     def close(self) -> None:

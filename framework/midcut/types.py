@@ -616,6 +616,25 @@ class InferenceResult(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
+class Traceable:
+    """A network as a module that can be exported: its outputs are the values of all cuts, each once.
+
+    Attributes:
+        module: takes the network's inputs and returns a tuple of tensors, one for each of `names`. No output shares
+            memory with another value that is written to later.
+        example: inputs of batch size 1.
+        names: of the outputs.
+        at: cut -> name of each value that crosses it, in the order of `Cut.values`; None for a value that is not an
+            output of the module: a number, or a tensor in a form of its own.
+    """
+
+    module: torch.nn.Module
+    example: tuple[torch.Tensor, ...]
+    names: tuple[str, ...]
+    at: tuple[tuple[str | None, ...], ...]
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """The network that a model component loads, with its example input, preprocessing and labels.
 

@@ -6,18 +6,18 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from midcut.errors import ConfigError
 from midcut.traces import Playback, read_trace
+from midcut_executors.native import Native
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    import torch
-
+    from midcut.protocols import Executor, Network, Segment
     from midcut.traces import Trace
 
 _log = structlog.get_logger(__name__)
@@ -43,6 +43,8 @@ class EmulatedClock:
         self, trace: str | None, root: str, max_clock_mhz: float | None, epoch_s: float | None, speed: float, loop: bool
     ) -> None:
         self._clock: _TraceClock | _ExternalClock
+        self._inner: Executor = Native()
+        self.identity = f"EMULATED clock, {self._inner.identity}"
         if trace is None:
             self._clock = _ExternalClock(root, max_clock_mhz)
         else:
@@ -56,15 +58,34 @@ class EmulatedClock:
         """The emulated clock at this moment."""
         return self._clock.mhz
 
-    def run(self, segment: Callable[[], Sequence[torch.Tensor | int]]) -> tuple[Sequence[torch.Tensor | int], float]:
-        stretch = self._clock.stretch
-        start = time.perf_counter()
-        values = segment()
-        _wait_until(start + (time.perf_counter() - start) * stretch)
-        return values, time.perf_counter() - start
+    @property
+    def stretch(self) -> float:
+        """How many times as long as at full speed a run takes at this moment."""
+        return self._clock.stretch
+
+    def prepare(self, network: Network, start: int, stop: int) -> StretchedSegment:
+        return StretchedSegment(self._inner.prepare(network, start, stop), self)
+
+    def ready(self, network: Network, start: int, stop: int) -> bool:
+        return self._inner.ready(network, start, stop)
 
     def close(self) -> None:
         self._clock.close()
+        self._inner.close()
+
+
+class StretchedSegment:
+    """A segment that takes as long as the emulated clock would make it."""
+
+    def __init__(self, segment: Segment, emulated: EmulatedClock) -> None:
+        self._segment, self._emulated = segment, emulated
+
+    def run(self, values: Sequence[Any]) -> tuple[Sequence[Any], float]:
+        stretch = self._emulated.stretch
+        start = time.perf_counter()
+        values, _ = self._segment.run(values)
+        _wait_until(start + (time.perf_counter() - start) * stretch)
+        return values, time.perf_counter() - start
 
 
 class _TraceClock:

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from midcut import wire
+from midcut.testing import TorchExecutor
 from midcut.types import TailRequest
 from midcut.wire import oip
 from midcut.wire.oip_tensors import encode_infer
 
 
-class Held:
+class Held(TorchExecutor):
     """Waits until it may go on, so that others come in meanwhile."""
 
     def __init__(self):

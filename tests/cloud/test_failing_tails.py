@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from midcut import wire
+from midcut.testing import TorchExecutor
 from midcut.types import TailRequest
 
 
-class Failing:
+class Failing(TorchExecutor):
     """An executor whose tails all fail in one way."""
 
     def __init__(self, fail):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from midcut.config.settings import CutSettings
 from midcut.graph import partition
+from midcut.testing import TorchExecutor
 from midcut.types import Encoded, LoadedModel, TailRequest
 from midcut.wire.oip_tensors import encode_infer
 
@@ -110,7 +111,7 @@ def test_a_large_whole_model_request_fits_as_json(running_cloud, nested):
     assert (refused, "over this server's limit" in json.loads(why)["error"]) == (413, True)
 
 
-class Counting:
+class Counting(TorchExecutor):
     runs = 0
 
     def run(self, segment):

@@ -15,13 +15,15 @@ from midcut.cloud.tails import TailQueue
 from midcut.config.settings import CloudSettings
 from midcut.errors import BusyError, ExpiredError, MalformedError, OutOfMemoryError
 from midcut.graph.batcher import Batcher
+from midcut.graph.segments import Segments
 from midcut.serving.metrics import CloudMetrics
 from midcut.serving.threads import Threads
+from midcut.testing import TorchExecutor
 
 GENERATOR = torch.Generator().manual_seed(5)
 
 
-class Gate:
+class Gate(TorchExecutor):
     """Runs segments while it is open; keeps count."""
 
     def __init__(self):
@@ -57,7 +59,7 @@ async def queue(tiny, **knobs):
     settings, gate, registry = CloudSettings(**knobs), Gate(), CollectorRegistry()
     batchers = {tiny.table.model: Batcher(tiny)} if settings.batch_requests > 1 else {}
     with Threads(settings.workers, "tail") as pool:
-        tails = TailQueue(gate, pool, settings, CloudMetrics(registry), batchers)
+        tails = TailQueue(Segments(gate), pool, settings, CloudMetrics(registry), batchers)
         tails.read = lambda name, **labels: registry.get_sample_value(name, labels)
         try:
             yield tails, gate

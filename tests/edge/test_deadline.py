@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from midcut.edge.tails import TailTimes
-from midcut.testing import LoopbackTransport
+from midcut.testing import LoopbackTransport, TorchExecutor
 
 ALWAYS = (4,)
 
 
-class Gated:
+class Gated(TorchExecutor):
     """An executor whose tails wait for a gate."""
 
     def __init__(self):

@@ -10,7 +10,7 @@ import torch
 from midcut.config.settings import CutSettings
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CutError, MalformedError
 from midcut.graph import partition
-from midcut.testing import LoopbackTransport
+from midcut.testing import LoopbackTransport, TorchExecutor
 from midcut.types import LoadedModel, TailReply, TailRequest
 from midcut_transports.http import HttpTransport
 
@@ -209,7 +209,7 @@ async def test_the_configured_threads_hold_where_the_model_is_computed_from_the_
     def note(what):
         seen.append((what, threading.current_thread().name, torch.get_num_threads()))
 
-    class Noting:
+    class Noting(TorchExecutor):
         def run(self, segment):
             note("segment")
             return segment(), 0.0
@@ -217,12 +217,12 @@ async def test_the_configured_threads_hold_where_the_model_is_computed_from_the_
         def close(self):
             pass
 
-    monkeypatch.setattr(tiny, "warm_up", lambda: note("warm-up"))
+    monkeypatch.setattr(tiny, "warm_up", lambda run=None: run([torch.zeros(1, 3, 16, 16)]) if run else note("warm-up"))
     before = torch.get_num_threads()
     async with bench(executor=Noting(), legal=(9,), threads=before + 1) as b:
         await b.engine.infer([torch.zeros(1, 3, 16, 16)])
-    # Warmed up twice, the second time measured, then the request.
-    assert [what for what, *_ in seen] == ["warm-up", "segment", "warm-up", "segment"]
+    # Warmed up in PyTorch, then measured by the executor; then the request.
+    assert [what for what, *_ in seen] == ["warm-up", "segment", "segment"]
     assert {(name, threads) for _, name, threads in seen} == {("compute_0", before + 1)}
 
 
@@ -247,7 +247,7 @@ async def test_a_cloud_that_refuses_all_alike_is_left_alone(bench, tiny, tiny_mo
 
 
 async def test_waiting_for_the_compute_thread_is_in_the_whole_only(bench, tiny_model):
-    class Slow:
+    class Slow(TorchExecutor):
         def run(self, segment):
             time.sleep(0.05)
             return segment(), 0.05
@@ -303,7 +303,7 @@ async def test_closing_releases_everything_whatever_fails(bench):
         async def close(self):
             raise OSError("cannot close")
 
-    class Told:
+    class Told(TorchExecutor):
         def run(self, segment):
             return segment(), 0.0
 

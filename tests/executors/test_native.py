@@ -15,26 +15,29 @@ class TestNativeContract(ExecutorSuite):
         return Native()
 
 
+class Network:
+    """A network whose nodes take 50 ms."""
+
+    def __init__(self):
+        self.threads = []
+
+    def run(self, start, stop, values):
+        self.threads.append(threading.get_ident())
+        time.sleep(0.05)
+        return (*values, start, stop)
+
+
 def test_it_runs_on_the_calling_thread_and_hands_the_values_through():
-    tensor, threads = torch.arange(3), []
-
-    def segment():
-        threads.append(threading.get_ident())
-        return (tensor, 7)
-
-    values, _ = Native().run(segment)
+    tensor, network = torch.arange(3), Network()
+    values, _ = Native().prepare(network, 2, 5).run((tensor, 7))
     assert values[0] is tensor
-    assert values[1] == 7
-    assert threads == [threading.get_ident()]
+    assert values[1:] == (7, 2, 5)
+    assert network.threads == [threading.get_ident()]
 
 
 def test_the_seconds_are_those_of_the_segment():
-    def segment():
-        time.sleep(0.05)
-        return ()
-
     began = time.perf_counter()
-    seconds = Native().run(segment)[1]
+    seconds = Native().prepare(Network(), 0, 1).run(())[1]
     assert 0.05 <= seconds <= time.perf_counter() - began
 
 

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from midcut import wire
 from midcut.config.settings import ServerSettings
 from midcut.serving import DRAIN, REQUEST_ID, Drain, RefusedError, bind_request_id, new_app, serve
+from midcut.testing import TorchExecutor
 from midcut.types import TailRequest
 
 
@@ -171,7 +172,7 @@ def test_a_drain_without_work_is_over_at_once():
         drain.enter()
 
 
-class Held:
+class Held(TorchExecutor):
     """An executor that waits until it may go on, and counts."""
 
     def __init__(self):

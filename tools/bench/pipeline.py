@@ -28,8 +28,10 @@ from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
+from midcut.graph.segments import Segments
 from midcut.proxies.link import ShapedLink
 from midcut.serving import event_loop
+from midcut.testing import TorchExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +43,7 @@ DEPTH = 4
 CUTS = 3
 
 
-class Stretched:
+class Stretched(TorchExecutor):
     """An executor that takes `factor` times as long."""
 
     def __init__(self, factor: float) -> None:
@@ -78,7 +80,7 @@ async def measure(url: str, options: argparse.Namespace) -> int:
     parts = partition(model, CutSettings())
     plan = FixedPlan(parts.table.last)
     edge = assemble_fixed(config, parts, plan)
-    edge._local._executor = Stretched(options.slower)  # noqa: SLF001 - the tool's own edge
+    edge._local._segments = Segments(Stretched(options.slower))  # noqa: SLF001 - the tool's own edge
     with torch.inference_mode():
         expected = model.module(*model.example)
     title = (

@@ -40,6 +40,7 @@ from midcut.config.registry import registry
 from midcut.config.settings import CloudSettings, CutSettings, ServerSettings
 from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
+from midcut.graph.segments import Segments
 from midcut.serving import event_loop, message_response, read_chunks, stop_signals
 from midcut.types import LoadedModel, TailRequest
 from midcut.wire import oip, oip_read
@@ -127,7 +128,7 @@ def serve_all() -> None:
         bare = bare_app()
         bare.router.add_post(oip.infer_path("{model}"), wire_alone)
         with tail_threads(CloudSettings()) as pool:
-            cloud = make_app(hosted, Native(), pool, ServerSettings(), CloudSettings())
+            cloud = make_app(hosted, Segments(Native()), pool, ServerSettings(), CloudSettings())
             print(await listen(bare), await listen(cloud), flush=True)
             await stop_signals().wait()
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from midcut.cloud.hosted import HostedModels
     from midcut.cloud.worker import TailResult
     from midcut.config.settings import CloudSettings, ServerSettings
-    from midcut.protocols import Executor
+    from midcut.graph.segments import Segments
     from midcut.serving import ModelRef
     from midcut.serving.threads import Threads
     from midcut.types import CutTable
@@ -45,20 +45,20 @@ PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
 def make_app(
-    hosted: HostedModels, executor: Executor, pool: Threads, server: ServerSettings, cloud: CloudSettings
+    hosted: HostedModels, segments: Segments, pool: Threads, server: ServerSettings, cloud: CloudSettings
 ) -> web.Application:
     """Build the cloud's application.
 
     Args:
         hosted: the models.
-        executor: runs the tails and times them.
+        segments: runs the tails and times them.
         pool: threads that compute tails; `cloud.workers` of them.
         server: its `body_timeout_s` limits the time of every body.
         cloud: settings of the queue and of batching.
     """
     app = new_app(hosted.body_limit_bytes, server)
     metrics = CloudMetrics(app[REGISTRY])
-    tail_queue = TailQueue(executor, pool, cloud, metrics, hosted.batchers)
+    tail_queue = TailQueue(segments, pool, cloud, metrics, hosted.batchers)
     routes = _Routes(hosted, tail_queue, metrics, server.body_timeout_s)
     app.router.add_post(wire.INFER_PATH, tail_queue.in_flight.wrap(routes.infer))
     add_inference_routes(app, routes, tail_queue.in_flight.wrap)

@@ -19,6 +19,7 @@ from midcut.config.settings import CloudConfig
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.graph.device_partition import DevicePartition
+from midcut.graph.segments import Segments
 from midcut.serving import check_credentials
 from midcut.serving.threads import Threads
 
@@ -60,17 +61,17 @@ def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
     settings, server = config.cloud, config.server
     check_credentials(server)
     torch.set_num_threads(settings.thread_count)
-    executor = build(Kind.EXECUTOR, cfg.executor)
+    segments = Segments(build(Kind.EXECUTOR, cfg.executor))
     partition_of_model = _partitions(cfg, config.cuts, settings.device)
     hosted = HostedModels(partition_of_model, settings.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
         with tail_threads(settings) as pool:
-            pool.call(hosted.warm_up)
+            pool.call(partial(hosted.warm_up, segments))
             if settings.batch_requests > 1:
                 pool.call(hosted.learn_to_batch)
-            yield AssembledCloud(make_app(hosted, executor, pool, server, settings), hosted, server, settings)
+            yield AssembledCloud(make_app(hosted, segments, pool, server, settings), hosted, server, settings)
     finally:
-        executor.close()
+        segments.close()
 
 
 def tail_threads(settings: CloudSettings) -> Threads:

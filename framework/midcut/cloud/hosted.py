@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from midcut.graph import Partition
+    from midcut.graph.segments import Segments
     from midcut.protocols import Codec
     from midcut.types import CutTable
 
@@ -62,11 +63,12 @@ class HostedModels:
             for name, partition in self._partitions.items()
         ]
 
-    def warm_up(self) -> None:
-        """Run every model twice, so that the first request is not the slowest and the probes are known."""
+    def warm_up(self, segments: Segments) -> None:
+        """Run every model, so that the first request is not the slowest and the probes are known."""
         for partition in self._partitions.values():
             partition.warm_up()
             partition.probe  # noqa: B018 - computed here, by a thread that may take its time
+            segments.prepare(partition, 0, partition.table.last)
 
     def learn_to_batch(self) -> None:
         """Find out at which cuts several requests can be computed as one batch. Runs each model three times."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from midcut.config.settings import CloudSettings
     from midcut.graph import Partition
     from midcut.graph.batcher import Batcher
-    from midcut.protocols import Executor
+    from midcut.graph.segments import Segments
     from midcut.serving.metrics import CloudMetrics
     from midcut.serving.threads import Threads
 
@@ -41,7 +41,7 @@ class TailQueue:
     A tail whose recent runs took less time than handing it to a thread runs on the event loop, if no others wait.
 
     Args:
-        executor: runs the tails and times them.
+        segments: runs the tails and times them.
         pool: the worker threads.
         settings: `workers`, `queue`, `batch_requests` and `batch_delay_s`.
         batchers: by model name; requests for other models are computed one by one.
@@ -52,7 +52,7 @@ class TailQueue:
 
     def __init__(
         self,
-        executor: Executor,
+        segments: Segments,
         pool: Threads,
         settings: CloudSettings,
         metrics: CloudMetrics,
@@ -72,7 +72,7 @@ class TailQueue:
         self._tail_s = 0.0
         self._recent_s: dict[tuple[str, int, int], deque[float]] = {}
         self._batchers = batchers if settings.batch_requests > 1 else {}
-        self._worker = Worker(executor, self._batchers)
+        self._worker = Worker(segments, self._batchers)
 
     async def compute(self, partition: Partition, cut: int, values: Values, left_s: float | None = None) -> TailResult:
         """Wait for a worker and run a tail; it is not run where it is cancelled or expires while it waits.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from midcut.graph import Partition
     from midcut.graph.batcher import Batcher
-    from midcut.protocols import Executor
+    from midcut.graph.segments import Segments
 
     Values = Sequence[torch.Tensor | int]
 
@@ -67,12 +66,12 @@ class Worker:
     """Runs tails. Has no state, so that threads share it.
 
     Args:
-        executor: runs the tails and times them.
+        segments: runs the tails and times them.
         batchers: by model name.
     """
 
-    def __init__(self, executor: Executor, batchers: Mapping[str, Batcher]) -> None:
-        self._executor = executor
+    def __init__(self, segments: Segments, batchers: Mapping[str, Batcher]) -> None:
+        self._segments = segments
         self._batchers = batchers
 
     def run(self, group: Sequence[Job]) -> Sequence[TailResult | Exception]:
@@ -90,10 +89,8 @@ class Worker:
         started, first = perf_counter(), group[0]
         batcher = self._batchers[first.partition.table.model]
 
-        def tails() -> Values:
-            return first.partition.tail(first.cut, batcher.stack(first.cut, [job.values for job in group]))
-
-        outputs, compute_s = self._executor.run(tails)
+        stacked = batcher.stack(first.cut, [job.values for job in group])
+        outputs, compute_s = self._segments.run(first.partition, first.cut, first.partition.table.last, stacked)
         values_of_each = batcher.unstack(outputs, len(group))
         return [
             TailResult(values, started - job.queued_s, compute_s, len(group))
@@ -103,7 +100,7 @@ class Worker:
     def _run_single(self, job: Job) -> TailResult | Exception:
         started = perf_counter()
         try:
-            values, compute_s = self._executor.run(partial(job.partition.tail, job.cut, job.values))
+            values, compute_s = self._segments.run(job.partition, job.cut, job.partition.table.last, job.values)
         except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
             _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_one_line(error))
             if _is_out_of_memory(error):

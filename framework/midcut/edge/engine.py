@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import os
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ class EdgeEngine:
         run = os.urandom(8).hex()
         self._ids = (f"{run}{number:016x}" for number in itertools.count())
         self._codecs = wire.codec_names(parts.codecs)
-        self._local = LocalCompute(parts.executor, parts.settings.thread_count)
+        self._local = LocalCompute(parts.partition, parts.executor, parts.settings.thread_count)
         self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._local, self._refresh_scope)
 
     @property
@@ -109,7 +108,6 @@ class EdgeEngine:
     async def close(self) -> None:
         """Close the loops, the sources and the connections, in that order, all of them even if one raises an error."""
         async with contextlib.AsyncExitStack() as last_to_first:
-            last_to_first.callback(self.parts.executor.close)
             last_to_first.push_async_callback(self._local.close)
             last_to_first.push_async_callback(self.parts.clouds.close)
             last_to_first.push_async_callback(self._tails.close)
@@ -166,9 +164,8 @@ class EdgeEngine:
         self._partition.check_inputs(inputs)
         used = decision.placement if placement is None else self._check_placement(placement)
         cut = used.cut
-        head = partial(self._partition.head, cut, inputs)
         # At cut 0 the head has no nodes, so there is no need to wait for the compute thread.
-        payload, edge_s = await self._local.run(head) if cut else (head(), 0.0)
+        payload, edge_s = await self._local.run(0, cut, inputs) if cut else (self._partition.head(0, inputs), 0.0)
         request = TailRequest(
             self._table.model,
             cut,

@@ -15,6 +15,7 @@ import torch
 from msgspec.structs import replace
 
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
+from midcut.graph.segments import Segments
 from midcut.types import TailReply, Transfer
 
 if TYPE_CHECKING:
@@ -91,13 +92,33 @@ class LocalCompute:
     thread that sets it.
     """
 
-    def __init__(self, executor: Executor, threads: int) -> None:
-        self._executor = executor
+    def __init__(self, partition: Partition, executor: Executor, threads: int) -> None:
+        self._partition = partition
+        self._segments = Segments(executor)
         self._thread = ThreadPoolExecutor(1, "compute", torch.set_num_threads, (threads,))
 
-    async def run(self, segment: Callable[[], Values]) -> tuple[Values, float]:
-        """Run one segment; returns its values and the seconds it took."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._executor.run, segment)
+    async def run(self, start: int, stop: int, values: Values) -> tuple[Values, float]:
+        """Run nodes start..stop-1; returns the values that cross `stop` and the seconds it took."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._segments.run, self._partition, start, stop, values
+        )
+
+    def ready(self, start: int, stop: int) -> bool:
+        return self._segments.ready(self._partition, start, stop)
+
+    def prepare_soon(self, start: int, stop: int) -> None:
+        """Make a segment ready in the background."""
+        self._segments.prepare_soon(self._partition, start, stop)
+
+    def warm_up(self) -> None:
+        """Run the whole model in PyTorch, which may stand in for the executor, and make it ready for the executor."""
+        self._partition.warm_up()
+        self._segments.prepare(self._partition, 0, self._partition.table.last)
+
+    def run_on_zeros(self) -> None:
+        """Run the whole model once."""
+        last = self._partition.table.last
+        self._partition.warm_up(lambda values: self._segments.run(self._partition, 0, last, values))
 
     async def run_untimed(self, work: Callable[[], None]) -> None:
         """Run a function on the compute thread, without measuring it."""
@@ -105,6 +126,7 @@ class LocalCompute:
 
     async def close(self) -> None:
         await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._segments.close)
 
 
 class Tails:
@@ -141,13 +163,10 @@ class Tails:
 
     async def warm_up(self) -> None:
         """Run the whole model twice: the first run is far slower than later ones, so the second is measured."""
-        await self._here.run_untimed(self._partition.warm_up)
-        _, whole_s = await self._here.run(self._run_whole_model)
-        self._times.record(0, whole_s)
-
-    def _run_whole_model(self) -> Values:
-        self._partition.warm_up()
-        return ()
+        await self._here.run_untimed(self._here.warm_up)
+        began = perf_counter()
+        await self._here.run_untimed(self._here.run_on_zeros)
+        self._times.record(0, perf_counter() - began)
 
     async def close(self) -> None:
         """Cancel the tasks that still run in the background."""
@@ -221,7 +240,7 @@ class Tails:
 
     async def _compute(self, request: TailRequest) -> tuple[Values, float]:
         began = perf_counter()
-        values, edge_s = await self._here.run(partial(self._partition.tail, request.cut, request.values))
+        values, edge_s = await self._here.run(request.cut, self._table.last, request.values)
         self._times.record(request.cut, perf_counter() - began)  # waiting for the thread included
         return values, edge_s
 

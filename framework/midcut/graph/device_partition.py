@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from midcut.graph.program import Program
-    from midcut.types import LoadedModel
+    from midcut.types import LoadedModel, Traceable
 
 
 class DevicePartition(Partition):
@@ -48,6 +48,9 @@ class DevicePartition(Partition):
         moved = [value.to(self._device) if isinstance(value, torch.Tensor) else value for value in values]
         outputs = super().run(start, stop, moved)
         return tuple(value.cpu() if isinstance(value, torch.Tensor) else value for value in outputs)
+
+    def traceable(self) -> Traceable:
+        raise GraphError(f"the model runs on {self._device}; only a model on the CPU is exported")
 
     def walk(self, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
         """Like `Partition.walk`; waits for the device after each node, which would else only be queued."""

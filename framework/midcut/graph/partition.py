@@ -13,13 +13,14 @@ from midcut.errors import CutError
 from midcut.graph.crossing import PLAIN
 from midcut.graph.probe import probe
 from midcut.graph.shapes import ExpectedValue, check_values
+from midcut.graph.traceable import make_traceable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from midcut.graph.crossing import Form
     from midcut.graph.program import Program
-    from midcut.types import CutTable, Probe
+    from midcut.types import CutTable, Probe, Traceable
 
 log = structlog.get_logger(__name__)
 
@@ -145,11 +146,20 @@ class Partition:
             other, program, self.table, self.legal, self._expected, self._forms, self._structure, self._example
         )
 
-    def warm_up(self) -> None:
-        """Run every node once on zeros, because the first run of each thread is far slower than the next."""
+    def traceable(self) -> Traceable:
+        """The program as a module that can be exported."""
+        return make_traceable(self._program, self._forms, self._example)
+
+    def warm_up(self, run: Callable[[Sequence[Any]], object] | None = None) -> None:
+        """Run every node once on zeros, because the first run of each thread is far slower than the next.
+
+        Args:
+            run: runs the whole model on its inputs; None runs it in PyTorch.
+        """
         specs = self.table.cuts[0].values
         try:
-            self.tail(0, [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs])
+            zeros = [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs]
+            self.tail(0, zeros) if run is None else run(zeros)
         except Exception as error:  # noqa: BLE001 - zeros may not be a valid input; real requests still work
             log.info("warm-up failed", model=self.table.model, reason=str(error))
 

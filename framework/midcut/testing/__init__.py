@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from midcut.testing.executors import TorchExecutor
 from midcut.testing.fakes import LoopbackTransport, ScriptedTelemetry, chain_placements, random_forecast
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "PlannerSuite",
     "ScriptedTelemetry",
     "TelemetrySourceSuite",
+    "TorchExecutor",
     "TransportSuite",
     "chain_placements",
     "random_forecast",

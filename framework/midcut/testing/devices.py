@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from midcut.protocols import Executor, Model, TelemetrySource, Transport
+    from midcut.protocols import Executor, Model, Network, TelemetrySource, Transport
     from midcut.types import TailReply, TailRequest
 
 
@@ -59,25 +59,73 @@ class TelemetrySourceSuite:
 
 
 class ExecutorSuite:
-    """The contract of `midcut.protocols.Executor`. Subclass it and implement `make`."""
+    """The contract of `midcut.protocols.Executor`. Subclass it and implement `make`.
+
+    `network` is a small model with a branch and an in-place operation; override it for a runtime that needs another.
+    """
+
+    tolerance: float = 0.0
+    """How far a result may be from PyTorch's, as a share of the largest element; 0 demands equal bits."""
 
     def make(self) -> Executor:
         raise NotImplementedError
 
-    def test_it_returns_what_the_segment_returned_and_its_seconds(self) -> None:
+    def network(self) -> Network:
+        from midcut.testing.networks import small_network
+
+        return small_network()
+
+    def _inputs(self, batch: int = 1) -> list[Any]:
+        import torch
+
+        return [torch.rand(batch, 3, 12, 12, generator=torch.Generator().manual_seed(batch))]
+
+    def _assert_equal(self, found: Sequence[Any], expected: Sequence[Any]) -> None:
+        assert len(found) == len(expected)
+        for a, b in zip(found, expected, strict=True):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            assert float((a - b).abs().max()) <= self.tolerance * float(b.abs().max())
+
+    def test_its_identity_is_one_line(self) -> None:
         with closing(self.make()) as executor:
-            values, seconds = executor.run(lambda: (1, 2))
-        assert tuple(values) == (1, 2)
-        assert seconds >= 0.0
+            assert executor.identity
+            assert "\n" not in executor.identity
+
+    def test_head_and_tail_give_what_pytorch_gives_at_every_cut_and_batch_size(self) -> None:
+        network = self.network()
+        last = network.table.last
+        with closing(self.make()) as executor:
+            executor.prepare(network, 0, last)
+            for cut in range(last + 1):
+                head, tail = executor.prepare(network, 0, cut), executor.prepare(network, cut, last)
+                for batch in (1, 2):
+                    inputs = self._inputs(batch)
+                    payload, head_s = head.run(inputs)
+                    output, tail_s = tail.run(payload)
+                    self._assert_equal(payload, network.run(0, cut, inputs))
+                    self._assert_equal(output, network.run(0, last, inputs))
+                    assert min(head_s, tail_s) >= 0.0
+
+    def test_a_prepared_segment_is_ready_and_does_not_change_its_inputs(self) -> None:
+        network = self.network()
+        with closing(self.make()) as executor:
+            segment = executor.prepare(network, 0, network.table.last)
+            assert executor.ready(network, 0, network.table.last)
+            inputs = self._inputs()
+            before = [value.clone() for value in inputs]
+            first, second = segment.run(inputs)[0], segment.run(inputs)[0]
+        assert all(bool((a == b).all()) for a, b in zip(inputs, before, strict=True))
+        assert all(bool((a == b).all()) for a, b in zip(first, second, strict=True))
 
     def test_an_error_in_the_segment_comes_through(self) -> None:
-        def fails() -> tuple[int]:
-            raise ValueError("inside")
+        import torch
 
+        network = self.network()
         with closing(self.make()) as executor:
-            with pytest.raises(ValueError, match="inside"):
-                executor.run(fails)
-            assert tuple(executor.run(lambda: (3,))[0]) == (3,)
+            segment = executor.prepare(network, 0, network.table.last)
+            with pytest.raises(Exception, match=r"."):
+                segment.run([torch.zeros(1, 1)])
+            self._assert_equal(segment.run(self._inputs())[0], network.run(0, network.table.last, self._inputs()))
 
 
 class ModelSuite:

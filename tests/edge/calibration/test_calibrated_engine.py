@@ -17,6 +17,7 @@ from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.frontend.server import make_app
 from midcut.serving import serve
 from midcut.serving.metrics import EdgeMetrics, new_registry
+from midcut.testing import TorchExecutor
 from midcut.types import Placement
 
 # Cuts 4 and 9: 0 and 10 ms at the edge by the predictor; sending takes 1 s at 1 Mbit/s: here 100 ms, or 20 ms.
@@ -24,7 +25,7 @@ NEAR, NEARER = ({"bandwidth_kbps": kbps, "clock_mhz": 1000.0} for kbps in (10_00
 SENT, HERE = Placement(4), Placement(9)
 
 
-class Throttled:
+class Throttled(TorchExecutor):
     """Takes as long as the predictor says (10 ms for the whole, nothing for the first cut), times a factor.
 
     It states that time, and not what a busy machine makes of it.
@@ -39,7 +40,7 @@ class Throttled:
         started = time.perf_counter()
         with torch.inference_mode():
             values = segment()
-        whole = getattr(segment, "args", (0,))[0] == self._last
+        whole = segment.args[:2] == (0, self._last)  # the whole model, of (start, stop)
         takes_s = self._whole_s * self.factor if whole else 0.0
         time.sleep(max(takes_s - (time.perf_counter() - started), 0.0))
         return values, takes_s

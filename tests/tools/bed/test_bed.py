@@ -103,7 +103,13 @@ def test_an_edge_process_stretches_itself_where_the_clock_is_cooperative(make_be
     bed.clock.set(500)
     bed.clock.throttle(2.0)
     assert executor.clock_mhz == 500
-    assert executor.run(lambda: time.sleep(0.02))[1] >= 0.12
+
+    class Network:
+        def run(self, start, stop, values):  # noqa: ARG002
+            time.sleep(0.02)
+            return ()
+
+    assert executor.prepare(Network(), 0, 1).run(())[1] >= 0.12
 
 
 def test_leaving_a_bed_ends_its_processes_and_leaves_nothing(make_bed):

@@ -1,0 +1,119 @@
+"""Runs segments with an executor, and in PyTorch where the executor is not ready or cannot."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import structlog
+
+from midcut.errors import MidcutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from midcut.graph.partition import Partition
+    from midcut.protocols import Executor
+
+Values: TypeAlias = "Sequence[Any]"
+_Key: TypeAlias = tuple[str, int, int]
+
+_log = structlog.get_logger("midcut.executor")
+
+
+class Segments:
+    """Runs segments, prepares them in the background, and lets PyTorch stand in: no request waits or fails for it.
+
+    Args:
+        executor: closed by `close`.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._thread: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._preparing: set[_Key] = set()
+        self._refused: set[_Key] = set()
+
+    @property
+    def identity(self) -> str:
+        """The executor's."""
+        return self._executor.identity
+
+    def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
+        """Run nodes start..stop-1; returns the values that cross `stop`, and the seconds of computation.
+
+        A segment that is not ready runs in PyTorch, and is prepared in the background.
+        """
+        if not self.ready(partition, start, stop):
+            self.prepare_soon(partition, start, stop)
+            return _run_in_torch(partition, start, stop, values)
+        if _key(partition, start, stop) in self._refused:
+            return _run_in_torch(partition, start, stop, values)
+        return self._executor.prepare(partition, start, stop).run(values)
+
+    def ready(self, partition: Partition, start: int, stop: int) -> bool:
+        """Whether a request need not be run in PyTorch for lack of preparation."""
+        return self._executor.ready(partition, start, stop) or _key(partition, start, stop) in self._refused
+
+    def prepare(self, partition: Partition, start: int, stop: int) -> bool:
+        """Make a segment ready now; False where the executor cannot run it, which is logged once."""
+        key = _key(partition, start, stop)
+        if key in self._refused:
+            return False
+        try:
+            self._executor.prepare(partition, start, stop)
+        except Exception as error:  # noqa: BLE001 - a runtime may raise anything; PyTorch can run it
+            self._refused.add(key)
+            reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
+            _log.warning(
+                "a segment runs in PyTorch instead",
+                model=key[0],
+                cuts=f"{start} to {stop}",
+                executor=self.identity,
+                reason=" ".join(reason.split())[:300],
+            )
+            return False
+        return True
+
+    def prepare_soon(self, partition: Partition, start: int, stop: int, then: Callable[[], None] | None = None) -> None:
+        """Make a segment ready in the background, and call `then` on that thread afterwards."""
+        key = _key(partition, start, stop)
+        with self._lock:
+            if key in self._preparing:
+                return
+            self._preparing.add(key)
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "prepare")
+            self._thread.submit(self._prepare_in_background, partition, start, stop, then)
+
+    def _prepare_in_background(
+        self, partition: Partition, start: int, stop: int, then: Callable[[], None] | None
+    ) -> None:
+        began = perf_counter()
+        try:
+            if self.prepare(partition, start, stop):
+                took_s = round(perf_counter() - began, 3)
+                _log.info("segment ready", model=partition.table.model, cuts=f"{start} to {stop}", took_s=took_s)
+        finally:
+            with self._lock:
+                self._preparing.discard(_key(partition, start, stop))
+        if then is not None:
+            then()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+        self._executor.close()
+
+
+def _key(partition: Partition, start: int, stop: int) -> _Key:
+    return partition.table.model, start, stop
+
+
+def _run_in_torch(partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
+    began = perf_counter()
+    values = partition.run(start, stop, values)
+    return values, perf_counter() - began
