@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         TailRequest,
         Traceable,
         Transfer,
+        Usage,
         ValueSpec,
     )
 
@@ -122,6 +123,22 @@ class CostModel(Protocol):
 
         Returns:
             US dollars, in the broadcast shape. Not negative, and never lower when one of the parts is larger.
+        """
+        ...
+
+
+@runtime_checkable
+class BillingCostModel(Protocol):
+    """A cost model that also prices bytes, requests, or time that is not busy. It has `cost_usd`, too."""
+
+    needs: frozenset[str]
+    """The fields of an observation that it reads."""
+
+    def request_usd(self, usage: Usage) -> Any:
+        """Return the price of one inference, US dollars, in the broadcast shape; otherwise as `CostModel.cost_usd`.
+
+        Raises:
+            ForecastError: a field it needs is missing, or is not a number it can use.
         """
         ...
 

@@ -395,6 +395,28 @@ def missing_column(name: str, objectives: Iterable[str]) -> ForecastError:
     return ForecastError(f"the forecast has no column {name!r}; it has {known} (objective=NAME adds others)")
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one inference uses, for cost models that price more than seconds. Numbers, or arrays of shape (..., P).
+
+    Attributes:
+        edge_s, link_s, cloud_s: seconds of each part.
+        sent_bytes, received_bytes: on the way to the cloud and back, headers included; 0 where nothing is sent.
+        cut: `Cut.index`.
+        codec: name of the codec; a tuple of P names for a forecast.
+        observation: what is observed, e.g. the rate of requests or the cloud's price.
+    """
+
+    edge_s: Any
+    link_s: Any
+    cloud_s: Any
+    sent_bytes: Any
+    received_bytes: Any
+    cut: Any
+    codec: Any
+    observation: Observation
+
+
 _BETTER = {"latency_s": "faster", "cost_usd": "cheaper"}
 
 

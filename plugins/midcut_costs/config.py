@@ -32,6 +32,34 @@ class OwnedConfig:
 
 
 @dataclass
+class BilledConfig:
+    """Everything that providers bill for a request: seconds, machines by the hour, requests, traffic, electricity.
+
+    Attributes:
+        edge_usd_per_busy_hour, cloud_usd_per_busy_hour: of servers that are paid by busy seconds.
+        edge_usd_per_hour, cloud_usd_per_hour: of machines that are paid by the hour, busy or not; divided by the rate.
+        rate_hz: requests a second; null takes the observed field `rate_hz`.
+        usd_per_request: for each request that the cloud answers.
+        usd_per_gb_up, usd_per_gb_down: traffic to the cloud and from it, per 10^9 bytes.
+        usd_per_kwh: electricity of the edge.
+        edge_busy_w: power of the edge while it computes, watts, for `usd_per_kwh`.
+        live_price: pay the cloud's busy seconds at the observed `cloud_price_usd_per_hour` instead.
+    """
+
+    edge_usd_per_busy_hour: float = 0.0
+    cloud_usd_per_busy_hour: float = CLOUD_USD_PER_HOUR
+    edge_usd_per_hour: float = 0.0
+    cloud_usd_per_hour: float = 0.0
+    rate_hz: float | None = None
+    usd_per_request: float = 0.0
+    usd_per_gb_up: float = 0.0
+    usd_per_gb_down: float = 0.09
+    usd_per_kwh: float = 0.0
+    edge_busy_w: float = 0.0
+    live_price: bool = False
+
+
+@dataclass
 class RentedConfig:
     """Both servers are rented, each paid by its own busy seconds (Eq. 4, second case).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut import Component, hookimpl
-from midcut_costs.config import OwnedConfig, RentedConfig
+from midcut_costs.config import BilledConfig, OwnedConfig, RentedConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 @hookimpl
 def midcut_cost_models() -> Sequence[Component]:
     return (
+        Component(
+            name="billed",
+            config=BilledConfig,
+            target="midcut_costs.billed.Billed",
+            summary="seconds, machines by the hour, requests, traffic and electricity",
+        ),
         Component(
             name="owned",
             config=OwnedConfig,

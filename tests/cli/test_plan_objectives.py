@@ -92,3 +92,13 @@ def test_the_report_shows_the_energy_of_every_radio(midcut, tmp_path):
     text = json.dumps(report)
     assert "energy_j" in text
     assert "energy [mJ]" in next((tmp_path / "page").glob("*.html")).read_text()
+
+
+def test_dollars_a_month(midcut, tmp_path):
+    found, text = plan(midcut, tmp_path, "cost=billed", "cost.usd_per_gb_up=0.09", "rate_hz=5")
+    assert found["usd_per_month"] == pytest.approx(found["cost_usd"] * 5 * 730 * 3600)
+    assert "5 requests a second cost" in text
+    refused = midcut("plan", "cost=billed", "cost.usd_per_gb_up=dear")
+    assert refused.returncode == 1
+    assert "cost.usd_per_gb_up" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -15,7 +15,8 @@ import torch
 from midcut import wire
 from midcut.edge.tails import LocalCompute, Tails
 from midcut.errors import MalformedError
-from midcut.types import InferenceResult, Placement, TailRequest
+from midcut.planning.pricing import request_usd
+from midcut.types import InferenceResult, Placement, TailRequest, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,6 +206,10 @@ class EdgeEngine:
     ) -> InferenceResult:
         reply, link_s = tail.reply, tail.link_s
         cloud_s = reply.compute_s if reply is not None else 0.0
+        sent_bytes, received_bytes = (reply.sent_bytes, reply.received_bytes) if reply is not None else (0, 0)
+        usage = Usage(
+            edge_s, link_s, cloud_s, sent_bytes, received_bytes, request.cut, request.codec, decision.observation
+        )
         return InferenceResult(
             request_id=request.request_id,
             output=output,
@@ -216,8 +221,8 @@ class EdgeEngine:
             link_s=link_s,
             cloud_s=cloud_s,
             latency_s=latency_s,
-            cost_usd=float(self.parts.cost.cost_usd(edge_s, link_s, cloud_s)),
-            sent_bytes=reply.sent_bytes if reply is not None else 0,
+            cost_usd=float(request_usd(self.parts.cost, usage)),
+            sent_bytes=sent_bytes,
             predicted=_predicted_row(decision, Placement(request.cut, request.codec)),
             server_s=reply.server_s if reply is not None else 0.0,
         )

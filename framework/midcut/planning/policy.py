@@ -10,8 +10,9 @@ import numpy as np
 import structlog
 
 from midcut.errors import ConfigError, ForecastError
+from midcut.planning.pricing import bills_more, request_usd
 from midcut.protocols import Learner
-from midcut.types import LATENCY_AND_COST, Decision, Forecast
+from midcut.types import LATENCY_AND_COST, Decision, Forecast, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +51,7 @@ class Forecaster:
     def __post_init__(self) -> None:
         check_columns([objective.column for objective in self.objectives], self.aim)
         self.needs = self.edge.needs | self.link.needs | self.cloud.needs
+        self.needs |= getattr(self.cost, "needs", frozenset())
         self.needs = self.needs.union(*(objective.needs for objective in self.objectives))
         sources = {part: str(getattr(getattr(self, part), "based_on", "")) for part in PARTS}
         self.based_on = {part: source for part, source in sources.items() if source}
@@ -77,7 +79,7 @@ class Forecaster:
             edge_s, link_s, cloud_s: shape (..., P).
             before: the forecast of the predictors alone, if these parts are corrected.
         """
-        cost_usd = self.cost.cost_usd(edge_s, link_s, cloud_s)
+        cost_usd = self._cost_usd(observation, edge_s, link_s, cloud_s)
         if not self.objectives:
             return Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, before)
         plain = Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd)
@@ -87,6 +89,17 @@ class Forecaster:
             for objective in self.objectives
         }
         return Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, before, columns, self.aim)
+
+    def _cost_usd(self, observation: Observation, edge_s: Floats, link_s: Floats, cloud_s: Floats) -> Floats:
+        if not bills_more(self.cost):
+            seconds_usd: Floats = self.cost.cost_usd(edge_s, link_s, cloud_s)
+            return seconds_usd
+        placed = self.placements
+        sent, received = placed.request_bytes, placed.reply_bytes
+        usd = request_usd(
+            self.cost, Usage(edge_s, link_s, cloud_s, sent, received, placed.cut, placed.codec, observation)
+        )
+        return np.broadcast_to(usd, np.broadcast_shapes(np.shape(usd), edge_s.shape))
 
 
 def check_columns(columns: Sequence[str], aim: Sequence[str]) -> None:

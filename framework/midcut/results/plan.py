@@ -50,6 +50,7 @@ class Pick(Struct, frozen=True, kw_only=True):
         cut, codec, latency_s, cost_usd, edge_s, link_s, cloud_s, layer, request_bytes, objectives: of the picked
             `PlanRow`.
         aim: names of the two columns that the planner weighed.
+        usd_per_month: of the pick, at the rate that was asked for; null if none was.
         after: name of the last node at the edge, `input` for cut 0.
         observation: `clock_mhz`, `bandwidth_kbps` and `ping_ms` as observed, None where unknown.
         planning_s: seconds from the observation to the choice.
@@ -73,6 +74,7 @@ class Pick(Struct, frozen=True, kw_only=True):
     observation: dict[str, float | None]
     planning_s: float
     aim: tuple[str, str] = ("latency_s", "cost_usd")
+    usd_per_month: float | None = None
 
 
 class Plan(Pick, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from midcut.planning.policy import Policy
     from midcut.types import CutTable, Decision, Forecast, Observation
 
+_S_PER_MONTH = 730 * 3600.0
+
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Plan once; write `plan.json` into the run directory and print the table.
@@ -51,7 +54,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     decision = policy.decide(observation)
     forecast = cast("Forecast", decision.forecast)  # a policy's decision has one
     rows = _plan_rows(forecast)
-    result = _make_pick(table, decision, rows[decision.index])
+    result = _make_pick(table, decision, rows[decision.index], settings.rate_hz)
     plan = Plan(**asdict(result), based_on=policy.based_on, rows=rows)
     write_plan(folder / FILE, plan)
     if cfg.plot:
@@ -62,6 +65,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             save_figure(draw_plan(plan), folder / PLOT)
     if not _in_sweep():
         _print_table(table, decision, forecast, rows, policy)
+        if result.usd_per_month is not None:
+            text = f"{settings.rate_hz:g} requests a second cost {result.usd_per_month:,.2f} $ a month"
+            Console().print(text, highlight=False)
     return cast("dict[str, Any]", msgspec.to_builtins(result)) | result.objectives  # by name, for sweepers
 
 
@@ -69,6 +75,8 @@ def _observe(cfg: DictConfig, policy: Policy) -> Observation:
     with TelemetryHub(build_each(Kind.TELEMETRY, cfg.telemetry), cfg.max_age_s) as hub:
         hub.wait(cfg.wait_s)
         observation = hub.observe()
+    if cfg.rate_hz is not None and observation.value("rate_hz") is None:
+        observation = replace(observation, others={**observation.others, "rate_hz": float(cfg.rate_hz)})
     missing = sorted(name for name in policy.needs if observation.value(name) is None)
     if missing:
         why = "; ".join(f"{name}: {observation.missing.get(name, 'no source gave it')}" for name in missing)
@@ -76,7 +84,7 @@ def _observe(cfg: DictConfig, policy: Policy) -> Observation:
     return observation
 
 
-def _make_pick(table: CutTable, decision: Decision, row: PlanRow) -> Pick:
+def _make_pick(table: CutTable, decision: Decision, row: PlanRow, rate_hz: float | None) -> Pick:
     limited: dict[str, Any] = {"limit": decision.limit, "met": decision.met} if decision.limit else {}
     return Pick(
         model=table.model,
@@ -87,6 +95,7 @@ def _make_pick(table: CutTable, decision: Decision, row: PlanRow) -> Pick:
         observation=decision.observation.values(),
         planning_s=decision.planning_s,
         aim=cast("Forecast", decision.forecast).aim,
+        usd_per_month=None if rate_hz is None or row.cost_usd is None else row.cost_usd * rate_hz * _S_PER_MONTH,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from midcut.config.settings.aiming import AimSettings
-from midcut.config.settings.bounds import check_share
+from midcut.config.settings.bounds import check_over_zero, check_share
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.edge import CalibrationSettings, EngineSettings
 from midcut.config.settings.serving import CloudSettings, ServerSettings
@@ -34,6 +34,7 @@ class PlanConfig:
         max_age_s: a telemetry value older than this is missing.
         plot: also draw `plan.png` (needs the extra `report`).
         objectives: names of the result's numbers that a sweeper like Optuna optimises: `[latency_s,cost_usd]`.
+        rate_hz: also say what the pick costs in a month at that many requests a second; null does not.
     """
 
     model: Any = field(default_factory=dict)
@@ -53,9 +54,11 @@ class PlanConfig:
     max_age_s: float = 30.0
     plot: bool = False
     objectives: list[str] = field(default_factory=list)
+    rate_hz: float | None = None
 
     def __post_init__(self) -> None:
         check_share(self, "accuracy_floor")
+        check_over_zero(self, "rate_hz", finite=True)
 
 
 @dataclass
