@@ -12,6 +12,7 @@
     │   └── CutError              a cut that does not exist or is not offered
     └── WireError                 a request or a reply; `status` is the HTTP status it becomes
         ├── MalformedError        400
+        ├── DamagedError          400  not the request that was sent: send it again
         ├── UnknownModelError     404
         ├── FingerprintError      409
         ├── TooLargeError         413
@@ -92,6 +93,10 @@ class MalformedError(WireError):
     """A body does not follow the protocol."""
 
 
+class DamagedError(WireError):
+    """A request is not the one that was sent: its checksum differs."""
+
+
 class UnknownModelError(WireError):
     """A request names a model that this cloud has not loaded."""
 
@@ -151,7 +156,16 @@ class CloudUnreachableError(CloudError):
 
 
 class CloudTimeoutError(CloudError):
-    """The cloud did not answer in time."""
+    """The cloud did not answer in time.
+
+    Attributes:
+        kept: the request went over a connection that was kept from earlier requests. It may be the connection that is
+            dead, so that nothing is known of the cloud.
+    """
+
+    def __init__(self, reason: str, *, kept: bool = False) -> None:
+        super().__init__(reason)
+        self.kept = kept
 
 
 class CloudRefusedError(CloudError):

@@ -535,6 +535,7 @@ class TailRequest(msgspec.Struct, frozen=True):
         codec: name of the codec for the tensors.
         timeout_s: deadline of the answer, seconds from now; None leaves it to the transport.
         names: names of the values as in `Cut.values`; empty if they are known by position only.
+        reply_limit_bytes: the largest body that the reply may have; None leaves it to the transport.
     """
 
     model: str
@@ -545,6 +546,7 @@ class TailRequest(msgspec.Struct, frozen=True):
     codec: str = "raw"
     timeout_s: float | None = None
     names: Sequence[str] = ()
+    reply_limit_bytes: int | None = None
 
 
 class TailReply(msgspec.Struct, frozen=True):

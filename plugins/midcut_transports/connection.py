@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 from msgspec.structs import replace
 
-from midcut.wire.tcp import own_socket, tcp_info
+from midcut.wire.tcp import own_socket, tcp_info, unacknowledged_bytes
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from midcut.types import TcpInfo
 
-_MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 _MAX_HEADER_BYTES: Final = 64 * 1024
 # Requests up to this size are joined: one more packet costs more than the copy.
 _JOINED_BYTES: Final = 64 * 1024
@@ -34,8 +33,27 @@ class ConnectionLostError(Exception):
     """The connection ended before the answer did."""
 
 
+class SilentError(ConnectionLostError):
+    """A kept connection took the request and then gave no sign of life."""
+
+
 class InvalidResponseError(Exception):
     """The bytes that came are not an HTTP response."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one exchange may take.
+
+    Attributes:
+        until_s: the deadline, by the event loop's clock.
+        silent_s: after the request has arrived, how long a kept connection may be silent.
+        answer_bytes: the largest answer, HTTP header excluded.
+    """
+
+    until_s: float
+    silent_s: float
+    answer_bytes: int
 
 
 @dataclass
@@ -69,10 +87,21 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """A connection that carries one exchange after another."""
+    """A connection that carries one exchange after another.
 
-    def __init__(self) -> None:
+    Args:
+        prepare: called once with the socket, to set its options.
+
+    Attributes:
+        idle_since_s: when the last exchange ended, by the event loop's clock.
+    """
+
+    def __init__(self, prepare: Callable[[socket.socket], None]) -> None:
         self.usable = False
+        self.idle_since_s = 0.0
+        self._prepare = prepare
+        self._limits = Limits(0.0, 0.0, 0)
+        self._silence: asyncio.TimerHandle | None = None
         self._used = False
         self._delivery_kbps = 0.0
         self._transport: asyncio.Transport | None = None
@@ -84,11 +113,17 @@ class Connection(asyncio.Protocol):
         self._in_header = True
         self._written = self._failed = False
 
-    async def exchange(self, header: bytes, pieces: Sequence[memoryview], until_s: float) -> Answer:
+    async def exchange(
+        self,
+        header: bytes,
+        pieces: Sequence[memoryview],
+        limits: Limits,
+        written: Callable[[], object] | None = None,
+    ) -> Answer:
         """Send one request and read its answer.
 
         Args:
-            until_s: the deadline, by the event loop's clock.
+            written: called when the whole request is written, while the cloud works on it.
 
         Raises:
             ConnectionLostError, InvalidResponseError, TimeoutError: the connection cannot be used again.
@@ -101,15 +136,19 @@ class Connection(asyncio.Protocol):
         self._done = loop.create_future()
         sent_bytes = len(header) + sum(piece.nbytes for piece in pieces)
         self._answer = answer = Answer(sent_bytes=sent_bytes, fresh=not self._used)
-        self._used = True
+        if self._used:
+            self._silence = loop.call_later(limits.silent_s, self._check_silence)
+        self._used, self._limits = True, limits
         started = perf_counter()
-        alarm = loop.call_at(until_s, self._give_up)
+        alarm = loop.call_at(limits.until_s, self._give_up)
         try:
             if answer.sent_bytes <= _JOINED_BYTES:
                 transport.write(b"".join((header, *pieces)))
                 self._written = True
             else:
                 await self._write(transport, header, pieces)
+            if written is not None:
+                written()
             await self._done
         except BaseException:
             self._done.cancel()  # else the end of the connection would be set as its exception
@@ -117,6 +156,8 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             alarm.cancel()
+            self._end_silence()
+        self.idle_since_s = loop.time()
         answer.wall_s = perf_counter() - started
         answer.tcp = self._read_tcp_info()
         self.usable = answer.keep_alive and self._written and not (self._failed or transport.is_closing())
@@ -146,7 +187,19 @@ class Connection(asyncio.Protocol):
 
     def _give_up(self) -> None:
         self._fail(TimeoutError())
-        self.resume_writing()
+
+    def _check_silence(self) -> None:
+        """Give up a kept connection on which nothing comes back, unless the request is still on its way."""
+        if self._written and not unacknowledged_bytes(self._socket):
+            self._fail(SilentError(f"a kept connection was silent for {self._limits.silent_s:.3g} s"))
+        else:  # TCP_USER_TIMEOUT ends a connection on which nothing is acknowledged
+            loop = asyncio.get_running_loop()
+            self._silence = loop.call_later(self._limits.silent_s, self._check_silence)
+
+    def _end_silence(self) -> None:
+        timer, self._silence = self._silence, None
+        if timer is not None:
+            timer.cancel()
 
     def close(self) -> None:
         self.usable = False
@@ -164,6 +217,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._socket = own_socket(transport.get_extra_info("socket"))
+        if self._socket is not None:
+            self._prepare(self._socket)
         self.usable = True
 
     def data_received(self, data: bytes) -> None:
@@ -171,6 +226,8 @@ class Connection(asyncio.Protocol):
         if answer is None or done is None or done.done():
             self.close()  # there is no request that this could answer
             return
+        if not answer.received_bytes:
+            self._end_silence()
         answer.received_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -178,8 +235,9 @@ class Connection(asyncio.Protocol):
             self._fail(InvalidResponseError(str(error) or type(error).__name__))
         except httptools.HttpParserUpgrade:
             self._fail(InvalidResponseError("it switches to another protocol"))
-        if answer.received_bytes > (_MAX_HEADER_BYTES if self._in_header else _MAX_ANSWER_BYTES):
-            self._fail(InvalidResponseError(f"the reply is over {answer.received_bytes - 1} bytes"))
+        limit_bytes = _MAX_HEADER_BYTES + (0 if self._in_header else self._limits.answer_bytes)
+        if answer.received_bytes > limit_bytes:
+            self._fail(InvalidResponseError(f"the reply is over {limit_bytes} bytes"))
 
     def eof_received(self) -> bool:
         return False  # asyncio closes the connection and calls `connection_lost`
@@ -190,7 +248,6 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and self._ends_with_connection():
             self.on_message_complete()
         self._fail(ConnectionLostError(str(exc) if exc else "the other side closed it"))
-        self.resume_writing()
 
     def pause_writing(self) -> None:
         self._writable = asyncio.get_running_loop().create_future()
@@ -211,6 +268,7 @@ class Connection(asyncio.Protocol):
         self._failed = True
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
+        self.resume_writing()  # whoever writes need not go on
 
     # Called by the parser.
 
@@ -224,6 +282,9 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_header = False
+        length = None if self._answer is None else self._answer.header("content-length")
+        if length is not None and length.isascii() and length.isdigit() and int(length) > self._limits.answer_bytes:
+            self._fail(InvalidResponseError(f"the reply has {length[:20]} bytes, over {self._limits.answer_bytes}"))
 
     def on_body(self, chunk: bytes) -> None:
         if self._answer is not None and not self._failed:
@@ -240,3 +301,4 @@ class Connection(asyncio.Protocol):
             return
         answer.keep_alive = self._parser.should_keep_alive()
         done.set_result(answer)
+        self.resume_writing()  # an answer before the whole request is written: the rest is not needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -12,11 +13,13 @@ from yarl import URL
 from midcut import wire
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError, MalformedError
 from midcut.types import TailReply
+from midcut.wire import oip
 from midcut.wire.credentials import client_tls, read_token
 from midcut.wire.oip import RAW
-from midcut.wire.workload import off_loop, values_bytes
+from midcut.wire.workload import TEXT_WEIGHT, off_loop, values_bytes
 from midcut_transports.connection import ConnectionLostError, InvalidResponseError
-from midcut_transports.pool import NoConnectionInTimeError, Pool
+from midcut_transports.integrity import Integrity
+from midcut_transports.pool import KeptTimeoutError, NoConnectionInTimeError, Pool
 from midcut_transports.wire_formats import OpenInference, Paper
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 # The cloud may have to measure the model, between the requests that it answers.
 _PROFILE_TIMEOUT_S: Final = 120.0
+# The largest reply where the request does not say how much is expected.
+_REPLY_BYTES: Final = 1_000_000
+_LISTING_BYTES: Final = 16_000_000
 
 
 def http_transport(*, plain: bool = False, **settings: Any) -> HttpTransport:
@@ -57,6 +63,7 @@ class HttpTransport:
         codecs: Mapping[str, Codec] | None = None,
         *,
         plain: bool = False,
+        max_idle_s: float = 60.0,
         token_env: str | None = None,
         token_file: str | None = None,
         tls_ca: str | None = None,
@@ -68,7 +75,8 @@ class HttpTransport:
             raise ConfigError("transport.url must have no user and no password: set transport.token_env or token_file")
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ConfigError(f"transport.url must look like http://host:port, got {url!r}")
-        for name, value in (("timeout_s", timeout_s), ("connect_timeout_s", connect_timeout_s)):
+        limits = {"timeout_s": timeout_s, "connect_timeout_s": connect_timeout_s, "max_idle_s": max_idle_s}
+        for name, value in limits.items():
             if not value > 0.0:
                 raise ConfigError(f"transport.{name} must be over 0, got {value}")
         if parsed.scheme == "http" and (tls_ca or tls_cert or tls_key):
@@ -81,7 +89,9 @@ class HttpTransport:
         host = self._address if parsed.explicit_port else str(parsed.host_subcomponent)
         self._common_headers = f"Host: {host}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
         self._host, self._port = str(parsed.raw_host), parsed.port or 80
-        self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
+        self._timeout_s, self._connect_timeout_s, self._max_idle_s = timeout_s, connect_timeout_s, max_idle_s
+        self._plain = plain
+        self._checks_requests = False
         self._wire_formats: dict[str, WireFormat] = {
             **{name: OpenInference(codec) for name, codec in (codecs or {}).items()},
             RAW: OpenInference(plain=plain),
@@ -91,7 +101,14 @@ class HttpTransport:
 
     async def open(self) -> None:
         if self._pool is None:
-            self._pool = Pool(self._host, self._port, self._connect_timeout_s, self._tls)
+            self._pool = Pool(
+                self._host,
+                self._port,
+                self._connect_timeout_s,
+                self._tls,
+                max_idle_s=self._max_idle_s,
+                unacknowledged_s=max(self._connect_timeout_s, self._timeout_s / 2),
+            )
 
     async def infer(self, request: TailRequest) -> TailReply:
         timeout_s = self._timeout_s if request.timeout_s is None else min(request.timeout_s, self._timeout_s)
@@ -103,10 +120,17 @@ class HttpTransport:
             encoded = await off_loop(_payload_bytes(request), wire_format.encode, request, timeout_s)
         except MalformedError as error:
             raise CloudRefusedError(str(error), said=HTTPStatus.BAD_REQUEST) from error
+        integrity = Integrity(encoded.model, encoded.header_length, encoded.pieces, expected=self._checks_requests)
         left_s = timeout_s - (perf_counter() - started)
-        headers = _id_header(request.request_id) + encoded.headers
-        answer = await self._exchange("POST", encoded.path, left_s, headers, encoded.pieces)
-        decoded = await off_loop(answer.received_bytes, wire_format.decode, request, answer)
+        headers = _id_header(request.request_id) + encoded.headers + ("" if self._plain else integrity.header)
+        limit_bytes = _REPLY_BYTES if request.reply_limit_bytes is None else request.reply_limit_bytes
+        answer = await self._exchange("POST", encoded.path, left_s, headers, encoded.pieces, limit_bytes, integrity)
+        left_s = timeout_s - (perf_counter() - started)
+        try:
+            async with asyncio.timeout(left_s):
+                decoded = await off_loop(_decode_cost(answer), wire_format.decode, request, answer)
+        except TimeoutError:
+            raise CloudTimeoutError(f"the answer of {self._address} was not decoded in {timeout_s:.3g} s") from None
         return TailReply(
             values=decoded.values,
             compute_s=decoded.compute_s,
@@ -124,7 +148,14 @@ class HttpTransport:
             self._pool = None
 
     async def _exchange(
-        self, method: str, path: str, timeout_s: float, headers: str = "", pieces: Sequence[memoryview] = ()
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        headers: str = "",
+        pieces: Sequence[memoryview] = (),
+        limit_bytes: int = _LISTING_BYTES,
+        integrity: Integrity | None = None,
     ) -> Answer:
         """Exchange a request for its answer. Raises CloudError for all but a success."""
         if self._pool is None:
@@ -132,17 +163,23 @@ class HttpTransport:
         size = f"Content-Length: {sum(piece.nbytes for piece in pieces)}\r\n" if method == "POST" else ""
         http_header = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._common_headers}{headers}{size}\r\n"
         try:
-            answer = await self._pool.exchange(http_header.encode("latin-1"), pieces, timeout_s)
+            answer = await self._pool.exchange(http_header.encode("latin-1"), pieces, timeout_s, limit_bytes, integrity)
         except NoConnectionInTimeError:
             raise CloudTimeoutError(f"no connection to {self._address} in {self._connect_timeout_s:g} s") from None
-        except TimeoutError:
-            raise CloudTimeoutError(f"no answer from {self._address} in {timeout_s:.3g} s") from None
+        except TimeoutError as error:
+            why, kept = f"no answer from {self._address} in {timeout_s:.3g} s", isinstance(error, KeptTimeoutError)
+            raise CloudTimeoutError(why, kept=kept) from None
         except ConnectionLostError as error:
             raise CloudUnreachableError(f"connection to {self._address} broke: {_one_line(error)}") from None
         except InvalidResponseError as error:
             raise CloudRefusedError(f"{self._address} sent invalid HTTP: {_one_line(error)}") from None
         except OSError as error:
             raise CloudUnreachableError(f"cannot reach {self._address}: {_one_line(error)}") from None
+        finally:
+            if (
+                integrity is not None and integrity.reported is not None
+            ):  # also where it was an older cloud's turn behind the same address
+                self._checks_requests = integrity.reported
         _check_success(answer)
         return answer
 
@@ -152,6 +189,7 @@ class ListingTransport(HttpTransport):
 
     async def listing(self) -> Mapping[str, HeldModel]:
         answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s)
+        self._checks_requests = answer.header(oip.CHECKSUM_HEADER) == oip.CHECKSUM
         try:
             return wire.read_models(b"".join(answer.chunks))
         except MalformedError as error:
@@ -167,6 +205,11 @@ def _id_header(request_id: str) -> str:
     """The header X-Request-Id, by which proxies log a request; empty where the id is not valid in a header."""
     is_valid = request_id.isascii() and request_id.isprintable() and " " not in request_id
     return f"{wire.ID_HEADER}: {request_id}\r\n" if is_valid and request_id else ""
+
+
+def _decode_cost(answer: Answer) -> int:
+    """Work of decoding an answer: numbers as text take longer than their bytes."""
+    return answer.received_bytes * (TEXT_WEIGHT if answer.header(oip.HEADER_LENGTH) is None else 1)
 
 
 def _payload_bytes(request: TailRequest) -> int:

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from midcut_transports.connection import Connection, ConnectionLostError
+import aiohappyeyeballs
+
+from midcut.wire.tcp import notice_dead_peer
+from midcut_transports.connection import Connection, ConnectionLostError, Limits, SilentError
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
     from midcut_transports.connection import Answer
+    from midcut_transports.integrity import Integrity
 
 _MAX_IDLE: Final = 32
+# A name's next address is tried when the one before has not answered for this long (RFC 8305, section 5).
+_NEXT_ADDRESS_S: Final = 0.25
+# A kept connection may be silent for this many times as long as the slowest of the last answers took.
+_SILENT_ANSWERS: Final = 4.0
+_RECENT_ANSWERS: Final = 16
 
 
 class NoConnectionInTimeError(Exception):
     """Connecting took too long."""
+
+
+class KeptTimeoutError(TimeoutError):
+    """The time was over while the request waited on a kept connection, which may be what is dead."""
 
 
 class Pool:
@@ -26,36 +43,74 @@ class Pool:
     Args:
         connect_timeout_s: limit for connecting, TLS included.
         tls: the TLS context; None for plain TCP.
+        max_idle_s: a connection that was unused for longer is closed, since the way may have been forgotten.
+        unacknowledged_s: a connection on which nothing is acknowledged for this long is closed.
     """
 
-    def __init__(self, host: str, port: int, connect_timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        connect_timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        *,
+        max_idle_s: float = 60.0,
+        unacknowledged_s: float = 5.0,
+    ) -> None:
         self._host, self._port, self._tls = host, port, tls
         self._connect_timeout_s = connect_timeout_s
+        self._max_idle_s = max_idle_s
+        self._prepare = partial(notice_dead_peer, timeout_s=unacknowledged_s)
+        self._answers_s: deque[float] = deque(maxlen=_RECENT_ANSWERS)
         self._idle: list[Connection] = []
         self._closed = False
 
-    async def exchange(self, header: bytes, pieces: Sequence[memoryview], timeout_s: float) -> Answer:
-        """Send a request that is safe to repeat; where the connection breaks it is sent once more, on a new one.
+    async def exchange(
+        self,
+        header: bytes,
+        pieces: Sequence[memoryview],
+        timeout_s: float,
+        limit_bytes: int = 1_000_000,
+        integrity: Integrity | None = None,
+    ) -> Answer:
+        """Send a request that is safe to repeat; where it does not get through it is sent once more, on a new one.
 
         Args:
             timeout_s: limit for all of it, connecting included.
+            limit_bytes: the largest answer.
+            integrity: tells whether the request got through undamaged; None does not ask.
 
         Raises:
             ConnectionLostError, InvalidResponseError: the second connection broke too, or the answer is not HTTP.
             NoConnectionInTimeError: `connect_timeout_s` passed.
+            KeptTimeoutError: `timeout_s` passed, on a connection that was kept from earlier requests.
             TimeoutError: `timeout_s` passed.
             OSError: no connection.
         """
-        until_s = asyncio.get_running_loop().time() + timeout_s
+        silent_s = max(self._connect_timeout_s, _SILENT_ANSWERS * max(self._answers_s, default=0.0))
+        limits = Limits(asyncio.get_running_loop().time() + timeout_s, silent_s, limit_bytes)
         idle = self._take_idle()
         try:
-            return await self._exchange_once(idle or await self._connect(until_s), header, pieces, until_s)
-        except ConnectionLostError:
-            return await self._exchange_once(await self._connect(until_s), header, pieces, until_s)
-        except (TimeoutError, asyncio.CancelledError):
+            connection = idle or await self._connect(limits.until_s)
+            answer = await self._exchange_once(connection, header, pieces, limits, integrity)
+            if integrity is None or not integrity.doubt(answer):
+                return self._keep(connection, answer)
+            connection.close()
+        except ConnectionLostError as error:
+            if isinstance(error, SilentError):
+                self._close_idle()  # their way may be dead as well
+        except (TimeoutError, asyncio.CancelledError) as error:
             if idle is not None:
-                self._close_idle()  # their path may be dead as well: each would cost another timeout
+                self._close_idle()  # as above: each would cost another timeout
+                if isinstance(error, TimeoutError):
+                    raise KeptTimeoutError from None
             raise
+        connection = await self._connect(limits.until_s)
+        answer = await self._exchange_once(connection, header, pieces, limits, integrity)
+        if integrity is not None and (doubt := integrity.doubt(answer, last=True)):
+            connection.close()
+            raise ConnectionLostError(doubt)
+        return self._keep(connection, answer)
 
     def close(self) -> None:
         self._closed = True
@@ -66,9 +121,18 @@ class Pool:
             self._idle.pop().close()
 
     async def _exchange_once(
-        self, connection: Connection, header: bytes, pieces: Sequence[memoryview], until_s: float
+        self,
+        connection: Connection,
+        header: bytes,
+        pieces: Sequence[memoryview],
+        limits: Limits,
+        integrity: Integrity | None,
     ) -> Answer:
-        answer = await connection.exchange(header, pieces, until_s)
+        answer = await connection.exchange(header, pieces, limits, None if integrity is None else integrity.text)
+        self._answers_s.append(answer.wall_s)
+        return answer
+
+    def _keep(self, connection: Connection, answer: Answer) -> Answer:
         if connection.usable:
             if self._closed or len(self._idle) >= _MAX_IDLE:
                 connection.close()
@@ -77,23 +141,50 @@ class Pool:
         return answer
 
     def _take_idle(self) -> Connection | None:
+        oldest_s = asyncio.get_running_loop().time() - self._max_idle_s
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable:
+            if connection.usable and connection.idle_since_s >= oldest_s:
                 return connection
+            connection.close()
         return None
 
     async def _connect(self, until_s: float) -> Connection:
         loop = asyncio.get_running_loop()
         connect_until_s = loop.time() + self._connect_timeout_s
         connecting = asyncio.timeout_at(min(until_s, connect_until_s))
-        connection = Connection()
+        connection = Connection(self._prepare)
         try:
             async with connecting:
-                await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
+                await self._open(connection)
         except (TimeoutError, asyncio.CancelledError) as error:
             connection.close()  # it may be connected already, and uvloop does not notify it
             if isinstance(error, asyncio.CancelledError) or (connecting.expired() and until_s <= connect_until_s):
                 raise
             raise NoConnectionInTimeError from None  # the kernel's own connect timeout as well
         return connection
+
+    async def _open(self, connection: Connection) -> None:
+        """Connect to the first of the host's addresses that answers, so that a silent one does not hide the others."""
+        loop = asyncio.get_running_loop()
+        if _is_address(self._host):
+            await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
+            return
+        addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        sock = await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1, loop=loop
+        )
+        try:
+            name = self._host if self._tls else None
+            await loop.create_connection(lambda: connection, sock=sock, ssl=self._tls, server_hostname=name)
+        except BaseException:
+            sock.close()
+            raise
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -30,11 +30,14 @@ class EncodedRequest(NamedTuple):
         path: percent-encoded.
         headers: the HTTP headers of the body as text, each with its line end.
         pieces: the body.
+        model, header_length: what the checksum of the request covers beside the body; empty where there is none.
     """
 
     path: str
     headers: str
     pieces: Sequence[memoryview]
+    model: str = ""
+    header_length: str = ""
 
 
 class DecodedReply(NamedTuple):
@@ -73,8 +76,10 @@ class OpenInference:
         if self._plain and request.cut != 0:
             raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
         message = encode_infer(request, self._codec, timeout_s, plain=self._plain)
-        headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEADER_LENGTH}: {len(message.header)}\r\n"
-        return EncodedRequest(_infer_path(request.model), headers, (memoryview(message.header), *message.pieces))
+        length = str(len(message.header))
+        headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEADER_LENGTH}: {length}\r\n"
+        pieces = (memoryview(message.header), *message.pieces)
+        return EncodedRequest(_infer_path(request.model), headers, pieces, request.model, length)
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
@@ -101,6 +106,9 @@ class Paper:
         return EncodedRequest(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),))
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
+        checksum = answer.header(oip.CHECKSUM_HEADER)
+        if checksum is not None and checksum != oip.checksum(answer.chunks):
+            raise CloudRefusedError("the reply was damaged on the way: the checksum differs")
         try:
             reply = wire.read_reply(b"".join(answer.chunks))
             values = wire.decode_values(reply.values)

@@ -106,7 +106,9 @@ class _Routes:
         self._record_soon(
             message.model, wire.PAPER, result, _Timestamps(started, received, parsed, computed, perf_counter())
         )
-        return json_response(reply)
+        response = json_response(reply)
+        response.headers[oip.CHECKSUM_HEADER] = oip.checksum([reply])  # the paper's message has no place for one
+        return response
 
     def resolve(self, name: str) -> ModelRef:
         return self._hosted.resolve(name)
@@ -156,7 +158,9 @@ class _Routes:
         )
 
     async def models(self, _: web.Request) -> web.Response:
-        return json_response(msgspec.json.encode({"models": self._hosted.listing()}))
+        response = json_response(msgspec.json.encode({"models": self._hosted.listing()}))
+        response.headers[oip.CHECKSUM_HEADER] = oip.CHECKSUM
+        return response
 
     async def probe(self, request: web.Request) -> web.Response:
         """Read a body and drop it: a client that times the upload measures the link."""

@@ -109,6 +109,7 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
         executor=build(Kind.EXECUTOR, cfg.executor),
         observers=CombinedObserver(metrics, registry()),
         codecs=tuple(codecs),
+        exact_codecs=tuple(name for name, codec in codecs.items() if codec.agreement == 1.0),
         policy_for=policy_for,
         calibration=calibration,
         store=None if calibration is None else _load_store(cfg, calibration, policy, cut),
@@ -156,6 +157,7 @@ def connect(
     executor: Executor,
     observers: Observers,
     codecs: tuple[str, ...] = ("raw",),
+    exact_codecs: tuple[str, ...] = ("raw",),
     policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy] | None = None,
     calibration: Calibration | None = None,
     store: CalibrationStore | None = None,
@@ -169,6 +171,7 @@ def connect(
         sources: name -> telemetry source, in order of priority.
         transports: URL -> transport, in order of preference.
         codecs: names of the codecs that the edge may use.
+        exact_codecs: those of them that change no payload.
         policy_for: builds the policy for the cuts and codecs that the cloud accepts; None does not ask the cloud.
         calibration: corrects the policy's forecasts; None does not correct them.
         store: saves what calibration has learnt.
@@ -200,6 +203,7 @@ def connect(
             seconds=None if use_seconds is None or scope is None else CloudSeconds(clouds, cut.table, plan_with),
             calibration=calibration,
             codecs=codecs,
+            exact_codecs=exact_codecs,
             learn=planning.answered,
         )
     )

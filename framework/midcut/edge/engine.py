@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -17,6 +18,7 @@ from midcut.edge.tails import LocalCompute, Tails
 from midcut.errors import MalformedError
 from midcut.planning.pricing import request_usd
 from midcut.types import InferenceResult, Placement, TailRequest, Usage
+from midcut.wire.oip import RAW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,17 +37,22 @@ if TYPE_CHECKING:
     from midcut.protocols import CostModel, Executor
     from midcut.types import Decision
 
+# The largest reply that is read: the output in base64 and JSON, and the header.
+_REPLY_EXCESS: Final = 2.0
+_REPLY_MARGIN_BYTES: Final = 64 * 1024
+
 
 @dataclass(frozen=True)
 class EdgeParts:
     """Components of an engine.
 
     Attributes:
-        settings: the engine itself uses only `threads` and `deadline_s`.
+        settings: the engine itself uses only `threads`, `deadline_s` and `recheck`.
         scope: limits planning to the cuts that the cloud accepts; None does not ask the cloud.
         seconds: takes the cloud's seconds from the cloud; None plans with a given profile.
         calibration: learns from every request; None if disabled.
         codecs: names of the codecs that a request may ask for, besides the built-in ones.
+        exact_codecs: those of them, and of the built-in ones, that change no payload.
         learn: called with every answered request of the captured batch size, for components that learn.
     """
 
@@ -61,6 +68,7 @@ class EdgeParts:
     seconds: CloudSeconds | None = None
     calibration: Calibration | None = None
     codecs: tuple[str, ...] = ()
+    exact_codecs: tuple[str, ...] = (RAW, wire.PAPER)
     learn: Callable[[Decision, InferenceResult], None] | None = None
 
 
@@ -73,12 +81,22 @@ class EdgeEngine:
         self._table = parts.partition.table
         self._names = [[spec.name for spec in cut.values] for cut in self._table.cuts]
         self._example_shapes = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
+        self._example_elements = sum(math.prod(shape) for shape in self._example_shapes)
+        self._output_bytes = self._table.cuts[-1].payload_bytes
         self._under_way = self._begun = 0
         run = os.urandom(8).hex()
         self._ids = (f"{run}{number:016x}" for number in itertools.count())
         self._codecs = wire.codec_names(parts.codecs)
         self._local = LocalCompute(parts.partition, parts.executor, parts.settings.thread_count)
-        self._tails = Tails(parts.partition, parts.clouds, parts.hub, self._local, self._refresh_scope)
+        self._tails = Tails(
+            parts.partition,
+            parts.clouds,
+            parts.hub,
+            self._local,
+            self._refresh_scope,
+            recheck_share=parts.settings.recheck_share,
+            exact=frozenset(parts.exact_codecs),
+        )
 
     @property
     def decision(self) -> Decision:
@@ -175,11 +193,18 @@ class EdgeEngine:
             request_id or next(self._ids),
             codec=used.codec,
             names=self._names[cut],
+            reply_limit_bytes=self._reply_limit_bytes(inputs),
         )
         allowed_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
         tail = await self._tails.finish(request, inputs, None if allowed_s is None else started + allowed_s)
         output = self._partition.assemble(tail.values)
         return self._build_result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
+
+    def _reply_limit_bytes(self, inputs: Sequence[torch.Tensor]) -> int:
+        """The largest reply that may be right, also where the output grows with the square of the input."""
+        elements = sum(value.numel() for value in inputs)
+        growth = max(elements / max(self._example_elements, 1), 1.0)
+        return int(_REPLY_EXCESS * self._output_bytes * growth * growth) + _REPLY_MARGIN_BYTES
 
     def _check_placement(self, placement: Placement) -> Placement:
         if placement.cut not in self._partition.legal:

@@ -14,12 +14,13 @@ import structlog
 import torch
 from msgspec.structs import replace
 
+from midcut.edge.recheck import Recheck, difference
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
 from midcut.graph.segments import Segments
 from midcut.types import TailReply, Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from midcut.edge.clouds.failover import Clouds
     from midcut.edge.telemetry.hub import TelemetryHub
@@ -38,6 +39,11 @@ _OTHER_MODEL: Final = frozenset({400, 404, 409})
 _MARGIN: Final = 1.25
 _MARGIN_S: Final = 0.002
 _FORGET: Final = 0.9
+# The two clocks of an exchange differ, and a cloud reports its seconds in whole microseconds.
+_CLOCKS: Final = 1.02
+_CLOCKS_S: Final = 0.001
+# After an answer that was computed wrongly, a cloud is left alone for this long.
+_WRONG_ANSWER_S: Final = 60.0
 
 
 class FinishedTail(msgspec.Struct, frozen=True):
@@ -134,6 +140,8 @@ class Tails:
 
     Args:
         on_other_model: called when a cloud refuses a request because it may hold another model than was planned for.
+        recheck_share: of the cloud's answers, how many the edge computes again.
+        exact: the codecs that do not change the payload; only their answers are computed again.
     """
 
     def __init__(
@@ -143,6 +151,9 @@ class Tails:
         hub: TelemetryHub,
         here: LocalCompute,
         on_other_model: Callable[[], None],
+        *,
+        recheck_share: float = 0.0,
+        exact: frozenset[str] = frozenset(),
     ) -> None:
         self._partition = partition
         self._table = partition.table
@@ -150,6 +161,7 @@ class Tails:
         self._hub = hub
         self._here = here
         self._on_other_model = on_other_model
+        self._recheck, self._exact = Recheck(recheck_share), exact
         self._times = TailTimes()
         self._example_shapes, self._output_shapes = (
             _spec_shapes(self._table.cuts[at].values) for at in (0, self._table.last)
@@ -248,7 +260,7 @@ class Tails:
         started = perf_counter()
         try:
             with self._hub.exchanging():
-                reply = await self._clouds.infer(request, partial(self._check, inputs))
+                reply = await self._clouds.infer(request, partial(self._check, request, inputs))
         except CloudError as error:
             if isinstance(error, CloudRefusedError) and error.said in _OTHER_MODEL:
                 self._on_other_model()
@@ -267,8 +279,12 @@ class Tails:
         )
         return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s, 0.0))
 
-    def _check(self, inputs: Values, reply: TailReply) -> None:
-        """Raise CloudRefusedError for a reply that is not this model's output for this batch."""
+    def _check(self, request: TailRequest, inputs: Values, reply: TailReply) -> Awaitable[None] | None:
+        """Raise CloudRefusedError for a reply that is not this model's output for this batch.
+
+        Returns what is still to be awaited: the same computation here, for one answer in so many.
+        """
+        _check_times(reply)
         try:
             self._partition.check_values(self._table.last, reply.values)
         except MalformedError as error:
@@ -276,9 +292,30 @@ class Tails:
         shapes = _shapes(reply.values)
         # The output's shape is known in advance only for inputs shaped like the example's.
         if any(value.any_size for value in self._partition.expected(self._table.last)):
-            return
+            return None
         if shapes != self._output_shapes and _shapes(inputs) == self._example_shapes:
             raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {self._output_shapes}")
+        if request.codec in self._exact and self._recheck.is_due():
+            return self._compute_again(request, reply)
+        return None
+
+    async def _compute_again(self, request: TailRequest, reply: TailReply) -> None:
+        values, _ = await self._compute(request)
+        if different := difference(values, reply.values):
+            _log.error("the cloud computes wrongly", request_id=request.request_id, reason=different)
+            raise CloudRefusedError(
+                f"the cloud computed another answer than the edge: {different}", retry_after_s=_WRONG_ANSWER_S
+            )
+
+
+def _check_times(reply: TailReply) -> None:
+    """Raise CloudRefusedError for seconds that cannot be: calibration, telemetry and the cost would believe them."""
+    longest_s = reply.wall_s * _CLOCKS + _CLOCKS_S
+    for name, seconds in (("compute", reply.compute_s), ("server", reply.server_s)):
+        if not 0.0 <= seconds <= longest_s:  # so is NaN
+            raise CloudRefusedError(
+                f"the cloud reports {seconds:.3g} {name} seconds of an exchange that took {reply.wall_s:.3g} s"
+            )
 
 
 def _cloud_tail(outcome: _CloudOutcome) -> FinishedTail | None:

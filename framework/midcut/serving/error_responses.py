@@ -9,6 +9,7 @@ from aiohttp import web
 
 from midcut import wire
 from midcut.errors import WireError
+from midcut.wire import oip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger("midcut.serving")
+RECEIVED: Final = web.RequestKey("received", str)
+"""The checksum of a request whose body was read; its response carries it in the header `Midcut-Received`."""
 # A reason may quote what the client sent, up to a whole body, which is too long for a response or a log.
 _MOST_CHARACTERS: Final = 1000
 
@@ -37,6 +40,13 @@ def json_response(body: bytes, status: int = 200) -> web.Response:
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A middleware that turns every error into one line of JSON for the client and one line in the log."""
+    response = await _answer(request, handler)
+    if RECEIVED in request and isinstance(response, web.Response):
+        response.headers[oip.RECEIVED_HEADER] = request[RECEIVED]
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except WireError as error:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from midcut import wire
 from midcut.errors import UnknownModelError
-from midcut.serving.error_responses import json_response
+from midcut.serving.error_responses import RECEIVED, json_response
 from midcut.serving.lifecycle import DRAIN
 from midcut.wire import oip
 
@@ -94,10 +94,10 @@ class _MessageResponse(web.StreamResponse):
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         message, writer = self._message, request.writer
-        connection = _connection_header(request, keep_alive=self._keep_alive)
-        http_header = wire.reply_head(
-            message.size_bytes, len(message.header), rfc822_formatted_time(), connection
-        ).encode()
+        more = _connection_header(request, keep_alive=self._keep_alive)
+        if (received := request.get(RECEIVED)) is not None:
+            more += f"{oip.RECEIVED_HEADER}: {received}\r\n"
+        http_header = wire.reply_head(message.size_bytes, len(message.header), rfc822_formatted_time(), more).encode()
         if message.size_bytes <= _JOINED_BYTES:
             await writer.write_eof(b"".join((http_header, message.header, *message.pieces)))
         else:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import http_exceptions, web
 
-from midcut.errors import TooLargeError
-from midcut.serving.error_responses import RefusedError
+from midcut.errors import DamagedError, TooLargeError
+from midcut.serving.error_responses import RECEIVED, RefusedError
+from midcut.wire import oip
 from midcut.wire.body import Body
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) ->
 
     Raises:
         TooLargeError: over the limit, by its Content-Length or in fact.
+        DamagedError: the request has a checksum, and it is not that of what arrived.
         RefusedError: encoded (415), not complete in time (408), or with invalid HTTP framing (400).
     """
     body = bytearray()
@@ -49,23 +51,30 @@ async def _consume_chunks(
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(limit_bytes)
     received = 0
+    checksum = oip.RequestChecksum(request.match_info.get("model", ""), request.headers.get(oip.HEADER_LENGTH, ""))
     try:
         if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
             chunk = request.content.read_nowait()
             if len(chunk) > limit_bytes:
                 raise _too_large(limit_bytes)
+            checksum.add(chunk)
             consume(chunk)
-            return
-        async with asyncio.timeout(timeout_s):
-            async for chunk in request.content.iter_any():
-                received += len(chunk)
-                if received > limit_bytes:
-                    raise _too_large(limit_bytes)
-                consume(chunk)
+        else:
+            async with asyncio.timeout(timeout_s):
+                async for chunk in request.content.iter_any():
+                    received += len(chunk)
+                    if received > limit_bytes:
+                        raise _too_large(limit_bytes)
+                    checksum.add(chunk)
+                    consume(chunk)
     except TimeoutError:
         raise RefusedError(408, f"the body was not complete after {timeout_s:g} s") from None
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         raise RefusedError(400, f"the body is incomplete or its HTTP framing is invalid: {error}") from None
+    request[RECEIVED] = checksum.text
+    sent = request.headers.get(oip.CHECKSUM_HEADER, oip.DEFERRED)
+    if sent not in (oip.DEFERRED, checksum.text):
+        raise DamagedError(f"the request was damaged on the way: its checksum is {checksum.text}, not {sent[:40]!r}")
 
 
 def _too_large(limit_bytes: int) -> TooLargeError:

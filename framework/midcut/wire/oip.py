@@ -13,7 +13,8 @@ midcut adds parameters. To a request: `cut`, `fingerprint`, `codec` (`timeout`, 
 To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing); `dtype`, `shape` and
 `codec_*` where a codec encoded it, so that it travels as UINT8 of shape [n]; `int` where it is a plain int. To a reply:
 `parse_us`, `queue_us`, `compute_us`, `server_us`, and `crc32` over the bytes of its tensors, without which damaged
-bytes would go unnoticed. Importing this imports no torch.
+bytes would go unnoticed. Requests are protected by two HTTP headers, see `CHECKSUM_HEADER`. Importing this imports no
+torch.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 EXTENSIONS: Final = ("binary_tensor_data", "parameters", "schedule_policy", "midcut_cut")
 RAW: Final = "raw"
 CHECKSUM: Final = "crc32"
+CHECKSUM_HEADER: Final = "Midcut-Checksum"
+"""Of a request: its checksum, which the server compares; or `deferred`, where only the client compares. Of a list of
+models, `crc32`: this server sends `RECEIVED_HEADER`. Of a reply in the paper's format: the checksum of its body."""
+RECEIVED_HEADER: Final = "Midcut-Received"
+"""Of every answer to a request whose body was read: the checksum of the request as the server received it."""
+DEFERRED: Final = "deferred"
 PLATFORM: Final = "midcut_torch"
 DATATYPES: Final = {
     "bool": "BOOL", "uint8": "UINT8", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
@@ -196,9 +203,30 @@ def infer_path(model: str) -> str:
     return f"/v2/models/{model}/infer"
 
 
-def checksum(pieces: Iterable[memoryview]) -> str:
+def checksum(pieces: Iterable[bytes | memoryview]) -> str:
     """CRC-32 of bytes as eight hexadecimal digits, as in the parameter `crc32` of a reply."""
     total = 0
     for piece in pieces:
         total = zlib.crc32(piece, total)
     return f"{total:08x}"
+
+
+class RequestChecksum:
+    """CRC-32 over what a request asks for: the model in its path, the length of its JSON header, and its body.
+
+    Args:
+        model: the name in the path, not percent-encoded; empty where the path has none.
+        header_length: the HTTP header `Inference-Header-Content-Length`, empty where there is none.
+    """
+
+    def __init__(self, model: str = "", header_length: str = "") -> None:
+        self._total = zlib.crc32(f"{model}\n{header_length}\n".encode(errors="surrogateescape"))
+
+    def add(self, piece: bytes | bytearray | memoryview) -> None:
+        """Add the next piece of the body."""
+        self._total = zlib.crc32(piece, self._total)
+
+    @property
+    def text(self) -> str:
+        """Eight hexadecimal digits."""
+        return f"{self._total:08x}"

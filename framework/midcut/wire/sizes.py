@@ -34,6 +34,7 @@ _DATE: Final = "Thu, 01 Jan 1970 00:00:00 GMT"
 _HOST: Final = "127.0.0.1:8700"
 _SECONDS: Final = 0.123456789
 _TIMEOUT_S: Final = 10.0
+_CHECKSUM: Final = oip.checksum(())
 _TIMES_US: Final = {"parse_us": 100, "queue_us": 100, "compute_us": 10_000, "server_us": 10_000}
 _MARGIN_BYTES: Final = 64 * 1024
 
@@ -53,26 +54,29 @@ def request_head_bytes(
     """
     return len(
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{ID_HEADER}: {_REQUEST_ID}\r\n{_content_headers(header_length)}"
-        f"Content-Length: {body_bytes}\r\n\r\n"
+        f"{oip.CHECKSUM_HEADER}: {oip.DEFERRED}\r\nContent-Length: {body_bytes}\r\n\r\n"
     )
 
 
-def reply_head(body_bytes: int, header_length: int | None, date: str, connection: str = "") -> str:
+def reply_head(body_bytes: int, header_length: int | None, date: str, more: str = "") -> str:
     """The status line and the HTTP headers that a server writes before a reply.
 
     Args:
         header_length: bytes of the JSON header before the tensors; None for a body that is all JSON.
-        connection: the header `Connection` with its line end, or nothing.
+        more: further headers, each with its line end.
     """
     return (
         f"HTTP/1.1 200 OK\r\n{_content_headers(header_length)}Content-Length: {body_bytes}\r\n"
-        f"Date: {date}\r\nServer: midcut\r\n{connection}\r\n"
+        f"Date: {date}\r\nServer: midcut\r\n{more}\r\n"
     )
 
 
 def reply_head_bytes(body_bytes: int, header_length: int | None = None) -> int:
     """Bytes of the status line and the HTTP headers of a reply."""
-    return len(reply_head(body_bytes, header_length, _DATE))
+    more = f"{oip.RECEIVED_HEADER}: {_CHECKSUM}\r\n"
+    if header_length is None:
+        more += f"{oip.CHECKSUM_HEADER}: {_CHECKSUM}\r\n"
+    return len(reply_head(body_bytes, header_length, _DATE, more))
 
 
 def request_bytes(table: CutTable, cut_index: int, codec: Codec | None = None) -> int:

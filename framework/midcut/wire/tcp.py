@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import socket
@@ -9,6 +10,10 @@ import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 from midcut.terms import SlowStart
 from midcut.types import TcpInfo
@@ -63,6 +68,31 @@ def own_socket(sock: TransportSocket | None) -> socket.socket | None:
         return socket.socket(fileno=os.dup(sock.fileno()))
     except OSError:  # the socket is closed, or this process has too many open files
         return None
+
+
+def unacknowledged_bytes(sock: socket.socket | None) -> int:
+    """Bytes that the kernel holds because the other side has not acknowledged them; 0 where that is not known."""
+    if sock is None or sys.platform != "linux":
+        return 0
+    try:
+        answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
+
+
+def notice_dead_peer(sock: socket.socket, timeout_s: float) -> None:
+    """Have the kernel end a connection whose peer, or the way to it, is gone.
+
+    An idle connection is tested after 15 s of silence, which also keeps firewalls from forgetting it; sent bytes that
+    are not acknowledged within `timeout_s` end the connection.
+    """
+    options = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": int(timeout_s * 1e3)}
+    with contextlib.suppress(OSError):  # a socket that is closed already, or not TCP
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            if (number := getattr(socket, name, None)) is not None:  # not on every system
+                sock.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
 def starts_slowly(setting: SlowStart) -> bool:

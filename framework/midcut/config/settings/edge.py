@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from fractions import Fraction
 from typing import ClassVar
 
 from omegaconf import MISSING
 
 from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
 from midcut.config.settings.serving import ServerSettings
+from midcut.errors import ConfigError
 
 
 class Fallback(Enum):
@@ -37,6 +39,9 @@ class EngineSettings:
             longer; then one request tries the cloud again. 0 tries with every request.
         deadline_s: latest time to answer a request; the edge finishes it by itself when the time left is only just
             enough for that. null waits for the cloud as long as the transport does.
+        recheck: share of the cloud's answers that the edge computes again before it gives them, e.g. `1/100`. Where
+            one differs by more than rounding, the edge's own is given and the cloud is left alone for a minute. Each
+            costs the edge a tail; answers with codecs that are not exact are never computed again.
     """
 
     interval_s: float = 1.0
@@ -47,8 +52,10 @@ class EngineSettings:
     breaker_failures: int = 3
     retry_after_s: float = 1.0
     deadline_s: float | None = None
+    recheck: str = "0"
 
     def __post_init__(self) -> None:
+        self.recheck_share  # noqa: B018 - checks it
         check_over_zero(self, "engine.interval_s", "engine.deadline_s")
         count_threads("engine.threads", self.threads)
         check_at_least(1, self, "engine.breaker_failures")
@@ -58,6 +65,17 @@ class EngineSettings:
     def thread_count(self) -> int:
         """`threads` as a number."""
         return count_threads("engine.threads", self.threads)
+
+    @property
+    def recheck_share(self) -> float:
+        """`recheck` as a number."""
+        try:
+            share = float(Fraction(self.recheck))
+        except (ValueError, ZeroDivisionError):
+            share = -1.0
+        if not 0.0 <= share <= 1.0:
+            raise ConfigError(f"engine.recheck must be a share from 0 to 1, like 1/100, got {self.recheck}")
+        return share
 
 
 @dataclass

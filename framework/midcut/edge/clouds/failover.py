@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, Clou
 from midcut.protocols import ModelLister, ProfileSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from midcut.protocols import Transport
     from midcut.types import HeldModel, TailReply, TailRequest
@@ -27,6 +28,9 @@ _log = structlog.get_logger("midcut.edge")
 _REQUEST_FAULTS: Final = frozenset({400, 413, 415})
 _TRIES: Final = 2
 _LISTING_TIMEOUT_S: Final = 3.0
+_RECENT_ANSWERS: Final = 32
+# Without any answer for this long, time-outs count as failures however short they were.
+_SILENT_S: Final = 10.0
 
 
 @dataclass(eq=False)
@@ -34,7 +38,8 @@ class _Cloud:
     url: str
     transport: Transport
     breaker: Breaker
-    last_answer_s: float = 0.0
+    recent_answers_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_ANSWERS))
+    answered_at: float = 0.0
     greeted: bool = False
     mismatch: str = ""
     last_failure: str = "it was never asked"
@@ -117,12 +122,13 @@ class Clouds:
             whys.append(self._with_url(cloud, why))
         return "; ".join(whys)
 
-    async def infer(self, request: TailRequest, check: Callable[[TailReply], None]) -> TailReply:
+    async def infer(self, request: TailRequest, check: Callable[[TailReply], Awaitable[None] | None]) -> TailReply:
         """Have the tail computed.
 
         Args:
             request: its `timeout_s` covers both tries together.
-            check: raises a WireError for a reply that does not fit the request; this counts as a failure of the cloud.
+            check: raises a WireError for a reply that does not fit the request, at once or when awaited; this counts as
+                a failure of the cloud.
 
         Raises:
             CloudError: no cloud gave a valid reply.
@@ -187,28 +193,30 @@ class Clouds:
                 return cloud
         return None
 
-    async def _try(self, cloud: _Cloud, request: TailRequest, check: Callable[[TailReply], None]) -> TailReply:
+    async def _try(
+        self, cloud: _Cloud, request: TailRequest, check: Callable[[TailReply], Awaitable[None] | None]
+    ) -> TailReply:
         cloud.breaker.begin_try()
         started = perf_counter()
         try:
             async with asyncio.timeout(request.timeout_s):
                 await self._check_first(cloud)
                 reply = await cloud.transport.infer(request)
-            check(reply)
+            answered_at = perf_counter()
+            if (checking := check(reply)) is not None:
+                await checking
         except asyncio.CancelledError:
             cloud.breaker.abandon_try()
             raise
         except Exception as error:
             failure = _as_cloud_error(error, request.timeout_s)
-            if (
-                isinstance(failure, CloudTimeoutError)
-                and (request.timeout_s or cloud.last_answer_s) < cloud.last_answer_s
-            ):
-                cloud.breaker.abandon_try()  # the time-out was shorter than the last answer took
-            else:
+            if _is_evidence(cloud, failure, request.timeout_s):
                 self._record_failure(cloud, failure, perf_counter() - started)
+            else:
+                cloud.breaker.abandon_try()
             raise failure from error
-        cloud.last_answer_s = perf_counter() - started
+        cloud.answered_at = answered_at
+        cloud.recent_answers_s.append(cloud.answered_at - started)
         self._record_answer(cloud)
         return reply
 
@@ -269,6 +277,20 @@ class Clouds:
             was = cloud.breaker.state
             cloud.breaker.half_open()
             self._report_change(cloud, was)
+
+
+def _is_evidence(cloud: _Cloud, failure: CloudError, timeout_s: float | None) -> bool:
+    """Whether a failure shows that the cloud fails.
+
+    A time-out that was shorter than answers usually take shows that a client is impatient, so that it must not take
+    the cloud from others; one on a kept connection may show that just the connection is dead.
+    """
+    if not isinstance(failure, CloudTimeoutError):
+        return True
+    if failure.kept:
+        return False
+    too_short = timeout_s is not None and timeout_s < max(cloud.recent_answers_s, default=0.0)
+    return not too_short or perf_counter() - cloud.answered_at > _SILENT_S
 
 
 def _as_cloud_error(error: Exception, timeout_s: float | None) -> CloudError:
