@@ -6,9 +6,10 @@ import time
 
 import pytest
 import torch
+from msgspec.structs import replace
 
-from midcut.config.settings import CutSettings
-from midcut.errors import CloudRefusedError, CloudTimeoutError, CutError, MalformedError
+from midcut.config.settings import CutSettings, EngineSettings
+from midcut.errors import CloudRefusedError, CloudTimeoutError, ConfigError, CutError, MalformedError
 from midcut.graph import partition
 from midcut.testing import LoopbackTransport, TorchExecutor
 from midcut.types import LoadedModel, TailReply, TailRequest
@@ -106,6 +107,51 @@ async def test_a_reply_that_does_not_fit_is_never_an_answer(bench, tiny, tiny_mo
     assert torch.equal(result.output, whole(tiny_model))
     assert result.finished_by == "edge"
     assert part in result.fallback
+
+
+@pytest.mark.parametrize("seconds", [60.0, 1.7e308, float("inf"), float("nan"), -1e-3])
+@pytest.mark.parametrize("name", ["compute_s", "server_s"])
+async def test_seconds_that_cannot_be_are_not_believed(bench, tiny, tiny_model, name, seconds):
+    class Lying(LoopbackTransport):
+        async def infer(self, request):
+            return replace(await super().infer(request), **{name: seconds})
+
+    async with bench(legal=MIDDLE, transport=Lying(tiny)) as b:
+        result = await b.engine.infer(tiny_model.example)
+    assert torch.equal(result.output, whole(tiny_model))
+    assert (result.finished_by, result.cloud_s) == ("edge", 0.0)
+    assert "of an exchange that took" in result.fallback
+    assert result.cost_usd == pytest.approx(result.edge_s)
+
+
+class Miscomputing(LoopbackTransport):
+    """A cloud whose memory is bad: its answers are finite, of the right shape, and wrong."""
+
+    async def infer(self, request):
+        reply = await super().infer(request)
+        return replace(reply, values=[reply.values[0].roll(1, -1)])
+
+
+async def test_a_cloud_that_computes_wrongly_is_found_and_left_alone(bench, tiny, tiny_model):
+    transport = Miscomputing(tiny)
+    async with bench(legal=ALWAYS, transport=transport, recheck="1/3", retry_after_s=1.0) as b:
+        results = [await b.engine.infer(tiny_model.example) for _ in range(6)]
+    assert [result.finished_by for result in results] == ["cloud", "cloud", "edge", "edge", "edge", "edge"]
+    assert torch.equal(results[2].output, whole(tiny_model))
+    assert "computed another answer" in results[2].fallback
+    assert len(transport.requests) == 3
+
+
+async def test_a_cloud_that_computes_rightly_is_not_suspected(bench, tiny_model):
+    async with bench(legal=ALWAYS, recheck="1") as b:
+        results = [await b.engine.infer(tiny_model.example) for _ in range(5)]
+    assert {result.finished_by for result in results} == {"cloud"}
+
+
+@pytest.mark.parametrize("share", ["1/0", "-1/2", "2", "often", "nan"])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ConfigError, match=r"engine\.recheck must be a share from 0 to 1, like 1/100"):
+        EngineSettings(recheck=share)
 
 
 async def test_a_dead_cloud_is_left_alone_for_a_while(bench, tiny, tiny_model):

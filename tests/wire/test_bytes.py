@@ -22,7 +22,8 @@ PLAIN, PERMUTED = torch.tensor([1.0, -2.0]), torch.arange(4, dtype=torch.uint8).
 EXPECTED = {
     "raw": (
         b"POST /v2/models/m%40x/infer HTTP/1.1\r\nHost: ADDRESS\r\nX-Request-Id: r1\r\n"
-        b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: 370\r\nMidcut-Checksum: f6a228a8\r\nContent-Length: 382\r\n\r\n"
+        b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: 370\r\n"
+        b"Midcut-Checksum: f6a228a8\r\nContent-Length: 382\r\n\r\n"
         b'{"inputs":[{"name":"a","shape":[2],"datatype":"FP32","parameters":{"binary_data_size":8}},'
         b'{"name":"b","shape":[2,2],"datatype":"UINT8","parameters":{"binary_data_size":4,"dim_order":"1,0"}},'
         b'{"name":"n","shape":[1],"datatype":"INT64","parameters":{"int":true},"data":[7]}],"id":"r1",'

@@ -32,7 +32,7 @@ from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
 from midcut.profiles.cache import cache_folder, write_cached
-from midcut.profiles.choosing import AUTO, cloud_profile_file, edge_profile_file, sent_path
+from midcut.profiles.choosing import AUTO, cloud_profile_file, edge_profile_file, own_where_unknown, sent_path
 from midcut.serving.metrics import EdgeMetrics, new_registry
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
         policy_for=policy_for,
         calibration=calibration,
         store=None if calibration is None else _load_store(cfg, calibration, policy, cut),
-        use_seconds=profiles.use if cfg.cloud_profile == AUTO else None,
+        use_seconds=profiles.use if profiles.asks_cloud else None,
     )
     metrics.show_breakers(engine.parts.clouds.states)
     if calibration is not None:
@@ -214,6 +214,7 @@ class _EdgeProfiles:
 
     Attributes:
         cfg: the edge's config with files in place of `auto`.
+        asks_cloud: whether the cloud's own seconds are to be used.
     """
 
     def __init__(self, cfg: DictConfig, cut: Partition, model: LoadedModel, threads: int) -> None:
@@ -225,11 +226,15 @@ class _EdgeProfiles:
             return cut, model.example
 
         executor = json.dumps(OmegaConf.to_container(cfg.executor, resolve=True), default=str)
-        edge = edge_profile_file(cfg.edge_profile, cut.table.model, captured, folder, executor, threads)
-        cloud = cloud_profile_file(cfg.cloud_profile, cut.table.model, captured, folder, url)
+        edge = edge_profile_file(
+            own_where_unknown(cfg.edge_profile, cut.table.model), cut.table.model, captured, folder, executor, threads
+        )
+        cloud_spec = own_where_unknown(cfg.cloud_profile, cut.table.model)
+        cloud = cloud_profile_file(cloud_spec, cut.table.model, captured, folder, url)
         OmegaConf.update(self.cfg, "edge_profile", edge)
         OmegaConf.update(self.cfg, "cloud_profile", cloud)
         self._sent = sent_path(url, cut)
+        self.asks_cloud = cloud_spec == AUTO
 
     async def use(self, profile: Profile) -> None:
         """Plan with the profile that the cloud sent, also after a restart."""

@@ -70,9 +70,17 @@ def sent_path(url: str, partition: Partition) -> Path:
     return cached_path(partition.table.model, Role.cloud, url, partition.table.graph)
 
 
+def own_where_unknown(spec: str, model: str) -> str:
+    """What a profile setting means at the edge: `auto` where a shipped device has no profile of the model."""
+    return spec if Path(spec).expanduser().exists() or not _is_unknown(spec, model) else AUTO
+
+
+def _is_unknown(spec: str, model: str) -> bool:
+    return can_estimate(spec) and not (SHIPPED / "profiles" / spec / f"{model}.json").exists()
+
+
 def _estimated_if_unknown(spec: str, role: Role, model: str, captured: Captured, folder: Path) -> str:
-    shipped = SHIPPED / "profiles" / spec
-    if not can_estimate(spec) or Path(spec).expanduser().exists() or (shipped / f"{model}.json").exists():
+    if Path(spec).expanduser().exists() or not _is_unknown(spec, model):
         return spec
     better = f"midcut profile model={model} role={role}, then {role}_profile=FILE"
     return _estimate(spec, role, captured, folder, better)

@@ -3,7 +3,7 @@
     python -m midcut.testing.faults --upstream 127.0.0.1:8700 --listen 127.0.0.1:8701 \
         --toxic latency:latency_ms=50,jitter_ms=20 --toxic limit_data@upstream:limit_bytes=2000,toxicity=0.1
 
-The toxics and their names are Toxiproxy's (`midcut.proxies.toxics`), and `garbage` beside them.
+The toxics and their names are Toxiproxy's (`midcut.proxies.toxics`), and `garbage` and `bit_flips` beside them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The faults that a fault proxy can cause: those of Toxiproxy, under its names, and `garbage`.
+"""The faults that a fault proxy can cause: those of Toxiproxy, under its names, `garbage` and `bit_flips`.
 
 A toxic acts on one direction of a connection. As in Toxiproxy, times are in milliseconds (`delay_us` in microseconds).
 """
@@ -172,8 +172,26 @@ class Garbage(Toxic):
         yield data[:intact_bytes] + state.dice.randbytes(len(data) - intact_bytes)
 
 
+@dataclass(frozen=True)
+class BitFlips(Toxic):
+    """Flips one bit in about `every_bytes` bytes; each chunk of that size or more has at least one."""
+
+    name: ClassVar[str] = "bit_flips"
+    every_bytes: int = 100_000
+
+    async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
+        flips, rest = divmod(len(data), max(self.every_bytes, 1))
+        flips += state.dice.random() * max(self.every_bytes, 1) < rest
+        damaged = bytearray(data)
+        for _ in range(flips):
+            bit = state.dice.randrange(8 * len(data))
+            damaged[bit // 8] ^= 1 << bit % 8
+        yield bytes(damaged)
+
+
 TOXICS: Final = {
-    kind.name: kind for kind in (Latency, Bandwidth, SlowClose, Timeout, ResetPeer, Slicer, LimitData, Garbage)
+    kind.name: kind
+    for kind in (Latency, Bandwidth, SlowClose, Timeout, ResetPeer, Slicer, LimitData, Garbage, BitFlips)
 }
 
 

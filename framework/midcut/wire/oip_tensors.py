@@ -311,7 +311,7 @@ def _bytes_from_json(header: TensorHeader) -> Sequence[memoryview]:
             raise MalformedError(f"{header.name!r}: data is not all {header.datatype}")
         with np.errstate(over="raise"):
             array: NDArray[Any] = np.array(numbers, dtype)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"{header.name!r}: data is not JSON: {error}") from None
     except (OverflowError, FloatingPointError):
         raise MalformedError(f"{header.name!r}: data does not fit {header.datatype}") from None

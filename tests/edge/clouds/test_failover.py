@@ -55,6 +55,28 @@ async def asked(clouds, request=REQUEST, check=fine):
     return (await clouds.infer(request, check)).values[0]
 
 
+async def test_an_impatient_client_does_not_take_the_cloud_from_the_others():
+    class Slow(Plain):
+        async def infer(self, request):
+            await asyncio.sleep(0.05)
+            return await super().infer(request)
+
+    clouds = Clouds({"a": Slow()}, retry_after_s=60.0, failures=3)
+    assert await asked(clouds) == "reply"
+    for _ in range(10):
+        with pytest.raises(CloudTimeoutError):
+            await asked(clouds, TailRequest("m", 1, "f", [], "r", timeout_s=0.001))
+    assert clouds.state is BreakerState.closed
+    assert await asked(clouds) == "reply"
+
+
+async def test_a_timeout_on_a_kept_connection_does_not_count():
+    clouds = Clouds({"a": Plain(CloudTimeoutError("no answer", kept=True))}, retry_after_s=60.0, failures=1)
+    with pytest.raises(CloudTimeoutError):
+        await asked(clouds)
+    assert clouds.state is BreakerState.closed
+
+
 async def until(condition):
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110

@@ -96,7 +96,8 @@ class EdgeConfig:
         calibration: correction of the predictors by measured requests.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device. `auto` measures this machine when it meets a model first, and takes the
-            cloud's own measurement from the cloud, until then an estimate.
+            cloud's own measurement from the cloud, until then an estimate; so does a shipped device with models that
+            it has no profile of.
         cloud_url: where the cloud listens; transport and telemetry take it from here. A list is in order of
             preference: requests go to the first healthy cloud.
         slow_start: whether TCP returns to slow start after an idle pause; `auto` reads this host's setting.
@@ -118,8 +119,8 @@ class EdgeConfig:
     accuracy_floor: float | None = None
     engine: EngineSettings = field(default_factory=EngineSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
-    edge_profile: str = "auto"
-    cloud_profile: str = "auto"
+    edge_profile: str = "pi4"
+    cloud_profile: str = "cloud"
     cloud_url: Any = "http://127.0.0.1:8700"
     slow_start: SlowStart = SlowStart.auto
     input: Any = MISSING

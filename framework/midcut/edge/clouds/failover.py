@@ -92,7 +92,7 @@ class Clouds:
     @property
     def never_reached(self) -> str:
         """Why no cloud has ever answered; `""` if one has."""
-        if any(cloud.greeted or cloud.last_answer_s for cloud in self._clouds):
+        if any(cloud.greeted or cloud.answered_at for cloud in self._clouds):
             return ""
         return "; ".join(f"{cloud.url}: {cloud.last_failure}" for cloud in self._clouds)
 
