@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import save_file
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 
@@ -29,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("source", help="the pickled state dict")
     parser.add_argument("target", nargs="?", help="the safetensors file; default: beside the source")
     options = parser.parse_args(arguments)
+    from safetensors.torch import save_file  # noqa: PLC0415 - torch, which --help does not need
+
     source = Path(options.source)
     target = Path(options.target) if options.target else source.with_suffix(".safetensors")
     try:
@@ -52,6 +53,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         OSError: the file cannot be read.
         ValueError: it holds more than tensors and plain containers, or no state dict.
     """
+    import torch  # noqa: PLC0415 - as above
+
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
