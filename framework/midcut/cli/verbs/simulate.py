@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import ListConfig, OmegaConf
@@ -21,6 +22,9 @@ from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
 from midcut.profiles.filling import fill_profiles
 from midcut.results.simulation import FILE, write_simulation
+from midcut.results.users import FILE as USERS_FILE
+from midcut.results.users import write_users
+from midcut.simulation.playing import play, print_users
 from midcut.simulation.progress import ProgressBar
 from midcut.simulation.run import Names, Setup, simulate
 from midcut.simulation.tables import print_simulation
@@ -44,6 +48,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     start = perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
     setup, names = prepare(cfg, HydraConfig.get().runtime.choices, folder)
+    if cfg.users:
+        return _play(cfg, setup, folder)
     with ProgressBar(enabled=not in_sweep) as progress_bar:
         simulation = simulate(setup, names, progress_bar.update)
     wall_s = perf_counter() - start
@@ -51,6 +57,16 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if not in_sweep:
         print_simulation(simulation, wall_s)
     return summary(simulation)
+
+
+def _play(cfg: DictConfig, setup: Setup, folder: Path) -> dict[str, Any]:
+    """Let users share one cloud; write `users.json`."""
+    settings = settings_of(cfg, SimulateConfig)
+    result = play(setup.truth, setup.scenario, settings.users, settings.game)
+    write_users(folder / USERS_FILE, result)
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        print_users(result)
+    return cast("dict[str, Any]", msgspec.to_builtins(result))
 
 
 def prepare(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]:

@@ -14,6 +14,7 @@ from midcut.config.settings.edge import (
     InputKind,
     InputServer,
 )
+from midcut.config.settings.gaming import GameSettings, Turns
 from midcut.config.settings.measuring import FitConfig, ProfileConfig
 from midcut.config.settings.running import CloudConfig, EdgeConfig, PlanConfig
 from midcut.config.settings.scheduling import (
@@ -71,6 +72,7 @@ __all__ = [
     "EngineSettings",
     "Fallback",
     "FitConfig",
+    "GameSettings",
     "HopSettings",
     "InputFolder",
     "InputKind",
@@ -87,4 +89,5 @@ __all__ = [
     "ServerSettings",
     "SimulateConfig",
     "TierSettings",
+    "Turns",
 ]

@@ -12,6 +12,7 @@ from omegaconf import MISSING
 from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.bounds import check_at_least, check_over_zero, check_share
 from midcut.config.settings.cutting import CutSettings
+from midcut.config.settings.gaming import GameSettings
 from midcut.errors import ConfigError
 
 
@@ -182,6 +183,9 @@ class SimulateConfig:
         population: repetitions of a drawn scenario, with the seeds 0, 1, ...
         dwell: planners are also evaluated with these numbers of samples between two switches, at least.
         keep_samples: up to that many samples are written out one by one.
+        users: that many users, each with a sample of its own, share one cloud whose price rises with its load (after
+            Gao et al. 2021); 0 compares planners instead.
+        game: what they pay and weigh.
         claims: published numbers to compare with the simulated ones.
         title: name of this run in the report; null is the model's name.
         objectives: names of the result's numbers that a sweeper like Optuna optimises, e.g.
@@ -205,10 +209,12 @@ class SimulateConfig:
     population: int = 0
     dwell: list[int] = field(default_factory=list)
     keep_samples: int = 1000
+    users: int = 0
+    game: GameSettings = field(default_factory=GameSettings)
     claims: list[ClaimSettings] = field(default_factory=list)
     title: str | None = None
     objectives: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_share(self, "accuracy_floor")
-        check_at_least(0, self, "population", "dwell", "keep_samples")
+        check_at_least(0, self, "population", "dwell", "keep_samples", "users")
