@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,12 +14,14 @@ from torch.utils import _pytree as pytree
 from midcut.config.settings import Capture, Order
 from midcut.errors import GraphError
 from midcut.graph.attention import has_fast_path, without_fast_path
+from midcut.graph.cache import CaptureCache, usable_key
 from midcut.graph.capture import capture
 from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
 from midcut.graph.ordering import reorder
 from midcut.graph.outputs import Position, name_outputs
-from midcut.graph.partition import Partition
+from midcut.graph.partition import Captured, Partition
+from midcut.graph.saving import keep, restore
 from midcut.graph.shapes import ExpectedValue, learn_batch
 from midcut.graph.stateless import observe
 from midcut.graph.varying import find_varying
@@ -54,15 +57,24 @@ def partition(model: LoadedModel, settings: CutSettings) -> Partition:
     """
     if model.module.training:
         raise GraphError(f"model {model.name!r} cannot be cut: the module is in training mode; call eval() first")
-    try:
-        observed = observe(model.module, model.example)
-    except GraphError as error:
-        raise GraphError(f"model {model.name!r} cannot be cut: {error}") from error
-    captured = _best_capture(model, settings, observed)
+    key = usable_key(model, settings)
+    cache = CaptureCache(settings.cache, key) if settings.cache is not None and key else None
+    restored = None if cache is None else restore(cache, model, settings)
+    captured = restored or _capture_anew(model, settings)
+    if cache is not None and restored is None:
+        keep(cache, captured)
     if captured.refused:
         first = dict(itertools.islice(captured.refused.items(), _LOGGED_REASONS))
         log.warning("cuts not offered", model=model.name, count=len(captured.refused), cuts=first)
     return captured
+
+
+def _capture_anew(model: LoadedModel, settings: CutSettings) -> Partition:
+    try:
+        observed = observe(model.module, model.example)
+    except GraphError as error:
+        raise GraphError(f"model {model.name!r} cannot be cut: {error}") from error
+    return _best_capture(model, settings, observed)
 
 
 def _best_capture(model: LoadedModel, settings: CutSettings, observed: Observed) -> Partition:
@@ -82,7 +94,7 @@ def _best_capture(model: LoadedModel, settings: CutSettings, observed: Observed)
             log.info("captured by the other tracer", model=model.name, capture=how.value, reason=why)
         if best is None or why:
             best = captured
-        if _share_offered(best) >= _ENOUGH and not best.opaque:
+        if _share_offered(best) >= _ENOUGH and not best.captured.program.opaque:
             break
     if best is None:
         raise GraphError(f"model {model.name!r} cannot be captured; {'; '.join(reasons)}")
@@ -95,8 +107,12 @@ def _share_offered(parts: Partition) -> float:
 
 def _why_better(new: Partition, old: Partition) -> str:
     """Why a capture by the second tracer is used in place of the first one's; `""` if it is not."""
-    if old.opaque and not new.opaque and _share_offered(new) >= min(_share_offered(old), _ENOUGH):
-        return f"{old.table.capture} takes {', '.join(old.opaque[:_LOGGED_REASONS])} as a single node"
+    if (
+        old.captured.program.opaque
+        and not new.captured.program.opaque
+        and _share_offered(new) >= min(_share_offered(old), _ENOUGH)
+    ):
+        return f"{old.table.capture} takes {', '.join(old.captured.program.opaque[:_LOGGED_REASONS])} as a single node"
     offered, before = (len(parts.table.cuts) - len(parts.refused) for parts in (new, old))
     if offered > before and _share_offered(new) > _share_offered(old):
         return f"{offered} of {len(new.table.cuts)} cuts, {old.table.capture} has {before} of {len(old.table.cuts)}"
@@ -162,10 +178,10 @@ def _make_partition(
         weights=weights,
     )
     legal = legal_cuts(table, settings)
-    captured = Partition(program, table, legal, expected, examination.forms, structure, model.example)
-    assembled = captured.assemble([Position(index) for index in range(len(cuts[-1].values))])
-    captured.table = msgspec.structs.replace(table, outputs=name_outputs(assembled))
-    return captured
+    captured = Captured(program, table, expected, examination.forms, structure, model.example, any_batch)
+    assembled = Partition(captured, legal).assemble([Position(index) for index in range(len(cuts[-1].values))])
+    named = msgspec.structs.replace(table, outputs=name_outputs(assembled))
+    return Partition(dataclasses.replace(captured, table=named), legal)
 
 
 def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Examination:

@@ -9,6 +9,7 @@ import io
 import logging
 import operator
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,10 +18,11 @@ from torch import fx
 from midcut.config.settings import Capture
 from midcut.errors import GraphError
 from midcut.graph.compile import compile_graph
+from midcut.graph.graph_json import SavedOwner, decode_graph, encode_graph
 from midcut.graph.module_state import ModuleState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from midcut.graph.program import Program
 
@@ -98,7 +100,24 @@ def _capture_by_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...
     graph_module = exported.run_decompositions({}).module(check_guards=False)
     graph = graph_module.graph
     _drop_assertions(graph)
-    return compile_graph(graph, graph_module, _leaf_module_calls(graph, module), len(example))
+    calls = _leaf_module_calls(graph, module)
+    program = compile_graph(graph, graph_module, calls, len(example))
+    program.encode = partial(encode_graph, graph, graph_module, module, calls)
+    return program
+
+
+def load_graph(nodes: list[Any], constants: Mapping[str, torch.Tensor], module: torch.nn.Module, given: int) -> Program:
+    """Return the program of a graph that `Program.encode` wrote.
+
+    Args:
+        module: whose parameters and buffers it uses.
+        given: number of inputs.
+
+    Raises:
+        GraphError: the nodes are not those of a graph, or refer to what the module does not have.
+    """
+    graph, calls = decode_graph(nodes)
+    return compile_graph(graph, SavedOwner(module, constants), calls, given)
 
 
 def _default_arguments(module: torch.nn.Module, given: int) -> dict[str, Any]:

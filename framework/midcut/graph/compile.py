@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 _PARTS = 2
 
 
-def compile_graph(graph: fx.Graph, owner: torch.nn.Module, modules: Mapping[fx.Node, str], given: int) -> Program:
+def compile_graph(graph: fx.Graph, owner: Any, modules: Mapping[fx.Node, str], given: int) -> Program:
     """Bind every node's function, arguments and constants once, so that running needs no look-ups.
 
     Args:
         graph: nodes in execution order.
-        owner: where targets of `call_module` and `get_attr` nodes are looked up; shared, not copied.
+        owner: where targets of `call_module` and `get_attr` nodes are looked up, such as a module; shared, not copied.
         modules: node -> the call of a leaf module that it belongs to, `path` or `path@n`.
         given: number of inputs with a value; further placeholders get their default values.
 
@@ -40,7 +40,7 @@ def compile_graph(graph: fx.Graph, owner: torch.nn.Module, modules: Mapping[fx.N
 
 
 class _Compiler:
-    def __init__(self, graph: fx.Graph, owner: torch.nn.Module, modules: Mapping[fx.Node, str], given: int) -> None:
+    def __init__(self, graph: fx.Graph, owner: Any, modules: Mapping[fx.Node, str], given: int) -> None:
         self._owner = owner
         self._modules = modules
         self._nodes = list(graph.nodes)
@@ -202,7 +202,7 @@ def _plain(arg: Any) -> Any:
     return arg
 
 
-def _get_attribute(owner: torch.nn.Module, path: str) -> Any:
+def _get_attribute(owner: Any, path: str) -> Any:
     try:
         return operator.attrgetter(path)(owner)
     except AttributeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from torch.utils import _pytree as pytree
 from midcut.errors import CutError
 from midcut.graph.crossing import PLAIN
 from midcut.graph.probe import probe
-from midcut.graph.shapes import ExpectedValue, check_values
+from midcut.graph.shapes import check_values
 from midcut.graph.traceable import make_traceable
 
 if TYPE_CHECKING:
@@ -20,9 +21,33 @@ if TYPE_CHECKING:
 
     from midcut.graph.crossing import Form
     from midcut.graph.program import Program
+    from midcut.graph.shapes import ExpectedValue
     from midcut.types import CutTable, Probe, Traceable
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What is known of a model after it was captured and its cuts were verified.
+
+    Attributes:
+        program: runs it.
+        table: its cuts.
+        expected: for every cut what the values crossing it must look like.
+        forms: register -> how its value crosses.
+        structure: of the output.
+        example: the model's inputs.
+        any_batch: whether it was captured for any batch size.
+    """
+
+    program: Program
+    table: CutTable
+    expected: Sequence[tuple[ExpectedValue, ...]]
+    forms: Mapping[int, Form]
+    structure: pytree.TreeSpec
+    example: tuple[torch.Tensor, ...]
+    any_batch: bool = True
 
 
 class Partition:
@@ -34,30 +59,18 @@ class Partition:
         table: every cut, with the values that cross it.
         legal: the cuts on offer, ascending.
         refused: cut -> why it cannot be offered under any config.
-        opaque: classes of modules with parts of their own that the graph has as one node each.
+        captured: what it was made of.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        table: CutTable,
-        legal: tuple[int, ...],
-        expected: Sequence[tuple[ExpectedValue, ...]],
-        forms: Mapping[int, Form],
-        structure: Any,
-        example: Sequence[torch.Tensor],
-    ) -> None:
-        self.table = table
+    def __init__(self, captured: Captured, legal: tuple[int, ...]) -> None:
+        self.captured = captured
+        self.table = captured.table
         self.legal = legal
-        self.refused: Mapping[int, str] = {cut.index: cut.refused for cut in table.cuts if cut.refused}
-        self.opaque = program.opaque
-        self._program = program
-        self._expected = tuple(expected)
-        self._forms = forms
+        self.refused: Mapping[int, str] = {cut.index: cut.refused for cut in self.table.cuts if cut.refused}
+        self._program = captured.program
+        self._expected = captured.expected
         # Cut -> forms of the values crossing it; None where all cross as they are, which is most often the case.
-        self._forms_at = tuple(_forms_at(registers, forms) for registers in program.live)
-        self._structure = structure
-        self._example = tuple(example)
+        self._forms_at = tuple(_forms_at(registers, captured.forms) for registers in self._program.live)
 
     @property
     def node_count(self) -> int:
@@ -66,7 +79,7 @@ class Partition:
     @cached_property
     def probe(self) -> Probe | None:
         """What the whole model answers to a fixed input, to be compared with the other side's. Runs the model once."""
-        return probe(partial(self.tail, 0), self._example)
+        return probe(partial(self.tail, 0), self.captured.example)
 
     def run(self, start: int, stop: int, values: Sequence[Any]) -> tuple[Any, ...]:
         """Run nodes start..stop-1.
@@ -112,7 +125,7 @@ class Partition:
         forms = self._forms_at[-1]
         if forms is not None:
             values = _put_together(forms, values)
-        return pytree.tree_unflatten(pytree.tree_leaves(self._program.output_leaves(values)), self._structure)
+        return pytree.tree_unflatten(pytree.tree_leaves(self._program.output_leaves(values)), self.captured.structure)
 
     def check_values(self, cut: int, values: Sequence[Any]) -> None:
         """Check values that are to enter the graph at a cut; any batch size is allowed.
@@ -142,13 +155,11 @@ class Partition:
     def share(self, program: Program, other: Partition) -> None:
         """Initialise another partition with the cuts and checks of this one and another capture of the same graph."""
         program.protect_like(self._program)
-        Partition.__init__(
-            other, program, self.table, self.legal, self._expected, self._forms, self._structure, self._example
-        )
+        Partition.__init__(other, replace(self.captured, program=program), self.legal)
 
     def traceable(self) -> Traceable:
         """The program as a module that can be exported."""
-        return make_traceable(self._program, self._forms, self._example)
+        return make_traceable(self._program, self.captured.forms, self.captured.example)
 
     def warm_up(self, run: Callable[[Sequence[Any]], object] | None = None) -> None:
         """Run every node once on zeros, because the first run of each thread is far slower than the next.

@@ -56,6 +56,8 @@ class Program:
         live: for every cut 0..N the registers whose values cross it, in execution order; at N those of the output.
         output: the flattened output: registers, and constants wrapped in a 1-tuple.
         opaque: classes of modules with parts of their own that are one node each.
+        copies: for every cut the registers to copy when `run` starts there, each with the step that first writes to it.
+        encode: writes the graph for `CaptureCache`; None for a graph that is quicker captured again.
     """
 
     def __init__(
@@ -66,19 +68,21 @@ class Program:
         constants: Mapping[int, str],
         output: Sequence[int | tuple[Any]],
         opaque: Sequence[str] = (),
+        encode: Callable[[], tuple[list[Any], dict[str, torch.Tensor]]] | None = None,
     ) -> None:
         self.steps = tuple(steps)
         self.inputs = tuple(inputs)
         self.constants = dict(constants)
         self.output = tuple(output)
         self.opaque = tuple(opaque)
+        self.encode = encode
         self.names = dict(enumerate(inputs)) | {step.out: step.name for step in steps}
         self._initial_registers = list(initial_registers)
         self.live = self._find_live()
         self._instructions = [
             (step.call, step.out, dead) for step, dead in zip(self.steps, self._find_dead(), strict=True)
         ]
-        self._copies: tuple[tuple[tuple[int, int], ...], ...] = ((),) * len(self.live)
+        self.copies: tuple[tuple[tuple[int, int], ...], ...] = ((),) * len(self.live)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -104,7 +108,9 @@ class Program:
     def reordered(self, order: Sequence[int]) -> Program:
         """The same steps in another order, in which each still comes after those whose values it reads."""
         steps = [self.steps[index] for index in order]
-        return Program(steps, self.inputs, self._initial_registers, self.constants, self.output, self.opaque)
+        return Program(
+            steps, self.inputs, self._initial_registers, self.constants, self.output, self.opaque, self.encode
+        )
 
     def protect(self, group: Mapping[int, int], writes: Mapping[int, Sequence[int]]) -> None:
         """Make `run` copy each value it is given that an in-place step would overwrite.
@@ -122,11 +128,11 @@ class Program:
                 if later < len(steps):
                     overwritten.append((register, steps[later]))
             copies.append(tuple(overwritten))
-        self._copies = tuple(copies)
+        self.copies = tuple(copies)
 
     def protect_like(self, other: Program) -> None:
         """Make `run` copy the same values as in another capture of the same graph."""
-        self._copies = other._copies
+        self.copies = other.copies
 
     def load(self, cut: int, values: Iterable[Any]) -> Registers:
         """The registers for a run that starts at `cut`."""
@@ -158,7 +164,7 @@ class Program:
             the values that cross `stop`.
         """
         registers = self.load(start, values)
-        for register, first_write in self._copies[start]:
+        for register, first_write in self.copies[start]:
             if first_write < stop:
                 registers[register] = own_copy(registers[register])
         with torch.no_grad():

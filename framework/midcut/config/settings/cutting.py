@@ -28,6 +28,7 @@ class CutSettings:
         capture: the tracer; the other one is tried where it fails.
         order: `captured` is the model's own order; `narrow` moves branches so that the sets of nodes that are best at
             the edge are positions (DADS's minimum cuts). Edge, cloud and profiles must have the same.
+        cache: folder where captured models are kept, so that the next start need not capture again; null keeps none.
         verify: compare every cut with the whole model once, at load.
         single_tensor: offer only cuts that one tensor crosses.
         modules: offer one cut per leaf module (as the paper counts), and cut 0.
@@ -38,6 +39,7 @@ class CutSettings:
 
     capture: Capture = Capture.fx
     order: Order = Order.captured
+    cache: str | None = None
     verify: bool = True
     single_tensor: bool = False
     modules: bool = False
