@@ -377,8 +377,10 @@ class Segment(Protocol):
 class Executor(Protocol):
     """Makes segments of a network ready on this device. Several threads may use it at once."""
 
-    identity: str
-    """Everything that the speed and the last bits of its results depend on: runtime, version, precision, level."""
+    @property
+    def identity(self) -> str:
+        """Everything that speed and last bits of its results depend on: runtime, version, precision. One line."""
+        ...
 
     def prepare(self, network: Network, start: int, stop: int) -> Segment:
         """Return the segment between two cuts. This may take long the first time, and is quick where it is ready.

@@ -2,14 +2,83 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 from omegaconf import MISSING
+
+from midcut.errors import ConfigError
+
+
+class Precision(StrEnum):
+    """Number formats of OpenVINO."""
+
+    f32 = "f32"
+    bf16 = "bf16"
 
 
 @dataclass
 class NativeConfig:
     """This machine at its own speed. It has no knobs."""
+
+
+@dataclass
+class OnnxRuntimeConfig:
+    """ONNX Runtime on the CPU, in float32. Needs the extra `onnx`.
+
+    Attributes:
+        threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
+        tolerance: largest difference from PyTorch, as a share of a value's largest element; a segment that differs by
+            more runs in PyTorch.
+        segments: how many heads and tails stay ready. They share their weights.
+    """
+
+    threads: int | None = None
+    tolerance: float = 1e-3
+    segments: int = 32
+
+    def __post_init__(self) -> None:
+        _check(self.threads, self.tolerance, self.segments)
+
+
+@dataclass
+class OpenVinoConfig:
+    """OpenVINO on the CPU. Needs the extra `openvino`.
+
+    Attributes:
+        threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
+        precision: f32, or bf16, which is faster on processors that have it, and needs a tolerance of about 0.05.
+        tolerance: largest difference from PyTorch, as a share of a value's largest element; a segment that differs by
+            more runs in PyTorch.
+        segments: how many heads and tails stay ready.
+    """
+
+    threads: int | None = None
+    precision: Precision = Precision.f32
+    tolerance: float = 1e-3
+    segments: int = 32
+
+    def __post_init__(self) -> None:
+        _check(self.threads, self.tolerance, self.segments)
+
+
+@dataclass
+class AutoConfig:
+    """The fastest of PyTorch and the installed runtimes, measured on the whole model at start.
+
+    Attributes:
+        threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
+        tolerance: largest difference from PyTorch, as a share of a value's largest element.
+        segments: how many heads and tails stay ready.
+    """
+
+    threads: int | None = None
+    tolerance: float = 1e-3
+    segments: int = 32
+
+    def __post_init__(self) -> None:
+        _check(self.threads, self.tolerance, self.segments)
 
 
 @dataclass
@@ -25,6 +94,7 @@ class EmulatedClockConfig:
         epoch_s: when the trace starts, seconds since the epoch; null is at program start.
         speed: 2 plays the trace twice as fast.
         loop: start the trace again at its end; otherwise its last row holds.
+        runtime: what runs the nodes: native, onnxruntime, openvino or auto, with their default knobs.
     """
 
     trace: str | None = MISSING
@@ -33,3 +103,13 @@ class EmulatedClockConfig:
     epoch_s: float | None = None
     speed: float = 1.0
     loop: bool = False
+    runtime: str = "native"
+
+
+def _check(threads: int | None, tolerance: float, segments: int) -> None:
+    if threads is not None and threads < 1:
+        raise ConfigError(f"executor.threads={threads} must be 1 or more, or null")
+    if not 0.0 < tolerance < math.inf:
+        raise ConfigError(f"executor.tolerance={tolerance:g} must be more than 0")
+    if segments < 2:
+        raise ConfigError(f"executor.segments={segments} must be 2 or more: a head and a tail")

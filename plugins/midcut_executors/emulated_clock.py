@@ -12,7 +12,7 @@ import structlog
 
 from midcut.errors import ConfigError
 from midcut.traces import Playback, read_trace
-from midcut_executors.native import Native
+from midcut_executors.choosing import by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +40,17 @@ class EmulatedClock:
     """
 
     def __init__(
-        self, trace: str | None, root: str, max_clock_mhz: float | None, epoch_s: float | None, speed: float, loop: bool
+        self,
+        trace: str | None,
+        root: str,
+        max_clock_mhz: float | None,
+        epoch_s: float | None,
+        speed: float,
+        loop: bool,
+        runtime: str = "native",
     ) -> None:
         self._clock: _TraceClock | _ExternalClock
-        self._inner: Executor = Native()
-        self.identity = f"EMULATED clock, {self._inner.identity}"
+        self._inner: Executor = by_name(runtime)
         if trace is None:
             self._clock = _ExternalClock(root, max_clock_mhz)
         else:
@@ -52,6 +58,10 @@ class EmulatedClock:
             max_mhz = _check_max_clock(trace, loaded, max_clock_mhz)
             self._clock = _TraceClock(Playback(loaded, epoch_s=epoch_s, speed=speed, loop=loop), root, max_mhz)
         _log.warning("EMULATED clock: runs are stretched", trace=trace, max_clock_mhz=self._clock.max_mhz, root=root)
+
+    @property
+    def identity(self) -> str:
+        return f"EMULATED clock, {self._inner.identity}"
 
     @property
     def clock_mhz(self) -> float:

@@ -146,7 +146,7 @@ def test_it_says_that_it_is_emulated(make):
     with capture_logs() as logs:
         make()
     assert "EMULATED" in logs[0]["event"]
-    emulated_clock = midcut_executors()[1]
+    emulated_clock = midcut_executors()[-1]
     assert emulated_clock.name == "emulated_clock"
     assert "EMULATED" in emulated_clock.summary
 

@@ -42,4 +42,10 @@ def test_the_seconds_are_those_of_the_segment():
 
 
 def test_the_executors_that_come_with_midcut():
-    assert [component.name for component in midcut_executors()] == ["native", "emulated_clock"]
+    assert [component.name for component in midcut_executors()] == [
+        "native",
+        "onnxruntime",
+        "openvino",
+        "auto",
+        "emulated_clock",
+    ]

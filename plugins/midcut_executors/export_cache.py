@@ -1,0 +1,102 @@
+"""The folder with the ONNX export of one network: found by graph, weights and versions, and checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+import onnx_ir as ir
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Names: TypeAlias = tuple[tuple[str | None, ...], ...]
+
+_FORMAT: Final = "midcut-onnx/1"
+_PACKAGES: Final = ("torch", "onnxscript", "onnx-ir")
+_MODEL, _WEIGHTS, _INDEX = "model.onnx", "weights.bin", "index.json"
+_log = structlog.get_logger("midcut.executor")
+
+
+class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file beside an export.
+
+    Attributes:
+        fingerprint: of graph and weights.
+        versions: of the packages that made it.
+        digests: file -> hash of its content.
+        names: cut -> name of each value that crosses it; null for one that is not in the export.
+    """
+
+    fingerprint: str
+    versions: dict[str, str]
+    digests: dict[str, str]
+    names: Names
+    format: str = _FORMAT
+
+
+class ExportCache:
+    """The export of one network."""
+
+    def __init__(self, folder: Path, model: str, fingerprint: str) -> None:
+        self._versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        self._fingerprint = fingerprint
+        key = hashlib.blake2b(f"{_FORMAT} {fingerprint} {sorted(self._versions.items())}".encode(), digest_size=8)
+        plain = "".join(letter if letter.isalnum() else "-" for letter in model)[:40]
+        self._folder = folder / f"{plain}-{key.hexdigest()}"
+        self.model_file = self._folder / _MODEL
+
+    def read(self) -> Names | None:
+        """The names of the export's values; None if there is no export, or one that cannot be trusted."""
+        if not self._folder.exists():
+            return None
+        why = "it was not written to its end"
+        try:
+            index = msgspec.json.decode((self._folder / _INDEX).read_bytes(), type=Index)
+            if (index.fingerprint, index.format, index.versions) != (self._fingerprint, _FORMAT, self._versions):
+                why = "it is of another model, or made by other versions"
+            elif all(_digest(self._folder / name) == digest for name, digest in index.digests.items()):
+                return index.names
+            else:
+                why = "its content was changed"
+        except (OSError, msgspec.DecodeError) as error:
+            why = str(error)
+        _log.warning("ONNX export in the cache is made anew", folder=str(self._folder), reason=why)
+        return None
+
+    def write(self, model: ir.Model, names: Sequence[Sequence[str | None]]) -> None:
+        """Write an export. A reader sees all of it, or nothing."""
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=self._folder.parent, prefix=".draft-"))
+        try:
+            ir.save(model, draft / _MODEL, external_data=_WEIGHTS)
+            digests = {file.name: _digest(file) for file in draft.iterdir()}
+            index = Index(self._fingerprint, self._versions, digests, tuple(tuple(cut) for cut in names))
+            (draft / _INDEX).write_bytes(msgspec.json.encode(index))
+            shutil.rmtree(self._folder, ignore_errors=True)
+            try:
+                draft.rename(self._folder)
+            except OSError:  # another process was faster
+                if not (self._folder / _INDEX).exists():
+                    raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def cache_folder() -> Path:
+    """Where exports are stored: `$MIDCUT_CACHE`, or the user's cache folder."""
+    given = os.environ.get("MIDCUT_CACHE")
+    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "midcut"
+    return base / "onnx"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

@@ -1,0 +1,114 @@
+"""Execution in ONNX Runtime."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tempfile
+import threading
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import torch
+from onnx import numpy_helper
+
+from midcut_executors.runtime import RuntimeExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from midcut_executors.runtime import Compiled
+
+_POOLED_BYTES: Final = 1024  # smaller weights stay in their session
+
+
+class OnnxRuntime(RuntimeExecutor):
+    """Runs segments in ONNX Runtime on the CPU. All segments share one copy of each weight.
+
+    Args:
+        threads: of one run; None as many as PyTorch.
+        tolerance: see RuntimeExecutor.
+        segments: see RuntimeExecutor.
+    """
+
+    def __init__(self, threads: int | None, tolerance: float, segments: int) -> None:
+        self._threads = threads or torch.get_num_threads()
+        self._pool = WeightPool()
+        _share_arena()
+        super().__init__(f"onnxruntime {ort.__version__} float32", self._session, tolerance, segments)
+
+    def _session(self, model: ir.Model) -> Compiled:
+        """Optimise once, for this processor, and run what came out with the weights of the pool."""
+        with tempfile.TemporaryDirectory(prefix="midcut-onnx-") as folder:
+            optimised = str(Path(folder) / "optimised.onnx")
+            options = self._options()
+            options.optimized_model_filepath = optimised
+            ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+            proto = onnx.load(optimised)
+        options = self._options()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        held = self._pool.take(proto.graph.initializer)
+        options.add_external_initializers(list(held), [weight.value for weight in held.values()])
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_inputs()]
+
+        def run(arrays: Sequence[NDArray[Any]], _held: Any = held) -> Sequence[NDArray[Any]]:
+            outputs: Sequence[NDArray[Any]] = session.run(None, dict(zip(names, arrays, strict=True)))
+            return outputs
+
+        return run
+
+    def _options(self) -> ort.SessionOptions:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # a saved optimised model warns that it is for this processor only, which it is
+        # Idle threads that wait in a busy loop would take the processor from the link and the planner.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # One arena for the intermediate values of all segments, not one each.
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        return options
+
+
+@functools.cache
+def _share_arena() -> None:
+    """Register the arena that sessions with `session.use_env_allocators` use."""
+    where = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(where, None)
+
+
+class WeightPool:
+    """One copy of each weight, by its content, for as long as a session uses it."""
+
+    def __init__(self) -> None:
+        self._weights: weakref.WeakValueDictionary[bytes, _Weight] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def take(self, tensors: Sequence[onnx.TensorProto]) -> dict[str, _Weight]:
+        """Move the weights of a model to the pool; returns name -> weight, which must live as long as the session."""
+        sizes = {tensor.name: len(tensor.raw_data) for tensor in tensors}
+        return {tensor.name: self._move(tensor) for tensor in tensors if sizes[tensor.name] >= _POOLED_BYTES}
+
+    def _move(self, tensor: onnx.TensorProto) -> _Weight:
+        array = numpy_helper.to_array(tensor)
+        key = hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{array.dtype}{array.shape}".encode()[:64]).digest()
+        with self._lock:
+            weight = self._weights.get(key)
+            if weight is None:
+                weight = self._weights[key] = _Weight(array)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", "pool"
+        return weight
+
+
+class _Weight:
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.value = ort.OrtValue.ortvalue_from_numpy(array)

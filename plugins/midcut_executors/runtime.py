@@ -1,0 +1,198 @@
+"""What the executors of foreign runtimes share: segments compiled from one export, checked, and dropped when unused."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import structlog
+import torch
+
+from midcut.errors import ExecutorError
+from midcut_executors.export_cache import cache_folder
+from midcut_executors.exported import Exported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from midcut.protocols import Network
+    from midcut_executors.exported import Part
+
+    Compiled: TypeAlias = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
+
+_Key: TypeAlias = tuple[str, int, int]
+_FIXED_SEED: Final = 0
+_log = structlog.get_logger("midcut.executor")
+
+
+class RuntimeExecutor:
+    """Compiles segments with `compile_model`, which a runtime provides.
+
+    Each segment is compared with PyTorch on the values that cross its first cut when it is made.
+
+    Args:
+        identity: runtime, version, precision.
+        compile_model: makes an ONNX model runnable.
+        tolerance: largest difference from PyTorch, as a share of the largest element of the same value.
+        segments: how many of them to keep ready.
+    """
+
+    def __init__(
+        self, identity: str, compile_model: Callable[[ir.Model], Compiled], tolerance: float, segments: int
+    ) -> None:
+        self.identity = identity
+        self._compile = compile_model
+        self._tolerance = tolerance
+        self._capacity = segments
+        self._segments: OrderedDict[_Key, RuntimeSegment] = OrderedDict()
+        self._exports: dict[str, tuple[Exported, list[torch.Tensor]]] = {}
+        self._lock = threading.Lock()
+        self._preparing = threading.Lock()
+
+    def prepare(self, network: Network, start: int, stop: int) -> RuntimeSegment:
+        key = (network.table.fingerprint, start, stop)
+        found = self._find(key)
+        if found is not None:
+            return found
+        with self._preparing:
+            found = self._find(key) or self._make(network, start, stop)
+            with self._lock:
+                self._segments[key] = found
+                while len(self._segments) > self._capacity:
+                    self._segments.popitem(last=False)
+        return found
+
+    def ready(self, network: Network, start: int, stop: int) -> bool:
+        return (network.table.fingerprint, start, stop) in self._segments
+
+    def close(self) -> None:
+        with self._lock:
+            self._segments.clear()
+            self._exports.clear()
+
+    def _find(self, key: _Key) -> RuntimeSegment | None:
+        with self._lock:
+            found = self._segments.get(key)
+            if found is not None:
+                self._segments.move_to_end(key)
+            return found
+
+    def _make(self, network: Network, start: int, stop: int) -> RuntimeSegment:
+        export, inputs = self._export(network)
+        part = export.part(start, stop)
+        try:
+            segment = RuntimeSegment(part, None if part.model is None else self._compile(part.model))
+        except ExecutorError:
+            raise
+        except Exception as error:  # runtimes raise classes of their own
+            raise ExecutorError(f"{self.identity} does not take nodes {start} to {stop}: {error}") from error
+        self._verify(network, start, stop, segment, inputs)
+        _return_memory()
+        return segment
+
+    def _export(self, network: Network) -> tuple[Exported, list[torch.Tensor]]:
+        key = network.table.fingerprint
+        if key not in self._exports:
+            began = time.perf_counter()
+            export = Exported(network, cache_folder())
+            _log.info("ONNX export ready", model=network.table.model, took_s=round(time.perf_counter() - began, 2))
+            self._exports[key] = export, _noise(network)
+        return self._exports[key]
+
+    def _verify(
+        self, network: Network, start: int, stop: int, segment: RuntimeSegment, inputs: Sequence[torch.Tensor]
+    ) -> None:
+        """Compare a segment with PyTorch, on one noise image.
+
+        Raises:
+            ExecutorError: they differ by more than the tolerance.
+        """
+        try:
+            values = network.run(0, start, inputs)
+            expected = network.run(start, stop, values)
+        except Exception:  # noqa: BLE001 - the model takes no noise, such as indices
+            return
+        error = largest_error(segment.run(values)[0], expected)
+        if not error <= self._tolerance:
+            raise ExecutorError(
+                f"{self.identity} differs from PyTorch by {error:.1e} of the largest element, "
+                f"executor.tolerance is {self._tolerance:g}"
+            )
+        if start == 0 and stop == network.table.last:
+            self._warn_if_constant(network, inputs, expected)
+            _log.info("executor compared with PyTorch", model=network.table.model, executor=self.identity, error=error)
+
+    def _warn_if_constant(self, network: Network, inputs: Sequence[torch.Tensor], output: Sequence[Any]) -> None:
+        other = network.run(0, network.table.last, [value.flip(-1) if value.dim() else value for value in inputs])
+        if largest_error(other, output) <= self._tolerance:
+            _log.warning(
+                "the model's output hardly depends on its input, so comparing outputs proves little",
+                model=network.table.model,
+            )
+
+
+class RuntimeSegment:
+    """Consecutive nodes in a foreign runtime."""
+
+    def __init__(self, part: Part, compiled: Compiled | None) -> None:
+        self._part, self._compiled = part, compiled
+
+    def run(self, values: Sequence[Any]) -> tuple[Sequence[Any], float]:
+        began = time.perf_counter()
+        part = self._part
+        computed: Sequence[Any] = ()
+        if self._compiled is not None:
+            arrays = self._compiled([_to_numpy(values[position]) for position in part.inputs])
+            computed = [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
+        result = tuple(
+            values[position] if position is not None else computed[output if output is not None else 0]
+            for output, position in zip(part.outputs, part.passed, strict=True)
+        )
+        return result, time.perf_counter() - began
+
+
+def largest_error(found: Sequence[Any], expected: Sequence[Any]) -> float:
+    """The largest difference as a share of the largest element of the same value; infinite if shapes differ."""
+    worst = 0.0
+    for a, b in zip(found, expected, strict=True):
+        if not isinstance(b, torch.Tensor):
+            worst = max(worst, 0.0 if a == b else float("inf"))
+        elif a.shape != b.shape or a.dtype != b.dtype:
+            return float("inf")
+        elif b.numel():
+            scale = float(b.double().abs().max()) or 1.0
+            difference = float((a.double() - b.double()).abs().max()) / scale
+            worst = max(worst, difference if difference == difference else float("inf"))  # noqa: PLR0124 - NaN
+    return worst
+
+
+def _to_numpy(value: torch.Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = value.detach().contiguous().numpy()
+    return array
+
+
+def _noise(network: Network) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(_FIXED_SEED)
+    inputs = []
+    for spec in network.table.cuts[0].values:
+        dtype = getattr(torch, spec.dtype)
+        if dtype.is_floating_point:
+            inputs.append(torch.randn(spec.shape, generator=generator).to(dtype))
+        else:
+            inputs.append(torch.zeros(spec.shape, dtype=dtype))
+    return inputs
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system: graphs are cycles, and glibc keeps what compiling a segment took."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

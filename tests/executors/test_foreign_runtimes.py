@@ -1,0 +1,172 @@
+"""What goes wrong with a foreign runtime: missing packages, files that were changed, values that ONNX does not have."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+import msgspec
+import pytest
+import structlog
+import torch
+
+from midcut.config.settings import CutSettings
+from midcut.errors import ConfigError, ExecutorError
+from midcut.graph import partition
+from midcut.graph.segments import Segments
+from midcut.testing import TorchExecutor
+from midcut.testing.networks import small_network
+from midcut.types import LoadedModel
+from midcut_executors import choosing
+from midcut_executors.config import Precision
+
+runtime = pytest.importorskip("midcut_executors.onnxruntime", reason="needs the extra `onnx`", exc_type=ImportError)
+OnnxRuntime = runtime.OnnxRuntime
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIDCUT_CACHE", str(tmp_path))
+    return tmp_path / "onnx"
+
+
+def prepare(network):
+    with closing(OnnxRuntime(1, 1e-3, 8)) as executor, structlog.testing.capture_logs() as logs:
+        inputs = [torch.rand(1, 3, 12, 12)]
+        values, _ = executor.prepare(network, 0, network.table.last).run(inputs)
+        expected = network.run(0, network.table.last, inputs)
+        assert torch.allclose(values[0], expected[0], atol=1e-5)
+    return [entry["reason"] for entry in logs if "made anew" in entry["event"]]
+
+
+def test_a_second_process_finds_the_export(cache):
+    network = small_network()
+    prepare(network)
+    (folder,) = cache.iterdir()
+    written = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert prepare(network) == []
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == written
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "weights.bin", "index.json"])
+@pytest.mark.parametrize("how", ["changed", "cut short", "missing"])
+def test_an_export_that_was_damaged_is_made_anew_with_one_line(cache, name, how):
+    network = small_network()
+    prepare(network)
+    (folder,) = cache.iterdir()
+    file = folder / name
+    content = file.read_bytes()
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(content[:-9] if how == "cut short" else content[:-1] + bytes([content[-1] ^ 1]))
+    reasons = prepare(network)
+    assert len(reasons) == 1
+    assert "\n" not in reasons[0]
+    assert prepare(network) == []
+
+
+def test_an_export_of_other_weights_is_not_used(cache):
+    network = small_network()
+    prepare(network)
+    (folder,) = cache.iterdir()
+    index = msgspec.json.decode((folder / "index.json").read_bytes())
+    (folder / "index.json").write_bytes(msgspec.json.encode({**index, "fingerprint": "another"}))
+    assert prepare(network) == ["it is of another model, or made by other versions"]
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "more"), [("onnxruntime", "onnx", {}), ("openvino", "openvino", {"precision": Precision.f32})]
+)
+def test_a_runtime_that_is_not_installed_is_one_line_with_the_command(monkeypatch, name, extra, more):
+    monkeypatch.setattr(choosing.importlib.util, "find_spec", lambda package: None if package == name else object())
+    with pytest.raises(ConfigError, match=rf"executor={name} needs {name}, not installed.*midcut\[{extra}\]"):
+        getattr(choosing, name)(threads=None, tolerance=1e-3, segments=8, **more)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "Auto"])
+@pytest.mark.parametrize(("knob", "value"), [("threads", 0), ("tolerance", 0.0), ("segments", 1)])
+def test_a_knob_out_of_bounds_is_one_line(name, knob, value):
+    with pytest.raises(ConfigError, match=rf"executor\.{knob}={value:g} must be"):
+        getattr(choosing, name)(**{"threads": None, "tolerance": 1e-3, "segments": 8} | {knob: value})
+
+
+def test_auto_without_runtimes_is_pytorch(monkeypatch):
+    monkeypatch.setattr(choosing.importlib.util, "find_spec", lambda _: None)
+    network = small_network()
+    auto = choosing.Auto(None, 1e-3, 8)
+    inputs = [torch.rand(1, 3, 12, 12)]
+    values, _ = auto.prepare(network, 0, network.table.last).run(inputs)
+    assert torch.equal(values[0], network.run(0, network.table.last, inputs)[0])
+    assert auto.identity.startswith("native torch")
+
+
+@pytest.mark.usefixtures("cache")
+def test_auto_takes_the_fastest_and_says_so():
+    network = small_network()
+
+    class Slow(TorchExecutor):
+        identity = "slow"
+
+        def run(self, segment):
+            return segment(), 1.0
+
+    with closing(choosing.Auto(1, 1e-3, 8)) as auto, structlog.testing.capture_logs() as logs:
+        auto._candidates = [Slow(), auto._candidates[1]]
+        auto.prepare(network, 0, network.table.last)
+        assert auto.identity.startswith("onnxruntime")
+    assert [entry["executor"] for entry in logs if entry["event"] == "executor chosen"] == [auto.identity]
+
+
+class Unknown(torch.nn.Module):
+    """A model with an operator that ONNX does not have."""
+
+    def forward(self, x):
+        return torch.special.i0e(x) * torch.lgamma(x.abs() + 1.0) + torch.special.bessel_j0(x)
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_operator_that_onnx_lacks_runs_in_pytorch_with_one_line():
+    example = (torch.rand(1, 8),)
+    network = partition(LoadedModel("unknown", Unknown().eval(), example, lambda _: example[0]), CutSettings())
+    segments, last = Segments(OnnxRuntime(1, 1e-3, 8)), network.table.last
+    with closing(segments), structlog.testing.capture_logs() as logs:
+        segments.prepare(network, 0, last)
+        for _ in range(3):
+            values, _ = segments.run(network, 0, last, example)
+            assert torch.equal(values[0], network.run(0, last, example)[0])
+    refused = [entry for entry in logs if entry["event"] == "a segment runs in PyTorch instead"]
+    assert len(refused) == 1
+    assert "\n" not in refused[0]["reason"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_segment_that_differs_from_pytorch_is_refused():
+    network = small_network()
+    with closing(OnnxRuntime(1, 1e-12, 8)) as executor, pytest.raises(ExecutorError, match=r"differs from PyTorch by"):
+        executor.prepare(network, 0, network.table.last)
+
+
+def test_requests_run_in_pytorch_while_their_segment_is_made_ready():
+    network, may_go_on, done = small_network(), threading.Event(), threading.Event()
+
+    class SlowToPrepare(TorchExecutor):
+        prepared = False
+
+        def ready(self, network, start, stop):  # noqa: ARG002
+            return self.prepared
+
+        def prepare(self, network, start, stop):
+            assert may_go_on.wait(60)
+            self.prepared = True
+            return super().prepare(network, start, stop)
+
+    inputs = [torch.rand(1, 3, 12, 12)]
+    with closing(Segments(SlowToPrepare())) as segments:
+        segments.prepare_soon(network, 0, 4, done.set)
+        values, _ = segments.run(network, 0, 4, inputs)
+        assert torch.equal(values[0], network.run(0, 4, inputs)[0])
+        assert not segments.ready(network, 0, 4)
+        may_go_on.set()
+        assert done.wait(60)
+        assert segments.ready(network, 0, 4)
