@@ -21,6 +21,7 @@ class Kind(StrEnum):
     TRANSPORT = "transport"
     EXECUTOR = "executor"
     CODEC = "codec"
+    TASK = "task"
 
     @property
     def several(self) -> bool:

@@ -108,6 +108,15 @@ def midcut_codecs() -> Sequence[Component]:
 
 
 @hookspec
+def midcut_tasks() -> Sequence[Component]:
+    """Offer tasks: each target returns a `midcut.protocols.Task`. Config group `task`.
+
+    The target is called with the keyword `class_names` (the model's labels) beside its config.
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def midcut_config_path() -> str:
     """Return a folder of YAML presets as a Hydra search path, e.g. `pkg://my_package.conf`."""
     raise NotImplementedError

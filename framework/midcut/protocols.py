@@ -399,3 +399,26 @@ class Executor(Protocol):
     def close(self) -> None:
         """Release resources."""
         ...
+
+
+class Task(Protocol):
+    """Says what a model's output means: what an edge answers to an image.
+
+    The target gets the additional keyword `class_names: Sequence[str]`, the model's labels, empty if unknown. Several
+    threads may use it at once.
+    """
+
+    def answer(self, outputs: Mapping[str, torch.Tensor | int | float]) -> Mapping[str, Any]:
+        """Return the answer as fields of JSON.
+
+        Args:
+            outputs: the model's outputs for one image by the model's own names: keys of a dict, fields of a dataclass,
+                `output_0`, `output_1` of a tuple, else `output`; nested names are joined by dots.
+
+        Returns:
+            strings, numbers, bools, None, lists and dicts. `class` and `label` are compared with expected labels.
+
+        Raises:
+            ConfigError: the outputs are not those of such a task. It is also called at start, with zeros.
+        """
+        ...

@@ -670,6 +670,8 @@ class LoadedModel:
             makes it grey or RGB without showing what transparency hides.
         labels: class names by index, empty if unknown.
         note: one line on the origin of the weights, shown at start.
+        answer: makes an edge's answer of the outputs by name, as `midcut.protocols.Task.answer`; None leaves that to
+            the task that is configured.
     """
 
     name: str
@@ -678,3 +680,4 @@ class LoadedModel:
     preprocess: Callable[[Image.Image], torch.Tensor]
     labels: Sequence[str] = ()
     note: str = ""
+    answer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None

@@ -42,6 +42,7 @@ _HOOK_KINDS = {
     "midcut_transports": Kind.TRANSPORT,
     "midcut_executors": Kind.EXECUTOR,
     "midcut_codecs": Kind.CODEC,
+    "midcut_tasks": Kind.TASK,
 }
 _ROLE_KINDS = {
     "edge": Kind.EDGE_PREDICTOR,

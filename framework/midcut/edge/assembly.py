@@ -23,6 +23,7 @@ from midcut.edge.clouds.capabilities import CloudCapabilities
 from midcut.edge.clouds.failover import Clouds
 from midcut.edge.clouds.seconds import CloudSeconds
 from midcut.edge.engine import EdgeEngine, EdgeParts
+from midcut.edge.frontend.answers import choose_task
 from midcut.edge.measured_codecs import measure_codecs
 from midcut.edge.planning_loop import PlanningLoop
 from midcut.edge.telemetry.hub import TelemetryHub
@@ -84,6 +85,7 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     torch.set_num_threads(settings.engine.thread_count)
     model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
     cut = partition(model, settings.cuts)
+    model = choose_task(cfg, model, cut.table)
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
     threads = settings.engine.thread_count
     profiles = _EdgeProfiles(cfg, cut, model, threads)

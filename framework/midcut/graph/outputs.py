@@ -21,11 +21,16 @@ class Position(int):
     """Stands for a value at the last cut, so that the assembled output shows where each value goes."""
 
 
-def named_leaves(output: Any) -> dict[str, torch.Tensor | int | float]:
-    """The tensors and numbers in a nested output by name, in its order. Nested names are joined by dots."""
-    named: dict[str, torch.Tensor | int | float] = {}
+def named_leaves(output: Any) -> dict[str, torch.Tensor | int]:
+    """The tensors and ints in a nested output by name, in its order. Nested names are joined by dots.
+
+    A float is given as a tensor of shape (1,), as no message has plain floats.
+    """
+    named: dict[str, torch.Tensor | int] = {}
     for path, leaf in pytree.tree_flatten_with_path(output)[0]:
-        if isinstance(leaf, torch.Tensor | int | float):
+        if isinstance(leaf, float):
+            leaf = torch.tensor([leaf], dtype=torch.float64)  # noqa: PLW2901 - the same value in another form
+        if isinstance(leaf, torch.Tensor | int):
             name = _path_name(path)
             named[name if name not in named else f"{name}_{len(named)}"] = leaf
     return named

@@ -70,6 +70,7 @@ class Record(Struct, frozen=True, kw_only=True):
         file: the image.
         class_: index of the most likely class (`class` in the file); None where the model is no classifier. `label`:
             its name, `""` where unknown.
+        answer: what another task than classification answered; absent for a classifier.
         cut, codec, finished_by, fallback, edge_s, link_s, cloud_s, latency_s, cost_usd, sent_bytes: as in
             `midcut.types.InferenceResult`; seconds and US dollars, measured.
         predicted: `latency_s`, `cost_usd`, `edge_s`, `link_s`, `cloud_s`, `cut` and `codec` as forecast for this
@@ -99,6 +100,7 @@ class Record(Struct, frozen=True, kw_only=True):
     predicted: dict[str, Any]
     decision: RecordedDecision
     alternatives: dict[str, dict[str, float]] = {}
+    answer: dict[str, Any] | UnsetType = UNSET
     expected: str | UnsetType = UNSET
     right: bool | UnsetType = UNSET
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from midcut.testing.codecs import CodecSuite
     from midcut.testing.devices import ExecutorSuite, ModelSuite, TelemetrySourceSuite, TransportSuite
     from midcut.testing.numeric import CostModelSuite, LatencyPredictorSuite, ObjectiveSuite, PlannerSuite
+    from midcut.testing.tasks import TaskSuite
 
 __all__ = [
     "CodecSuite",
@@ -33,6 +34,7 @@ __all__ = [
     "ObjectiveSuite",
     "PlannerSuite",
     "ScriptedTelemetry",
+    "TaskSuite",
     "TelemetrySourceSuite",
     "TorchExecutor",
     "TransportSuite",
@@ -46,6 +48,7 @@ _SUITES: Final = {
     "ModelSuite": "devices",
     "TelemetrySourceSuite": "devices",
     "TransportSuite": "devices",
+    "TaskSuite": "tasks",
     "CostModelSuite": "numeric",
     "LatencyPredictorSuite": "numeric",
     "ObjectiveSuite": "numeric",

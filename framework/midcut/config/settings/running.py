@@ -102,6 +102,7 @@ class EdgeConfig:
             preference: requests go to the first healthy cloud.
         slow_start: whether TCP returns to slow start after an idle pause; `auto` reads this host's setting.
             Predictor and telemetry take it from here.
+        task: what the model's output means, which decides the answer to an image.
         input: a server, or a folder of images.
     """
 
@@ -114,6 +115,7 @@ class EdgeConfig:
     codec: Any = field(default_factory=dict)
     transport: Any = MISSING
     executor: Any = MISSING
+    task: Any = MISSING
     aim: AimSettings = field(default_factory=AimSettings)
     cuts: CutSettings = field(default_factory=CutSettings)
     accuracy_floor: float | None = None

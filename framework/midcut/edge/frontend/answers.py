@@ -1,38 +1,67 @@
-"""Inference results as JSON fields: the class, the timings, the prediction, the decision."""
+"""Inference results as JSON fields: the task's answer, the timings, the prediction, the decision."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from midcut.component import Kind
+from midcut.config.build import build
+from midcut.config.registry import registry
+from midcut.errors import ConfigError
+from midcut.graph.outputs import named_leaves
+from midcut.tensors import torch_dtype
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping
 
-    from midcut.types import Decision, InferenceResult
+    from omegaconf import DictConfig
+
+    from midcut.types import CutTable, Decision, InferenceResult, LoadedModel, ValueSpec
+
+_DEFAULT_TASK: Final = "auto"
 
 
-def classification(output: Any, labels: Sequence[str]) -> dict[str, Any]:
-    """Class, label and the five most likely classes of a classifier's output for one sample.
+def choose_task(cfg: DictConfig, model: LoadedModel, table: CutTable) -> LoadedModel:
+    """The model with the answer of the configured task, which is tried on zeros.
+
+    Raises:
+        ConfigError: the model's outputs are not those of such a task.
+    """
+    task = build(Kind.TASK, cfg.task, class_names=model.labels)
+    if model.answer is not None and cfg.task._target_ == _default_target():
+        return model
+    try:
+        task.answer({name: _zeros(spec) for name, spec in table.output_specs.items()})
+    except Exception as error:  # a plugin's task may raise anything
+        raise ConfigError(f"the task does not fit model {model.name!r}: {' '.join(str(error).split())}") from error
+    return replace(model, answer=task.answer)
+
+
+def answer_fields(model: LoadedModel, output: Any) -> dict[str, Any]:
+    """What the model's task answers to one input.
 
     Returns:
-        JSON fields; `class` is None if the output is not one row of scores, shape (1, classes).
+        JSON fields; a classifier's are `class`, `label` and `top5`, other tasks name themselves as `task`.
     """
-    if (
-        not isinstance(output, torch.Tensor)
-        or output.ndim != 2
-        or output.shape[0] != 1
-        or not output.is_floating_point()
-    ):
-        return {"class": None, "label": "", "top5": []}
-    scores = torch.softmax(output[0].double(), dim=0)
-    best = torch.topk(scores, min(5, scores.numel()))
-    top = [
-        {"class": int(index), "label": _label(labels, int(index)), "probability": float(probability)}
-        for probability, index in zip(best.values, best.indices, strict=True)
-    ]
-    index = int(output[0].argmax())
-    return {"class": index, "label": _label(labels, index), "top5": top}
+    return dict((model.answer or _default_answer(model))(named_leaves(output)))
+
+
+def _default_answer(model: LoadedModel) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """The answer of a model for which no task was configured, as in tests and benchmarks."""
+    node = registry().offers[Kind.TASK, _DEFAULT_TASK].node
+    answer: Callable[[Mapping[str, Any]], Mapping[str, Any]] = build(Kind.TASK, node, class_names=model.labels).answer
+    return answer
+
+
+def _default_target() -> str:
+    return registry().offers[Kind.TASK, _DEFAULT_TASK].component.target
+
+
+def _zeros(spec: ValueSpec) -> torch.Tensor | int:
+    return torch.zeros(spec.shape, dtype=torch_dtype(spec.dtype)) if spec.is_tensor else 0
 
 
 def leaves(output: Any) -> list[torch.Tensor | int]:
@@ -83,7 +112,3 @@ def decision_fields(decision: Decision, *, table: bool = False) -> dict[str, Any
         },
         **rows,
     }
-
-
-def _label(labels: Sequence[str], index: int) -> str:
-    return labels[index] if index < len(labels) else ""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from midcut.edge.frontend.answers import leaves
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
 from midcut.graph.outputs import named_leaves
@@ -75,7 +73,7 @@ class TensorAnswerer:
         return call, request_values(call, self._table.cuts[0].values, {}, self._max_batch, where)
 
     def _reply(self, call: oip_read.InferCall, result: InferenceResult, parse_us: int, server_us: int) -> oip.Message:
-        outputs = {name: _as_tensor(leaf) for name, leaf in named_leaves(result.output).items()}
+        outputs = named_leaves(result.output)
         if call.outputs is not None:  # names of nodes are understood, too, as the cloud does
             specs = self._table.cuts[-1].values
             outputs |= {specs[o.value].name: outputs[o.name] for o in self._table.outputs if o.name in outputs}
@@ -87,8 +85,3 @@ class TensorAnswerer:
             "finished_by": result.finished_by,
         }
         return encode_reply(call, self._table, outputs, parameters)
-
-
-def _as_tensor(leaf: torch.Tensor | float) -> torch.Tensor | int:
-    """A number with a fraction as a tensor: the protocol has plain ints only."""
-    return torch.tensor([leaf], dtype=torch.float64) if isinstance(leaf, float) else leaf

@@ -9,23 +9,26 @@ import msgspec
 
 from midcut import wire
 from midcut.edge.frontend.admission import AdmissionLimit
-from midcut.edge.frontend.answers import classification, decision_fields, leaves, result_fields
+from midcut.edge.frontend.answers import answer_fields, decision_fields, leaves, result_fields
 from midcut.edge.frontend.images import model_input
 from midcut.edge.frontend.inference import TensorAnswerer
 from midcut.errors import MalformedError
+from midcut.graph.outputs import named_leaves
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
 from midcut.types import Placement
 from midcut.wire.oip import RAW
 from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
     from aiohttp import web
     from prometheus_client import CollectorRegistry
 
     from midcut.config.settings import InputServer
     from midcut.edge.engine import EdgeEngine
-    from midcut.types import InferenceResult, LoadedModel
+    from midcut.types import CutTable, InferenceResult, LoadedModel
 
 
 def make_app(
@@ -65,6 +68,7 @@ class _Routes:
         if not kind.startswith("image/") and kind != wire.JSON_TYPE:
             raise RefusedError(415, f"Content-Type must be image/... or {wire.JSON_TYPE}, got {kind!r}")
         placement = _requested_placement(request)
+        names = _requested_outputs(request, self._engine.partition.table)
         body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
         with self._admission.place():
             if kind == wire.JSON_TYPE:
@@ -73,14 +77,18 @@ class _Routes:
                 inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
             result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
         output_bytes = values_bytes(leaves(result.output))
-        return json_response(await off_loop(output_bytes, self._answer, result, "values" in request.query))
+        return json_response(await off_loop(output_bytes, self._answer, result, "values" in request.query, names))
 
-    def _answer(self, result: InferenceResult, with_values: bool) -> bytes:
+    def _answer(self, result: InferenceResult, with_values: bool, names: Sequence[str]) -> bytes:
         numbers = result_fields(result)
         timings = {name: numbers.pop(name) for name in ("edge_s", "link_s", "cloud_s", "latency_s")}
-        answer: dict[str, Any] = {**classification(result.output, self._model.labels), **numbers, "timings": timings}
+        answer: dict[str, Any] = {**answer_fields(self._model, result.output), **numbers, "timings": timings}
         if with_values:
             answer["values"] = wire.encode_values(leaves(result.output))
+        if names:
+            outputs = named_leaves(result.output)
+            chosen = [outputs[name] for name in names if name in outputs]
+            answer["outputs"] = dict(zip(names, wire.encode_values(chosen), strict=False))
         return msgspec.json.encode(answer)
 
     async def decision(self, _: web.Request) -> web.Response:
@@ -115,6 +123,19 @@ def _requested_placement(request: web.Request) -> Placement | None:
     if not (cut.isascii() and cut.isdigit() and len(cut) < 7):
         raise MalformedError(f"cut must be a number from 0, got {cut[:80]!r}")
     return Placement(int(cut), request.query.get("codec", RAW))
+
+
+def _requested_outputs(request: web.Request, table: CutTable) -> list[str]:
+    """The outputs in `?outputs=logits,boxes`, whose values are added to the answer; `?outputs` adds all."""
+    text = request.query.get("outputs")
+    if text is None:
+        return []
+    names = [name for name in text.split(",") if name] or list(table.output_specs)
+    for name in names:
+        if name not in table.output_specs:
+            there = ", ".join(table.output_specs)
+            raise MalformedError(f"model {table.model!r} has no output {name[:80]!r}; it has: {there}")
+    return names
 
 
 def _read_tensors(body: bytearray) -> list[torch.Tensor]:

@@ -12,7 +12,7 @@ import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from midcut.edge.frontend.answers import classification, decision_fields, result_fields
+from midcut.edge.frontend.answers import answer_fields, decision_fields, result_fields
 from midcut.edge.frontend.folder import (
     expected_label,
     image_files,
@@ -165,13 +165,14 @@ async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, expect
     inputs = await asyncio.to_thread(_read_input, model, file)
     decision = engine.decision  # `infer` uses the same one: it reads it before it first awaits
     result = await engine.infer([inputs])
-    answer = classification(result.output, model.labels)
+    answer = await asyncio.to_thread(answer_fields, model, result.output)
     return Record(
         n=0,  # set when it is written
         at_s=time.time(),
         file=str(file),
-        class_=answer["class"],
-        label=answer["label"],
+        class_=answer.get("class"),
+        label=answer.get("label", ""),
+        answer=UNSET if "class" in answer else answer,
         **result_fields(result),
         decision=_decision_record(decision),
         alternatives={} if decision.forecast is None else alternatives(decision.forecast),
@@ -213,4 +214,4 @@ async def _wait_turn(rate_hz: float | None, began: float, position: int, stop: a
 def _grade(answer: Mapping[str, Any], expected: str | None) -> dict[str, Any]:
     if expected is None:
         return {}
-    return {"expected": expected, "right": expected in (str(answer["class"]), answer["label"])}
+    return {"expected": expected, "right": expected in (str(answer.get("class")), answer.get("label"))}

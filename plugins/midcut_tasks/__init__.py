@@ -1,0 +1,1 @@
+"""Built-in tasks: what the output of a network means."""

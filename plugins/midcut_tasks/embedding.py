@@ -1,0 +1,32 @@
+"""The output as a vector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from midcut_tasks.choosing import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Embedding:
+    """Answers with the `values` of a vector, and its `length` before it is normalised."""
+
+    def __init__(self, class_names: Sequence[str] = (), output: str | None = None, *, normalise: bool = False) -> None:
+        del class_names  # a vector has no classes
+        self._output, self._normalise = output, normalise
+
+    def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        vector = choose(outputs, self._output, _is_vector, "embedding", "(1, size)").reshape(-1).double()
+        length = float(torch.linalg.vector_norm(vector))
+        if self._normalise and length > 0.0:
+            vector = vector / length
+        return {"task": "embedding", "values": vector.tolist(), "length": length}
+
+
+def _is_vector(value: torch.Tensor) -> bool:
+    """Whether a tensor has one axis that is longer than 1, as pooled features (1, size, 1, 1) have."""
+    return value.is_floating_point() and value.numel() > 0 and max(value.shape, default=0) == value.numel()

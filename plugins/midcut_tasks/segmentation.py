@@ -1,0 +1,59 @@
+"""The class of every pixel."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from midcut_tasks.choosing import choose, label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Segmentation:
+    """Answers with the share of each class, and the map of classes as a grey PNG whose pixel values are the classes."""
+
+    def __init__(self, class_names: Sequence[str] = (), output: str | None = None, *, map: bool = True) -> None:  # noqa: A002 - the knob's name
+        self._labels, self._output, self._with_map = class_names, output, map
+
+    def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        scores = choose(outputs, self._output, _is_map, "segmentation", "(1, classes, height, width)")[0]
+        classes = scores.argmax(dim=0) if scores.shape[0] > 1 else _mask(scores[0])
+        counts = torch.bincount(classes.reshape(-1))
+        present = sorted(counts.nonzero().reshape(-1).tolist(), key=lambda number: -int(counts[number]))
+        answer = {
+            "task": "segmentation",
+            "height": classes.shape[0],
+            "width": classes.shape[1],
+            "classes": [
+                {
+                    "class": number,
+                    "label": label(self._labels, number),
+                    "share": int(counts[number]) / classes.numel(),
+                }
+                for number in present
+            ],
+        }
+        return answer | {"map": _png(classes)} if self._with_map else answer
+
+
+def _is_map(value: torch.Tensor) -> bool:
+    return value.ndim == 4 and value.shape[0] == 1 and value.shape[2] * value.shape[3] > 1 and value.is_floating_point()
+
+
+def _mask(scores: torch.Tensor) -> torch.Tensor:
+    are_probabilities = bool(((scores >= 0.0) & (scores <= 1.0)).all())
+    return (scores > (0.5 if are_probabilities else 0.0)).long()
+
+
+def _png(classes: torch.Tensor) -> str:
+    wide = int(classes.max()) > 255
+    pixels = classes.to(torch.int32 if wide else torch.uint8).numpy()
+    out = io.BytesIO()
+    Image.fromarray(pixels.astype("uint16") if wide else pixels).save(out, format="PNG")
+    return base64.b64encode(out.getvalue()).decode()
