@@ -30,15 +30,38 @@ The command line prints that line without a traceback; with HYDRA_FULL_ERROR=1 i
 
 from __future__ import annotations
 
+import unicodedata
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Control characters, those that turn the direction of text, surrogates, and separators of lines and paragraphs.
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
 
 class MidcutError(Exception):
-    """Base class of all expected errors."""
+    """Base class of all expected errors. Its text has no control characters, whatever it quotes."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    """The text with control characters escaped: in a terminal they could hide or forge lines.
+
+    Args:
+        keep: control characters that stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in keep or unicodedata.category(character) not in _UNPRINTABLE
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
 
 
 class ConfigError(MidcutError):

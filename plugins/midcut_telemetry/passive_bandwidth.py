@@ -33,9 +33,15 @@ _LONG_BYTES: Final = 200_000
 
 
 class _Sample(NamedTuple):
-    """One exchange, and the idle time of its connection before: 0 where it does not matter, inf on a new connection."""
+    """One exchange.
+
+    Attributes:
+        ended_s: when it ended, by the monotonic clock: the time of day may be set meanwhile.
+        pause_s: the idle time of its connection before: 0 where it does not matter, inf on a new connection.
+    """
 
     transfer: Transfer
+    ended_s: float
     pause_s: float
 
     @property
@@ -131,11 +137,14 @@ class PassiveBandwidth:
         self._lock = threading.Lock()
 
     def transferred(self, transfer: Transfer) -> None:
-        """Record one exchange; one that took no time is ignored."""
-        idle_s = transfer.at_s - transfer.wall_s - self._ended_s
-        self._ended_s = transfer.at_s
-        sample = _Sample(transfer, math.inf if transfer.fresh else max(idle_s, 0.0) if self._restarts_slowly else 0.0)
-        if sample.seconds <= 0.0:
+        """Record one exchange; one that took no time, or less than a round trip, is ignored."""
+        ended_s = time.monotonic() - max(time.time() - transfer.at_s, 0.0)
+        idle_s = ended_s - transfer.wall_s - self._ended_s
+        self._ended_s = ended_s
+        pause_s = math.inf if transfer.fresh else max(idle_s, 0.0) if self._restarts_slowly else 0.0
+        sample = _Sample(transfer, ended_s, pause_s)
+        # What a cloud reports as its own seconds may be anything, but nothing is faster than a round trip.
+        if sample.seconds <= (0.0 if transfer.tcp is None else transfer.tcp.min_rtt_s):
             return
         with self._lock:
             if sample.size <= self._small_bytes:
@@ -145,10 +154,10 @@ class PassiveBandwidth:
                 self._has_new = True
 
     def read(self) -> Mapping[str, float]:
-        now = time.time()
+        now = time.monotonic()
         with self._lock:
-            large = [sample for sample in self._large if sample.transfer.at_s >= now - self._forget_s]
-            small = [sample for sample in self._small if sample.transfer.at_s >= now - _RECENT_S]
+            large = [sample for sample in self._large if sample.ended_s >= now - self._forget_s]
+            small = [sample for sample in self._small if sample.ended_s >= now - _RECENT_S]
             has_new, self._has_new = self._has_new, False
         if not (has_new and large):
             return {}

@@ -8,6 +8,7 @@ import sys
 import structlog
 
 from midcut.cli import logs
+from midcut.errors import FileError
 
 
 def test_an_event_is_a_readable_line_and_a_json_object():
@@ -37,6 +38,7 @@ def test_the_file_has_every_step_and_the_terminal_only_moves_of_the_cut(tmp_path
     script = f"""
 import logging, logging.config, structlog, yaml
 from midcut.cli import logs
+from midcut.errors import FileError
 from midcut.config import folders
 text = (folders.conf_dir() / "hydra" / "job_logging" / "midcut.yaml").read_text()
 file = "${{hydra.runtime.output_dir}}/${{hydra.job.name}}.jsonl"
@@ -54,3 +56,12 @@ logging.getLogger("some.library").info("news")
     assert "cut moves" in finished.stderr
     assert "news" in finished.stderr
     assert "cut stays" not in finished.stderr
+
+
+def test_what_comes_from_outside_neither_moves_the_cursor_nor_forges_a_line():
+    logs.configure()
+    hostile = "ok\n2026-01-01 [error] forged \x1b[2J\x9b31m \u202eesrever \r\x07"
+    for text in (logs.shorten(hostile), logs.shorten({"why": hostile}), str(FileError(hostile.replace("\n", " ")))):
+        assert text.isprintable()
+        assert "forged" in text
+    assert logs.shorten("Zürich, 東京, µ$") == "Zürich, 東京, µ$"

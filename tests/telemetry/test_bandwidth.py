@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -98,6 +99,43 @@ def transfer(size, wall_s, server_s=0.0, age_s=0.0, tcp=None, fresh=False):
 
 def kernel(delivery_kbps, min_rtt_ms=20.0, rtt_ms=180.0, app_limited=False):
     return TcpInfo(min_rtt_ms / 1e3, rtt_ms / 1e3, delivery_kbps, app_limited, retransmits=0)
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 3600.0, -1.0])
+def test_a_clock_that_is_set_changes_nothing(monkeypatch, step_s):
+    plain, stepped = passive(), passive()
+    for source in (plain, stepped):
+        source.transferred(transfer(101_000, 0.2))
+        source.transferred(transfer(101_000, 0.2))
+    expected = plain.read()
+    clock = time.time
+    monkeypatch.setattr("time.time", lambda: clock() + step_s)
+    assert stepped.read() == expected != {}
+    stepped.transferred(transfer(101_000, 0.2))
+    assert stepped.read() == expected
+
+
+def test_its_own_pings_go_on_when_the_clock_is_set_back(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        source = passive(url=f"http://127.0.0.1:{listener.getsockname()[1]}", interval_s=0.001)
+        source.transferred(transfer(101_000, 0.2))
+        source.read()
+        clock = time.time
+        monkeypatch.setattr("time.time", lambda: clock() - 3600.0)
+        time.sleep(0.002)
+        source.transferred(transfer(101_000, 0.2))
+        source.read()
+    assert len(source._connects) == 2
+
+
+def test_a_cloud_that_reports_more_than_a_round_trip_leaves_does_not_look_faster():
+    source = passive()
+    source.transferred(transfer(101_000, 0.2, tcp=kernel(1000.0)))
+    honest = source.read()
+    source.transferred(transfer(101_000, 0.2, server_s=0.1999, tcp=kernel(1000.0)))
+    assert source.read() == {}
+    source.transferred(transfer(101_000, 0.2, tcp=kernel(1000.0)))
+    assert source.read() == honest
 
 
 class TestPassiveContract(TelemetrySourceSuite):

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from midcut.errors import FileError
+from midcut.errors import FileError, printable
 from midcut.results.lines import LineFile
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
+
+# Fields of an event that have several lines.
+_TRACEBACKS = frozenset({"exception", "stack", "exc_info", "stack_info"})
 
 
 def _shared_processors() -> list[Processor]:
@@ -49,7 +52,9 @@ def console_formatter() -> structlog.stdlib.ProcessorFormatter:
     """A formatter for people: an aligned line per event, coloured on a terminal, numbers with four digits."""
     renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
     return _make_formatter(
-        lambda logger, name, event: renderer(logger, name, {k: shorten(v) for k, v in event.items()})
+        lambda logger, name, event: renderer(
+            logger, name, {k: v if k in _TRACEBACKS else shorten(v) for k, v in event.items()}
+        )
     )
 
 
@@ -87,11 +92,13 @@ class RunLogHandler(logging.Handler):
 
 
 def shorten(value: Any) -> Any:
-    """Shorten a value for people: floats to four digits, mappings to `name=value` words."""
+    """Shorten a value for people: floats to four digits, mappings to `name=value` words, no control characters."""
+    if isinstance(value, str):
+        return printable(value, keep="")
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return " ".join(f"{name}={shorten(inner)}" for name, inner in value.items())
+        return " ".join(f"{shorten(name)}={shorten(inner)}" for name, inner in value.items())
     return value
 
 

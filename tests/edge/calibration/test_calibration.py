@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -15,6 +18,8 @@ from structlog.testing import capture_logs
 
 from midcut.config.settings import CalibrationSettings
 from midcut.edge.calibration.calibration import Calibration
+from midcut.edge.calibration.robust_fit import Prior
+from midcut.edge.calibration.sample_window import Sample, SampleWindow
 from midcut.edge.calibration.store import CalibrationStore
 from midcut.planning.policy import Policy
 from midcut.testing import chain_placements
@@ -436,8 +441,8 @@ def test_time_passes_between_two_runs(tmp_path):
     ("content", "why"),
     [
         (b"", "truncated"),
-        (b"[1, 2]", "Expected `object`"),
-        (b'{"format": "midcut-profile/1", "rests_on": {}, "parts": {}}', "expected 'midcut-calibration/1'"),
+        (b'{"format":"midcut-calibration/1","rests_on":{},"par', "truncated"),
+        (b'{"format": "midcut-calibration/9", "rests_on": {}, "parts": {}}', "expected 'midcut-calibration/1'"),
         (
             b'{"format": "midcut-calibration/1", "rests_on": {}, "parts": {"edge": []}}',
             "must be cloud, edge, here, link",
@@ -446,7 +451,10 @@ def test_time_passes_between_two_runs(tmp_path):
             b'{"format":"midcut-calibration/1","rests_on":{},"parts":{"edge":[[-1,2,3]],"link":[],"cloud":[],"here":[]}}',
             "is not a valid sample",
         ),
-        (b"\xff\xfe\x00", "malformed"),
+        (
+            b'{"format":"midcut-calibration/1","rests_on":{},"parts":{"edge":[[1,1e308,3]],"link":[],"cloud":[],"here":[]}}',
+            "is not a valid sample",
+        ),
     ],
 )
 def test_a_file_that_is_not_usable_is_said_in_one_line_and_begun_anew(tmp_path, content, why):
@@ -462,6 +470,91 @@ def test_a_file_that_is_not_usable_is_said_in_one_line_and_begun_anew(tmp_path, 
     assert world.plan().uncorrected is None
     assert not path.exists()
     assert path.with_name("state.json.old").read_bytes() == content  # it may be somebody else's
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[1, 2]", b'{"format": "midcut-profile/1", "rests_on": {}, "parts": {}}', b"\xff\xfe\x00", b"#!/bin/sh\n"],
+)
+def test_a_file_that_is_no_calibration_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "profile.json"
+    path.write_bytes(content)
+    assert _save_at(path) == ["calibration starts empty and is not saved: its file is no calibration"]
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe", "device"])
+def test_what_is_no_file_is_neither_followed_nor_replaced(tmp_path, kind):
+    path, target = tmp_path / "state.json", tmp_path / "target"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/null")
+    else:
+        if kind == "link":
+            target.write_bytes(b'{"format":"midcut-calibration/1"')
+        path.symlink_to(target)
+    before = {each: each.lstat().st_mode for each in tmp_path.iterdir()}
+    assert _save_at(path) == ["calibration starts empty and is not saved: its file is no calibration"]
+    assert {each: each.lstat().st_mode for each in tmp_path.iterdir()} == before
+    assert path.lstat().st_mode & 0o170000 != 0o100000
+
+
+def test_what_is_in_the_way_of_the_old_file_is_left_as_it_is(tmp_path):
+    path, old = tmp_path / "state.json", tmp_path / "state.json.old"
+    path.write_bytes(b'{"format":"midcut-calibration/1"')
+    old.write_bytes(b"a letter")
+    with capture_logs() as logs:
+        CalibrationStore(World().calibration, str(path), BASED_ON).load()
+    assert [entry["event"] for entry in logs][1:] == ["calibration will not be saved: state.json.old is in the way"]
+    assert old.read_bytes() == b"a letter"
+    assert path.exists()
+
+
+def test_a_link_at_a_guessed_temporary_name_is_not_written_through(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "state.json"
+    victim.write_bytes(b"precious")
+    (tmp_path / f"state.json.{os.getpid()}.part").symlink_to(victim)
+    assert _save_at(path) == []
+    assert victim.read_bytes() == b"precious"
+    assert path.read_bytes().startswith(b'{"format":"midcut-calibration/1"')
+
+
+def test_a_disk_that_is_full_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "state.json"
+    assert _save_at(path) == []
+    before = path.read_bytes()
+    monkeypatch.setattr("os.fsync", _no_space)
+    assert _save_at(path)[-1:] == ["calibration cannot be saved"]
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _no_space(_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _save_at(path):
+    """Load and save a calibration with a sample there; returns the warnings."""
+    world = World()
+    world.ask(3)
+    store = CalibrationStore(world.calibration, str(path), BASED_ON)
+    with capture_logs() as logs:
+        store.load()
+        world.ask(3)
+        store.save(now=True)
+        store.save(now=True)
+    return [entry["event"] for entry in logs if entry["log_level"] == "warning"]
+
+
+@pytest.mark.parametrize("seconds", [1.7e308, 1e300, float("inf"), float("nan"), -1.0])
+def test_seconds_that_cannot_be_leave_a_line_that_can(seconds):
+    window = SampleWindow(Prior(1.0, 0.0003, 0.001, 1000.0), 9, 60.0)
+    window.extend([Sample(0.01, seconds, 0.0)] * 6)
+    assert all(math.isfinite(number) for number in window.line(0.0))
 
 
 def test_a_file_of_another_model_or_profile_is_not_used(tmp_path):

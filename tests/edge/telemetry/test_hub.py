@@ -50,6 +50,41 @@ class Listener(Scripted):
             raise self.error
 
 
+class UntellableError(Exception):
+    def __str__(self):
+        raise ValueError("no text either")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit(3),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        BaseException("a panic"),
+        MemoryError(),
+        UntellableError(),
+        RecursionError("deep"),
+        ValueError("x" * 100_000),
+        ValueError("two\nlines \x1b[2J"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_source_raises_is_reported_and_tried_again(error):
+    source = Scripted(bandwidth_kbps=1000.0)
+    source.error = error
+    with capture_logs() as logs, TelemetryHub({"odd": source}, 30.0) as hub:
+        until(lambda: source.reads > 1)
+        why = hub.observe().missing["bandwidth_kbps"]
+        assert type(error).__name__ in why
+        assert len(why) < 500
+        assert "\n" not in why
+        source.error = None
+        until(lambda: hub.observe().bandwidth_kbps == 1000.0)
+    assert [entry["event"] for entry in logs] == ["telemetry source failed", "telemetry source recovered"]
+    assert source.closed_by == ["telemetry-odd"]
+
+
 def until(condition):
     deadline = time.monotonic() + SOON_S
     while not condition():

@@ -88,7 +88,8 @@ class CalibrationSettings:
             do not count.
         forget_s: without new requests, a third of a correction is left after this long, 2 % after twice that, so that
             an edge or a cloud that was slow is tried again; null keeps corrections.
-        file: stores the samples across restarts; each edge needs its own file. null starts without any.
+        file: stores the samples across restarts; each edge needs its own file. Anything there that is no calibration,
+            or a link, is left as it is. null starts without any.
     """
 
     enabled: bool = True

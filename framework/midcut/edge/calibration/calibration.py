@@ -39,6 +39,7 @@ _LONG_ENOUGH: Final = 0.05
 _LOGGED_CHANGE: Final = 0.1
 _LOG_EVERY_S: Final = 5.0
 _MAX_ANSWERS: Final = 64
+_LONGEST_S: Final = 1e6
 # Three requests with a prediction error over 25 % start a planning step, ten times a second at most.
 _SURPRISING_ERROR: Final = 0.25
 _SURPRISES: Final = 3
@@ -262,4 +263,5 @@ def _is_long_enough(part_s: Floats, row: int) -> bool:
 
 
 def _is_time(seconds: float) -> bool:
-    return math.isfinite(seconds) and seconds >= 0.0
+    """Whether seconds may be learnt: near the largest floats even a finite sum is not finite."""
+    return 0.0 <= seconds <= _LONGEST_S

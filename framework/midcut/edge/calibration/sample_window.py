@@ -108,7 +108,9 @@ class SampleWindow:
             _AGE_WEIGHT**back * self._share_left(self._newest_s - sample.at_s)
             for back, sample in enumerate(reversed(self._samples))
         ]
-        self._line = fit(columns[:, 0], columns[:, 1], np.array(weight[::-1]), self._prior)
+        line = fit(columns[:, 0], columns[:, 1], np.array(weight[::-1]), self._prior)
+        # One number that is none would spoil every forecast until the sample is forgotten.
+        self._line = line if all(map(math.isfinite, line)) else AS_PREDICTED
 
     def _share_left(self, age_s: float) -> float:
         if self._forget_s is None:

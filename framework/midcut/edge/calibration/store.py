@@ -1,10 +1,16 @@
-"""Stores a calibration across restarts in a small JSON file, for the same model and predictors only."""
+"""Stores a calibration across restarts in a small JSON file, for the same model and predictors only.
+
+The file is replaced, or set aside, only where it is a calibration: a path that names something else by mistake (a
+profile, a device, a link) is left as it is, and nothing is stored.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+import stat
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +27,10 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.edge")
 _FORMAT: Final = "midcut-calibration/1"
+# What every calibration begins with, whatever its version, also one that a power cut has left incomplete.
+_MARK: Final = b'"midcut-calibration/'
+_MARK_WITHIN_BYTES: Final = 64
+_LONGEST_S: Final = 1e6
 _SAVE_EVERY_S: Final = 5.0
 _MAX_FILE_BYTES: Final = 1_000_000
 
@@ -34,7 +44,7 @@ class _StoredCalibration(msgspec.Struct):
 
 
 class CalibrationStore:
-    """Saves and loads the samples of a calibration. An unusable file is logged, renamed to `.old`, and not used.
+    """Saves and loads the samples of a calibration. An unusable one is logged, renamed to `.old`, and not used.
 
     Args:
         path: of the file, which is replaced atomically.
@@ -51,9 +61,11 @@ class CalibrationStore:
 
     def load(self) -> None:
         """Restore the samples of the file; they are as old as they really are, so that they may have faded."""
+        if why := _why_not_replaced(self._path):
+            self._log_failure("calibration starts empty and is not saved: its file is no calibration", why)
+            return
         try:
-            with self._path.open("rb") as file:
-                stored = _decode_checked(file.read(_MAX_FILE_BYTES), set(self._calibration.samples()))
+            stored = _decode_checked(self._path.read_bytes(), set(self._calibration.samples()))
         except FileNotFoundError:
             return
         except (OSError, msgspec.MsgspecError, ValueError) as error:
@@ -96,22 +108,62 @@ class CalibrationStore:
             name: [(sample.predicted_s, sample.measured_s, epoch_s - sample.at_s) for sample in window]
             for name, window in samples.items()
         }
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        if why := _why_not_replaced(self._path):
+            self._log_failure("calibration cannot be saved", why)
+            return
         try:
-            temporary.write_bytes(msgspec.json.encode(_StoredCalibration(_FORMAT, self._rests_on, parts)) + b"\n")
-            temporary.replace(self._path)
+            self._replace(msgspec.json.encode(_StoredCalibration(_FORMAT, self._rests_on, parts)) + b"\n")
         except OSError as error:
-            if not self._failed:
-                _log.warning("calibration cannot be saved", file=str(self._path), reason=str(error))
-            self._failed = True
+            self._log_failure("calibration cannot be saved", error.strerror or str(error))
         else:
             self._failed = False
             self._saved = timings
 
+    def _replace(self, content: bytes) -> None:
+        """Replace the file as a whole; nobody can have put a link in the place of the temporary one."""
+        number, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=".part", dir=self._path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(number, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _log_failure(self, event: str, reason: str) -> None:
+        if not self._failed:
+            _log.warning(event, file=str(self._path), reason=reason)
+        self._failed = True
+
     def _set_aside(self) -> None:
-        """Rename the file rather than overwrite it: it may be another edge's, or be needed again."""
+        """Rename the file rather than overwrite it: it may be another edge's, or be needed again.
+
+        What is at the new name is replaced only where it is a calibration as well.
+        """
+        aside = self._path.with_name(f"{self._path.name}.old")
+        if why := _why_not_replaced(aside):
+            self._log_failure(f"calibration will not be saved: {aside.name} is in the way", why)
+            return
         with contextlib.suppress(OSError):
-            self._path.replace(self._path.with_name(f"{self._path.name}.old"))
+            self._path.replace(aside)
+
+
+def _why_not_replaced(path: Path) -> str:
+    """Why a path must be left as it is; `""` where there is a calibration or nothing."""
+    try:
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISREG(mode):
+            return f"it is {_kind_text(mode)}"
+        with path.open("rb") as file:
+            beginning = file.read(_MARK_WITHIN_BYTES)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if not beginning or _MARK in beginning else "it is a file of another kind"
 
 
 def _decode_checked(data: bytes, parts: set[str]) -> _StoredCalibration:
@@ -122,6 +174,11 @@ def _decode_checked(data: bytes, parts: set[str]) -> _StoredCalibration:
         raise ValueError(f"its parts must be {', '.join(sorted(parts))}")
     for samples in stored.parts.values():
         for sample in samples:
-            if not all(math.isfinite(number) and number >= 0.0 for number in sample):
-                raise ValueError(f"{sample} is not a valid sample: seconds must be finite and not negative")
+            if not all(math.isfinite(number) and number >= 0.0 for number in sample) or max(sample[:2]) > _LONGEST_S:
+                raise ValueError(f"{sample} is not a valid sample: seconds must be from 0 to {_LONGEST_S:g}")
     return stored
+
+
+def _kind_text(mode: int) -> str:
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")

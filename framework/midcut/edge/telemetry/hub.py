@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _JOIN_S: Final = 2.0
+_MOST_CHARACTERS: Final = 300
 # How often a standby source checks whether it is needed; also the shortest time between two reads of a listener.
 _POLL_S: Final = 0.1
 
@@ -55,10 +56,10 @@ class TelemetryHub:
             for name, source in sources.items()
         ]
         for state in self._states:
-            if not 0.0 < state.source.interval_s <= state.max_age_s:
+            if not 0.0 < state.interval_s <= state.max_age_s:
                 raise ConfigError(
                     f"telemetry.{state.name}.interval_s must be over 0 and at most max_age_s={state.max_age_s:g}, "
-                    f"got {state.source.interval_s:g}: its values would be missing between two reads"
+                    f"got {state.interval_s:g}: its values would be missing between two reads"
                 )
         self._listening = [(state, state.listener) for state in self._states if state.listener is not None]
         self._lock = threading.Lock()
@@ -119,7 +120,7 @@ class TelemetryHub:
             try:
                 listener.transferred(transfer)
                 state.new_data.set()
-            except Exception as error:  # noqa: BLE001 - a faulty third-party source must not fail an inference
+            except BaseException as error:  # noqa: BLE001 - a faulty third-party source must not fail an inference
                 if not state.listener_failed:
                     state.listener_failed = True
                     _log.warning("telemetry source failed on a transfer", source=state.name, error=_error_text(error))
@@ -153,7 +154,7 @@ class TelemetryHub:
                 disturbed = state.calm_s > 0.0 and not self._traffic.wait_until_idle(state.calm_s)
                 try:
                     self._store(state, _checked_values(state.source.read()), disturbed=disturbed)
-                except Exception as error:  # noqa: BLE001 - a third-party source may raise anything
+                except BaseException as error:  # noqa: BLE001 - SystemExit or a panic would end the thread unnoticed
                     self._store_error(state, error)
                 state.answered.set()
                 read_s = time.monotonic()
@@ -172,11 +173,11 @@ class TelemetryHub:
             )
             if covered:
                 state.resting, state.last_read_s = True, now
-        return not covered and now - read_s >= state.source.interval_s
+        return not covered and now - read_s >= state.interval_s
 
     def _wait_for_next_read(self, state: SourceState) -> None:
         """Wait until the next read is due, or a listener has new data."""
-        interval_s = state.source.interval_s
+        interval_s = state.interval_s
         if state.standby:
             self._stop.wait(min(interval_s, _POLL_S))
         elif state.listener is not None:
@@ -195,7 +196,7 @@ class TelemetryHub:
         if recovered:
             _log.info("telemetry source recovered", source=state.name)
 
-    def _store_error(self, state: SourceState, error: Exception) -> None:
+    def _store_error(self, state: SourceState, error: BaseException) -> None:
         text = _error_text(error)
         with self._lock:
             state.last_read_s, state.error, state.resting = time.monotonic(), text, False
@@ -243,9 +244,15 @@ def _checked_values(values: Mapping[str, float]) -> dict[str, float]:
 def _close(state: SourceState) -> None:
     try:
         state.source.close()
-    except Exception as error:  # noqa: BLE001 - the other sources must be closed too
+    except BaseException as error:  # noqa: BLE001 - the other sources must be closed too
         _log.warning("telemetry source did not close", source=state.name, error=_error_text(error))
 
 
-def _error_text(error: Exception) -> str:
-    return str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
+def _error_text(error: BaseException) -> str:
+    """The error as one line, short enough for the log and for a decision that quotes it."""
+    try:
+        text = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a third-party error's own text may fail
+        text = type(error).__name__
+    text = " ".join(text.split())
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."

@@ -49,6 +49,7 @@ class SourceState:
     thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
+        self.interval_s = float(self.source.interval_s)
         self.standby = bool(getattr(self.source, "standby", False))
         self.listener = self.source if isinstance(self.source, TransferListener) else None
         quiet = bool(getattr(self.source, "quiet", False))
@@ -65,7 +66,7 @@ class SourceState:
 
     def is_stale(self, now: float) -> bool:
         """Whether its reads do not return, or its values are too old, without an error."""
-        if now - self.last_read_s > self.max_age_s + self.source.interval_s:
+        if now - self.last_read_s > self.max_age_s + self.interval_s:
             return True
         return not self.resting and any(not self.is_fresh(name, now) for name in self.values)
 
