@@ -117,7 +117,7 @@ def stream(
         the edge's run directory.
     """
     run, clock, log = out / model, out / f"clock-{model}", out / f"edge-{model}.log"
-    duration_s = read_trace(trace).duration_s
+    duration_s = read_trace(trace).rebased().duration_s
     epoch_s = time.time() + start_s  # link and clock follow one trace
     link = [sys.executable, "-m", "midcut.proxies.link", "--upstream", url.removeprefix("http://")]
     command = [*link, "--trace", str(trace), "--epoch-s", str(epoch_s)]

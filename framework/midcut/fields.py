@@ -47,7 +47,7 @@ _FIELDS = {
     field.name: field
     for field in (
         ObservationField("clock_mhz", "MHz", positive=True, summary="clock of the edge server"),
-        ObservationField("bandwidth_kbps", "kbit/s", positive=True, summary="bandwidth from edge to cloud"),
+        ObservationField("bandwidth_kbps", "kbit/s", summary="bandwidth from edge to cloud; 0 is an outage"),
         ObservationField("ping_ms", "ms", summary="round trip between edge and cloud"),
     )
 }

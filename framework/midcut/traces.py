@@ -2,7 +2,8 @@
 
 CSV has a header row, JSON is a list of objects. The columns are `time_s` (seconds) and any fields of an observation:
 `clock_mhz`, `bandwidth_kbps`, `ping_ms`, and those that plugins name (`midcut.fields`); every row has all of the file's
-columns. Playback starts at time zero; the first row is also valid before its own time.
+columns. A bandwidth of 0 is an outage. Playback starts at the first row, whatever its time: a recorded trace may count
+from 1970, or be a part that starts late.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import csv
 import io
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,10 @@ class Trace:
         row = max(int(np.searchsorted(self.time_s, t_s, side="right")) - 1, 0)
         return {name: float(values[row]) for name, values in self.fields.items()}
 
+    def rebased(self) -> Trace:
+        """Return the trace with its first row at time zero."""
+        return self if self.time_s[0] == 0.0 else replace(self, time_s=self.time_s - self.time_s[0])
+
     def rows(self) -> list[dict[str, float]]:
         """Return the rows, `time_s` first."""
         columns = {TIME: self.time_s, **self.fields}
@@ -81,8 +86,8 @@ class Playback:
     """Plays a trace by the wall clock, so that two processes can follow the same trace in step.
 
     Args:
-        trace: the trace to play.
-        epoch_s: when time zero is, seconds since the epoch; None is now. Before it, the first row is valid.
+        trace: the trace to play; its times count from its first row.
+        epoch_s: when the first row is valid, seconds since the epoch; None is now. Before it, the first row is valid.
         speed: 2 plays twice as fast.
         loop: start again at the end.
 
@@ -93,7 +98,7 @@ class Playback:
     def __init__(self, trace: Trace, *, epoch_s: float | None = None, speed: float = 1.0, loop: bool = False) -> None:
         if not speed > 0.0:
             raise ConfigError(f"a trace's speed must be over 0, got {speed:g}")
-        self.trace = trace
+        self.trace = trace.rebased()
         self.epoch_s = time.time() if epoch_s is None else epoch_s
         self.speed = speed
         self.loop = loop

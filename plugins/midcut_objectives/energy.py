@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.planning import positive_field
+from midcut.planning import bandwidth_field, positive_field
 from midcut.profiles import Role, find_profile
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Energy:
 
     def _radio_j(self, observation: Observation) -> Floats:
         """Joules for sending and receiving: megabits times (alpha + beta / throughput), in mW per Mbit/s and mW."""
-        up_kbps = positive_field(observation, "bandwidth_kbps")
+        up_kbps = bandwidth_field(observation)
         down_kbps = up_kbps if self._downlink_kbps is None else self._downlink_kbps
         up_w, down_w = (
             (slope * kbps / 1000 + self._radio.base) / 1000

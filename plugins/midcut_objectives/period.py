@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.planning import positive_field
+from midcut.planning import bandwidth_field
 
 if TYPE_CHECKING:
     from midcut.types import Floats, Forecast, Observation, Placements
@@ -26,6 +26,6 @@ class Period:
 
     def values(self, forecast: Forecast, observation: Observation) -> Floats:
         """See `midcut.protocols.Objective`."""
-        sending_s = self._kbit / positive_field(observation, "bandwidth_kbps")
+        sending_s = self._kbit / bandwidth_field(observation)
         slowest: Floats = np.maximum(np.maximum(forecast.edge_s, forecast.cloud_s), sending_s)
         return slowest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.planning import non_negative_field, positive_field
+from midcut.planning import bandwidth_field, non_negative_field
 from midcut.terms import SlowStart
 from midcut.wire.tcp import INITIAL_WINDOW, SEGMENT_BYTES, starts_slowly, window_bytes
 
@@ -31,7 +31,7 @@ class Eq3:
     def seconds(self, observation: Observation) -> Floats:
         """See `midcut.protocols.LatencyPredictor`."""
         bandwidth_kbps, ping_ms = (
-            positive_field(observation, "bandwidth_kbps"),
+            bandwidth_field(observation),
             non_negative_field(observation, "ping_ms"),
         )
         seconds: Floats = self._bits / (1000 * bandwidth_kbps) + self._pays * (ping_ms / (2 * 1000))
@@ -76,7 +76,7 @@ class RoundTrip:
     def seconds(self, observation: Observation) -> Floats:
         """See `midcut.protocols.LatencyPredictor`."""
         bandwidth_kbps, ping_ms = (
-            positive_field(observation, "bandwidth_kbps"),
+            bandwidth_field(observation),
             non_negative_field(observation, "ping_ms"),
         )
         seconds: Floats = self._kbit / bandwidth_kbps + self._sends * (ping_ms / 1000) + self._fixed_s

@@ -19,7 +19,7 @@ def midcut_observation_fields() -> Sequence[ObservationField]:
         ObservationField("cloud_load", "", summary="how much longer the busy cloud takes: 0.5 is half as long again"),
         ObservationField("cloud_price_usd_per_hour", "$/h", summary="price that the cloud asks now"),
         ObservationField("rate_hz", "Hz", summary="requests a second"),
-        ObservationField("second_bandwidth_kbps", "kbit/s", positive=True, summary="bandwidth of the second hop"),
+        ObservationField("second_bandwidth_kbps", "kbit/s", summary="bandwidth of the second hop"),
         ObservationField("second_ping_ms", "ms", summary="round trip of the second hop"),
     )
 

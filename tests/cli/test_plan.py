@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from midcut.profiles import write_profile
 
 
@@ -136,3 +138,14 @@ def test_a_module_goes_by_its_title(midcut, tmp_path, profile_of):
     assert finished.returncode == 0, finished.stderr
     assert result(tmp_path)["model"] == "two"
     assert "has no profile of 'module' as edge; it has: two as cloud, two as edge" in midcut(*arguments).stderr
+
+
+@pytest.mark.parametrize("planner", ["weighted_sum", "knee"])
+@pytest.mark.parametrize("kbps", [12, 2, 0.5])
+def test_a_dying_link_is_left_alone(midcut, tmp_path, planner, kbps):
+    finished = midcut(
+        "plan", "model=alexnet", f"planner={planner}", "telemetry=constant", f"telemetry.constant.bandwidth_kbps={kbps}"
+    )
+    assert finished.returncode == 0, finished.stderr
+    (path,) = tmp_path.glob("outputs/plan/*/plan.json")
+    assert json.loads(path.read_text())["latency_s"] < 10.0

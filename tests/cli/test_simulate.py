@@ -90,7 +90,7 @@ TRACES = {
     "empty": ("", "the trace is empty"),
     "a gap": (HEAD + "0,1000,9000,120\n1,1000,,120\n", "t.csv:3: bandwidth_kbps must be a number, got ''"),
     "NaN": (HEAD + "0,nan,9000,120\n", "t.csv:2: clock_mhz must be finite, got nan"),
-    "negative bandwidth": (HEAD + "0,1000,-9000,120\n", "t.csv:2: bandwidth_kbps must be over 0, got -9000"),
+    "negative bandwidth": (HEAD + "0,1000,-9000,120\n", "t.csv:2: bandwidth_kbps must not be negative, got -9000"),
     "unknown column": ("time_s,speed\n0,1\n", "t.csv:1: unknown column 'speed'; the columns are time_s, clock_mhz"),
     "no ping": ("time_s,clock_mhz,bandwidth_kbps\n0,1000,9000\n", "no ping_ms, which the predictors need"),
 }

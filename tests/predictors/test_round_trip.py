@@ -60,10 +60,18 @@ def test_many_observations():
 
 
 @pytest.mark.parametrize("make", [RoundTrip, Eq3])
-@pytest.mark.parametrize("bad", [0.0, -5.0, math.nan, math.inf, None])
+@pytest.mark.parametrize("bad", [-5.0, math.nan, math.inf, None])
 def test_bandwidth_refused(make, bad):
     with pytest.raises(ForecastError, match="bandwidth_kbps"):
         make(placements()).seconds(Observation(bandwidth_kbps=bad, ping_ms=30.0))
+
+
+@pytest.mark.parametrize("make", [RoundTrip, Eq3])
+def test_an_outage_makes_what_is_sent_very_late_but_stays_a_number(make):
+    seconds = make(placements()).seconds(Observation(bandwidth_kbps=np.array([0.0, 9000.0]), ping_ms=30.0))
+    assert np.isfinite(seconds).all()
+    assert seconds[0, 0] > 1e3 * seconds[1, 0]
+    assert make(placements()).seconds(Observation(bandwidth_kbps=0.0, ping_ms=30.0))[0] > 3600.0
 
 
 @pytest.mark.parametrize("make", [RoundTrip, Eq3])

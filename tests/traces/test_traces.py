@@ -76,7 +76,7 @@ def test_spreadsheet_habits_are_taken(csv_file):
         ("time_s,ping_ms\nnan,1\n", ":2: time_s must be finite"),
         ("time_s,clock_mhz\n0,inf\n", ":2: clock_mhz must be finite"),
         ("time_s,ping_ms\n0,-0.1\n", ":2: ping_ms must not be negative"),
-        ("time_s,bandwidth_kbps\n0,0\n", ":2: bandwidth_kbps must be over 0"),
+        ("time_s,bandwidth_kbps\n0,-1\n", ":2: bandwidth_kbps must not be negative"),
         ("time_s,clock_mhz\n0,0\n", ":2: clock_mhz must be over 0"),
         ("time_s,clock_mhz\n0,\n", ":2: clock_mhz must be a number, got ''"),
         ("time_s,clock_mhz\n0,fast\n", ":2: clock_mhz must be a number, got 'fast'"),
@@ -153,3 +153,13 @@ def test_before_its_epoch_a_playback_shows_the_first_row():
 def test_from_rows_names_the_row():
     with pytest.raises(FileError, match=r"^row 2: clock_mhz must be over 0, got -1$"):
         Trace.from_rows([{"time_s": 0, "clock_mhz": 1}, {"time_s": 1, "clock_mhz": -1}])
+
+
+@pytest.mark.parametrize("start_s", [0, 1665.2, 1_700_000_000])
+def test_a_trace_plays_from_its_first_row_whatever_its_time(start_s):
+    trace = Trace.from_rows([{"time_s": start_s + t, "bandwidth_kbps": kbps} for t, kbps in ((0, 9), (2, 0), (4, 5))])
+    now = 1_800_000_000.0
+    for elapsed_s, kbps in ((0.5, 9.0), (2.5, 0.0), (90.0, 5.0)):
+        playback = Playback(trace, epoch_s=now)
+        assert playback.trace.at(elapsed_s)["bandwidth_kbps"] == kbps
+    assert Playback(trace, loop=True).trace.period_s == pytest.approx(6.0)

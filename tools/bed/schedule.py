@@ -72,7 +72,7 @@ def play(bed: BedParts, trace: Trace, stop: threading.Event, *, speed: float = 1
     Returns:
         How many rows were set.
     """
-    start = time.monotonic()
+    trace, start = trace.rebased(), time.monotonic()
     for number, row in enumerate(trace.rows()):
         if stop.wait(max(0.0, start + row.pop("time_s") / speed - time.monotonic())):
             return number

@@ -60,6 +60,11 @@ VERBS = {
     "report": Verb(
         "make a report, one page, from run and sweep directories", "midcut report outputs multirun", hydra=False
     ),
+    "trace": Verb(
+        "import recorded links: mahimahi, Pensieve, Norway, Ghent, UCC, iperf3, CSV",
+        "midcut trace import mahimahi Verizon.up --fill clock_mhz=1500,ping_ms=20",
+        hydra=False,
+    ),
     "convert": Verb(
         "make a safetensors file of a .pth file with weights", "midcut convert net.pth net.safetensors", hydra=False
     ),

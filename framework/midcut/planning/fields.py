@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from midcut.errors import ForecastError
 
 if TYPE_CHECKING:
     from midcut.types import Observation
+
+OUTAGE_KBPS: Final = 1e-3
+"""What an outage counts as: a byte in 8 s. Forecasts stay finite, and a placement that sends is far too late."""
 
 
 def positive_field(observation: Observation, name: str) -> Any:
@@ -35,6 +38,16 @@ def non_negative_field(observation: Observation, name: str) -> Any:
     if isinstance(value, float) and 0.0 <= value < math.inf:
         return value
     return _check_column(value, name, "0 or more", is_legal=lambda values: values >= 0.0)
+
+
+def bandwidth_field(observation: Observation, name: str = "bandwidth_kbps") -> Any:
+    """Return a bandwidth, kbit/s: a float, or an array of shape (..., 1). An outage, 0, is given as `OUTAGE_KBPS`.
+
+    Raises:
+        ForecastError: missing, not a number, negative, or infinite.
+    """
+    value = non_negative_field(observation, name)
+    return max(value, OUTAGE_KBPS) if isinstance(value, float) else np.maximum(value, OUTAGE_KBPS)
 
 
 def _check_column(value: Any, name: str, bound: str, is_legal: Any) -> Any:

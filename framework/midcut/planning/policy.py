@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from midcut.protocols import CostModel, LatencyPredictor, LimitedPlanner, Objective, Planner
-    from midcut.types import Floats, InferenceResult, Observation, Placement, Placements
+    from midcut.types import Floats, InferenceResult, Ints, Observation, Placement, Placements
 
 _log = structlog.get_logger("midcut.planning.policy")
 PARTS = ("edge", "link", "cloud")
@@ -119,6 +119,41 @@ def check_columns(columns: Sequence[str], aim: Sequence[str]) -> None:
         raise ConfigError(f"aim.first and aim.second are both {aim[0]}: planners weigh two different columns")
 
 
+def choose_in_time(planner: Planner, forecast: Forecast, w: float | Floats, reply_timeout_s: float | None) -> Ints:
+    """Let a planner choose among the placements whose link and cloud seconds are within a reply timeout.
+
+    A placement that will not be answered must not be picked, and must not be the unit of planners that scale by the
+    worst placement either. Where all are too late, all are on offer.
+
+    Args:
+        planner: is asked.
+        forecast: arrays of shape (..., P), with at most one leading axis where some placements are late.
+        w: as `midcut.protocols.Planner.choose` takes it.
+        reply_timeout_s: None waits for ever.
+
+    Returns:
+        rows of the forecast, as the planner's `choose` shapes them.
+    """
+    aimed = forecast.aimed()
+    if reply_timeout_s is None:
+        return np.asarray(planner.choose(aimed, w))
+    late = np.atleast_1d(forecast.link_s + forecast.cloud_s > reply_timeout_s)
+    late &= ~late.all(axis=-1, keepdims=True)
+    if not late.any():
+        return np.asarray(planner.choose(aimed, w))
+    if late.ndim == 1:
+        return np.asarray(np.flatnonzero(~late)[planner.choose(aimed.only(~late), w)])
+    shape = (*np.shape(w)[:-1], len(late))
+    rows = np.empty(shape, dtype=np.intp)
+    patterns, pattern = np.unique(late, axis=0, return_inverse=True)
+    for number, excluded in enumerate(patterns):
+        (members,) = np.nonzero(pattern.ravel() == number)
+        rows[..., members] = np.flatnonzero(~excluded)[
+            np.asarray(planner.choose(forecast.at(members).only(~excluded).aimed(), w))
+        ]
+    return rows
+
+
 @dataclass(eq=False)
 class Policy(Forecaster):
     """What `policy=...` selects: a forecaster, and a planner that picks a placement from its forecasts.
@@ -192,12 +227,7 @@ class Policy(Forecaster):
 
     def _choose(self, forecast: Forecast) -> int:
         w = _UNUSED_WEIGHT if self.planner.w is None else self.planner.w
-        forecast = forecast.aimed()
-        if self.reply_timeout_s is not None:
-            late = forecast.link_s + forecast.cloud_s > self.reply_timeout_s
-            if late.any() and not late.all():
-                return int(np.flatnonzero(~late)[self.planner.choose(forecast.only(~late), w)])
-        return int(self.planner.choose(forecast, w))
+        return int(choose_in_time(self.planner, forecast, w, self.reply_timeout_s))
 
     def runner_up(self, decision: Decision) -> dict[str, float] | None:
         """The forecast row the planner would pick without the chosen placement; None where it would pick none."""

@@ -27,6 +27,8 @@ _SLACK_S: Final = 0.003
 _CHUNK_S: Final = 0.002
 _MIN_CHUNK: Final = 1448
 _MAX_CHUNK: Final = 65536
+# In an outage a chunk waits this rate's time at most, so that the link is tried again soon after it.
+_LEAST_KBPS: Final = 8.0
 
 
 class PacedDirection(Direction):
@@ -53,7 +55,7 @@ class PacedDirection(Direction):
     def schedule(self, size_bytes: int, now_s: float, waited_s: float) -> tuple[float, float]:
         shape = self._shape()
         rate_kbps = shape.get("bandwidth_kbps")
-        on_link_s = 0.0 if rate_kbps is None else size_bytes * 8 / (rate_kbps * 1e3)
+        on_link_s = 0.0 if rate_kbps is None else size_bytes * 8 / (max(rate_kbps, _LEAST_KBPS) * 1e3)
         late_s = max(_SLACK_S - waited_s, 0.0)  # an idle link does not save up bandwidth
         self._free_s = max(self._free_s, now_s - late_s) + on_link_s
         return self._free_s, max(self._free_s, now_s) + shape.get("ping_ms", 0.0) / 2e3
@@ -95,7 +97,7 @@ def _build_link(options: argparse.Namespace) -> tuple[Relay, str]:
         raise ConfigError(f"{options.trace}: an emulated link needs the column bandwidth_kbps or ping_ms")
     playback = Playback(trace, epoch_s=options.epoch_s, speed=options.speed, loop=options.loop)
     link = ShapedLink(options.upstream, playback.now, listen=options.listen)
-    return link, f"{options.trace} ({trace.duration_s:g} s)"
+    return link, f"{options.trace} ({playback.trace.duration_s:g} s)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,6 +42,7 @@ class Setup:
         planners: name -> planner.
         weights: one or more; every planner is asked at each.
         scenario: where the samples come from.
+        reply_timeout_s: see `midcut.planning.policy.choose_in_time`.
         population: number of repetitions with other seeds.
         dwell: planners are also evaluated with each of these dwells, in samples.
         keep_samples: the result lists every sample if there are at most this many.
@@ -53,6 +54,7 @@ class Setup:
     planners: Mapping[str, Planner]
     weights: tuple[float, ...]
     scenario: ScenarioDrawn | ScenarioTrace
+    reply_timeout_s: float | None = None
     population: int = 0
     dwell: tuple[int, ...] = ()
     keep_samples: int = 1000
@@ -85,7 +87,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         FileError: a trace that cannot be read.
         ForecastError: a forecast that no planner can choose from.
     """
-    strategies = make_strategies(setup.planners, setup.weights)
+    strategies = make_strategies(setup.planners, setup.weights, setup.reply_timeout_s)
     _check_setup(setup, strategies)
     samples = make_samples(setup.scenario)
     _check_samples(setup, samples)

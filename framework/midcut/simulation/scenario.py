@@ -136,7 +136,7 @@ def _check_values(name: str, values: Floats) -> None:
 
 
 def _sample_trace(scenario: ScenarioTrace) -> Samples:
-    trace = read_trace(scenario.path)
+    trace = read_trace(scenario.path).rebased()
     if trace.duration_s / scenario.step_s >= MAX_SAMPLES:
         raise ConfigError(
             f"scenario.step_s={scenario.step_s:g} makes more than {MAX_SAMPLES:,} samples of {trace.duration_s:g} s"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from midcut.errors import ConfigError, PluginError
+from midcut.planning.policy import choose_in_time
 from midcut.protocols import Learner, LimitedPlanner
 from midcut.types import InferenceResult, Observation
 
@@ -72,11 +73,13 @@ class PlannerStrategy:
 
     is_planner = True
 
-    def __init__(self, name: str, planner: Planner, weights: Sequence[float]) -> None:
+    def __init__(
+        self, name: str, planner: Planner, weights: Sequence[float], reply_timeout_s: float | None = None
+    ) -> None:
         self.name = name
         self.weights: tuple[float | None, ...] = tuple(weights)
         self.weighted = planner.w is not None
-        self._planner = planner
+        self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
         self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
@@ -85,7 +88,7 @@ class PlannerStrategy:
         """As `Strategy` defines it."""
         if isinstance(self._planner, Learner):
             return self._learn(chunk)
-        picks = np.asarray(self._planner.choose(chunk.predicted.aimed(), self._weight_column))
+        picks = choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
         shape = (len(self.weights), len(chunk.predicted.latency_s))
         rows = len(chunk.predicted)
         if picks.shape != shape or picks.dtype.kind not in "iu" or picks.min() < 0 or picks.max() >= rows:
@@ -101,7 +104,7 @@ class PlannerStrategy:
         for row, planner in enumerate(self._copies):
             for sample in range(picks.shape[1]):
                 forecast = chunk.predicted.at(sample)
-                pick = int(planner.choose(forecast.aimed(), float(self._weight_column[row, 0])))
+                pick = int(choose_in_time(planner, forecast, float(self._weight_column[row, 0]), self._reply_timeout_s))
                 picks[row, sample] = pick
                 cast("Learner", planner).answered(
                     forecast.placements[pick], _NOTHING_SEEN, _result(chunk, sample, pick)
@@ -151,7 +154,9 @@ class FixedStrategy:
         return None
 
 
-def make_strategies(planners: Mapping[str, Planner], weights: Sequence[float]) -> list[Strategy]:
+def make_strategies(
+    planners: Mapping[str, Planner], weights: Sequence[float], reply_timeout_s: float | None = None
+) -> list[Strategy]:
     """The fixed strategies, then the planners.
 
     Raises:
@@ -161,7 +166,7 @@ def make_strategies(planners: Mapping[str, Planner], weights: Sequence[float]) -
     if reserved:
         raise ConfigError(f"strategy {reserved[0]!r} is evaluated in any case; a planner must go by another name")
     fixed: list[Strategy] = [FixedStrategy(name, weights) for name in FIXED_NAMES]
-    return fixed + [PlannerStrategy(name, planner, weights) for name, planner in planners.items()]
+    return fixed + [PlannerStrategy(name, planner, weights, reply_timeout_s) for name, planner in planners.items()]
 
 
 def lexicographic_argmin(first: Floats, second: Floats) -> Ints:

@@ -49,7 +49,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     model = fill_profiles(cfg, "plan", folder, settings.cloud_url)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
-    policy = build_policy(cfg, placements(table, legal_cuts(table, settings.cuts), build_codecs(cfg)))
+    policy = build_policy(
+        cfg, placements(table, legal_cuts(table, settings.cuts), build_codecs(cfg)), settings.reply_timeout_s
+    )
     observation = _observe(cfg, policy)
     decision = policy.decide(observation)
     forecast = cast("Forecast", decision.forecast)  # a policy's decision has one

@@ -90,6 +90,7 @@ def prepare(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]:
         planners={str(name): build(Kind.PLANNER, node) for name, node in (cfg[STRATEGY] or {}).items()},
         weights=parse_weights(cfg.w),
         scenario=scenario,
+        reply_timeout_s=settings.reply_timeout_s,
         population=settings.population,
         dwell=tuple(dict.fromkeys(settings.dwell)),
         keep_samples=settings.keep_samples,

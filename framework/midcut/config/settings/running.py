@@ -32,6 +32,8 @@ class PlanConfig:
         cloud_url: the cloud that active telemetry probes measure against.
         wait_s: how long the telemetry sources may take to answer.
         max_age_s: a telemetry value older than this is missing.
+        reply_timeout_s: a placement whose link and cloud seconds exceed it is not picked, as the edge, whose transport
+            waits no longer, picks none such; null picks among all.
         plot: also draw `plan.png` (needs the extra `report`).
         objectives: names of the result's numbers that a sweeper like Optuna optimises: `[latency_s,cost_usd]`.
         rate_hz: also say what the pick costs in a month at that many requests a second; null does not.
@@ -52,6 +54,7 @@ class PlanConfig:
     cloud_url: str = "http://127.0.0.1:8700"
     wait_s: float = 10.0
     max_age_s: float = 30.0
+    reply_timeout_s: float | None = 10.0
     plot: bool = False
     objectives: list[str] = field(default_factory=list)
     rate_hz: float | None = None
@@ -59,6 +62,7 @@ class PlanConfig:
     def __post_init__(self) -> None:
         check_share(self, "accuracy_floor")
         check_over_zero(self, "rate_hz", finite=True)
+        check_over_zero(self, "reply_timeout_s")
 
 
 @dataclass

@@ -180,6 +180,8 @@ class SimulateConfig:
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device, whose seconds are estimated for models that it has no profile of.
         w: weight at which every planner is evaluated; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
+        reply_timeout_s: planners do not pick a placement whose predicted link and cloud seconds exceed it; over a trace
+            the edge finishes a request that has no reply by then. null waits for ever.
         population: repetitions of a drawn scenario, with the seeds 0, 1, ...
         dwell: planners are also evaluated with these numbers of samples between two switches, at least.
         keep_samples: up to that many samples are written out one by one.
@@ -206,6 +208,7 @@ class SimulateConfig:
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
     w: Any = 0.5
+    reply_timeout_s: float | None = 10.0
     population: int = 0
     dwell: list[int] = field(default_factory=list)
     keep_samples: int = 1000
@@ -218,3 +221,4 @@ class SimulateConfig:
     def __post_init__(self) -> None:
         check_share(self, "accuracy_floor")
         check_at_least(0, self, "population", "dwell", "keep_samples", "users")
+        check_over_zero(self, "reply_timeout_s")

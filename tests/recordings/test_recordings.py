@@ -1,0 +1,183 @@
+"""Recorded links in the formats that the field publishes, written here as they really are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from midcut.cli.verbs.trace import main
+from midcut.errors import ConfigError, FileError
+from midcut.recordings import ReadOptions, Repeats, average_in_bins, read_recording
+from midcut.traces import Trace, read_trace
+
+UCC_HEADER = (
+    "Timestamp,Longitude,Latitude,Speed,Operatorname,CellID,NetworkMode,RSRP,RSRQ,SNR,CQI,RSSI,DL_bitrate,UL_bitrate,"
+    "State,PINGAVG,PINGMIN,PINGMAX,PINGSTDEV,PINGLOSS,CELLHEX,NODEHEX,LACHEX,RAWCELLID,NRxRSRP,NRxRSRQ"
+)
+
+
+def ucc_row(at, down, ping="-"):
+    return f"{at},-8.4,51.8,0,B,11,5G,-97,-12,1.0,7,-,{down},4,D,{ping},-,-,-,-,2F01,A6,9CBA,12,-,-"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def make(name, text, **options):
+        path = tmp_path / "recording"
+        path.write_text(text)
+        return read_recording(name, path, ReadOptions(**options))
+
+    return make
+
+
+def rows(recording, column="bandwidth_kbps"):
+    return list(zip(recording.trace.time_s.tolist(), recording.trace.fields[column].tolist(), strict=True))
+
+
+def test_mahimahi_counts_opportunities_in_bins_and_an_empty_bin_is_an_outage(read):
+    recording = read("mahimahi", "0\n0\n99\n100\n350\n400\n")
+    assert rows(recording) == [
+        (0.0, 3 * 12000 / 100), (0.1, 120.0), (pytest.approx(0.2), 0.0), (pytest.approx(0.3), 240.0),
+    ]  # fmt: skip
+    assert "longest gap 0.25 s" in recording.notes[0]
+    assert rows(read("mahimahi", "50\n100\n", packet_bytes=1504)) == [(0.0, 2 * 1504 * 8 / 100)]
+
+
+def test_a_cooked_rate_holds_before_its_own_time(read):
+    text = "0\t2.34617\n0.89\t2.50239\n1.49\t2.12186\n2.33\t2.17425\n"
+    assert rows(read("cooked", text)) == [(0.0, 2502.39), (0.89, 2121.86), (1.49, 2174.25)]
+    late = "".join(f"{2198.5 + float(line.split()[0])} {line.split()[1]}\n" for line in text.splitlines())
+    assert rows(read("cooked", late)) == [(0.0, 2502.39), (0.89, 2121.86), (1.49, 2174.25)]
+
+
+@pytest.mark.parametrize(("name", "epoch"), [("norway", "1289406399"), ("ghent", "1453121728123")])
+def test_byte_logs_give_the_rate_of_the_time_before_each_row(read, name, epoch):
+    text = f"{epoch} 549856 59.85 10.78 100000 1000\n{epoch} 550856 59.85 10.78 0 1000\n"
+    text += f"{epoch} 550106 59.85 10.78 9 1000\n{epoch} 551856 59.85 10.78 50000 1000\n"
+    recording = read(name, text)
+    assert rows(recording) == [(0.0, 800.0), (1.0, 0.0), (2.0, 400.0)]
+    assert recording.notes == ("1 rows that go back left out",)
+    with pytest.raises(FileError, match=r":3: time 549\.106 s is not after"):
+        read(name, text, repeats=Repeats.refuse)
+
+
+def test_ucc_merges_the_rows_of_one_second_and_reads_a_dash_as_missing(read):
+    at = "2019.12.16_13.40.0"
+    text = "\n".join(
+        [UCC_HEADER, ucc_row(at + "4", 0), ucc_row(at + "4", 100), ucc_row(at + "3", 7), ucc_row(at + "9", 50, ping=31)]
+    )
+    recording = read("ucc", text)
+    assert rows(recording) == [(0.0, 50.0), (5.0, 50.0)]
+    assert rows(recording, "ping_ms") == [(0.0, 31.0), (5.0, 31.0)]
+    up = read("ucc", text, direction="up")
+    assert rows(up) == [(0.0, 4.0), (5.0, 4.0)]
+    assert "acknowledgements" in up.notes[0]
+
+
+def iperf3(**changes):
+    sums = [{"start": t, "end": t + 1, "bits_per_second": rate, "bytes": rate / 8} for t, rate in ((0, 9e6), (1, 5e6))]
+    report = {
+        "start": {"test_start": {"protocol": "TCP", "reverse": 0}},
+        "intervals": [{"streams": [], "sum": each} for each in sums],
+        "end": {
+            "streams": [{"sender": {"min_rtt": 20500}}],
+            "sum_sent": {"bytes": 1_750_000},
+            "sum_received": {"bytes": 1_250_000, "bits_per_second": 5e6, "sender": True},
+        },
+    }
+    return json.dumps(report | changes)
+
+
+def test_iperf3_counts_what_the_receiver_got(read):
+    recording = read("iperf3", iperf3())
+    assert [kbps for _, kbps in rows(recording)] == pytest.approx([9000 / 1.4, 5000 / 1.4])
+    assert rows(recording, "ping_ms")[0] == (0.0, 20.5)
+    reverse = read("iperf3", iperf3(start={"test_start": {"reverse": 1}}))
+    assert rows(reverse) == [(0.0, 9000.0), (1.0, 5000.0)]
+
+
+def test_csv_columns_by_name_or_number_and_in_other_units(read):
+    text = "ms,Mbps,rtt\n1000,2.5,20\n1500,-,30\n1500,4.5,40\n"
+    columns = {"time_s": "ms*0.001", "bandwidth_kbps": "#1*1000", "ping_ms": "rtt"}
+    recording = read("csv", text, columns=columns)
+    assert rows(recording) == [(0.0, 2500.0), (0.5, 3500.0)]
+    assert rows(recording, "ping_ms") == [(0.0, 20.0), (0.5, 35.0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("mahimahi", "5\n\n7\n", r":2: a line must be a whole number"),
+        ("mahimahi", "5\n1.5\n", r":2: a line must be a whole number"),
+        ("mahimahi", "5\n4\n", r":2: 4 ms is before 5 ms"),
+        ("mahimahi", "0\n0\n", r":2: the last time must be over 0"),
+        ("mahimahi", "", "there is no delivery opportunity"),
+        ("cooked", "0 1\n", "one row alone has no duration"),
+        ("cooked", "0 1\nx 2\n", r":2: the time in seconds must be a number"),
+        ("cooked", "0 1\n1\n", r":2: 2 columns are needed"),
+        ("norway", "1 2 3 4 5 0\n", r":1: 5 bytes in 0 ms"),
+        ("ghent", "1 2 3\n", r":1: 6 columns are needed"),
+        ("ucc", "a,b\n1,2\n", "the column 'Timestamp' is not there"),
+        ("ucc", UCC_HEADER + "\n" + ucc_row("16.12.2019", 1), ":2: Timestamp must be like"),
+        ("iperf3", iperf3(error="unable to connect to server"), "iperf3 failed: unable to connect"),
+        ("iperf3", "{}", "not an output of iperf3 -J"),
+        ("iperf3", "5\n", "not an output of iperf3 -J"),
+        ("iperf3", iperf3(end={}), "only the receiver's count is the link's"),
+        ("csv", "", "the file is empty"),
+        ("csv", "t,b\n0,-1\n", ":2: bandwidth_kbps must be a finite number, 0 or more"),
+        ("csv", "t,c\n0,1\n", "the column 'b' is not there"),
+        ("csv", "t,b\n", "there is no row of data"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_one_line(read, name, text, complaint):
+    with pytest.raises(FileError, match=complaint) as refusal:
+        read(name, text, columns={"time_s": "t", "bandwidth_kbps": "b"})
+    assert "\n" not in str(refusal.value)
+    assert "recording" in str(refusal.value)
+
+
+def test_bins_conserve_what_the_link_carries():
+    generator = np.random.default_rng(1)
+    times = np.concatenate(([0.0], np.cumsum(generator.uniform(0.1, 3.0, 50))))
+    trace = Trace(times, {"bandwidth_kbps": generator.uniform(0.0, 9e3, 51)})
+    for bin_s in (0.1, 1.0, 7.3, 1e3):
+        binned = average_in_bins(trace, bin_s)
+        lengths = np.diff(np.append(binned.time_s, trace.period_s))
+        carried = (np.diff(np.append(times, trace.period_s)) * trace.fields["bandwidth_kbps"]).sum()
+        assert (binned.fields["bandwidth_kbps"] * lengths).sum() == pytest.approx(carried)
+    with pytest.raises(ConfigError, match="over 0 s"):
+        average_in_bins(trace, 0.0)
+
+
+def test_a_folder_becomes_a_trace_a_file_and_a_bad_one_does_not_stop_the_others(tmp_path, capsys):
+    for folder, text in (("a", "0 1\n1 2\n"), ("b", "0 1\n1 3\n"), ("c", "no trace\n")):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / "log").write_text(text)
+    out = tmp_path / "out"
+    assert (
+        main(["import", "cooked", str(tmp_path / "in"), "--out", str(out), "--fill", "clock_mhz=900,ping_ms=20"]) == 1
+    )
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a-log.csv", "b-log.csv"]
+    assert read_trace(out / "b-log.csv").at(0.0) == {"clock_mhz": 900.0, "bandwidth_kbps": 3000.0, "ping_ms": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--fill", "clock=1"], "unknown column 'clock'"),
+        (["--fill", "clock_mhz=0"], "clock_mhz must be a finite number over 0"),
+        (["--fill", "clock_mhz"], "--fill takes NAME=VALUE"),
+        (["--bin-s", "0"], "over 0 s"),
+    ],
+)
+def test_options_are_refused_in_one_line(tmp_path, capsys, words, complaint):
+    (tmp_path / "log").write_text("0 1\n1 2\n")
+    assert main(["import", "cooked", str(tmp_path / "log"), "--out", str(tmp_path), *words]) == 1
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert len(error.splitlines()) == 1
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["log"]
