@@ -7,6 +7,7 @@ import pytest
 
 from midcut.planning.policy import choose_in_time
 from midcut.testing.fakes import random_forecast
+from midcut.types import Forecast
 from midcut_planners.algorithm1 import Algorithm1
 from midcut_planners.knee import Knee
 from midcut_planners.weighted_sum import WeightedSum
@@ -15,7 +16,8 @@ from midcut_planners.weighted_sum import WeightedSum
 @pytest.mark.parametrize("planner", [WeightedSum(0.5), Knee(), Algorithm1(0.5)])
 def test_many_observations_at_once_are_chosen_as_one_by_one(planner):
     generator = np.random.default_rng(3)
-    forecast = random_forecast(generator, 6, (50,))
+    drawn = random_forecast(generator, 6, (50,))
+    forecast = Forecast(drawn.placements, drawn.cloud_s, drawn.edge_s, drawn.cloud_s, drawn.cost_usd)
     limit_s = float(np.median(forecast.link_s + forecast.cloud_s))
     weights = np.array([[0.0], [0.3], [1.0]])
     picks = choose_in_time(planner, forecast, weights, limit_s)
