@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _DOWNLOAD_TIMEOUT_S = 30.0
+_MOST_TIMES_AS_LONG = 16
 _SLOW_INIT = (
     "googlenet",
     "inception_v3",
@@ -130,7 +131,17 @@ def _no_code_in_weights() -> Iterator[None]:
 
 def _make_preprocess(transforms: Any) -> Callable[[Image.Image], torch.Tensor]:
     def preprocess(image: Image.Image) -> torch.Tensor:
-        tensor: torch.Tensor = transforms(as_shown(image).convert("RGB")).unsqueeze(0)
+        tensor: torch.Tensor = transforms(_middle(as_shown(image).convert("RGB"))).unsqueeze(0)
         return tensor
 
     return preprocess
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a very long picture: the transforms enlarge all of it and keep just the middle square."""
+    longest = _MOST_TIMES_AS_LONG * min(image.size)
+    width, height = (min(side, longest) for side in image.size)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

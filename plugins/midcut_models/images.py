@@ -16,6 +16,9 @@ from midcut_models.config import Fit, ImageSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# How many times the larger of picture and input a scaled picture may be.
+_MOST_ENLARGED = 16
+
 
 @dataclass(frozen=True)
 class ImageReader:
@@ -68,11 +71,21 @@ def _fit(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> 
         padded.paste(_scale(image, inner, settings), ((width - inner[0]) // 2, (height - inner[1]) // 2))
         return padded
     factor = max(ratios) / settings.crop_ratio
+    if image.width * image.height * factor * factor > _MOST_ENLARGED * max(width * height, image.width * image.height):
+        return _scale_centre(image, size, factor, settings)
     scaled = _scale(
         image, (max(width, round(image.width * factor)), max(height, round(image.height * factor))), settings
     )
     left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
     return scaled.crop((left, top, left + width, top + height))
+
+
+def _scale_centre(image: Image.Image, size: tuple[int, int], factor: float, settings: ImageSettings) -> Image.Image:
+    """Scale only what the crop keeps: of a picture of 4000 x 1 pixels the rest would be a thousand times as much."""
+    kept = [min(wanted / factor, side) for wanted, side in zip(size, image.size, strict=True)]
+    left, top = ((side - part) / 2 for side, part in zip(image.size, kept, strict=True))
+    box = (left, top, left + kept[0], top + kept[1])
+    return image.resize(size, Image.Resampling[settings.interpolation.value.upper()], box)
 
 
 def _scale(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> Image.Image:

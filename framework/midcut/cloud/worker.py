@@ -12,6 +12,7 @@ import structlog
 import torch
 
 from midcut.errors import DeviceError, MalformedError, OutOfMemoryError
+from midcut.serving.error_responses import is_exhausted
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,17 +104,12 @@ class Worker:
             values, compute_s = self._segments.run(job.partition, job.cut, job.partition.table.last, job.values)
         except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
             _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_one_line(error))
-            if _is_out_of_memory(error):
+            if is_exhausted(error):
                 return OutOfMemoryError(f"the tail from cut {job.cut} ran out of memory: {_one_line(error)}")
             if _is_device_error(error):
                 return DeviceError(f"the device failed in the tail from cut {job.cut}: {_one_line(error)}")
             return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_one_line(error)}")
         return TailResult(values, started - job.queued_s, compute_s, 1)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out. Torch has an exception class for GPU memory only; for CPU memory the text tells it."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _is_device_error(error: Exception) -> bool:

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from midcut import wire
 from midcut.serving.access import OPEN_PATHS, require_token
+from midcut.serving.body_budget import BODIES, UPLOAD, BodyBudget
 from midcut.serving.error_responses import errors_as_json
 from midcut.serving.lifecycle import DRAIN, Drain
 from midcut.serving.metrics import ServerMetrics, new_registry
@@ -52,6 +53,7 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
     layers += [require_token(token)] if token else []
     app = web.Application(middlewares=[*layers, _count_in_flight], client_max_size=limit_bytes)
     app[DRAIN] = Drain()
+    app[BODIES] = BodyBudget(max(int(settings.bodies_mb * 1_000_000), 2 * limit_bytes))
     app[REGISTRY] = registry
     app.router.add_get(METRICS_PATH, _metrics)
     return app
@@ -85,6 +87,8 @@ def _observe_requests(metrics: ServerMetrics) -> Middleware:
             response = await handler(request)
             status = response.status
         finally:
+            if UPLOAD in request:
+                request.app[BODIES].release(request[UPLOAD])
             took_s = perf_counter() - started
             # Counted after the response is on its way, so that it is not delayed.
             asyncio.get_running_loop().call_soon(_record, metrics, request, status, took_s)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
 
 from midcut import wire
-from midcut.errors import WireError
+from midcut.errors import BusyError, WireError
 from midcut.wire import oip
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ RECEIVED: Final = web.RequestKey("received", str)
 """The checksum of a request whose body was read; its response carries it in the header `Midcut-Received`."""
 # A reason may quote what the client sent, up to a whole body, which is too long for a response or a log.
 _MOST_CHARACTERS: Final = 1000
+_EXHAUSTED: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+_ALLOCATOR: Final = "DefaultCPUAllocator"
 
 
 class RefusedError(WireError):
@@ -57,9 +60,23 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError as error:
         _log.info("client closed the connection", path=request.path[:200], peer=request.remote, error=str(error))
         raise
-    except Exception:  # noqa: BLE001 - a bug: logged with its traceback, and the server goes on
+    except Exception as error:  # noqa: BLE001 - a bug: logged with its traceback, and the server goes on
+        if is_exhausted(error):
+            _log.warning("no memory or no files left", path=request.path[:200], error=type(error).__name__)
+            busy = BusyError("this server has no memory or no files left for the request")
+            return _error_response(request, busy.status, str(busy), busy.headers)
         _log.exception("request failed", path=request.path[:200])
         return json_response(wire.encode_error("internal error; see the server's log"), 500)
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether memory or file descriptors ran out, which says nothing against the request.
+
+    Torch has an exception class for the memory of GPUs only; for the CPU's the text tells it.
+    """
+    if isinstance(error, OSError):
+        return error.errno in _EXHAUSTED
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in type(error).__name__ or _ALLOCATOR in str(error)
 
 
 def _error_response(request: web.Request, status: int, reason: str, headers: Mapping[str, str]) -> web.Response:

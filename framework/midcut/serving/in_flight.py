@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from midcut.errors import BusyError
+from midcut.serving.body_budget import BODIES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,7 +22,8 @@ class InFlightCounter:
     """Counts inferences from their HTTP header to their answer, over all routes. Used on one event loop.
 
     Args:
-        check: called with the count before the body of one more is read; raises where that is one too many.
+        check: called with the count before the body of one more is read; raises BusyError where that is one too many.
+            The slowest upload then makes room, where there is one.
 
     Attributes:
         count: inferences accepted and not answered yet.
@@ -33,7 +37,11 @@ class InFlightCounter:
         """Wrap a route's handler so that its requests are counted. The wrapped handler raises what `check` raises."""
 
         async def counted(request: web.Request) -> web.StreamResponse:
-            self._check(self.count)
+            try:
+                self._check(self.count)
+            except BusyError:
+                if not request.app[BODIES].make_room():
+                    raise
             self.count += 1
             try:
                 return await handler(request)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import http_exceptions, web
 
 from midcut.errors import DamagedError, TooLargeError
+from midcut.serving.body_budget import BODIES, UPLOAD
 from midcut.serving.error_responses import RECEIVED, RefusedError
 from midcut.wire import oip
 from midcut.wire.body import Body
@@ -22,7 +22,8 @@ async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) ->
     Raises:
         TooLargeError: over the limit, by its Content-Length or in fact.
         DamagedError: the request has a checksum, and it is not that of what arrived.
-        RefusedError: encoded (415), not complete in time (408), or with invalid HTTP framing (400).
+        RefusedError: encoded (415), too slow or not complete in time (408), or with invalid HTTP framing (400).
+        BusyError: the server holds too many bytes, and this upload is the slowest.
     """
     body = bytearray()
     await _consume_chunks(request, limit_bytes, timeout_s, body.extend)
@@ -50,25 +51,26 @@ async def _consume_chunks(
         raise RefusedError(415, "encoded bodies are not accepted: send the body without Content-Encoding")
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(limit_bytes)
-    received = 0
     checksum = oip.RequestChecksum(request.match_info.get("model", ""), request.headers.get(oip.HEADER_LENGTH, ""))
+    upload = request[UPLOAD] = request.app[BODIES].begin(timeout_s)
+
+    def take(chunk: bytes) -> None:
+        upload.add(len(chunk))
+        if upload.received > limit_bytes:
+            raise _too_large(limit_bytes)
+        checksum.add(chunk)
+        consume(chunk)
+
     try:
         if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
-            chunk = request.content.read_nowait()
-            if len(chunk) > limit_bytes:
-                raise _too_large(limit_bytes)
-            checksum.add(chunk)
-            consume(chunk)
+            take(request.content.read_nowait())
         else:
-            async with asyncio.timeout(timeout_s):
-                async for chunk in request.content.iter_any():
-                    received += len(chunk)
-                    if received > limit_bytes:
-                        raise _too_large(limit_bytes)
-                    checksum.add(chunk)
-                    consume(chunk)
+            with upload.reading() as timeout:
+                async with timeout:
+                    async for chunk in request.content.iter_any():
+                        take(chunk)
     except TimeoutError:
-        raise RefusedError(408, f"the body was not complete after {timeout_s:g} s") from None
+        raise upload.refusal() from None
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         raise RefusedError(400, f"the body is incomplete or its HTTP framing is invalid: {error}") from None
     request[RECEIVED] = checksum.text

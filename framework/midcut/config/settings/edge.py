@@ -116,7 +116,8 @@ class InputServer(ServerSettings):
     Attributes:
         kind: set by input=NAME.
         max_body_mb: largest request body, MB; never less than the model's own input needs.
-        max_pixels: an image of more pixels is refused before it is decoded.
+        max_pixels: an image of more pixels is refused before it is decoded; of large images, no more pixels than that
+            are decoded at once.
         max_requests: inferences under way at the same time; further ones are refused with 503 and Retry-After.
     """
 

@@ -2,40 +2,143 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from collections import deque
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from midcut.edge.frontend.formats import formats, why_unknown
-from midcut.errors import MalformedError
+from midcut.errors import BusyError, MalformedError, OutOfMemoryError
+from midcut.serving.error_responses import is_exhausted
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import torch
 
     from midcut.types import LoadedModel
 
 MAX_PIXELS: Final = 50_000_000
+# Images up to this size are decoded without waiting for larger ones.
+_SMALL_PIXELS: Final = 1_000_000
+# A JPEG of more pixels is decoded at a fraction of its size, which is still this many times the model's input.
+_LARGE_PIXELS: Final = 4_000_000
+_DRAFT: Final = 4
 
 
-def read_image(data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image, and rotate it as its EXIF orientation says.
+class PixelBudget:
+    """Bounds the pixels of all large images that are decoded at once; the rest wait in turn. Used on one event loop.
+
+    Args:
+        max_pixels: the most pixels at once, and of one image.
+        patience_s: how long an image waits at most.
+    """
+
+    def __init__(self, max_pixels: int, patience_s: float) -> None:
+        self.max_pixels = max_pixels
+        self._patience_s = patience_s
+        self._free = max_pixels
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def hold(self, pixels: int) -> AsyncIterator[None]:
+        """Hold an image's pixels while it is decoded and preprocessed.
+
+        Raises:
+            BusyError: there was no room in time.
+        """
+        if pixels <= _SMALL_PIXELS:
+            yield
+            return
+        await self._take(pixels)
+        try:
+            yield
+        finally:
+            self._free += pixels
+            self._wake()
+
+    async def _take(self, pixels: int) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((pixels, turn))
+        self._wake()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._free += pixels
+            else:
+                self._waiting.remove((pixels, turn))
+            self._wake()
+            if isinstance(error, TimeoutError):
+                raise BusyError(f"this edge is busy: it decodes {self.max_pixels} pixels already") from None
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            pixels, turn = self._waiting.popleft()
+            self._free -= pixels
+            turn.set_result(None)
+
+
+def open_image(data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read an image's header; nothing is decoded.
 
     Raises:
-        MalformedError: an unknown format, a broken image, or too many pixels.
+        MalformedError: an unknown format, a broken header, or too many pixels.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=formats())
-        width, height = image.size
-        if width * height <= max_pixels:
-            image.load()
-            return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise MalformedError(why_unknown(data)) from None
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise many types of errors for broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise MalformedError(f"the image is broken: {reason}") from None
-    raise MalformedError(f"the image has {width} x {height} pixels, over the limit of {max_pixels}")
+        raise _broken(error) from None
+    if image.width * image.height > max_pixels:
+        raise MalformedError(f"the image has {image.width} x {image.height} pixels, over the limit of {max_pixels}")
+    return image
+
+
+def read_image(
+    data: bytes | bytearray, max_pixels: int = MAX_PIXELS, shape: tuple[int, ...] | None = None
+) -> Image.Image:
+    """Decode an image, and rotate it as its EXIF orientation says.
+
+    Args:
+        shape: of the input that it is for, ending in height and width. A much larger JPEG is decoded at a fraction of
+            its size then.
+
+    Raises:
+        MalformedError: see `open_image`; also a broken image.
+        OutOfMemoryError: there is no memory for it.
+    """
+    return _decode(open_image(data, max_pixels), shape)
+
+
+def _decode(image: Image.Image, shape: tuple[int, ...] | None) -> Image.Image:
+    try:
+        if shape is not None and image.width * image.height > _LARGE_PIXELS:
+            side = _DRAFT * max(shape[-2:])
+            image.draft(None, (side, side))
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # noqa: BLE001 - as above
+        if is_exhausted(error):
+            raise OutOfMemoryError("there is no memory to decode the image") from None
+        raise _broken(error) from None
+
+
+def _broken(error: Exception) -> MalformedError:
+    return MalformedError(f"the image is broken: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+async def decode_input(model: LoadedModel, data: bytes | bytearray, budget: PixelBudget) -> torch.Tensor:
+    """Decode and preprocess an image on a worker thread, within a budget. Raises like `model_input`, and BusyError."""
+    image = await asyncio.to_thread(open_image, data, budget.max_pixels)
+    async with budget.hold(image.width * image.height):
+        return await asyncio.to_thread(_preprocess, model, image)
 
 
 def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
@@ -44,8 +147,14 @@ def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = M
     Raises:
         MalformedError: see `read_image`; also an image the model's preprocessing cannot use.
     """
-    image = read_image(data, max_pixels)
+    return _preprocess(model, open_image(data, max_pixels))
+
+
+def _preprocess(model: LoadedModel, image: Image.Image) -> torch.Tensor:
+    decoded = _decode(image, tuple(model.example[0].shape))
     try:
-        return model.preprocess(image)
+        return model.preprocess(decoded)
     except Exception as error:  # noqa: BLE001 - the model author's preprocessing may raise anything
+        if is_exhausted(error):
+            raise OutOfMemoryError(f"there is no memory to preprocess the image for {model.name}") from None
         raise MalformedError(f"the image cannot be preprocessed for {model.name}: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from midcut import wire
 from midcut.edge.frontend.admission import AdmissionLimit
 from midcut.edge.frontend.answers import answer_fields, decision_fields, leaves, result_fields
-from midcut.edge.frontend.images import model_input
+from midcut.edge.frontend.images import PixelBudget, decode_input
 from midcut.edge.frontend.inference import TensorAnswerer
 from midcut.errors import MalformedError
 from midcut.graph.outputs import named_leaves
@@ -60,6 +59,7 @@ class _Routes:
         self._admission = admission
         self._model = model
         self._settings = settings
+        self._pixels = PixelBudget(settings.max_pixels, settings.body_timeout_s)
         table = engine.partition.table
         self.limit_bytes = max(int(settings.max_body_mb * 1_000_000), wire.body_limit([table]))
 
@@ -74,7 +74,7 @@ class _Routes:
             if kind == wire.JSON_TYPE:
                 inputs = await off_loop(len(body), _read_tensors, body)
             else:
-                inputs = [await asyncio.to_thread(model_input, self._model, body, self._settings.max_pixels)]
+                inputs = [await decode_input(self._model, body, self._pixels)]
             result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
         output_bytes = values_bytes(leaves(result.output))
         return json_response(await off_loop(output_bytes, self._answer, result, "values" in request.query, names))
