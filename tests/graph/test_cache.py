@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 
 import pytest
 import structlog
@@ -175,3 +177,28 @@ def test_the_key_is_equal_for_equal_models_whatever_was_called_before():
     x = torch.ones(1, 5, 8)
     keys = {cache_key(LoadedModel("toy", made().eval(), (x,), lambda image: image), CutSettings()) for _ in range(3)}
     assert len(keys) == 1
+
+
+HELPER = "FACTOR = 2.0\n"
+NET = """
+import torch
+import beside_the_net
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return torch.relu(x * beside_the_net.FACTOR)
+"""
+
+
+@pytest.mark.parametrize("file", ["net_of_the_user.py", "beside_the_net.py"])
+def test_an_edited_source_file_is_another_key(file, tmp_path, monkeypatch):
+    (tmp_path / "net_of_the_user.py").write_text(NET)
+    (tmp_path / "beside_the_net.py").write_text(HELPER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("net_of_the_user", "beside_the_net"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    module = importlib.import_module("net_of_the_user").Net().eval()
+    model = LoadedModel("toy", module, (torch.ones(1, 2),), lambda image: image)
+    before = cache_key(model, CutSettings())
+    assert cache_key(model, CutSettings()) == before
+    (tmp_path / file).write_text((tmp_path / file).read_text() + "# edited\n")
+    assert cache_key(model, CutSettings()) != before

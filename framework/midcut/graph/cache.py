@@ -132,7 +132,7 @@ def cache_key(model: LoadedModel, settings: CutSettings) -> str:
     Raises:
         GraphError: the module has content that cannot be seen, so that a change of it would not be noticed.
     """
-    content = ContentHash()
+    content = ContentHash(sources=False)  # whole files are hashed below
     content.note(f"{model.name} {settings.capture} {settings.order} {settings.verify} {_environment()}")
     content.add(model.module, type(model.module).__name__)
     content.add(list(model.example), "the example")
@@ -156,16 +156,20 @@ def _environment() -> str:
 def _source_files(module: torch.nn.Module) -> set[Path]:
     """Files of the classes in a module, and those of the user's other modules that are loaded from the same folders."""
     classes = {base for part in module.modules() for base in type(part).__mro__ if not is_known(base)}
-    files = {_file_of(sys.modules.get(kind.__module__)) for kind in classes} - {None}
-    folders = {path.parent for path in files if path is not None and "site-packages" not in path.parts}
-    beside = {path for path in map(_file_of, list(sys.modules.values())) if path is not None and path.parent in folders}
-    return {path for path in files | beside if path is not None}
+    files = {_file_of(sys.modules.get(name)) for name in {kind.__module__ for kind in classes}}
+    folders = {_folder_of(file) for file in files if "site-packages" not in file}
+    beside = {file for file in map(_file_of, list(sys.modules.values())) if _folder_of(file) in folders}
+    return {path for path in map(Path, files | beside) if path.suffix == ".py" and path.is_file()}
 
 
-def _file_of(module: Any) -> Path | None:
+def _folder_of(file: str) -> str:
+    return file.rpartition("/")[0]
+
+
+def _file_of(module: Any) -> str:
+    """The file that a Python module was loaded from, `""` if there is none."""
     name = getattr(module, "__file__", None)
-    path = Path(name) if isinstance(name, str) else None
-    return path if path is not None and path.suffix == ".py" and path.is_file() else None
+    return name if isinstance(name, str) else ""
 
 
 def _file_hash(path: Path) -> str:

@@ -49,16 +49,18 @@ class ContentHash:
 
     Args:
         covered: tensors whose elements are hashed by somebody else.
+        sources: whether to add the source of classes, too, which takes milliseconds a class; else only their names.
 
     Attributes:
         settings: everything but elements of tensors.
         weights: elements of tensors.
     """
 
-    def __init__(self, covered: Iterable[torch.Tensor] = ()) -> None:
+    def __init__(self, covered: Iterable[torch.Tensor] = (), *, sources: bool = True) -> None:
         self.settings = hashlib.sha256()
         self.weights = hashlib.sha256()
         self._covered = {id(tensor) for tensor in covered}
+        self._sources = sources
         self._code: dict[int, Any] = {}  # functions and classes that were added
         self._inside: list[int] = []  # objects being added
 
@@ -170,7 +172,7 @@ class ContentHash:
         if is_known(value) or id(value) in self._code:
             return
         self._code[id(value)] = value
-        if isinstance(value, type):
+        if isinstance(value, type) and self._sources:
             self.note(source_of(value) or f"no source of {full_name(value)}")
             for base in value.__mro__[1:]:
                 self.add(base, where)
