@@ -11,7 +11,14 @@ from urllib.parse import quote
 from yarl import URL
 
 from midcut import wire
-from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError, MalformedError
+from midcut.errors import (
+    CloudError,
+    CloudRefusedError,
+    CloudTimeoutError,
+    CloudUnreachableError,
+    ConfigError,
+    MalformedError,
+)
 from midcut.types import TailReply
 from midcut.wire import oip
 from midcut.wire.credentials import client_tls, read_token
@@ -20,6 +27,7 @@ from midcut.wire.workload import TEXT_WEIGHT, off_loop, values_bytes
 from midcut_transports.connection import ConnectionLostError, InvalidResponseError
 from midcut_transports.integrity import Integrity
 from midcut_transports.pool import KeptTimeoutError, NoConnectionInTimeError, Pool
+from midcut_transports.strangers import redirect_reason, stranger_reason
 from midcut_transports.wire_formats import OpenInference, Paper
 
 if TYPE_CHECKING:
@@ -43,6 +51,10 @@ def http_transport(*, plain: bool = False, **settings: Any) -> HttpTransport:
     Another vendor's server has no list of models, so that its transport is not a `ModelLister`.
     """
     return HttpTransport(**settings, plain=True) if plain else ListingTransport(**settings)
+
+
+# Statuses of a server without midcut's list of models; 0 is a list that is not midcut's.
+_TELLS_ITS_NAME = (0, 400, 404, 405)
 
 
 class HttpTransport:
@@ -81,6 +93,7 @@ class HttpTransport:
                 raise ConfigError(f"transport.{name} must be over 0, got {value}")
         if parsed.scheme == "http" and (tls_ca or tls_cert or tls_key):
             raise ConfigError(f"transport.tls_ca, tls_cert and tls_key need an https url, got {url!r}")
+        self._scheme = parsed.scheme
         self._tls = client_tls(tls_ca, tls_cert, tls_key) if parsed.scheme == "https" else None
         token = read_token(token_env, token_file)
         self._prefix = parsed.raw_path.rstrip("/")
@@ -180,6 +193,8 @@ class HttpTransport:
                 integrity is not None and integrity.reported is not None
             ):  # also where it was an older cloud's turn behind the same address
                 self._checks_requests = integrity.reported
+        if redirected := redirect_reason(answer, f"{self._scheme}://{self._address}", f"{self._prefix}{path}"):
+            raise CloudRefusedError(redirected, said=answer.status)
         _check_success(answer)
         return answer
 
@@ -188,6 +203,22 @@ class ListingTransport(HttpTransport):
     """Sends requests to a midcut cloud, which also lists its models."""
 
     async def listing(self) -> Mapping[str, HeldModel]:
+        try:
+            return await self._list_models()
+        except CloudRefusedError as error:
+            if error.said in _TELLS_ITS_NAME and (reason := await self._name_stranger()):
+                raise CloudRefusedError(reason, said=error.said) from None
+            raise
+
+    async def _name_stranger(self) -> str:
+        """Which other vendor's server this is, `""` if it does not tell."""
+        try:
+            answer = await self._exchange("GET", oip.SERVER_PATH, self._timeout_s)
+        except CloudError:
+            return ""
+        return stranger_reason(b"".join(answer.chunks), self._address)
+
+    async def _list_models(self) -> Mapping[str, HeldModel]:
         answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s)
         self._checks_requests = answer.header(oip.CHECKSUM_HEADER) == oip.CHECKSUM
         try:
