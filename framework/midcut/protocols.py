@@ -375,7 +375,10 @@ class Segment(Protocol):
 
 
 class Executor(Protocol):
-    """Makes segments of a network ready on this device. Several threads may use it at once."""
+    """Makes segments of a network ready on this device. Several threads may use it at once.
+
+    It may have the attribute `fused = True`: it merges nodes, so that profiles measure heads and tails, not nodes.
+    """
 
     @property
     def identity(self) -> str:

@@ -88,6 +88,11 @@ class Auto:
         chosen = sorted({executor.identity for executor in self._chosen.values()})
         return ", ".join(chosen) or "auto, not chosen yet"
 
+    @property
+    def fused(self) -> bool:
+        """Whether a runtime was chosen that merges nodes; known once a network was prepared."""
+        return any(getattr(executor, "fused", False) for executor in self._chosen.values())
+
     def prepare(self, network: Network, start: int, stop: int) -> Segment:
         key = network.table.fingerprint
         if key not in self._chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -52,6 +53,7 @@ class Exported:
     """
 
     def __init__(self, network: Network, folder: Path) -> None:
+        _quiet()
         cache = ExportCache(folder, network.table.model, network.table.fingerprint)
         names = cache.read()
         if names is None:
@@ -119,6 +121,12 @@ class Exported:
             else:
                 model.graph.inputs.remove(kept)
         return Part(model, tuple(inputs), outputs, passed)
+
+
+def _quiet() -> None:
+    """Silence the packages that report each rewritten node."""
+    for name in ("onnx_ir", "onnxscript", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _size_by_what_crosses(graph: ir.Graph, given: int, start: int) -> None:

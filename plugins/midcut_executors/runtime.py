@@ -48,6 +48,7 @@ class RuntimeExecutor:
         self, identity: str, compile_model: Callable[[ir.Model], Compiled], tolerance: float, segments: int
     ) -> None:
         self.identity = identity
+        self.fused = True
         self._compile = compile_model
         self._tolerance = tolerance
         self._capacity = segments

@@ -63,7 +63,7 @@ def make_app(
     app.router.add_post(wire.INFER_PATH, tail_queue.in_flight.wrap(routes.infer))
     add_inference_routes(app, routes, tail_queue.in_flight.wrap)
     app.router.add_get(wire.MODELS_PATH, routes.models)
-    app.router.add_get(wire.PROFILE_PATH, OwnProfiles(hosted, pool, cloud).answer)
+    app.router.add_get(wire.PROFILE_PATH, OwnProfiles(hosted, segments, pool, cloud).answer)
     app.router.add_post(wire.PROBE_PATH, routes.probe)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
     return app

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from midcut.cloud.hosted import HostedModels
     from midcut.config.settings import CloudSettings
     from midcut.graph import Partition
+    from midcut.graph.segments import Segments
     from midcut.profiles import Profile
     from midcut.serving.threads import Threads
 
@@ -33,10 +34,12 @@ class OwnProfiles:
 
     Args:
         hosted: the models.
+        segments: runs the tails.
         pool: the threads that compute tails; a measurement uses them as requests do.
     """
 
-    def __init__(self, hosted: HostedModels, pool: Threads, settings: CloudSettings) -> None:
+    def __init__(self, hosted: HostedModels, segments: Segments, pool: Threads, settings: CloudSettings) -> None:
+        self._fused = segments.fused
         self._hosted = hosted
         self._pool = pool
         self._settings = settings
@@ -52,7 +55,8 @@ class OwnProfiles:
         return json_response(await asyncio.shield(task))
 
     async def _profile(self, partition: Partition) -> bytes:
-        path = own_path(partition, Role.cloud, f"native on {self._settings.device}", self._settings.thread_count)
+        executor = f"native on {self._settings.device}" if self._fused is None else self._fused.identity
+        path = own_path(partition, Role.cloud, executor, self._settings.thread_count)
         profile = await asyncio.to_thread(read_cached, path)
         if profile is None:
             profile = await self._measure(partition)
@@ -61,7 +65,9 @@ class OwnProfiles:
 
     async def _measure(self, partition: Partition) -> Profile:
         _log.info("measuring for an edge that plans", model=partition.table.model)
-        passes = own_measuring(partition, _made_up_inputs(partition), Role.cloud, self._settings.thread_count)
+        passes = own_measuring(
+            partition, _made_up_inputs(partition), Role.cloud, self._settings.thread_count, self._fused
+        )
         while True:
             profile = await self._pool.run(_advance, passes)
             if profile is not None:

@@ -88,8 +88,10 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     model = choose_task(cfg, model, cut.table)
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
     threads = settings.engine.thread_count
-    profiles = _EdgeProfiles(cfg, cut, model, threads)
-    warn_of_other_threads(profiles.cfg.edge_profile, cut.table.model, threads)
+    executor: Executor = build(Kind.EXECUTOR, cfg.executor)
+    fused = _fused(executor, cut)
+    profiles = _EdgeProfiles(cfg, cut, model, threads, fused)
+    warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
     codecs = measure_codecs(build_codecs(cfg), cut, model.example)
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
 
@@ -108,7 +110,7 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
         policy=policy,
         sources=telemetry_sources(configs),
         transports=_build_transports(configs, codecs),
-        executor=build(Kind.EXECUTOR, cfg.executor),
+        executor=executor,
         observers=CombinedObserver(metrics, registry()),
         codecs=tuple(codecs),
         exact_codecs=tuple(name for name, codec in codecs.items() if codec.agreement == 1.0),
@@ -219,7 +221,9 @@ class _EdgeProfiles:
         asks_cloud: whether the cloud's own seconds are to be used.
     """
 
-    def __init__(self, cfg: DictConfig, cut: Partition, model: LoadedModel, threads: int) -> None:
+    def __init__(
+        self, cfg: DictConfig, cut: Partition, model: LoadedModel, threads: int, fused: Executor | None
+    ) -> None:
         self.cfg = copy.deepcopy(cfg)
         url = next(iter(configs_by_url(cfg)))
         folder = cache_folder()
@@ -227,10 +231,10 @@ class _EdgeProfiles:
         def captured() -> tuple[Partition, Sequence[torch.Tensor]]:
             return cut, model.example
 
-        executor = json.dumps(OmegaConf.to_container(cfg.executor, resolve=True), default=str)
-        edge = edge_profile_file(
-            own_where_unknown(cfg.edge_profile, cut.table.model), cut.table.model, captured, folder, executor, threads
-        )
+        knobs = json.dumps(OmegaConf.to_container(cfg.executor, resolve=True), default=str)
+        edge_spec = own_where_unknown(cfg.edge_profile, cut.table.model)
+        executor = knobs if fused is None else fused.identity
+        edge = edge_profile_file(edge_spec, cut.table.model, captured, folder, executor, threads, fused)
         cloud_spec = own_where_unknown(cfg.cloud_profile, cut.table.model)
         cloud = cloud_profile_file(cloud_spec, cut.table.model, captured, folder, url)
         OmegaConf.update(self.cfg, "edge_profile", edge)
@@ -244,12 +248,28 @@ class _EdgeProfiles:
         OmegaConf.update(self.cfg, "cloud_profile", str(path))
 
 
-def warn_of_other_threads(spec: str, model: str, threads: int) -> None:
-    """Warn if the profile of the edge was measured with another number of threads than the edge computes with."""
+def _fused(executor: Executor, cut: Partition) -> Executor | None:
+    """Prepare the whole model; returns the executor if it can run it and merges nodes."""
+    try:
+        executor.prepare(cut, 0, cut.table.last)
+    except Exception:  # noqa: BLE001 - the engine prepares it again, and logs why PyTorch runs it instead
+        return None
+    return executor if getattr(executor, "fused", False) else None
+
+
+def warn_of_other_conditions(spec: str, model: str, threads: int, fused: Executor | None) -> None:
+    """Warn if the profile of the edge was measured with another executor or number of threads than the edge's."""
     try:
         profile = find_profile(spec, Role.edge, model)
     except FileError:  # a predictor that needs it will say so
         return
+    identity = "" if fused is None else fused.identity
+    if profile.executor != identity:
+        _log.warning(
+            f"the edge's profile was measured in {profile.executor or 'PyTorch'}",
+            executor=identity or "PyTorch",
+            better="edge_profile=auto, or midcut profile with the same executor",
+        )
     if profile.threads != threads:
         _log.warning(
             f"the edge's profile was measured with {profile.threads} thread(s), engine.threads is {threads}",

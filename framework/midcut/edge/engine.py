@@ -84,6 +84,7 @@ class EdgeEngine:
         self._example_elements = sum(math.prod(shape) for shape in self._example_shapes)
         self._output_bytes = self._table.cuts[-1].payload_bytes
         self._under_way = self._begun = 0
+        self._used: Decision | None = None
         run = os.urandom(8).hex()
         self._ids = (f"{run}{number:016x}" for number in itertools.count())
         self._codecs = wire.codec_names(parts.codecs)
@@ -155,7 +156,7 @@ class EdgeEngine:
         Raises:
             MalformedError: the inputs do not fit the model, or the placement's cut or codec is not on offer.
         """
-        decision = self.decision
+        decision = self._decision_to_use()
         self._begun += 1
         self._under_way += 1
         begun, alone = self._begun, self._under_way == 1 and not self._tails.busy
@@ -205,6 +206,18 @@ class EdgeEngine:
         elements = sum(value.numel() for value in inputs)
         growth = max(elements / max(self._example_elements, 1), 1.0)
         return int(_REPLY_EXCESS * self._output_bytes * growth * growth) + _REPLY_MARGIN_BYTES
+
+    def _decision_to_use(self) -> Decision:
+        """The current decision, or the one before while the head for the current one is made ready."""
+        decision, last = self.decision, self._table.last
+        cut = decision.placement.cut
+        if cut != last and not self._local.ready(cut, last):
+            self._local.prepare_soon(cut, last)  # in case the cloud fails
+        if cut == 0 or self._local.ready(0, cut):
+            self._used = decision
+        else:
+            self._local.prepare_soon(0, cut)
+        return self._used or decision
 
     def _check_placement(self, placement: Placement) -> Placement:
         if placement.cut not in self._partition.legal:

@@ -42,6 +42,11 @@ class Segments:
         """The executor's."""
         return self._executor.identity
 
+    @property
+    def fused(self) -> Executor | None:
+        """The executor if it merges nodes; known once a model was prepared."""
+        return self._executor if getattr(self._executor, "fused", False) else None
+
     def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
         """Run nodes start..stop-1; returns the values that cross `stop`, and the seconds of computation.
 

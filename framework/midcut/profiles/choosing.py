@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from midcut.graph import Partition
+    from midcut.protocols import Executor
 
     Captured = Callable[[], tuple[Partition, Sequence[torch.Tensor]]]
 
@@ -29,7 +30,15 @@ AUTO: Final = "auto"
 _log = structlog.get_logger("midcut.profiles")
 
 
-def edge_profile_file(spec: str, model: str, captured: Captured, folder: Path, executor: str, threads: int) -> str:
+def edge_profile_file(
+    spec: str,
+    model: str,
+    captured: Captured,
+    folder: Path,
+    executor: str,
+    threads: int,
+    fused: Executor | None = None,
+) -> str:
     """The profile to plan the edge's seconds with, as a file or a device.
 
     Args:
@@ -37,14 +46,14 @@ def edge_profile_file(spec: str, model: str, captured: Captured, folder: Path, e
         model: name of the model.
         captured: returns the captured model and its inputs; called only where they are needed.
         folder: for estimates.
-        executor, threads: what runs the model here, for `auto`.
+        executor, threads, fused: what runs the model here, for `auto`; see `own_profile`.
     """
     if spec != AUTO:
         return _estimated_if_unknown(spec, Role.edge, model, captured, folder)
     from midcut.profiles.own import own_profile  # noqa: PLC0415 - torch
 
     partition, inputs = captured()
-    return str(own_profile(partition, inputs, Role.edge, executor, threads))
+    return str(own_profile(partition, inputs, Role.edge, executor, threads, fused))
 
 
 def cloud_profile_file(spec: str, model: str, captured: Captured, folder: Path, url: str) -> str:

@@ -43,7 +43,11 @@ def measure(
         warmup: passes of each kind before them, which are not counted.
         advance: called after each pair of passes, for progress.
     """
-    passes = measuring(partition, inputs, clock_mhz, repeats=repeats, warmup=warmup)
+    return finish(measuring(partition, inputs, clock_mhz, repeats=repeats, warmup=warmup), advance)
+
+
+def finish(passes: Generator[None, None, Run], advance: Callable[[], None]) -> Run:
+    """Measure to the end; `advance` is called after each pass."""
     while True:
         try:
             next(passes)

@@ -13,21 +13,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from midcut.profiles.cache import cached_path, read_cached, write_cached
 from midcut.profiles.clocks import CpuClocks
-from midcut.profiles.measuring import measure, measuring, quick_repeats, this_machine, versions
+from midcut.profiles.measuring import finish, measure, measuring, quick_repeats, this_machine, versions
 from midcut.profiles.profile import Profile
+from midcut.profiles.segments import measuring_segments
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from midcut.graph import Partition
     from midcut.profiles.profile import Run
+    from midcut.protocols import Executor
     from midcut.terms import Role
 
 CPUFREQ: Final = Path("/sys/devices/system/cpu")
 _log = structlog.get_logger("midcut.profiles")
 
 
-def own_profile(partition: Partition, inputs: Sequence[torch.Tensor], role: Role, executor: str, threads: int) -> Path:
+def own_profile(
+    partition: Partition,
+    inputs: Sequence[torch.Tensor],
+    role: Role,
+    executor: str,
+    threads: int,
+    fused: Executor | None = None,
+) -> Path:
     """The file with this machine's profile of a model: from the cache, or measured now, with a progress bar.
 
     Args:
@@ -35,6 +44,7 @@ def own_profile(partition: Partition, inputs: Sequence[torch.Tensor], role: Role
         inputs: of the model.
         executor: what runs the model, in a form that is equal for equal speed.
         threads: torch's intra-op threads.
+        fused: runs the model, if nodes of their own mean nothing to it.
     """
     path = own_path(partition, role, executor, threads)
     cached = read_cached(path)
@@ -48,7 +58,8 @@ def own_profile(partition: Partition, inputs: Sequence[torch.Tensor], role: Role
     repeats = quick_repeats(partition, inputs)
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*bar, transient=True, console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"measuring {partition.table.model} on this machine", total=repeats + 1)
+        total = repeats + 1 if fused is None else 2 * (repeats + 1)
+        task = progress.add_task(f"measuring {partition.table.model} on this machine", total=total)
         run = measure(
             partition,
             inputs,
@@ -57,7 +68,10 @@ def own_profile(partition: Partition, inputs: Sequence[torch.Tensor], role: Role
             warmup=1,
             advance=lambda: progress.advance(task),
         )
-    path = write_cached(_profile(partition, role, threads, run), path)
+        if fused is not None:
+            passes = measuring_segments(partition, inputs, role, run, fused, repeats)
+            run = finish(passes, lambda: progress.advance(task))
+    path = write_cached(_profile(partition, role, threads, run, fused), path)
     _log.info("profile of this machine measured", file=str(path), took_s=round(perf_counter() - started, 1))
     return path
 
@@ -70,17 +84,22 @@ def own_path(partition: Partition, role: Role, executor: str, threads: int) -> P
 
 
 def own_measuring(
-    partition: Partition, inputs: Sequence[torch.Tensor], role: Role, threads: int
+    partition: Partition,
+    inputs: Sequence[torch.Tensor],
+    role: Role,
+    threads: int,
+    fused: Executor | None = None,
 ) -> Generator[None, None, Profile]:
     """Measure this machine; yields after each pair of passes."""
     clocks = CpuClocks(CPUFREQ)
-    run = yield from measuring(
-        partition, inputs, clocks.current_mhz, repeats=quick_repeats(partition, inputs), warmup=1
-    )
-    return _profile(partition, role, threads, run)
+    repeats = quick_repeats(partition, inputs)
+    run = yield from measuring(partition, inputs, clocks.current_mhz, repeats=repeats, warmup=1)
+    if fused is not None:
+        run = yield from measuring_segments(partition, inputs, role, run, fused, repeats)
+    return _profile(partition, role, threads, run, fused)
 
 
-def _profile(partition: Partition, role: Role, threads: int, run: Run) -> Profile:
+def _profile(partition: Partition, role: Role, threads: int, run: Run, fused: Executor | None) -> Profile:
     return Profile(
         model=partition.table.model,
         role=role,
@@ -92,4 +111,5 @@ def _profile(partition: Partition, role: Role, threads: int, run: Run) -> Profil
         modelled=False,
         origin="measured by itself at first use; `midcut profile` measures longer and at every clock",
         runs=(run,),
+        executor="" if fused is None else fused.identity,
     )

@@ -68,6 +68,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         modelled: whether the seconds were computed instead of measured.
         origin: where the numbers come from, for people.
         runs: one per clock setting, ascending.
+        executor: what ran the model, `Executor.identity`; empty for PyTorch.
         format: name and version of the file format.
     """
 
@@ -81,6 +82,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     modelled: bool
     origin: str
     runs: tuple[Run, ...]
+    executor: str = ""
     format: str = FORMAT
 
 

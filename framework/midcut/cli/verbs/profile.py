@@ -15,14 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from midcut.component import Kind
-from midcut.config.build import build_each, settings_of, single_name
+from midcut.config.build import build, build_each, settings_of, single_name
 from midcut.config.settings import ProfileConfig
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.profiles import Profile, write_profile
 from midcut.profiles.clocks import CpuClocks
-from midcut.profiles.measuring import measure, this_machine, versions
+from midcut.profiles.measuring import finish, measure, this_machine, versions
 from midcut.profiles.power import EnergyMeter, PowerMeasurement, SampledEnergy, first_that_works
+from midcut.profiles.segments import measuring_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from midcut.graph import Partition
     from midcut.profiles import Run
+    from midcut.protocols import Executor
 
 PRINTED_NODES = 10
 
@@ -51,7 +53,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     inputs = [torch.cat([value] * settings.batch) if value.dim() else value for value in model.example]
     with contextlib.ExitStack() as stack:
         meter = _energy_meter(settings, stack)
-        runs = _measure_at_clocks(settings, captured, inputs, clocks, clocks_mhz, meter)
+        executor = stack.enter_context(contextlib.closing(build(Kind.EXECUTOR, cfg.executor)))
+        executor.prepare(captured, 0, captured.table.last)
+        fused = executor if getattr(executor, "fused", False) else None
+        runs = _measure_at_clocks(settings, captured, inputs, clocks, clocks_mhz, meter, fused)
     profile = Profile(
         model=captured.table.model,
         role=settings.role,
@@ -63,6 +68,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         modelled=False,
         origin=f"measured by midcut profile; {model.note}".rstrip("; "),
         runs=tuple(runs),
+        executor="" if fused is None else fused.identity,
     )
     path = write_profile(profile, _output_path(settings, profile))
     _print_summary(profile, path)
@@ -80,6 +86,7 @@ def _measure_at_clocks(
     clocks: CpuClocks,
     clocks_mhz: Sequence[float],
     meter: EnergyMeter | None,
+    fused: Executor | None,
 ) -> list[Run]:
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
@@ -106,6 +113,9 @@ def _measure_at_clocks(
                 warmup=settings.warmup,
                 advance=lambda: progress.advance(bar),
             )
+            if fused is not None:
+                passes = measuring_segments(captured, inputs, settings.role, found, fused, settings.repeats)
+                found = finish(passes, lambda: None)
             if power is not None:
                 busy_s = (process_time() - before_s) / settings.thread_count
                 found = replace(found, power_w=power.busy_w(busy_s), idle_w=power.idle_w)

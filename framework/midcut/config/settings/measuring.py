@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from omegaconf import MISSING
+
 from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
 from midcut.config.settings.cutting import CutSettings
 from midcut.terms import FitWhat, LayerFeatures, Role
@@ -29,6 +31,7 @@ class ProfileConfig:
             works here.
         power_idle_s: how long the idle machine is measured before each clock.
         telemetry: sources of power.
+        executor: what runs the model.
         out: a `.json` file, or a folder for it; null is the run directory.
     """
 
@@ -45,6 +48,7 @@ class ProfileConfig:
     power: bool = False
     power_idle_s: float = 5.0
     telemetry: Any = field(default_factory=dict)
+    executor: Any = MISSING
     out: str | None = None
 
     def __post_init__(self) -> None:
