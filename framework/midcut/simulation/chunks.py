@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midcut.config.settings import Observed
+from midcut.simulation.over_trace import (
+    LEVELS,
+    PROBE_KBIT,
+    TraceChunk,
+    TraceRun,
+    levels_observation,
+    transferred_kbit,
+    true_forecast,
+)
 from midcut.simulation.strategies import Chunk
 from midcut.simulation.truth_table import TruthTable, scaled
 
@@ -19,6 +29,8 @@ if TYPE_CHECKING:
 
 CHUNK_VALUES = 1 << 17
 """Samples times placements of one chunk: a few arrays of this size stay in a second-level cache."""
+_KEPT_VALUES = 4_000_000
+"""Samples times placements up to which the truth over a trace, which is passed through twice, is kept."""
 CHUNK_DECISIONS = 1 << 20
 """Samples times weights of one chunk."""
 
@@ -32,6 +44,7 @@ class ForecastChunks:
         samples: of all repetitions, one after the other.
         size: number of samples of one repetition.
         weights: of every strategy that follows a weight.
+        run: how requests go over a recorded link; None where there is none.
         advance: called for progress with the number of samples just done; with 0 while they are only prepared.
 
     Attributes:
@@ -46,7 +59,10 @@ class ForecastChunks:
         size: int,
         weights: Sequence[float],
         advance: Callable[[int], None],
+        run: TraceRun | None = None,
     ) -> None:
+        self._run = run
+        self._true_of_chunk: dict[int, tuple[Forecast, Floats]] = {}
         self._planning, self._truth, self._advance = planning, truth, advance
         self._samples = samples
         self.total, self.size, self.repetitions = len(samples), size, len(samples) // size
@@ -56,24 +72,63 @@ class ForecastChunks:
 
     def chunks(self) -> Iterator[tuple[Ints, Chunk]]:
         """Every chunk in order, with the repetition that each of its samples belongs to, shape (n,)."""
-        for repetition, observation in self._observations():
+        for start, repetition, observation in self._observations():
             count = len(repetition)
-            truth = TruthTable(broadcast_forecast(self._truth, observation, count))
-            predicted = broadcast_forecast(self._planning, observation, count)
-            yield repetition, Chunk(predicted, truth, self._static_best[:, repetition])
+            forecast, transfer_s = self._true(start, observation, count)
+            seen = self._samples.seen(start, start + count)
+            predicted = broadcast_forecast(self._planning, seen, count)
+            over_trace = self._over_trace(start, observation, transfer_s) if self._run is not None else None
+            yield repetition, Chunk(predicted, TruthTable(forecast), self._static_best[:, repetition], over_trace)
             self._advance(count)
 
-    def _observations(self) -> Iterator[tuple[Ints, Observation]]:
+    def _true(self, start: int, observation: Observation, count: int) -> tuple[Forecast, Floats]:
+        if self._run is None:
+            return broadcast_forecast(self._truth, observation, count), np.empty(0)
+        if start not in self._true_of_chunk:
+            time_s = self._samples.time_s[start : start + count]
+            found = true_forecast(self._truth, observation, time_s, self._run)
+            if self.total * len(self._truth.placements) > _KEPT_VALUES:
+                return found
+            self._true_of_chunk[start] = found
+        return self._true_of_chunk[start]
+
+    def _over_trace(self, start: int, observation: Observation, transfer_s: Floats) -> TraceChunk | None:
+        run = self._run
+        if run is None or run.observed is Observed.perfect:
+            return None
+        time_s = self._samples.time_s[start : start + len(transfer_s)]
+        others = [np.asarray(value) for name, value in observation.values().items() if name != "bandwidth_kbps"]
+        settings = np.stack([*others, np.zeros(len(time_s))], axis=-1)
+        _, first, setting = np.unique(settings, axis=0, return_index=True, return_inverse=True)
+
+        def forecast_at(number: int) -> Forecast:
+            row = start + int(first[number])
+            levels = levels_observation(self._samples.observation(row, row + 1))
+            return broadcast_forecast(self._planning, levels, LEVELS)
+
+        on_edge = np.flatnonzero(self._truth.placements.on_edge)
+        return TraceChunk(
+            run,
+            time_s,
+            transferred_kbit(self._truth, observation),
+            transfer_s,
+            run.capacity.transfer_s(time_s, np.full(len(time_s), PROBE_KBIT)),
+            setting.ravel(),
+            forecast_at,
+            int(on_edge[0]) if len(on_edge) else -1,
+        )
+
+    def _observations(self) -> Iterator[tuple[int, Ints, Observation]]:
         for start in range(0, self.total, self._step):
             stop = min(start + self._step, self.total)
-            yield np.arange(start, stop) // self.size, self._samples.observation(start, stop)
+            yield start, np.arange(start, stop) // self.size, self._samples.observation(start, stop)
 
     def _find_static_best(self) -> Ints:
         """Row with the smallest mean J for every weight and repetition. J is linear in w, so two means suffice."""
         shape = (self.repetitions, len(self._truth.placements))
         latency, cost = np.zeros(shape), np.zeros(shape)
-        for repetition, observation in self._observations():
-            truth = broadcast_forecast(self._truth, observation, len(repetition)).aimed()
+        for start, repetition, observation in self._observations():
+            truth = self._true(start, observation, len(repetition))[0].aimed()
             add_by_group(latency, repetition, scaled(truth.latency_s))
             add_by_group(cost, repetition, scaled(truth.cost_usd))
             self._advance(0)

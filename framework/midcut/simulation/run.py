@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midcut.config.settings import ScenarioTrace
 from midcut.errors import ConfigError
 from midcut.planning import check_weight
 from midcut.results.simulation import Simulation
 from midcut.simulation.chunks import ForecastChunks
 from midcut.simulation.claims import check_claims, simulated_claim
 from midcut.simulation.evaluate import evaluate, repeated_means
+from midcut.simulation.over_trace import TraceRun
 from midcut.simulation.prediction_errors import part_errors
 from midcut.simulation.scenario import draw_repetitions, has_random_field, make_samples
 from midcut.simulation.strategies import make_strategies
@@ -20,7 +22,7 @@ from midcut.simulation.strategies import make_strategies
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from midcut.config.settings import ClaimSettings, ScenarioDrawn, ScenarioTrace
+    from midcut.config.settings import ClaimSettings, ScenarioDrawn
     from midcut.planning.policy import Forecaster
     from midcut.protocols import Planner
     from midcut.simulation.scenario import Samples
@@ -104,7 +106,9 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         progress(finished_samples / total)
 
     def in_chunks(of: Samples) -> ForecastChunks:
-        return ForecastChunks(setup.planning, setup.truth, of, len(samples), setup.weights, advance)
+        return ForecastChunks(
+            setup.planning, setup.truth, of, len(samples), setup.weights, advance, _trace_run(setup, of)
+        )
 
     keep = len(samples) <= setup.keep_samples
     evaluations = evaluate(in_chunks(samples), strategies, placements, setup.dwell, keep=keep)
@@ -129,6 +133,13 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         codecs=placements.codec,
         aim=setup.planning.aim,
     )
+
+
+def _trace_run(setup: Setup, samples: Samples) -> TraceRun | None:
+    scenario = setup.scenario
+    if samples.capacity is None or not isinstance(scenario, ScenarioTrace):
+        return None
+    return TraceRun(samples.capacity, scenario.observed, scenario.lag_s, scenario.interval_s, setup.reply_timeout_s)
 
 
 def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:

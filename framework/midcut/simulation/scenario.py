@@ -10,13 +10,16 @@ import numpy as np
 
 from midcut.config.settings import RANDOM_KINDS, Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
 from midcut.errors import ConfigError
+from midcut.recordings import fill_columns
+from midcut.simulation.link_capacity import LinkCapacity
 from midcut.traces import read_trace
 from midcut.types import FIELDS, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from midcut.types import Floats
+    from midcut.traces import Trace
+    from midcut.types import Floats, Ints
 
 MAX_SAMPLES = 10_000_000
 DRAWING_ORDER = ("bandwidth_kbps", "clock_mhz", "ping_ms")
@@ -29,10 +32,14 @@ class Samples:
     Attributes:
         fields: clock_mhz, bandwidth_kbps, ping_ms -> values, shape (S,). A trace may lack some of them.
         time_s: time of every sample, shape (S,); empty for samples that were not read from a trace.
+        capacity: of the recorded link; None where there is none.
+        seen_kbps: the link's rate as a perfect observer with a lag sees it, shape (S,).
     """
 
     fields: Mapping[str, Floats]
     time_s: Floats = field(default_factory=lambda: np.empty(0))
+    capacity: LinkCapacity | None = None
+    seen_kbps: Floats | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.fields.values())))
@@ -44,7 +51,17 @@ class Samples:
 
     def every(self, step: int) -> Samples:
         """Only every `step`-th sample."""
-        return Samples({name: values[::step] for name, values in self.fields.items()})
+        fields = {name: values[::step] for name, values in self.fields.items()}
+        seen_kbps = None if self.seen_kbps is None else self.seen_kbps[::step]
+        return Samples(fields, self.time_s[::step], self.capacity, seen_kbps)
+
+    def seen(self, start: int, stop: int) -> Observation:
+        """Samples `start` to `stop` as the perfect observer sees them."""
+        observation = self.observation(start, stop)
+        if self.seen_kbps is None:
+            return observation
+        values: dict[str, Any] = {**observation.values(), "bandwidth_kbps": self.seen_kbps[start:stop]}
+        return Observation.of(values, at_s=0.0)
 
 
 def make_samples(scenario: ScenarioDrawn | ScenarioTrace) -> Samples:
@@ -136,7 +153,9 @@ def _check_values(name: str, values: Floats) -> None:
 
 
 def _sample_trace(scenario: ScenarioTrace) -> Samples:
-    trace = read_trace(scenario.path).rebased()
+    given = {"clock_mhz": scenario.clock_mhz, "ping_ms": scenario.ping_ms}
+    fill = {name: value for name, value in given.items() if value is not None}
+    trace = fill_columns(read_trace(scenario.path).rebased(), fill)
     if trace.duration_s / scenario.step_s >= MAX_SAMPLES:
         raise ConfigError(
             f"scenario.step_s={scenario.step_s:g} makes more than {MAX_SAMPLES:,} samples of {trace.duration_s:g} s"
@@ -144,5 +163,13 @@ def _sample_trace(scenario: ScenarioTrace) -> Samples:
     # 1e-12: a step that divides the duration still reaches the end in spite of rounding.
     count = math.floor(trace.duration_s / scenario.step_s * (1 + 1e-12)) + 1
     time_s = np.arange(count, dtype=np.float64) * scenario.step_s
-    row = np.maximum(np.searchsorted(trace.time_s, time_s * (1 + 1e-12), side="right") - 1, 0)
-    return Samples({name: values[row] for name, values in trace.fields.items()}, time_s)
+    fields = {name: values[_rows_at(trace, time_s)] for name, values in trace.fields.items()}
+    if "bandwidth_kbps" not in fields:
+        return Samples(fields, time_s)
+    seen_kbps = trace.fields["bandwidth_kbps"][_rows_at(trace, np.maximum(time_s - scenario.lag_s, 0.0))]
+    return Samples(fields, time_s, LinkCapacity(trace), seen_kbps)
+
+
+def _rows_at(trace: Trace, time_s: Floats) -> Ints:
+    rows: Ints = np.maximum(np.searchsorted(trace.time_s, time_s * (1 + 1e-12), side="right") - 1, 0)
+    return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from midcut.errors import ConfigError, PluginError
 from midcut.planning.policy import choose_in_time
 from midcut.protocols import Learner, LimitedPlanner
+from midcut.simulation.over_trace import LinkObserver
 from midcut.types import InferenceResult, Observation
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midcut.protocols import Planner
+    from midcut.simulation.over_trace import TraceChunk
     from midcut.simulation.truth_table import TruthTable
     from midcut.types import Floats, Forecast, Ints
 
@@ -34,12 +37,14 @@ class Chunk:
     Attributes:
         predicted: the forecast that strategies decide on; arrays of shape (n, P).
         truth: what the placements really take, for the same samples.
+        over_trace: where pickers see of a recorded link only what their own transfers have shown.
         static_best: row of the placement that is best on average, for every weight and sample, shape (W, n).
     """
 
     predicted: Forecast
     truth: TruthTable
     static_best: Ints
+    over_trace: TraceChunk | None = None
 
 
 class Strategy(Protocol):
@@ -82,12 +87,15 @@ class PlannerStrategy:
         self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
         self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
+        self._observers: list[LinkObserver] | None = None
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
     def picks(self, chunk: Chunk) -> Ints:
         """As `Strategy` defines it."""
         if isinstance(self._planner, Learner):
             return self._learn(chunk)
+        if chunk.over_trace is not None:
+            return self._observe(chunk.over_trace)
         picks = choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
         shape = (len(self.weights), len(chunk.predicted.latency_s))
         rows = len(chunk.predicted)
@@ -97,6 +105,22 @@ class PlannerStrategy:
                 f"{shape[0]} weights and {shape[1]} samples; got {_array_summary(picks)}"
             )
         return picks
+
+    def _observe(self, chunk: TraceChunk) -> Ints:
+        """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
+        if self._observers is None:
+            self._observers = [LinkObserver(chunk.run) for _ in self.weights]
+        tables: dict[int, list[list[int]]] = {}
+
+        def table_of(row: int, setting: int) -> list[int]:
+            if setting not in tables:
+                forecast = chunk.forecast_at(setting)
+                chosen = choose_in_time(self._planner, forecast, self._weight_column, self._reply_timeout_s)
+                tables[setting] = chosen.tolist()
+            return tables[setting][row]
+
+        picks = [observer.picks(chunk, partial(table_of, row)) for row, observer in enumerate(self._observers)]
+        return np.array(picks, dtype=np.intp)
 
     def _learn(self, chunk: Chunk) -> Ints:
         """Let a planner that learns choose sample by sample, and tell it what each choice took."""

@@ -111,22 +111,42 @@ class ScenarioDrawn:
             getattr(self, name).check(f"scenario.{name}")
 
 
+class Observed(Enum):
+    """What a picker sees of a recorded link: its newest transfer, the decayed mean of its transfers, or the link."""
+
+    last_transfer = "last_transfer"
+    decay = "decay"
+    perfect = "perfect"
+
+
 @dataclass
 class ScenarioTrace:
-    """Samples of a recorded trace.
+    """Requests over a recorded trace, one every `step_s`. A transfer takes as long as the trace takes to deliver it.
 
     Attributes:
         kind: set by scenario=NAME.
-        path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms.
-        step_s: seconds between two samples, from 0 to the trace's end.
+        path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms; `midcut trace import` makes them.
+        step_s: seconds between two requests, from the trace's first row to its end.
+        clock_mhz, ping_ms: for a trace without that column, as recorded links mostly are.
+        observed: what planners see of the link: `last_transfer` and `decay` (the running edge's) only what their own
+            transfers have shown, with a probe of 200 kB after 10 s of silence; `perfect` the trace's rate.
+        lag_s: how much later they see it.
+        interval_s: seconds between two planning steps.
     """
 
     kind: ScenarioKind = ScenarioKind.trace
     path: str = MISSING
     step_s: float = 1.0
+    clock_mhz: float | None = None
+    ping_ms: float | None = None
+    observed: Observed = Observed.decay
+    lag_s: float = 0.0
+    interval_s: float = 1.0
 
     def __post_init__(self) -> None:
         check_over_zero(self, "scenario.step_s", finite=True)
+        check_at_least(0, self, "scenario.lag_s", "scenario.interval_s", "scenario.ping_ms", finite=True)
+        check_over_zero(self, "scenario.clock_mhz", finite=True)
 
 
 class Metric(Enum):

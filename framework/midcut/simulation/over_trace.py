@@ -1,0 +1,196 @@
+"""Requests over a recorded link: what each placement really takes, and what a picker can have seen of the link."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from midcut.config.settings import Observed
+from midcut.planning import OUTAGE_KBPS
+from midcut.wire.rate_estimate import DECAY_S, LAST_TRANSFER, DecayedLogMean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midcut.planning.policy import Forecaster
+    from midcut.simulation.link_capacity import LinkCapacity
+    from midcut.types import Floats, Forecast, Ints, Observation
+
+PROBE_KBIT: Final = 1600.0
+PROBE_AFTER_S: Final = 10.0
+"""A probe of 200 kB is sent after a silence of this length, as `bandwidth_probe` does by default."""
+LEVELS: Final = 512
+_LOW_KBPS, _HIGH_KBPS = 1.0, 1e7
+_LEVELS_KBPS = np.geomspace(_LOW_KBPS, _HIGH_KBPS, LEVELS)
+_LOG_LOW: Final = math.log(_LOW_KBPS)
+_LEVELS_PER_LOG: Final = (LEVELS - 1) / math.log(_HIGH_KBPS / _LOW_KBPS)
+
+
+@dataclass(frozen=True)
+class TraceRun:
+    """How requests go over a recorded link.
+
+    Attributes:
+        capacity: of the link.
+        observed: what the picker sees of it.
+        lag_s: how long a finished transfer, or with `perfect` the rate, takes to be seen.
+        interval_s: between two decisions.
+        timeout_s: after this long without a reply the edge finishes the request; None waits for ever.
+    """
+
+    capacity: LinkCapacity
+    observed: Observed
+    lag_s: float
+    interval_s: float
+    timeout_s: float | None
+
+
+@dataclass(frozen=True)
+class TraceChunk:
+    """What a picker needs to run through a chunk of requests in order.
+
+    Attributes:
+        run: how they go.
+        time_s: when each request arrives, shape (n,).
+        kbit: what each placement transfers, shape (P,).
+        transfer_s: how long that takes for each request, shape (n, P); infinite where it had no reply in time.
+        probe_s: how long a probe would take that starts when the request arrives, shape (n,).
+        setting: number of the request's other conditions, which `forecast_at` takes, shape (n,).
+        forecast_at: setting -> the forecast at each bandwidth level, shape (L, P).
+        edge_row: a placement that sends nothing; -1 where there is none.
+    """
+
+    run: TraceRun
+    time_s: Floats
+    kbit: Floats
+    transfer_s: Floats
+    probe_s: Floats
+    setting: Ints
+    forecast_at: Callable[[int], Forecast]
+    edge_row: int
+
+
+def true_forecast(
+    truth: Forecaster, observation: Observation, time_s: Floats, run: TraceRun
+) -> tuple[Forecast, Floats]:
+    """What each placement takes for requests that arrive at given times; transfers do not share the link.
+
+    Returns:
+        the forecast, shape (n, P), and the seconds of the transfers alone, infinite where there was no reply in time.
+    """
+    plain = truth.forecast(observation)
+    shape = (len(time_s), len(plain))
+    edge_s, cloud_s = (np.broadcast_to(part, shape) for part in (plain.edge_s, plain.cloud_s))
+    kbit = transferred_kbit(truth, observation)
+    rate_kbps = np.maximum(np.asarray(observation.bandwidth_kbps, dtype=np.float64), OUTAGE_KBPS)[:, None]
+    fixed_s = np.maximum(plain.link_s - kbit / rate_kbps, 0.0)
+    transfer_s = run.capacity.transfer_s(time_s[:, None] + edge_s, np.broadcast_to(kbit, shape))
+    link_s = fixed_s + transfer_s
+    on_edge = np.flatnonzero(plain.placements.on_edge)
+    if run.timeout_s is not None and len(on_edge):
+        late = link_s + cloud_s > run.timeout_s
+        whole_s = edge_s[:, on_edge[:1]]
+        edge_s, link_s = np.where(late, whole_s, edge_s), np.where(late, run.timeout_s, link_s)
+        cloud_s, transfer_s = np.where(late, 0.0, cloud_s), np.where(late, np.inf, transfer_s)
+    return truth.complete(observation, edge_s, link_s, cloud_s), transfer_s
+
+
+def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats:
+    """What each placement sends over the recorded link, by what its seconds depend on the bandwidth, shape (P,)."""
+    one = {name: np.asarray(value, dtype=np.float64).ravel()[:1] for name, value in observation.values().items()}
+
+    def seconds_at(kbps: float) -> Floats:
+        at = replace_fields(observation, one | {"bandwidth_kbps": np.array([kbps])})
+        seconds: Floats = np.broadcast_to(forecaster.link.seconds(at), (1, len(forecaster.placements)))[0]
+        return seconds
+
+    # At such rates nothing but the bytes counts: slow start waits for nothing.
+    kbit: Floats = (seconds_at(OUTAGE_KBPS) - seconds_at(2 * OUTAGE_KBPS)) * 2 * OUTAGE_KBPS
+    return np.where(kbit > 1e-6, kbit, 0.0)
+
+
+def replace_fields(observation: Observation, fields: dict[str, Floats]) -> Observation:
+    """The observation with other values."""
+    return type(observation).of(fields, at_s=observation.at_s)
+
+
+class LinkObserver:
+    """One picker that runs through requests in order, and sees of the link only what its own transfers have shown.
+
+    A transfer is seen when it has ended, and `lag_s` later. Without any for `PROBE_AFTER_S`, a probe is sent. After a
+    time-out, as before the first probe, nothing is known of the link, and the edge computes.
+    """
+
+    def __init__(self, run: TraceRun) -> None:
+        self._run = run
+        self._timeout_s = math.inf if run.timeout_s is None else run.timeout_s
+        self._estimate = DecayedLogMean(DECAY_S if run.observed is Observed.decay else LAST_TRANSFER)
+        self._pending: list[tuple[float, float]] = []
+        self._probe_at_s = self._plan_at_s = -math.inf
+        self._pick = -1
+
+    def picks(self, chunk: TraceChunk, table_of: Callable[[int], list[int]]) -> list[int]:
+        """The pick for each request of the chunk.
+
+        Args:
+            chunk: the requests.
+            table_of: setting -> the pick at each bandwidth level.
+        """
+        kbit, pending, edge_row = chunk.kbit.tolist(), self._pending, chunk.edge_row
+        columns = (chunk.time_s, chunk.transfer_s, chunk.probe_s, chunk.setting)
+        picked: list[int] = []
+        for time_s, transfer_s, probe_s, setting in zip(*(column.tolist() for column in columns), strict=True):
+            if pending and pending[0][0] <= time_s:
+                self._see(time_s)
+            if time_s >= self._probe_at_s:
+                self._probe(time_s, probe_s)
+            if time_s >= self._plan_at_s:
+                self._plan_at_s = time_s + self._run.interval_s
+                self._pick = self._picked(table_of(setting), edge_row)
+            pick = self._pick
+            picked.append(pick)
+            if kbit[pick] > 0.0:
+                self._send(time_s, kbit[pick], transfer_s[pick])
+        return picked
+
+    def _see(self, time_s: float) -> None:
+        pending = self._pending
+        while pending and pending[0][0] <= time_s:
+            at_s, kbps = heapq.heappop(pending)
+            if kbps > 0.0:
+                self._estimate.add(at_s, kbps)
+            else:  # it failed: the edge plans at once, and knows nothing of the link
+                self._estimate.clear()
+                self._plan_at_s = -math.inf
+
+    def _picked(self, table: list[int], edge_row: int) -> int:
+        log_kbps = self._estimate.log_kbps
+        if log_kbps is None:
+            return edge_row if edge_row >= 0 else table[0]
+        level = int((log_kbps - _LOG_LOW) * _LEVELS_PER_LOG + 0.5)
+        return table[min(max(level, 0), LEVELS - 1)]
+
+    def _probe(self, time_s: float, probe_s: float) -> None:
+        self._probe_at_s = time_s + PROBE_AFTER_S
+        if 0.0 < probe_s < self._timeout_s:
+            heapq.heappush(self._pending, (time_s + probe_s + self._run.lag_s, PROBE_KBIT / probe_s))
+
+    def _send(self, time_s: float, kbit: float, took_s: float) -> None:
+        if took_s == math.inf:
+            self._probe_at_s = time_s + self._timeout_s
+            heapq.heappush(self._pending, (self._probe_at_s, 0.0))
+        elif took_s > 0.0:
+            self._probe_at_s = time_s + took_s + PROBE_AFTER_S
+            heapq.heappush(self._pending, (time_s + took_s + self._run.lag_s, kbit / took_s))
+
+
+def levels_observation(observation: Observation) -> Observation:
+    """One sample's other conditions at every bandwidth level."""
+    fields = {
+        name: np.full(LEVELS, float(np.asarray(value).ravel()[0])) for name, value in observation.values().items()
+    }
+    return replace_fields(observation, fields | {"bandwidth_kbps": _LEVELS_KBPS})

@@ -1,0 +1,92 @@
+"""Requests over a recorded link: transfers are integrated, and a picker sees only what its transfers have shown."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from midcut.simulation.link_capacity import LinkCapacity
+from midcut.traces import Trace
+from midcut.wire.rate_estimate import DecayedLogMean, decayed_kbps
+
+
+def capacity(*rows):
+    return LinkCapacity(Trace.from_rows([{"time_s": t, "bandwidth_kbps": kbps} for t, kbps in rows]))
+
+
+def seconds(link, start_s, kbit):
+    return float(link.transfer_s(np.array([start_s]), np.array([float(kbit)]))[0])
+
+
+def test_a_transfer_takes_what_the_link_takes_from_its_start_on():
+    link = capacity((0, 10), (1, 100_000))
+    assert seconds(link, 0.0, 602 * 8) == pytest.approx(1 + (4816 - 10) / 100_000)
+    outage = capacity((0, 1000), (1, 0), (3, 1000))  # the last row lasts 2 s
+    assert seconds(outage, 0.5, 500) == pytest.approx(0.5)
+    assert seconds(outage, 0.5, 501) == pytest.approx(2.501)
+    assert seconds(outage, 1.5, 0) == 0.0
+    assert seconds(outage, 4.5, 1000) == pytest.approx(1.0)  # the trace starts again
+    assert seconds(outage, 0.0, 3000 * 100) == pytest.approx(500.0)
+    assert seconds(capacity((0, 0)), 0.0, 1) == math.inf
+
+
+def test_transfers_agree_with_steps_of_a_millisecond():
+    generator = np.random.default_rng(5)
+    rates = np.where(generator.random(40) < 0.3, 0.0, generator.uniform(100, 9000, 40))
+    link = capacity(*((number / 10, rate) for number, rate in enumerate(rates)))
+    per_ms = np.tile(np.repeat(rates, 100), 40) / 1e3
+    carried = np.cumsum(per_ms)
+    for start_ms, kbit in zip(generator.integers(0, 4000, 50), generator.uniform(1, 5000, 50), strict=True):
+        before = carried[start_ms - 1] if start_ms else 0.0
+        end_ms = int(np.searchsorted(carried, before + kbit)) + 1
+        assert seconds(link, start_ms / 1e3, kbit) == pytest.approx((end_ms - start_ms) / 1e3, abs=1.1e-3)
+
+
+def test_the_estimate_is_a_log_mean_whose_weights_decay():
+    weights = np.exp(-np.array([4.0, 1.0, 0.0]) / 5.0)
+    expected = math.exp((weights * np.log([100.0, 1000.0, 5000.0])).sum() / weights.sum())
+    assert decayed_kbps([(10.0, 100.0), (13.0, 1000.0), (14.0, 5000.0)]) == pytest.approx(expected)
+    newest = DecayedLogMean(0.0)
+    for at_s, kbps in ((1.0, 9.0), (2.0, 70.0)):
+        newest.add(at_s, kbps)
+    assert math.exp(newest.log_kbps) == pytest.approx(70.0)
+
+
+@pytest.fixture
+def simulated(midcut, tmp_path):
+    def run(rows, *words):
+        text = "".join(f"{t},{kbps}\n" for t, kbps in rows)
+        (tmp_path / "link.csv").write_text("time_s,bandwidth_kbps\n" + text)
+        finished = midcut(
+            "simulate", "model=alexnet", "scenario=trace", "scenario.path=link.csv", "w=[0,0.5]", *words,
+            "scenario.clock_mhz=1500", "scenario.ping_ms=20", "strategy=[weighted_sum]", "hydra.run.dir=run",
+        )  # fmt: skip
+        assert finished.returncode == 0, finished.stderr
+        series = json.loads((tmp_path / "run/simulation.json").read_text())["series"]
+        return {(row["strategy"], row["w"]): row for row in series}
+
+    return run
+
+
+def test_with_a_lag_the_picker_is_wrong_and_without_it_sees_the_link(simulated):
+    rows = [(t, 50_000 if t % 8 < 4 else 300) for t in range(80)]
+    perfect = simulated(rows, "scenario.observed=perfect")[("weighted_sum", 0.0)]["latency_s"]
+    late = simulated(rows, "scenario.observed=perfect", "scenario.lag_s=4")[("weighted_sum", 0.0)]["latency_s"]
+    assert late > 1.5 * perfect
+    for observed in ("last_transfer", "decay"):
+        series = simulated(rows, f"scenario.observed={observed}")
+        assert series[("weighted_sum", 0.0)]["latency_regret"] > 0.0
+        assert series[("oracle", 0.0)]["latency_regret"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_request_without_a_reply_in_time_is_finished_at_the_edge(simulated):
+    rows = [(0, 8000), (4, 0), (60, 8000), (61, 8000)]
+    series = simulated(rows, "reply_timeout_s=3", "scenario.interval_s=1")
+    cloud = series[("cloud_only", None)]["sample_latency_s"]
+    edge = series[("edge_only", None)]["sample_latency_s"]
+    assert max(cloud) == pytest.approx(3.0 + edge[0])
+    picked = series[("weighted_sum", 0.0)]["sample_latency_s"]
+    assert sum(latency > 3.0 for latency in picked) <= 5  # it stops to send while the link is down
