@@ -52,7 +52,9 @@ def test_the_names_are_torchvisions():
 def test_listing_the_models_imports_no_torch():
     code = "import sys, midcut_models.hooks as h; print(len(h.midcut_models()), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
-    assert done.stdout.split() == ["82", "False"]
+    count, torch_imported = done.stdout.split()
+    assert int(count) >= 82  # torchvision's 80, the digit network, any module
+    assert torch_imported == "False"
 
 
 @pytest.mark.parametrize(

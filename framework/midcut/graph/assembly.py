@@ -85,7 +85,8 @@ def _best_capture(model: LoadedModel, settings: CutSettings, observed: Observed)
         try:
             captured = _capture(model, settings, how, observed)
         except GraphError as error:
-            reasons.append(f"{how.value}: {error}")
+            reason = str(error)
+            reasons.append(reason if reason.startswith(how.value) else f"{how.value}: {reason}")
             if best is None:
                 log.warning("capture failed", model=model.name, capture=how.value, reason=str(error))
             continue
