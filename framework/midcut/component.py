@@ -22,11 +22,13 @@ class Kind(StrEnum):
     EXECUTOR = "executor"
     CODEC = "codec"
     TASK = "task"
+    INPUT = "input"
+    OUTPUT = "output"
 
     @property
     def several(self) -> bool:
         """Whether a config may select several at once, as in `telemetry=[cpufreq,tcp_ping]`."""
-        return self in (Kind.MODEL, Kind.TELEMETRY, Kind.OBJECTIVE, Kind.CODEC)
+        return self in (Kind.MODEL, Kind.TELEMETRY, Kind.OBJECTIVE, Kind.CODEC, Kind.OUTPUT)
 
     @classmethod
     def of_group(cls, group: str) -> Kind | None:

@@ -117,6 +117,18 @@ def midcut_tasks() -> Sequence[Component]:
 
 
 @hookspec
+def midcut_inputs() -> Sequence[Component]:
+    """Offer inputs of an edge: each target returns a `midcut.protocols.Input`. Config group `input`."""
+    raise NotImplementedError
+
+
+@hookspec
+def midcut_outputs() -> Sequence[Component]:
+    """Offer outputs for results: each target returns a `midcut.protocols.Output`. Config group `output`."""
+    raise NotImplementedError
+
+
+@hookspec
 def midcut_config_path() -> str:
     """Return a folder of YAML presets as a Hydra search path, e.g. `pkg://my_package.conf`."""
     raise NotImplementedError

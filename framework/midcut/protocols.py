@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Encoded,
         Floats,
         Forecast,
+        Frame,
         HeldModel,
         InferenceResult,
         Ints,
@@ -424,4 +425,60 @@ class Task(Protocol):
         Raises:
             ConfigError: the outputs are not those of such a task. It is also called at start, with zeros.
         """
+        ...
+
+
+class Input(Protocol):
+    """Frames for an edge to classify, one after the other: a camera, a video."""
+
+    endless: bool
+    """Whether it is a stream or a device, which is opened again when it ends or fails."""
+
+    live: bool
+    """Whether frames come at their own time, so that one that cannot be taken at once is dropped and counted."""
+
+    concurrency: int
+    """Frames in work at once."""
+
+    limit: int | None
+    """Stop after that many answers; None never stops, or at the end."""
+
+    plot: bool
+    """Whether to draw the stream at its end."""
+
+    source: str
+    """Its name in results: a path or a URL, without a password."""
+
+    def check(self) -> None:
+        """Find mistakes before the model is loaded.
+
+        Raises:
+            ConfigError: what it needs is not installed.
+            FileError: it cannot be opened.
+        """
+        ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Open it and yield its frames. May block: it runs on a thread of its own.
+
+        Raises:
+            FileError: it cannot be opened or read.
+        """
+        ...
+
+
+class Output(Protocol):
+    """A place for results, besides the answer or the file of a stream."""
+
+    def write(self, result: Mapping[str, Any]) -> None:
+        """Write one result. May block or raise anything: it is called on a thread of its own, one call at a time.
+
+        Args:
+            result: JSON fields: `model`, `class`, `label`, `probability`, `source`, `at_s` (of the frame or request,
+                seconds since the epoch), `latency_s`, `cost_usd`, `cut`, `finished_by`, `request_id`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release resources. Called once, after the last result."""
         ...

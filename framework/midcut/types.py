@@ -681,3 +681,20 @@ class LoadedModel:
     labels: Sequence[str] = ()
     note: str = ""
     answer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of an input.
+
+    Attributes:
+        image: as it is shown.
+        source: name of the input, without a password.
+        at_s: when it was taken or arrived, seconds since the epoch.
+        number: counts the frames of the input from 0, those that were not taken included.
+    """
+
+    image: Image.Image
+    source: str
+    at_s: float
+    number: int

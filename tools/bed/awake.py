@@ -44,4 +44,6 @@ def main(parent: int | None) -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        sys.exit(f"{__doc__}\nusage: awake.py [PID]     spins until the process PID, its parent, has ended")
     main(int(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -132,7 +132,7 @@ def _dispatch(arguments: Sequence[str]) -> None:
     elif VERBS[arguments[0]].hydra and {"-h", "--help"} & set(arguments):
         from midcut.cli.usage import verb_usage  # noqa: PLC0415 - loads the plugins
 
-        sys.stdout.write(verb_usage(arguments[0], VERBS[arguments[0]].summary))
+        sys.stdout.write(verb_usage(arguments[0], VERBS[arguments[0]].summary, arguments[1:]))
     elif VERBS[arguments[0]].hydra:
         _run_hydra(arguments[0], arguments[1:])
     else:
@@ -151,7 +151,8 @@ def _run_hydra(verb: str, arguments: Sequence[str]) -> None:
     from hydra.errors import CompactHydraException  # noqa: PLC0415
     from yaml import YAMLError  # noqa: PLC0415
 
-    from midcut.cli import choices, failures  # noqa: PLC0415
+    from midcut.cli import choices, failures, hints  # noqa: PLC0415
+    from midcut.cli.sweeps import print_failed_sweep  # noqa: PLC0415
     from midcut.config import composition  # noqa: PLC0415
     from midcut.config.folders import conf_dir  # noqa: PLC0415
     from midcut.config.registry import registry  # noqa: PLC0415
@@ -164,13 +165,17 @@ def _run_hydra(verb: str, arguments: Sequence[str]) -> None:
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # Hydra then raises errors instead of printing them in several lines
     try:
+        hints.check_form(verb, arguments)
         choices.check_choices(arguments)
         task = _make_task(verb, traceback_wanted=traceback_wanted)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
     except (CompactHydraException, MidcutError, YAMLError) as error:
         if traceback_wanted:
             raise
-        sys.exit(f"midcut {verb}: {failures.one_line(error)}")
+        print_failed_sweep()
+        line = failures.one_line(error)
+        meant = hints.better_key(verb, arguments, line)
+        sys.exit(f"midcut {verb}: {line.partition('; ')[0]}; {meant}" if meant else f"midcut {verb}: {line}")
 
 
 def _make_task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], Any]:

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from msgspec import UNSET, UnsetType
 from omegaconf import ListConfig, OmegaConf
 
+from midcut.cli.sweep_table import print_jobs
 from midcut.errors import ConfigError
 from midcut.results.sweep import FILE, Job, append_job
 
@@ -84,8 +85,25 @@ def _numbers(result: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
             yield from _numbers(value, f"{prefix}{name}.")
 
 
+def print_failed_sweep() -> None:
+    """Print the table of a sweep that ends with an error, because Hydra then calls no callback at its end."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    path = Path(HydraConfig.get().sweep.dir) / FILE
+    if path.exists():
+        print_jobs(path)
+
+
 class SweepRecorder(Callback):
-    """Appends every finished job to `sweep.jsonl` in the sweep's folder, in the order in which the jobs end."""
+    """Appends every finished job to `sweep.jsonl` in the sweep's folder, in the order in which the jobs end.
+
+    At the end of the sweep it prints them as a table.
+    """
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        path = Path(config.hydra.sweep.dir) / FILE
+        if path.exists():
+            print_jobs(path)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         hydra = config.hydra

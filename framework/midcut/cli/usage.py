@@ -20,15 +20,16 @@ from midcut.config.folders import conf_dir, presets
 from midcut.config.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _WIDTH = 118
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
-def verb_usage(verb: str, summary: str) -> str:
-    """The text of `midcut VERB --help`."""
+def verb_usage(verb: str, summary: str, words: Sequence[str] = ()) -> str:
+    """The text of `midcut VERB --help`, with the knobs of the components that `words` choose."""
     defaults = dict(_groups_with_defaults(verb))
+    chosen = defaults | _choices(words, defaults)
     return "\n".join(
         (
             f"midcut {verb}: {summary}",
@@ -41,8 +42,8 @@ def verb_usage(verb: str, summary: str) -> str:
             "Knobs. Set with knob=value:",
             *(_knob_text(*knob) for knob in _knobs(settings.SCHEMAS[verb], "")),
             "",
-            "Knobs of the default components (other components have other knobs):",
-            *(_knob_text(*knob) for group, default in defaults.items() for knob in _component_knobs(group, default)),
+            "Knobs of these components (others have other knobs: midcut VERB group=name --help):",
+            *(_knob_text(*knob) for group, names in chosen.items() for knob in _component_knobs(group, names)),
             "",
         )
     )
@@ -58,10 +59,8 @@ def completions(verb: str, words: list[str]) -> list[str]:
     """
     *finished, last = words
     defaults = dict(_groups_with_defaults(verb))
-    overrides = (word.partition("=") for word in finished)
-    choices = {group: value.strip("[]").split(",") for group, _, value in overrides if group in defaults}
     knobs = [*_knobs(settings.SCHEMAS[verb], "")]
-    for group, default in (defaults | choices).items():
+    for group, default in (defaults | _choices(finished, defaults)).items():
         knobs += _component_knobs(group, default)
     key, equals, _ = last.partition("=")
     if not equals:
@@ -70,6 +69,12 @@ def completions(verb: str, words: list[str]) -> list[str]:
         _component_names(key, defaults[key]) if key in defaults else [value for name, value, _ in knobs if name == key]
     )
     return [f"{key}={value}" for value in values if f"{key}={value}".startswith(last)]
+
+
+def _choices(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Group -> the components that the words choose."""
+    overrides = (word.partition("=") for word in words)
+    return {group: value.strip("[]").split(",") for group, _, value in overrides if group in defaults}
 
 
 def _groups_with_defaults(verb: str) -> Iterator[tuple[str, Any]]:

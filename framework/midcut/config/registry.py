@@ -43,6 +43,8 @@ _HOOK_KINDS = {
     "midcut_executors": Kind.EXECUTOR,
     "midcut_codecs": Kind.CODEC,
     "midcut_tasks": Kind.TASK,
+    "midcut_inputs": Kind.INPUT,
+    "midcut_outputs": Kind.OUTPUT,
 }
 _ROLE_KINDS = {
     "edge": Kind.EDGE_PREDICTOR,

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import structlog
 
-from midcut.errors import ConfigError, ForecastError
+from midcut.component import Kind
+from midcut.config.registry import registry
+from midcut.errors import ConfigError, ForecastError, PluginError
 from midcut.planning.pricing import bills_more, request_usd
 from midcut.protocols import Learner
 from midcut.types import LATENCY_AND_COST, Decision, Forecast, Usage
@@ -136,22 +138,34 @@ def choose_in_time(planner: Planner, forecast: Forecast, w: float | Floats, repl
     """
     aimed = forecast.aimed()
     if reply_timeout_s is None:
-        return np.asarray(planner.choose(aimed, w))
+        return _rows(planner, aimed, w)
     late = np.atleast_1d(forecast.link_s + forecast.cloud_s > reply_timeout_s)
     late &= ~late.all(axis=-1, keepdims=True)
     if not late.any():
-        return np.asarray(planner.choose(aimed, w))
+        return _rows(planner, aimed, w)
     if late.ndim == 1:
-        return np.asarray(np.flatnonzero(~late)[planner.choose(aimed.only(~late), w)])
+        return np.asarray(np.flatnonzero(~late)[_rows(planner, aimed.only(~late), w)])
     shape = (*np.shape(w)[:-1], len(late))
     rows = np.empty(shape, dtype=np.intp)
     patterns, pattern = np.unique(late, axis=0, return_inverse=True)
     for number, excluded in enumerate(patterns):
         (members,) = np.nonzero(pattern.ravel() == number)
-        rows[..., members] = np.flatnonzero(~excluded)[
-            np.asarray(planner.choose(forecast.at(members).only(~excluded).aimed(), w))
-        ]
+        rows[..., members] = np.flatnonzero(~excluded)[_rows(planner, forecast.at(members).only(~excluded).aimed(), w)]
     return rows
+
+
+def _rows(planner: Planner, forecast: Forecast, w: float | Floats) -> Ints:
+    """Let a planner choose, and check what it returns, as it may be a plugin's."""
+    picked = planner.choose(forecast, w)
+    rows, shape = np.asarray(picked), np.broadcast_shapes(forecast.latency_s.shape[:-1], np.shape(w))
+    if rows.dtype.kind in "iu" and rows.shape == shape and rows.size and 0 <= rows.min() <= rows.max() < len(forecast):
+        return rows
+    shown = " ".join(repr(picked).split())[:80]
+    raise PluginError(
+        f"{_plugin_text(planner)} returned {shown} from choose(); the contract (midcut.protocols.Planner): "
+        f"{'an integer row index' if shape == () else f'integer row indices of shape {shape}'} of the forecast, here from "
+        f"0 to {len(forecast) - 1}"
+    )
 
 
 @dataclass(eq=False)
@@ -238,3 +252,12 @@ class Policy(Forecaster):
             return rest.row(self._choose(rest))
         except ForecastError:  # only the chosen placement keeps the limit
             return None
+
+
+def _plugin_text(planner: Planner) -> str:
+    """The planner's name and the plugin that offers it; the class alone where no plugin does."""
+    target = f"{type(planner).__module__}.{type(planner).__qualname__}"
+    for (kind, name), offer in registry().offers.items():
+        if kind is Kind.PLANNER and offer.component.target == target:
+            return f"planner {name!r} of {offer.source}"
+    return f"planner {target}"

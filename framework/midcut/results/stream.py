@@ -71,6 +71,8 @@ class Record(Struct, frozen=True, kw_only=True):
         class_: index of the most likely class (`class` in the file); None where the model is no classifier. `label`:
             its name, `""` where unknown.
         answer: what another task than classification answered; absent for a classifier.
+        probability: of that class; None where the model is no classifier.
+        frame_at_s: when a camera's frame was taken, seconds since the epoch; absent for files.
         cut, codec, finished_by, fallback, edge_s, link_s, cloud_s, latency_s, cost_usd, sent_bytes: as in
             `midcut.types.InferenceResult`; seconds and US dollars, measured.
         predicted: `latency_s`, `cost_usd`, `edge_s`, `link_s`, `cloud_s`, `cut` and `codec` as forecast for this
@@ -86,6 +88,8 @@ class Record(Struct, frozen=True, kw_only=True):
     file: str
     class_: int | None = field(name="class")
     label: str
+    probability: float | None = None
+    frame_at_s: float | UnsetType = UNSET
     request_id: str
     cut: int
     codec: str
@@ -139,6 +143,7 @@ class Summary(Struct, frozen=True, kw_only=True):
         finished_by: `edge` or `cloud` -> number of requests.
         fallbacks: requests that the edge finished in place of the cloud.
         right, accuracy: number and share of the `graded` requests with the expected answer; None where none is graded.
+        dropped: frames of a camera or stream that came while all places were taken.
         cloud_never_reached: why no cloud answered anything; `""` if one did.
         gains: `edge-only` and `cloud-only` -> how much faster and cheaper the cuts in use were, all requests together,
             by the forecasts in use.
@@ -162,6 +167,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     graded: int
     accuracy: float | None
     cloud_never_reached: str = ""
+    dropped: int = 0
     gains: dict[str, Gain] = {}
     planning: dict[str, int] = {}
     calibration: dict[str, Any] | UnsetType = UNSET

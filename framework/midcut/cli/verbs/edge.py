@@ -13,12 +13,16 @@ import structlog
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
-from rich.console import Console
 
-from midcut.config.settings import InputFolder
+from midcut.cli.tables import table_console
+from midcut.component import Kind
+from midcut.config.build import build, build_each
+from midcut.config.settings import InputFolder, InputServer
 from midcut.config.settings.bounds import count_threads
 from midcut.edge.assembly import assemble
 from midcut.edge.frontend.folder import image_files, read_labels
+from midcut.edge.frontend.frame_stream import stream_frames
+from midcut.edge.frontend.outputs import Outputs
 from midcut.edge.frontend.server import make_app
 from midcut.edge.frontend.stream import stream
 from midcut.edge.frontend.summary import as_table, summarise
@@ -31,8 +35,8 @@ from midcut.serving import check_credentials, event_loop, serve, stop_signals
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from midcut.config.settings import InputServer
     from midcut.edge.assembly import AssembledEdge
+    from midcut.protocols import Input
 
 _log = structlog.get_logger("midcut.edge")
 
@@ -43,16 +47,32 @@ def run(cfg: DictConfig) -> dict[str, Any] | None:
     Returns:
         the stream's summary; a sweep records it.
     """
+    source = _checked_source(cfg)  # before the model is loaded
+    outputs = Outputs(build_each(Kind.OUTPUT, cfg.output))
+    threads = count_threads("engine.threads", cfg.engine.threads)
+    try:
+        return event_loop.run(_run(assemble(cfg), source, outputs, threads))
+    finally:
+        outputs.close()
+
+
+def _checked_source(cfg: DictConfig) -> InputServer | InputFolder | Input:
+    if "_target_" in cfg.input:
+        component = cast("Input", build(Kind.INPUT, cfg.input))
+        component.check()
+        return component
     source = cast("InputServer | InputFolder", OmegaConf.to_object(cfg.input))
-    if isinstance(source, InputFolder):  # before the model is loaded
+    if isinstance(source, InputFolder):
         image_files(source)
         read_labels(source.labels)
     else:
         check_credentials(source)
-    return event_loop.run(_run(assemble(cfg), source, count_threads("engine.threads", cfg.engine.threads)))
+    return source
 
 
-async def _run(edge: AssembledEdge, source: InputServer | InputFolder, threads: int) -> dict[str, Any] | None:
+async def _run(
+    edge: AssembledEdge, source: InputServer | InputFolder | Input, outputs: Outputs, threads: int
+) -> dict[str, Any] | None:
     # Images are decoded on the loop's own threads; torch's thread count holds on the thread that sets it.
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(threads,))
@@ -60,24 +80,34 @@ async def _run(edge: AssembledEdge, source: InputServer | InputFolder, threads: 
     stop = stop_signals()
     try:
         await edge.engine.start()
-        if isinstance(source, InputFolder):
-            return await _stream(edge, source, stop)
-        await serve(make_app(edge.engine, edge.model, source, edge.metrics.registry), source, _ready, stop)
-        return None
+        if isinstance(source, InputServer):
+            app = make_app(edge.engine, edge.model, source, edge.metrics.registry, outputs.emit_each)
+            await serve(app, source, _ready, stop)
+            return None
+        return await _stream(edge, source, outputs, stop)
     finally:
         await edge.engine.close()
 
 
-async def _stream(edge: AssembledEdge, source: InputFolder, stop: asyncio.Event) -> dict[str, Any]:
+async def _stream(
+    edge: AssembledEdge, source: InputFolder | Input, outputs: Outputs, stop: asyncio.Event
+) -> dict[str, Any]:
     engine, model = edge.engine, edge.model
     folder = Path(HydraConfig.get().runtime.output_dir)
     with reserved_space(folder):
-        done = await stream(engine, model, source, folder / RECORDS, stop)
+        if isinstance(source, InputFolder):
+            name = source.path
+            done = await stream(engine, model, source, folder / RECORDS, stop, outputs.emit_each)
+        else:
+            name = source.source
+            sys.stdout.write(f"midcut edge takes frames of {name}\n")
+            sys.stdout.flush()
+            done = await stream_frames(engine, model, source, folder / RECORDS, stop, outputs.emit_each)
     calibration = engine.calibration.state() if engine.calibration is not None else None
     summary = summarise(model.name, done, engine.parts.planning.counts, calibration, engine.parts.clouds.never_reached)
     write_summary(folder / SUMMARY, summary)
-    console = Console()
-    console.print(as_table(summary, f"{model.name}, {source.path}"), highlight=False)
+    console = table_console()
+    console.print(as_table(summary, f"{model.name}, {name}"), highlight=False)
     written = [RECORDS, SUMMARY]
     if source.plot and done.records and not done.failure and _draw(folder, model.name):
         written.append(PLOT)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from hydra.core.hydra_config import HydraConfig
-from rich.console import Console
 from rich.table import Table
 
+from midcut.cli.tables import table_console
 from midcut.config.build import settings_of
 from midcut.config.settings import FitConfig
 from midcut.profiles import Role, find_profiles, write_fit, write_layer_fit
@@ -45,7 +45,7 @@ def _fit_layers(settings: FitConfig) -> dict[str, Any]:
         column.justify = "right"
     for kind, law in fitted.kinds.items():
         rich.add_row(kind, str(law.nodes), f"{law.error:.1%}")
-    console = Console()
+    console = table_console()
     console.print(
         f"{fitted.device} as {fitted.role}, {len(fitted.models)} models: {', '.join(fitted.models)}", soft_wrap=True
     )
@@ -70,7 +70,7 @@ def _fit_clock(settings: FitConfig) -> dict[str, Any]:
     with figure_style():
         save_figure(draw_fit(fitted), *plots)
     _print_table(fitted)
-    Console().print(f"written: {', '.join(map(str, (path, *plots)))}", highlight=False, soft_wrap=True)
+    table_console().print(f"written: {', '.join(map(str, (path, *plots)))}", highlight=False, soft_wrap=True)
     return {"fit": str(path), "laws": msgspec.to_builtins(fitted.laws, str_keys=True)}
 
 
@@ -94,6 +94,6 @@ def _print_table(fitted: Fit) -> None:
                 "" if position else name.value, model, f"{curve.a:.3g}", f"{curve.b:.4f}", *bounds,
                 *(("", "", "") if position else whole),
             )  # fmt: skip
-    console = Console()
+    console = table_console()
     console.print(title, highlight=False, soft_wrap=True)
     console.print(rich)

@@ -10,9 +10,9 @@ import msgspec
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from msgspec.structs import asdict
-from rich.console import Console
 from rich.table import Table
 
+from midcut.cli.tables import table_console
 from midcut.component import Kind
 from midcut.config.build import build_each, settings_of
 from midcut.config.settings import PlanConfig
@@ -69,7 +69,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         _print_table(table, decision, forecast, rows, policy)
         if result.usd_per_month is not None:
             text = f"{settings.rate_hz:g} requests a second cost {result.usd_per_month:,.2f} $ a month"
-            Console().print(text, highlight=False)
+            table_console().print(text, highlight=False)
     return cast("dict[str, Any]", msgspec.to_builtins(result)) | result.objectives  # by name, for sweepers
 
 
@@ -169,7 +169,7 @@ def _print_table(
             ),
             style="bold green" if mark == ">" else None,
         )
-    console = Console()
+    console = table_console()
     console.print(rich)
     console.print(f"> {decision.reason}, in {decision.planning_s * 1e6:.0f} µs   . runner-up", highlight=False)
     picked = forecast.row(decision.index)

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
+from midcut.cli.tables import table_console
 from midcut.component import Kind
 from midcut.config.registry import DISABLE_ENV, registry
 from midcut.results.files import json_text
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _print_tables(loaded: Registry, rows: list[dict[str, str]]) -> None:
-    console = Console()
+    console = table_console()
     table = Table("kind", "name", "distribution", "hook", "description", box=None, pad_edge=False)
     for row in rows:
         table.add_row(row["kind"], row["name"], f"{row['distribution']} {row['version']}", row["hook"], row["summary"])

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from msgspec.structs import replace
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from midcut.cli.tables import table_console
 from midcut.component import Kind
 from midcut.config.build import build, build_each, settings_of, single_name
 from midcut.config.settings import ProfileConfig
@@ -135,7 +135,7 @@ def _energy_meter(settings: ProfileConfig, stack: contextlib.ExitStack) -> Energ
     for source in sources.values():
         stack.callback(source.close)
     name, source = first_that_works(sources)
-    Console().print(f"power by telemetry={name}", highlight=False)
+    table_console().print(f"power by telemetry={name}", highlight=False)
     if isinstance(source, EnergyMeter):
         return source
     return stack.enter_context(SampledEnergy(source))
@@ -189,7 +189,7 @@ def _print_summary(profile: Profile, path: Path) -> None:
             f"{fastest.node_s[index] / total:.1%}",
             f"{profile.table.cuts[index + 1].payload_bytes / 1e3:.1f}",
         )
-    console = Console()
+    console = table_console()
     console.print(title, highlight=False, soft_wrap=True)
     console.print(table)
     for run in profile.runs:

@@ -152,6 +152,7 @@ class InputFolder:
         rate_hz: images per second; null sends the next one as soon as `in_flight` allows.
         in_flight: most requests at once; heads, transfers and tails of successive ones then overlap. null is 1 without
             a rate, and 4 with one.
+        watch: go on with images that arrive later, until stopped or `limit` is reached.
         labels: CSV file with the header `file,label` (class number or label text), to count correct answers.
         plot: draw `stream.png` at the end: telemetry, cut, latency and cost over time (with the extra `report`).
     """
@@ -163,6 +164,7 @@ class InputFolder:
     limit: int | None = None
     rate_hz: float | None = None
     in_flight: int | None = None
+    watch: bool = False
     labels: str | None = None
     plot: bool = True
 

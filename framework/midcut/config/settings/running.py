@@ -107,7 +107,8 @@ class EdgeConfig:
         slow_start: whether TCP returns to slow start after an idle pause; `auto` reads this host's setting.
             Predictor and telemetry take it from here.
         task: what the model's output means, which decides the answer to an image.
-        input: a server, or a folder of images.
+        input: a server, a folder of images, a camera or a video.
+        output: where results go besides: `output=[mqtt,webhook]`.
     """
 
     model: Any = field(default_factory=dict)
@@ -130,6 +131,7 @@ class EdgeConfig:
     cloud_url: Any = "http://127.0.0.1:8700"
     slow_start: SlowStart = SlowStart.auto
     input: Any = MISSING
+    output: Any = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_share(self, "accuracy_floor")

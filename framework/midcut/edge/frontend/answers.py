@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from midcut.results.stream import Record
     from midcut.types import CutTable, Decision, InferenceResult, LoadedModel, ValueSpec
 
 _DEFAULT_TASK: Final = "auto"
@@ -88,6 +89,32 @@ def result_fields(result: InferenceResult) -> dict[str, Any]:
         "cost_usd": result.cost_usd,
         "sent_bytes": result.sent_bytes,
         "predicted": dict(result.predicted),
+    }
+
+
+def output_fields(
+    model: str, answer: Mapping[str, Any], request: Record | InferenceResult, source: str, at_s: float
+) -> dict[str, Any]:
+    """What an output gets of a request; see `midcut.protocols.Output`.
+
+    Args:
+        answer: what the task answered.
+        source: file, input or client that it comes from.
+        at_s: when the frame was taken or the request began, seconds since the epoch.
+    """
+    top = answer.get("top5")
+    probability = {"probability": top[0]["probability"] if top else None} if "class" in answer else {}
+    return {
+        "model": model,
+        **probability,
+        **{name: value for name, value in answer.items() if name != "top5"},
+        "source": source,
+        "at_s": at_s,
+        "latency_s": request.latency_s,
+        "cost_usd": request.cost_usd,
+        "cut": request.cut,
+        "finished_by": request.finished_by,
+        "request_id": request.request_id,
     }
 
 

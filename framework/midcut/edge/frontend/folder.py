@@ -27,14 +27,19 @@ def image_files(settings: InputFolder) -> list[Path]:
         ConfigError: `input.pattern` is not a glob inside the folder.
         FileError: there is no such folder, or no image in it.
     """
-    files = _matching_files(settings)
-    images = files if settings.pattern is not None else [path for path in files if path.suffix.lower() in suffixes()]
-    if not images:
+    files, images = _matching_files(settings), matching_images(settings)
+    if not images and not settings.watch:
         wanted = f"file that matches {settings.pattern!r}"
         if settings.pattern is None:
             wanted = f"image ({', '.join(sorted(suffixes()))})" + (f", only {_by_suffix(files)}" if files else "")
         raise FileError(f"input.path={settings.path} holds no {wanted}")
     return images
+
+
+def matching_images(settings: InputFolder) -> list[Path]:
+    """The images that are there now, maybe none."""
+    files = _matching_files(settings)
+    return files if settings.pattern is not None else [path for path in files if path.suffix.lower() in suffixes()]
 
 
 def read_labels(path: str | None) -> dict[str, str]:

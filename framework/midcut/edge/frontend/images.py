@@ -151,7 +151,16 @@ def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = M
 
 
 def _preprocess(model: LoadedModel, image: Image.Image) -> torch.Tensor:
-    decoded = _decode(image, tuple(model.example[0].shape))
+    return prepared_input(model, _decode(image, tuple(model.example[0].shape)))
+
+
+def prepared_input(model: LoadedModel, decoded: Image.Image) -> torch.Tensor:
+    """Preprocess a decoded picture. Slow: call it on a worker thread.
+
+    Raises:
+        MalformedError: a picture the model's preprocessing cannot use.
+        OutOfMemoryError: there is no memory for it.
+    """
     try:
         return model.preprocess(decoded)
     except Exception as error:  # noqa: BLE001 - the model author's preprocessing may raise anything

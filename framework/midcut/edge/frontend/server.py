@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from midcut import wire
 from midcut.edge.frontend.admission import AdmissionLimit
-from midcut.edge.frontend.answers import answer_fields, decision_fields, leaves, result_fields
+from midcut.edge.frontend.answers import answer_fields, decision_fields, leaves, output_fields, result_fields
 from midcut.edge.frontend.images import PixelBudget, decode_input
 from midcut.edge.frontend.inference import TensorAnswerer
 from midcut.errors import MalformedError
@@ -19,7 +21,7 @@ from midcut.wire.oip import RAW
 from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
     from aiohttp import web
@@ -31,15 +33,20 @@ if TYPE_CHECKING:
 
 
 def make_app(
-    engine: EdgeEngine, model: LoadedModel, settings: InputServer, registry: CollectorRegistry | None = None
+    engine: EdgeEngine,
+    model: LoadedModel,
+    settings: InputServer,
+    registry: CollectorRegistry | None = None,
+    emit: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> web.Application:
     """Build the edge's application around a started engine.
 
     Args:
         registry: metrics that `/metrics` shows besides the server's own.
+        emit: gets each answer as JSON fields, for the outputs.
     """
     admission = AdmissionLimit(settings.max_requests)
-    routes = _Routes(engine, model, settings, admission)
+    routes = _Routes(engine, model, settings, admission, emit)
     app = new_app(routes.limit_bytes, settings, registry)
     app.router.add_post(wire.INFER_PATH, admission.intake.wrap(routes.infer))
     tensors = TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s, admission)
@@ -53,8 +60,14 @@ def make_app(
 
 class _Routes:
     def __init__(
-        self, engine: EdgeEngine, model: LoadedModel, settings: InputServer, admission: AdmissionLimit
+        self,
+        engine: EdgeEngine,
+        model: LoadedModel,
+        settings: InputServer,
+        admission: AdmissionLimit,
+        emit: Callable[[Mapping[str, Any]], None] | None,
     ) -> None:
+        self._emit = emit
         self._engine = engine
         self._admission = admission
         self._model = model
@@ -69,6 +82,7 @@ class _Routes:
             raise RefusedError(415, f"Content-Type must be image/... or {wire.JSON_TYPE}, got {kind!r}")
         placement = _requested_placement(request)
         names = _requested_outputs(request, self._engine.partition.table)
+        at_s = time.time()
         body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
         with self._admission.place():
             if kind == wire.JSON_TYPE:
@@ -76,6 +90,9 @@ class _Routes:
             else:
                 inputs = [await decode_input(self._model, body, self._pixels)]
             result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
+        if self._emit is not None:
+            answer = await asyncio.to_thread(answer_fields, self._model, result.output)
+            self._emit(output_fields(self._model.name, answer, result, request.remote or "http", at_s))
         output_bytes = values_bytes(leaves(result.output))
         return json_response(await off_loop(output_bytes, self._answer, result, "values" in request.query, names))
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from midcut.edge.frontend.answers import answer_fields, decision_fields, result_fields
+from midcut.edge.frontend.answers import answer_fields, decision_fields, output_fields, result_fields
+from midcut.edge.frontend.arrivals import files_in_turn
 from midcut.edge.frontend.folder import (
     expected_label,
     image_files,
@@ -28,7 +29,7 @@ from midcut.results.lines import LineFile
 from midcut.results.stream import Record, RecordedDecision, Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from midcut.config.settings import InputFolder
@@ -58,6 +59,7 @@ class StreamOutcome:
         skipped: images that could not be read.
         wall_s: seconds from the first image to the last answer.
         stopped: whether the stream was stopped early.
+        dropped: frames that came while all places were taken.
         failure: why a result could not be written, which ended the stream; `""` if all were.
     """
 
@@ -66,37 +68,47 @@ class StreamOutcome:
     wall_s: float = 0.0
     stopped: bool = False
     failure: str = ""
+    dropped: int = 0
 
 
 async def stream(
-    engine: EdgeEngine, model: LoadedModel, settings: InputFolder, results: Path, stop: asyncio.Event
+    engine: EdgeEngine,
+    model: LoadedModel,
+    settings: InputFolder,
+    results: Path,
+    stop: asyncio.Event,
+    emit: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> StreamOutcome:
     """Run the folder through a started engine.
 
     Args:
         results: file that gets one JSON line per request, at once.
         stop: when set, the requests in flight are finished and the stream ends.
+        emit: gets each result as JSON fields, for the outputs.
 
     Raises:
         FileError: no image could be read.
     """
     files, labels = image_files(settings), read_labels(settings.labels)
+    position = 0
     warn_of_files_left_out(settings, files)
     if settings.labels is not None:
         warn_of_labels(labels, files, model.labels, settings)
     began = time.perf_counter()
     with LineFile(results) as lines:
-        window = _Window(settings.most_in_flight, lines)
+        window = Window(settings.most_in_flight, lines, model.name, emit)
         try:
-            for position, file in enumerate(_repeat_files(files, settings)):
+            async for file in files_in_turn(files, settings, stop):
                 await window.make_room()
                 if window.outcome.failure:
                     break
                 if await _wait_turn(settings.rate_hz, began, position, stop):
                     window.outcome.stopped = True
                     break
+                position += 1
                 expected = expected_label(labels, file, settings.path)
-                window.add(file, asyncio.create_task(_infer_file(engine, model, file, expected)))
+                window.add(str(file), asyncio.create_task(_infer_file(engine, model, file, expected)))
+            window.outcome.stopped = window.outcome.stopped or (settings.watch and stop.is_set())
             await window.finish()
         finally:
             window.cancel()
@@ -109,46 +121,66 @@ async def stream(
     return outcome
 
 
-class _Window:
+class Window:
     """The requests in flight, oldest first. Records are written in the order in which the requests began.
 
     After a record that could not be written (`outcome.failure`), none is written any more.
 
     Heads, transfers and tails of successive requests overlap as far as `most` allows.
+
+    Args:
+        most: requests in flight at once.
+        lines: gets a line for each.
+        model: its name.
+        emit: gets each result as JSON fields, for the outputs.
     """
 
-    def __init__(self, most: int, lines: LineFile) -> None:
-        self._most, self._lines = most, lines
-        self._tasks: deque[tuple[Path, asyncio.Task[Record]]] = deque()
+    def __init__(
+        self, most: int, lines: LineFile, model: str, emit: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> None:
+        self._most, self._lines, self._model, self._emit = most, lines, model, emit
+        self._tasks: deque[tuple[str, asyncio.Task[Record]]] = deque()
         self.outcome, self.unreadable = StreamOutcome(), ""
+        self._error: BaseException | None = None
 
-    def add(self, file: Path, task: asyncio.Task[Record]) -> None:
-        self._tasks.append((file, task))
+    def add(self, source: str, task: asyncio.Task[Record]) -> None:
+        self._tasks.append((source, task))
+        task.add_done_callback(lambda _: self._write_answered())  # also where no further request comes
 
     async def make_room(self) -> None:
-        """Write what is answered, and wait for the oldest request while there are as many as allowed."""
-        while self._tasks and not self.outcome.failure and (len(self._tasks) >= self._most or self._tasks[0][1].done()):
-            await self._write_oldest()
+        """Wait for the oldest request while there are as many as allowed."""
+        await self._wait_until_fewer(self._most)
 
     async def finish(self) -> None:
-        while self._tasks and not self.outcome.failure:
-            await self._write_oldest()
+        """Wait for all requests."""
+        await self._wait_until_fewer(1)
 
     def cancel(self) -> None:
         for _, task in self._tasks:
             task.cancel()
 
-    async def _write_oldest(self) -> None:
-        file, task = self._tasks[0]
-        try:
-            record = replace(await task, n=len(self.outcome.records))
-        except MalformedError as error:
-            self.outcome.skipped += 1
-            self.unreadable = f"{file.name}: {error}"
-            _log.warning("image skipped", file=str(file), reason=str(error))
-        else:
-            self._write(record)
-        self._tasks.popleft()
+    async def _wait_until_fewer(self, most: int) -> None:
+        while len(self._tasks) >= most and not self.outcome.failure:
+            await asyncio.wait({self._tasks[0][1]})
+            self._write_answered()
+        if self._error is not None:
+            raise self._error
+
+    def _write_answered(self) -> None:
+        """Write the oldest requests, as far as they are answered."""
+        while self._tasks and self._tasks[0][1].done() and not self.outcome.failure:
+            source, task = self._tasks.popleft()
+            if task.cancelled():
+                continue
+            error = task.exception()
+            if isinstance(error, MalformedError):
+                self.outcome.skipped += 1
+                self.unreadable = f"{source.rpartition('/')[2]}: {error}"
+                _log.warning("image skipped", file=source, reason=str(error))
+            elif error is not None:
+                self._error = self._error or error
+            else:
+                self._write(replace(task.result(), n=len(self.outcome.records)))
 
     def _write(self, record: Record) -> None:
         try:
@@ -156,22 +188,50 @@ class _Window:
         except FileError as error:
             self.outcome.stopped, self.outcome.failure = True, str(error)
             return
+        if self._emit is not None:
+            at_s = record.at_s if record.frame_at_s is UNSET else record.frame_at_s
+            self._emit(output_fields(self._model, _answer_of(record), record, record.file, at_s))
         self.outcome.records.append(
             {name: value for name in _SUMMARY_FIELDS if (value := getattr(record, name)) is not UNSET}
         )
 
 
 async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, expected: str | None) -> Record:
-    inputs = await asyncio.to_thread(_read_input, model, file)
+    return await infer_record(engine, model, await asyncio.to_thread(_read_input, model, file), str(file), expected)
+
+
+def _answer_of(record: Record) -> Mapping[str, Any]:
+    if record.answer is not UNSET:
+        return record.answer
+    return {"class": record.class_, "label": record.label, "probability": record.probability}
+
+
+async def infer_record(
+    engine: EdgeEngine,
+    model: LoadedModel,
+    inputs: Any,
+    source: str,
+    expected: str | None = None,
+    frame_at_s: float | UnsetType = UNSET,
+) -> Record:
+    """Classify one input, and describe the answer.
+
+    Args:
+        source: file or input that it comes from.
+        expected: the right label, if known.
+        frame_at_s: when a frame was taken, seconds since the epoch.
+    """
     decision = engine.decision  # `infer` uses the same one: it reads it before it first awaits
     result = await engine.infer([inputs])
     answer = await asyncio.to_thread(answer_fields, model, result.output)
     return Record(
         n=0,  # set when it is written
         at_s=time.time(),
-        file=str(file),
+        file=source,
         class_=answer.get("class"),
         label=answer.get("label", ""),
+        probability=answer["top5"][0]["probability"] if answer.get("top5") else None,
+        frame_at_s=frame_at_s,
         answer=UNSET if "class" in answer else answer,
         **result_fields(result),
         decision=_decision_record(decision),
@@ -191,12 +251,6 @@ def _read_input(model: LoadedModel, file: Path) -> Any:
     except OSError as error:
         raise MalformedError(f"cannot be read: {error.strerror}") from None
     return model_input(model, data)
-
-
-def _repeat_files(files: list[Path], settings: InputFolder) -> Iterator[Path]:
-    total = len(files) * settings.repeat
-    for position in range(total if settings.limit is None else min(total, settings.limit)):
-        yield files[position % len(files)]
 
 
 async def _wait_turn(rate_hz: float | None, began: float, position: int, stop: asyncio.Event) -> bool:

@@ -56,6 +56,7 @@ def summarise(
         graded=len(graded),
         accuracy=sum(graded) / len(graded) if graded else None,
         cloud_never_reached=cloud_never_reached,
+        dropped=outcome.dropped,
         gains=mean_gains(
             [(record["predicted"], record.get("alternatives", {})) for record in records if record["predicted"]]
         ),
@@ -75,6 +76,7 @@ def as_table(summary: Summary, title: str) -> Table:
 def _table_rows(summary: Summary) -> list[tuple[str, str]]:
     latency, cost, error = summary.latency_s, summary.cost_usd, summary.prediction_error
     skipped = f", {summary.skipped} unreadable images skipped" if summary.skipped else ""
+    skipped += f", {summary.dropped} late frames dropped" if summary.dropped else ""
     early = ", stopped early" if summary.stopped_early else ""
     rows = [("requests", f"{summary.requests} in {summary.wall_s:.1f} s{skipped}{early}")]
     if latency.median is None or latency.p95 is None or cost.median is None or cost.total is None:

@@ -1,0 +1,137 @@
+"""Frames of cameras, video files and streams, read by FFmpeg's libraries (PyAV)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from midcut.errors import ConfigError, FileError
+from midcut.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STREAMS = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "tcp://")
+
+
+class Video:
+    """A video by its path or URL; see `midcut.protocols.Input`."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        realtime: bool,
+        every: int,
+        timeout_s: float,
+        concurrency: int,
+        limit: int | None,
+        plot: bool,
+        format: str | None = None,  # noqa: A002 - FFmpeg's name for it
+        options: dict[str, str] | None = None,
+    ) -> None:
+        for name, value in (("every", every), ("concurrency", concurrency), ("limit", limit)):
+            if value is not None and value < 1:
+                raise ConfigError(f"input.{name} must be at least 1, got {value}")
+        if not timeout_s > 0.0:
+            raise ConfigError(f"input.timeout_s must be over 0, got {timeout_s}")
+        self.endless = format is not None or url.startswith(_STREAMS)
+        self.live = self.endless or realtime
+        self.concurrency, self.limit, self.plot = concurrency, limit, plot
+        self.source = _without_password(url)
+        self._url, self._every, self._format = url, every, format
+        self._options = options if options is not None else _stream_options(url, timeout_s)
+        self._timeout_s = timeout_s
+
+    def check(self) -> None:
+        """Open it once, so that a mistake is found before the model is loaded."""
+        _import_av()
+        if not self.endless:
+            self._open().close()
+
+    def frames(self) -> Iterator[Frame]:
+        """See `midcut.protocols.Input`."""
+        container = self._open()
+        try:
+            began, first_s = time.monotonic(), None
+            for number, frame in enumerate(container.decode(video=0)):
+                if number % self._every:
+                    continue
+                if self.live and not self.endless and frame.time is not None:
+                    first_s = frame.time if first_s is None else first_s
+                    time.sleep(max(began + float(frame.time - first_s) - time.monotonic(), 0.0))
+                yield Frame(image=frame.to_image(), source=self.source, at_s=time.time(), number=number)
+        except _import_av().error.FFmpegError as error:
+            raise FileError(f"{self.source}: {_reason(error)}") from None
+        finally:
+            container.close()
+
+    def _open(self) -> Any:
+        av = _import_av()
+        try:
+            container = av.open(
+                self._url,
+                format=self._format,
+                options=self._options,
+                timeout=(self._timeout_s, self._timeout_s) if self.endless else None,
+            )
+        except (av.error.FFmpegError, OSError) as error:
+            raise FileError(f"input: cannot open {self.source}: {_reason(error)}") from None
+        if not container.streams.video:
+            container.close()
+            raise FileError(f"input: {self.source} has no video")
+        container.streams.video[0].thread_type = "AUTO"
+        return container
+
+
+def camera(
+    *,
+    device: str,
+    width: int | None,
+    height: int | None,
+    frames_per_second: float | None,
+    concurrency: int,
+    limit: int | None,
+    plot: bool,
+) -> Video:
+    """A camera by Video4Linux."""
+    if (width is None) != (height is None):
+        raise ConfigError("input.width and input.height are given together")
+    options = {} if width is None else {"video_size": f"{width}x{height}"}
+    if frames_per_second is not None:
+        options["framerate"] = f"{frames_per_second:g}"
+    return Video(
+        url=device,
+        realtime=True,
+        every=1,
+        timeout_s=10.0,
+        concurrency=concurrency,
+        limit=limit,
+        plot=plot,
+        format="v4l2",
+        options=options,
+    )
+
+
+def _import_av() -> Any:
+    try:
+        import av  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ConfigError("input=camera and input=video need PyAV: pip install 'midcut[video]'") from None
+    return av
+
+
+def _stream_options(url: str, timeout_s: float) -> dict[str, str]:
+    if url.startswith("rtsp"):
+        # TCP, because lost packets of UDP damage pictures.
+        return {"rtsp_transport": "tcp", "timeout": str(int(timeout_s * 1e6)), "fflags": "nobuffer"}
+    return {}
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", "") or type(error).__name__)

@@ -1,0 +1,89 @@
+"""Results as messages of MQTT, and sensors that Home Assistant finds by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from midcut.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WAIT_S = 10.0
+_SENSORS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("label", "{{ value_json.label or value_json.class }}", {}),
+    ("probability", "{{ (value_json.probability or 0) * 100 }}", {"unit_of_measurement": "%"}),
+    ("latency", "{{ value_json.latency_s * 1000 }}", {"unit_of_measurement": "ms"}),
+)
+
+
+class Mqtt:
+    """Publishes each result; see `midcut.protocols.Output`. It connects in the background, again and again."""
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        topic: str,
+        username: str | None,
+        password_env: str | None,
+        tls: bool,
+        discovery_prefix: str | None,
+        name: str | None,
+    ) -> None:
+        try:
+            from paho.mqtt.client import Client  # noqa: PLC0415 - an extra
+            from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+        except ImportError:
+            raise ConfigError("output=mqtt needs paho-mqtt: pip install 'midcut[mqtt]'") from None
+        if not topic or set(topic) & set("+#"):
+            raise ConfigError(f"output.mqtt.topic must be a topic without + and #, got {topic!r}")
+        self._topic, self._prefix, self._name = topic.strip("/"), discovery_prefix, name
+        self._client = Client(CallbackAPIVersion.VERSION2)
+        if username is not None:
+            self._client.username_pw_set(username, None if password_env is None else os.environ.get(password_env, ""))
+        if tls:
+            self._client.tls_set()
+        self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
+        self._client.on_connect = self._announce
+        try:
+            self._client.connect_async(host, port)
+        except ValueError as error:
+            raise ConfigError(f"output.mqtt: {error}") from None
+        self._client.loop_start()
+
+    def write(self, result: Mapping[str, Any]) -> None:
+        message = self._client.publish(f"{self._topic}/result", msgspec.json.encode(result), qos=1)
+        message.wait_for_publish(_WAIT_S)
+        if not message.is_published():
+            raise TimeoutError(f"the broker did not take the message in {_WAIT_S:g} s")
+
+    def close(self) -> None:
+        if self._client.is_connected():
+            self._client.publish(f"{self._topic}/status", "offline", qos=1, retain=True).wait_for_publish(1.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _announce(self, client: Any, *_: Any) -> None:
+        client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+        if self._prefix is None:
+            return
+        node = re.sub(r"\W", "_", self._topic)
+        device = {"identifiers": [f"midcut_{node}"], "name": self._name or self._topic, "manufacturer": "midcut"}
+        for sensor, template, extra in _SENSORS:
+            config = {
+                "name": sensor,
+                "unique_id": f"midcut_{node}_{sensor}",
+                "state_topic": f"{self._topic}/result",
+                "value_template": template,
+                "availability_topic": f"{self._topic}/status",
+                "device": device,
+                **extra,
+            }
+            client.publish(f"{self._prefix}/sensor/{node}/{sensor}/config", json.dumps(config), qos=1, retain=True)

@@ -1,0 +1,37 @@
+"""Results as POST requests."""
+
+from __future__ import annotations
+
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from midcut.errors import ConfigError
+from midcut.wire.credentials import read_token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Webhook:
+    """Posts each result as JSON; an answer that is no success is a failure. See `midcut.protocols.Output`."""
+
+    def __init__(self, url: str, timeout_s: float, token_env: str | None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"output.webhook.url must begin with http:// or https://, got {url!r}")
+        if not timeout_s > 0.0:
+            raise ConfigError(f"output.webhook.timeout_s must be over 0, got {timeout_s}")
+        token = read_token(token_env, None)
+        self._url, self._timeout_s = url, timeout_s
+        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+
+    def write(self, result: Mapping[str, Any]) -> None:
+        request = urllib.request.Request(  # noqa: S310 - its scheme was checked
+            self._url, msgspec.json.encode(result), self._headers, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310
+            answer.read()
+
+    def close(self) -> None:
+        """Nothing stays open between two requests."""

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import midcut_models
+
+DIGITS = Path(midcut_models.__file__).parent / "digits"
+FRAMES_PER_SECOND = 10
+
+
+@pytest.fixture
+def labels():
+    """The digits that the video shows, in order: one a frame."""
+    rows = (DIGITS / "labels.csv").read_text().split()[1:]
+    return [row.partition(",")[2] for row in rows[:30]]
+
+
+@pytest.fixture
+def video(tmp_path, labels):
+    """A video of thirty shipped digits, made here, in a lossless codec."""
+    av = pytest.importorskip("av", reason="extra video is not installed")
+    path = tmp_path / "digits.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=FRAMES_PER_SECOND)
+        stream.width = stream.height = 112
+        stream.pix_fmt = "bgr0"
+        for number in range(len(labels)):
+            picture = Image.open(DIGITS / f"{number:04}.png").convert("RGB").resize((112, 112))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    return path
+
+
+class Edge:
+    """`midcut edge` in an empty folder; `results` are the lines that it wrote."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def start(self, *overrides):
+        fixed = ("model=mnist", "telemetry=constant", "cloud_url=http://127.0.0.1:9", "hydra.run.dir=run")
+        return subprocess.Popen(
+            [sys.executable, "-m", "midcut.cli", "edge", *fixed, *overrides],
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def run(self, *overrides):
+        process = self.start(*overrides)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def stop(self, process):
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        return out
+
+    @property
+    def results(self):
+        path = self.folder / "run" / "results.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def summary(self):
+        return json.loads((self.folder / "run" / "summary.json").read_text())
+
+
+@pytest.fixture
+def edge(tmp_path):
+    return Edge(tmp_path)
