@@ -152,7 +152,7 @@ def _run_hydra(verb: str, arguments: Sequence[str]) -> None:
     from yaml import YAMLError  # noqa: PLC0415
 
     from midcut.cli import choices, failures, hints  # noqa: PLC0415
-    from midcut.cli.sweeps import print_failed_sweep  # noqa: PLC0415
+    from midcut.cli.sweeps import SweepRecorder  # noqa: PLC0415
     from midcut.config import composition  # noqa: PLC0415
     from midcut.config.folders import conf_dir  # noqa: PLC0415
     from midcut.config.registry import registry  # noqa: PLC0415
@@ -172,7 +172,7 @@ def _run_hydra(verb: str, arguments: Sequence[str]) -> None:
     except (CompactHydraException, MidcutError, YAMLError) as error:
         if traceback_wanted:
             raise
-        print_failed_sweep()
+        SweepRecorder.print_table()
         line = failures.one_line(error)
         meant = hints.better_key(verb, arguments, line)
         sys.exit(f"midcut {verb}: {line.partition('; ')[0]}; {meant}" if meant else f"midcut {verb}: {line}")

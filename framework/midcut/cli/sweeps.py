@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
@@ -85,24 +85,25 @@ def _numbers(result: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
             yield from _numbers(value, f"{prefix}{name}.")
 
 
-def print_failed_sweep() -> None:
-    """Print the table of a sweep that ends with an error, because Hydra then calls no callback at its end."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return
-    path = Path(HydraConfig.get().sweep.dir) / FILE
-    if path.exists():
-        print_jobs(path)
-
-
 class SweepRecorder(Callback):
     """Appends every finished job to `sweep.jsonl` in the sweep's folder, in the order in which the jobs end.
 
     At the end of the sweep it prints them as a table.
     """
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        path = Path(config.hydra.sweep.dir) / FILE
-        if path.exists():
+    _running: ClassVar[Path | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        type(self)._running = Path(config.hydra.sweep.dir) / FILE
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002 - Hydra's signature
+        self.print_table()
+
+    @classmethod
+    def print_table(cls) -> None:
+        """Print the table of a sweep that has not got one: Hydra calls no callback at the end of one that failed."""
+        path, cls._running = cls._running, None
+        if path is not None and path.exists():
             print_jobs(path)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:

@@ -161,10 +161,10 @@ def _rows(planner: Planner, forecast: Forecast, w: float | Floats) -> Ints:
     if rows.dtype.kind in "iu" and rows.shape == shape and rows.size and 0 <= rows.min() <= rows.max() < len(forecast):
         return rows
     shown = " ".join(repr(picked).split())[:80]
+    wanted = f"integer row indices of shape {shape}" if shape else "an integer row index"
     raise PluginError(
-        f"{_plugin_text(planner)} returned {shown} from choose(); the contract (midcut.protocols.Planner): "
-        f"{'an integer row index' if shape == () else f'integer row indices of shape {shape}'} of the forecast, here from "
-        f"0 to {len(forecast) - 1}"
+        f"{_plugin_text(planner)} returned {shown} from choose(); the contract (midcut.protocols.Planner): {wanted} "
+        f"of the forecast, here from 0 to {len(forecast) - 1}"
     )
 
 

@@ -44,7 +44,7 @@ async def stream_frames(
     stopping = asyncio.create_task(stop.wait())
     taken = 0
     with LineFile(results) as lines:
-        window = Window(max(source.concurrency, 1), lines, model.name, emit)
+        window = Window(max(source.concurrency, 1), lines, model, emit)
         try:
             while source.limit is None or taken < source.limit:
                 await window.make_room()

@@ -96,7 +96,7 @@ async def stream(
         warn_of_labels(labels, files, model.labels, settings)
     began = time.perf_counter()
     with LineFile(results) as lines:
-        window = Window(settings.most_in_flight, lines, model.name, emit)
+        window = Window(settings.most_in_flight, lines, model, emit)
         try:
             async for file in files_in_turn(files, settings, stop):
                 await window.make_room()
@@ -131,12 +131,12 @@ class Window:
     Args:
         most: requests in flight at once.
         lines: gets a line for each.
-        model: its name.
+        model: its name goes to the outputs.
         emit: gets each result as JSON fields, for the outputs.
     """
 
     def __init__(
-        self, most: int, lines: LineFile, model: str, emit: Callable[[Mapping[str, Any]], None] | None = None
+        self, most: int, lines: LineFile, model: LoadedModel, emit: Callable[[Mapping[str, Any]], None] | None = None
     ) -> None:
         self._most, self._lines, self._model, self._emit = most, lines, model, emit
         self._tasks: deque[tuple[str, asyncio.Task[Record]]] = deque()
@@ -190,7 +190,7 @@ class Window:
             return
         if self._emit is not None:
             at_s = record.at_s if record.frame_at_s is UNSET else record.frame_at_s
-            self._emit(output_fields(self._model, _answer_of(record), record, record.file, at_s))
+            self._emit(output_fields(self._model.name, _answer_of(record), record, record.file, at_s))
         self.outcome.records.append(
             {name: value for name in _SUMMARY_FIELDS if (value := getattr(record, name)) is not UNSET}
         )
