@@ -94,7 +94,7 @@ class SweepRecorder(Callback):
     _running: ClassVar[Path | None] = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        type(self)._running = Path(config.hydra.sweep.dir) / FILE
+        SweepRecorder._running = Path(config.hydra.sweep.dir) / FILE
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002 - Hydra's signature
         self.print_table()
