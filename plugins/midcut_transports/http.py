@@ -21,8 +21,9 @@ from midcut.errors import (
 )
 from midcut.types import TailReply
 from midcut.wire import oip
-from midcut.wire.credentials import client_tls, read_token
+from midcut.wire.credentials import client_tls
 from midcut.wire.oip import RAW
+from midcut.wire.watched_files import Token
 from midcut.wire.workload import TEXT_WEIGHT, off_loop, values_bytes
 from midcut_transports.connection import ConnectionLostError, InvalidResponseError
 from midcut_transports.integrity import Integrity
@@ -95,12 +96,12 @@ class HttpTransport:
             raise ConfigError(f"transport.tls_ca, tls_cert and tls_key need an https url, got {url!r}")
         self._scheme = parsed.scheme
         self._tls = client_tls(tls_ca, tls_cert, tls_key) if parsed.scheme == "https" else None
-        token = read_token(token_env, token_file)
+        self._token = Token(token_env, token_file)
         self._prefix = parsed.raw_path.rstrip("/")
         # As on the wire: an international name is punycode, an IPv6 address is in brackets.
         self._address = f"{parsed.host_subcomponent}:{parsed.port}"
         host = self._address if parsed.explicit_port else str(parsed.host_subcomponent)
-        self._common_headers = f"Host: {host}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
+        self._host_header = f"Host: {host}\r\n"
         self._host, self._port = str(parsed.raw_host), parsed.port or 80
         self._timeout_s, self._connect_timeout_s, self._max_idle_s = timeout_s, connect_timeout_s, max_idle_s
         self._plain = plain
@@ -174,7 +175,7 @@ class HttpTransport:
         if self._pool is None:
             raise CloudUnreachableError("the transport is not open")
         size = f"Content-Length: {sum(piece.nbytes for piece in pieces)}\r\n" if method == "POST" else ""
-        http_header = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._common_headers}{headers}{size}\r\n"
+        http_header = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._access_headers()}{headers}{size}\r\n"
         try:
             answer = await self._pool.exchange(http_header.encode("latin-1"), pieces, timeout_s, limit_bytes, integrity)
         except NoConnectionInTimeError:
@@ -197,6 +198,10 @@ class HttpTransport:
             raise CloudRefusedError(redirected, said=answer.status)
         _check_success(answer)
         return answer
+
+    def _access_headers(self) -> str:
+        token = self._token.current()
+        return self._host_header if token is None else f"{self._host_header}Authorization: Bearer {token}\r\n"
 
 
 class ListingTransport(HttpTransport):

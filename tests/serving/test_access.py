@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +17,7 @@ from midcut.config.settings import ServerSettings
 from midcut.errors import ConfigError, TelemetryError
 from midcut.serving.access import warn_if_unprotected
 from midcut.wire.credentials import client_tls, read_token, server_tls
+from midcut.wire.watched_files import Token
 from midcut_telemetry.bandwidth_probe import BandwidthProbe
 from midcut_telemetry.http_ping import HttpPing
 
@@ -203,7 +206,10 @@ def test_tls_files_that_do_not_fit_are_one_line(files, cert, key, ca, part):
         ({"host": "localhost"}, False),
         ({"host": "0.0.0.0"}, True),
         ({"host": "cloud.example.org"}, True),
-        ({"host": "0.0.0.0", "token_env": "TOKEN"}, False),
+        ({"host": "0.0.0.0", "token_env": "TOKEN"}, True),
+        ({"host": "0.0.0.0", "admin_token_file": "t", "tls_client_ca": "ca.pem", "tls_cert": "c.pem"}, False),
+        ({"host": "0.0.0.0", "token_env": "TOKEN", "tls_cert": "c.pem"}, False),
+        ({"host": "127.0.0.1", "token_env": "TOKEN"}, False),
         ({"host": "0.0.0.0", "tls_cert": "c.pem", "tls_client_ca": "ca.pem"}, False),
         ({"host": "0.0.0.0", "tls_cert": "c.pem"}, True),
     ],
@@ -212,3 +218,123 @@ def test_a_server_without_authentication_on_a_network_logs_a_warning(knobs, warn
     with structlog.testing.capture_logs() as logs:
         warn_if_unprotected(ServerSettings(**knobs))
     assert [entry["log_level"] for entry in logs] == (["warning"] if warns else [])
+
+
+def test_health_names_no_model_to_a_stranger(locked):
+    for path in ("/health", "/v2/health/ready", "/v2/health/live"):
+        status, body, _ = get(locked, path)
+        assert status == 200
+        assert b"tiny" not in body
+    assert b"tiny" in get(locked, "/health", {"Authorization": f"Bearer {TOKEN}"})[1]
+    assert b"tiny" not in get(locked, "/health", {"Authorization": "Bearer wrong"})[1]
+
+
+@pytest.mark.parametrize(
+    ("configured", "given", "statuses"),
+    [
+        ({}, None, (404, 405)),
+        ({"token": "user"}, None, (401, 401)),
+        ({"token": "user"}, "user", (404, 403)),
+        ({"token": "user", "admin": "root"}, "user", (404, 403)),
+        ({"token": "user", "admin": "root"}, "root", (404, 405)),
+        ({"token": "user", "admin": "root"}, "other", (401, 401)),
+        ({"admin": "root"}, None, (404, 401)),
+        ({"admin": "root"}, "root", (404, 405)),
+        ({"admin": "root"}, "user", (404, 403)),
+    ],
+)
+def test_reading_and_administration_have_tokens_of_their_own(running_cloud, tmp_path, configured, given, statuses):
+    knobs = {}
+    for name, key in (("token", "token_file"), ("admin", "admin_token_file")):
+        if name in configured:
+            (tmp_path / name).write_text(configured[name])
+            knobs[key] = str(tmp_path / name)
+    headers = {"Authorization": f"Bearer {given}"} if given else {}
+    with running_cloud(**knobs) as url:
+        found = []
+        for method, path in (("GET", "/none"), ("DELETE", "/v1/models")):
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+            connection.request(method, path, headers=headers)
+            found.append(connection.getresponse().status)
+            connection.close()
+    assert tuple(found) == statuses
+
+
+def test_a_token_file_that_changes_is_read_anew(running_cloud, tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut.wire.watched_files._LOOK_EVERY_S", 0.0)
+    file = tmp_path / "token"
+    file.write_text("old")
+    with running_cloud(token_file=str(file)) as url:
+        assert get(url, headers={"Authorization": "Bearer old"})[0] == 200
+        file.write_text("renewed")
+        assert get(url, headers={"Authorization": "Bearer old"})[0] == 401
+        assert get(url, headers={"Authorization": "Bearer renewed"})[0] == 200
+        file.write_text("")  # being written: the server must not open itself, nor lock everybody out
+        assert get(url)[0] == 401
+        assert get(url, headers={"Authorization": "Bearer renewed"})[0] == 200
+        file.unlink()
+        assert get(url)[0] == 401
+
+
+def test_a_clients_token_file_that_changes_is_read_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut.wire.watched_files._LOOK_EVERY_S", 0.0)
+    file = tmp_path / "token"
+    file.write_text("old")
+    token = Token(None, str(file))
+    assert token.current() == "old"
+    file.write_text("renewed")
+    assert token.current() == "renewed"
+
+
+def test_a_certificate_that_changes_is_used_for_new_connections(running_cloud, tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut.wire.watched_files._LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("midcut.serving.lifecycle._CERTIFICATES_EVERY_S", 0.02)
+    first, second = trustme.CA(), trustme.CA()
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def install(authority):
+        issued = authority.issue_cert("127.0.0.1")
+        key.write_bytes(issued.private_key_pem.bytes())
+        cert.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
+
+    def trusting(authority):
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        return context
+
+    install(first)
+    with running_cloud(tls_cert=str(cert), tls_key=str(key)) as url:
+        assert get(url, tls=trusting(first))[0] == 200
+        install(second)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert get(url, tls=trusting(second))[0] == 200
+                break
+            except ssl.SSLError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "length", "begins"),
+    [
+        ("/v2/models/tiny/infer", TOKEN, 10, b"HTTP/1.1 100 Continue"),
+        ("/v2/models/tiny/infer", "wrong", 10, b"HTTP/1.1 401"),
+        ("/v2/models/none/infer", TOKEN, 10, b"HTTP/1.1 404"),
+        ("/none", TOKEN, 10, b"HTTP/1.1 404"),
+        ("/v1/models", TOKEN, 10, b"HTTP/1.1 405"),
+        ("/v2/models/tiny/infer", TOKEN, 10**10, b"HTTP/1.1 413"),
+    ],
+)
+def test_a_client_is_asked_for_its_body_only_where_it_is_not_refused(locked, path, token, length, begins):
+    parts = urlsplit(locked)
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as sock:
+        sock.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nExpect: 100-continue\r\n"
+            f"Content-Length: {length}\r\n\r\n".encode()
+        )
+        assert sock.recv(100).startswith(begins)
+        if b"100" in begins:
+            sock.sendall(b"x" * length)
+            assert sock.recv(100).startswith(b"HTTP/1.1 400")

@@ -23,6 +23,7 @@ from midcut.serving import (
     read_body,
     read_chunks,
 )
+from midcut.serving.access import may_read
 from midcut.serving.metrics import CloudMetrics
 from midcut.wire import oip, oip_read, workload
 from midcut.wire.oip_tensors import encode_reply
@@ -169,7 +170,9 @@ class _Routes:
 
     async def health(self, request: web.Request) -> web.Response:
         draining = not request.app[DRAIN].ready
-        body = {"status": "draining" if draining else "ok", "models": self._hosted.names}
+        body: dict[str, Any] = {"status": "draining" if draining else "ok"}
+        if may_read(request):
+            body["models"] = self._hosted.names
         return json_response(msgspec.json.encode(body), 503 if draining else 200)
 
 

@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from midcut import wire
-from midcut.serving.access import OPEN_PATHS, require_token
+from midcut.serving.access import OPEN_PATHS, check_tokens
 from midcut.serving.body_budget import BODIES, UPLOAD, BodyBudget
 from midcut.serving.error_responses import errors_as_json
 from midcut.serving.lifecycle import DRAIN, Drain
 from midcut.serving.metrics import ServerMetrics, new_registry
-from midcut.wire.credentials import read_token
+from midcut.wire.watched_files import Token
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
@@ -48,9 +48,10 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
         ConfigError: the token cannot be read.
     """
     registry = registry or new_registry()
-    token = read_token(settings.token_env, settings.token_file)
+    token = Token(settings.token_env, settings.token_file)
+    admin_token = Token(settings.admin_token_env, settings.admin_token_file, "admin_token")
     layers: list[Middleware] = [_observe_requests(ServerMetrics(registry)), errors_as_json]
-    layers += [require_token(token)] if token else []
+    layers += [check_tokens(token, admin_token)] if token.current() or admin_token.current() else []
     app = web.Application(middlewares=[*layers, _count_in_flight], client_max_size=limit_bytes)
     app[DRAIN] = Drain()
     app[BODIES] = BodyBudget(max(int(settings.bodies_mb * 1_000_000), 2 * limit_bytes))

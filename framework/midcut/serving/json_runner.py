@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from midcut import wire
 from midcut.serving.error_responses import json_response
+from midcut.serving.request_body import AWAITS_CONTINUE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +26,9 @@ class JsonRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         return _JsonServer(
-            _errors_as_json(server.request_handler), request_factory=server.request_factory, **self._kwargs
+            _errors_as_json(server.request_handler),
+            request_factory=_without_expectation(server.request_factory),
+            **self._kwargs,
         )
 
 
@@ -52,6 +56,21 @@ class _JsonHandler(web.RequestHandler):
         response = json_response(wire.encode_error(reason), status)
         response.force_close()
         return response
+
+
+def _without_expectation(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Hide `Expect: 100-continue` from aiohttp, which grants it before it is known whether the request is refused."""
+
+    def make(message: Any, *arguments: Any) -> web.BaseRequest:
+        if message.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+            return make_request(message, *arguments)
+        headers = CIMultiDict(message.headers)
+        del headers[hdrs.EXPECT]
+        request = make_request(message._replace(headers=CIMultiDictProxy(headers)), *arguments)
+        request[AWAITS_CONTINUE] = True
+        return request
+
+    return make
 
 
 def _errors_as_json(

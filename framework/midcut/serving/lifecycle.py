@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -17,8 +18,10 @@ from midcut.serving.json_runner import JsonRunner
 from midcut.serving.listener import Listener
 from midcut.wire.addresses import address_url
 from midcut.wire.credentials import server_tls
+from midcut.wire.watched_files import Certificate
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from midcut.config.settings import ServerSettings
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("midcut.serving")
 _LINGER_S: Final = 2.0
 _POLL_S: Final = 0.02
+_CERTIFICATES_EVERY_S: Final = 2.0
 # Requests still in flight after the drain may take this much longer.
 _ABORT_S: Final = 1.0
 
@@ -94,11 +98,24 @@ async def serve(
             raise ConfigError(f"cannot listen on host={settings.host} port={settings.port}: {error}") from None
         stop = stop or stop_signals()
         ready(address_url("https" if tls else "http", settings.host, listener.port))
-        await stop.wait()
+        await _wait(stop, tls, settings)
         await _drain(app[DRAIN], listener, settings)
         await listener.close()
     finally:
         await runner.cleanup()
+
+
+async def _wait(stop: asyncio.Event, tls: ssl.SSLContext | None, settings: ServerSettings) -> None:
+    """Wait until the server is to stop; use new certificates meanwhile."""
+    if tls is None or settings.tls_cert is None:
+        await stop.wait()
+        return
+    certificate = Certificate(tls, settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CERTIFICATES_EVERY_S):
+                await stop.wait()
+        certificate.refresh()
 
 
 def make_runner(app: web.Application, settings: ServerSettings) -> web.AppRunner:

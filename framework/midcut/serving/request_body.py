@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import http_exceptions, web
 
@@ -14,6 +14,10 @@ from midcut.wire.body import Body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+AWAITS_CONTINUE: Final = web.RequestKey("awaits_continue", bool)
+"""Set where the client sends the body only when it is asked for (`Expect: 100-continue`)."""
 
 
 async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) -> bytearray:
@@ -51,6 +55,7 @@ async def _consume_chunks(
         raise RefusedError(415, "encoded bodies are not accepted: send the body without Content-Encoding")
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(limit_bytes)
+    await _ask_for_body(request)
     checksum = oip.RequestChecksum(request.match_info.get("model", ""), request.headers.get(oip.HEADER_LENGTH, ""))
     upload = request[UPLOAD] = request.app[BODIES].begin(timeout_s)
 
@@ -77,6 +82,14 @@ async def _consume_chunks(
     sent = request.headers.get(oip.CHECKSUM_HEADER, oip.DEFERRED)
     if sent not in (oip.DEFERRED, checksum.text):
         raise DamagedError(f"the request was damaged on the way: its checksum is {checksum.text}, not {sent[:40]!r}")
+
+
+async def _ask_for_body(request: web.Request) -> None:
+    """Send `100 Continue` to a client that waits for it before it sends the body."""
+    if request.get(AWAITS_CONTINUE):
+        request[AWAITS_CONTINUE] = False
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 def _too_large(limit_bytes: int) -> TooLargeError:

@@ -12,18 +12,21 @@ from midcut.errors import ConfigError
 _OLDEST_TLS: Final = ssl.TLSVersion.TLSv1_2
 
 
-def read_token(token_env: str | None, token_file: str | None) -> str | None:
+def read_token(token_env: str | None, token_file: str | None, key: str = "token") -> str | None:
     """The bearer token from an environment variable or a file; None where neither is configured.
+
+    Args:
+        key: what the two settings begin with, for errors.
 
     Raises:
         ConfigError: both are configured, or the one that is holds no token.
     """
     if token_env and token_file:
-        raise ConfigError("token_env and token_file are both set: keep one")
+        raise ConfigError(f"{key}_env and {key}_file are both set: keep one")
     if token_env:
-        token, source = os.environ.get(token_env, ""), f"token_env: the environment variable {token_env}"
+        token, source = os.environ.get(token_env, ""), f"{key}_env: the environment variable {token_env}"
     elif token_file:
-        source = f"token_file: {token_file}"
+        source = f"{key}_file: {token_file}"
         try:
             token = Path(token_file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -22,7 +22,9 @@ class ServerSettings:
             balancers notice.
         drain_s: after that, how long requests in flight may take to finish.
         token_env, token_file: environment variable or file with the bearer token that requests must bring; null asks
-            for none. Health needs no token.
+            for none. Health needs no token. A file is read anew when it changes, as certificates are.
+        admin_token_env, admin_token_file: the same for administration: what changes the server, like deleting an edge's
+            calibration. Where only the other token is set, nobody may.
         tls_cert, tls_key: files with certificate and key, PEM; null is plain HTTP.
         tls_client_ca: file with the CA whose certificates clients must show (mutual TLS); null asks for none.
     """
@@ -38,6 +40,8 @@ class ServerSettings:
     drain_s: float = 10.0
     token_env: str | None = None
     token_file: str | None = None
+    admin_token_env: str | None = None
+    admin_token_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None

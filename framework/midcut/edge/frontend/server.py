@@ -16,6 +16,7 @@ from midcut.edge.frontend.inference import TensorAnswerer
 from midcut.errors import MalformedError
 from midcut.graph.outputs import named_leaves
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
+from midcut.serving.access import may_read
 from midcut.types import Placement
 from midcut.wire.oip import RAW
 from midcut.wire.workload import off_loop, values_bytes
@@ -124,11 +125,9 @@ class _Routes:
 
     async def health(self, request: web.Request) -> web.Response:
         leaving = not request.app[DRAIN].ready
-        body = {
-            "status": "draining" if leaving else "ok",
-            "model": self._model.name,
-            "cut": self._engine.decision.placement.cut,
-        }
+        body: dict[str, Any] = {"status": "draining" if leaving else "ok"}
+        if may_read(request):
+            body |= {"model": self._model.name, "cut": self._engine.decision.placement.cut}
         return json_response(msgspec.json.encode(body), 503 if leaving else 200)
 
 

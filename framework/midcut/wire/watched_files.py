@@ -1,0 +1,99 @@
+"""Tokens and certificates that are read anew when their files change: replacing them takes no restart."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from midcut.errors import ConfigError
+from midcut.wire.credentials import read_token
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+
+_log = structlog.get_logger("midcut.wire")
+_LOOK_EVERY_S: Final = 1.0
+
+
+class WatchedFiles:
+    """Tells whether files have changed since the last call; looks once a second at most."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        self._state = self._stamps()
+        self._looked_s = time.monotonic()
+
+    def changed(self) -> bool:
+        now = time.monotonic()
+        if not self._paths or now - self._looked_s < _LOOK_EVERY_S:
+            return False
+        self._looked_s = now
+        before, self._state = self._state, self._stamps()
+        return before != self._state
+
+    def _stamps(self) -> list[tuple[int, ...]]:
+        stamps: list[tuple[int, ...]] = []
+        for path in self._paths:
+            try:
+                found = Path(path).stat()
+            except OSError:
+                stamps.append(())
+            else:
+                stamps.append((found.st_mtime_ns, found.st_ino, found.st_size))
+        return stamps
+
+
+class Token:
+    """A bearer token from an environment variable or a file.
+
+    Raises:
+        ConfigError: both are configured, or the one that is holds no token.
+    """
+
+    def __init__(self, token_env: str | None, token_file: str | None, key: str = "token") -> None:
+        self._file, self._key = token_file, key
+        self._value = read_token(token_env, token_file, key)
+        self._files = WatchedFiles([token_file] if token_file else [])
+
+    def current(self) -> str | None:
+        """The token as it is now, None where none is configured. A file that holds none any more changes nothing."""
+        if self._files.changed():
+            try:
+                self._value = read_token(None, self._file, self._key)
+            except ConfigError as error:
+                _log.warning("the token stays as it was", reason=str(error))
+            else:
+                _log.info("token read anew", file=self._file)
+        return self._value
+
+
+class Certificate:
+    """The certificate of a TLS context, with its key.
+
+    Args:
+        context: holds the certificate already; connections made after `refresh` use the new one.
+    """
+
+    def __init__(self, context: ssl.SSLContext, cert: str, key: str | None, ca: str | None = None) -> None:
+        self._context, self._cert, self._key, self._ca = context, cert, key, ca
+        self._files = WatchedFiles([path for path in (cert, key, ca) if path])
+
+    def refresh(self) -> None:
+        """Read the files anew where they have changed. Files that do not fit (yet) change nothing.
+
+        A CA that was added is trusted from then on; one that was taken away is trusted until the next start.
+        """
+        if not self._files.changed():
+            return
+        try:
+            self._context.load_cert_chain(self._cert, self._key, password="")
+            if self._ca:
+                self._context.load_verify_locations(self._ca)
+        except (OSError, ValueError) as error:
+            _log.warning("the certificate stays as it was", file=self._cert, reason=str(error))
+        else:
+            _log.info("certificate read anew", file=self._cert)
