@@ -236,7 +236,7 @@ def test_a_full_backlog_is_a_connect_timeout_or_a_timeout():
         (reply(wire.encode_error("other weights"), "409 Conflict"), "the cloud says 409: other weights"),
         (reply(wire.encode_error("draining"), "503 Service Unavailable"), "the cloud says 503: draining"),
         (reply(b"<html>Bad Gateway</html>", "502 Bad Gateway"), "the cloud says 502: '<html>Bad Gateway"),
-        (reply(b"", "301 Moved Permanently", "Location: http://127.0.0.1:1/\r\n"), "the cloud says 301"),
+        (reply(b"", "301 Moved Permanently", "Location: http://127.0.0.1:1/\r\n"), "redirects to"),
         (reply(b"{}"), "reply is invalid: the body is not an Open Inference Protocol message"),
         (reply(b"\x00\xff" * 50), "reply is invalid"),
         (reply(b'{"model_name":"m","outputs":[{}]}'), "reply is invalid"),
