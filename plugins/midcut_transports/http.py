@@ -82,6 +82,7 @@ class HttpTransport:
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
+        reply_codec: str | None = None,
     ) -> None:
         parsed = URL(url)
         if parsed.raw_user is not None or parsed.raw_password is not None:  # a password, which no message may show
@@ -106,9 +107,15 @@ class HttpTransport:
         self._timeout_s, self._connect_timeout_s, self._max_idle_s = timeout_s, connect_timeout_s, max_idle_s
         self._plain = plain
         self._checks_requests = False
+        asked = None if reply_codec is None else (codecs or {}).get(reply_codec)
+        if asked is None and reply_codec is not None:
+            there = ", ".join(codecs or ()) or "none"
+            raise ConfigError(
+                f"transport.reply_codec={reply_codec} is not among the edge's codecs: {there} (codec=...)"
+            )
         self._wire_formats: dict[str, WireFormat] = {
-            **{name: OpenInference(codec) for name, codec in (codecs or {}).items()},
-            RAW: OpenInference(plain=plain),
+            **{name: OpenInference(codec, reply_codec=asked) for name, codec in (codecs or {}).items()},
+            RAW: OpenInference(plain=plain, reply_codec=asked),
             wire.PAPER: Paper(),
         }
         self._pool: Pool | None = None

@@ -65,17 +65,19 @@ class OpenInference:
 
     Args:
         codec: encodes the tensors; None sends their own bytes.
+        reply_codec: the codec to ask for in the reply; None asks for the tensors' own bytes.
         plain: the server is another vendor's: it runs whole models only and has no fingerprint to compare.
     """
 
-    def __init__(self, codec: Codec | None = None, *, plain: bool = False) -> None:
-        self._codec = codec
+    def __init__(self, codec: Codec | None = None, *, plain: bool = False, reply_codec: Codec | None = None) -> None:
+        self._codec, self._reply_codec = codec, reply_codec
         self._plain = plain
 
     def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:
         if self._plain and request.cut != 0:
             raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
-        message = encode_infer(request, self._codec, timeout_s, plain=self._plain)
+        asked = oip.RAW if self._reply_codec is None else self._reply_codec.name
+        message = encode_infer(request, self._codec, timeout_s, plain=self._plain, reply_codec=asked)
         length = str(len(message.header))
         headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEADER_LENGTH}: {length}\r\n"
         pieces = (memoryview(message.header), *message.pieces)
@@ -84,7 +86,7 @@ class OpenInference:
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
             reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEADER_LENGTH))
-            values = reply_values(reply)
+            values = reply_values(reply, self._reply_codec)
             server_s, compute_s = _seconds_parameter(reply, "server_us"), _seconds_parameter(reply, "compute_us")
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply is invalid: {error}") from None

@@ -137,7 +137,13 @@ class _Routes:
         }
         outputs = _named_outputs(model_ref.table, call, result.values)
         message = await off_loop(
-            workload.encode_cost(call, result.values), encode_reply, call, model_ref.table, outputs, parameters
+            workload.encode_cost(call, result.values),
+            encode_reply,
+            call,
+            model_ref.table,
+            outputs,
+            parameters,
+            self._hosted.reply_codec(call),
         )
         self._record_soon(
             model_ref.table.model, call.codec, result, _Timestamps(started, received, parsed, computed, perf_counter())

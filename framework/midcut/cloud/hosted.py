@@ -141,9 +141,14 @@ class HostedModels:
         partition = self.find(model_ref.table.model, cut, call.fingerprint)
         where = f"cut {cut} of model {model_ref.table.model!r}"
         oip_tensors.check_outputs(call, model_ref.table)
+        self.reply_codec(call)  # refused before anything is computed
         values = oip_tensors.request_values(call, model_ref.table.cuts[cut].values, self._codecs, self.max_batch, where)
         partition.check_values(cut, values)
         return partition, cut, values
+
+    def reply_codec(self, call: oip_read.InferCall) -> Codec | None:
+        """The codec that a request asks for in its reply; None for none. Raises MalformedError for an unknown one."""
+        return oip_tensors.find_codec(call.reply_codec, self._codecs)
 
     def read_paper_request(
         self, body: bytes | bytearray

@@ -9,8 +9,9 @@ it the whole body is JSON. (KServe, Open Inference Protocol; Triton, binary tens
 Outputs go by the model's own names: keys of a dict, fields, `output_0` and `output_1` of a tuple, else `output`. The
 list `outputs` of a request chooses among them.
 
-midcut adds parameters. To a request: `cut`, `fingerprint`, `codec` (`timeout`, in microseconds, is the protocol's own).
-To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing); `dtype`, `shape` and
+midcut adds parameters. To a request: `cut`, `fingerprint`, `codec`, `reply_codec` (`timeout`, in microseconds, is the
+protocol's own). To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing);
+`dtype`, `shape` and
 `codec_*` where a codec encoded it, so that it travels as UINT8 of shape [n]; `int` where it is a plain int. To a reply:
 `parse_us`, `queue_us`, `compute_us`, `server_us`, and `crc32` over the bytes of its tensors, without which damaged
 bytes would go unnoticed. Requests are protected by two HTTP headers, see `CHECKSUM_HEADER`. Importing this imports no
@@ -179,6 +180,7 @@ def infer_header(
     cut: int | None = None,
     fingerprint: str | None = None,
     codec: str = RAW,
+    reply_codec: str = RAW,
 ) -> InferHeader:
     """The JSON header of a request for all outputs, as binary. Without a cut it asks for the whole model."""
     parameters: _Parameters = {"binary_data_output": True}
@@ -188,6 +190,8 @@ def infer_header(
         parameters["fingerprint"] = fingerprint
     if codec != RAW:
         parameters["codec"] = codec
+    if reply_codec != RAW:
+        parameters["reply_codec"] = reply_codec
     if timeout_s is not None:
         parameters["timeout"] = max(int(timeout_s * 1e6), 1)
     return InferHeader(list(tensors), request_id, parameters)

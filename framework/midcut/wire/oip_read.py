@@ -23,6 +23,7 @@ _PARAMETER_TYPES: Final[dict[str, type]] = {
     "timeout": int,
     "fingerprint": str,
     "codec": str,
+    "reply_codec": str,
     "binary_data_output": bool,
     "binary_data": bool,
     "binary_data_size": int,
@@ -50,6 +51,7 @@ class InferCall(NamedTuple):
         binary: whether an output is returned as binary where the request does not state it for that output.
         raw_bytes: the body where it is the bytes of the only input, without a header; the receiver must know its shape
             and datatype.
+        reply_codec: name of the codec for the reply's binary tensors.
     """
 
     id: str
@@ -61,6 +63,7 @@ class InferCall(NamedTuple):
     outputs: Mapping[str, bool] | None
     binary: bool
     raw_bytes: Pieces | None = None
+    reply_codec: str = RAW
 
 
 class Reply(NamedTuple):
@@ -96,6 +99,7 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
         cut=_parameter(parameters, "cut", "the request"),
         fingerprint=_parameter(parameters, "fingerprint", "the request"),
         codec=_parameter(parameters, "codec", "the request") or RAW,
+        reply_codec=_parameter(parameters, "reply_codec", "the request") or RAW,
         timeout_s=min(timeout_us, 2**62) / 1e6 if timeout_us else None,
         tensors=_split_tensors(body, length, header.inputs),
         outputs=_requested_outputs(header.outputs, binary) if header.outputs else None,

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from midcut.wire.oip_read import InferCall, Reply, WireTensor
 
 _DTYPES: Final = {datatype: dtype for dtype, datatype in DATATYPES.items() if dtype != "int"}
+_NAMES: Final = frozenset(_DTYPES.values())
 # JSON has no numbers for FP16 and BF16; by the protocol these are sent as binary only.
 _JSON_DTYPES: Final = {
     "BOOL": np.bool_, "UINT8": np.uint8, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
@@ -52,13 +53,19 @@ _JSON_NUMBER_TYPES: Final[dict[str, tuple[type, ...]]] = {"b": (bool,), "u": (in
 
 
 def encode_infer(
-    request: TailRequest, codec: Codec | None = None, timeout_s: float | None = None, *, plain: bool = False
+    request: TailRequest,
+    codec: Codec | None = None,
+    timeout_s: float | None = None,
+    *,
+    plain: bool = False,
+    reply_codec: str = RAW,
 ) -> Message:
     """Encode a request.
 
     Args:
         codec: encodes the tensors; None sends their own bytes, as is done with a tensor that the codec does not accept.
         timeout_s: how long the client waits for the reply; None without limit.
+        reply_codec: name of the codec that is asked for in the reply.
         plain: leave out midcut's own parameters, for another vendor's server, which runs the whole model.
 
     Raises:
@@ -80,6 +87,7 @@ def encode_infer(
         cut=None if plain else request.cut,
         fingerprint=None if plain else request.fingerprint,
         codec=codec.name if codec is not None else RAW,
+        reply_codec=reply_codec,
     )
     return Message(encode_header(infer), pieces)
 
@@ -89,12 +97,14 @@ def encode_reply(
     table: CutTable,
     outputs: Mapping[str, torch.Tensor | int],
     parameters: Mapping[str, str | int],
+    codec: Codec | None = None,
 ) -> Message:
     """Encode a reply: the requested outputs in the order of the request, or all of them where none is named.
 
     Args:
         outputs: the outputs by name, in the model's order.
         parameters: the reply's parameters; the checksum is added to them.
+        codec: encodes the outputs that are sent as binary; None sends their own bytes.
 
     Raises:
         MalformedError: the request names an unknown output, or wants one as JSON that JSON has no numbers for.
@@ -108,7 +118,7 @@ def encode_reply(
         if isinstance(value, int):
             headers.append(int_header(name, value)[0])
         elif binary:
-            header, tensor_pieces = _encode_tensor(name, value, None, plain=True)
+            header, tensor_pieces = _encode_tensor(name, value, codec, plain=True)
             headers.append(header)
             pieces += tensor_pieces
         else:
@@ -160,24 +170,41 @@ def request_values(
     """
     if call.raw_bytes is not None:
         return [_tensor_without_header(call, specs, max_batch, where)]
-    codec = None if call.codec == RAW else codecs.get(call.codec)
-    if codec is None and call.codec != RAW:
-        raise MalformedError(f"codec {call.codec[:40]!r} is not accepted here; accepted: {', '.join([RAW, *codecs])}")
+    codec = find_codec(call.codec, codecs)
     tensors = _match_inputs(call.tensors, specs, where)
     return [_request_value(tensor, spec, codec, max_batch) for tensor, spec in zip(tensors, specs, strict=True)]
 
 
-def reply_values(reply: Reply) -> list[torch.Tensor | int]:
+def find_codec(name: str, codecs: Mapping[str, Codec]) -> Codec | None:
+    """The codec that a request names; None for `raw`. Raises MalformedError where it is not accepted."""
+    if name == RAW:
+        return None
+    if name not in codecs:
+        raise MalformedError(f"codec {name[:40]!r} is not accepted here; accepted: {', '.join([RAW, *codecs])}")
+    return codecs[name]
+
+
+def reply_values(reply: Reply, codec: Codec | None = None, limit_bytes: int = 2**28) -> list[torch.Tensor | int]:
     """Decode the tensors and ints of a reply, in its order.
+
+    Args:
+        codec: the codec that was asked for; None if there was none.
+        limit_bytes: the most bytes of a tensor that a codec encoded, decoded.
 
     Raises:
         MalformedError: data that does not match the reply's own header.
     """
-    return [_reply_value(tensor) for tensor in reply.tensors]
+    return [_reply_value(tensor, codec, limit_bytes) for tensor in reply.tensors]
 
 
-def _reply_value(tensor: WireTensor) -> torch.Tensor | int:
+def _reply_value(tensor: WireTensor, codec: Codec | None, limit_bytes: int) -> torch.Tensor | int:
     header = tensor.header
+    dtype, shape = header.given_parameters.get("dtype"), parse_sizes(header, "shape")
+    if codec is not None and dtype in _NAMES and shape is not None:
+        spec = ValueSpec(header.name, str(dtype), shape)
+        if spec.payload_bytes > limit_bytes:
+            raise MalformedError(f"{header.name!r} takes {spec.payload_bytes} bytes, over the limit of {limit_bytes}")
+        return _decode_encoded(tensor, spec, codec)
     if header.given_parameters.get("int"):
         return _decode_int(tensor)
     if header.datatype not in _DTYPES:
