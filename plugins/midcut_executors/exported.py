@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -180,7 +181,8 @@ def _position(
 def _export(network: Network, cache: ExportCache) -> Names:
     traceable = network.traceable()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own code is deprecated there
             program = _dynamic(traceable)
     except Exception as error:
         reason = f"PyTorch cannot export model {network.table.model!r} to ONNX: {_first_line(error)}"

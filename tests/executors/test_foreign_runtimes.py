@@ -170,3 +170,24 @@ def test_requests_run_in_pytorch_while_their_segment_is_made_ready():
         may_go_on.set()
         assert done.wait(60)
         assert segments.ready(network, 0, 4)
+
+
+def test_a_run_that_the_runtime_cannot_do_is_done_by_pytorch_with_one_line():
+    network = small_network()
+
+    class OneImageOnly(TorchExecutor):
+        fused = True
+
+        def run(self, segment):
+            if segment.args[2][0].shape[0] != 1:
+                raise RuntimeError("got 2, expected 1")
+            return super().run(segment)
+
+    with closing(Segments(OneImageOnly())) as segments, structlog.testing.capture_logs() as logs:
+        for batch in (1, 2, 2):
+            inputs = [torch.rand(batch, 3, 12, 12)]
+            values, _ = segments.run(network, 0, network.table.last, inputs)
+            assert torch.equal(values[0], network.run(0, network.table.last, inputs)[0])
+        with pytest.raises(RuntimeError):
+            segments.run(network, 0, network.table.last, [torch.rand(2, 1, 12, 12)])  # wrong for PyTorch, too
+    assert [entry["reason"] for entry in logs] == ["got 2, expected 1"]

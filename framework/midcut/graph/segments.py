@@ -36,6 +36,7 @@ class Segments:
         self._lock = threading.Lock()
         self._preparing: set[_Key] = set()
         self._refused: set[_Key] = set()
+        self._failed: set[_Key] = set()
 
     @property
     def identity(self) -> str:
@@ -57,7 +58,23 @@ class Segments:
             return _run_in_torch(partition, start, stop, values)
         if _key(partition, start, stop) in self._refused:
             return _run_in_torch(partition, start, stop, values)
-        return self._executor.prepare(partition, start, stop).run(values)
+        segment = self._executor.prepare(partition, start, stop)
+        if self.fused is None:
+            return segment.run(values)
+        try:
+            return segment.run(values)
+        except Exception as error:  # noqa: BLE001 - PyTorch decides whether the values are at fault
+            result = _run_in_torch(partition, start, stop, values)
+            self._log_failed_run(partition, start, stop, error)
+            return result
+
+    def _log_failed_run(self, partition: Partition, start: int, stop: int, error: Exception) -> None:
+        """Log a run that only PyTorch could do, such as a batch where the export is of one image; once a segment."""
+        key = _key(partition, start, stop)
+        if key not in self._failed:
+            self._failed.add(key)
+            reason = " ".join(str(error).split())[:300]
+            _log.warning("a run is repeated in PyTorch", model=key[0], cuts=f"{start} to {stop}", reason=reason)
 
     def ready(self, partition: Partition, start: int, stop: int) -> bool:
         """Whether a request need not be run in PyTorch for lack of preparation."""
