@@ -47,7 +47,7 @@ def main() -> int:
     write_trace(trace, Trace.from_rows(TRACE))
     streams = {
         "mnist": digits(),
-        "alexnet": Path(options.photos).resolve() if options.photos else photos(out / "photos"),
+        "efficientnet_lite0": Path(options.photos).resolve() if options.photos else photos(out / "photos"),
     }
     CONSOLE.print(f"[bold]midcut demo[/]: results go to {out}")
     seconds = profile(out, list(streams))
@@ -62,7 +62,9 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools/demo", description=__doc__)
-    parser.add_argument("--photos", metavar="DIR", help="a folder of images for AlexNet, instead of scikit-image's")
+    parser.add_argument(
+        "--photos", metavar="DIR", help="a folder of images for EfficientNet-Lite0, instead of scikit-image's"
+    )
     parser.add_argument("--requests", metavar="N", type=int, default=64, help="per model (default 64)")
     parser.add_argument(
         "--w", metavar="W", type=float, default=0.5, help="weight of the cost, from 0 (fast) to 1 (cheap) (default 0.5)"

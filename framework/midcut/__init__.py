@@ -21,10 +21,21 @@ highest:
     edge         the edge server: telemetry, planning loop, head of the network, calibration, choice of a cloud
     cloud        the cloud server: tails of the networks it holds
     reporting    pages, figures and tables made of result files
+    api          midcut from Python: `midcut.cut`
     cli          the command `midcut`: one module a verb
 """
+
+import importlib
+from typing import Any
 
 from midcut.component import Component, Kind
 from midcut.hookspecs import hookimpl
 
 __all__ = ["Component", "Kind", "hookimpl"]
+
+
+def __getattr__(name: str) -> Any:
+    """`midcut.cut`, imported when it is first used: it needs torch, and a plugin's declaration does not."""
+    if name == "cut":
+        return getattr(importlib.import_module("midcut.api"), name)
+    raise AttributeError(f"module 'midcut' has no attribute {name!r}")

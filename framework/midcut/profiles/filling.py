@@ -12,7 +12,7 @@ from midcut.config.build import build_each, single_name
 from midcut.profiles.choosing import cloud_profile_file, edge_profile_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import torch
@@ -45,11 +45,27 @@ def fill_profiles(cfg: DictConfig, verb: str, folder: Path, url: str = "") -> st
     def captured() -> tuple[Partition, Sequence[torch.Tensor]]:
         return _capture(cfg, name)
 
+    fill_profiles_of(cfg, title, captured, folder, url)
+    return title
+
+
+def fill_profiles_of(
+    cfg: DictConfig,
+    title: str,
+    captured: Callable[[], tuple[Partition, Sequence[torch.Tensor]]],
+    folder: Path,
+    url: str = "",
+) -> None:
+    """Do the same for a model that the caller has, or can get.
+
+    Args:
+        title: name of the model in profiles.
+        captured: returns the captured model and its inputs.
+    """
     edge = edge_profile_file(cfg.edge_profile, title, captured, folder, "native", 1)
     cloud = cloud_profile_file(cfg.cloud_profile, title, captured, folder, url)
     OmegaConf.update(cfg, "edge_profile", edge)
     OmegaConf.update(cfg, "cloud_profile", cloud)
-    return title
 
 
 def _capture(cfg: DictConfig, name: str) -> tuple[Partition, Sequence[torch.Tensor]]:

@@ -1,0 +1,37 @@
+"""The five lines of the README."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import midcut
+from midcut.errors import ConfigError, ForecastError
+
+
+def test_both_halves_give_the_whole_at_every_cut_and_a_plan_picks_one(tiny_model, single_threaded):
+    del single_threaded
+    (example,) = tiny_model.example
+    net = midcut.cut(tiny_model.module, example)
+    with torch.no_grad():
+        whole = tiny_model.module(example)
+    for cut in net.cuts:
+        assert torch.equal(net.tail(cut)(net.head(cut)(example)), whole)
+    fast = net.plan(clock_mhz=1200, bandwidth_kbps=5000, ping_ms=30, w=0.0)
+    assert [row["cut"] for row in fast.rows] == list(net.cuts)
+    assert min(fast.rows, key=lambda row: row["latency_s"])["cut"] == fast.cut
+    cheap = net.plan(clock_mhz=1200, bandwidth_kbps=5000, ping_ms=30, w=1.0)
+    assert min(cheap.rows, key=lambda row: row["cost_usd"])["cost_usd"] == next(
+        row["cost_usd"] for row in cheap.rows if row["cut"] == cheap.cut
+    )
+    assert "estimated" in fast.based_on["edge"]
+
+
+def test_what_cannot_be_is_one_clear_error(tiny_model):
+    net = midcut.cut(tiny_model.module, tiny_model.example[0])
+    with pytest.raises(ConfigError, match="cut 99 is not on offer; the cuts are 0 to 9"):
+        net.head(99)
+    with pytest.raises((ConfigError, ForecastError), match="from 0"):
+        net.plan(w=7.0)
+    with pytest.raises(AttributeError, match="module 'midcut' has no attribute 'nothing'"):
+        _ = midcut.nothing
