@@ -476,14 +476,15 @@ async def test_another_vendors_server_has_no_list_to_wait_for_before_it_is_tried
 
 @contextmanager
 def scripted_get(answer):
-    """A server that gives one answer to whatever comes first."""
+    """A server that gives one answer to whatever comes first on a connection."""
 
     def serve():
         with contextlib.suppress(OSError):
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer)
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, daemon=True).start()
