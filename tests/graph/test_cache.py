@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from midcut.config.settings import Capture, CutSettings
+from midcut.errors import GraphError
 from midcut.graph import assembly
 from midcut.graph.cache import cache_key
 from midcut.graph.verify import same_bits
@@ -202,3 +203,17 @@ def test_an_edited_source_file_is_another_key(file, tmp_path, monkeypatch):
     assert cache_key(model, CutSettings()) == before
     (tmp_path / file).write_text((tmp_path / file).read_text() + "# edited\n")
     assert cache_key(model, CutSettings()) != before
+
+
+def test_a_lazy_module_is_cut_and_not_kept(cut_up, folder, assert_exact):
+    module, x = nn.Sequential(nn.LazyLinear(4), nn.ReLU()), torch.rand(1, 3)
+    parts = cut_up(module, x, cache=str(folder))
+    assert_exact(parts, module, x)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, torch.rand(1, 3))])
+def test_a_torchscript_module_is_refused_in_one_line(make, cut_up, folder):
+    with pytest.raises(GraphError, match="Exporting a ScriptModule is not supported") as caught:
+        cut_up(make(nn.Sequential(nn.Linear(3, 3), nn.ReLU()).eval()), torch.rand(1, 3), cache=str(folder))
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from midcut.config.settings import Capture, Order
-from midcut.errors import GraphError
+from midcut.errors import GraphError, MidcutError
 from midcut.graph.attention import has_fast_path, without_fast_path
 from midcut.graph.cache import CaptureCache, usable_key
 from midcut.graph.capture import capture
@@ -147,6 +147,11 @@ def _capture_once(
     try:
         program = capture(model.module, model.example, how, any_batch=any_batch)
         return _make_partition(program, model, settings, how, observed, any_batch=any_batch)
+    except MidcutError:
+        raise
+    except Exception as error:  # kernels and the user's classes may raise anything
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        raise GraphError(f"the captured graph cannot be used: {type(error).__name__}: {first_line}") from error
     finally:
         observed.state.restore()
 

@@ -23,7 +23,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from midcut.errors import GraphError
 from midcut.graph.content import ContentHash, is_known
 
 if TYPE_CHECKING:
@@ -182,6 +181,6 @@ def usable_key(model: LoadedModel, settings: CutSettings) -> str:
         return ""
     try:
         return cache_key(model, settings)
-    except GraphError as error:
-        _log.info("the captured model is not kept", model=model.name, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - such as a lazy module that has no weights yet
+        _log.info("the captured model is not kept", model=model.name, reason=" ".join(str(error).split()))
         return ""
