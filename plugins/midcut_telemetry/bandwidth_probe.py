@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Final
 from midcut import wire
 from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
-from midcut.wire.tcp import better_kbps, rate_kbps, starts_slowly
+from midcut.wire.tcp import rate_kbps, starts_slowly
 from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from midcut.types import TcpInfo
 
 _PINGS: Final = 3
 
@@ -25,7 +24,7 @@ class BandwidthProbe:
     """Uploads `probe_bytes` on a keep-alive connection, after pings that give the round trip.
 
     The bandwidth is that of HTTP bodies: bytes * 8 / (seconds - round trip), corrected for TCP's slow start where the
-    connection is new or was idle. The kernel's delivery rate replaces it where that is higher and not app-limited.
+    connection is new or was idle.
     The cloud discards the body while it arrives and answers `{"received_bytes": n}`. Where the round
     trip leaves less than a tenth of the seconds, a tenth is used: the probe is too small for such a link, and the
     result is a lower bound.
@@ -56,7 +55,6 @@ class BandwidthProbe:
         self.interval_s, self.standby = interval_s, standby
         self._restarts_slowly = starts_slowly(slow_start)
         self._opened = 0
-        self._delivery_kbps = 0.0
         access = (token_env, token_file, tls_ca, tls_cert, tls_key)
         self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
         self._body = os.urandom(probe_bytes)  # random, so that no proxy can compress it
@@ -69,19 +67,10 @@ class BandwidthProbe:
         pause_s = self.interval_s if self._restarts_slowly else 0.0
         if self._connection.opened != self._opened:
             pause_s, self._opened = math.inf, self._connection.opened
-        kbps = rate_kbps(len(self._body), transfer_s, rtt_s, pause_s)
-        return {"bandwidth_kbps": better_kbps(kbps, self._new_tcp_info())}
+        return {"bandwidth_kbps": rate_kbps(len(self._body), transfer_s, rtt_s, pause_s)}
 
     def close(self) -> None:
         self._connection.close()
-
-    def _new_tcp_info(self) -> TcpInfo | None:
-        """The kernel's figures of this upload; None without TCP_INFO, or where they are an earlier one's."""
-        info = self._connection.tcp_info()
-        if info is None or info.delivery_kbps == self._delivery_kbps:
-            return None
-        self._delivery_kbps = info.delivery_kbps
-        return info
 
     def _check_received(self, answer: bytes) -> None:
         try:

@@ -21,6 +21,7 @@ class Aggregate(Enum):
 class Estimate(Enum):
     """How one bandwidth is made of the last transfers."""
 
+    decay = "decay"
     median = "median"
     ewma = "ewma"
 
@@ -261,8 +262,10 @@ class PassiveBandwidthConfig:
         small_bytes: exchanges up to this size measure the round trip.
         rtt_ms: round trip to subtract, ms; null takes the shortest small exchange, else telemetry's ping.
         window: how many of the last exchanges count at most.
-        enough_s: how many seconds of transfer are enough, newest first; older exchanges then do not count.
-        estimate: how one bandwidth is made of those that count.
+        enough_s: how many seconds of transfer are enough, newest first; older exchanges then do not count. Not for
+            `decay`, whose weights fade.
+        estimate: how one bandwidth is made of those that count: `decay` is the mean of their logarithms, weighted by
+            exp(-age / 5 s), which did best on recorded uplinks.
         slow_start: whether TCP's slow start after a pause is corrected for; `auto` reads this host's TCP settings.
         forget_s: exchanges older than this, in seconds, no longer count; a bandwidth older than this is replaced by
             the next source's.
@@ -272,9 +275,9 @@ class PassiveBandwidthConfig:
     min_bytes: int = 20_000
     small_bytes: int = 4_096
     rtt_ms: float | None = None
-    window: int = 5
+    window: int = 20
     enough_s: float = 0.5
     slow_start: SlowStart = "${oc.select:slow_start,auto}"  # type: ignore[assignment]
-    estimate: Estimate = Estimate.median
+    estimate: Estimate = Estimate.decay
     forget_s: float = 15.0
     interval_s: float = 1.0

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
-from midcut.wire.tcp import better_kbps, rate_kbps, starts_slowly
+from midcut.wire.rate_estimate import decayed_kbps
+from midcut.wire.tcp import rate_kbps, starts_slowly
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.tcp_ping import TcpPing
 
@@ -28,8 +29,6 @@ _RECENT_S: Final = 3.0
 _SHORT_S: Final = 0.01
 # Whatever took this long was limited by the link.
 _CLEAR_S: Final = 0.04
-# Of a body of this size the whole transfer is more reliable than the kernel's rate, which is low after a loss.
-_LONG_BYTES: Final = 200_000
 
 
 class _Sample(NamedTuple):
@@ -63,14 +62,19 @@ class _RoundTrip(NamedTuple):
 class _Rate(NamedTuple):
     """The bandwidth that one exchange shows.
 
+    The kernel's delivery rate is not used: on a constant link it reads up to 2.5 times the truth, also where it is not
+    app-limited, because it is the rate of a burst.
+
     Attributes:
-        kbps: corrected for slow start and by the kernel's delivery rate.
+        at_s: when the exchange ended.
+        kbps: corrected for slow start.
         plain_kbps: bits per second, uncorrected.
         kbit, seconds: what was transferred and how long it took, the round trip subtracted.
         fresh: the connection was new.
         has_tcp_info: the kernel gave its figures.
     """
 
+    at_s: float
     kbps: float
     plain_kbps: float
     kbit: float
@@ -93,8 +97,8 @@ class PassiveBandwidth:
        179 ms in one upload of 1 MB at 10 Mbit/s);
     6. 0, which makes the result a lower bound.
 
-    The slow start of a connection is corrected for. Below 200 kB the kernel's delivery rate is used where it is higher
-    and not app-limited. Transfers on a new connection count only if there are no others. Transfers that the link
+    The slow start of a connection is corrected for. Transfers on a new connection count only if there are no others.
+    Transfers that the link
     should do within 10 ms are ignored where the kernel gives its figures: a probe measures such a link better.
 
     The newest exchanges count, until they add up to `enough_s` of transfer, so that one long upload is enough to
@@ -164,9 +168,12 @@ class PassiveBandwidth:
         known = self._rtt_s is not None or small or all(sample.transfer.ping_s is not None for sample in large)
         connect_s = None if known else self._recent_connect_s(now)
         rates = [_rate_of(sample, self._round_trip(sample, small, connect_s)) for sample in large]
-        kbps = [rate.kbps for rate in self._newest(_usable(rates))]
-        if not kbps:
+        usable = _usable(rates)
+        if not usable:
             return {}
+        if self._estimate is Estimate.decay:
+            return {"bandwidth_kbps": decayed_kbps((rate.at_s, rate.kbps) for rate in usable)}
+        kbps = [rate.kbps for rate in self._newest(usable)]
         return {"bandwidth_kbps": statistics.median(kbps) if self._estimate is Estimate.median else _ewma(kbps)}
 
     def close(self) -> None:
@@ -204,9 +211,15 @@ def _rate_of(sample: _Sample, round_trip: _RoundTrip) -> _Rate:
     size = max(sample.size - round_trip.size, 1)
     plain_kbps = size * 8 / seconds / 1e3
     kbps = rate_kbps(size, seconds, round_trip.seconds, sample.pause_s)
-    if kbps > plain_kbps or sample.size < _LONG_BYTES:
-        kbps = better_kbps(kbps, sample.transfer.tcp)
-    return _Rate(kbps, plain_kbps, size * 8 / 1e3, seconds, sample.transfer.fresh, sample.transfer.tcp is not None)
+    return _Rate(
+        sample.transfer.at_s,
+        kbps,
+        plain_kbps,
+        size * 8 / 1e3,
+        seconds,
+        sample.transfer.fresh,
+        sample.transfer.tcp is not None,
+    )
 
 
 def _usable(rates: Sequence[_Rate]) -> Sequence[_Rate]:

@@ -112,3 +112,20 @@ def test_tails_are_estimated_by_the_slowest_seen_from_there_or_before():
     assert times.seconds(1) == pytest.approx(1.252)
     times.record(2, 0.2)  # it fades: 0.9 * 0.4 + 0.1 * 0.2
     assert times.seconds(2) == pytest.approx(1.25 * 0.38 + 0.002)
+
+
+async def test_a_cloud_that_takes_longer_than_was_predicted_is_given_up(bench, held_cloud, tiny_model):
+    async with bench(legal=ALWAYS, transport=held_cloud, give_up_factor=1.5) as b:
+        decision = b.engine.decision
+        predicted_s = float((decision.forecast.link_s + decision.forecast.cloud_s)[decision.index])
+        result = await asyncio.wait_for(b.engine.infer(tiny_model.example), 60.0)
+    assert torch.equal(result.output, whole(tiny_model))
+    assert result.finished_by == "edge"
+    assert result.fallback.startswith("no answer ")
+    assert result.link_s >= 1.5 * predicted_s * 0.99
+
+
+async def test_a_cloud_that_answers_as_predicted_is_not_given_up(bench, tiny_model):
+    async with bench(legal=ALWAYS, give_up_factor=1e6) as b:
+        result = await b.engine.infer(tiny_model.example)
+    assert (result.finished_by, result.fallback) == ("cloud", "")

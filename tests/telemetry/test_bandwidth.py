@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import socket
 import time
 
@@ -251,16 +252,22 @@ def test_the_hub_tells_its_ping_and_no_connect_is_made(cloud):
     assert cloud.connections == 0
 
 
-def test_under_200_kb_the_kernels_rate_counts_where_it_is_higher_and_not_limited_by_us():
-    source = passive(window=1)
-    source.transferred(transfer(100_000, wall_s=0.120, tcp=kernel(9_560.0)))  # 800 kbit in 100 ms, 16 of them HTTP's
-    assert source.read()["bandwidth_kbps"] == pytest.approx(9_560.0)
-    source.transferred(transfer(100_000, wall_s=0.120, tcp=kernel(9_560.0, app_limited=True)))
-    assert source.read()["bandwidth_kbps"] == pytest.approx(8_000.0)
-    source.transferred(transfer(100_000, wall_s=0.100, tcp=kernel(3_000.0)))  # after a loss
-    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
-    source.transferred(transfer(250_000, wall_s=0.220, tcp=kernel(30_000.0)))  # a burst; the body says more
-    assert source.read()["bandwidth_kbps"] == pytest.approx(10_000.0)
+@pytest.mark.parametrize("size", [17_000, 37_000, 130_000, 600_000])
+@pytest.mark.parametrize("kbps", [1_000.0, 4_000.0])
+def test_the_kernels_rate_of_a_burst_does_not_count(size, kbps):
+    source = passive(window=1, min_bytes=10_000)
+    for ratio in (0.4, 1.2, 1.9):
+        source.transferred(transfer(size, wall_s=0.020 + size * 8e-3 / kbps, tcp=kernel(ratio * kbps)))
+        assert source.read()["bandwidth_kbps"] == pytest.approx(kbps, rel=0.001)
+
+
+def test_transfers_count_by_their_age_and_by_their_logarithms():
+    source = passive(estimate=Estimate.decay)
+    for age_s, kbps in ((5.0, 1_000.0), (0.0, 9_000.0)):
+        source.transferred(transfer(100_000, wall_s=0.020 + 800 / kbps, age_s=age_s, tcp=kernel(kbps)))
+    weight = math.exp(-1.0)
+    expected = math.exp((weight * math.log(1_000.0) + math.log(9_000.0)) / (weight + 1.0))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(expected, rel=0.01)
 
 
 def test_the_rate_to_a_proxy_beside_us_does_not_count():

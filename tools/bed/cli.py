@@ -82,7 +82,11 @@ def _add_bed_options(parser: argparse.ArgumentParser) -> None:
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     kinds = ", ".join(schedule.KINDS)
     parser.add_argument("--in", dest="host", choices=("edge", "cloud"), default="edge", help="where the command runs")
-    parser.add_argument("--trace", metavar="KIND|FILE", help=f"play {kinds}, or a trace file, while the command runs")
+    parser.add_argument(
+        "--trace",
+        metavar="KIND|FILE",
+        help=f"play {kinds}, or a trace file (.up and .down: mahimahi's), while the command runs",
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the schedule")
     parser.add_argument("--duration", metavar="S", type=float, default=600.0, help="of the schedule (default 600)")
     parser.add_argument("--step", metavar="S", type=float, default=5.0, help="seconds a step holds (default 5)")

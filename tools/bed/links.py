@@ -17,6 +17,7 @@ EDGE_ADDRESS, CLOUD_ADDRESS = "10.77.0.1", "10.77.0.2"
 FRAME_BYTES = 1514  # a full packet on the wire: Ethernet, IP and TCP headers and its segment
 SEGMENT_BYTES = 1448  # what a full packet carries of a TCP stream
 DEVICE = "mcb0"
+LEAST_KBPS = 8.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Shape:
     loss: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.bandwidth_kbps is not None and not 8.0 <= self.bandwidth_kbps < math.inf:
+        if self.bandwidth_kbps is not None and not LEAST_KBPS <= self.bandwidth_kbps < math.inf:
             raise BedError(f"bandwidth_kbps must be 8 or more, got {self.bandwidth_kbps:g}")
         if not 0.0 <= self.ping_ms <= 60_000.0:
             raise BedError(f"ping_ms must be from 0 to 60000, got {self.ping_ms:g}")

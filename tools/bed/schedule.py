@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bed.errors import BedError
+from bed.links import LEAST_KBPS
 from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn
+from midcut.recordings import read_recording
 from midcut.simulation.scenario import make_samples
 from midcut.traces import Trace, read_trace
 
@@ -35,7 +38,8 @@ def schedule(
     Args:
         kind: `constant`: 10 Mbit/s, 20 ms, full clock; `step`: at half time 1 Mbit/s and 40 % of the clock; `walk`:
             a random walk within 2 to 50 Mbit/s, 5 to 100 ms, 40 to 100 %; `figure6`: Poisson bandwidth and normal
-            clock (Luger, Aral, Brandic 2023, Figure 6); anything else is a trace file, e.g. of a drive.
+            clock (Luger, Aral, Brandic 2023, Figure 6); a file of mahimahi (.up, .down) in means over 0.1 s; anything
+            else is a trace file, e.g. of a drive.
         seed: of `walk` and `figure6`.
         duration_s, step_s: length of the schedule, and of a step.
         max_clock_mhz: full clock.
@@ -44,6 +48,8 @@ def schedule(
         BedError: the times do not make a schedule.
         FileError: the file is no trace.
     """
+    if kind.endswith((".up", ".down")):
+        return read_recording("mahimahi", Path(kind)).trace
     if kind not in KINDS:
         return read_trace(kind)
     if not (0.0 < duration_s <= 1e6 and (0.0 < step_s <= duration_s or kind in {"constant", "step"})):
@@ -88,6 +94,8 @@ def apply(bed: BedParts, row: Mapping[str, float]) -> None:
     link = {name: row[name] for name in ("bandwidth_kbps", "ping_ms") if name in row}
     if bed.link.kind == "tbf":
         link.pop("ping_ms", None)
+    if "bandwidth_kbps" in link:  # an outage: a packet a second and a half
+        link["bandwidth_kbps"] = max(link["bandwidth_kbps"], LEAST_KBPS)
     if link:
         bed.link.set(**link)
 

@@ -47,7 +47,7 @@ class EdgeParts:
     """Components of an engine.
 
     Attributes:
-        settings: the engine itself uses only `threads`, `deadline_s` and `recheck`.
+        settings: the engine itself uses only `threads`, `deadline_s`, `give_up_factor` and `recheck`.
         scope: limits planning to the cuts that the cloud accepts; None does not ask the cloud.
         seconds: takes the cloud's seconds from the cloud; None plans with a given profile.
         calibration: learns from every request; None if disabled.
@@ -197,9 +197,17 @@ class EdgeEngine:
             reply_limit_bytes=self._reply_limit_bytes(inputs),
         )
         allowed_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
-        tail = await self._tails.finish(request, inputs, None if allowed_s is None else started + allowed_s)
+        until_s = None if allowed_s is None else started + allowed_s
+        tail = await self._tails.finish(request, inputs, until_s, self._patience_s(decision, used))
         output = self._partition.assemble(tail.values)
         return self._build_result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
+
+    def _patience_s(self, decision: Decision, used: Placement) -> float | None:
+        """How long the cloud may take before the edge starts the tail too; None without a forecast to judge by."""
+        factor, forecast = self.parts.settings.give_up_factor, decision.forecast
+        if factor is None or forecast is None or used != decision.placement:
+            return None
+        return factor * float(forecast.link_s[decision.index] + forecast.cloud_s[decision.index])
 
     def _reply_limit_bytes(self, inputs: Sequence[torch.Tensor]) -> int:
         """The largest reply that may be right, also where the output grows with the square of the input."""

@@ -187,13 +187,17 @@ class Tails:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def finish(self, request: TailRequest, inputs: Values, until_s: float | None) -> FinishedTail:
+    async def finish(
+        self, request: TailRequest, inputs: Values, until_s: float | None, patience_s: float | None = None
+    ) -> FinishedTail:
         """Get the output's values.
 
         Args:
             request: its time-out is set here if there is a deadline.
             inputs: the model's inputs, whose shapes decide whether the output's shape is known.
             until_s: the deadline, by `time.perf_counter()`; None if there is none.
+            patience_s: without a deadline, the edge starts the tail too when the cloud has not answered for this long;
+                None waits as long as the transport does.
         """
         if request.cut == self._table.last:
             return FinishedTail(request.values)
@@ -202,6 +206,9 @@ class Tails:
             return await self._finish_here(request, _CloudOutcome(fallback=blocked_reason))
         if until_s is not None:
             return await self._finish_in_time(request, inputs, until_s)
+        if patience_s is not None:
+            asking = self._track(asyncio.create_task(self._ask_cloud(request, inputs)))
+            return await self._race(asking, request, patience_s)
         outcome = await self._ask_cloud(request, inputs)
         return _cloud_tail(outcome) or await self._finish_here(request, outcome)
 
@@ -218,9 +225,13 @@ class Tails:
                 request, _CloudOutcome(fallback="the deadline was over before the cloud was asked")
             )
         asking = self._track(asyncio.create_task(self._ask_cloud(replace(request, timeout_s=left_s), inputs)))
+        return await self._race(asking, request, spare_s if spare_s > 0.0 else left_s)
+
+    async def _race(self, asking: asyncio.Task[_CloudOutcome], request: TailRequest, patience_s: float) -> FinishedTail:
+        """Wait for the cloud's answer; start the tail at the edge too after a time, and use the first result."""
         started = perf_counter()
         try:
-            await asyncio.wait({asking}, timeout=spare_s if spare_s > 0.0 else left_s)
+            await asyncio.wait({asking}, timeout=patience_s)
             if asking.done():
                 return _cloud_tail(asking.result()) or await self._finish_here(request, asking.result())
             waited_s = perf_counter() - started

@@ -153,18 +153,7 @@ def rate_kbps(size_bytes: float, transfer_s: float, rtt_s: float, pause_s: float
     return high
 
 
-def better_kbps(kbps: float, tcp: TcpInfo | None) -> float:
-    """The kernel's delivery rate in place of the rate measured over HTTP, where it is higher and not app-limited.
-
-    A delivery rate above twice the other is not that of the whole path: a proxy, a tunnel or a sidecar took the body.
-    """
-    if tcp is None or tcp.app_limited or tcp.delivery_kbps > _MOST_DELIVERY_RATIO * kbps:
-        return kbps
-    return max(kbps, tcp.delivery_kbps)
-
-
 _RETRANSMISSION_TIMEOUT_S: Final = 0.3
-_MOST_DELIVERY_RATIO: Final = 2.0
 # A bandwidth higher than this many times the plain rate cannot be distinguished: slow start hides it.
 _MOST_RATIO: Final = 16.0
 

@@ -42,6 +42,9 @@ class EngineSettings:
         recheck: share of the cloud's answers that the edge computes again before it gives them, e.g. `1/100`. Where
             one differs by more than rounding, the edge's own is given and the cloud is left alone for a minute. Each
             costs the edge a tail; answers with codecs that are not exact are never computed again.
+        give_up_factor: without a deadline, the edge starts the tail too when link and cloud have taken this many times
+            what was predicted, and the first result counts; 1.5 suits links with outages. null waits as long as the
+            transport does.
     """
 
     interval_s: float = 1.0
@@ -52,11 +55,12 @@ class EngineSettings:
     breaker_failures: int = 3
     retry_after_s: float = 1.0
     deadline_s: float | None = None
+    give_up_factor: float | None = None
     recheck: str = "0"
 
     def __post_init__(self) -> None:
         self.recheck_share  # noqa: B018 - checks it
-        check_over_zero(self, "engine.interval_s", "engine.deadline_s")
+        check_over_zero(self, "engine.interval_s", "engine.deadline_s", "engine.give_up_factor")
         count_threads("engine.threads", self.threads)
         check_at_least(1, self, "engine.breaker_failures")
         check_at_least(0, self, "engine.dwell", "engine.retry_after_s")
