@@ -77,3 +77,67 @@ class ZstdConfig:
     min_saving: float = 0.1
     ratio: float = 1.0
     mb_per_s: float = 200.0
+
+
+@dataclass
+class WebpConfig:
+    """A preprocessed picture as a lossless WebP file, with its values beside it; any other tensor as it is.
+
+    Attributes:
+        effort: of the compression, 0 (fast) to 6 (small).
+        mb_per_s: speed of encoding and decoding together, MB of unencoded payload per second.
+    """
+
+    effort: int = 0
+    mb_per_s: float = 25.0
+
+
+@dataclass
+class PngConfig:
+    """A preprocessed picture as a PNG file, with its values beside it; any other tensor as it is.
+
+    Attributes:
+        level: of the compression, 0 (none) to 9 (small).
+        mb_per_s: speed of encoding and decoding together, MB of unencoded payload per second.
+    """
+
+    level: int = 3
+    mb_per_s: float = 40.0
+
+
+@dataclass
+class JpegConfig:
+    """A preprocessed picture as a JPEG file, not exact; a tensor that cannot be a picture as it is.
+
+    Attributes:
+        quality: of the JPEG file, 1 (small) to 100.
+        agreement: share of inputs that get the same class as without this codec, measured with this model; null if
+            unknown.
+        mb_per_s: speed of encoding and decoding together, MB of unencoded payload per second.
+    """
+
+    quality: int = 90
+    agreement: float | None = None
+    mb_per_s: float = 80.0
+
+
+@dataclass
+class QuantisedConfig:
+    """Quantisation to a few bits, then Zstandard: what is left of an activation is mostly small numbers.
+
+    Attributes:
+        bits: 8, 6 or 4 for each element: 256, 64 or 16 equal steps between the smallest and the largest value.
+        level: of Zstandard, 1 (fast) to 19 (small).
+        scale: one range for the whole tensor, or one for each channel (dimension 1).
+        agreement: share of inputs that get the same class as without this codec, measured with this model; null if
+            unknown.
+        ratio: compressed bytes / quantised bytes, for forecasts made without the model; `midcut edge` measures it.
+        mb_per_s: speed of encoding and decoding together, MB of unencoded payload per second.
+    """
+
+    bits: int = 8
+    level: int = 1
+    scale: Scale = Scale.channel
+    agreement: float | None = None
+    ratio: float = 1.0
+    mb_per_s: float = 250.0

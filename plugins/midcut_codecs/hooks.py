@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut import Component, hookimpl
-from midcut_codecs.config import Base64Config, Float16Config, Int8Config, RawConfig, ZstdConfig
+from midcut_codecs.config import (
+    Base64Config,
+    Float16Config,
+    Int8Config,
+    JpegConfig,
+    PngConfig,
+    QuantisedConfig,
+    RawConfig,
+    WebpConfig,
+    ZstdConfig,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,4 +29,10 @@ def midcut_codecs() -> Sequence[Component]:
         Component("fp16", Float16Config, "midcut_codecs.rounded.Float16", "half precision, lossy: 1/2 of the bytes"),
         Component("int8", Int8Config, "midcut_codecs.rounded.Int8", "256 steps per channel, lossy: 1/4 of the bytes"),
         Component("zstd", ZstdConfig, "midcut_codecs.packed.Zstd", "Zstandard where it saves enough, lossless"),
+        Component(
+            "quantised", QuantisedConfig, "midcut_codecs.rounded.Quantised", "8 to 4 bits, then Zstandard, lossy"
+        ),
+        Component("webp", WebpConfig, "midcut_codecs.pictures.Webp", "pictures as WebP, lossless"),
+        Component("png", PngConfig, "midcut_codecs.pictures.Png", "pictures as PNG, lossless"),
+        Component("jpeg", JpegConfig, "midcut_codecs.pictures.Jpeg", "pictures as JPEG, lossy"),
     )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from midcut.errors import MalformedError
-from midcut.types import ValueSpec
+from midcut.errors import ConfigError, MalformedError
+from midcut.types import Encoded, ValueSpec
 from midcut_codecs.config import Scale
-from midcut_codecs.pieces import check_share, join_exactly, to_bytes_per_s
+from midcut_codecs.packed import Zstd
+from midcut_codecs.pieces import check_share, join_exactly, join_pieces, to_bytes_per_s
 
 if TYPE_CHECKING:
     import torch
 
-    from midcut.types import Encoded
-
 _WIDE_FLOATS: Final = ("float32", "float64")
 _FLOATS: Final = ("float16", "bfloat16", *_WIDE_FLOATS)
+_BITS: Final = (8, 6, 4)
 _RANGE_BYTES: Final = 8  # float32 offset and float32 step
 
 
@@ -59,6 +59,7 @@ class Int8:
         self.name = name
         self.agreement = check_share(agreement, f"{name}.agreement")
         self._scale = Scale(scale)
+        self._steps = 255
         self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
     def encode(self, value: torch.Tensor) -> Encoded:
@@ -69,7 +70,7 @@ class Int8:
             raise MalformedError(
                 f"codec {self.name}: a tensor without elements cannot be quantised, got shape {list(value.shape)}"
             )
-        return rounding.quantise(value, self._channels(tuple(value.shape)))
+        return rounding.quantise(value, self._channels(tuple(value.shape)), self._steps)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
@@ -101,6 +102,46 @@ class Int8:
                 f"codec {self.name}: {table_bytes} bytes of offsets and steps do not fit {list(spec.shape)}"
             )
         return channels
+
+
+class Quantised(Int8):
+    """Affine quantisation to a few bits, then Zstandard over the table and the codes, one byte each.
+
+    Zstandard's entropy coding makes of a byte with 16 likely values about four bits, and of zeros next to nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        bits: int,
+        level: int,
+        scale: Scale | str,
+        agreement: float | None,
+        ratio: float,
+        mb_per_s: float,
+    ) -> None:
+        super().__init__(name=name, scale=scale, agreement=agreement, mb_per_s=mb_per_s)
+        if bits not in _BITS:
+            raise ConfigError(f"codec.{name}.bits must be 8, 6 or 4, got {bits}")
+        self._steps = 2**bits - 1
+        # `min_saving` 0 compresses always where that is shorter; the bytes may be anything, so no spec fits them.
+        self._zstd = Zstd(name=name, level=level, min_saving=0.0, ratio=ratio, mb_per_s=mb_per_s)
+        self._ratio = ratio
+
+    def encode(self, value: torch.Tensor) -> Encoded:
+        quantised = super().encode(value)
+        return Encoded((self._zstd.compress(b"".join(quantised.data)),), dim_order=quantised.dim_order)
+
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+        _check_dtype(self.name, spec.dtype, _FLOATS)
+        elements = ValueSpec("", "uint8", spec.shape).payload_bytes
+        sizes = {count * _RANGE_BYTES + elements for count in (1, spec.shape[1] if len(spec.shape) > 2 else 1)}
+        data = self._zstd.decompress(join_pieces(encoded), sizes)
+        return super().decode(Encoded((data,), dim_order=encoded.dim_order), spec)
+
+    def encoded_bytes(self, spec: ValueSpec) -> int:
+        return round(super().encoded_bytes(spec) * self._ratio)
 
 
 def _check_dtype(codec: str, dtype: str, accepted: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dequantise", "dtype_name", "quantise", "round_to_float16", "widen_float16"]
 _LARGEST_HALF: Final = 65504.0
-_STEPS: Final = 255
+STEPS: Final = 255
 
 
 def round_to_float16(value: torch.Tensor) -> Encoded:
@@ -34,18 +34,18 @@ def widen_float16(data: memoryview, spec: ValueSpec, dim_order: tuple[int, ...] 
     return tensor_from_bytes(data, "float16", spec.shape, dim_order).to(torch_dtype(spec.dtype))
 
 
-def quantise(value: torch.Tensor, channels: int) -> Encoded:
-    """Round to 256 equal steps between the smallest and the largest value, of the tensor or of each channel.
+def quantise(value: torch.Tensor, channels: int, steps: int = STEPS) -> Encoded:
+    """Round to `steps` equal steps between the smallest and the largest value, of the tensor or of each channel.
 
     Raises:
         MalformedError: values that are not finite, or whose range float32 cannot hold.
     """
     work = value.detach() if value.dtype in (torch.float32, torch.float64) else value.detach().float()
-    low, step = _channel_ranges(work, channels)
+    low, step = _channel_ranges(work, channels, steps)
     if not bool((low.isfinite() & step.isfinite()).all()):
         raise MalformedError("only finite values within the range of float32 can be quantised")
     codes = (
-        (work - _per_channel(low, work)).mul_(_per_channel(_reciprocal_or_zero(step), work)).round_().clamp_(0, _STEPS)
+        (work - _per_channel(low, work)).mul_(_per_channel(_reciprocal_or_zero(step), work)).round_().clamp_(0, steps)
     )
     data, order = tensor_to_bytes(codes.to(torch.uint8))
     table = torch.stack((low, step)).numpy().tobytes()
@@ -73,11 +73,11 @@ def dequantise(
     return work.mul_(_per_channel(step, work)).add_(_per_channel(low, work)).to(torch_dtype(spec.dtype))
 
 
-def _channel_ranges(work: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _channel_ranges(work: torch.Tensor, channels: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Smallest value and step of each channel, float32, shape (channels,)."""
     others = [dim for dim in range(work.dim()) if channels == 1 or dim != 1]
     low, high = (edge.reshape(channels) for edge in (work.amin(others), work.amax(others)))
-    step = (high.double() - low.double()) / _STEPS
+    step = (high.double() - low.double()) / steps
     return low.float(), step.float()
 
 

@@ -1,10 +1,21 @@
 from __future__ import annotations
 
 from midcut.testing import CodecSuite
-from midcut_codecs.config import Base64Config, Float16Config, Int8Config, Scale, ZstdConfig
+from midcut_codecs.config import (
+    Base64Config,
+    Float16Config,
+    Int8Config,
+    JpegConfig,
+    PngConfig,
+    QuantisedConfig,
+    Scale,
+    WebpConfig,
+    ZstdConfig,
+)
 from midcut_codecs.exact import Base64, Raw
 from midcut_codecs.packed import Zstd
-from midcut_codecs.rounded import Float16, Int8
+from midcut_codecs.pictures import Jpeg, Png, Webp
+from midcut_codecs.rounded import Float16, Int8, Quantised
 
 
 class TestRaw(CodecSuite):
@@ -43,3 +54,39 @@ class TestInt8OfATensor(CodecSuite):
 
     def make(self):
         return Int8(name="int8", **vars(Int8Config(scale=Scale.tensor)))
+
+
+class TestQuantised(CodecSuite):
+    tolerance = 1.01 / 255
+    estimates = True
+
+    def make(self):
+        return Quantised(name="quantised", **vars(QuantisedConfig()))
+
+
+class TestFourBits(TestQuantised):
+    tolerance = 1.01 / 15
+
+    def make(self):
+        return Quantised(name="quantised", **vars(QuantisedConfig(bits=4)))
+
+
+class TestWebp(CodecSuite):
+    estimates = True
+
+    def make(self):
+        return Webp(name="webp", **vars(WebpConfig()))
+
+
+class TestPng(CodecSuite):
+    estimates = True
+
+    def make(self):
+        return Png(name="png", **vars(PngConfig()))
+
+
+class TestJpeg(CodecSuite):
+    estimates = True
+
+    def make(self):
+        return Jpeg(name="jpeg", **vars(JpegConfig()))

@@ -20,7 +20,8 @@ def config(verb, *overrides):
 
 
 def test_what_comes_with_midcut():
-    assert registry().names(Kind.CODEC) == ["base64", "fp16", "int8", "raw", "zstd"]
+    names = ["base64", "fp16", "int8", "jpeg", "png", "quantised", "raw", "webp", "zstd"]
+    assert registry().names(Kind.CODEC) == names
 
 
 @pytest.mark.parametrize("verb", ["plan", "edge", "simulate"])

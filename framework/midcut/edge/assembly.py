@@ -24,7 +24,7 @@ from midcut.edge.clouds.failover import Clouds
 from midcut.edge.clouds.seconds import CloudSeconds
 from midcut.edge.engine import EdgeEngine, EdgeParts
 from midcut.edge.frontend.answers import choose_task
-from midcut.edge.measured_codecs import measure_codecs
+from midcut.edge.measured_codecs import measure_codecs, typical_inputs
 from midcut.edge.planning_loop import PlanningLoop
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import ConfigError, FileError
@@ -92,7 +92,7 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     fused = _fused(executor, cut)
     profiles = _EdgeProfiles(cfg, cut, model, threads, fused)
     warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
-    codecs = measure_codecs(build_codecs(cfg), cut, model.example)
+    codecs = measure_codecs(build_codecs(cfg), cut, typical_inputs(model))
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
 
     planner = build(Kind.PLANNER, cfg.planner)  # one for all policies, as it may learn

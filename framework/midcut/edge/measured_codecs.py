@@ -6,7 +6,9 @@ import contextlib
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 
 from midcut.errors import MalformedError
 
@@ -15,9 +17,12 @@ if TYPE_CHECKING:
 
     from midcut.graph import Partition
     from midcut.protocols import Codec
-    from midcut.types import Encoded, ValueSpec
+    from midcut.types import Encoded, LoadedModel, ValueSpec
 
 _REPEATS: Final = 3
+# Side, mean, spread, colourfulness and fall of amplitude with frequency of the picture that stands for photographs.
+_SIDE: Final = 512
+_MEAN, _SPREAD, _COLOUR, _FALL = 118.0, 50.0, 0.12, 1.2
 
 
 class Measured(NamedTuple):
@@ -90,3 +95,25 @@ def _time_codec(codec: Codec, spec: ValueSpec, value: torch.Tensor) -> Measured:
     encoded = codec.encode(value)
     codec.decode(encoded, spec)
     return Measured(encoded.size_bytes, perf_counter() - start)
+
+
+def typical_inputs(model: LoadedModel) -> Sequence[torch.Tensor]:
+    """Inputs on which codecs take about the bytes that they take on photographs.
+
+    A picture with the spectrum of photographs (amplitudes fall with frequency) goes through the model's own
+    preprocessing; a model that takes no pictures gets its example.
+    """
+    generator = np.random.RandomState(0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(_SIDE), np.fft.rfftfreq(_SIDE), indexing="ij"))
+    frequency[0, 0] = 1.0
+    planes = []
+    for _ in range(4):  # one that all colours share, and one of each colour
+        phases = np.exp(2j * np.pi * generator.random_sample(frequency.shape))
+        plane = np.fft.irfft2(phases / frequency**_FALL, (_SIDE, _SIDE))
+        planes.append(plane / plane.std())
+    grey, *colours = planes
+    rgb = np.stack([_MEAN + _SPREAD * (grey + _COLOUR * colour) for colour in colours], -1)
+    try:
+        return (model.preprocess(Image.fromarray(rgb.clip(0, 255).astype(np.uint8))),)
+    except Exception:  # noqa: BLE001 - a model's own preprocessing may raise anything
+        return model.example
