@@ -31,7 +31,7 @@ class OnnxRuntimeConfig:
         threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
         tolerance: largest difference from PyTorch, as a share of a value's largest element; a segment that differs by
             more runs in PyTorch.
-        segments: how many heads and tails stay ready. They share their weights.
+        segments: how many heads and tails stay ready at most; fewer of a model whose weights are large.
     """
 
     threads: int | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _Key: TypeAlias = tuple[str, int, int]
 _FIXED_SEED: Final = 0
+_SMALL_BYTES: Final = 512 * 1024 * 1024
+_AT_LEAST: Final = 4
 _log = structlog.get_logger("midcut.executor")
 
 
@@ -66,7 +70,7 @@ class RuntimeExecutor:
             found = self._find(key) or self._make(network, start, stop)
             with self._lock:
                 self._segments[key] = found
-                while len(self._segments) > self._capacity:
+                while len(self._segments) > self._fitting():
                     self._segments.popitem(last=False)
         return found
 
@@ -85,11 +89,20 @@ class RuntimeExecutor:
                 self._segments.move_to_end(key)
             return found
 
+    def _fitting(self) -> int:
+        """How many of the newest segments to keep: all four of two cuts, and more while their weights take little."""
+        sizes = [segment.weight_bytes for segment in reversed(self._segments.values())]
+        limit = max(_SMALL_BYTES, sum(sorted(sizes)[-_AT_LEAST:]))
+        fitting = sum(1 for total in itertools.accumulate(sizes) if total <= limit)
+        return min(max(fitting, _AT_LEAST), self._capacity)
+
     def _make(self, network: Network, start: int, stop: int) -> RuntimeSegment:
         export, inputs = self._export(network)
         part = export.part(start, stop)
         try:
-            segment = RuntimeSegment(part, None if part.model is None else self._compile(part.model))
+            weight_bytes = 0 if part.model is None else _weight_bytes(part.model)
+            compiled = None if part.model is None else self._compile(part.model)
+            segment = RuntimeSegment(replace(part, model=None), compiled, weight_bytes)
         except ExecutorError:
             raise
         except Exception as error:  # runtimes raise classes of their own
@@ -142,8 +155,10 @@ class RuntimeExecutor:
 class RuntimeSegment:
     """Consecutive nodes in a foreign runtime."""
 
-    def __init__(self, part: Part, compiled: Compiled | None) -> None:
+    def __init__(self, part: Part, compiled: Compiled | None, weight_bytes: int) -> None:
         self._part, self._compiled = part, compiled
+        # A runtime may hold rearranged copies of its weights (ONNX Runtime of those of matrix products).
+        self.weight_bytes = weight_bytes
 
     def run(self, values: Sequence[Any]) -> tuple[Sequence[Any], float]:
         began = time.perf_counter()
@@ -172,6 +187,11 @@ def largest_error(found: Sequence[Any], expected: Sequence[Any]) -> float:
             difference = float((a.double() - b.double()).abs().max()) / scale
             worst = max(worst, difference if difference == difference else float("inf"))  # noqa: PLR0124 - NaN
     return worst
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    weights = (value.const_value for value in model.graph.initializers.values())
+    return sum(weight.nbytes for weight in weights if weight is not None)
 
 
 def _to_numpy(value: torch.Tensor) -> NDArray[Any]:

@@ -22,6 +22,7 @@ from midcut_executors.config import Precision
 
 runtime = pytest.importorskip("midcut_executors.onnxruntime", reason="needs the extra `onnx`", exc_type=ImportError)
 OnnxRuntime = runtime.OnnxRuntime
+runtime_module = pytest.importorskip("midcut_executors.runtime")
 
 
 @pytest.fixture
@@ -191,3 +192,26 @@ def test_a_run_that_the_runtime_cannot_do_is_done_by_pytorch_with_one_line():
         with pytest.raises(RuntimeError):
             segments.run(network, 0, network.table.last, [torch.rand(2, 1, 12, 12)])  # wrong for PyTorch, too
     assert [entry["reason"] for entry in logs] == ["got 2, expected 1"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_segments_used_last_stay_ready():
+    network = small_network()
+    with closing(OnnxRuntime(1, 1e-3, 3)) as executor:
+        for cut in (1, 2, 3):
+            executor.prepare(network, 0, cut)
+        executor.prepare(network, 0, 1)
+        executor.prepare(network, 0, 4)
+        assert [executor.ready(network, 0, cut) for cut in (1, 2, 3, 4)] == [True, False, True, True]
+
+
+@pytest.mark.usefixtures("cache")
+def test_segments_with_large_weights_are_fewer(monkeypatch):
+    network = small_network()
+    monkeypatch.setattr(runtime_module, "_SMALL_BYTES", 0)
+    with closing(OnnxRuntime(1, 1e-3, 32)) as executor:
+        for cut in range(2, network.table.last):
+            executor.prepare(network, 0, cut)
+        ready = [executor.ready(network, 0, cut) for cut in range(2, network.table.last)]
+    assert ready[-4:] == [True] * 4
+    assert not ready[0]
