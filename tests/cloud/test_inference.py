@@ -126,7 +126,7 @@ class Counting(TorchExecutor):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"outputs": [{"name": "nothing"}]}, "has no output 'nothing'; it has: head"),
+        ({"outputs": [{"name": "nothing"}]}, "has no output 'nothing'; it has: output"),
         ({"parameters": {"cut": 4, "fingerprint": "f" * 50_000}}, "other weights, graph or cuts"),
         ({"parameters": {"cut": 10**4000}}, "cut 1000"),
         ({"parameters": {"cut": 4, "codec": "c" * 50_000}}, "is not accepted here"),
