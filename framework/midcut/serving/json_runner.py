@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from aiohttp import hdrs, web
@@ -12,21 +12,33 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from midcut import wire
 from midcut.serving.error_responses import json_response
 from midcut.serving.request_body import AWAITS_CONTINUE
+from midcut.wire.tcp import notice_dead_peer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _log = structlog.get_logger("midcut.serving")
 _MOST_CHARACTERS = 200
+# A client that takes nothing of its answer for this long is hung up on.
+_STALLED_S = 20.0
 
 
 class JsonRunner(web.AppRunner):
-    """An `AppRunner` that answers malformed HTTP with one line of JSON and logs one line, without a traceback."""
+    """An `AppRunner` that answers malformed HTTP with one line of JSON and logs one line, without a traceback.
+
+    Args:
+        most_connections: beyond so many, the one that has been idle for longest is closed, or the new one.
+    """
+
+    def __init__(self, app: web.Application, most_connections: int, **settings: Any) -> None:
+        super().__init__(app, **settings)
+        self._most_connections = most_connections
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         return _JsonServer(
             _errors_as_json(server.request_handler),
+            self._most_connections,
             request_factory=_without_expectation(server.request_factory),
             **self._kwargs,
         )
@@ -35,12 +47,38 @@ class JsonRunner(web.AppRunner):
 class _JsonServer(web.Server):
     """The only way in aiohttp to handle connections by a class of one's own."""
 
+    def __init__(self, handler: Callable[..., Awaitable[web.StreamResponse]], most: int, **settings: Any) -> None:
+        super().__init__(handler, **settings)
+        self._most = most
+
+    def has_room(self) -> bool:
+        """Whether one more connection may stay; closes one that is idle where there are too many."""
+        connections = self.connections
+        if len(connections) <= self._most:
+            return True
+        for connection in connections[:-1]:  # oldest first
+            if connection._current_request is None:  # noqa: SLF001 - aiohttp has no public name for it
+                connection.force_close()
+                return True
+        return False
+
     def __call__(self) -> web.RequestHandler:
         return _JsonHandler(self, loop=asyncio.get_running_loop(), **self._kwargs)
 
 
 class _JsonHandler(web.RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_server",)
+
+    def __init__(self, manager: _JsonServer, **settings: Any) -> None:
+        super().__init__(manager, **settings)
+        self._server = manager
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if (sock := transport.get_extra_info("socket")) is not None:
+            notice_dead_peer(sock, _STALLED_S)
+        if not self._server.has_room():
+            cast("asyncio.Transport", transport).abort()
 
     def handle_error(
         self,

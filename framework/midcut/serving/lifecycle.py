@@ -122,6 +122,7 @@ def make_runner(app: web.Application, settings: ServerSettings) -> web.AppRunner
     """The runner of an application, with the limits of both servers."""
     return JsonRunner(
         app,
+        settings.connections,
         access_log=None,
         auto_decompress=False,  # a small compressed body could become gigabytes
         handler_cancellation=True,  # a client that hung up needs no answer: its queued work is dropped

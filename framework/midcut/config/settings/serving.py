@@ -17,6 +17,7 @@ class ServerSettings:
         body_timeout_s: a request body must be complete after this long.
         bodies_mb: the most MB of all request bodies that are held at once, never less than two of the largest; beyond,
             the slowest upload ends with 503. A body that arrives at less than 240 bytes/s after 5 s ends with 408.
+        connections: the most connections at once; beyond, the one that has been idle for longest is closed.
         idle_timeout_s: a connection without a complete request header is closed after this long.
         leave_s: after SIGTERM, how long requests are still accepted while readiness already answers 503, so that load
             balancers notice.
@@ -35,6 +36,7 @@ class ServerSettings:
     port: int = 8700
     body_timeout_s: float = 30.0
     bodies_mb: float = 256.0
+    connections: int = 900
     idle_timeout_s: float = 75.0
     leave_s: float = 0.0
     drain_s: float = 10.0
@@ -49,6 +51,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         check_over_zero(self, f"{self._key}.body_timeout_s", f"{self._key}.idle_timeout_s")
         check_at_least(0, self, f"{self._key}.bodies_mb", finite=True)
+        check_at_least(1, self, f"{self._key}.connections")
         check_at_least(0, self, f"{self._key}.leave_s", f"{self._key}.drain_s")
 
 
