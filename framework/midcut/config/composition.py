@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import hydra
 from hydra.core.config_store import ConfigNode, ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
@@ -66,6 +67,8 @@ def compose(verb: str, overrides: Iterable[str] = ()) -> DictConfig:
         hydra.errors.HydraException: an override is invalid.
     """
     register()
+    if GlobalHydra.instance().is_initialized():  # inside of a verb, whose folder is the same
+        return hydra.compose(verb, overrides=list(overrides))
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose(verb, overrides=list(overrides))
 

@@ -22,6 +22,7 @@ from midcut.reporting.formatting import (
 from midcut.reporting.report_model import Column, Picture, Section, Table, objective_columns
 from midcut.reporting.series_selection import REFERENCES, middle_weight, planner_names, series_at_weight
 from midcut.reporting.verdicts import MEANING, TOLERANCE, Verdict, reproduction_rows, series_over_weights
+from midcut.results.units import shown_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -216,10 +217,22 @@ def _ratio_panels(strategies: Sequence[Series]) -> list[Panel]:
     for series in strategies:
         latency.append(_ratio_dot(series.latency_s / fastest.latency_s, series.latency_ratio.get(REFERENCES[0])))
         cost.append(_ratio_dot(series.cost_usd / cheapest.cost_usd, series.cost_ratio.get(REFERENCES[1])))
+    objectives = dict.fromkeys(name for series in strategies for name in series.objectives)
     return [
         ratio_panel("Mean latency", "times that of latency-optimal", {"": latency}),
         ratio_panel("Mean cost", "times that of cost-optimal", {"": cost}),
+        *(panel for name in objectives if (panel := _objective_panel(name, strategies)) is not None),
     ]
+
+
+def _objective_panel(name: str, strategies: Sequence[Series]) -> Panel | None:
+    """Means of a further column over the smallest; None where a strategy has none, or the smallest is 0."""
+    values = [series.objectives.get(name) for series in strategies]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or min(known) <= 0.0:
+        return None
+    dots = [Dot(value / min(known)) for value in known]
+    return ratio_panel(f"Mean {shown_column(name).name}", "times the smallest", {"": dots})
 
 
 def _ratio_dot(value: float, interval: Interval | None) -> Dot:

@@ -78,7 +78,7 @@ class ForecastChunks:
             seen = self._samples.seen(start, start + count)
             predicted = broadcast_forecast(self._planning, seen, count)
             over_trace = self._over_trace(start, observation, transfer_s) if self._run is not None else None
-            yield repetition, Chunk(predicted, TruthTable(forecast), self._static_best[:, repetition], over_trace)
+            yield repetition, Chunk(predicted, TruthTable(forecast), self._static_best[:, repetition], over_trace, seen)
             self._advance(count)
 
     def _true(self, start: int, observation: Observation, count: int) -> tuple[Forecast, Floats]:

@@ -18,12 +18,13 @@ from midcut.simulation.over_trace import TraceRun
 from midcut.simulation.prediction_errors import part_errors
 from midcut.simulation.scenario import draw_repetitions, has_random_field, make_samples
 from midcut.simulation.strategies import make_strategies
+from midcut.simulation.systems import system_strategies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from midcut.config.settings import ClaimSettings, ScenarioDrawn
-    from midcut.planning.policy import Forecaster
+    from midcut.planning.policy import Forecaster, Policy
     from midcut.protocols import Planner
     from midcut.simulation.scenario import Samples
     from midcut.simulation.strategies import Strategy
@@ -49,6 +50,7 @@ class Setup:
         dwell: planners are also evaluated with each of these dwells, in samples.
         keep_samples: the result lists every sample if there are at most this many.
         claims: published numbers to compare with.
+        systems: name -> a policy with predictors, planner, weight and aim of its own, judged by the same truth.
     """
 
     planning: Forecaster
@@ -61,6 +63,7 @@ class Setup:
     dwell: tuple[int, ...] = ()
     keep_samples: int = 1000
     claims: tuple[ClaimSettings, ...] = ()
+    systems: Mapping[str, Policy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         ForecastError: a forecast that no planner can choose from.
     """
     strategies = make_strategies(setup.planners, setup.weights, setup.reply_timeout_s)
+    strategies += system_strategies(setup.systems.items(), setup.truth.placements)
     _check_setup(setup, strategies)
     samples = make_samples(setup.scenario)
     _check_samples(setup, samples)

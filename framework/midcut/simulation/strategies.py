@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -29,6 +29,8 @@ LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY = "latency_optimal", "cost_
 STATIC_BEST, ORACLE = "static_best", "oracle"
 FIXED_NAMES = (LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY, STATIC_BEST, ORACLE)
 
+_NOTHING_SEEN = Observation(at_s=0.0)
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -39,12 +41,14 @@ class Chunk:
         truth: what the placements really take, for the same samples.
         over_trace: where pickers see of a recorded link only what their own transfers have shown.
         static_best: row of the placement that is best on average, for every weight and sample, shape (W, n).
+        observation: what is observed in each sample, arrays of shape (n,).
     """
 
     predicted: Forecast
     truth: TruthTable
     static_best: Ints
     over_trace: TraceChunk | None = None
+    observation: Observation = field(default_factory=lambda: _NOTHING_SEEN)
 
 
 class Strategy(Protocol):
@@ -131,7 +135,7 @@ class PlannerStrategy:
                 pick = int(choose_in_time(planner, forecast, float(self._weight_column[row, 0]), self._reply_timeout_s))
                 picks[row, sample] = pick
                 cast("Learner", planner).answered(
-                    forecast.placements[pick], _NOTHING_SEEN, _result(chunk, sample, pick)
+                    forecast.placements[pick], _NOTHING_SEEN, result_of_pick(chunk, sample, pick)
                 )
         return picks
 
@@ -200,10 +204,7 @@ def lexicographic_argmin(first: Floats, second: Floats) -> Ints:
     return best
 
 
-_NOTHING_SEEN = Observation(at_s=0.0)
-
-
-def _result(chunk: Chunk, sample: int, pick: int) -> InferenceResult:
+def result_of_pick(chunk: Chunk, sample: int, pick: int) -> InferenceResult:
     """What a pick really took, as an edge would report it."""
     truth = chunk.truth.base
     on_edge = bool(truth.placements.on_edge[pick])

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import ListConfig, OmegaConf, open_dict
 
 from midcut.component import STRATEGY, Kind
 from midcut.config.build import build, settings_of
-from midcut.config.settings import ScenarioDrawn, ScenarioKind, ScenarioTrace, SimulateConfig
+from midcut.config.composition import compose
+from midcut.config.settings import PlanConfig, ScenarioDrawn, ScenarioKind, ScenarioTrace, SimulateConfig
 from midcut.errors import ConfigError
-from midcut.planning.assembly import build_codecs, build_forecaster
+from midcut.planning.assembly import build_codecs, build_forecaster, build_policy
 from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
@@ -32,7 +34,9 @@ from midcut.simulation.tables import print_simulation
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from midcut.planning.policy import Policy
     from midcut.results.simulation import Simulation
+    from midcut.types import CutTable
 
 _ROLES = ("edge", "link", "cloud")
 _MAX_WEIGHTS = 10_001
@@ -95,6 +99,7 @@ def prepare(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]:
         dwell=tuple(dict.fromkeys(settings.dwell)),
         keep_samples=settings.keep_samples,
         claims=tuple(settings.claims),
+        systems={name: _system(name, words, cfg, table) for name, words in _systems(settings.systems).items()},
     )
     names = Names(
         title=settings.title or model,
@@ -106,6 +111,32 @@ def prepare(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]:
         based_on=planning.based_on | {f"truth.{part}": text for part, text in truth.based_on.items()},
     )
     return setup, names
+
+
+def _systems(given: Any) -> dict[str, list[str]]:
+    """The setting `systems`, checked: it is untyped, because Hydra lets nobody add names to a typed one."""
+    systems = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given or {}
+    if not isinstance(systems, dict) or not all(
+        isinstance(words, list) and all(isinstance(word, str) for word in words) for words in systems.values()
+    ):
+        raise ConfigError(f"systems must be names with lists of overrides, {{x: ['planner=knee']}}, got {systems!r}")
+    return {str(name): words for name, words in systems.items()}
+
+
+def _system(name: str, words: list[str], cfg: DictConfig, table: CutTable) -> Policy:
+    """The policy of `midcut plan` with these words, on the model, profiles, costs and objectives of the simulation."""
+    try:
+        plan = compose("plan", words)
+    except HydraException as error:
+        raise ConfigError(f"systems.{name}: {str(error).splitlines()[0]}") from None
+    with open_dict(plan):
+        plan.edge_profile, plan.cloud_profile, plan.cost = cfg.edge_profile, cfg.cloud_profile, cfg.cost
+        plan.objective = cfg.objective
+    try:
+        cuts = settings_of(plan, PlanConfig).cuts
+        return build_policy(plan, placements(table, legal_cuts(table, cuts), build_codecs(plan)))
+    except ConfigError as error:
+        raise ConfigError(f"systems.{name}: {error}") from None
 
 
 def _typed_scenario(cfg: DictConfig) -> ScenarioDrawn | ScenarioTrace:

@@ -205,6 +205,9 @@ class SimulateConfig:
         population: repetitions of a drawn scenario, with the seeds 0, 1, ...
         dwell: planners are also evaluated with these numbers of samples between two switches, at least.
         keep_samples: up to that many samples are written out one by one.
+        systems: whole systems to compare, by name: each a list of what one types after `midcut plan`, e.g.
+            `{kang: ["policy=neurosurgeon", "planner=weighted_sum", "planner.w=1"]}`; null for none. Costs, objectives
+            and profiles are those of this simulation.
         users: that many users, each with a sample of its own, share one cloud whose price rises with its load (after
             Gao et al. 2021); 0 compares planners instead.
         game: what they pay and weigh.
@@ -232,6 +235,7 @@ class SimulateConfig:
     population: int = 0
     dwell: list[int] = field(default_factory=list)
     keep_samples: int = 1000
+    systems: Any = None
     users: int = 0
     game: GameSettings = field(default_factory=GameSettings)
     claims: list[ClaimSettings] = field(default_factory=list)
