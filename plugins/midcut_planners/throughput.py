@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from midcut.errors import ConfigError
 from midcut.planning import check_forecast, check_weight
+from midcut_planners.ranks import is_single
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,8 @@ class Throughput:
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
         """See `midcut.protocols.Planner`."""
+        if is_single(forecast, w):
+            return self._choose_single(forecast)
         weights = check_weight(w)
         check_forecast(forecast)
         period_s, latency_s, cost_usd = np.broadcast_arrays(_period_s(forecast), forecast.latency_s, forecast.cost_usd)
@@ -50,6 +53,18 @@ class Throughput:
         ties = second == second.min(axis=-1, keepdims=True)
         picks: Ints = np.where(ties, cost_usd, np.inf).argmin(axis=-1)
         return np.broadcast_to(picks, np.broadcast_shapes(picks.shape, weights.shape))
+
+    def _choose_single(self, forecast: Forecast) -> Ints:
+        """Choose for one observation, with few numpy calls."""
+        period_s, latency_s, cost_usd = _period_s(forecast), forecast.latency_s, forecast.cost_usd
+        if not (math.isfinite(latency_s.sum() + cost_usd.sum()) and min(latency_s.min(), cost_usd.min()) >= 0.0):
+            check_forecast(forecast)
+        within = period_s < self._longest_s
+        if within.any():
+            best: Any = np.lexsort((cost_usd, np.where(within, latency_s, np.inf)))[0]
+        else:
+            best = np.lexsort((cost_usd, latency_s, period_s))[0]
+        return np.asarray(best)
 
     def meets(self, forecast: Forecast, picks: Ints) -> NDArray[np.bool_]:
         """See `midcut.protocols.LimitedPlanner`."""
