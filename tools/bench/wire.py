@@ -41,8 +41,7 @@ from midcut.config.settings import CloudSettings, CutSettings, ServerSettings
 from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
 from midcut.graph.segments import Segments
-from midcut.serving import event_loop, message_response, read_chunks, stop_signals
-from midcut.serving.body_budget import BODIES, BodyBudget
+from midcut.serving import body_budget, event_loop, message_response, read_chunks, stop_signals
 from midcut.types import LoadedModel, TailRequest
 from midcut.wire import oip, oip_read
 from midcut.wire.oip_tensors import encode_reply
@@ -127,7 +126,7 @@ def serve_all() -> None:
 
     async def serve() -> None:
         bare = bare_app()
-        bare[BODIES] = BodyBudget(2**40)  # nothing here gives its share back
+        bare[body_budget.BODIES] = body_budget.BodyBudget(2**40)  # nothing here gives its share back
         bare.router.add_post(oip.infer_path("{model}"), wire_alone)
         with tail_threads(CloudSettings()) as pool:
             cloud = make_app(hosted, Segments(Native()), pool, ServerSettings(), CloudSettings())
