@@ -56,8 +56,12 @@ VARIANTS = {
     "fp16": "fp16",
     "int8 channel": "int8",
     "int8 tensor": "int8",
+    "webp": "webp",
+    "quantised 8": "quantised",
+    "quantised 6": "quantised",
+    "quantised 4": "quantised",
 }
-CODECS = "codec=[raw,base64,zstd,fp16,int8]"
+CODECS = "codec=[raw,base64,zstd,fp16,int8,webp,quantised]"
 LITE0 = (
     "model=module",
     "model.module.path=bench.efficientnet_lite.lite0",
@@ -132,9 +136,12 @@ async def measure(name: str, options: argparse.Namespace) -> tuple[int, list[Row
     """All rows of one model, and the number of images they are over."""
     config = compose("edge", [*MODELS[name], CODECS])
     by_name = build_each(Kind.CODEC, config.codec)
-    config.codec.int8.scale = "tensor"
     codecs = {label: by_name[codec] for label, codec in VARIANTS.items()}
+    config.codec.int8.scale = "tensor"
     codecs["int8 tensor"] = build_each(Kind.CODEC, config.codec)["int8"]
+    for bits in (8, 6, 4):
+        config.codec.quantised.bits = bits
+        codecs[f"quantised {bits}"] = build_each(Kind.CODEC, config.codec)["quantised"]
     model = load(config)
     parts = partition(model, CutSettings())
     inputs = [(value,) for value in digits(options, model) if name == "mnist"] or [
