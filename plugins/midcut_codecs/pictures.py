@@ -47,10 +47,10 @@ class Picture:
         from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
 
         data, order = tensor_to_bytes(value)
-        if order is None and is_picture(str(value.dtype).removeprefix("torch."), tuple(value.shape)):
+        if is_picture(str(value.dtype).removeprefix("torch."), tuple(value.shape)):
             pieces = self._pieces(value)
             if pieces is not None and sum(memoryview(piece).nbytes for piece in pieces) < data.nbytes:
-                return Encoded(pieces)
+                return Encoded(pieces, dim_order=order)
         return Encoded((data,), dim_order=order)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
@@ -60,14 +60,14 @@ class Picture:
         data = join_pieces(encoded)
         if data.nbytes == spec.payload_bytes:
             return tensor_from_bytes(data, spec.dtype, spec.shape, encoded.dim_order)
-        if data.nbytes > spec.payload_bytes or encoded.dim_order is not None:
+        if data.nbytes > spec.payload_bytes:
             raise MalformedError(
-                f"codec {self.name}: {spec.dtype} {list(spec.shape)} takes at most {spec.payload_bytes} bytes in the "
-                f"usual order, got {data.nbytes}"
+                f"codec {self.name}: {spec.dtype} {list(spec.shape)} takes at most {spec.payload_bytes} bytes, "
+                f"got {data.nbytes}"
             )
         if not is_picture(spec.dtype, spec.shape):
             raise MalformedError(f"codec {self.name}: {spec.dtype} {list(spec.shape)} is no picture")
-        return picturing.from_file(data, spec.shape, self.file_format)
+        return picturing.from_file(data, spec.shape, self.file_format, encoded.dim_order)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
         if not is_picture(spec.dtype, spec.shape):

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from midcut.errors import MalformedError
+from midcut.tensors import tensor_from_bytes
 
 _MODES: Final = {1: "L", 3: "RGB"}
 _LEVELS: Final = 256
@@ -54,7 +55,9 @@ def range_to_file(value: torch.Tensor, file_format: str, options: dict[str, int 
     return _pack([_RANGE] * len(tables), tables, pixels, file_format, options)
 
 
-def from_file(data: memoryview, shape: tuple[int, ...], file_format: str) -> torch.Tensor:
+def from_file(
+    data: memoryview, shape: tuple[int, ...], file_format: str, dim_order: tuple[int, ...] | None
+) -> torch.Tensor:
     """Restore a tensor of a shape (batch, channels, height, width).
 
     Raises:
@@ -82,7 +85,12 @@ def from_file(data: memoryview, shape: tuple[int, ...], file_format: str) -> tor
             raise MalformedError(f"a pixel has value {int(plane.max())} of {len(table)}")
         else:
             planes[:, channel] = table[plane]
-    return torch.from_numpy(planes)
+    if dim_order is None:
+        return torch.from_numpy(planes)
+    if sorted(dim_order) != list(range(planes.ndim)):
+        raise MalformedError(f"the dim order {list(dim_order)[:8]} is not one of four dimensions")
+    physical = np.ascontiguousarray(planes.transpose(dim_order))
+    return tensor_from_bytes(memoryview(physical).cast("B"), "float32", shape, dim_order)
 
 
 def _levels(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from midcut.edge.frontend.images import read_image
 from midcut.edge.measured_codecs import typical_inputs
 from midcut.errors import ConfigError, MalformedError
 from midcut.types import Encoded, LoadedModel, ValueSpec
@@ -77,6 +78,50 @@ def test_what_crosses_is_a_file_that_any_viewer_opens():
     assert np.array_equal(np.asarray(image), expected.numpy())
 
 
+def files():
+    """One photograph as its file would come from ten kinds of sources."""
+    shown = Image.fromarray(np.asarray(_photograph(), np.uint8))
+    grey = np.asarray(shown.convert("L"), np.uint16)
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    transparent = shown.copy()
+    transparent.putalpha(Image.linear_gradient("L").resize(shown.size))
+    made = {
+        "jpeg 4:2:0": (shown, "JPEG", {"subsampling": 2}),
+        "jpeg 4:4:4": (shown, "JPEG", {"subsampling": 0}),
+        "progressive jpeg": (shown, "JPEG", {"progressive": True}),
+        "rotated jpeg": (shown, "JPEG", {"exif": rotated}),
+        "png": (shown, "PNG", {}),
+        "webp": (shown, "WEBP", {}),
+        "grey": (shown.convert("L"), "PNG", {}),
+        "16 bits": (Image.fromarray(grey * 257), "PNG", {}),
+        "alpha": (transparent, "PNG", {}),
+        "palette": (shown.quantize(64), "GIF", {}),
+    }
+    for name, (image, kind, options) in made.items():
+        data = io.BytesIO()
+        image.save(data, kind, **options)
+        yield pytest.param(data.getvalue(), id=name)
+
+
+def _photograph():
+    """Edges, a gradient and noise, 300 x 260 pixels."""
+    x, y = np.meshgrid(np.arange(300), np.arange(260))
+    noise = np.random.RandomState(2).normal(0, 9, (260, 300, 3))
+    discs = 90 * (((x % 70) - 35) ** 2 + ((y % 50) - 25) ** 2 < 300)
+    return (np.stack([x * 0.6 + discs, y * 0.8, 160 - x * 0.3 + discs], -1) + noise).clip(0, 255)
+
+
+@pytest.mark.parametrize("data", list(files()))
+def test_a_file_of_any_kind_reaches_the_other_side_bit_for_bit(data):
+    reader = ImageReader((3, 224, 224), MEAN, STD, ImageSettings())
+    value = reader(read_image(data))
+    for codec in (webp(), png()):
+        size, back = there_and_back(codec, value)
+        assert torch.equal(back.view(torch.int32), value.view(torch.int32))
+        assert size < 0.3 * 4 * value.numel()
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -94,6 +139,20 @@ def test_what_was_no_picture_crosses_as_it_is(codec, value):
     assert encoded.size_bytes == value.numel() * value.element_size()
     back = codec.decode(encoded, ValueSpec("x", str(value.dtype).removeprefix("torch."), tuple(value.shape)))
     assert back.numpy().tobytes() == value.numpy().tobytes()
+
+
+@pytest.mark.parametrize("codec", [webp(), png()], ids=["webp", "png"])
+def test_the_memory_layout_comes_back(codec):
+    value = picture(64, 80)
+    for laid_out in (
+        value.contiguous(memory_format=torch.channels_last),
+        value.transpose(2, 3),
+        picture(64, 80, channels=1).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+    ):
+        size, back = there_and_back(codec, laid_out)
+        assert torch.equal(back, laid_out)
+        assert back.stride() == laid_out.stride()
+        assert size < 2 * laid_out.numel()
 
 
 @pytest.mark.parametrize("level", [0.0, -0.0, 1.5, -3.25, 1e-45])

@@ -13,13 +13,15 @@ import pytest
 
 from midcut.config.settings import CutSettings
 from midcut.graph import partition
-from midcut_codecs.config import Int8Config, ZstdConfig
+from midcut_codecs.config import Int8Config, WebpConfig, ZstdConfig
 from midcut_codecs.packed import Zstd
+from midcut_codecs.pictures import Webp
 from midcut_codecs.rounded import Int8
 from midcut_models.mnist import DIGITS, Mnist
 
 TAKEN = {
     "int8": Int8(name="int8", **vars(Int8Config())),
+    "webp": Webp(name="webp", **vars(WebpConfig())),
     "zstd": Zstd(name="zstd", **vars(ZstdConfig())),
 }
 
@@ -62,7 +64,16 @@ def test_the_cloud_finishes_what_the_chosen_codec_brings(tmp_path, digits_cloud)
     assert {one["predicted"]["codec"] for one in records} == {"int8"}
     # 320 bytes, 20 pairs of scale and offset, a head; bare it would be 1280 bytes and the head.
     assert all(320 + 160 < one["sent_bytes"] < 1280 for one in records)
-    assert "the cloud does not take codec fp16; it takes: raw, base64, int8, zstd" in " ".join(said.split())
+    assert "the cloud does not take codec fp16; it takes: raw, base64, int8, webp, zstd" in " ".join(said.split())
+
+
+def test_pictures_cross_the_first_cut_as_pictures(tmp_path, digits_cloud):
+    records, _ = stream(tmp_path, digits_cloud, "codec=[raw,webp]", "cuts.last_cut=0")
+    here, _ = stream(tmp_path, digits_cloud, "cuts.first_cut=13", "hydra.run.dir=out")
+    assert {(one["cut"], one["codec"], one["finished_by"]) for one in records} == {(0, "webp", "cloud")}
+    assert [one["class"] for one in records] == [one["class"] for one in here]
+    assert [one["probability"] for one in records] == [one["probability"] for one in here]
+    assert all(one["sent_bytes"] < 28 * 28 * 4 / 2 for one in records)
 
 
 def test_the_papers_codec_goes_by_the_papers_route(tmp_path, digits_cloud):
