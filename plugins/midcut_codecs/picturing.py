@@ -90,7 +90,7 @@ def from_file(
     if sorted(dim_order) != list(range(planes.ndim)):
         raise MalformedError(f"the dim order {list(dim_order)[:8]} is not one of four dimensions")
     physical = np.ascontiguousarray(planes.transpose(dim_order))
-    return tensor_from_bytes(memoryview(physical).cast("B"), "float32", shape, dim_order)
+    return tensor_from_bytes(memoryview(physical.tobytes()), "float32", shape, dim_order)
 
 
 def _levels(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -23,6 +23,7 @@ class TestModule(ModelSuite):
             path="torch.nn.Conv2d",
             kwargs={"in_channels": 3, "out_channels": 2, "kernel_size": 3},
             input_shapes=[[3, 16, 16]],
+            inputs={},
             weights=None,
             seed=0,
             mean=[0.0],

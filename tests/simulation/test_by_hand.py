@@ -135,21 +135,15 @@ class ConstantPicks:
 
 
 @pytest.mark.parametrize(
-    ("picks", "got"),
-    [
-        (0, "int64 of shape () from 0 to 0"),
-        (np.zeros((2, 1), dtype=int), "int64 of shape (2, 1) from 0 to 0"),
-        (np.zeros((2, 2)), "float64 of shape (2, 2) from 0.0 to 0.0"),
-        (np.array([[0, 1], [-1, 0]]), "int64 of shape (2, 2) from -1 to 1"),
-        (np.array([[0, 1], [2, 0]]), "int64 of shape (2, 2) from 0 to 2"),
-        (None, "object of shape ()"),
-    ],
+    "picks",
+    [0, np.zeros((2, 1), dtype=int), np.zeros((2, 2)), np.array([[0, 1], [-1, 0]]), np.array([[0, 1], [2, 0]]), None],
+    ids=str,
 )
-def test_a_planner_that_returns_invalid_rows_is_named(simulated, picks, got):
+def test_a_planner_that_returns_invalid_rows_is_named(simulated, picks):
     truth = ([[6.0, 9.0]] * 2, [[2.0, 1.0]] * 2)
     with pytest.raises(PluginError) as caught:
         simulated(truth, weights=(0.0, 1.0), planners={"theirs": ConstantPicks(picks)})
-    assert str(caught.value) == (
-        "planner 'theirs': choose must return rows 0 to 1, integers of shape (2, 2) for 2 weights and 2 samples; "
-        f"got {got}"
-    )
+    said = str(caught.value)
+    assert "ConstantPicks returned" in said
+    assert said.endswith("integer row indices of shape (2, 2) of the forecast, here from 0 to 1")
+    assert "\n" not in said

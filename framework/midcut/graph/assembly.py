@@ -18,7 +18,6 @@ from midcut.graph.cache import CaptureCache, usable_key
 from midcut.graph.capture import capture
 from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
-from midcut.graph.ordering import reorder
 from midcut.graph.outputs import Position, name_outputs
 from midcut.graph.partition import Captured, Partition
 from midcut.graph.saving import keep, restore
@@ -164,6 +163,8 @@ def _make_partition(
     examination = _examine(program, model, settings)
     if settings.order is Order.narrow:
         nodes = describe_nodes(program, examination, model.module, model.example)
+        from midcut.graph.ordering import reorder  # noqa: PLC0415 - scipy
+
         program = reorder(program, examination, nodes)
         examination = _examine(program, model, settings)
     leaves, structure = pytree.tree_flatten(observed.output)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
-from midcut.errors import ConfigError, PluginError
+from midcut.errors import ConfigError
 from midcut.planning.policy import choose_in_time
 from midcut.protocols import Learner, LimitedPlanner
 from midcut.simulation.over_trace import LinkObserver
@@ -100,15 +100,7 @@ class PlannerStrategy:
             return self._learn(chunk)
         if chunk.over_trace is not None:
             return self._observe(chunk.over_trace)
-        picks = choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
-        shape = (len(self.weights), len(chunk.predicted.latency_s))
-        rows = len(chunk.predicted)
-        if picks.shape != shape or picks.dtype.kind not in "iu" or picks.min() < 0 or picks.max() >= rows:
-            raise PluginError(
-                f"planner {self.name!r}: choose must return rows 0 to {rows - 1}, integers of shape {shape} for "
-                f"{shape[0]} weights and {shape[1]} samples; got {_array_summary(picks)}"
-            )
-        return picks
+        return choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
 
     def _observe(self, chunk: TraceChunk) -> Ints:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
@@ -223,8 +215,3 @@ def result_of_pick(chunk: Chunk, sample: int, pick: int) -> InferenceResult:
         predicted={},
         codec=truth.placements.codec[pick],
     )
-
-
-def _array_summary(array: NDArray[Any]) -> str:
-    kind = f"{array.dtype} of shape {array.shape}"
-    return f"{kind} from {array.min()} to {array.max()}" if array.dtype.kind in "iuf" and array.size else kind
