@@ -128,8 +128,8 @@ class ScenarioTrace:
         path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms; `midcut trace import` makes them.
         step_s: seconds between two requests, from the trace's first row to its end.
         clock_mhz, ping_ms: for a trace without that column, as recorded links mostly are.
-        observed: what planners see of the link: `last_transfer` and `decay` (the running edge's) only what their own
-            transfers have shown, with a probe of 200 kB after 10 s of silence; `perfect` the trace's rate.
+        observed: what planners see of the link: `last_transfer` and `decay` (`passive_bandwidth.estimate=decay`) only
+            what their own transfers have shown, with a probe of 200 kB after 10 s without one; `perfect` the true rate.
         lag_s: how much later they see it.
         interval_s: seconds between two planning steps.
     """
@@ -139,7 +139,7 @@ class ScenarioTrace:
     step_s: float = 1.0
     clock_mhz: float | None = None
     ping_ms: float | None = None
-    observed: Observed = Observed.decay
+    observed: Observed = Observed.last_transfer
     lag_s: float = 0.0
     interval_s: float = 1.0
 
