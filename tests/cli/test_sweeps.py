@@ -52,10 +52,10 @@ def test_parallel_jobs_leave_whole_lines(midcut, tmp_path):
 def test_a_job_that_fails_in_a_process_of_its_own_has_a_line_too(midcut, tmp_path):
     finished = midcut("plan", "-m", "hydra/launcher=joblib", "planner.w=0.2,7", "hydra.sweep.dir=sweep")
     assert finished.returncode == 1
-    assert finished.stderr.splitlines()[-1] == "midcut plan: w must be from 0 (fast) to 1 (cheap), got 7.0"
+    assert finished.stderr.splitlines()[-1] == "midcut plan: planner.w must be from 0 (fast) to 1 (cheap), got 7.0"
     lines = {line["job"]: line for line in rows(tmp_path / "sweep/sweep.jsonl")}
     assert [lines[job]["status"] for job in (0, 1)] == ["completed", "failed"]
-    assert lines[1]["error"] == "ForecastError: w must be from 0 (fast) to 1 (cheap), got 7.0"
+    assert lines[1]["error"] == "ForecastError: planner.w must be from 0 (fast) to 1 (cheap), got 7.0"
 
 
 @pytest.mark.usefixtures("optuna")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from midcut.config.composition import compose
 from midcut.config.registry import HOOKS
 from midcut.results.evaluation import Evaluation, write_evaluation
 
@@ -102,7 +103,19 @@ def test_sweeps_run_as_many_jobs_as_they_say(midcut, words, jobs, tmp_path):
     assert len((tmp_path / "sweep.jsonl").read_text().splitlines()) == jobs
 
 
-@pytest.mark.parametrize("words", [one for one in midcut_commands("cloud", "edge") if not streams(one.values[0])])
+def needs_device(words):
+    return any(word.startswith(("input=camera", "input=video")) for word in words)
+
+
+@pytest.mark.parametrize("words", [one for one in midcut_commands("edge") if needs_device(one.values[0])])
+def test_commands_for_a_camera_name_settings_that_there_are(words):
+    assert compose(words[0], words[1:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [one for one in midcut_commands("cloud", "edge") if not (streams(one.values[0]) or needs_device(one.values[0]))],
+)
 def test_servers_start_and_end(serving, words):
     assert serving(*words).startswith("http://")
 
