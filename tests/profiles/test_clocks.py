@@ -68,6 +68,8 @@ def test_restored_after(tree, error):
 
 
 def test_restored_after_sigterm(tree):
+    before = signal.getsignal(signal.SIGTERM)
+
     def terminated():
         with CpuClocks(tree).restored():
             CpuClocks(tree).set_mhz(900)
@@ -77,7 +79,7 @@ def test_restored_after_sigterm(tree):
         terminated()
     assert exit_.value.code == 143
     assert limits(tree) == [(600_000, 1_500_000)] * 2
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_with_the_userspace_governor_the_speed_is_set_too(tree):
