@@ -26,6 +26,9 @@ _MAX_IDLE: Final = 32
 _NEXT_ADDRESS_S: Final = 0.25
 # A kept connection may be silent for this many times as long as the slowest of the last answers took.
 _SILENT_ANSWERS: Final = 4.0
+# And for as long as all bytes under way take at half a megabit per second: a proxy acknowledges bytes long before the
+# cloud has them, and a request sent twice over a slow link is a slower request.
+_SLOWEST_BYTES_PER_S: Final = 62_500.0
 _RECENT_ANSWERS: Final = 16
 
 
@@ -63,6 +66,7 @@ class Pool:
         self._prepare = partial(notice_dead_peer, timeout_s=unacknowledged_s)
         self._answers_s: deque[float] = deque(maxlen=_RECENT_ANSWERS)
         self._idle: list[Connection] = []
+        self._under_way_bytes = 0
         self._closed = False
 
     async def exchange(
@@ -87,7 +91,26 @@ class Pool:
             TimeoutError: `timeout_s` passed.
             OSError: no connection.
         """
-        silent_s = max(self._connect_timeout_s, _SILENT_ANSWERS * max(self._answers_s, default=0.0))
+        size_bytes = len(header) + sum(piece.nbytes for piece in pieces)
+        self._under_way_bytes += size_bytes
+        try:
+            return await self._exchange(header, pieces, timeout_s, limit_bytes, integrity)
+        finally:
+            self._under_way_bytes -= size_bytes
+
+    async def _exchange(
+        self,
+        header: bytes,
+        pieces: Sequence[memoryview],
+        timeout_s: float,
+        limit_bytes: int,
+        integrity: Integrity | None,
+    ) -> Answer:
+        silent_s = max(
+            self._connect_timeout_s,
+            _SILENT_ANSWERS * max(self._answers_s, default=0.0),
+            self._under_way_bytes / _SLOWEST_BYTES_PER_S,
+        )
         limits = Limits(asyncio.get_running_loop().time() + timeout_s, silent_s, limit_bytes)
         idle = self._take_idle()
         try:
