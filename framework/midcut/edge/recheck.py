@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 
+from midcut.graph.probe import NOISE, TOLERANCE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# Share of an output's standard deviation, and of its root mean square, by which single elements may differ: another
-# processor's kernels add in another order, which stays far below this.
-_TOLERANCE: Final = 0.02
-_NOISE: Final = 1e-4
 
 
 class Recheck:
@@ -58,5 +55,5 @@ def _share_outside(own: torch.Tensor, other: torch.Tensor) -> float:
     finite = own[torch.isfinite(own)]
     spread = float(finite.std(correction=0)) if finite.numel() else 0.0
     size = float(finite.abs().square().mean().sqrt()) if finite.numel() else 0.0
-    alike = torch.isclose(own, other, rtol=0.0, atol=_TOLERANCE * spread + _NOISE * size, equal_nan=True)
+    alike = torch.isclose(own, other, rtol=0.0, atol=TOLERANCE * spread + NOISE * size, equal_nan=True)
     return float((~alike).double().mean())

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 # Share of an output's standard deviation by which digests may differ: kernels of float32 stay below 0.001, a
 # difference of one step of an 8-bit network is about 0.01, networks with other settings are beyond 0.1.
-_TOLERANCE: Final = 0.02
+TOLERANCE: Final = 0.02
 # Share of its root mean square, for outputs that are nearly constant.
-_NOISE: Final = 1e-4
+NOISE: Final = 1e-4
 _PROJECTIONS: Final = 4
 
 
@@ -63,11 +63,11 @@ def difference(one: Probe | None, other: Probe | None) -> str:
             return f"output {position} has another form"
         (deviation, mean, *rest), (other_deviation, other_mean, *other_rest) = a, b
         spread = max(deviation, other_deviation)
-        allowed = _TOLERANCE * spread + _NOISE * max(abs(mean), abs(other_mean), spread)
+        allowed = TOLERANCE * spread + NOISE * max(abs(mean), abs(other_mean), spread)
         off = max(abs(x - y) for x, y in zip((mean, *rest), (other_mean, *other_rest), strict=True))
         if off > allowed or not math.isfinite(off):
             share = f"{off / spread:.0%}" if spread else f"{off:.2g}"
-            return f"output {position} differs by {share} of its standard deviation, allowed are {_TOLERANCE:.0%}"
+            return f"output {position} differs by {share} of its standard deviation, allowed are {TOLERANCE:.0%}"
     return ""
 
 
