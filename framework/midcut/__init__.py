@@ -21,21 +21,41 @@ highest:
     edge         the edge server: telemetry, planning loop, head of the network, calibration, choice of a cloud
     cloud        the cloud server: tails of the networks it holds
     reporting    pages, figures and tables made of result files
-    api          midcut from Python: `midcut.cut`
+    api          midcut from Python: cut, plan, simulate, Edge, Cloud, Client
     cli          the command `midcut`: one module a verb
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from midcut.component import Component, Kind
 from midcut.hookspecs import hookimpl
 
-__all__ = ["Component", "Kind", "hookimpl"]
+if TYPE_CHECKING:
+    from midcut.api.client import Client
+    from midcut.api.cutting import cut
+    from midcut.api.planning import plan
+    from midcut.api.servers import Cloud, Edge
+    from midcut.api.simulating import simulate
+
+__all__ = ["Client", "Cloud", "Component", "Edge", "Kind", "cut", "hookimpl", "plan", "simulate"]
+
+_HOMES: Final = {
+    "Client": "client",
+    "Cloud": "servers",
+    "Edge": "servers",
+    "cut": "cutting",
+    "plan": "planning",
+    "simulate": "simulating",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`midcut.cut`, imported when it is first used: it needs torch, and a plugin's declaration does not."""
-    if name == "cut":
-        return getattr(importlib.import_module("midcut.api"), name)
+    """The names of `midcut.api`, imported when they are first used: a plugin's declaration must stay light."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"midcut.api.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'midcut' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from midcut.cli.verbs.simulate import prepare, summary
+from midcut.cli.verbs.simulate import summary
 from midcut.config.composition import compose
 from midcut.errors import MidcutError
 from midcut.profiles import write_profile
 from midcut.results.simulation import read_simulation, write_simulation
+from midcut.simulation.assembly import assemble
 from midcut.simulation.run import simulate
 
 CLAIM = (
@@ -25,7 +26,7 @@ def composed(tmp_path):
     """Simulates `midcut simulate OVERRIDES`."""
 
     def run(*overrides):
-        return simulate(*prepare(compose("simulate", overrides), {}, tmp_path))
+        return simulate(*assemble(compose("simulate", overrides), {}, tmp_path))
 
     return run
 

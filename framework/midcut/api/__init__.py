@@ -1,5 +1,1 @@
-"""midcut from Python: cut a model, run both halves, plan. `midcut.cut` is the same function."""
-
-from midcut.api.cutting import CutModel, Plan, cut
-
-__all__ = ["CutModel", "Plan", "cut"]
+"""midcut from Python. Its names are reached as `midcut.NAME`, which imports what the name needs and no more."""

@@ -1,18 +1,18 @@
-"""A model of the caller, cut; and a plan of where to cut it."""
+"""A model of the caller, cut."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import OmegaConf
 
-from midcut.config.composition import compose
+from midcut.api.composing import compose
+from midcut.api.planning import make_plan
 from midcut.config.settings import CutSettings
-from midcut.errors import ConfigError
+from midcut.errors import ConfigError, MalformedError
 from midcut.graph import partition
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import placements
@@ -24,54 +24,41 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from midcut.api.planning import Plan
     from midcut.graph import Partition
-    from midcut.types import CutTable, Decision, Forecast
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Where to cut, and what every cut would take.
-
-    Attributes:
-        cut: nodes that run at the edge.
-        rows: for each cut `cut`, `latency_s`, `cost_usd`, `edge_s`, `link_s`, `cloud_s`: a table for
-            `pandas.DataFrame(plan.rows)`.
-        reason: one line for people.
-        based_on: part of the latency -> where its seconds come from.
-    """
-
-    cut: int
-    rows: list[dict[str, Any]]
-    reason: str
-    based_on: dict[str, str]
+    from midcut.types import CutTable
 
 
 class CutModel:
-    """A model that can be run in two halves at any cut. Head plus tail is bit-identical to the whole."""
+    """A model that can be run in two halves at any cut. Head plus tail is bit-identical to the whole.
 
-    def __init__(self, captured: Partition, example: Sequence[torch.Tensor]) -> None:
-        self._partition = captured
-        self._example = tuple(example)
+    Attributes:
+        loaded: the model, with its name and example.
+        partition: the captured model.
+    """
+
+    def __init__(self, loaded: LoadedModel, captured: Partition) -> None:
+        self.loaded, self.partition = loaded, captured
 
     @property
     def table(self) -> CutTable:
         """Nodes and cuts, with what crosses each cut."""
-        return self._partition.table
+        return self.partition.table
 
     @property
     def cuts(self) -> tuple[int, ...]:
         """The cuts on offer: 0 runs all in the cloud, the last one all at the edge."""
-        return self._partition.legal
+        return self.partition.legal
 
     def head(self, cut: int) -> Callable[..., tuple[Any, ...]]:
         """The part before a cut: a function from the model's inputs to the values that cross the cut."""
         self._check(cut)
-        return lambda *inputs: self._partition.head(cut, inputs)
+        return lambda *inputs: self.partition.head(cut, inputs)
 
     def tail(self, cut: int) -> Callable[[Sequence[Any]], Any]:
         """The part after a cut: a function from what `head` returned to the model's output."""
         self._check(cut)
-        return lambda values: self._partition.assemble(self._partition.tail(cut, values))
+        return lambda values: self.partition.assemble(self.partition.tail(cut, values))
 
     def plan(
         self,
@@ -96,40 +83,45 @@ class CutModel:
         Raises:
             ConfigError: a value out of bounds.
         """
-        cfg = compose("plan", ["planner.w=0.5"])
+        cfg = compose("plan", ["planner.w=0.5"])[0]
         OmegaConf.update(cfg, "planner.w", w)
         OmegaConf.update(cfg, "edge_profile", edge)
         OmegaConf.update(cfg, "cloud_profile", cloud)
         with tempfile.TemporaryDirectory(prefix="midcut-plan-") as folder:
-            fill_profiles_of(cfg, self.table.model, lambda: (self._partition, self._example), Path(folder))
+            fill_profiles_of(cfg, self.table.model, lambda: (self.partition, self.loaded.example), Path(folder))
             policy = build_policy(cfg, placements(self.table, self.cuts, build_codecs(cfg)))
-        decision: Decision = policy.decide(
-            Observation(clock_mhz=clock_mhz, bandwidth_kbps=bandwidth_kbps, ping_ms=ping_ms)
-        )
-        forecast = cast("Forecast", decision.forecast)
-        rows = [forecast.row(index) for index in range(len(forecast))]
-        return Plan(decision.placement.cut, rows, decision.reason, policy.based_on)
+        decision = policy.decide(Observation(clock_mhz=clock_mhz, bandwidth_kbps=bandwidth_kbps, ping_ms=ping_ms))
+        return make_plan(decision, policy)
 
     def _check(self, cut: int) -> None:
         if cut not in self.cuts:
             raise ConfigError(f"cut {cut} is not on offer; the cuts are {self.cuts[0]} to {self.cuts[-1]}")
 
 
-def cut(model: torch.nn.Module, example: torch.Tensor | Sequence[torch.Tensor], *, name: str = "module") -> CutModel:
+def cut(
+    model: torch.nn.Module,
+    example: torch.Tensor | Sequence[torch.Tensor],
+    *,
+    name: str = "module",
+    preprocess: Callable[[Image.Image], torch.Tensor] | None = None,
+    labels: Sequence[str] = (),
+) -> CutModel:
     """Capture a model and verify every cut of it.
 
     Args:
         model: in eval mode.
         example: an input of batch size 1, or several positional ones.
         name: of the model in messages and profiles.
+        preprocess: converts an image to one input of batch size 1, for `midcut.Edge(model=...)` with images.
+        labels: class names by index.
 
     Raises:
         GraphError: it cannot be captured.
     """
     inputs = (example,) if isinstance(example, torch.Tensor) else tuple(example)
-    loaded = LoadedModel(name=name, module=model, example=inputs, preprocess=_no_preprocess)
-    return CutModel(partition(loaded, CutSettings()), inputs)
+    loaded = LoadedModel(name, model, inputs, preprocess or _no_preprocess, labels)
+    return CutModel(loaded, partition(loaded, CutSettings()))
 
 
 def _no_preprocess(_: Image.Image) -> torch.Tensor:
-    raise ConfigError("a model that was cut from Python takes tensors")
+    raise MalformedError("this model takes tensors: midcut.cut(..., preprocess=) makes it take images")

@@ -151,9 +151,9 @@ def _run_hydra(verb: str, arguments: Sequence[str]) -> None:
     from hydra.errors import CompactHydraException  # noqa: PLC0415
     from yaml import YAMLError  # noqa: PLC0415
 
-    from midcut.cli import choices, failures, hints  # noqa: PLC0415
+    from midcut.cli import choices, hints  # noqa: PLC0415
     from midcut.cli.sweeps import SweepRecorder  # noqa: PLC0415
-    from midcut.config import composition  # noqa: PLC0415
+    from midcut.config import composition, failures  # noqa: PLC0415
     from midcut.config.folders import conf_dir  # noqa: PLC0415
     from midcut.config.registry import registry  # noqa: PLC0415
     from midcut.errors import MidcutError  # noqa: PLC0415
@@ -186,9 +186,9 @@ def _make_task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], A
         from hydra.types import RunMode  # noqa: PLC0415
         from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
-        from midcut.cli import failures, logs  # noqa: PLC0415
+        from midcut.cli import logs  # noqa: PLC0415
         from midcut.cli.sweeps import objective_names, with_objectives  # noqa: PLC0415
-        from midcut.config import composition  # noqa: PLC0415
+        from midcut.config import composition, failures  # noqa: PLC0415
         from midcut.errors import MidcutError  # noqa: PLC0415
 
         composition.register()

@@ -24,13 +24,14 @@ from midcut.serving import check_credentials
 from midcut.serving.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from aiohttp import web
     from omegaconf import DictConfig
 
     from midcut.config.settings import CloudSettings, CutSettings, ServerSettings
     from midcut.graph import Partition
+    from midcut.types import LoadedModel
 
 _log = structlog.get_logger("midcut.cloud")
 
@@ -51,8 +52,13 @@ class AssembledCloud:
 
 
 @contextmanager
-def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
+def assemble(
+    cfg: DictConfig, given: Mapping[str, tuple[LoadedModel, Partition]] | None = None
+) -> Iterator[AssembledCloud]:
     """Load the models, warm them up and make the application; end its threads afterwards.
+
+    Args:
+        given: name -> a model and its cuts, in place of what the config names; None or empty loads those.
 
     Raises:
         ConfigError: a setting is out of bounds, a credential cannot be used, or there is no model.
@@ -62,7 +68,10 @@ def assemble(cfg: DictConfig) -> Iterator[AssembledCloud]:
     check_credentials(server)
     torch.set_num_threads(settings.thread_count)
     segments = Segments(build(Kind.EXECUTOR, cfg.executor))
-    partition_of_model = _partitions(cfg, config.cuts, settings.device)
+    partition_of_model = {
+        name: parts if settings.device == "cpu" else DevicePartition(parts, model, settings.device)
+        for name, (model, parts) in (given or _load(cfg, config.cuts)).items()
+    }
     hosted = HostedModels(partition_of_model, settings.max_batch, build_each(Kind.CODEC, cfg.codec))
     try:
         with tail_threads(settings) as pool:
@@ -80,13 +89,13 @@ def tail_threads(settings: CloudSettings) -> Threads:
     return Threads(settings.workers, "tail", partial(torch.set_num_threads, settings.thread_count))
 
 
-def _partitions(cfg: DictConfig, cuts: CutSettings, device: str) -> dict[str, Partition]:
+def _load(cfg: DictConfig, cuts: CutSettings) -> dict[str, tuple[LoadedModel, Partition]]:
     if not cfg.model:
         raise ConfigError("midcut cloud needs a model: set model=NAME or model='[NAME,NAME]'")
-    partitions: dict[str, Partition] = {}
+    loaded: dict[str, tuple[LoadedModel, Partition]] = {}
     for component in build_each(Kind.MODEL, cfg.model).values():
         model = component.load()
         parts = partition(model, cuts)
-        partitions[model.name] = parts if device == "cpu" else DevicePartition(parts, model, device)
+        loaded[model.name] = model, parts
         _log.info("model loaded", model=model.name, note=model.note, cuts=len(parts.legal), nodes=parts.node_count)
-    return partitions
+    return loaded

@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import open_dict
 
 from midcut.component import STRATEGY, Kind
 from midcut.config import settings
@@ -66,11 +67,28 @@ def compose(verb: str, overrides: Iterable[str] = ()) -> DictConfig:
     Raises:
         hydra.errors.HydraException: an override is invalid.
     """
+    return compose_with_choices(verb, overrides)[0]
+
+
+def compose_with_choices(verb: str, overrides: Iterable[str] = ()) -> tuple[DictConfig, dict[str, Any]]:
+    """Do the same; also returns what is chosen in each config group.
+
+    Raises:
+        hydra.errors.HydraException: an override is invalid.
+    """
     register()
     if GlobalHydra.instance().is_initialized():  # inside of a verb, whose folder is the same
-        return hydra.compose(verb, overrides=list(overrides))
+        return _compose(verb, overrides)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return hydra.compose(verb, overrides=list(overrides))
+        return _compose(verb, overrides)
+
+
+def _compose(verb: str, overrides: Iterable[str]) -> tuple[DictConfig, dict[str, Any]]:
+    cfg = hydra.compose(verb, overrides=list(overrides), return_hydra_config=True)
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices
 
 
 def _store_node(store: ConfigStore, group: str, name: str, node: DictConfig, package: str, provider: str) -> None:

@@ -39,7 +39,7 @@ from midcut.serving.metrics import EdgeMetrics, new_registry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from midcut.config.settings import EngineSettings
+    from midcut.config.settings import CutSettings, EngineSettings
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.graph import Partition
     from midcut.planning.policy import Policy
@@ -74,8 +74,11 @@ class CombinedObserver:
             observer.inferred(result)
 
 
-def assemble(cfg: DictConfig) -> AssembledEdge:
+def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None) -> AssembledEdge:
     """Load the model, cut it, and build every component that the config of `midcut edge` names.
+
+    Args:
+        given: a model and its cuts, in place of what the config names.
 
     Raises:
         ConfigError: a setting out of range, not exactly one model, or no legal cut.
@@ -83,8 +86,7 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     settings = settings_of(cfg, EdgeConfig)
     configs = configs_by_url(cfg)
     torch.set_num_threads(settings.engine.thread_count)
-    model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
-    cut = partition(model, settings.cuts)
+    model, cut = given or _load(cfg, settings.cuts)
     model = choose_task(cfg, model, cut.table)
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
     threads = settings.engine.thread_count
@@ -123,6 +125,11 @@ def assemble(cfg: DictConfig) -> AssembledEdge:
     if calibration is not None:
         metrics.show_calibration(calibration.state)
     return AssembledEdge(engine, model, metrics)
+
+
+def _load(cfg: DictConfig, cuts: CutSettings) -> tuple[LoadedModel, Partition]:
+    model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
+    return model, partition(model, cuts)
 
 
 def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeEngine:
