@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,6 +20,15 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+def keep_quiet() -> None:
+    """Send warnings alone, to stderr, where the program has not configured structlog, which else prints all it gets."""
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+
+
 def compose(verb: str, overrides: Iterable[str]) -> tuple[DictConfig, dict[str, Any]]:
     """Compose a verb's config.
 
@@ -26,6 +38,7 @@ def compose(verb: str, overrides: Iterable[str]) -> tuple[DictConfig, dict[str, 
     Raises:
         ConfigError: an override is not possible; its text is one line.
     """
+    keep_quiet()
     words = list(overrides)
     wrong = next((word for word in words if not isinstance(word, str)), None)
     if wrong is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import OmegaConf
 
-from midcut.api.composing import compose
+from midcut.api.composing import compose, keep_quiet
 from midcut.api.planning import make_plan
 from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, MalformedError
@@ -22,6 +22,7 @@ from midcut.types import LoadedModel, Observation
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from omegaconf import DictConfig
     from PIL import Image
 
     from midcut.api.planning import Plan
@@ -39,6 +40,8 @@ class CutModel:
 
     def __init__(self, loaded: LoadedModel, captured: Partition) -> None:
         self.loaded, self.partition = loaded, captured
+        self._configs: dict[tuple[str, str], DictConfig] = {}
+        self._estimates = tempfile.TemporaryDirectory(prefix="midcut-plan-")
 
     @property
     def table(self) -> CutTable:
@@ -83,15 +86,22 @@ class CutModel:
         Raises:
             ConfigError: a value out of bounds.
         """
-        cfg = compose("plan", ["planner.w=0.5"])[0]
+        cfg = self._with_profiles(edge, cloud)
         OmegaConf.update(cfg, "planner.w", w)
-        OmegaConf.update(cfg, "edge_profile", edge)
-        OmegaConf.update(cfg, "cloud_profile", cloud)
-        with tempfile.TemporaryDirectory(prefix="midcut-plan-") as folder:
-            fill_profiles_of(cfg, self.table.model, lambda: (self.partition, self.loaded.example), Path(folder))
-            policy = build_policy(cfg, placements(self.table, self.cuts, build_codecs(cfg)))
+        policy = build_policy(cfg, placements(self.table, self.cuts, build_codecs(cfg)))
         decision = policy.decide(Observation(clock_mhz=clock_mhz, bandwidth_kbps=bandwidth_kbps, ping_ms=ping_ms))
         return make_plan(decision, policy)
+
+    def _with_profiles(self, edge: str, cloud: str) -> DictConfig:
+        """The config of `midcut plan` with files in place of devices that have no profile of this model."""
+        if (edge, cloud) not in self._configs:
+            cfg = compose("plan", ["planner.w=0.5"])[0]
+            OmegaConf.update(cfg, "edge_profile", edge)
+            OmegaConf.update(cfg, "cloud_profile", cloud)
+            folder = Path(self._estimates.name)
+            fill_profiles_of(cfg, self.table.model, lambda: (self.partition, self.loaded.example), folder)
+            self._configs[edge, cloud] = cfg
+        return self._configs[edge, cloud]
 
     def _check(self, cut: int) -> None:
         if cut not in self.cuts:
@@ -118,6 +128,7 @@ def cut(
     Raises:
         GraphError: it cannot be captured.
     """
+    keep_quiet()
     inputs = (example,) if isinstance(example, torch.Tensor) else tuple(example)
     loaded = LoadedModel(name, model, inputs, preprocess or _no_preprocess, labels)
     return CutModel(loaded, partition(loaded, CutSettings()))

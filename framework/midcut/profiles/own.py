@@ -57,7 +57,7 @@ def own_profile(
     clocks = CpuClocks(CPUFREQ)
     repeats = quick_repeats(partition, inputs)
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*bar, transient=True, console=Console(stderr=True)) as progress:
+    with Progress(*bar, transient=True, console=Console(stderr=True, force_jupyter=False)) as progress:
         total = repeats + 1 if fused is None else 2 * (repeats + 1)
         task = progress.add_task(f"measuring {partition.table.model} on this machine", total=total)
         run = measure(
