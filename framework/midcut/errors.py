@@ -182,24 +182,24 @@ class CloudTimeoutError(CloudError):
     """The cloud did not answer in time.
 
     Attributes:
-        kept: the request went over a connection that was kept from earlier requests. It may be the connection that is
+        reused: the request went over a connection that was kept from earlier requests. It may be the connection that is
             dead, so that nothing is known of the cloud.
     """
 
-    def __init__(self, reason: str, *, kept: bool = False) -> None:
+    def __init__(self, reason: str, *, reused: bool = False) -> None:
         super().__init__(reason)
-        self.kept = kept
+        self.reused = reused
 
 
 class CloudRefusedError(CloudError):
     """The cloud answered with an error, or with something that is not a valid answer.
 
     Attributes:
-        said: the HTTP status of the answer, 0 if it had none. 400, 413 and 415 concern this one request only.
+        http_status: the HTTP status of the answer, 0 if it had none. 400, 413 and 415 concern this one request only.
         retry_after_s: for how long the cloud asks not to be sent requests; None if it does not ask.
     """
 
-    def __init__(self, reason: str, said: int = 0, retry_after_s: float | None = None) -> None:
+    def __init__(self, reason: str, http_status: int = 0, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
-        self.said = said
+        self.http_status = http_status
         self.retry_after_s = retry_after_s

@@ -27,7 +27,7 @@ from midcut.wire.watched_files import Token
 from midcut.wire.workload import TEXT_WEIGHT, off_loop, values_bytes
 from midcut_transports.connection import ConnectionLostError, InvalidResponseError
 from midcut_transports.integrity import Integrity
-from midcut_transports.pool import KeptTimeoutError, NoConnectionInTimeError, Pool
+from midcut_transports.pool import NoConnectionInTimeError, Pool, ReusedConnectionTimeoutError
 from midcut_transports.strangers import redirect_reason, stranger_reason
 from midcut_transports.wire_formats import OpenInference, Paper
 
@@ -135,12 +135,12 @@ class HttpTransport:
         timeout_s = self._timeout_s if request.timeout_s is None else min(request.timeout_s, self._timeout_s)
         wire_format = self._wire_formats.get(request.codec)
         if wire_format is None:
-            raise CloudRefusedError(f"no codec {request.codec!r} here", said=HTTPStatus.BAD_REQUEST)
+            raise CloudRefusedError(f"no codec {request.codec!r} here", http_status=HTTPStatus.BAD_REQUEST)
         started = perf_counter()
         try:
             encoded = await off_loop(_payload_bytes(request), wire_format.encode, request, timeout_s)
         except MalformedError as error:
-            raise CloudRefusedError(str(error), said=HTTPStatus.BAD_REQUEST) from error
+            raise CloudRefusedError(str(error), http_status=HTTPStatus.BAD_REQUEST) from error
         integrity = Integrity(encoded.model, encoded.header_length, encoded.pieces, expected=self._checks_requests)
         left_s = timeout_s - (perf_counter() - started)
         headers = _id_header(request.request_id) + encoded.headers + ("" if self._plain else integrity.header)
@@ -188,8 +188,8 @@ class HttpTransport:
         except NoConnectionInTimeError:
             raise CloudTimeoutError(f"no connection to {self._address} in {self._connect_timeout_s:g} s") from None
         except TimeoutError as error:
-            why, kept = f"no answer from {self._address} in {timeout_s:.3g} s", isinstance(error, KeptTimeoutError)
-            raise CloudTimeoutError(why, kept=kept) from None
+            reused = isinstance(error, ReusedConnectionTimeoutError)
+            raise CloudTimeoutError(f"no answer from {self._address} in {timeout_s:.3g} s", reused=reused) from None
         except ConnectionLostError as error:
             raise CloudUnreachableError(f"connection to {self._address} broke: {_one_line(error)}") from None
         except InvalidResponseError as error:
@@ -202,7 +202,7 @@ class HttpTransport:
             ):  # also where it was an older cloud's turn behind the same address
                 self._checks_requests = integrity.reported
         if redirected := redirect_reason(answer, f"{self._scheme}://{self._address}", f"{self._prefix}{path}"):
-            raise CloudRefusedError(redirected, said=answer.status)
+            raise CloudRefusedError(redirected, http_status=answer.status)
         _check_success(answer)
         return answer
 
@@ -218,8 +218,8 @@ class ListingTransport(HttpTransport):
         try:
             return await self._list_models()
         except CloudRefusedError as error:
-            if error.said in _TELLS_ITS_NAME and (reason := await self._name_stranger()):
-                raise CloudRefusedError(reason, said=error.said) from None
+            if error.http_status in _TELLS_ITS_NAME and (reason := await self._name_stranger()):
+                raise CloudRefusedError(reason, http_status=error.http_status) from None
             raise
 
     async def _name_stranger(self) -> str:
@@ -268,7 +268,7 @@ def _check_success(answer: Answer) -> None:
         reason = wire.read_error(b"".join(answer.chunks))
         raise CloudRefusedError(
             f"the cloud says {answer.status}: {reason}",
-            said=answer.status,
+            http_status=answer.status,
             retry_after_s=_retry_after_s(answer.header("retry-after") or ""),
         )
 

@@ -36,7 +36,7 @@ class NoConnectionInTimeError(Exception):
     """Connecting took too long."""
 
 
-class KeptTimeoutError(TimeoutError):
+class ReusedConnectionTimeoutError(TimeoutError):
     """The time was over while the request waited on a kept connection, which may be what is dead."""
 
 
@@ -87,7 +87,7 @@ class Pool:
         Raises:
             ConnectionLostError, InvalidResponseError: the second connection broke too, or the answer is not HTTP.
             NoConnectionInTimeError: `connect_timeout_s` passed.
-            KeptTimeoutError: `timeout_s` passed, on a connection that was kept from earlier requests.
+            ReusedConnectionTimeoutError: `timeout_s` passed, on a connection that was kept from earlier requests.
             TimeoutError: `timeout_s` passed.
             OSError: no connection.
         """
@@ -126,7 +126,7 @@ class Pool:
             if idle is not None:
                 self._close_idle()  # as above: each would cost another timeout
                 if isinstance(error, TimeoutError):
-                    raise KeptTimeoutError from None
+                    raise ReusedConnectionTimeoutError from None
             raise
         connection = await self._connect(limits.until_s)
         answer = await self._exchange_once(connection, header, pieces, limits, integrity)

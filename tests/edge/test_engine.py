@@ -272,20 +272,20 @@ async def test_the_configured_threads_hold_where_the_model_is_computed_from_the_
     assert {(name, threads) for _, name, threads in seen} == {("compute_0", before + 1)}
 
 
-@pytest.mark.parametrize("said", [400, 413, 415])
-async def test_a_request_the_cloud_refuses_for_itself_costs_the_others_nothing(bench, tiny, tiny_model, said):
-    transport = Answering(tiny, CloudRefusedError(f"the cloud says {said}", said=said))
+@pytest.mark.parametrize("status", [400, 413, 415])
+async def test_a_request_the_cloud_refuses_for_itself_costs_the_others_nothing(bench, tiny, tiny_model, status):
+    transport = Answering(tiny, CloudRefusedError(f"the cloud says {status}", http_status=status))
     async with bench(legal=MIDDLE, transport=transport, retry_after_s=60.0) as b:
         refused = await b.engine.infer(tiny_model.example)
         transport.answer = None
         assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
-    assert (refused.finished_by, refused.fallback) == ("edge", f"the cloud says {said}")
+    assert (refused.finished_by, refused.fallback) == ("edge", f"the cloud says {status}")
     assert torch.equal(refused.output, whole(tiny_model))
 
 
-@pytest.mark.parametrize("said", [0, 404, 409, 500, 503])
-async def test_a_cloud_that_refuses_all_alike_is_left_alone(bench, tiny, tiny_model, said):
-    transport = Answering(tiny, CloudRefusedError("no", said=said))
+@pytest.mark.parametrize("status", [0, 404, 409, 500, 503])
+async def test_a_cloud_that_refuses_all_alike_is_left_alone(bench, tiny, tiny_model, status):
+    transport = Answering(tiny, CloudRefusedError("no", http_status=status))
     async with bench(legal=ALWAYS, transport=transport, retry_after_s=60.0) as b:
         await b.engine.infer(tiny_model.example)
         assert "next try in" in (await b.engine.infer(tiny_model.example)).fallback
@@ -368,7 +368,7 @@ async def test_a_loopback_cloud_refuses_what_it_does_not_hold_as_a_cloud_does(ti
     transport = LoopbackTransport(tiny)
     with pytest.raises(CloudRefusedError, match="no model 'other'; there are: tiny") as caught:
         await transport.infer(TailRequest("other", 0, "", [], "x"))
-    assert caught.value.said == 404
+    assert caught.value.http_status == 404
     assert (await transport.listing())["tiny"].legal == tiny.legal
 
 

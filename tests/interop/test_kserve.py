@@ -105,7 +105,7 @@ async def test_what_kserves_server_refuses_is_refused(kserve_url):
     request = TailRequest("other", 0, "", [torch.zeros(1, 4)], "r2", names=["x"])
     with pytest.raises(CloudRefusedError, match="the cloud says 404") as caught:
         await ask(kserve_url, request, plain=True)
-    assert caught.value.said == 404
+    assert caught.value.http_status == 404
 
 
 async def test_a_cut_is_not_sent_to_a_server_that_knows_none(kserve_url):

@@ -66,7 +66,7 @@ def test_codecs_bring_what_they_promise(running_cloud, codecs, tiny_model, reque
 def test_a_codec_the_cloud_does_not_take_is_refused_with_what_it_takes(cloud_url, codecs, request_at_4):
     with pytest.raises(CloudRefusedError, match="400: codec 'int8' is not accepted here; accepted: raw") as caught:
         send(cloud_url, request_at_4("int8"), codecs=codecs)
-    assert caught.value.said == 400
+    assert caught.value.http_status == 400
 
 
 def test_a_codec_the_edge_does_not_have_is_refused_here(cloud_url, request_at_4):

@@ -363,7 +363,7 @@ def test_a_refusal_carries_the_status(status):
     answer = reply(wire.encode_error("no"), status)
     with scripted(answer, answer) as (url, _), pytest.raises(CloudRefusedError) as caught:
         send(url)
-    assert caught.value.said == int(status[:3])
+    assert caught.value.http_status == int(status[:3])
 
 
 @pytest.mark.parametrize(

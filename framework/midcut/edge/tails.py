@@ -273,7 +273,7 @@ class Tails:
             with self._hub.exchanging():
                 reply = await self._clouds.infer(request, partial(self._check, request, inputs))
         except CloudError as error:
-            if isinstance(error, CloudRefusedError) and error.said in _OTHER_MODEL:
+            if isinstance(error, CloudRefusedError) and error.http_status in _OTHER_MODEL:
                 self._on_other_model()
             return _CloudOutcome(fallback=str(error), link_s=perf_counter() - started)
         took_s = perf_counter() - started

@@ -47,7 +47,9 @@ class LoopbackTransport:
             raise CloudUnreachableError("the loopback cloud is switched off")
         partition = self._partitions.get(request.model)
         if partition is None:
-            raise CloudRefusedError(f"no model {request.model!r}; there are: {', '.join(self._partitions)}", said=404)
+            raise CloudRefusedError(
+                f"no model {request.model!r}; there are: {', '.join(self._partitions)}", http_status=404
+            )
         self.requests.append(request)
         start = perf_counter()
         values = partition.tail(request.cut, tuple(request.values))

@@ -111,7 +111,7 @@ class Listing(LoopbackTransport):
 
     async def infer(self, request):
         if self.up and request.cut not in self.legal:
-            raise CloudRefusedError(f"cut {request.cut} is not offered", said=400)
+            raise CloudRefusedError(f"cut {request.cut} is not offered", http_status=400)
         return await super().infer(request)
 
 

@@ -71,7 +71,7 @@ async def test_an_impatient_client_does_not_take_the_cloud_from_the_others():
 
 
 async def test_a_timeout_on_a_kept_connection_does_not_count():
-    clouds = Clouds({"a": Plain(CloudTimeoutError("no answer", kept=True))}, retry_after_s=60.0, failures=1)
+    clouds = Clouds({"a": Plain(CloudTimeoutError("no answer", reused=True))}, retry_after_s=60.0, failures=1)
     with pytest.raises(CloudTimeoutError):
         await asked(clouds)
     assert clouds.state is BreakerState.closed
@@ -88,8 +88,8 @@ async def until(condition):
     [
         CloudUnreachableError("gone"),
         CloudTimeoutError("slow"),
-        CloudRefusedError("other weights", said=409),
-        CloudRefusedError("busy", said=503, retry_after_s=2.0),
+        CloudRefusedError("other weights", http_status=409),
+        CloudRefusedError("busy", http_status=503, retry_after_s=2.0),
         RuntimeError("a bug in a stranger's transport"),
     ],
 )
@@ -118,7 +118,7 @@ async def test_the_first_cloud_is_preferred_and_two_are_tried_at_most():
 
 async def test_what_is_wrong_with_the_request_is_not_tried_elsewhere():
     second = Plain("second")
-    clouds = Clouds({"a": Plain(CloudRefusedError("too large", said=413)), "b": second}, 60.0, failures=1)
+    clouds = Clouds({"a": Plain(CloudRefusedError("too large", http_status=413)), "b": second}, 60.0, failures=1)
     with pytest.raises(CloudRefusedError, match="too large"):
         await asked(clouds)
     assert second.asked == 0
@@ -298,7 +298,7 @@ async def test_a_cloud_that_computes_something_else_is_never_asked_and_the_next_
 
 async def test_a_cloud_that_lists_nothing_is_asked_all_the_same():
     cloud = Listing("fine")
-    cloud.listing = AsyncMock(side_effect=CloudRefusedError("no such page", said=404))
+    cloud.listing = AsyncMock(side_effect=CloudRefusedError("no such page", http_status=404))
     clouds = Clouds({"a": cloud}, retry_after_s=60.0)
     clouds.find_mismatch = lambda _: "never"
     assert [await asked(clouds) for _ in range(2)] == ["fine", "fine"]

@@ -10,7 +10,7 @@ from midcut.config.settings import InputFolder
 from midcut.edge.dwelling import PlanningCounts
 from midcut.edge.frontend.folder import image_files, read_labels
 from midcut.edge.frontend.stream import StreamOutcome, stream
-from midcut.edge.frontend.summary import as_table, summarise
+from midcut.edge.frontend.summary import summarise, summary_table
 from midcut.errors import ConfigError, FileError
 
 
@@ -150,7 +150,7 @@ def test_a_summary_counted_by_hand():
     assert (error.latency_s, error.cost_usd) == (pytest.approx(0.1), pytest.approx(0.5))
     assert (summary.cost_usd.total, summary.cost_usd.median) == (pytest.approx(1e-5), pytest.approx(2e-6))
     assert summary.accuracy is None
-    table = as_table(summary, "t")
+    table = summary_table(summary, "t")
     assert table.row_count == 9
     assert "40 steps, 3 switches, 2 switches held back by dwell" in list(table.columns[1].cells)
 
@@ -159,7 +159,7 @@ def test_a_summary_of_nothing_is_a_summary():
     summary = summarise("tiny", StreamOutcome(skipped=2), PlanningCounts())
     assert summary.requests == 0
     assert summary.latency_s.median is None
-    assert as_table(summary, "t").row_count == 1
+    assert summary_table(summary, "t").row_count == 1
 
 
 def test_a_folder_of_which_nothing_can_be_read_is_an_error_and_says_why(make_engine, tiny_model, tmp_path):

@@ -25,7 +25,7 @@ from midcut.edge.frontend.frame_stream import stream_frames
 from midcut.edge.frontend.outputs import Outputs
 from midcut.edge.frontend.server import make_app
 from midcut.edge.frontend.stream import stream
-from midcut.edge.frontend.summary import as_table, summarise
+from midcut.edge.frontend.summary import summarise, summary_table
 from midcut.errors import ConfigError, FileError
 from midcut.reporting import check_installed
 from midcut.results.lines import reserved_space
@@ -107,7 +107,7 @@ async def _stream(
     summary = summarise(model.name, done, engine.parts.planning.counts, calibration, engine.parts.clouds.never_reached)
     write_summary(folder / SUMMARY, summary)
     console = table_console()
-    console.print(as_table(summary, f"{model.name}, {name}"), highlight=False)
+    console.print(summary_table(summary, f"{model.name}, {name}"), highlight=False)
     written = [RECORDS, SUMMARY]
     if source.plot and done.records and not done.failure and _draw(folder, model.name):
         written.append(PLOT)

@@ -143,7 +143,7 @@ class Clouds:
                 return await self._try(cloud, replace(request, timeout_s=left_s) if tried[1:] else request, check)
             except CloudError as failure:
                 error = failure
-                if isinstance(failure, CloudRefusedError) and failure.said in _REQUEST_FAULTS:
+                if isinstance(failure, CloudRefusedError) and failure.http_status in _REQUEST_FAULTS:
                     break
         raise error
 
@@ -242,7 +242,7 @@ class Clouds:
 
     def _record_failure(self, cloud: _Cloud, error: CloudError, took_s: float) -> None:
         cloud.last_failure = str(error)
-        if isinstance(error, CloudRefusedError) and error.said in _REQUEST_FAULTS:
+        if isinstance(error, CloudRefusedError) and error.http_status in _REQUEST_FAULTS:
             self._record_answer(cloud)
             _log.info("the cloud refuses a request", url=cloud.url, reason=str(error))
             return
@@ -287,7 +287,7 @@ def _is_evidence(cloud: _Cloud, failure: CloudError, timeout_s: float | None) ->
     """
     if not isinstance(failure, CloudTimeoutError):
         return True
-    if failure.kept:
+    if failure.reused:
         return False
     too_short = timeout_s is not None and timeout_s < max(cloud.recent_answers_s, default=0.0)
     return not too_short or perf_counter() - cloud.answered_at > _SILENT_S

@@ -65,7 +65,7 @@ def summarise(
     )
 
 
-def as_table(summary: Summary, title: str) -> Table:
+def summary_table(summary: Summary, title: str) -> Table:
     """The summary for a terminal."""
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     for name, text in _table_rows(summary):
