@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from midcut.edge.frontend.images import read_image
 from midcut.edge.measured_codecs import typical_inputs
 from midcut.errors import ConfigError, MalformedError
+from midcut.serving.images import read_image
 from midcut.types import Encoded, LoadedModel, ValueSpec
 from midcut_codecs.config import JpegConfig, PngConfig, QuantisedConfig, WebpConfig
 from midcut_codecs.pictures import Jpeg, Png, Webp

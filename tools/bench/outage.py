@@ -32,7 +32,7 @@ from rich.table import Table
 
 from midcut import wire
 from midcut.config.composition import compose
-from midcut.edge.frontend.images import model_input
+from midcut.serving.images import model_input
 
 if TYPE_CHECKING:
     import subprocess

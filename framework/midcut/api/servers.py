@@ -14,10 +14,10 @@ from midcut.cloud.assembly import assemble as assemble_cloud
 from midcut.config.settings import InputServer
 from midcut.edge.assembly import assemble as assemble_edge
 from midcut.edge.frontend.answers import answer_fields
-from midcut.edge.frontend.images import PixelBudget, decode_input
 from midcut.edge.frontend.server import make_app
 from midcut.errors import ConfigError
 from midcut.serving import serve
+from midcut.serving.images import PixelBudget, decode_input
 from midcut.types import Placement
 
 if TYPE_CHECKING:

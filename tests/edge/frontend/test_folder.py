@@ -9,9 +9,9 @@ from PIL import Image, features
 
 from midcut.config.settings import InputFolder
 from midcut.edge.frontend.folder import image_files, warn_of_files_left_out, warn_of_labels
-from midcut.edge.frontend.formats import formats, why_unknown
-from midcut.edge.frontend.images import read_image
 from midcut.errors import FileError, MalformedError
+from midcut.serving.formats import formats, why_unknown
+from midcut.serving.images import read_image
 
 
 @pytest.fixture

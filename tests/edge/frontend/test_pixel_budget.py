@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from midcut.edge.frontend.images import PixelBudget, read_image
 from midcut.errors import BusyError, MalformedError, OutOfMemoryError
+from midcut.serving.images import PixelBudget, read_image
 from midcut_models.config import ImageSettings
 from midcut_models.images import ImageReader
 from midcut_models.torchvision_shim import import_torchvision

@@ -16,10 +16,10 @@ from PIL import Image
 
 from midcut import wire
 from midcut.config.settings import InputServer
-from midcut.edge.frontend.images import read_image
 from midcut.edge.frontend.server import make_app
 from midcut.errors import MalformedError
 from midcut.serving import serve
+from midcut.serving.images import read_image
 from midcut.testing import LoopbackTransport
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from midcut.edge.frontend.formats import suffixes
 from midcut.errors import ConfigError, FileError
+from midcut.serving.formats import suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

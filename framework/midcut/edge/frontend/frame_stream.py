@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from midcut.edge.frontend.frames import FrameReader
-from midcut.edge.frontend.images import prepared_input
 from midcut.edge.frontend.stream import Window, infer_record
 from midcut.results.lines import LineFile
+from midcut.serving.images import prepared_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

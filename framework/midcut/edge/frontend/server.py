@@ -11,12 +11,12 @@ import msgspec
 from midcut import wire
 from midcut.edge.frontend.admission import AdmissionLimit
 from midcut.edge.frontend.answers import answer_fields, decision_fields, leaves, output_fields, result_fields
-from midcut.edge.frontend.images import PixelBudget, decode_input
 from midcut.edge.frontend.inference import TensorAnswerer
 from midcut.errors import MalformedError
 from midcut.graph.outputs import named_leaves
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
 from midcut.serving.access import may_read
+from midcut.serving.images import PixelBudget, decode_input
 from midcut.types import Placement
 from midcut.wire.oip import RAW
 from midcut.wire.workload import off_loop, values_bytes

@@ -21,12 +21,12 @@ from midcut.edge.frontend.folder import (
     warn_of_files_left_out,
     warn_of_labels,
 )
-from midcut.edge.frontend.images import model_input
 from midcut.errors import FileError, MalformedError
 from midcut.results.files import json_line
 from midcut.results.gains import alternatives
 from midcut.results.lines import LineFile
 from midcut.results.stream import Record, RecordedDecision, Telemetry
+from midcut.serving.images import model_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from midcut.edge.frontend.formats import formats, why_unknown
 from midcut.errors import BusyError, MalformedError, OutOfMemoryError
 from midcut.serving.error_responses import is_exhausted
+from midcut.serving.formats import formats, why_unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,7 +74,7 @@ class PixelBudget:
                 self._waiting.remove((pixels, turn))
             self._wake()
             if isinstance(error, TimeoutError):
-                raise BusyError(f"this edge is busy: it decodes {self.max_pixels} pixels already") from None
+                raise BusyError(f"this server is busy: it decodes {self.max_pixels} pixels already") from None
             raise
 
     def _wake(self) -> None:
