@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import midcut_models
-from midcut.cli.verbs import plan as plan_verb
+from midcut.api import planning
 from midcut.cli.verbs.report import main as report
 from midcut.config.settings import InputFolder
 from midcut.edge.dwelling import PlanningCounts
@@ -195,7 +195,7 @@ def test_forecasts_of_infinity_are_null_and_can_be_shown(tmp_path):
     """No planner that ships takes such a forecast; one of somebody else may."""
     placements = chain_placements([1000.0, 1000.0])
     rows = np.array([np.inf, 1.0])
-    plan_rows = plan_verb._plan_rows(Forecast(placements, rows, np.zeros(2), np.array([np.nan, 1.0]), rows))
+    plan_rows = planning._plan_rows(Forecast(placements, rows, np.zeros(2), np.array([np.nan, 1.0]), rows))
     pick = {name: getattr(plan_rows[1], name) for name in plan_rows[1].__struct_fields__}
     plan = Plan(model="chain", w=0.5, **pick, after="x", observation={}, planning_s=0.1, based_on={}, rows=plan_rows)
     write_plan(tmp_path / "run/plan.json", plan)

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from midcut.api.planning import last_edge_node, plan_once
 from midcut.cli.tables import table_console
+from midcut.config.build import settings_of
+from midcut.config.settings import PlanConfig
 from midcut.reporting import check_installed
 from midcut.results.gains import alternatives, gains_text, mean_gains
 from midcut.results.plan import FILE, PLOT, write_plan
@@ -34,6 +36,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     if cfg.plot:
         check_installed("plot=true")
+    settings = settings_of(cfg, PlanConfig)  # checks them
     folder = Path(HydraConfig.get().runtime.output_dir)
     planned = plan_once(cfg, folder)
     plan = planned.plan
@@ -47,7 +50,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if not _in_sweep():
         _print_table(planned)
         if plan.usd_per_month is not None:
-            text = f"{cfg.rate_hz:g} requests a second cost {plan.usd_per_month:,.2f} $ a month"
+            text = f"{settings.rate_hz:g} requests a second cost {plan.usd_per_month:,.2f} $ a month"
             table_console().print(text, highlight=False)
     return cast("dict[str, Any]", msgspec.to_builtins(planned.pick)) | plan.objectives  # by name, for sweepers
 
