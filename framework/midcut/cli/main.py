@@ -65,6 +65,11 @@ VERBS = {
         "midcut trace import mahimahi Verizon.up --fill clock_mhz=1500,ping_ms=20",
         hydra=False,
     ),
+    "prices": Verb(
+        "find a price in a price file of AWS, as a setting of cost=billed",
+        "midcut prices index.json --type t3.xlarge --location 'US East (N. Virginia)'",
+        hydra=False,
+    ),
     "convert": Verb(
         "make a safetensors file of a .pth file with weights", "midcut convert net.pth net.safetensors", hydra=False
     ),
