@@ -301,3 +301,17 @@ async def test_a_tail_shorter_than_the_way_to_a_thread_runs_on_the_loop_until_it
             await tails.compute(tiny, 8, values)
         here = [thread is threading.current_thread() for thread in threads]
         assert here == [False, True, True, True, False, False, False, False, True]  # by the median of the last five
+
+
+async def test_the_queue_is_bounded_in_seconds_too(tiny):
+    async with queue(tiny, queue_s=10.0) as (tails, gate):
+        tails._tail_s = 4.0  # what tails took so far
+        gate.shut()
+        tasks = [await ask(tails, tiny, 4, image) for image in images(2)]
+        tails._check_in_flight(2)  # 8 s
+        tasks.append(await ask(tails, tiny, 4, images(1)[0]))
+        with pytest.raises(BusyError, match="2 requests wait, which takes about 12 s") as caught:
+            tails._check_in_flight(3)
+        assert caught.value.headers == {"Retry-After": "12"}
+        gate.open()
+        await asyncio.gather(*tasks)

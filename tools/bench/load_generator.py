@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,12 +35,14 @@ class LoadResult:
         latencies_s: of right answers.
         wrong: number of answers that are not the unsplit model's.
         failures: reason why there was no answer -> how often.
+        busy: answers with status 503, which `failures` counts too.
     """
 
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
     wrong: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    busy: int = 0
 
     def figures(self) -> dict[str, float]:
         """Requests per second, latencies, and how many answers failed or were wrong."""
@@ -50,6 +54,7 @@ class LoadResult:
             "answers": len(self.latencies_s),
             "failed": sum(self.failures.values()),
             "wrong": self.wrong,
+            "busy": self.busy,
         }
 
 
@@ -59,12 +64,15 @@ class LoadGenerator:
 
     Attributes:
         header_bytes: length of the JSON header at the start of the request's body.
+        patient: clients wait as long as a refusal asks for (Retry-After), and up to half as long again; others come
+            back at once.
     """
 
     path: str
     request: bytes
     header_bytes: int
     expected: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    patient: bool = False
 
     async def run(
         self, url: str, clients: int, seconds: float, halfway: Callable[[], object] | None = None
@@ -116,12 +124,18 @@ class LoadGenerator:
         latency_s = time.perf_counter() - sent
         if not head.startswith(b"HTTP/1.1 200"):
             result.failures[f"{head[9:12].decode()} {body[:100].decode(errors='replace')}"] += 1
+            await self._after_refusal(head, result)
             return
         scores = np.frombuffer(body[-self.expected.nbytes :], dtype="<f4")
         if np.abs(scores - self.expected).max() <= TOLERANCE * np.abs(self.expected).max():
             result.latencies_s.append(latency_s)
         else:
             result.wrong += 1
+
+    async def _after_refusal(self, head: bytes, result: LoadResult) -> None:
+        result.busy += head.startswith(b"HTTP/1.1 503")
+        if self.patient and (asked := re.search(rb"(?i)\r\nretry-after: (\d+)", head)):
+            await asyncio.sleep(int(asked[1]) * random.uniform(1.0, 1.5))
 
 
 def example_load(model: LoadedModel, parts: Partition, cut: int) -> LoadGenerator:

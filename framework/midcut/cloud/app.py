@@ -12,6 +12,7 @@ from midcut import wire
 from midcut.cloud.profiles import OwnProfiles
 from midcut.cloud.tails import TailQueue
 from midcut.serving import (
+    ARRIVED_S,
     DRAIN,
     REGISTRY,
     add_inference_routes,
@@ -126,7 +127,7 @@ class _Routes:
             bind_request_id(request, call.id)
         parsed = perf_counter()
         # Not by the event loop's clock: uvloop updates it once an iteration, in milliseconds.
-        left_s = None if call.timeout_s is None else call.timeout_s - (parsed - started)
+        left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_S])
         result = await self._tails.compute(partition, cut, values, left_s)
         computed = perf_counter()
         parameters = {

@@ -43,7 +43,7 @@ class TailQueue:
     Args:
         segments: runs the tails and times them.
         pool: the worker threads.
-        settings: `workers`, `queue`, `batch_requests` and `batch_delay_s`.
+        settings: `workers`, `queue`, `queue_s`, `batch_requests` and `batch_delay_s`.
         batchers: by model name; requests for other models are computed one by one.
 
     Attributes:
@@ -121,6 +121,8 @@ class TailQueue:
         capacity = self._settings.queue + self._settings.workers * self._settings.batch_requests
         if len(self._waiting) + self._computing >= capacity or count >= capacity * UPLOADS_PER_PLACE:
             raise self._busy_error(f"{len(self._waiting)} requests wait")
+        if self._waiting and (wait_s := self._expected_wait_s()) > self._settings.queue_s:
+            raise self._busy_error(f"{len(self._waiting)} requests wait, which takes about {wait_s:.2g} s")
 
     def _check_deadline(self, left_s: float) -> None:
         if left_s <= 0.0:

@@ -33,6 +33,8 @@ METRICS_PATH: Final = "/metrics"
 REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
 # Identifies a request in the logs of edge and cloud: the header X-Request-Id, or random.
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+# When a request's header had arrived, by `perf_counter`: its time runs from then on.
+ARRIVED_S: Final = web.RequestKey("arrived_s", float)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -82,7 +84,8 @@ def _observe_requests(metrics: ServerMetrics) -> Middleware:
         request_id = client_id if _REQUEST_ID.fullmatch(client_id) else os.urandom(16).hex()
         request[REQUEST_ID] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)  # each request has its own context in aiohttp
-        status, started = 499, perf_counter()  # nginx's status for a client that closed the connection
+        status = 499  # nginx's status for a client that closed the connection
+        started = request[ARRIVED_S] = perf_counter()
         metrics.request_started()
         try:
             response = await handler(request)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from midcut.errors import BusyError
 from midcut.serving.body_budget import BODIES
+from midcut.serving.returning import ReturningClients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,20 +33,34 @@ class InFlightCounter:
     def __init__(self, check: Callable[[int], None]) -> None:
         self.count = 0
         self._check = check
+        self._returning = ReturningClients()
 
     def wrap(self, handler: Handler) -> Handler:
         """Wrap a route's handler so that its requests are counted. The wrapped handler raises what `check` raises."""
 
         async def counted(request: web.Request) -> web.StreamResponse:
             try:
-                self._check(self.count)
-            except BusyError:
-                if not request.app[BODIES].make_room():
-                    raise
-            self.count += 1
-            try:
-                return await handler(request)
-            finally:
-                self.count -= 1
+                await self._enter(request)
+                self.count += 1
+                try:
+                    return await handler(request)
+                finally:
+                    self.count -= 1
+                    self._returning.wake()
+            except BusyError as error:
+                self._returning.refused(request, error)
+                raise
 
         return counted
+
+    async def _enter(self, request: web.Request) -> None:
+        again = False
+        while True:
+            try:
+                return self._check(self.count)
+            except BusyError:
+                if request.app[BODIES].make_room():
+                    return None
+                if not await self._returning.wait(request, again=again):
+                    raise
+            again = True

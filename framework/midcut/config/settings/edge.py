@@ -122,7 +122,9 @@ class InputServer(ServerSettings):
         max_body_mb: largest request body, MB; never less than the model's own input needs.
         max_pixels: an image of more pixels is refused before it is decoded; of large images, no more pixels than that
             are decoded at once.
-        max_requests: inferences under way at the same time; further ones are refused with 503 and Retry-After.
+        max_requests: inferences under way at the same time; further ones are refused with 503 and Retry-After. A
+            connection that comes back sooner waits for its turn.
+        queue_s: so are those that would wait for longer than this for the ones under way.
     """
 
     _key: ClassVar[str] = "input"
@@ -132,11 +134,13 @@ class InputServer(ServerSettings):
     max_body_mb: float = 32.0
     max_pixels: int = 50_000_000
     max_requests: int = 64
+    queue_s: float = 5.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(0, self, "input.max_body_mb", finite=True)
         check_at_least(1, self, "input.max_pixels", "input.max_requests")
+        check_over_zero(self, "input.queue_s")
 
 
 _PIPELINE_DEPTH = 4

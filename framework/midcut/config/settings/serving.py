@@ -64,7 +64,9 @@ class CloudSettings:
             bit-identical.
         workers: tails computed at once.
         max_batch: largest batch in one request; the body limit grows with it.
-        queue: inferences that wait beside those being computed; further ones are refused with 503 and Retry-After.
+        queue: inferences that wait beside those being computed; further ones are refused with 503 and Retry-After. A
+            connection that comes back sooner waits for its turn.
+        queue_s: so are those that would wait for longer than this for a worker.
         batch_requests: most requests of one model, cut and shape computed together; only 1 (no batching) keeps results
             bit-identical.
         batch_delay_s: longest wait of a free worker for as many requests as its last batch had; 0 computes at once what
@@ -76,6 +78,7 @@ class CloudSettings:
     workers: int = 1
     max_batch: int = 1
     queue: int = 32
+    queue_s: float = 5.0
     batch_requests: int = 1
     batch_delay_s: float = 0.003
     device: str = "cpu"
@@ -84,6 +87,7 @@ class CloudSettings:
         count_threads("cloud.threads", self.threads)
         check_at_least(1, self, "cloud.workers", "cloud.max_batch", "cloud.batch_requests")
         check_at_least(0, self, "cloud.queue", "cloud.batch_delay_s")
+        check_over_zero(self, "cloud.queue_s")
 
     @property
     def thread_count(self) -> int:

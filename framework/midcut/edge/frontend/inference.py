@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from midcut.edge.frontend.answers import leaves
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
 from midcut.graph.outputs import named_leaves
-from midcut.serving import REQUEST_ID, ModelRef, bind_request_id, message_response, read_chunks
+from midcut.serving import ARRIVED_S, REQUEST_ID, ModelRef, bind_request_id, message_response, read_chunks
 from midcut.wire import oip, oip_read, workload
 from midcut.wire.oip_tensors import encode_reply, request_values
 from midcut.wire.workload import off_loop
@@ -46,7 +46,6 @@ class TensorAnswerer:
         return ModelRef(self._table, None, batch=True)
 
     async def infer_tensors(self, request: web.Request, _: ModelRef) -> web.StreamResponse:
-        began = perf_counter()
         body = await read_chunks(request, self._limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         header_length = request.headers.get(oip.HEADER_LENGTH)
@@ -55,7 +54,7 @@ class TensorAnswerer:
             if call.id:
                 bind_request_id(request, call.id)
             parsed = perf_counter()
-            left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - began), 0.0)
+            left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - request[ARRIVED_S]), 0.0)
             result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
         parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
         encode_cost = workload.encode_cost(call, leaves(result.output))

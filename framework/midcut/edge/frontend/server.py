@@ -46,7 +46,7 @@ def make_app(
         registry: metrics that `/metrics` shows besides the server's own.
         emit: gets each answer as JSON fields, for the outputs.
     """
-    admission = AdmissionLimit(settings.max_requests)
+    admission = AdmissionLimit(settings.max_requests, settings.queue_s)
     routes = _Routes(engine, model, settings, admission, emit)
     app = new_app(routes.limit_bytes, settings, registry)
     app.router.add_post(wire.INFER_PATH, admission.intake.wrap(routes.infer))
