@@ -6,7 +6,10 @@ import sys
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
+
+from midcut.graph.compile import compile_graph
+from midcut.graph.content import ContentHash
 
 
 class Net(nn.Module):
@@ -83,3 +86,18 @@ def test_two_processes_agree_whatever_their_hash_seed():
     assert len(lines[0]) == 2
     assert lines[0] == lines[1]
     assert lines[0][0] != lines[0][1]
+
+
+def described(*args):
+    """The hash of one node as two versions of torch export it: with and without an operator's defaults."""
+    graph = fx.Graph()
+    x, weight = graph.placeholder("x"), graph.placeholder("weight")
+    graph.output(graph.call_function(torch.ops.aten.layer_norm.default, (x, [4], weight, *args)))
+    content = ContentHash()
+    compile_graph(graph, nn.Module(), {}, given=2).steps[0].describe(content)
+    return content.settings.hexdigest()
+
+
+def test_an_operator_with_its_defaults_written_out_is_the_same_operator():
+    assert described() == described(None, 1e-5) == described(None, 1e-5, False)  # the last one is `cudnn_enable`
+    assert described() != described(None, 1e-6)

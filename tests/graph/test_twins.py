@@ -11,6 +11,7 @@ from collections import deque
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from torch.nn.utils import parametrize
 
 from midcut.config.settings import Capture
 from midcut.errors import GraphError
-from midcut.graph.content import ContentHash, digest_of
+from midcut.graph.content import ContentHash, digest_of, source_of
 
 SCALE = 2.0
 
@@ -298,3 +299,16 @@ def test_a_digest_by_hand_so_that_it_is_the_same_on_every_platform():
     lines = ["builtins.dict of 2", "str 'weight'", "tensor torch.float32 (2,)", "str 'share'", "float 0.1"]
     assert content.settings.digest() == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).digest()
     assert content.weights.digest() == hashlib.sha256(bytes.fromhex("0000803f 000000c0")).digest()
+
+
+def test_each_of_several_lambdas_in_a_line_is_known_by_its_own_source():
+    doubles, triples, nested = (lambda x: x * 2), (lambda x: x * 3), (lambda x: (lambda x: x * 2)(x))
+    assert [source_of(function) for function in (doubles, triples)] == ["lambda x: x * 2", "lambda x: x * 3"]
+    assert source_of(nested) == "lambda x: (lambda x: x * 2)(x)"
+    assert len({digest_of(function, "x") for function in (doubles, triples, nested)}) == 3
+
+
+def test_the_byte_order_of_an_array_does_not_matter():
+    numbers = np.arange(6.0).reshape(2, 3)
+    assert digest_of(numbers, "x") == digest_of(numbers.astype(">f8"), "x")
+    assert digest_of(numbers, "x") != digest_of(numbers.astype("<f4"), "x")

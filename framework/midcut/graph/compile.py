@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # A leaf module of torch with more parts that have parameters than attention (itself, its projection) has an inside
 # worth cutting.
 _PARTS = 2
+_OPERATOR = torch._ops.OpOverload  # noqa: SLF001  # not every torch version has a public alias
+# Arguments that choose a library for GPUs: torch 2.13 exports another value than 2.10.
+_NOT_ANSWERS = ("cudnn_enable", "cudnn_enabled")
 
 
 def compile_graph(graph: fx.Graph, owner: Any, modules: Mapping[fx.Node, str], given: int) -> Program:
@@ -168,7 +171,8 @@ class _Compiler:
         content.note(f"{node.op} -> %{self._register[node]}")
         content.add(target, f"what node {node.name!r} calls")
         where = f"an argument of node {node.name!r}"
-        content.add(fx.map_arg((node.args, node.kwargs), self._argument), where)
+        given = _with_defaults(target, node.args, node.kwargs) if isinstance(target, _OPERATOR) else None
+        content.add(fx.map_arg((node.args, node.kwargs) if given is None else given, self._argument), where)
 
     def _argument(self, node: fx.Node) -> Any:
         """What to hash in place of a node: its register, or the constant that it stands for."""
@@ -177,6 +181,14 @@ class _Compiler:
             return _Register(register)
         value = self._initial_registers[register]
         return (self._constants[register], value) if isinstance(value, torch.nn.Parameter) else value
+
+
+def _with_defaults(operator_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Every argument of an operator by its name: some versions of torch write out the defaults, others do not."""
+    names = [argument.name for argument in operator_._schema.arguments]  # noqa: SLF001  # no public access
+    defaults = {a.name: a.default_value for a in operator_._schema.arguments if a.has_default_value()}  # noqa: SLF001
+    values = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+    return {name: values[name] for name in names if name in values and name not in _NOT_ANSWERS}
 
 
 class _Register(NamedTuple):
@@ -210,7 +222,7 @@ def _get_attribute(owner: Any, path: str) -> Any:
 
 
 def _short_name(function: Any) -> str:
-    if isinstance(function, torch._ops.OpOverload):  # noqa: SLF001  # not every torch version has a public alias
+    if isinstance(function, _OPERATOR):
         return str(function)
     return full_name(function).rpartition(".")[2]
 

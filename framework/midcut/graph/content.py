@@ -1,12 +1,13 @@
 """Hashes everything in a Python object that can decide what a module computes, equally in every process.
 
 Equal on every machine, by construction: nothing here depends on an address, on the order of a set, on a platform's
-number formats or on Python's bytecode. Numbers are hashed as text in their shortest exact form or as IEEE 754
+number formats, or on Python's bytecode where there is source. Numbers are hashed as text in their shortest exact form or as IEEE 754
 little-endian bytes, tensors by their elements in logical order (whatever their strides), functions by their source.
 """
 
 from __future__ import annotations
 
+import ast
 import enum
 import functools
 import hashlib
@@ -103,8 +104,9 @@ class ContentHash:
     def _(self, value: Any, where: str) -> None:
         if value.dtype.kind not in "biufc":
             raise GraphError(f"{where} is a numpy array of {value.dtype}, whose content cannot be seen")
-        self.note(f"array {value.dtype.str} {value.shape}")
-        self.weights.update(np.ascontiguousarray(value).tobytes())
+        little_endian = value.dtype.newbyteorder("<")
+        self.note(f"array {little_endian.str} {value.shape}")
+        self.weights.update(value.astype(little_endian).tobytes())
 
     @_add_object.register
     def _(self, value: dict, where: str) -> None:  # type: ignore[type-arg]  # the registry needs a plain class
@@ -181,7 +183,7 @@ class ContentHash:
 
     def _add_function(self, function: types.FunctionType, where: str) -> None:
         source = source_of(function)
-        if source is None or source.count("lambda") > 1:  # no source, or it does not tell which function this is
+        if source is None:
             self._add_bytecode(function.__code__)
         else:
             self.note(source)
@@ -286,9 +288,29 @@ def callable_by_name(value: Any) -> bool:
 def source_of(value: Callable[..., Any]) -> str | None:
     """Return the source of a class or function, without its indentation; None where there is none."""
     try:
+        if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>":
+            return _source_of_lambda(value)
         return textwrap.dedent(inspect.getsource(value)).strip()
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError):
         return None
+
+
+def _source_of_lambda(function: types.FunctionType) -> str | None:
+    """Return its own expression, as a line may have several; None where it is not clear which of them it is."""
+    text = "".join(inspect.findsource(function)[0])
+    spans = [span for span in function.__code__.co_positions() if span[0] and span[3]]
+    first = min((line, column) for line, _, column, _ in spans if column) if spans else (0, 0)
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    found = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Lambda)
+        and (node.body.lineno, node.body.col_offset)
+        <= first
+        <= (node.body.end_lineno or 0, node.body.end_col_offset or 0)
+        and tuple(argument.arg for argument in (*node.args.posonlyargs, *node.args.args)) == names
+    ]
+    return ast.get_source_segment(text, found[-1]) if found else None  # the innermost
 
 
 def _content(cell: types.CellType) -> Any:
