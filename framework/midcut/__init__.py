@@ -3,10 +3,10 @@
 A plugin package declares itself with `Component` and `hookimpl`, which are here and import in milliseconds.
 
 The rule of the house: a file directly in `midcut` is public contract (`component`, `errors`, `hookspecs`, `pictures`,
-`protocols`, `tensors`, `terms`, `traces`, `types`), a folder is a room. A plugin may import the public files,
-`midcut.wire`, the checks of `midcut.planning`, `midcut.profiles`, `midcut.results` and `midcut.testing`, nothing else;
-`lint-imports` refuses the rest, and every import between rooms that points upwards. The rooms, from the lowest to the
-highest:
+`protocols`, `settings`, `tensors`, `terms`, `traces`, `types`), a folder is a room. A plugin may import the public
+files, `midcut.wire`, the checks of `midcut.planning`, `midcut.profiles`, `midcut.results` and `midcut.testing`,
+nothing else; `lint-imports` refuses the rest, and every import between rooms that points upwards. The rooms, from the
+lowest to the highest:
 
     results      the files that runs leave behind: each format defined once, for its writer and its reader
     proxies      TCP proxies for experiments: an emulated slow link, and one that breaks connections

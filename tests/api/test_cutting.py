@@ -7,6 +7,8 @@ import torch
 
 import midcut
 from midcut.errors import ConfigError, ForecastError
+from midcut.graph import partition
+from midcut.settings import Capture, CutSettings
 
 
 def test_both_halves_give_the_whole_at_every_cut_and_a_plan_picks_one(tiny_model, single_threaded):
@@ -35,3 +37,9 @@ def test_what_cannot_be_is_one_clear_error(tiny_model):
         net.plan(w=7.0)
     with pytest.raises(AttributeError, match="module 'midcut' has no attribute 'nothing'"):
         _ = midcut.nothing
+
+
+def test_the_settings_of_a_capture_have_a_public_name(tiny_model):
+    captured = partition(tiny_model, CutSettings(capture=Capture.export, first_cut=2))
+    assert captured.legal[0] == 2
+    assert captured.table.capture == "export"

@@ -99,5 +99,5 @@ def described(*args):
 
 
 def test_an_operator_with_its_defaults_written_out_is_the_same_operator():
-    assert described() == described(None, 1e-5) == described(None, 1e-5, False)  # the last one is `cudnn_enable`
+    assert described() == described(None, 1e-5) == described(None, 1e-5, False)  # noqa: FBT003 - `cudnn_enable`
     assert described() != described(None, 1e-6)

@@ -302,7 +302,7 @@ def test_a_digest_by_hand_so_that_it_is_the_same_on_every_platform():
 
 
 def test_each_of_several_lambdas_in_a_line_is_known_by_its_own_source():
-    doubles, triples, nested = (lambda x: x * 2), (lambda x: x * 3), (lambda x: (lambda x: x * 2)(x))
+    doubles, triples, nested = (lambda x: x * 2), (lambda x: x * 3), (lambda x: (lambda x: x * 2)(x))  # noqa: PLC3002, PLW0108 - the point
     assert [source_of(function) for function in (doubles, triples)] == ["lambda x: x * 2", "lambda x: x * 3"]
     assert source_of(nested) == "lambda x: (lambda x: x * 2)(x)"
     assert len({digest_of(function, "x") for function in (doubles, triples, nested)}) == 3

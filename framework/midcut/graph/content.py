@@ -1,8 +1,9 @@
 """Hashes everything in a Python object that can decide what a module computes, equally in every process.
 
 Equal on every machine, by construction: nothing here depends on an address, on the order of a set, on a platform's
-number formats, or on Python's bytecode where there is source. Numbers are hashed as text in their shortest exact form or as IEEE 754
-little-endian bytes, tensors by their elements in logical order (whatever their strides), functions by their source.
+number formats, or on Python's bytecode where there is source. Numbers are hashed as text in their shortest exact form
+or as IEEE 754 little-endian bytes, tensors by their elements in logical order (whatever their strides), functions by
+their source.
 """
 
 from __future__ import annotations
