@@ -166,9 +166,10 @@ def running_cloud(tiny):
     from midcut import cloud
     from midcut.config.settings import CloudSettings
 
-    def start(*partitions, executor=None, max_batch=1, codecs=None, knobs=None, **settings):
+    def start(*partitions, executor=None, max_batch=1, codecs=None, knobs=None, models=None, **settings):
         named = {one.table.model: one for one in partitions or (tiny,)}
-        hosted, knobs = cloud.HostedModels(named, max_batch, codecs), CloudSettings(**{"workers": 2} | (knobs or {}))
+        knobs = CloudSettings(**{"workers": 2} | (knobs or {}))
+        hosted = cloud.HostedModels(named, max_batch, codecs, models, int(knobs.max_picture_mb * 1e6))
         if knobs.batch_requests > 1:
             hosted.learn_to_batch()
         return _running(hosted, executor or PlainExecutor(), knobs, **settings)

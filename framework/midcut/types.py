@@ -195,6 +195,8 @@ class Placements:
         on_edge: whether everything runs at the edge and nothing is sent, shape (P,), bool.
         codec: name of the codec of each placement, length P; `raw` where nothing is sent.
         codec_s: seconds of encoding and decoding at both ends together, shape (P,), float.
+        prepare_s: seconds of decoding and preprocessing a picture at the edge before the model, shape (P,), float; 0
+            where its file is sent, and everywhere if no file may be.
         graph_nodes: the nodes with their features, for predictors that know no profile of the model; may be empty.
         nodes, layers: totals of the whole model.
         graph: `CutTable.graph`, so that a profile of another graph is noticed; `""` if unknown.
@@ -212,12 +214,15 @@ class Placements:
     graph: str = ""
     codec: tuple[str, ...] = ()
     codec_s: Floats = field(default_factory=lambda: np.zeros(0))
+    prepare_s: Floats = field(default_factory=lambda: np.zeros(0))
     graph_nodes: tuple[Node, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.codec:
             object.__setattr__(self, "codec", ("raw",) * len(self.cut))
             object.__setattr__(self, "codec_s", np.zeros(len(self.cut)))
+        if len(self.prepare_s) != len(self.cut):
+            object.__setattr__(self, "prepare_s", np.zeros(len(self.cut)))
 
     def __len__(self) -> int:
         return len(self.cut)
@@ -349,7 +354,16 @@ class Forecast:
         """Return the forecast with only the placements where `keep`, of shape (P,), is true."""
         columns = {
             name: getattr(self.placements, name)[keep]
-            for name in ("cut", "layer", "payload_bytes", "request_bytes", "reply_bytes", "on_edge", "codec_s")
+            for name in (
+                "cut",
+                "layer",
+                "payload_bytes",
+                "request_bytes",
+                "reply_bytes",
+                "on_edge",
+                "codec_s",
+                "prepare_s",
+            )
         }
         columns["codec"] = tuple(itertools.compress(self.placements.codec, keep))
         parts = {name: getattr(self, name)[..., keep] for name in ("edge_s", "link_s", "cloud_s", "cost_usd")}
@@ -592,12 +606,15 @@ class HeldModel(msgspec.Struct, frozen=True):
         legal: the cuts at which the cloud accepts requests.
         codecs: names of the codecs that the cloud accepts; None if it does not list them.
         probe: what the model in the cloud answers to a fixed input; None if the cloud does not say.
+        pictures: format -> digest of what its decoder and preprocessing make of reference pictures; empty if it takes
+            no pictures.
     """
 
     fingerprint: str
     legal: tuple[int, ...]
     codecs: tuple[str, ...] | None = None
     probe: Probe | None = None
+    pictures: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class InferenceResult(msgspec.Struct, frozen=True):

@@ -22,6 +22,19 @@ class RawConfig:
 
 
 @dataclass
+class FileConfig:
+    """A picture's file as it came, at cut 0, where the cloud decodes its format as the edge does.
+
+    Attributes:
+        typical_kb: size of a file, kB, until the edge has seen some.
+        mb_per_s: speed of decoding and preprocessing, MB of preprocessed picture per second; `midcut edge` measures it.
+    """
+
+    typical_kb: float = 50.0
+    mb_per_s: float = 60.0
+
+
+@dataclass
 class Base64Config:
     """Base64, four bytes for three, as the paper's interface has it (Luger, Aral, Brandic 2023, section 2.4).
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pybase64
 
-from midcut.errors import MalformedError
+from midcut.errors import ConfigError, MalformedError
 from midcut.types import Encoded
 from midcut_codecs.pieces import join_exactly, to_bytes_per_s
 
@@ -41,6 +42,26 @@ class Raw:
 
     def codec_s(self, spec: ValueSpec) -> float:  # noqa: ARG002 - a view on one side and a memcpy on the other
         return 0.0
+
+
+class File(Raw):
+    """The file of a picture as it came, which the cloud decodes and preprocesses; a tensor as it is.
+
+    Edge and cloud send and take files themselves, where both decode a format alike; this says how large files are.
+    """
+
+    def __init__(self, *, name: str, typical_kb: float, mb_per_s: float) -> None:
+        super().__init__(name=name)
+        if not 0.0 < typical_kb < math.inf:
+            raise ConfigError(f"codec.{name}.typical_kb must be over 0, got {typical_kb}")
+        self._typical_bytes = round(typical_kb * 1000)
+        self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
+
+    def encoded_bytes(self, spec: ValueSpec) -> int:  # noqa: ARG002 - the size of a file is not that of the tensor
+        return self._typical_bytes
+
+    def codec_s(self, spec: ValueSpec) -> float:
+        return spec.payload_bytes / self._bytes_per_s
 
 
 class Base64:

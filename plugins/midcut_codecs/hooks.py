@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from midcut import Component, hookimpl
 from midcut_codecs.config import (
     Base64Config,
+    FileConfig,
     Float16Config,
     Int8Config,
     JpegConfig,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def midcut_codecs() -> Sequence[Component]:
     return (
         Component("raw", RawConfig, "midcut_codecs.exact.Raw", "the elements as they are, little-endian"),
+        Component("file", FileConfig, "midcut_codecs.exact.File", "a picture's file as it came, at cut 0"),
         Component("base64", Base64Config, "midcut_codecs.exact.Base64", "base64 (the paper's), lossless"),
         Component("fp16", Float16Config, "midcut_codecs.rounded.Float16", "half precision, lossy: 1/2 of the bytes"),
         Component("int8", Int8Config, "midcut_codecs.rounded.Int8", "256 steps per channel, lossy: 1/4 of the bytes"),

@@ -15,9 +15,10 @@ from midcut.config.settings import InputServer
 from midcut.edge.assembly import assemble as assemble_edge
 from midcut.edge.frontend.answers import answer_fields
 from midcut.edge.frontend.server import make_app
+from midcut.edge.picture_input import PictureInput
 from midcut.errors import ConfigError
 from midcut.serving import serve
-from midcut.serving.images import PixelBudget, decode_input
+from midcut.serving.images import PixelBudget
 from midcut.types import Placement
 
 if TYPE_CHECKING:
@@ -178,8 +179,8 @@ class Edge:
         """
         data = image if isinstance(image, bytes) else await asyncio.to_thread(Path(image).read_bytes)
         edge = self._edge
-        inputs = await decode_input(edge.model, data, cast("PixelBudget", self._pixels))
-        result = await edge.engine.infer([inputs])
+        picture = await PictureInput.open(edge.model, data, cast("PixelBudget", self._pixels))
+        result = await edge.engine.infer(picture)
         answer = await asyncio.to_thread(answer_fields, edge.model, result.output)
         return {**answer, "result": result}
 

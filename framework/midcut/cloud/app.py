@@ -25,6 +25,7 @@ from midcut.serving import (
     read_chunks,
 )
 from midcut.serving.access import may_read
+from midcut.serving.images import PixelBudget
 from midcut.serving.metrics import CloudMetrics
 from midcut.wire import oip, oip_read, workload
 from midcut.wire.oip_tensors import encode_reply
@@ -61,7 +62,8 @@ def make_app(
     app = new_app(hosted.body_limit_bytes, server)
     metrics = CloudMetrics(app[REGISTRY])
     tail_queue = TailQueue(segments, pool, cloud, metrics, hosted.batchers)
-    routes = _Routes(hosted, tail_queue, metrics, server.body_timeout_s)
+    pixels = PixelBudget(cloud.max_pixels, server.body_timeout_s)
+    routes = _Routes(hosted, tail_queue, metrics, server.body_timeout_s, pixels)
     app.router.add_post(wire.INFER_PATH, tail_queue.in_flight.wrap(routes.infer))
     add_inference_routes(app, routes, tail_queue.in_flight.wrap)
     app.router.add_get(wire.MODELS_PATH, routes.models)
@@ -82,7 +84,15 @@ class _Timestamps(NamedTuple):
 
 
 class _Routes:
-    def __init__(self, hosted: HostedModels, tails: TailQueue, metrics: CloudMetrics, body_timeout_s: float) -> None:
+    def __init__(
+        self,
+        hosted: HostedModels,
+        tails: TailQueue,
+        metrics: CloudMetrics,
+        body_timeout_s: float,
+        pixels: PixelBudget,
+    ) -> None:
+        self._pixels = pixels
         self._hosted = hosted
         self._tails = tails
         self._metrics = metrics
@@ -121,8 +131,11 @@ class _Routes:
         received = perf_counter()
         header_length = request.headers.get(oip.HEADER_LENGTH)
         call = await off_loop(workload.parse_cost(body, header_length), oip_read.read_infer, body, header_length)
-        decode_cost = workload.decode_cost(call, workload.read_cost(body, header_length))
-        partition, cut, values = await off_loop(decode_cost, self._hosted.read_request, model_ref, call)
+        decoded = await self._hosted.read_pictures(model_ref, call, self._pixels)
+        if decoded is None:
+            decode_cost = workload.decode_cost(call, workload.read_cost(body, header_length))
+            decoded = await off_loop(decode_cost, self._hosted.read_request, model_ref, call)
+        partition, cut, values = decoded
         if call.id:
             bind_request_id(request, call.id)
         parsed = perf_counter()

@@ -68,11 +68,18 @@ def assemble(
     check_credentials(server)
     torch.set_num_threads(settings.thread_count)
     segments = Segments(build(Kind.EXECUTOR, cfg.executor))
+    models = given or _load(cfg, config.cuts)
     partition_of_model = {
         name: parts if settings.device == "cpu" else DevicePartition(parts, model, settings.device)
-        for name, (model, parts) in (given or _load(cfg, config.cuts)).items()
+        for name, (model, parts) in models.items()
     }
-    hosted = HostedModels(partition_of_model, settings.max_batch, build_each(Kind.CODEC, cfg.codec))
+    hosted = HostedModels(
+        partition_of_model,
+        settings.max_batch,
+        build_each(Kind.CODEC, cfg.codec),
+        models={name: model for name, (model, _) in models.items()},
+        picture_limit_bytes=int(settings.max_picture_mb * 1_000_000),
+    )
     try:
         with tail_threads(settings) as pool:
             pool.call(partial(hosted.warm_up, segments))

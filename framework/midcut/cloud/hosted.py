@@ -8,7 +8,9 @@ from midcut import wire
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
 from midcut.graph.batcher import Batcher
 from midcut.serving import ModelRef
-from midcut.wire import oip_read, oip_tensors
+from midcut.serving.images import decode_batch
+from midcut.serving.reference_pictures import PictureInputs
+from midcut.wire import oip, oip_read, oip_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from midcut.graph import Partition
     from midcut.graph.segments import Segments
     from midcut.protocols import Codec
-    from midcut.types import CutTable
+    from midcut.serving.images import PixelBudget
+    from midcut.types import CutTable, LoadedModel
 
 
 class HostedModels:
@@ -28,19 +31,31 @@ class HostedModels:
         partitions: by model name.
         max_batch: largest batch in one request.
         codecs: those that requests may use, by name; `raw` needs no codec.
+        models: preprocess pictures, by name; pictures for other models are refused.
+        picture_limit_bytes: the largest body with pictures.
 
     Attributes:
         batchers: by model name; empty until `learn_to_batch`.
     """
 
     def __init__(
-        self, partitions: Mapping[str, Partition], max_batch: int = 1, codecs: Mapping[str, Codec] | None = None
+        self,
+        partitions: Mapping[str, Partition],
+        max_batch: int = 1,
+        codecs: Mapping[str, Codec] | None = None,
+        models: Mapping[str, LoadedModel] | None = None,
+        picture_limit_bytes: int = 0,
     ) -> None:
         self._partitions = dict(partitions)
         self._codecs = dict(codecs or {})
+        self._pictures = {name: PictureInputs(model) for name, model in (models or {}).items()}
         self.max_batch = max_batch
         tables = [partition.table for partition in self._partitions.values()]
-        self.body_limit_bytes = max(wire.body_limit(tables, max_batch), oip_tensors.json_limit(tables, max_batch))
+        self.body_limit_bytes = max(
+            wire.body_limit(tables, max_batch),
+            oip_tensors.json_limit(tables, max_batch),
+            picture_limit_bytes if self._pictures else 0,
+        )
         self.batchers: dict[str, Batcher] = {}
 
     @property
@@ -57,17 +72,22 @@ class HostedModels:
                 "legal": list(partition.legal),
                 "refused": {str(cut): why for cut, why in partition.refused.items()},
                 "nodes": partition.node_count,
-                "codecs": wire.codec_names(self._codecs),
+                "codecs": wire.codec_names([*self._codecs, *([oip.FILE] if self._digests(name) else [])]),
                 "probe": partition.probe,
             }
+            | ({"pictures": digests} if (digests := self._digests(name)) else {})
             for name, partition in self._partitions.items()
         ]
+
+    def _digests(self, name: str) -> dict[str, str]:
+        return self._pictures[name].digests if name in self._pictures else {}
 
     def warm_up(self, segments: Segments) -> None:
         """Run every model, so that the first request is not the slowest and the probes are known."""
         for partition in self._partitions.values():
             partition.warm_up()
             partition.probe  # noqa: B018 - computed here, by a thread that may take its time
+            self._digests(partition.table.model)
             segments.prepare(partition, 0, partition.table.last)
 
     def learn_to_batch(self) -> None:
@@ -145,6 +165,30 @@ class HostedModels:
         values = oip_tensors.request_values(call, model_ref.table.cuts[cut].values, self._codecs, self.max_batch, where)
         partition.check_values(cut, values)
         return partition, cut, values
+
+    async def read_pictures(
+        self, model_ref: ModelRef, call: oip_read.InferCall, budget: PixelBudget
+    ) -> tuple[Partition, int, list[torch.Tensor | int]] | None:
+        """Decode a request whose input is pictures' files into model, cut and values; None if its inputs are tensors.
+
+        Raises:
+            WireError: other fingerprint, no picture, one over the budget, or one that the model cannot use.
+        """
+        table = model_ref.table
+        where = f"model {table.model!r}"
+        files = oip_tensors.picture_files(call, table.cuts[0].values, self.max_batch, where)
+        if files is None:
+            return None
+        if model_ref.cut:
+            raise MalformedError(f"{where}: BYTES is a picture for the whole model, not for cut {model_ref.cut}")
+        partition = self.find(table.model, 0, call.fingerprint)
+        if (pictures := self._pictures.get(table.model)) is None:
+            raise MalformedError(f"{where} takes tensors here, no pictures")
+        oip_tensors.check_outputs(call, table)
+        self.reply_codec(call)
+        values: list[torch.Tensor | int] = [await decode_batch(pictures.model, files, budget)]
+        partition.check_values(0, values)
+        return partition, 0, values
 
     def reply_codec(self, call: oip_read.InferCall) -> Codec | None:
         """The codec that a request asks for in its reply; None for none. Raises MalformedError for an unknown one."""

@@ -23,6 +23,7 @@ from midcut.edge.clouds.capabilities import CloudCapabilities
 from midcut.edge.clouds.failover import Clouds
 from midcut.edge.clouds.seconds import CloudSeconds
 from midcut.edge.engine import EdgeEngine, EdgeParts
+from midcut.edge.file_choice import FileChoice, FileSizes
 from midcut.edge.frontend.answers import choose_task
 from midcut.edge.measured_codecs import measure_codecs, typical_inputs
 from midcut.edge.planning_loop import PlanningLoop
@@ -35,6 +36,8 @@ from midcut.profiles import Role, find_profile
 from midcut.profiles.cache import cache_folder, write_cached
 from midcut.profiles.choosing import AUTO, cloud_profile_file, edge_profile_file, own_where_unknown, sent_path
 from midcut.serving.metrics import EdgeMetrics, new_registry
+from midcut.serving.reference_pictures import PictureInputs
+from midcut.wire.oip import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -94,7 +97,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     fused = _fused(executor, cut)
     profiles = _EdgeProfiles(cfg, cut, model, threads, fused)
     warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
-    codecs = measure_codecs(build_codecs(cfg), cut, typical_inputs(model))
+    codecs = _measured_codecs(build_codecs(cfg), cut, model)
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
 
     planner = build(Kind.PLANNER, cfg.planner)  # one for all policies, as it may learn
@@ -116,6 +119,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
         observers=CombinedObserver(metrics, registry()),
         codecs=tuple(codecs),
         exact_codecs=tuple(name for name, codec in codecs.items() if codec.agreement == 1.0),
+        file_sizes=next((codec for codec in codecs.values() if isinstance(codec, FileSizes)), None),
         policy_for=policy_for,
         calibration=calibration,
         store=None if calibration is None else _load_store(cfg, calibration, policy, cut),
@@ -125,6 +129,19 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     if calibration is not None:
         metrics.show_calibration(calibration.state)
     return AssembledEdge(engine, model, metrics)
+
+
+def _measured_codecs(codecs: Mapping[str, Codec], cut: Partition, model: LoadedModel) -> dict[str, Codec]:
+    """The codecs with measured estimates, without `file` where the model's inputs do not come as pictures."""
+    others = {name: codec for name, codec in codecs.items() if name != FILE}
+    measured = measure_codecs(others, cut, typical_inputs(model))
+    if others.keys() == codecs.keys():
+        return measured
+    pictures = PictureInputs(model)
+    if pictures.digests and 0 in cut.legal:
+        return {name: measured.get(name) or FileSizes(codecs[name], pictures) for name in codecs}
+    _log.warning("codec left out", codec=FILE, reason="the model makes no inputs of a fixed shape from pictures")
+    return measured
 
 
 def _load(cfg: DictConfig, cuts: CutSettings) -> tuple[LoadedModel, Partition]:
@@ -169,6 +186,7 @@ def connect(
     observers: Observers,
     codecs: tuple[str, ...] = ("raw",),
     exact_codecs: tuple[str, ...] = ("raw",),
+    file_sizes: FileSizes | None = None,
     policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy] | None = None,
     calibration: Calibration | None = None,
     store: CalibrationStore | None = None,
@@ -183,6 +201,7 @@ def connect(
         transports: URL -> transport, in order of preference.
         codecs: names of the codecs that the edge may use.
         exact_codecs: those of them that change no payload.
+        file_sizes: the sizes of pictures' files, where these may be sent; needs `policy_for`.
         policy_for: builds the policy for the cuts and codecs that the cloud accepts; None does not ask the cloud.
         calibration: corrects the policy's forecasts; None does not correct them.
         store: saves what calibration has learnt.
@@ -191,7 +210,10 @@ def connect(
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
     hub = TelemetryHub(sources, settings.max_age_s)
     planning = PlanningLoop(policy, hub, settings, observers, clouds, calibration, store)
-    scope = None if policy_for is None else CloudCapabilities(clouds.lister, cut, planning, policy_for, codecs)
+    files = None if file_sizes is None else FileChoice(file_sizes, lambda: planning.policy)
+    scope = None if policy_for is None else CloudCapabilities(clouds.lister, cut, planning, policy_for, codecs, files)
+    if file_sizes is not None and scope is not None:
+        file_sizes.on_change.append(scope.replan_soon)
     if scope is not None:
         clouds.find_mismatch = scope.find_mismatch
 
@@ -215,6 +237,7 @@ def connect(
             calibration=calibration,
             codecs=codecs,
             exact_codecs=exact_codecs,
+            files=files,
             learn=planning.answered,
         )
     )

@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from midcut import wire
+from midcut.edge.file_choice import FILE_AT_0
+from midcut.edge.picture_input import FileRequest, PictureInput
 from midcut.edge.tails import LocalCompute, Tails
 from midcut.errors import MalformedError
 from midcut.planning.pricing import request_usd
 from midcut.types import InferenceResult, Placement, TailRequest, Usage
-from midcut.wire.oip import RAW
+from midcut.wire.oip import FILE, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import torch
 
     from midcut.config.settings import EngineSettings
     from midcut.edge.calibration.calibration import Calibration
     from midcut.edge.clouds.capabilities import CloudCapabilities
     from midcut.edge.clouds.failover import Clouds
     from midcut.edge.clouds.seconds import CloudSeconds
+    from midcut.edge.file_choice import FileChoice
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.edge.tails import FinishedTail
     from midcut.edge.telemetry.hub import TelemetryHub
@@ -53,6 +54,7 @@ class EdgeParts:
         calibration: learns from every request; None if disabled.
         codecs: names of the codecs that a request may ask for, besides the built-in ones.
         exact_codecs: those of them, and of the built-in ones, that change no payload.
+        files: chooses between a picture's file and other placements; None never sends a file.
         learn: called with every answered request of the captured batch size, for components that learn.
     """
 
@@ -69,6 +71,7 @@ class EdgeParts:
     calibration: Calibration | None = None
     codecs: tuple[str, ...] = ()
     exact_codecs: tuple[str, ...] = (RAW, wire.PAPER)
+    files: FileChoice | None = None
     learn: Callable[[Decision, InferenceResult], None] | None = None
 
 
@@ -81,6 +84,8 @@ class EdgeEngine:
         self._table = parts.partition.table
         self._names = [[spec.name for spec in cut.values] for cut in self._table.cuts]
         self._example_shapes = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
+        # Of a picture that is not decoded here only the shape is known.
+        self._undecoded = [torch.empty(shape, device="meta") for shape in self._example_shapes]
         self._example_elements = sum(math.prod(shape) for shape in self._example_shapes)
         self._output_bytes = self._table.cuts[-1].payload_bytes
         self._under_way = self._begun = 0
@@ -140,7 +145,7 @@ class EdgeEngine:
 
     async def infer(
         self,
-        inputs: Sequence[torch.Tensor],
+        inputs: Sequence[torch.Tensor] | PictureInput,
         request_id: str = "",
         deadline_s: float | None = None,
         placement: Placement | None = None,
@@ -148,14 +153,19 @@ class EdgeEngine:
         """Answer one request.
 
         Args:
-            inputs: the model's positional inputs.
+            inputs: the model's positional inputs, or the file of a picture, which is decoded here unless it is sent.
             request_id: generated if empty.
             deadline_s: seconds until the answer is due; None uses the engine's own deadline.
             placement: used instead of the decision's, for comparisons.
 
         Raises:
-            MalformedError: the inputs do not fit the model, or the placement's cut or codec is not on offer.
+            MalformedError: the inputs do not fit the model, a picture is broken, or the placement's cut or codec is not
+                on offer.
+            BusyError, OutOfMemoryError: a picture cannot be decoded now.
         """
+        picture = inputs if isinstance(inputs, PictureInput) else None
+        if picture is not None and (self.parts.files is None or picture.file_format not in self.parts.files.formats):
+            inputs = [await picture.tensor()]
         decision = self._decision_to_use()
         self._begun += 1
         self._under_way += 1
@@ -165,24 +175,40 @@ class EdgeEngine:
         finally:
             self._under_way -= 1
         self.parts.observers.inferred(result)
-        if _input_shapes(inputs) == self._example_shapes:
+        # Forecasts count the decoding of pictures here where files may be sent, so that tensors say nothing about them.
+        comparable = self.parts.files is None or isinstance(inputs, PictureInput)
+        if comparable and self._has_example_shapes(inputs):
             if self.parts.calibration is not None:
                 self.parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
             if self.parts.learn is not None:
                 self.parts.learn(decision, result)
         return result
 
+    def _has_example_shapes(self, inputs: Sequence[torch.Tensor] | PictureInput) -> bool:
+        return isinstance(inputs, PictureInput) or _input_shapes(inputs) == self._example_shapes
+
     async def _answer(
         self,
         decision: Decision,
-        inputs: Sequence[torch.Tensor],
+        inputs: Sequence[torch.Tensor] | PictureInput,
         request_id: str,
         deadline_s: float | None,
         placement: Placement | None,
     ) -> InferenceResult:
         started = perf_counter()
+        used = self._choose(decision, inputs) if placement is None else self._check_placement(placement)
+        allowed_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
+        until_s = None if allowed_s is None else started + allowed_s
+        patience_s = self._patience_s(decision, used)
+        if used == FILE_AT_0:
+            sent = self._file_request(inputs, request_id)
+            tail = await self._tails.finish(sent, self._undecoded, until_s, patience_s)
+            return self._build_result(decision, sent, tail, tail.edge_s, perf_counter() - started)
+        decode_s = 0.0
+        if isinstance(inputs, PictureInput):
+            picture, inputs = inputs, [await inputs.tensor()]
+            decode_s = picture.decode_s
         self._partition.check_inputs(inputs)
-        used = decision.placement if placement is None else self._check_placement(placement)
         cut = used.cut
         # At cut 0 the head has no nodes, so there is no need to wait for the compute thread.
         payload, edge_s = await self._local.run(0, cut, inputs) if cut else (self._partition.head(0, inputs), 0.0)
@@ -196,11 +222,30 @@ class EdgeEngine:
             names=self._names[cut],
             reply_limit_bytes=self._reply_limit_bytes(inputs),
         )
-        allowed_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
-        until_s = None if allowed_s is None else started + allowed_s
-        tail = await self._tails.finish(request, inputs, until_s, self._patience_s(decision, used))
-        output = self._partition.assemble(tail.values)
-        return self._build_result(decision, request, output, tail, edge_s + tail.edge_s, perf_counter() - started)
+        tail = await self._tails.finish(request, inputs, until_s, patience_s)
+        return self._build_result(decision, request, tail, decode_s + edge_s + tail.edge_s, perf_counter() - started)
+
+    def _choose(self, decision: Decision, inputs: Sequence[torch.Tensor] | PictureInput) -> Placement:
+        if self.parts.files is None:
+            return decision.placement
+        if isinstance(inputs, PictureInput):
+            return self.parts.files.choose(decision, inputs)
+        return self.parts.files.for_tensors(decision)
+
+    def _file_request(self, inputs: Sequence[torch.Tensor] | PictureInput, request_id: str) -> FileRequest:
+        if not isinstance(inputs, PictureInput):
+            raise MalformedError(f"codec {FILE} sends the file of a picture, and this input did not come as one")
+        return FileRequest(
+            self._table.model,
+            0,
+            self._table.fingerprint,
+            (torch.frombuffer(bytearray(inputs.data), dtype=torch.uint8),),
+            request_id or next(self._ids),
+            codec=FILE,
+            names=self._names[0],
+            reply_limit_bytes=self._reply_limit_bytes(self._undecoded),
+            picture=inputs,
+        )
 
     def _patience_s(self, decision: Decision, used: Placement) -> float | None:
         """How long the cloud may take before the edge starts the tail too; None without a forecast to judge by."""
@@ -230,6 +275,8 @@ class EdgeEngine:
     def _check_placement(self, placement: Placement) -> Placement:
         if placement.cut not in self._partition.legal:
             raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {self._partition.legal}")
+        if placement.codec == FILE and placement.cut:
+            raise MalformedError(f"codec {FILE} is for cut 0 only, not for cut {placement.cut}")
         if placement.codec not in self._codecs:
             # The transport would refuse it too, but as if the cloud had refused it.
             raise MalformedError(
@@ -245,7 +292,6 @@ class EdgeEngine:
         self,
         decision: Decision,
         request: TailRequest,
-        output: Any,
         tail: FinishedTail,
         edge_s: float,
         latency_s: float,
@@ -258,7 +304,7 @@ class EdgeEngine:
         )
         return InferenceResult(
             request_id=request.request_id,
-            output=output,
+            output=self._partition.assemble(tail.values),
             cut=request.cut,
             codec=request.codec,
             finished_by="edge" if reply is None else "cloud",

@@ -118,6 +118,11 @@ class PlanningLoop:
         self.counts = PlanningCounts()
 
     @property
+    def policy(self) -> Policy:
+        """The policy in use."""
+        return self._policy
+
+    @property
     def decision(self) -> Decision:
         """The current decision. A request reads it once, and so never mixes two decisions."""
         if self._decision is None:

@@ -14,6 +14,7 @@ import structlog
 import torch
 from msgspec.structs import replace
 
+from midcut.edge.picture_input import FileRequest
 from midcut.edge.recheck import Recheck, difference
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
 from midcut.graph.segments import Segments
@@ -263,9 +264,14 @@ class Tails:
 
     async def _compute(self, request: TailRequest) -> tuple[Values, float]:
         began = perf_counter()
-        values, edge_s = await self._here.run(request.cut, self._table.last, request.values)
+        values, decode_s = request.values, 0.0
+        if isinstance(request, FileRequest) and request.picture is not None:
+            values = (await request.picture.tensor(),)
+            self._partition.check_inputs(values)
+            decode_s = request.picture.decode_s
+        values, edge_s = await self._here.run(request.cut, self._table.last, values)
         self._times.record(request.cut, perf_counter() - began)  # waiting for the thread included
-        return values, edge_s
+        return values, decode_s + edge_s
 
     async def _ask_cloud(self, request: TailRequest, inputs: Values) -> _CloudOutcome:
         started = perf_counter()

@@ -9,6 +9,7 @@ import numpy as np
 from midcut import wire
 from midcut.errors import ConfigError, MalformedError
 from midcut.types import Placement, Placements
+from midcut.wire.oip import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +24,17 @@ def placements(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec
     Args:
         table: the model's cuts.
         legal: the cuts on offer. The last one sends nothing, so it is a single placement without a codec.
-        codecs: the codecs on offer, by name; None to send tensors as they are.
+        codecs: the codecs on offer, by name; None to send tensors as they are. The one that sends a picture's file is
+            on offer at cut 0 only; everywhere else the edge decodes the picture, in the seconds that this codec states.
     """
     offered: Mapping[str, Codec | None] = {"raw": None} if codecs is None else codecs
-    rows = [Placement(index, name) for index in legal for name in (offered if index != table.last else ("raw",))]
+    rows = [
+        Placement(index, name)
+        for index in legal
+        for name in (offered if index != table.last else ("raw",))
+        if name != FILE or index == 0
+    ]
+    prepare_s = _codec_s(table.cuts[0], offered.get(FILE))
     cuts = [table.cuts[row.cut] for row in rows]
     on_edge = np.array([row.cut == table.last for row in rows], dtype=np.bool_)
     row_codecs = [offered.get(row.codec) for row in rows]
@@ -45,6 +53,7 @@ def placements(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec
         graph=table.graph,
         graph_nodes=table.nodes,
         codec=tuple(row.codec for row in rows),
+        prepare_s=np.array([0.0 if row.codec == FILE else prepare_s for row in rows]),
         codec_s=np.where(on_edge, 0.0, np.array([_codec_s(*pair) for pair in zip(cuts, row_codecs, strict=True)])),
     )
 
@@ -57,6 +66,8 @@ def accurate_codecs(codecs: Mapping[str, Codec], accuracy_floor: float | None) -
     """
     if not codecs:
         raise ConfigError("no codec is on offer: give codec=NAME, e.g. codec=raw")
+    if set(codecs) == {FILE}:
+        raise ConfigError("codec=file sends pictures at cut 0 only; offer another codec too, e.g. codec='[file,raw]'")
     if accuracy_floor is None:
         return dict(codecs)
     offered = {

@@ -57,6 +57,7 @@ class Forecaster:
         self.needs = self.needs.union(*(objective.needs for objective in self.objectives))
         sources = {part: str(getattr(getattr(self, part), "based_on", "")) for part in PARTS}
         self.based_on = {part: source for part, source in sources.items() if source}
+        self._prepares = bool(self.placements.prepare_s.any())
 
     def forecast(self, observation: Observation) -> Forecast:
         """Predict every placement for one observation, or for an array of them.
@@ -65,6 +66,8 @@ class Forecaster:
             arrays of shape (..., P), where (...) is the shape of the observation's fields.
         """
         edge_s = self.edge.seconds(observation)
+        if self._prepares:
+            edge_s = edge_s + self.placements.prepare_s
         link_s = self.link.seconds(observation)
         cloud_s = self.cloud.seconds(observation)
         if not edge_s.shape == link_s.shape == cloud_s.shape:

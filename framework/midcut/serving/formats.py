@@ -44,10 +44,11 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for group in _SUFFIXES.values() for suffix in group)
 
 
-def why_unknown(data: bytes | bytearray) -> str:
+def why_unknown(data: bytes | bytearray | memoryview) -> str:
     """Say why bytes are not read as an image, and what to do."""
-    name = _BRANDS.get(bytes(data[8:12])) if data[4:8] == b"ftyp" else None
-    if data[:2] == b"\xff\x0a" or data[4:12] == b"JXL \r\n\x87\n":
+    head = bytes(data[:12])
+    name = _BRANDS.get(head[8:]) if head[4:8] == b"ftyp" else None
+    if head[:2] == b"\xff\x0a" or head[4:] == b"JXL \r\n\x87\n":
         name = "JPEG XL"
     if name == "HEIC":
         return "HEIC, a format of phones, needs the extra heif (pip install 'midcut[heif]'); or send it as JPEG"

@@ -15,7 +15,7 @@ from midcut.serving.error_responses import is_exhausted
 from midcut.serving.formats import formats, why_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     import torch
 
@@ -34,10 +34,10 @@ class PixelBudget:
 
     Args:
         max_pixels: the most pixels at once, and of one image.
-        patience_s: how long an image waits at most.
+        patience_s: how long an image waits at most; None waits as long as it takes.
     """
 
-    def __init__(self, max_pixels: int, patience_s: float) -> None:
+    def __init__(self, max_pixels: int, patience_s: float | None) -> None:
         self.max_pixels = max_pixels
         self._patience_s = patience_s
         self._free = max_pixels
@@ -84,7 +84,7 @@ class PixelBudget:
             turn.set_result(None)
 
 
-def open_image(data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(data: bytes | bytearray | memoryview, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read an image's header; nothing is decoded.
 
     Raises:
@@ -134,9 +134,31 @@ def _broken(error: Exception) -> MalformedError:
     return MalformedError(f"the image is broken: {' '.join(str(error).split()) or type(error).__name__}")
 
 
-async def decode_input(model: LoadedModel, data: bytes | bytearray, budget: PixelBudget) -> torch.Tensor:
+async def decode_batch(
+    model: LoadedModel, files: Sequence[bytes | bytearray | memoryview], budget: PixelBudget
+) -> torch.Tensor:
+    """Decode and preprocess the pictures of a batch, one after the other. Raises like `decode_input`.
+
+    Raises:
+        MalformedError: also pictures whose preprocessed forms differ in shape.
+    """
+    inputs = [await decode_input(model, file, budget) for file in files]
+    if len(inputs) == 1:
+        return inputs[0]
+    if len({value.shape for value in inputs}) > 1:
+        raise MalformedError("the pictures of a batch have several shapes after preprocessing: send them one by one")
+    import torch  # noqa: PLC0415 - the module loads without it
+
+    return torch.cat(inputs)
+
+
+async def decode_input(model: LoadedModel, data: bytes | bytearray | memoryview, budget: PixelBudget) -> torch.Tensor:
     """Decode and preprocess an image on a worker thread, within a budget. Raises like `model_input`, and BusyError."""
-    image = await asyncio.to_thread(open_image, data, budget.max_pixels)
+    return await decode_opened(model, await asyncio.to_thread(open_image, data, budget.max_pixels), budget)
+
+
+async def decode_opened(model: LoadedModel, image: Image.Image, budget: PixelBudget) -> torch.Tensor:
+    """Decode and preprocess an image whose header is read. Raises like `decode_input`."""
     async with budget.hold(image.width * image.height):
         return await asyncio.to_thread(_preprocess, model, image)
 

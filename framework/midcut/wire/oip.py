@@ -9,6 +9,9 @@ it the whole body is JSON. (KServe, Open Inference Protocol; Triton, binary tens
 Outputs go by the model's own names: keys of a dict, fields, `output_0` and `output_1` of a tuple, else `output`. The
 list `outputs` of a request chooses among them.
 
+An input of datatype BYTES is the file of a picture, for the whole model (Triton's binary form: each element has its
+length before it, four bytes, little-endian). The receiver decodes it and applies the model's own preprocessing.
+
 midcut adds parameters. To a request: `cut`, `fingerprint`, `codec`, `reply_codec` (`timeout`, in microseconds, is the
 protocol's own). To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing);
 `dtype`, `shape` and
@@ -40,6 +43,10 @@ BINARY_TYPE: Final = "application/octet-stream"
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 EXTENSIONS: Final = ("binary_tensor_data", "parameters", "schedule_policy", "midcut_cut")
 RAW: Final = "raw"
+FILE: Final = "file"
+"""Codec of a request whose input is the file of a picture, of datatype BYTES: the receiver decodes and preprocesses."""
+BYTES: Final = "BYTES"
+LENGTH_BYTES: Final = 4
 CHECKSUM: Final = "crc32"
 CHECKSUM_HEADER: Final = "Midcut-Checksum"
 """Of a request: its checksum, which the server compares; or `deferred`, where only the client compares. Of a list of
@@ -154,6 +161,12 @@ def encoded_header(
     parameters |= {CODEC_PREFIX + key: value for key, value in encoded.parameters.items()}
     pieces = [memoryview(piece).cast("B") for piece in encoded.data if len(piece)]
     return TensorHeader(name, (size,), "UINT8", parameters), pieces
+
+
+def file_header(name: str, data: memoryview) -> tuple[TensorHeader, Sequence[memoryview]]:
+    """The header entry of a picture's file as one element of BYTES, and its bytes with their length before them."""
+    length = memoryview(data.nbytes.to_bytes(LENGTH_BYTES, "little"))
+    return TensorHeader(name, (1,), BYTES, {"binary_data_size": length.nbytes + data.nbytes}), (length, data)
 
 
 def parse_sizes(header: TensorHeader, name: str) -> tuple[int, ...] | None:

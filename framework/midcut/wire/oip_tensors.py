@@ -13,9 +13,12 @@ from midcut.tensors import dtype_name, tensor_from_pieces, tensor_to_bytes
 from midcut.types import Encoded, ValueSpec
 from midcut.wire.body import join
 from midcut.wire.oip import (
+    BYTES,
     CHECKSUM,
     CODEC_PREFIX,
     DATATYPES,
+    FILE,
+    LENGTH_BYTES,
     RAW,
     Message,
     ReplyHeader,
@@ -23,6 +26,7 @@ from midcut.wire.oip import (
     checksum,
     encode_header,
     encoded_header,
+    file_header,
     infer_header,
     int_header,
     parse_sizes,
@@ -75,9 +79,12 @@ def encode_infer(
     headers: list[TensorHeader] = []
     pieces: list[memoryview] = []
     for name, value in zip(names, request.values, strict=True):
-        header, tensor_pieces = (
-            int_header(name, value) if isinstance(value, int) else _encode_tensor(name, value, codec, plain=plain)
-        )
+        if isinstance(value, int):
+            header, tensor_pieces = int_header(name, value)
+        elif request.codec == FILE:
+            header, tensor_pieces = file_header(name, tensor_to_bytes(value)[0])
+        else:
+            header, tensor_pieces = _encode_tensor(name, value, codec, plain=plain)
         headers.append(header)
         pieces += tensor_pieces
     infer = infer_header(
@@ -173,6 +180,53 @@ def request_values(
     codec = find_codec(call.codec, codecs)
     tensors = _match_inputs(call.tensors, specs, where)
     return [_request_value(tensor, spec, codec, max_batch) for tensor, spec in zip(tensors, specs, strict=True)]
+
+
+def picture_files(
+    call: InferCall, specs: Sequence[ValueSpec], max_batch: int, where: str
+) -> list[bytes | memoryview] | None:
+    """The files of pictures that came in place of the model's input, one for each of a batch; None if it is a tensor.
+
+    Args:
+        specs: the model's inputs.
+        where: the model, for errors.
+
+    Raises:
+        MalformedError: not the only input, or not in the binary form of BYTES.
+        TooLargeError: a batch over `max_batch`.
+    """
+    if all(tensor.header.datatype != BYTES for tensor in call.tensors):
+        return None
+    if call.cut:
+        raise MalformedError(f"{where}: BYTES is a picture for the whole model, not for cut {call.cut}")
+    if len(specs) != 1:
+        raise MalformedError(
+            f"{where} takes {len(specs)} inputs; BYTES, the file of a picture, can only be the only one"
+        )
+    (tensor,) = _match_inputs(call.tensors, specs, where)
+    if tensor.pieces is None:
+        raise MalformedError(f"{where}: BYTES, the file of a picture, must be sent as binary, not in the JSON")
+    count = math.prod(tensor.header.shape)
+    if count > max_batch:
+        raise TooLargeError(f"{count} pictures are over a batch of {max_batch}, the largest accepted here")
+    return _split_bytes(join(tensor.pieces), count, tensor.header.name)
+
+
+def _split_bytes(data: bytes | memoryview, count: int, name: str) -> list[bytes | memoryview]:
+    """Split BYTES into its elements, each with its length before it."""
+    elements = []
+    at = 0
+    for _ in range(count):
+        size = int.from_bytes(data[at : at + LENGTH_BYTES], "little")
+        at += LENGTH_BYTES + size
+        if at > len(data):
+            break
+        elements.append(data[at - size : at])
+    if at != len(data) or not elements:
+        raise MalformedError(
+            f"{name!r}: {len(data)} bytes are not {count} elements of BYTES, each after its length in four bytes"
+        )
+    return elements
 
 
 def find_codec(name: str, codecs: Mapping[str, Codec]) -> Codec | None:

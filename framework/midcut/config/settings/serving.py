@@ -71,6 +71,9 @@ class CloudSettings:
             bit-identical.
         batch_delay_s: longest wait of a free worker for as many requests as its last batch had; 0 computes at once what
             has arrived.
+        max_picture_mb: largest request with a picture's file in place of the model's input, MB.
+        max_pixels: a picture of more pixels is refused before it is decoded; of large pictures, no more than that
+            are decoded at once.
         device: where tails run: cpu, cuda, cuda:1. Away from the CPU they are not bit-identical to the edge's.
     """
 
@@ -81,13 +84,16 @@ class CloudSettings:
     queue_s: float = 5.0
     batch_requests: int = 1
     batch_delay_s: float = 0.003
+    max_picture_mb: float = 32.0
+    max_pixels: int = 50_000_000
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         count_threads("cloud.threads", self.threads)
-        check_at_least(1, self, "cloud.workers", "cloud.max_batch", "cloud.batch_requests")
+        check_at_least(1, self, "cloud.workers", "cloud.max_batch", "cloud.batch_requests", "cloud.max_pixels")
         check_at_least(0, self, "cloud.queue", "cloud.batch_delay_s")
         check_over_zero(self, "cloud.queue_s")
+        check_at_least(0, self, "cloud.max_picture_mb", finite=True)
 
     @property
     def thread_count(self) -> int:

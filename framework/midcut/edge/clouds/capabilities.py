@@ -11,10 +11,12 @@ import structlog
 from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError
 from midcut.graph.probe import difference
+from midcut.wire.oip import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from midcut.edge.file_choice import FileChoice
     from midcut.graph import Partition
     from midcut.planning.policy import Policy
     from midcut.protocols import ModelLister
@@ -42,6 +44,7 @@ class CloudCapabilities:
         lister: lists the cloud's models; None if no transport can.
         policy_for: builds the policy for some of the legal cuts and some of the codecs.
         codecs: names of those that the edge may use.
+        files: gets the formats that the cloud decodes as this edge does.
     """
 
     def __init__(
@@ -51,15 +54,18 @@ class CloudCapabilities:
         planning: Replannable,
         policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy],
         codecs: tuple[str, ...] = ("raw",),
+        files: FileChoice | None = None,
     ) -> None:
         self._lister = lister
         self._partition = partition
         self._planning = planning
         self._policy_for = policy_for
         self._all_codecs = codecs
+        self._files = files
         self._scope = Scope(partition.legal, codecs)
         self._query_requested = asyncio.Event()
         self._replanning = asyncio.Lock()
+        self._replan_requested = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -81,6 +87,11 @@ class CloudCapabilities:
         """Ask for the cloud's capabilities again soon: it recovered or refused a request, so they may have changed."""
         self._query_requested.set()
 
+    def replan_soon(self) -> None:
+        """Plan anew in the background, because the sizes of files have changed."""
+        self._replan_requested = True
+        self._query_requested.set()
+
     def find_mismatch(self, models: Mapping[str, HeldModel]) -> str:
         """Why a cloud with these models must not be asked; `""` if it may be."""
         return find_mismatch(models, self._partition.table, self._partition.probe)
@@ -91,8 +102,9 @@ class CloudCapabilities:
                 async with asyncio.timeout(_REPEAT_S if self._scope.why else None):
                     await self._query_requested.wait()
             self._query_requested.clear()
+            replan, self._replan_requested = self._replan_requested, False
             try:
-                await self._update_scope(lister)
+                await (self.replan() if replan else self._update_scope(lister))
             except Exception:  # noqa: BLE001 - no policy for these cuts; the current ones stay in use
                 _log.exception("planning on other cuts failed")
             await asyncio.sleep(_MIN_GAP_S)
@@ -111,6 +123,8 @@ class CloudCapabilities:
             return f"{type(error).__name__}: {error}"
         legal, probe = self._partition.legal, self._partition.probe
         scope = usable_scope(models, self._partition.table, legal, self._all_codecs, probe)
+        if self._files is not None and FILE in scope.codecs:
+            scope = self._compare_decoders(models[self._partition.table.model].pictures, scope, self._files)
         if scope != self._scope:
             before, self._scope = self._scope, scope
             if scope[:2] != before[:2]:
@@ -121,6 +135,20 @@ class CloudCapabilities:
                     raise
             self._log_scope(scope)
         return ""
+
+    def _compare_decoders(self, pictures: Mapping[str, str], scope: Scope, files: FileChoice) -> Scope:
+        """Allow files of the formats that both sides decode alike; without any, plan without files."""
+        before, differing = files.formats, files.compare(pictures)
+        if files.formats:
+            if differing and files.formats != before:
+                _log.warning(
+                    "the cloud decodes some formats differently; pictures of these are sent as pixels",
+                    formats=", ".join(differing),
+                )
+            return scope
+        why = "the cloud decodes and preprocesses no picture as this edge does"
+        without = tuple(name for name in scope.codecs if name != FILE)
+        return Scope(scope.cuts, without, f"{scope.why}; {why}" if scope.why else why)
 
     async def replan(self) -> None:
         """Plan with a new policy for the cuts and codecs in use, because what it is built from has changed."""

@@ -6,11 +6,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from midcut.edge.frontend.answers import leaves
+from midcut.edge.picture_input import PictureInput
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
 from midcut.graph.outputs import named_leaves
 from midcut.serving import ARRIVED_S, REQUEST_ID, ModelRef, bind_request_id, message_response, read_chunks
+from midcut.serving.images import decode_batch
 from midcut.wire import oip, oip_read, workload
-from midcut.wire.oip_tensors import encode_reply, request_values
+from midcut.wire.oip_tensors import encode_reply, picture_files, request_values
 from midcut.wire.workload import off_loop
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
     from midcut.edge.engine import EdgeEngine
     from midcut.edge.frontend.admission import AdmissionLimit
-    from midcut.types import InferenceResult
+    from midcut.serving.images import PixelBudget
+    from midcut.types import InferenceResult, LoadedModel
     from midcut.wire.body import Body
 
 
@@ -29,10 +32,22 @@ class TensorAnswerer:
         limit_bytes: largest body; it also limits the batch size.
         body_timeout_s: seconds in which a body must arrive completely.
         admission: limits how many complete requests run at once.
+        model: preprocesses pictures that come in place of tensors.
+        pixels: limits how many of their pixels are decoded at once.
     """
 
-    def __init__(self, engine: EdgeEngine, limit_bytes: int, body_timeout_s: float, admission: AdmissionLimit) -> None:
+    def __init__(
+        self,
+        engine: EdgeEngine,
+        limit_bytes: int,
+        body_timeout_s: float,
+        admission: AdmissionLimit,
+        model: LoadedModel,
+        pixels: PixelBudget,
+    ) -> None:
         self._engine = engine
+        self._model, self._pixels = model, pixels
+        self._where = f"model {engine.partition.table.model!r}"
         self._admission = admission
         self._table = engine.partition.table
         self._limit_bytes = limit_bytes
@@ -50,7 +65,10 @@ class TensorAnswerer:
         complete = perf_counter()
         header_length = request.headers.get(oip.HEADER_LENGTH)
         with self._admission.place():
-            call, inputs = await off_loop(workload.read_cost(body, header_length), self._read, body, header_length)
+            call = await off_loop(workload.parse_cost(body, header_length), self._read, body, header_length)
+            inputs = await self._pictures(call)
+            if inputs is None:
+                inputs = await off_loop(workload.read_cost(body, header_length), self._tensors, call)
             if call.id:
                 bind_request_id(request, call.id)
             parsed = perf_counter()
@@ -60,7 +78,7 @@ class TensorAnswerer:
         encode_cost = workload.encode_cost(call, leaves(result.output))
         return message_response(await off_loop(encode_cost, self._reply, call, result, parse_us, server_us))
 
-    def _read(self, body: Body, header_length: str | None) -> tuple[oip_read.InferCall, list[Any]]:
+    def _read(self, body: Body, header_length: str | None) -> oip_read.InferCall:
         call = oip_read.read_infer(body, header_length)
         if call.cut:
             raise MalformedError(f"the edge picks the cut itself: send no parameter cut, or 0, not {call.cut}")
@@ -68,8 +86,19 @@ class TensorAnswerer:
             raise FingerprintError(
                 f"model {self._table.model!r} is {self._table.fingerprint} here, not {call.fingerprint[:80]!r}"
             )
-        where = f"model {self._table.model!r}"
-        return call, request_values(call, self._table.cuts[0].values, {}, self._max_batch, where)
+        return call
+
+    async def _pictures(self, call: oip_read.InferCall) -> Any:
+        """The picture, or the tensor of a batch of them, that came as files; None if the inputs are tensors."""
+        files = picture_files(call, self._table.cuts[0].values, self._max_batch, self._where)
+        if files is None:
+            return None
+        if len(files) == 1:
+            return await PictureInput.open(self._model, files[0], self._pixels)
+        return [await decode_batch(self._model, files, self._pixels)]
+
+    def _tensors(self, call: oip_read.InferCall) -> list[Any]:
+        return request_values(call, self._table.cuts[0].values, {}, self._max_batch, self._where)
 
     def _reply(self, call: oip_read.InferCall, result: InferenceResult, parse_us: int, server_us: int) -> oip.Message:
         outputs = named_leaves(result.output)

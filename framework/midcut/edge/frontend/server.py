@@ -12,11 +12,12 @@ from midcut import wire
 from midcut.edge.frontend.admission import AdmissionLimit
 from midcut.edge.frontend.answers import answer_fields, decision_fields, leaves, output_fields, result_fields
 from midcut.edge.frontend.inference import TensorAnswerer
+from midcut.edge.picture_input import PictureInput
 from midcut.errors import MalformedError
 from midcut.graph.outputs import named_leaves
 from midcut.serving import DRAIN, REQUEST_ID, RefusedError, add_inference_routes, json_response, new_app, read_body
 from midcut.serving.access import may_read
-from midcut.serving.images import PixelBudget, decode_input
+from midcut.serving.images import PixelBudget
 from midcut.types import Placement
 from midcut.wire.oip import RAW
 from midcut.wire.workload import off_loop, values_bytes
@@ -50,7 +51,7 @@ def make_app(
     routes = _Routes(engine, model, settings, admission, emit)
     app = new_app(routes.limit_bytes, settings, registry)
     app.router.add_post(wire.INFER_PATH, admission.intake.wrap(routes.infer))
-    tensors = TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s, admission)
+    tensors = TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s, admission, model, routes.pixels)
     add_inference_routes(app, tensors, admission.intake.wrap)
     app.router.add_get("/v1/decision", routes.decision)
     app.router.add_get("/v1/calibration", routes.calibration)
@@ -73,7 +74,7 @@ class _Routes:
         self._admission = admission
         self._model = model
         self._settings = settings
-        self._pixels = PixelBudget(settings.max_pixels, settings.body_timeout_s)
+        self.pixels = PixelBudget(settings.max_pixels, settings.body_timeout_s)
         table = engine.partition.table
         self.limit_bytes = max(int(settings.max_body_mb * 1_000_000), wire.body_limit([table]))
 
@@ -86,10 +87,11 @@ class _Routes:
         at_s = time.time()
         body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
         with self._admission.place():
+            inputs: list[torch.Tensor] | PictureInput
             if kind == wire.JSON_TYPE:
                 inputs = await off_loop(len(body), _read_tensors, body)
             else:
-                inputs = [await decode_input(self._model, body, self._pixels)]
+                inputs = await PictureInput.open(self._model, body, self.pixels)
             result = await self._engine.infer(inputs, request[REQUEST_ID], placement=placement)
         if self._emit is not None:
             answer = await asyncio.to_thread(answer_fields, self._model, result.output)

@@ -21,12 +21,13 @@ from midcut.edge.frontend.folder import (
     warn_of_files_left_out,
     warn_of_labels,
 )
+from midcut.edge.picture_input import PictureInput
 from midcut.errors import FileError, MalformedError
 from midcut.results.files import json_line
 from midcut.results.gains import alternatives
 from midcut.results.lines import LineFile
 from midcut.results.stream import Record, RecordedDecision, Telemetry
-from midcut.serving.images import model_input
+from midcut.serving.images import MAX_PIXELS, PixelBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -197,7 +198,9 @@ class Window:
 
 
 async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, expected: str | None) -> Record:
-    return await infer_record(engine, model, await asyncio.to_thread(_read_input, model, file), str(file), expected)
+    # A budget for each file: those in flight are few, and the user's own.
+    inputs = await PictureInput.open(model, await asyncio.to_thread(_read_file, file), PixelBudget(MAX_PIXELS, None))
+    return await infer_record(engine, model, inputs, str(file), expected)
 
 
 def _answer_of(record: Record) -> Mapping[str, Any]:
@@ -222,7 +225,7 @@ async def infer_record(
         frame_at_s: when a frame was taken, seconds since the epoch.
     """
     decision = engine.decision  # `infer` uses the same one: it reads it before it first awaits
-    result = await engine.infer([inputs])
+    result = await engine.infer(inputs if isinstance(inputs, PictureInput) else [inputs])
     answer = await asyncio.to_thread(answer_fields, model, result.output)
     return Record(
         n=0,  # set when it is written
@@ -245,12 +248,11 @@ def _decision_record(decision: Decision) -> RecordedDecision:
     return RecordedDecision(**fields | {"observation": Telemetry(**fields["observation"])})
 
 
-def _read_input(model: LoadedModel, file: Path) -> Any:
+def _read_file(file: Path) -> bytes:
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise MalformedError(f"cannot be read: {error.strerror}") from None
-    return model_input(model, data)
 
 
 async def _wait_turn(rate_hz: float | None, began: float, position: int, stop: asyncio.Event) -> bool:

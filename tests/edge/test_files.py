@@ -1,0 +1,177 @@
+"""A picture's file crosses cut 0 as it came, and the answer is bit for bit that of the edge alone."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import pytest
+import structlog
+import torch
+from PIL import Image
+
+import midcut
+from midcut.component import Kind
+from midcut.config.build import build_each
+from midcut.config.composition import compose
+from midcut.edge.picture_input import PictureInput
+from midcut.errors import MalformedError
+from midcut.serving.images import PixelBudget
+from midcut.serving.reference_pictures import PictureInputs
+from midcut.types import Placement
+
+PLAIN = ("model=mnist", "cuts.verify=false", "telemetry=constant", "telemetry.constant.bandwidth_kbps=5000")
+FILE = Placement(0, "file")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(single_threaded):
+    """The edge alone is the reference."""
+
+
+def a_picture(seed, size):
+    """Smooth colours with an edge, of any size."""
+    x, y = np.meshgrid(*(np.linspace(0, 1, side) for side in size))
+    waves = np.random.default_rng(seed).uniform(1, 9, (3, 2))
+    pixels = np.stack([127 + 120 * np.sin(a * x + b * y) for a, b in waves], -1)
+    pixels[: size[1] // 3, : size[0] // 4] = 255 - pixels[: size[1] // 3, : size[0] // 4]
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def saved(image, file_format, **options):
+    out = io.BytesIO()
+    image.save(out, file_format, **options)
+    return out.getvalue()
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    return exif
+
+
+def with_alpha(image):
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+def wide(image):
+    return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+
+
+FORMATS = {
+    "JPEG 4:2:0": lambda image: saved(image, "JPEG", subsampling=2),
+    "JPEG 4:4:4": lambda image: saved(image, "JPEG", subsampling=0, quality=95),
+    "JPEG progressive": lambda image: saved(image, "JPEG", progressive=True),
+    "JPEG turned by EXIF": lambda image: saved(image, "JPEG", exif=turned()),
+    "JPEG CMYK": lambda image: saved(image.convert("CMYK"), "JPEG"),
+    "JPEG grey": lambda image: saved(image.convert("L"), "JPEG"),
+    "PNG": lambda image: saved(image, "PNG"),
+    "PNG 16 bits": lambda image: saved(wide(image), "PNG"),
+    "PNG alpha": lambda image: saved(with_alpha(image), "PNG"),
+    "WebP": lambda image: saved(image, "WEBP", quality=70),
+    "GIF": lambda image: saved(image.quantize(40), "GIF"),
+    "TIFF": lambda image: saved(image, "TIFF", compression="tiff_lzw"),
+}
+
+
+def an_edge(cloud, *overrides):
+    return midcut.Edge(*PLAIN, f"cloud_url={cloud.url}", "codec=[file,webp,raw]", *overrides)
+
+
+async def opened(edge, data):
+    return await PictureInput.open(edge._edge.model, data, PixelBudget(50_000_000, None))
+
+
+async def test_the_answer_is_that_of_the_edge_alone_for_every_kind_of_picture():
+    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud, an_edge(cloud) as edge:
+        engine = edge._edge.engine
+        for number in range(60):
+            make = list(FORMATS.values())[number % len(FORMATS)]
+            data = make(a_picture(number, (40 + 7 * number, 30 + 5 * number)))
+            here = await engine.infer(await opened(edge, data), placement=Placement(engine.partition.table.last))
+            there = await engine.infer(await opened(edge, data), placement=FILE)
+            assert (there.finished_by, there.fallback, there.codec) == ("cloud", "", "file")
+            assert torch.equal(here.output, there.output)
+            assert 0 < there.sent_bytes - len(data) < 1000
+
+
+async def test_the_planner_chooses_by_the_bytes_of_the_file():
+    async with (
+        midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud,
+        an_edge(cloud, "codec=[file,raw]", "cuts.last_cut=0") as edge,
+    ):
+        small = saved(a_picture(1, (30, 30)), "JPEG", quality=20)
+        noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8))
+        large = saved(noise, "PNG")
+        assert (await edge.classify(small))["result"].codec == "file"
+        assert (await edge.classify(large))["result"].codec == "raw"
+        (tensor,) = edge._edge.model.example
+        assert (await edge.infer(tensor)).codec == "raw"  # a tensor stays a tensor
+        with pytest.raises(MalformedError, match="did not come as one"):
+            await edge.infer(tensor, cut=0, codec="file")
+
+
+async def test_a_broken_picture_is_the_clients_fault_and_the_cloud_stays_in_use():
+    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud, an_edge(cloud) as edge:
+        engine = edge._edge.engine
+        data = saved(a_picture(2, (90, 70)), "PNG")
+        for _ in range(5):
+            with pytest.raises(MalformedError, match="the image is broken"):
+                await engine.infer(await opened(edge, data[: len(data) // 2]), placement=FILE)
+        assert (await engine.infer(await opened(edge, data), placement=FILE)).finished_by == "cloud"
+
+
+async def test_a_cloud_that_is_gone_leaves_the_picture_to_the_edge():
+    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud:
+        edge = an_edge(cloud)
+        await edge.__aenter__()
+    engine = edge._edge.engine
+    data = saved(a_picture(3, (50, 40)), "JPEG")
+    left = await engine.infer(await opened(edge, data), placement=FILE)
+    alone = await engine.infer(await opened(edge, data), placement=Placement(engine.partition.table.last))
+    assert (left.finished_by, bool(left.fallback)) == ("edge", True)
+    assert torch.equal(left.output, alone.output)
+    await edge.__aexit__()
+
+
+def differing(monkeypatch, formats):
+    """Let this process decode some formats differently from now on; what a cloud has found out before stays."""
+    find = PictureInputs.digests.func
+    other = cached_property(lambda self: find(self) | dict.fromkeys(formats or find(self), "another decoder"))
+    other.__set_name__(PictureInputs, "digests")
+    monkeypatch.setattr(PictureInputs, "digests", other)
+
+
+async def test_a_format_that_the_cloud_decodes_differently_is_sent_as_pixels(monkeypatch):
+    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud:
+        differing(monkeypatch, ["JPEG"])
+        with structlog.testing.capture_logs() as logs:
+            async with an_edge(cloud, "codec=[file,raw]", "cuts.last_cut=0") as edge:
+                picture = a_picture(4, (40, 30))
+                assert (await edge.classify(saved(picture, "JPEG", quality=20)))["result"].codec == "raw"
+                assert (await edge.classify(saved(picture.quantize(4), "PNG")))["result"].codec == "file"
+    warned = [line for line in logs if "decodes some formats differently" in line["event"]]
+    assert [line["formats"] for line in warned] == ["JPEG"]
+
+
+async def test_a_cloud_that_decodes_every_format_differently_gets_tensors(monkeypatch):
+    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud:
+        differing(monkeypatch, [])
+        async with an_edge(cloud, "codec=[file,raw]", "cuts.last_cut=0") as edge:
+            result = (await edge.classify(saved(a_picture(5, (40, 30)), "PNG")))["result"]
+            assert (result.codec, result.finished_by) == ("raw", "cloud")
+
+
+def test_the_digests_notice_another_decoder_and_another_preprocessing():
+    (component,) = build_each(Kind.MODEL, compose("cloud", ["model=mnist"]).model).values()
+    model = component.load()
+    digests = PictureInputs(model).digests
+    assert {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"} <= digests.keys()
+    assert PictureInputs(model).digests == digests
+    sharper = replace(model, preprocess=lambda image: model.preprocess(image) * 1.0001)
+    assert not set(digests.values()) & set(PictureInputs(sharper).digests.values())
+    chopped = replace(model, preprocess=lambda image: model.preprocess(image)[..., :-1])
+    assert PictureInputs(chopped).digests == {}
