@@ -1,4 +1,4 @@
-"""Price files as AWS publishes them: the bulk offer file nests by SKU, GetProducts has strings of JSON and no such level."""
+"""Price files of AWS: the bulk offer file nests by SKU, GetProducts has JSON in strings and no such level."""
 
 from __future__ import annotations
 
