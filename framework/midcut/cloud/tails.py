@@ -38,7 +38,7 @@ _RECENT_TAILS: Final = 5
 class TailQueue:
     """Computes tails on worker threads, in order of arrival unless they wait for a batch. Used on one event loop.
 
-    A tail whose recent runs took less time than handing it to a thread runs on the event loop, if no others wait.
+    A tail whose recent runs took less time than handing it to a thread runs on the event loop.
 
     Args:
         segments: runs the tails and times them.
@@ -158,17 +158,19 @@ class TailQueue:
                 self._timer = asyncio.get_running_loop().call_later(remaining_s, self._start_workers)
                 return
             group = self._take_group(first)
-            if not self._waiting and self._is_quick(group):
+            if self._is_quick(group):
                 self._set_outcomes(group, self._run(group))
+                if self._waiting:  # one at a time, so that the loop can see to others
+                    asyncio.get_running_loop().call_soon(self._start_workers)
                 return
             self._free_workers -= 1
             self._computing += len(group)
             self._pool.submit(self._run_on_thread, group, asyncio.get_running_loop())
 
     def _is_quick(self, group: list[Job]) -> bool:
-        """Whether the median of the recent runs is short, so that one that was slowed by others does not count."""
+        """Whether two of the recent runs were short: under load, other threads slow most of them."""
         recent_s = self._recent_s.get(_tail_key(group[0])) if len(group) == 1 else None
-        return recent_s is not None and sorted(recent_s)[len(recent_s) // 2] < _THREAD_ROUND_TRIP_S
+        return recent_s is not None and sorted(recent_s)[:2][-1] < _THREAD_ROUND_TRIP_S
 
     def _next_job(self) -> tuple[Job, float]:
         """The first job that need not wait for a larger batch, or has waited long enough.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -10,8 +11,10 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from midcut import wire
+from midcut.serving.body_budget import BODIES
 from midcut.serving.error_responses import json_response
 from midcut.serving.request_body import AWAITS_CONTINUE
+from midcut.serving.slow_readers import SlowReaders
 from midcut.wire.tcp import notice_dead_peer
 
 if TYPE_CHECKING:
@@ -36,9 +39,11 @@ class JsonRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
+        bodies = self.app.get(BODIES)
         return _JsonServer(
             _errors_as_json(server.request_handler),
             self._most_connections,
+            math.inf if bodies is None else bodies.limit_bytes,
             request_factory=_without_expectation(server.request_factory),
             **self._kwargs,
         )
@@ -47,9 +52,12 @@ class JsonRunner(web.AppRunner):
 class _JsonServer(web.Server):
     """The only way in aiohttp to handle connections by a class of one's own."""
 
-    def __init__(self, handler: Callable[..., Awaitable[web.StreamResponse]], most: int, **settings: Any) -> None:
+    def __init__(
+        self, handler: Callable[..., Awaitable[web.StreamResponse]], most: int, unsent_bytes: float, **settings: Any
+    ) -> None:
         super().__init__(handler, **settings)
         self._most = most
+        self.slow_readers = SlowReaders(lambda: self.connections, unsent_bytes)
 
     def has_room(self) -> bool:
         """Whether one more connection may stay; closes one that is idle where there are too many."""
@@ -77,6 +85,7 @@ class _JsonHandler(web.RequestHandler):
         super().connection_made(transport)
         if (sock := transport.get_extra_info("socket")) is not None:
             notice_dead_peer(sock, _STALLED_S)
+        self._server.slow_readers.watch()
         if not self._server.has_room():
             cast("asyncio.Transport", transport).abort()
 

@@ -31,6 +31,7 @@ _SETTINGS: Final = Path("/proc/sys/net/ipv4")
 # `struct tcp_info` of <linux/tcp.h> up to tcpi_delivery_rate: eight bytes, the last one's lowest bit is app_limited;
 # then rtt, total_retrans and min_rtt (u32, microseconds, segments), delivery_rate (u64, bytes a second).
 _FIELDS: Final = struct.Struct("=7xB60xI28xI44xI8xQ")
+_ACKNOWLEDGED: Final = struct.Struct("=120xQ")  # its tcpi_bytes_acked
 _UNKNOWN: Final = 0xFFFFFFFF
 _APP_LIMITED: Final = 1
 
@@ -79,6 +80,17 @@ def unacknowledged_bytes(sock: socket.socket | None) -> int:
     except OSError:
         return 0
     return int.from_bytes(answer, sys.byteorder)
+
+
+def acknowledged_bytes(sock: socket.socket | TransportSocket) -> int | None:
+    """Bytes that the other side has acknowledged since the connection began; None where that is not known."""
+    if sys.platform != "linux":
+        return None
+    try:
+        raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.size)
+    except OSError:
+        return None
+    return int(_ACKNOWLEDGED.unpack(raw)[0]) if len(raw) == _ACKNOWLEDGED.size else None
 
 
 def notice_dead_peer(sock: socket.socket, timeout_s: float) -> None:

@@ -17,6 +17,8 @@ class ServerSettings:
         body_timeout_s: a request body must be complete after this long.
         bodies_mb: the most MB of all request bodies that are held at once, never less than two of the largest; beyond,
             the slowest upload ends with 503. A body that arrives at less than 240 bytes/s after 5 s ends with 408.
+            As many MB of answers may wait for clients to take them; beyond, the slowest is hung up on, as are those
+            that take less than 240 bytes/s.
         connections: the most connections at once; beyond, the one that has been idle for longest is closed.
         idle_timeout_s: a connection without a complete request header is closed after this long.
         leave_s: after SIGTERM, how long requests are still accepted while readiness already answers 503, so that load
