@@ -3,8 +3,10 @@
 
 Clouds are processes, each behind a proxy that breaks connections (`midcut.testing.faults`). They are killed
 (SIGKILL) and started again, frozen (SIGSTOP) and thawed, made to answer garbage, cut off in the middle of a body,
-reset, slowed down and sliced, at random moments of a stream of small inferences at random cuts. Every output is
-compared with the unsplit model's, bit for bit. Exits with 1 if an answer is missing or wrong.
+reset, slowed down and sliced; bits are flipped both ways, open connections are forgotten by the network, and answers
+are replaced by refusals, oversized ones and false times. All that at random moments of a stream of small inferences at
+random cuts. Every output is compared with the unsplit model's, bit for bit. Exits with 1 if an answer is missing or
+wrong.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import structlog
 import torch
 from common.engines import FixedPlan, load
 from common.processes import free_port
+from lies import FalseRefusal, ForgottenWay, Liar, Oversized
 from rich.console import Console
 from rich.table import Table
 
@@ -41,7 +44,7 @@ from midcut.config.settings import CutSettings
 from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
 from midcut.proxies.faults import FaultProxy, Stream
-from midcut.proxies.toxics import Bandwidth, Garbage, Latency, LimitData, ResetPeer, Slicer, Timeout
+from midcut.proxies.toxics import Bandwidth, BitFlips, Garbage, Latency, LimitData, ResetPeer, Slicer, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +55,21 @@ if TYPE_CHECKING:
 
 START_S = 240.0
 # How many faults of the other kinds there are for each kill.
-PER_KILL = {"freeze": 0.5, "garbage": 1.0, "cut mid-body": 1.0, "reset": 0.5, "slow": 0.5, "swallow": 0.3, "slice": 0.3}
+PER_KILL = {
+    "freeze": 0.5,
+    "garbage": 1.0,
+    "cut mid-body": 1.0,
+    "reset": 0.5,
+    "slow": 0.5,
+    "swallow": 0.3,
+    "slice": 0.3,
+    "flip upward": 1.0,
+    "flip downward": 1.0,
+    "forgotten way": 0.3,
+    "false refusal": 0.5,
+    "oversized": 0.5,
+    "lying": 0.5,
+}
 
 
 @dataclass
@@ -102,6 +119,8 @@ def main() -> int:
             stack.callback(cloud.kill)
             cloud.wait_ready()
             cloud.proxy = stack.enter_context(FaultProxy(f"127.0.0.1:{cloud.port}", seed=options.seed))
+            for stream_ in Stream:
+                cloud.proxy.add(cloud.way, stream_)
         outcome = asyncio.run(stream(options, clouds))
     figures = summary(options, outcome)
     if options.json:
@@ -117,6 +136,7 @@ class Cloud:
 
     def __init__(self, context: Any, model: str, log: Path) -> None:
         self.port = free_port()
+        self.way = ForgottenWay()
         self._context, self._log = context, log
         self._arguments = ["midcut", "cloud", f"model={model}", "cuts.verify=false", f"server.port={self.port}"]
         self._process: Any = None
@@ -213,8 +233,11 @@ def inflict(name: str, cloud: Cloud, severity: float) -> None:
         cloud.restart(0.5 * severity)
     elif name == "freeze":
         cloud.freeze(duration_s)
+    elif name == "forgotten way":
+        cloud.way.era.number += 1
     else:
-        with cloud.proxy.under(make_toxic(name, severity), Stream.downstream):
+        direction = Stream.upstream if name == "flip upward" else Stream.downstream
+        with cloud.proxy.under(make_toxic(name, severity), direction):
             time.sleep(duration_s)
 
 
@@ -228,6 +251,11 @@ def make_toxic(name: str, severity: float) -> Toxic:
             Latency(latency_ms=300 * severity, jitter_ms=100 * severity) if severity < 0.5 else Bandwidth(2.0)
         ),
         "swallow": Timeout,
+        "flip upward": lambda: BitFlips(every_bytes=int(500 + 20_000 * severity)),
+        "flip downward": lambda: BitFlips(every_bytes=int(200 + 3000 * severity)),
+        "false refusal": FalseRefusal,
+        "oversized": Oversized,
+        "lying": Liar,
         "slice": lambda: Slicer(average_bytes=7, variation_bytes=5, delay_us=100),
     }
     return makers[name]()

@@ -102,10 +102,11 @@ class _Routes:
         started = perf_counter()
         body = await read_body(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         received = perf_counter()
-        message, partition, values = await off_loop(len(body), self._hosted.read_paper_request, body)
-        bind_request_id(request, message.request_id)
-        parsed = perf_counter()
-        result = await self._tails.compute(partition, message.cut, values)
+        with self._tails.place():
+            message, partition, values = await off_loop(len(body), self._hosted.read_paper_request, body)
+            bind_request_id(request, message.request_id)
+            parsed = perf_counter()
+            result = await self._tails.compute(partition, message.cut, values)
         computed = perf_counter()
         reply = await off_loop(
             values_bytes(result.values),
@@ -129,19 +130,20 @@ class _Routes:
         started = perf_counter()
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         received = perf_counter()
-        header_length = request.headers.get(oip.HEADER_LENGTH)
-        call = await off_loop(workload.parse_cost(body, header_length), oip_read.read_infer, body, header_length)
-        decoded = await self._hosted.read_pictures(model_ref, call, self._pixels)
-        if decoded is None:
-            decode_cost = workload.decode_cost(call, workload.read_cost(body, header_length))
-            decoded = await off_loop(decode_cost, self._hosted.read_request, model_ref, call)
-        partition, cut, values = decoded
-        if call.id:
-            bind_request_id(request, call.id)
-        parsed = perf_counter()
-        # Not by the event loop's clock: uvloop updates it once an iteration, in milliseconds.
-        left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_S])
-        result = await self._tails.compute(partition, cut, values, left_s)
+        with self._tails.place():
+            header_length = request.headers.get(oip.HEADER_LENGTH)
+            call = await off_loop(workload.parse_cost(body, header_length), oip_read.read_infer, body, header_length)
+            decoded = await self._hosted.read_pictures(model_ref, call, self._pixels)
+            if decoded is None:
+                decode_cost = workload.decode_cost(call, workload.read_cost(body, header_length))
+                decoded = await off_loop(decode_cost, self._hosted.read_request, model_ref, call)
+            partition, cut, values = decoded
+            if call.id:
+                bind_request_id(request, call.id)
+            parsed = perf_counter()
+            # Not by the event loop's clock: uvloop updates it once an iteration, in milliseconds.
+            left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_S])
+            result = await self._tails.compute(partition, cut, values, left_s)
         computed = perf_counter()
         parameters = {
             "parse_us": int((parsed - received) * 1e6),

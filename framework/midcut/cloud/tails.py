@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
+from contextlib import contextmanager
 from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
 
@@ -68,11 +69,25 @@ class TailQueue:
         self._delay_s = settings.batch_delay_s if settings.batch_requests > 1 else 0.0
         self._batch_sizes = BatchSizeEstimator(settings.batch_requests)
         self._timer: asyncio.TimerHandle | None = None
-        self._computing = 0
+        self._held = 0
         self._tail_s = 0.0
         self._recent_s: dict[tuple[str, int, int], deque[float]] = {}
         self._batchers = batchers if settings.batch_requests > 1 else {}
         self._worker = Worker(segments, self._batchers)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for a request whose body has been read, so that none is decoded and then refused.
+
+        Raises:
+            BusyError: the queue is full.
+        """
+        self._check_room()
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
 
     async def compute(self, partition: Partition, cut: int, values: Values, left_s: float | None = None) -> TailResult:
         """Wait for a worker and run a tail; it is not run where it is cancelled or expires while it waits.
@@ -118,11 +133,20 @@ class TailQueue:
             job.future.set_exception(ExpiredError("the request's time was over before its tail was done"))
 
     def _check_in_flight(self, count: int) -> None:
-        capacity = self._settings.queue + self._settings.workers * self._settings.batch_requests
-        if len(self._waiting) + self._computing >= capacity or count >= capacity * UPLOADS_PER_PLACE:
-            raise self._busy_error(f"{len(self._waiting)} requests wait")
+        self._check_room()
+        if count >= self._capacity * UPLOADS_PER_PLACE:
+            raise self._busy_error(f"{count} requests are being read or answered")
+
+    def _check_room(self) -> None:
+        if self._held >= self._capacity:
+            computing = self._settings.workers - self._free_workers
+            raise self._busy_error(f"{self._held - computing} requests wait")
         if self._waiting and (wait_s := self._expected_wait_s()) > self._settings.queue_s:
             raise self._busy_error(f"{len(self._waiting)} requests wait, which takes about {wait_s:.2g} s")
+
+    @property
+    def _capacity(self) -> int:
+        return self._settings.queue + self._settings.workers * self._settings.batch_requests
 
     def _check_deadline(self, left_s: float) -> None:
         if left_s <= 0.0:
@@ -164,7 +188,6 @@ class TailQueue:
                     asyncio.get_running_loop().call_soon(self._start_workers)
                 return
             self._free_workers -= 1
-            self._computing += len(group)
             self._pool.submit(self._run_on_thread, group, asyncio.get_running_loop())
 
     def _is_quick(self, group: list[Job]) -> bool:
@@ -203,7 +226,6 @@ class TailQueue:
 
     def _finish(self, group: list[Job], outcomes: Sequence[TailResult | Exception]) -> None:
         self._free_workers += 1
-        self._computing -= len(group)
         self._set_outcomes(group, outcomes)
         self._start_workers()
 

@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from midcut import wire
 from midcut.serving.access import OPEN_PATHS, check_tokens
 from midcut.serving.body_budget import BODIES, UPLOAD, BodyBudget
-from midcut.serving.error_responses import errors_as_json
+from midcut.serving.error_responses import BUSY_LOG, BusyLog, errors_as_json
 from midcut.serving.lifecycle import DRAIN, Drain
 from midcut.serving.metrics import ServerMetrics, new_registry
 from midcut.wire.watched_files import Token
@@ -58,6 +58,7 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
     app[DRAIN] = Drain()
     app[BODIES] = BodyBudget(max(int(settings.bodies_mb * 1_000_000), 2 * limit_bytes))
     app[REGISTRY] = registry
+    app[BUSY_LOG] = BusyLog()
     app.router.add_get(METRICS_PATH, _metrics)
     return app
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import math
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -22,6 +24,7 @@ RECEIVED: Final = web.RequestKey("received", str)
 """The checksum of a request whose body was read; its response carries it in the header `Midcut-Received`."""
 # A reason may quote what the client sent, up to a whole body, which is too long for a response or a log.
 _MOST_CHARACTERS: Final = 1000
+_BUSY_EVERY_S: Final = 1.0
 _EXHAUSTED: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
 _ALLOCATOR: Final = "DefaultCPUAllocator"
 
@@ -38,6 +41,26 @@ class RefusedError(WireError):
 def json_response(body: bytes, status: int = 200) -> web.Response:
     """A JSON response; `wire.reply_head_bytes` predicts the size of its HTTP header."""
     return web.Response(body=body, status=status, content_type=wire.JSON_TYPE, headers={"Server": "midcut"})
+
+
+class BusyLog:
+    """Logs refusals of a busy server once a second, as writing a line each would make it busier."""
+
+    def __init__(self) -> None:
+        self._logged_s = -math.inf
+        self._more = 0
+
+    def log(self, reason: str, request: web.Request) -> None:
+        """Log a refusal, with the number of those since the last line, or count it."""
+        now = time.monotonic()
+        if now - self._logged_s < _BUSY_EVERY_S:
+            self._more += 1
+            return
+        more, self._more, self._logged_s = self._more, 0, now
+        _log.info("refused", status=503, reason=reason, path=request.path[:200], peer=request.remote, more_before=more)
+
+
+BUSY_LOG: Final = web.AppKey("busy_log", BusyLog)
 
 
 @web.middleware
@@ -81,7 +104,10 @@ def is_exhausted(error: BaseException) -> bool:
 
 def _error_response(request: web.Request, status: int, reason: str, headers: Mapping[str, str]) -> web.Response:
     reason = reason if len(reason) <= _MOST_CHARACTERS else f"{reason[:_MOST_CHARACTERS]}..."
-    _log.info("refused", status=status, reason=reason, path=request.path[:200], peer=request.remote)
+    if status == BusyError.status and (busy_log := request.app.get(BUSY_LOG)) is not None:
+        busy_log.log(reason, request)
+    else:
+        _log.info("refused", status=status, reason=reason, path=request.path[:200], peer=request.remote)
     response = json_response(wire.encode_error(reason), status)
     response.headers.update(headers)
     return response

@@ -26,6 +26,7 @@ def test_whatever_breaks_no_answer_is_lost_and_none_is_wrong(tmp_path, codec, cl
     figures = json.loads((tmp_path / "chaos.json").read_text())
     assert (figures["answers"], figures["lost"], figures["wrong"]) == (300, 0, 0)
     assert figures["faults"] == {
-        "kill": 4, "freeze": 2, "garbage": 4, "cut mid-body": 4, "reset": 2, "slow": 2, "swallow": 1, "slice": 1
+        "kill": 4, "freeze": 2, "garbage": 4, "cut mid-body": 4, "reset": 2, "slow": 2, "swallow": 1, "slice": 1,
+        "flip upward": 4, "flip downward": 4, "forgotten way": 1, "false refusal": 2, "oversized": 2, "lying": 2,
     }  # fmt: skip
     assert set(figures["finished by"]) == {"cloud", "edge"}
