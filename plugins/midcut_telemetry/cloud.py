@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+import aiohappyeyeballs
 
 from midcut.errors import ConfigError, TelemetryError
 from midcut.wire.addresses import address_url
-from midcut.wire.credentials import client_tls, read_token
 from midcut.wire.tcp import tcp_info
+from midcut.wire.watched_files import ClientTls, Token
 
 if TYPE_CHECKING:
     from midcut.types import TcpInfo
 
 _MAX_REPLY_BYTES = 65536
+# A name's next address is tried when the one before has not answered for this long (RFC 8305, section 5).
+_NEXT_ADDRESS_S: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,8 @@ class KeepAliveConnection:
     ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
-        token = read_token(token_env, token_file)
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._tls = client_tls(tls_ca, tls_cert, tls_key) if endpoint.scheme == "https" else None
+        self._token = Token(token_env, token_file)
+        self._tls = ClientTls(tls_ca, tls_cert, tls_key) if endpoint.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
         self.opened = 0
 
@@ -112,7 +117,9 @@ class KeepAliveConnection:
     def _exchange_once(self, method: str, path: str, body: bytes | None) -> tuple[float, bytes]:
         try:
             connection = self._open_connection()
-            headers = self._headers | ({"Content-Type": "application/octet-stream"} if body is not None else {})
+            headers = self._access_headers() | (
+                {"Content-Type": "application/octet-stream"} if body is not None else {}
+            )
             start = time.perf_counter()
             connection.request(method, self._endpoint.base + path, body=body, headers=headers)
             response = connection.getresponse()
@@ -129,14 +136,48 @@ class KeepAliveConnection:
             raise TelemetryError(f"{method} {self._endpoint}{path}: status {response.status}; is this a midcut cloud?")
         return seconds, answer
 
+    def _access_headers(self) -> dict[str, str]:
+        token = self._token.current()
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
     def _open_connection(self) -> http.client.HTTPConnection:
         if self._connection is None:
             host, port = self._endpoint.host, self._endpoint.port
-            self._connection = (
-                http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-                if self._tls is None
-                else http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
-            )
-            self._connection.connect()
+            self._connection = http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+            self._connection.sock = self._connect()
             self.opened += 1
         return self._connection
+
+    def _connect(self) -> socket.socket:
+        sock = connect_first(self._endpoint, self._timeout_s)
+        if self._tls is None:
+            return sock
+        try:
+            return self._tls.current().wrap_socket(sock, server_hostname=self._endpoint.host)
+        except BaseException:
+            sock.close()
+            raise
+
+
+def connect_first(endpoint: Endpoint, timeout_s: float) -> socket.socket:
+    """Connect to the first of an endpoint's addresses that answers, so that a silent one does not hide the others.
+
+    Returns:
+        the connected socket, which blocks for `timeout_s` at most.
+
+    Raises:
+        OSError: none answers.
+    """
+
+    async def connect() -> socket.socket:
+        loop = asyncio.get_running_loop()
+        addresses = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(timeout_s):
+            return await aiohappyeyeballs.start_connection(
+                addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1, loop=loop
+            )
+
+    sock = asyncio.run(connect())
+    sock.settimeout(timeout_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock

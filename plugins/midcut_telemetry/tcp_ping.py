@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 from midcut.errors import TelemetryError
 from midcut.wire.tcp import tcp_info
-from midcut_telemetry.cloud import Endpoint
+from midcut_telemetry.cloud import Endpoint, connect_first
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,25 +30,36 @@ class TcpPing:
         self._endpoint = Endpoint.parse(url)
         self._samples = max(samples, 1)
         self._timeout_s = timeout_s
+        self._answered: tuple[int, Any] | None = None
 
     def read(self) -> Mapping[str, float]:
-        family, address = self._resolve()
-        seconds = [self._connect_s(family, address) for _ in range(self._samples)]
+        family, address = self._choose_address()
+        try:
+            seconds = [self._connect_s(family, address) for _ in range(self._samples)]
+        except TelemetryError:
+            self._answered = None  # another address may answer now
+            raise
         return {"ping_ms": min(seconds) * 1e3}
 
     def close(self) -> None:
         """Nothing to close."""
 
-    def _resolve(self) -> tuple[socket.AddressFamily, Any]:
+    def _choose_address(self) -> tuple[int, Any]:
+        """The address that is timed: of several, the first that answered, as requests use it."""
         try:
-            addresses = socket.getaddrinfo(self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise TelemetryError(f"cannot resolve {self._endpoint.host}: {error.strerror or error}") from None
+        addresses = [(int(family), address) for family, *_, address in found]
+        if self._answered not in addresses:
+            self._answered = None
+        if len(addresses) > 1 and self._answered is None:
+            with contextlib.suppress(OSError), connect_first(self._endpoint, self._timeout_s) as sock:
+                self._answered = int(sock.family), sock.getpeername()
         # IPv4 first: a cloud that listens on one of the two mostly listens on IPv4.
-        family, *_, address = min(addresses, key=lambda entry: entry[0] != socket.AF_INET)
-        return family, address
+        return self._answered or min(addresses, key=lambda entry: entry[0] != socket.AF_INET)
 
-    def _connect_s(self, family: socket.AddressFamily, address: Any) -> float:
+    def _connect_s(self, family: int, address: Any) -> float:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.settimeout(self._timeout_s)
             start = time.perf_counter()

@@ -21,9 +21,8 @@ from midcut.errors import (
 )
 from midcut.types import TailReply
 from midcut.wire import oip
-from midcut.wire.credentials import client_tls
 from midcut.wire.oip import RAW
-from midcut.wire.watched_files import Token
+from midcut.wire.watched_files import ClientTls, Token
 from midcut.wire.workload import TEXT_WEIGHT, off_loop, values_bytes
 from midcut_transports.connection import ConnectionLostError, InvalidResponseError
 from midcut_transports.integrity import Integrity
@@ -96,7 +95,7 @@ class HttpTransport:
         if parsed.scheme == "http" and (tls_ca or tls_cert or tls_key):
             raise ConfigError(f"transport.tls_ca, tls_cert and tls_key need an https url, got {url!r}")
         self._scheme = parsed.scheme
-        self._tls = client_tls(tls_ca, tls_cert, tls_key) if parsed.scheme == "https" else None
+        self._tls = ClientTls(tls_ca, tls_cert, tls_key) if parsed.scheme == "https" else None
         self._token = Token(token_env, token_file)
         self._prefix = parsed.raw_path.rstrip("/")
         # As on the wire: an international name is punycode, an IPv6 address is in brackets.

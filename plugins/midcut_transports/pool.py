@@ -15,9 +15,9 @@ from midcut.wire.tcp import notice_dead_peer
 from midcut_transports.connection import Connection, ConnectionLostError, Limits, SilentError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Sequence
 
+    from midcut.wire.watched_files import ClientTls
     from midcut_transports.connection import Answer
     from midcut_transports.integrity import Integrity
 
@@ -45,7 +45,7 @@ class Pool:
 
     Args:
         connect_timeout_s: limit for connecting, TLS included.
-        tls: the TLS context; None for plain TCP.
+        tls: gives the TLS context of each connection; None for plain TCP.
         max_idle_s: a connection that was unused for longer is closed, since the way may have been forgotten.
         unacknowledged_s: a connection on which nothing is acknowledged for this long is closed.
     """
@@ -55,7 +55,7 @@ class Pool:
         host: str,
         port: int,
         connect_timeout_s: float,
-        tls: ssl.SSLContext | None = None,
+        tls: ClientTls | None = None,
         *,
         max_idle_s: float = 60.0,
         unacknowledged_s: float = 5.0,
@@ -189,17 +189,17 @@ class Pool:
 
     async def _open(self, connection: Connection) -> None:
         """Connect to the first of the host's addresses that answers, so that a silent one does not hide the others."""
-        loop = asyncio.get_running_loop()
+        loop, tls = asyncio.get_running_loop(), None if self._tls is None else self._tls.current()
         if _is_address(self._host):
-            await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
+            await loop.create_connection(lambda: connection, self._host, self._port, ssl=tls)
             return
         addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1, loop=loop
         )
         try:
-            name = self._host if self._tls else None
-            await loop.create_connection(lambda: connection, sock=sock, ssl=self._tls, server_hostname=name)
+            name = self._host if tls else None
+            await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
         except BaseException:
             sock.close()
             raise

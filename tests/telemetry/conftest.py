@@ -17,6 +17,7 @@ class Cloud:
         self.answer = None
         self.connections = 0
         self.requests = []
+        self.tokens = []
         self.drop_after = None  # close each connection after that many requests
         self.closes = False  # with a `Connection: close` header in each answer
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -53,6 +54,7 @@ class Cloud:
 
             def _reply(self, body):
                 cloud.requests.append((self.command, self.path))
+                cloud.tokens.append(self.headers["Authorization"])
                 self.served += 1
                 self.send_response(cloud.status)
                 self.send_header("Content-Length", str(len(body)))

@@ -203,3 +203,49 @@ def test_without_icmplib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "icmplib", None)
     with pytest.raises(ConfigError, match=r"pip install 'midcut\[icmp\]'"):
         icmp()
+
+
+@pytest.fixture
+def silent_first(cloud, monkeypatch):
+    """A name with two addresses, of which the first takes no connections; gives the URL."""
+    port = int(cloud.url.rsplit(":", 1)[1])
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.2", port))
+        hole.listen(0)
+        held = [socket.socket() for _ in range(4)]
+        for sock in held:
+            sock.settimeout(0.0)
+            sock.connect_ex(hole.getsockname())
+        real = socket.getaddrinfo
+
+        def look_up(host, asked, *arguments, **more):
+            if host != "dual.invalid":
+                return real(host, asked, *arguments, **more)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (at, port)) for at in ("127.0.0.2", "127.0.0.1")]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        yield f"http://dual.invalid:{port}"
+        for sock in held:
+            sock.close()
+
+
+@pytest.mark.parametrize("make", [tcp, http])
+def test_a_silent_first_address_does_not_hide_the_second(silent_first, make):
+    source = make(silent_first, timeout_s=30.0)
+    for _ in range(2):
+        ping_ms, took_ms = read_timed(source)
+        assert 0.0 < ping_ms < 5_000.0
+    assert took_ms < 20_000.0
+    source.close()
+
+
+def test_a_token_that_changes_is_read_anew(cloud, tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut.wire.watched_files._LOOK_EVERY_S", 0.0)
+    token = tmp_path / "token"
+    token.write_text("first")
+    connection = KeepAliveConnection(Endpoint.parse(cloud.url), 60.0, token_file=str(token))
+    connection.exchange("GET", "/health")
+    token.write_text("second-one")
+    connection.exchange("GET", "/health")
+    connection.close()
+    assert cloud.tokens == ["Bearer first", "Bearer second-one"]

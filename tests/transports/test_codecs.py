@@ -123,6 +123,33 @@ def test_tls_with_the_right_and_the_wrong_authority(running_cloud, request_at_4,
                 send(url, request_at_4("raw"), **wrong)
 
 
+def test_a_certificate_that_is_renewed_is_read_anew(running_cloud, request_at_4, tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut.wire.watched_files._LOOK_EVERY_S", 0.0)
+    ours, theirs = trustme.CA(), trustme.CA()
+    server, client, stranger = ours.issue_cert("127.0.0.1"), ours.issue_cert("edge"), theirs.issue_cert("edge")
+    files = {name: tmp_path / name for name in ("ca", "server", "client")}
+    ours.cert_pem.write_to_path(files["ca"])
+    server.private_key_and_cert_chain_pem.write_to_path(files["server"])
+    stranger.private_key_and_cert_chain_pem.write_to_path(files["client"])
+
+    async def exchange(url):
+        transport = HttpTransport(url, 60.0, 60.0, tls_ca=str(files["ca"]), tls_cert=str(files["client"]))
+        await transport.open()
+        try:
+            with pytest.raises(CloudUnreachableError):
+                await transport.infer(request_at_4("raw"))
+            files["client"].write_text("half of a file")  # changes nothing yet
+            with pytest.raises(CloudUnreachableError):
+                await transport.infer(request_at_4("raw"))
+            client.private_key_and_cert_chain_pem.write_to_path(files["client"])
+            return await transport.infer(request_at_4("raw"))
+        finally:
+            await transport.close()
+
+    with running_cloud(tls_cert=str(files["server"]), tls_client_ca=str(files["ca"])) as url:
+        assert asyncio.run(exchange(url)).values
+
+
 @pytest.mark.parametrize(
     ("url", "knobs", "part"),
     [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from midcut.errors import ConfigError
-from midcut.wire.credentials import read_token
+from midcut.wire.credentials import client_tls, read_token
 
 if TYPE_CHECKING:
     import ssl
@@ -97,3 +97,30 @@ class Certificate:
             _log.warning("the certificate stays as it was", file=self._cert, reason=str(error))
         else:
             _log.info("certificate read anew", file=self._cert)
+
+
+class ClientTls:
+    """The TLS context of a client, made anew when one of its files changes.
+
+    Args:
+        ca, cert, key: as for `client_tls`.
+
+    Raises:
+        ConfigError: see `client_tls`.
+    """
+
+    def __init__(self, ca: str | None, cert: str | None, key: str | None) -> None:
+        self._settings = ca, cert, key
+        self._context = client_tls(ca, cert, key)
+        self._files = WatchedFiles([path for path in (ca, cert, key) if path])
+
+    def current(self) -> ssl.SSLContext:
+        """The context for the next connection. Files that do not fit (yet) change nothing."""
+        if self._files.changed():
+            try:
+                self._context = client_tls(*self._settings)
+            except ConfigError as error:
+                _log.warning("certificates stay as they were", reason=str(error))
+            else:
+                _log.info("certificates read anew", files=", ".join(filter(None, self._settings)))
+        return self._context
