@@ -110,8 +110,8 @@ class ModuleConfig:
     """Any `torch.nn.Module` by its dotted path, or what `torch.export` made of one.
 
     Attributes:
-        path: class, factory or class method, e.g. `my_package.nets.Net` or `my_net.Net.from_pretrained`; the current
-            folder is searched, too.
+        path: class, factory, class method or module, e.g. `my_package.nets.Net` or `my_net.Net.from_pretrained`; the
+            current folder is searched, too.
         kwargs: keyword arguments of the call, e.g. `{hidden: 16}`.
         input_shapes: one shape per positional input, without the batch dimension, e.g. `[[3,224,224]]`, all float32.
         inputs: in place of `input_shapes`, inputs by the names of the module's arguments, each with `dtype`, `shape`,

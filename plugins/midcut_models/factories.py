@@ -14,11 +14,13 @@ from midcut.errors import ConfigError, GraphError
 from midcut_models.torchvision_shim import declare_operators, use_declared_operators
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 
 def make_module(path: str, kwargs: Mapping[str, Any], seed: int, knob: str) -> torch.nn.Module:
-    """Call the class, factory or class method at a path, with torch seeded; the module is in eval mode.
+    """Call the class, factory or class method at a path, with torch seeded, or take the module that is there.
+
+    The module is in eval mode.
 
     Args:
         knob: the config path of `path`, for errors.
@@ -30,10 +32,12 @@ def make_module(path: str, kwargs: Mapping[str, Any], seed: int, knob: str) -> t
     try:
         with _current_folder_importable(), torch.random.fork_rng(devices=[]):
             declare_operators()
-            factory = _find(path, knob)
+            torch.manual_seed(seed)  # also for a module that is made while its file is imported
+            found = _find(path, knob)
             use_declared_operators()
             torch.manual_seed(seed)
-            made = factory(**kwargs)
+            ready = isinstance(found, (torch.nn.Module, torch.export.ExportedProgram)) and not kwargs
+            made = found if ready else found(**kwargs)
             if isinstance(made, torch.export.ExportedProgram):
                 made = made.module()
     except ConfigError:
@@ -69,7 +73,7 @@ def _current_folder_importable() -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def _find(path: str, knob: str) -> Callable[..., Any]:
+def _find(path: str, knob: str) -> Any:
     """Import the longest part of a path that is a module, and take the rest as attributes."""
     parts = path.split(".")
     for count in range(len(parts) - 1, 0, -1):
@@ -77,7 +81,7 @@ def _find(path: str, knob: str) -> Callable[..., Any]:
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
-            if error.name == module_name and count > 1:  # this part may be a class
+            if count > 1 and f"{module_name}.".startswith(f"{error.name}."):  # this part may be a class
                 continue
             raise _cannot_import(module_name, path, knob, error) from error
         except Exception as error:  # the user's file may raise anything
@@ -86,15 +90,15 @@ def _find(path: str, knob: str) -> Callable[..., Any]:
     raise ConfigError(f"{knob}: cannot import '' of {path!r}: a path has a module and a name, such as my_net.Net")
 
 
-def _attribute(owner: Any, names: list[str], path: str, knob: str) -> Callable[..., Any]:
+def _attribute(owner: Any, names: list[str], path: str, knob: str) -> Any:
     known = owner.__name__
     for name in names:
         if not hasattr(owner, name):
             raise ConfigError(f"{knob}: {known!r} has no {name!r}")
         owner, known = getattr(owner, name), f"{known}.{name}"
-    if not callable(owner):
+    if not callable(owner) and not isinstance(owner, torch.export.ExportedProgram):
         raise ConfigError(f"{knob}: {path!r} is a {type(owner).__name__}, not a class or factory")
-    return owner  # type: ignore[no-any-return]
+    return owner
 
 
 def _cannot_import(module_name: str, path: str, knob: str, error: Exception) -> ConfigError:

@@ -69,23 +69,26 @@ def call_by_name(module: torch.nn.Module, names: Sequence[str], knob: str) -> to
         raise ConfigError(
             f"{knob}.inputs: {type(module).__name__} has no argument {unknown[0]!r}; it has: {', '.join(known)}"
         )
-    if list(names) == known[: len(names)]:
+    positional = [name for name in known if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY]
+    if list(names) == positional[: len(names)]:
         return module
-    return _ByName(module, names)
+    arguments = ", ".join(f"{name}={name}" for name in names)
+    namespace: dict[str, Callable[..., Any]] = {}
+    exec(  # noqa: S102  # a function with these arguments; the names were checked to be names
+        f"def forward(self, {', '.join(names)}):\n    return self.module({arguments})", {}, namespace
+    )
+    kind = type(_ByName.__name__, (_ByName,), {"forward": namespace["forward"], "__module__": __name__})
+    made: torch.nn.Module = kind(module, names)
+    return made
 
 
 class _ByName(torch.nn.Module):
-    """Calls a module with keyword arguments. Tracers read the inputs' names from the signature of `forward`."""
+    """Calls a module with keyword arguments. Tracers read the inputs' names from the `forward` of its class."""
 
     def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
         super().__init__()
         self.module = module
-        arguments = ", ".join(f"{name}={name}" for name in names)
-        namespace: dict[str, Callable[..., Any]] = {}
-        exec(  # noqa: S102  # a function with these arguments; the names were checked to be names
-            f"def forward(self, {', '.join(names)}):\n    return self.module({arguments})", {}, namespace
-        )
-        self.forward = namespace["forward"].__get__(self)
+        self.names = tuple(names)
         self.train(mode=module.training)
 
 

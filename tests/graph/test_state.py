@@ -213,3 +213,9 @@ def test_a_model_that_fails_on_its_own_example_says_so_in_one_line(cut_up):
     ) as caught:
         cut_up(nn.Linear(4, 4), torch.rand(1, 3))
     assert "\n" not in str(caught.value)
+
+
+def test_token_ids_that_are_given_as_floats_say_how_they_are_given(cut_up):
+    with pytest.raises(GraphError, match=r"token ids need a dtype and a range: inputs={NAME: {dtype: int64") as caught:
+        cut_up(nn.Embedding(9, 4), torch.rand(1, 3))
+    assert "\n" not in str(caught.value)

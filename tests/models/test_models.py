@@ -307,6 +307,20 @@ class Tokens(nn.Module):
         return self.out(y if mask is None else y * mask.unsqueeze(-1))
 
 
+class Outer:
+    class Tokens(Tokens):
+        pass
+
+
+class ByKeyword(Tokens):
+    def forward(self, *, input_ids, mask=None):
+        return super().forward(input_ids, mask)
+
+
+ready = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+ready_program = torch.export.export(ready.eval(), (torch.rand(1, 1, 2, 2),))
+
+
 def resnet():
     return torchvision.models.resnet18(weights=None)
 
@@ -325,6 +339,17 @@ def boxes():
             corners = x.reshape(-1, 2) * 10
             boxes = torch.cat([corners, corners + 3], 1)
             return boxes[torchvision.ops.nms(boxes, x.reshape(-1, 2).sum(1), 0.3)]
+    return Detector()
+
+
+def boxes_of_classes():
+    class Detector(nn.Module):
+        def forward(self, x):
+            corners = x.reshape(-1, 2) * 10
+            boxes, scores = torch.cat([corners, corners + 3], 1), x.reshape(-1, 2).sum(1)
+            boxes, scores = boxes[scores > 0.3], scores[scores > 0.3]
+            kept = torchvision.ops.batched_nms(boxes, scores, (scores > 1).long(), 0.3)
+            return {"boxes": boxes[kept], "scores": scores[kept]}
     return Detector()
 """
 
@@ -383,7 +408,22 @@ def test_weights_of_a_tied_module_need_one_of_its_names(own, tmp_path):
         module(**knobs(f"{own}.Tokens", input_ids=tokens), weights=str(tmp_path / "other.safetensors")).load()
 
 
-@pytest.mark.parametrize("name", ["exported", "exported_module"])
+@pytest.mark.parametrize("kind", ["Outer.Tokens", "Outer.Tokens.from_pretrained", "ByKeyword"])
+def test_nested_classes_and_arguments_by_keyword_only(own, kind):
+    model = module(**knobs(f"{own}.{kind}", input_ids={"dtype": "int64", "shape": [4], "below": 9})).load()
+    parts = cut(model)
+    assert parts.table.capture == "fx"
+    assert_same_answers(model, parts)
+
+
+def test_several_arguments_by_name_in_another_order_are_traced_by_fx(own):
+    mask, ids = {"shape": [4]}, {"dtype": "int64", "shape": [4], "below": 9}
+    model = module(**knobs(f"{own}.ByKeyword", mask=mask, input_ids=ids)).load()
+    assert cut(model).table.capture == "fx"
+    assert_same_answers(model, cut(model))
+
+
+@pytest.mark.parametrize("name", ["ready", "ready_program", "exported", "exported_module"])
 def test_what_torch_export_made_is_cut(own, name):
     model = module(path=f"{own}.{name}", kwargs={}, input_shapes=[[1, 2, 2]]).load()
     parts = cut(model)
@@ -391,8 +431,9 @@ def test_what_torch_export_made_is_cut(own, name):
     assert_same_answers(model, parts)
 
 
-def test_non_maximum_suppression_works_beside_cpu_torch_and_its_answers_may_have_any_size(own):
-    model = module(path=f"{own}.boxes", kwargs={}, input_shapes=[[20, 2]]).load()
+@pytest.mark.parametrize("name", ["boxes", "boxes_of_classes"])
+def test_non_maximum_suppression_works_beside_cpu_torch_and_its_answers_may_have_any_size(own, name):
+    model = module(path=f"{own}.{name}", kwargs={}, input_shapes=[[20, 2]]).load()
     parts = cut(model)
     assert parts.table.last in parts.legal
     assert_same_answers(model, parts)

@@ -7,7 +7,9 @@ import dataclasses
 import inspect
 import io
 import logging
+import math
 import operator
+import sys
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from midcut.graph.module_state import ModuleState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import ModuleType
 
     from midcut.graph.program import Program
 
@@ -79,7 +82,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
-    tracer = fx.Tracer()
+    tracer = fx.Tracer(autowrap_modules=(math, *_box_operators()))
     omitted = _default_arguments(module, len(example))
     graph = tracer.trace(module, concrete_args=omitted or None)
     _drop_assertions(graph)
@@ -87,6 +90,12 @@ def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -
     _unpack_early(graph)
     calls = {node: f"{node.target}@{i}" for i, node in enumerate(graph.nodes) if node.op == "call_module"}
     return compile_graph(graph, module, calls, len(example))
+
+
+def _box_operators() -> list[ModuleType]:
+    """Modules of functions such as `batched_nms`, which branch on the number of boxes: each call is one node."""
+    names = ("torchvision.ops", "torchvision.ops.boxes")
+    return [sys.modules[name] for name in names if name in sys.modules]
 
 
 def _capture_by_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...], *, any_batch: bool) -> Program:

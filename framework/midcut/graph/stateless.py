@@ -79,7 +79,15 @@ def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
         shapes = ", ".join(f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}" for value in inputs)
         raise GraphError(
             f"{type(module).__name__} fails on its own example ({shapes}): {type(error).__name__}: {line}"
+            f"{_hint(line, inputs)}"
         ) from error
+
+
+def _hint(line: str, inputs: Sequence[torch.Tensor]) -> str:
+    wants_integers = any(word in line for word in ("Long", "Int", "integer"))
+    if not wants_integers or not all(value.is_floating_point() for value in inputs):
+        return ""
+    return "; token ids need a dtype and a range: inputs={NAME: {dtype: int64, shape: [LENGTH], below: VOCABULARY}}"
 
 
 def _other_values(value: torch.Tensor) -> torch.Tensor:
