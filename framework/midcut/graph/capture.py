@@ -82,7 +82,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
-    tracer = fx.Tracer(autowrap_modules=(math, *_box_operators()))
+    leaves: Any = (math, *_box_operators())  # torch's annotation allows a single one
+    tracer = fx.Tracer(autowrap_modules=leaves)
     omitted = _default_arguments(module, len(example))
     graph = tracer.trace(module, concrete_args=omitted or None)
     _drop_assertions(graph)
