@@ -20,6 +20,7 @@
         ├── OutOfMemoryError      503  retry later, or at another cloud
         ├── DeviceError           503  retry at another cloud
         ├── ExpiredError          504  the deadline has passed
+        ├── LoopError             508  relays pass the request on in circles
         └── CloudError            502  the cloud failed; the edge finishes the inference itself
             ├── CloudUnreachableError
             ├── CloudTimeoutError
@@ -166,6 +167,12 @@ class ExpiredError(WireError):
     """The deadline of the request passed before the answer was ready."""
 
     status = 504
+
+
+class LoopError(WireError):
+    """A relay's upstream leads back to it, or a request was passed on too often."""
+
+    status = 508
 
 
 class CloudError(WireError):

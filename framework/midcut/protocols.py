@@ -129,6 +129,22 @@ class CostModel(Protocol):
 
 
 @runtime_checkable
+class TieredCostModel(Protocol):
+    """A cost model that also has a price for a relay. It has `cost_usd`, too.
+
+    Without `relay_usd`, a relay's seconds are priced as the cloud's, and the second link's as the link's.
+    """
+
+    def relay_usd(self, relay_s: Any, second_link_s: Any) -> Any:
+        """Return what the relay and the second link add to the price of one inference, US dollars.
+
+        Args:
+            relay_s, second_link_s: seconds of computation at the relay, and of transfer between relay and cloud.
+        """
+        ...
+
+
+@runtime_checkable
 class BillingCostModel(Protocol):
     """A cost model that also prices bytes, requests, or time that is not busy. It has `cost_usd`, too."""
 
@@ -277,8 +293,12 @@ class ModelLister(Protocol):
 class ProfileSource(Protocol):
     """A transport that can also fetch the cloud's own profile of a model, so that the edge plans with its seconds."""
 
-    async def profile(self, model: str) -> bytes:
+    async def profile(self, model: str, tier: int = 0) -> bytes:
         """Ask for the profile, which the cloud may have to measure first. Called while the transport is open.
+
+        Args:
+            model: its name.
+            tier: 1 asks a relay for its upstream's profile.
 
         Returns:
             the content of a profile file, as `midcut profile role=cloud` writes one; unchecked.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -174,11 +173,29 @@ class CutTable(msgspec.Struct, frozen=True):
         return f"{self.graph}-{self.weights}"
 
 
-class Placement(msgspec.Struct, frozen=True):
-    """One choice of a planner: a cut, and the codec for its payload."""
+class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One choice of a planner: for each hop of a route a cut, and the codec for its payload.
+
+    Attributes:
+        cut: nodes before it run here.
+        codec: of the payload at that cut.
+        onward: where the next tier, a relay, stops in turn; None where it runs all that is left.
+    """
 
     cut: int
     codec: str = "raw"
+    onward: Placement | None = None
+
+    @property
+    def text(self) -> str:
+        """In words: `cut 3`, or `cuts 3, 9 as zstd` on three tiers."""
+        hops = [f"{hop.cut}" if hop.codec == "raw" else f"{hop.cut} as {hop.codec}" for hop in self.hops]
+        return f"cut{'s' if len(hops) > 1 else ''} {', '.join(hops)}"
+
+    @property
+    def hops(self) -> tuple[Placement, ...]:
+        """The placement and those that follow it, one for each hop."""
+        return (self,) if self.onward is None else (self, *self.onward.hops)
 
 
 @dataclass(frozen=True)
@@ -200,6 +217,8 @@ class Placements:
         graph_nodes: the nodes with their features, for predictors that know no profile of the model; may be empty.
         nodes, layers: totals of the whole model.
         graph: `CutTable.graph`, so that a profile of another graph is noticed; `""` if unknown.
+        onward: the same P placements as the next tier, a relay, goes on with them: its `cut` is where the relay stops,
+            its `on_edge` says where the relay runs all that is left. None on two tiers.
     """
 
     model: str
@@ -216,6 +235,7 @@ class Placements:
     codec_s: Floats = field(default_factory=lambda: np.zeros(0))
     prepare_s: Floats = field(default_factory=lambda: np.zeros(0))
     graph_nodes: tuple[Node, ...] = ()
+    onward: Placements | None = None
 
     def __post_init__(self) -> None:
         if not self.codec:
@@ -228,7 +248,16 @@ class Placements:
         return len(self.cut)
 
     def __getitem__(self, index: int) -> Placement:
-        return Placement(cut=int(self.cut[index]), codec=self.codec[index])
+        passes_on = self.onward is not None and not self.onward.on_edge[index]
+        onward = self.onward[index] if self.onward is not None and passes_on else None
+        return Placement(int(self.cut[index]), self.codec[index], onward)
+
+    def take(self, rows: Ints) -> Placements:
+        """Return some of the placements, by their indices."""
+        names = ("cut", "layer", "payload_bytes", "request_bytes", "reply_bytes", "on_edge", "codec_s", "prepare_s")
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in names}
+        columns["codec"] = tuple(self.codec[row] for row in rows.tolist())
+        return replace(self, **columns, onward=None if self.onward is None else self.onward.take(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +313,7 @@ class Forecast:
         uncorrected: the forecast of the predictors alone, if live calibration has corrected this one.
         objectives: further columns that objectives add, by name, e.g. `energy_j`; smaller is better.
         aim: names of the two columns that planners weigh; the first counts where w = 0, the second where w = 1.
+        between: on three tiers the parts between link and cloud in their order, `relay` and `second_link`, seconds.
     """
 
     placements: Placements
@@ -294,11 +324,25 @@ class Forecast:
     uncorrected: Forecast | None = None
     objectives: Mapping[str, Floats] = field(default_factory=dict)
     aim: tuple[str, str] = LATENCY_AND_COST
+    between: Mapping[str, Floats] = field(default_factory=dict)
 
     @cached_property
     def latency_s(self) -> Floats:
         """Predicted end-to-end latency, seconds."""
-        return self.edge_s + self.link_s + self.cloud_s
+        seconds = self.edge_s + self.link_s
+        for part_s in self.between.values():
+            seconds = seconds + part_s
+        return seconds + self.cloud_s
+
+    @cached_property
+    def away_s(self) -> Floats:
+        """Predicted seconds after the head: of all parts but the edge."""
+        return sum(self.between.values(), self.link_s) + self.cloud_s
+
+    @property
+    def parts(self) -> dict[str, Floats]:
+        """The parts of the latency by name, seconds, in the order of a request."""
+        return {"edge": self.edge_s, "link": self.link_s, **self.between, "cloud": self.cloud_s}
 
     def __len__(self) -> int:
         return len(self.placements)
@@ -321,13 +365,14 @@ class Forecast:
         if self.aim == LATENCY_AND_COST:
             return self
         columns = (self.edge_s, self.link_s, self.cloud_s, self.column(self.aim[1]), self.uncorrected)
-        return AimedForecast(self.placements, *columns, self.objectives, self.aim, base=self)
+        return AimedForecast(self.placements, *columns, self.objectives, self.aim, self.between, base=self)
 
     def at(self, index: int | Ints) -> Forecast:
         """Return the forecast of one of several observations, shape (P,) from (n, P), or of some, (m, P)."""
         parts = (self.edge_s[index], self.link_s[index], self.cloud_s[index], self.cost_usd[index])
         objectives = {name: values[index] for name, values in self.objectives.items()}
-        return Forecast(self.placements, *parts, None, objectives, self.aim)
+        between = {name: values[index] for name, values in self.between.items()}
+        return Forecast(self.placements, *parts, None, objectives, self.aim, between)
 
     def find(self, placement: Placement) -> int | None:
         """Return the row index of a placement, None if it is not in the forecast."""
@@ -335,14 +380,14 @@ class Forecast:
 
     def row(self, index: int) -> dict[str, Any]:
         """Return one placement of a forecast for a single observation, as plain numbers."""
+        placements = self.placements
         return {
-            "cut": int(self.placements.cut[index]),
-            "codec": self.placements.codec[index],
+            "cut": int(placements.cut[index]),
+            "codec": placements.codec[index],
             "latency_s": float(self.latency_s[index]),
             "cost_usd": float(self.cost_usd[index]),
-            "edge_s": float(self.edge_s[index]),
-            "link_s": float(self.link_s[index]),
-            "cloud_s": float(self.cloud_s[index]),
+            **{f"{name}_s": float(values[index]) for name, values in self.parts.items()},
+            **({} if placements.onward is None else _second_hop(placements.onward, index)),
             **{name: float(values[index]) for name, values in self.objectives.items()},
         }
 
@@ -352,23 +397,15 @@ class Forecast:
 
     def only(self, keep: NDArray[np.bool_]) -> Forecast:
         """Return the forecast with only the placements where `keep`, of shape (P,), is true."""
-        columns = {
-            name: getattr(self.placements, name)[keep]
-            for name in (
-                "cut",
-                "layer",
-                "payload_bytes",
-                "request_bytes",
-                "reply_bytes",
-                "on_edge",
-                "codec_s",
-                "prepare_s",
-            )
-        }
-        columns["codec"] = tuple(itertools.compress(self.placements.codec, keep))
         parts = {name: getattr(self, name)[..., keep] for name in ("edge_s", "link_s", "cloud_s", "cost_usd")}
         objectives = {name: values[..., keep] for name, values in self.objectives.items()}
-        return Forecast(placements=replace(self.placements, **columns), **parts, objectives=objectives, aim=self.aim)
+        between = {name: values[..., keep] for name, values in self.between.items()}
+        placements = self.placements.take(np.flatnonzero(keep))
+        return Forecast(placements, **parts, objectives=objectives, aim=self.aim, between=between)
+
+
+def _second_hop(onward: Placements, index: int) -> dict[str, Any]:
+    return {"second_cut": int(onward.cut[index]), "second_codec": onward.codec[index]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -419,6 +456,8 @@ class Usage:
         cut: `Cut.index`.
         codec: name of the codec; a tuple of P names for a forecast.
         observation: what is observed, e.g. the rate of requests or the cloud's price.
+        relay_s, second_link_s: seconds of the parts between link and cloud on three tiers; None on two.
+        second_sent_bytes, second_received_bytes: from the relay to the cloud and back.
     """
 
     edge_s: Any
@@ -429,6 +468,10 @@ class Usage:
     cut: Any
     codec: Any
     observation: Observation
+    relay_s: Any = None
+    second_link_s: Any = None
+    second_sent_bytes: Any = 0.0
+    second_received_bytes: Any = 0.0
 
 
 _BETTER = {"latency_s": "faster", "cost_usd": "cheaper"}
@@ -550,6 +593,8 @@ class TailRequest(msgspec.Struct, frozen=True):
         timeout_s: deadline of the answer, seconds from now; None leaves it to the transport.
         names: names of the values as in `Cut.values`; empty if they are known by position only.
         reply_limit_bytes: the largest body that the reply may have; None leaves it to the transport.
+        onward: where the receiver, a relay, stops and passes the rest on; None has it run all that is left.
+        hops: how many relays have passed the request on already.
     """
 
     model: str
@@ -561,6 +606,23 @@ class TailRequest(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
     names: Sequence[str] = ()
     reply_limit_bytes: int | None = None
+    onward: Placement | None = None
+    hops: int = 0
+
+
+class TierTimes(msgspec.Struct, frozen=True):
+    """Measured seconds of one hop and of the tier behind it, as a relay reports them.
+
+    Attributes:
+        link_s: of the exchange, without what was computed beyond it.
+        compute_s: of computation there.
+        sent_bytes, received_bytes: of the hop's connection.
+    """
+
+    link_s: float
+    compute_s: float
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 class TailReply(msgspec.Struct, frozen=True):
@@ -573,6 +635,8 @@ class TailReply(msgspec.Struct, frozen=True):
         sent_bytes, received_bytes: bytes of the connection, HTTP headers included.
         wall_s: seconds from the first byte written to the last byte read, without encoding, decoding and connecting.
         tcp, fresh: as in `Transfer`.
+        beyond: the further hops that a relay used, in order; empty where it, or a cloud, ran all that was left.
+        fallback: why a relay finished the tail itself though it was to pass it on; `""` if it did not.
     """
 
     values: Sequence[torch.Tensor | int]
@@ -583,6 +647,13 @@ class TailReply(msgspec.Struct, frozen=True):
     wall_s: float
     tcp: TcpInfo | None = None
     fresh: bool = False
+    beyond: tuple[TierTimes, ...] = ()
+    fallback: str = ""
+
+    @property
+    def beyond_s(self) -> float:
+        """Seconds of the further hops and tiers."""
+        return sum(times.link_s + times.compute_s for times in self.beyond)
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -598,6 +669,20 @@ class Probe(msgspec.Struct, frozen=True):
     outputs: tuple[tuple[float, ...], ...]
 
 
+class UpstreamModel(msgspec.Struct, frozen=True):
+    """A model as a relay's upstream has it.
+
+    Attributes:
+        legal: the cuts at which the relay can pass a request on; empty while it can at none.
+        codecs: names of the codecs for that hop.
+        why: why it cannot pass requests on, or only at fewer cuts; `""` if nothing is amiss.
+    """
+
+    legal: tuple[int, ...] = ()
+    codecs: tuple[str, ...] = ()
+    why: str = ""
+
+
 class HeldModel(msgspec.Struct, frozen=True):
     """A model as a cloud lists it.
 
@@ -608,6 +693,8 @@ class HeldModel(msgspec.Struct, frozen=True):
         probe: what the model in the cloud answers to a fixed input; None if the cloud does not say.
         pictures: format -> digest of what its decoder and preprocessing make of reference pictures; empty if it takes
             no pictures.
+        upstream: the model at the upstream of a relay; None for a cloud that is none, or older.
+        tiers: ids of the processes behind the listing, its own first, then those of its upstream.
     """
 
     fingerprint: str
@@ -615,6 +702,8 @@ class HeldModel(msgspec.Struct, frozen=True):
     codecs: tuple[str, ...] | None = None
     probe: Probe | None = None
     pictures: Mapping[str, str] = msgspec.field(default_factory=dict)
+    upstream: UpstreamModel | None = None
+    tiers: tuple[str, ...] = ()
 
 
 class InferenceResult(msgspec.Struct, frozen=True):
@@ -624,8 +713,8 @@ class InferenceResult(msgspec.Struct, frozen=True):
         request_id: identifies the request in the logs of both sides.
         output: the same output as the uncut model's.
         cut: the cut at which the request started.
-        finished_by: `cloud`, or `edge` if nothing was sent or the cloud failed.
-        fallback: why the edge finished the inference in place of the cloud; `""` if it did not.
+        finished_by: `cloud`, `relay` on three tiers, or `edge` if nothing was sent or the cloud failed.
+        fallback: why the edge, or the relay, finished the inference in place of the cloud; `""` if it did not.
         edge_s, cloud_s: measured seconds of computation.
         link_s: measured seconds of the exchange with the cloud, less the cloud's computation: encoding and decoding on
             both sides, connecting, transfer, queueing in the cloud; all of the attempt if it failed; 0 if nothing was
@@ -638,6 +727,8 @@ class InferenceResult(msgspec.Struct, frozen=True):
         predicted: the forecast for this placement (`Forecast.row`), empty if the decision was a fallback.
         codec: name of the codec that was chosen for its tensors; `raw` if nothing was sent.
         server_s: the part of the exchange spent inside the cloud (decoding, queueing, computing, encoding), seconds.
+        between: on three tiers the measured seconds of `relay` and `second_link`, by name; empty on two.
+        onward: where the relay was to stop; None where it was to run all that is left.
     """
 
     request_id: str
@@ -654,6 +745,18 @@ class InferenceResult(msgspec.Struct, frozen=True):
     predicted: Mapping[str, float]
     codec: str = "raw"
     server_s: float = 0.0
+    between: Mapping[str, float] = {}
+    onward: Placement | None = None
+
+    @property
+    def placement(self) -> Placement:
+        """Where and how the request began."""
+        return Placement(self.cut, self.codec, self.onward)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The measured parts of the latency by name, seconds, in the order of the request."""
+        return {"edge": self.edge_s, "link": self.link_s, **self.between, "cloud": self.cloud_s}
 
 
 @dataclass(frozen=True)

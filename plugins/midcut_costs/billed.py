@@ -36,6 +36,9 @@ class Billed:
         usd_per_kwh: float = 0.0,
         edge_busy_w: float = 0.0,
         live_price: bool = False,
+        relay_usd_per_busy_hour: float = 0.0,
+        second_usd_per_gb_up: float = 0.0,
+        second_usd_per_gb_down: float = 0.0,
     ) -> None:
         prices = {
             "edge_usd_per_busy_hour": edge_usd_per_busy_hour,
@@ -47,6 +50,9 @@ class Billed:
             "usd_per_gb_down": usd_per_gb_down,
             "usd_per_kwh": usd_per_kwh,
             "edge_busy_w": edge_busy_w,
+            "relay_usd_per_busy_hour": relay_usd_per_busy_hour,
+            "second_usd_per_gb_up": second_usd_per_gb_up,
+            "second_usd_per_gb_down": second_usd_per_gb_down,
         }
         for name, price in prices.items():
             if not 0.0 <= price < math.inf:
@@ -58,6 +64,8 @@ class Billed:
         self._standing_usd_per_s = (edge_usd_per_hour + cloud_usd_per_hour) / _S_PER_HOUR
         self._usd_per_request = usd_per_request
         self._usd_per_byte_up, self._usd_per_byte_down = usd_per_gb_up / _BYTES_PER_GB, usd_per_gb_down / _BYTES_PER_GB
+        self._relay_usd_per_s = relay_usd_per_busy_hour / _S_PER_HOUR
+        self._second_usd_per_byte = second_usd_per_gb_up / _BYTES_PER_GB, second_usd_per_gb_down / _BYTES_PER_GB
         self._rate_hz, self._live_price = rate_hz, live_price
         observed = {"rate_hz"} if self._standing_usd_per_s and rate_hz is None else set[str]()
         self.needs = frozenset(observed | ({"cloud_price_usd_per_hour"} if live_price else set[str]()))
@@ -76,4 +84,8 @@ class Billed:
             rate_hz = positive_field(usage.observation, "rate_hz") if self._rate_hz is None else self._rate_hz
             usd = usd + self._standing_usd_per_s / rate_hz
         traffic = usage.sent_bytes * self._usd_per_byte_up + usage.received_bytes * self._usd_per_byte_down
+        if usage.relay_s is not None:
+            up, down = self._second_usd_per_byte
+            second = usage.second_sent_bytes * up + usage.second_received_bytes * down
+            traffic = traffic + usage.relay_s * self._relay_usd_per_s + second
         return usd + traffic + (usage.sent_bytes > 0) * self._usd_per_request

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from midcut.errors import ConfigError
-from midcut_costs.config import BillTransfer
+from midcut_costs.config import EDGE_USD_PER_HOUR, BillTransfer
 
 
 class Rented:
@@ -17,27 +17,42 @@ class Rented:
     """
 
     def __init__(
-        self, edge_usd_per_hour: float, cloud_usd_per_hour: float, bill_transfer: BillTransfer | str = BillTransfer.none
+        self,
+        edge_usd_per_hour: float,
+        cloud_usd_per_hour: float,
+        bill_transfer: BillTransfer | str = BillTransfer.none,
+        relay_usd_per_hour: float = EDGE_USD_PER_HOUR,
     ) -> None:
         bill = BillTransfer(bill_transfer)
         self._edge_usd_per_s = _usd_per_second(edge_usd_per_hour, "edge_usd_per_hour")
         self._cloud_usd_per_s = _usd_per_second(cloud_usd_per_hour, "cloud_usd_per_hour")
         edge_is_billed = bill in (BillTransfer.edge, BillTransfer.both)
         cloud_is_billed = bill in (BillTransfer.cloud, BillTransfer.both)
-        self._link_usd_per_s = (self._edge_usd_per_s if edge_is_billed else 0.0) + (
-            self._cloud_usd_per_s if cloud_is_billed else 0.0
+        self._relay_usd_per_s = _usd_per_second(relay_usd_per_hour, "relay_usd_per_hour")
+        self._link_usd_per_s, self._second_link_usd_per_s = (
+            (sender_usd_per_s if edge_is_billed else 0.0) + (self._cloud_usd_per_s if cloud_is_billed else 0.0)
+            for sender_usd_per_s in (self._edge_usd_per_s, self._relay_usd_per_s)
         )
 
     def cost_usd(self, edge_s: Any, link_s: Any, cloud_s: Any) -> Any:
         """US dollars. All three parts enter the sum even at price 0, so that the result has their broadcast shape."""
         return edge_s * self._edge_usd_per_s + cloud_s * self._cloud_usd_per_s + link_s * self._link_usd_per_s
 
+    def relay_usd(self, relay_s: Any, second_link_s: Any) -> Any:
+        """US dollars of a relay that is rented. The transfer from there on is billed like the first one."""
+        return relay_s * self._relay_usd_per_s + second_link_s * self._second_link_usd_per_s
+
 
 class Owned(Rented):
-    """Only the cloud is paid."""
+    """Only the cloud is paid, and on three tiers a relay that has a price."""
 
-    def __init__(self, cloud_usd_per_hour: float, bill_transfer: BillTransfer | str = BillTransfer.none) -> None:
-        super().__init__(0.0, cloud_usd_per_hour, bill_transfer)
+    def __init__(
+        self,
+        cloud_usd_per_hour: float,
+        bill_transfer: BillTransfer | str = BillTransfer.none,
+        relay_usd_per_hour: float = 0.0,
+    ) -> None:
+        super().__init__(0.0, cloud_usd_per_hour, bill_transfer, relay_usd_per_hour)
 
 
 def _usd_per_second(usd_per_hour: float, knob: str) -> float:

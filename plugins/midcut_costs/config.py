@@ -25,10 +25,12 @@ class OwnedConfig:
     Attributes:
         cloud_usd_per_hour: price of the cloud server, billed by busy seconds.
         bill_transfer: which servers are also billed during the transfer; an owned edge adds nothing.
+        relay_usd_per_hour: on three tiers, price of the relay, billed by busy seconds; an owned one costs nothing.
     """
 
     cloud_usd_per_hour: float = CLOUD_USD_PER_HOUR
     bill_transfer: BillTransfer = BillTransfer.none
+    relay_usd_per_hour: float = 0.0
 
 
 @dataclass
@@ -44,6 +46,8 @@ class BilledConfig:
         usd_per_kwh: electricity of the edge.
         edge_busy_w: power of the edge while it computes, watts, for `usd_per_kwh`.
         live_price: pay the cloud's busy seconds at the observed `cloud_price_usd_per_hour` instead.
+        relay_usd_per_busy_hour: on three tiers, of a relay that is paid by busy seconds.
+        second_usd_per_gb_up, second_usd_per_gb_down: on three tiers, traffic from the relay to the cloud and back.
     """
 
     edge_usd_per_busy_hour: float = 0.0
@@ -57,6 +61,9 @@ class BilledConfig:
     usd_per_kwh: float = 0.0
     edge_busy_w: float = 0.0
     live_price: bool = False
+    relay_usd_per_busy_hour: float = 0.0
+    second_usd_per_gb_up: float = 0.0
+    second_usd_per_gb_down: float = 0.0
 
 
 @dataclass
@@ -67,8 +74,10 @@ class RentedConfig:
         edge_usd_per_hour: price of the edge server, billed by busy seconds.
         cloud_usd_per_hour: price of the cloud server, billed by busy seconds.
         bill_transfer: which servers are also billed during the transfer.
+        relay_usd_per_hour: on three tiers, price of the relay, billed by its own busy seconds.
     """
 
     edge_usd_per_hour: float = EDGE_USD_PER_HOUR
     cloud_usd_per_hour: float = CLOUD_USD_PER_HOUR
     bill_transfer: BillTransfer = BillTransfer.none
+    relay_usd_per_hour: float = EDGE_USD_PER_HOUR

@@ -85,7 +85,7 @@ class Energy:
         if "bandwidth_kbps" in self.needs:
             energy_j = energy_j + self._radio_j(observation)
         if self._wait_w:
-            energy_j = energy_j + (forecast.link_s + forecast.cloud_s) * self._wait_w
+            energy_j = energy_j + forecast.away_s * self._wait_w
         if self._tail_w:
             pause_s = observation.pause_s
             tail_s = self._tail_s if pause_s is None else min(self._tail_s, pause_s)

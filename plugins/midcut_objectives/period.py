@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Period:
     """The largest of edge seconds, request bits over bandwidth, and cloud seconds (Hu et al. 2019, DADS, heavy load).
 
-    The reply is left out, as it is there: most links carry both directions at once.
+    On three tiers also the relay's seconds, and the second hop's bits over its bandwidth. The reply is left out, as it
+    is there: most links carry both directions at once.
     """
 
     column = "period_s"
@@ -23,9 +24,17 @@ class Period:
 
     def __init__(self, placements: Placements) -> None:
         self._kbit = placements.request_bytes * 8 / 1000
+        self._second_kbit = None if placements.onward is None else placements.onward.request_bytes * 8 / 1000
+        if self._second_kbit is not None and self._second_kbit.any():
+            self.needs = self.needs | {"second_bandwidth_kbps"}
 
     def values(self, forecast: Forecast, observation: Observation) -> Floats:
         """See `midcut.protocols.Objective`."""
         sending_s = self._kbit / bandwidth_field(observation)
         slowest: Floats = np.maximum(np.maximum(forecast.edge_s, forecast.cloud_s), sending_s)
+        if self._second_kbit is not None:
+            slowest = np.maximum(slowest, forecast.between["relay"])
+            if "second_bandwidth_kbps" in self.needs:
+                second_kbps = bandwidth_field(observation, "second_bandwidth_kbps")
+                slowest = np.maximum(slowest, self._second_kbit / second_kbps)
         return slowest

@@ -92,7 +92,7 @@ class LinUcb:
         rows = range(len(self._placements))
         row = next((row for row in rows if self._placements[row] == placement), None)
         if row is not None:
-            self.learn(self._features[row], result.link_s + result.cloud_s)
+            self.learn(self._features[row], sum(result.parts.values()) - result.edge_s)
 
     def learn(self, features: Floats, delay_s: float) -> None:
         """Add one delay with its features, shape (F,)."""

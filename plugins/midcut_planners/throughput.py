@@ -78,4 +78,7 @@ class Throughput:
 def _period_s(forecast: Forecast) -> Floats:
     if PERIOD in forecast.objectives:
         return forecast.column(PERIOD)
-    return np.maximum(np.maximum(forecast.edge_s, forecast.link_s), forecast.cloud_s)
+    first, *others = forecast.parts.values()
+    for part_s in others:
+        first = np.maximum(first, part_s)
+    return first

@@ -160,6 +160,8 @@ class HttpTransport:
             wall_s=answer.wall_s,
             tcp=answer.tcp,
             fresh=answer.fresh,
+            beyond=decoded.beyond,
+            fallback=decoded.fallback,
         )
 
     async def close(self) -> None:
@@ -238,8 +240,8 @@ class ListingTransport(HttpTransport):
             where = self._address + self._prefix + wire.MODELS_PATH
             raise CloudRefusedError(f"{where} is not the list of models of a midcut cloud: {error}") from None
 
-    async def profile(self, model: str) -> bytes:
-        path = wire.PROFILE_PATH.format(model=quote(model, safe=""))
+    async def profile(self, model: str, tier: int = 0) -> bytes:
+        path = wire.PROFILE_PATH.format(model=quote(model, safe="")) + (f"?tier={tier}" if tier else "")
         return b"".join((await self._exchange("GET", path, _PROFILE_TIMEOUT_S)).chunks)
 
 

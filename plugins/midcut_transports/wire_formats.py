@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from midcut import wire
 from midcut.errors import CloudRefusedError, MalformedError
-from midcut.wire import oip, oip_read
+from midcut.wire import oip, oip_read, route
 from midcut.wire.body import Body
 from midcut.wire.oip_tensors import encode_infer, reply_values
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import torch
 
     from midcut.protocols import Codec
-    from midcut.types import TailRequest
+    from midcut.types import TailRequest, TierTimes
     from midcut_transports.connection import Answer
+
+_LONGEST_REASON = 300
 
 
 class EncodedRequest(NamedTuple):
@@ -46,6 +48,8 @@ class DecodedReply(NamedTuple):
     values: Sequence[torch.Tensor | int]
     compute_s: float
     server_s: float
+    beyond: tuple[TierTimes, ...] = ()
+    fallback: str = ""
 
 
 class WireFormat(Protocol):
@@ -74,7 +78,7 @@ class OpenInference:
         self._plain = plain
 
     def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:
-        if self._plain and request.cut != 0:
+        if self._plain and (request.cut != 0 or request.onward is not None):
             raise MalformedError(f"a server that is not midcut's runs whole models, cut 0, not cut {request.cut}")
         asked = oip.RAW if self._reply_codec is None else self._reply_codec.name
         message = encode_infer(request, self._codec, timeout_s, plain=self._plain, reply_codec=asked)
@@ -87,6 +91,7 @@ class OpenInference:
         try:
             reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEADER_LENGTH))
             values = reply_values(reply, self._reply_codec)
+            beyond = route.read_times(reply.parameters.get(route.ROUTE_US))
             server_s, compute_s = _seconds_parameter(reply, "server_us"), _seconds_parameter(reply, "compute_us")
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply is invalid: {error}") from None
@@ -97,13 +102,16 @@ class OpenInference:
             )
         if not self._plain and _checksum(reply) != reply.parameters.get(oip.CHECKSUM):
             raise CloudRefusedError("the reply's tensors were damaged on the way: the checksum differs")
-        return DecodedReply(values, compute_s, max(server_s, compute_s))
+        fallback = str(reply.parameters.get(route.FALLBACK, ""))[:_LONGEST_REASON]
+        return DecodedReply(values, compute_s, max(server_s, compute_s), beyond, fallback)
 
 
 class Paper:
     """The paper's JSON with base64 (Luger, Aral, Brandic 2023, section 2.4)."""
 
     def encode(self, request: TailRequest, timeout_s: float) -> EncodedRequest:  # noqa: ARG002 - the paper's message has no timeout
+        if request.onward is not None:
+            raise MalformedError("the paper's message knows no relay")
         body = wire.encode_request(request)
         return EncodedRequest(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),))
 

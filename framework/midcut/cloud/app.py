@@ -10,7 +10,9 @@ import msgspec
 
 from midcut import wire
 from midcut.cloud.profiles import OwnProfiles
+from midcut.cloud.relay import RelayedTail, read_stop
 from midcut.cloud.tails import TailQueue
+from midcut.cloud.worker import TailResult
 from midcut.serving import (
     ARRIVED_S,
     DRAIN,
@@ -29,26 +31,34 @@ from midcut.serving.images import PixelBudget
 from midcut.serving.metrics import CloudMetrics
 from midcut.wire import oip, oip_read, workload
 from midcut.wire.oip_tensors import encode_reply
+from midcut.wire.route import FALLBACK, ROUTE_US, times_text
 from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
-    from midcut.cloud.worker import TailResult
+    from midcut.cloud.relay import Relay
     from midcut.config.settings import CloudSettings, ServerSettings
+    from midcut.graph import Partition
     from midcut.graph.segments import Segments
     from midcut.serving import ModelRef
     from midcut.serving.threads import Threads
-    from midcut.types import CutTable
+    from midcut.types import CutTable, Placement
 
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_LONGEST_REASON: Final = 300
 
 
 def make_app(
-    hosted: HostedModels, segments: Segments, pool: Threads, server: ServerSettings, cloud: CloudSettings
+    hosted: HostedModels,
+    segments: Segments,
+    pool: Threads,
+    server: ServerSettings,
+    cloud: CloudSettings,
+    make_relay: Callable[[TailQueue], Relay] | None = None,
 ) -> web.Application:
     """Build the cloud's application.
 
@@ -58,16 +68,21 @@ def make_app(
         pool: threads that compute tails; `cloud.workers` of them.
         server: its `body_timeout_s` limits the time of every body.
         cloud: settings of the queue and of batching.
+        make_relay: makes what passes requests on to an upstream; None for a cloud that is no relay.
     """
     app = new_app(hosted.body_limit_bytes, server)
     metrics = CloudMetrics(app[REGISTRY])
     tail_queue = TailQueue(segments, pool, cloud, metrics, hosted.batchers)
+    relay = None if make_relay is None else make_relay(tail_queue)
+    if relay is not None:
+        app.cleanup_ctx.append(relay.context)
     pixels = PixelBudget(cloud.max_pixels, server.body_timeout_s)
-    routes = _Routes(hosted, tail_queue, metrics, server.body_timeout_s, pixels)
+    routes = _Routes(hosted, tail_queue, metrics, server.body_timeout_s, pixels, relay)
     app.router.add_post(wire.INFER_PATH, tail_queue.in_flight.wrap(routes.infer))
     add_inference_routes(app, routes, tail_queue.in_flight.wrap)
     app.router.add_get(wire.MODELS_PATH, routes.models)
-    app.router.add_get(wire.PROFILE_PATH, OwnProfiles(hosted, segments, pool, cloud).answer)
+    app.router.add_get(wire.PROFILE_PATH, OwnProfiles(hosted, segments, pool, cloud, relay).answer)
+    app.router.add_get(wire.CONDITIONS_PATH, routes.conditions)
     app.router.add_post(wire.PROBE_PATH, routes.probe)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
     return app
@@ -91,12 +106,14 @@ class _Routes:
         metrics: CloudMetrics,
         body_timeout_s: float,
         pixels: PixelBudget,
+        relay: Relay | None = None,
     ) -> None:
         self._pixels = pixels
         self._hosted = hosted
         self._tails = tails
         self._metrics = metrics
         self._body_timeout_s = body_timeout_s
+        self._relay = relay
 
     async def infer(self, request: web.Request) -> web.Response:
         started = perf_counter()
@@ -143,17 +160,22 @@ class _Routes:
             parsed = perf_counter()
             # Not by the event loop's clock: uvloop updates it once an iteration, in milliseconds.
             left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_S])
-            result = await self._tails.compute(partition, cut, values, left_s)
+            stop = read_stop(call, cut, partition, self._relay)
+            result, relayed = await self._compute(partition, call, cut, stop, values, left_s)
         computed = perf_counter()
-        parameters = {
+        parameters: dict[str, str | int] = {
             "parse_us": int((parsed - received) * 1e6),
             "queue_us": int(result.queue_s * 1e6),
-            "compute_us": int(result.compute_s * 1e6),
+            "compute_us": int((result.compute_s + relayed.compute_s) * 1e6),
             "server_us": int((computed - received) * 1e6),
         }
-        outputs = _named_outputs(model_ref.table, call, result.values)
+        if relayed.beyond:
+            parameters[ROUTE_US] = times_text(relayed.beyond)
+        if relayed.fallback:
+            parameters[FALLBACK] = relayed.fallback[:_LONGEST_REASON]
+        outputs = _named_outputs(model_ref.table, call, relayed.values)
         message = await off_loop(
-            workload.encode_cost(call, result.values),
+            workload.encode_cost(call, relayed.values),
             encode_reply,
             call,
             model_ref.table,
@@ -165,6 +187,27 @@ class _Routes:
             model_ref.table.model, call.codec, result, _Timestamps(started, received, parsed, computed, perf_counter())
         )
         return message_response(message)
+
+    async def _compute(
+        self,
+        partition: Partition,
+        call: oip_read.InferCall,
+        cut: int,
+        stop: Placement | None,
+        values: Sequence[Any],
+        left_s: float | None,
+    ) -> tuple[TailResult, RelayedTail]:
+        """Compute what is this cloud's, and have the rest computed upstream where the request says so."""
+        if stop is None or self._relay is None:
+            result = await self._tails.compute(partition, cut, values, left_s)
+            return result, RelayedTail(result.values)
+        began = perf_counter()
+        if stop.cut == cut:
+            result = TailResult(values, 0.0, 0.0, 1)
+        else:
+            result = await self._tails.compute(partition, cut, values, left_s, stop.cut)
+        left_s = None if left_s is None else left_s - (perf_counter() - began)
+        return result, await self._relay.finish(partition, call, stop, result.values, left_s)
 
     def _record_soon(self, model: str, codec: str, result: TailResult, times: _Timestamps) -> None:
         """Record metrics after the reply is on its way, so that it is not delayed."""
@@ -181,9 +224,20 @@ class _Routes:
         )
 
     async def models(self, _: web.Request) -> web.Response:
-        response = json_response(msgspec.json.encode({"models": self._hosted.listing()}))
+        response = json_response(msgspec.json.encode({"models": [self._with_tiers(m) for m in self._hosted.listing()]}))
         response.headers[oip.CHECKSUM_HEADER] = oip.CHECKSUM
         return response
+
+    def _with_tiers(self, listed: dict[str, Any]) -> dict[str, Any]:
+        """A model's entry with the tiers behind this one."""
+        relay, name = self._relay, listed["name"]
+        if relay is None:
+            return {**listed, "tiers": [self._hosted.own_id]}
+        return {**listed, "tiers": [self._hosted.own_id, *relay.tiers(name)], "upstream": relay.upstream(name)}
+
+    async def conditions(self, _: web.Request) -> web.Response:
+        """Fields of observations that only this side knows."""
+        return json_response(msgspec.json.encode({} if self._relay is None else self._relay.conditions()))
 
     async def probe(self, request: web.Request) -> web.Response:
         """Read a body and drop it: a client that times the upload measures the link."""

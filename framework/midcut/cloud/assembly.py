@@ -13,22 +13,28 @@ import torch
 
 from midcut.cloud.app import make_app
 from midcut.cloud.hosted import HostedModels
+from midcut.cloud.relay import Relay
 from midcut.component import Kind
 from midcut.config.build import build, build_each, settings_of
 from midcut.config.settings import CloudConfig
+from midcut.edge.clouds.failover import Clouds
+from midcut.edge.routes import build_transports, configs_by_url, telemetry_sources
+from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.graph.device_partition import DevicePartition
 from midcut.graph.segments import Segments
 from midcut.serving import check_credentials
 from midcut.serving.threads import Threads
+from midcut.wire import PAPER, codec_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from aiohttp import web
     from omegaconf import DictConfig
 
+    from midcut.cloud.tails import TailQueue
     from midcut.config.settings import CloudSettings, CutSettings, ServerSettings
     from midcut.graph import Partition
     from midcut.types import LoadedModel
@@ -85,9 +91,34 @@ def assemble(
             pool.call(partial(hosted.warm_up, segments))
             if settings.batch_requests > 1:
                 pool.call(hosted.learn_to_batch)
-            yield AssembledCloud(make_app(hosted, segments, pool, server, settings), hosted, server, settings)
+            make_relay = _relay_maker(cfg, config, hosted, segments)
+            app = make_app(hosted, segments, pool, server, settings, make_relay)
+            yield AssembledCloud(app, hosted, server, settings)
     finally:
         segments.close()
+
+
+def _relay_maker(
+    cfg: DictConfig, config: CloudConfig, hosted: HostedModels, segments: Segments
+) -> Callable[[TailQueue], Relay] | None:
+    """What makes the relay once there is a queue; None without `upstream_url`.
+
+    Raises:
+        ConfigError: a URL that is not one, or that is this cloud's own.
+    """
+    if config.upstream_url is None:
+        return None
+    configs = configs_by_url(cfg, "upstream_url")
+    own = {f"{host}:{config.server.port}" for host in (config.server.host, "localhost", "127.0.0.1", "[::1]")}
+    for url in configs:
+        if url.partition("://")[2].rstrip("/") in own:
+            raise ConfigError(f"upstream_url={url} is this cloud itself: name the next one")
+    codecs = build_each(Kind.CODEC, cfg.codec)
+    upstream = config.upstream
+    clouds = Clouds(build_transports(configs, codecs), upstream.retry_after_s, upstream.breaker_failures)
+    hub = TelemetryHub(telemetry_sources(configs), upstream.max_age_s)
+    names = [name for name in codec_names(codecs) if name != PAPER]
+    return lambda queue: Relay(hosted, queue, segments, clouds, hub, names)
 
 
 def tail_threads(settings: CloudSettings) -> Threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from midcut import wire
@@ -35,6 +36,8 @@ class HostedModels:
         picture_limit_bytes: the largest body with pictures.
 
     Attributes:
+        partitions: by model name.
+        own_id: names this cloud in lists of models, so that a relay notices that its upstream is itself.
         batchers: by model name; empty until `learn_to_batch`.
     """
 
@@ -46,11 +49,12 @@ class HostedModels:
         models: Mapping[str, LoadedModel] | None = None,
         picture_limit_bytes: int = 0,
     ) -> None:
-        self._partitions = dict(partitions)
+        self.partitions = dict(partitions)
+        self.own_id = os.urandom(8).hex()
         self._codecs = dict(codecs or {})
         self._pictures = {name: PictureInputs(model) for name, model in (models or {}).items()}
         self.max_batch = max_batch
-        tables = [partition.table for partition in self._partitions.values()]
+        tables = [partition.table for partition in self.partitions.values()]
         self.body_limit_bytes = max(
             wire.body_limit(tables, max_batch),
             oip_tensors.json_limit(tables, max_batch),
@@ -60,7 +64,7 @@ class HostedModels:
 
     @property
     def names(self) -> list[str]:
-        return list(self._partitions)
+        return list(self.partitions)
 
     def listing(self) -> list[dict[str, Any]]:
         """The entries of GET /v1/models."""
@@ -76,7 +80,7 @@ class HostedModels:
                 "probe": partition.probe,
             }
             | ({"pictures": digests} if (digests := self._digests(name)) else {})
-            for name, partition in self._partitions.items()
+            for name, partition in self.partitions.items()
         ]
 
     def _digests(self, name: str) -> dict[str, str]:
@@ -84,7 +88,7 @@ class HostedModels:
 
     def warm_up(self, segments: Segments) -> None:
         """Run every model, so that the first request is not the slowest and the probes are known."""
-        for partition in self._partitions.values():
+        for partition in self.partitions.values():
             partition.warm_up()
             partition.probe  # noqa: B018 - computed here, by a thread that may take its time
             self._digests(partition.table.model)
@@ -92,7 +96,7 @@ class HostedModels:
 
     def learn_to_batch(self) -> None:
         """Find out at which cuts several requests can be computed as one batch. Runs each model three times."""
-        self.batchers.update({name: Batcher(partition) for name, partition in self._partitions.items()})
+        self.batchers.update({name: Batcher(partition) for name, partition in self.partitions.items()})
 
     def partition(self, model: str) -> Partition:
         """The model of that name.
@@ -100,9 +104,9 @@ class HostedModels:
         Raises:
             UnknownModelError: there is none here.
         """
-        partition = self._partitions.get(model)
+        partition = self.partitions.get(model)
         if partition is None:
-            raise UnknownModelError(f"no model {model[:200]!r} here; there are: {', '.join(self._partitions)}")
+            raise UnknownModelError(f"no model {model[:200]!r} here; there are: {', '.join(self.partitions)}")
         return partition
 
     def find(self, model: str, cut: int, fingerprint: str | None) -> Partition:
@@ -135,14 +139,14 @@ class HostedModels:
         Raises:
             UnknownModelError: there is no such model here, or no such cut of it.
         """
-        partition, cut = self._partitions.get(name), None
+        partition, cut = self.partitions.get(name), None
         if partition is None:
             model, _, digits = name.rpartition("@")
-            partition = self._partitions.get(model)
+            partition = self.partitions.get(model)
             cut = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else -1
             if partition is None or cut not in partition.legal:
                 raise UnknownModelError(
-                    f"no model {name[:200]!r} here; there are: {', '.join(self._partitions)}, "
+                    f"no model {name[:200]!r} here; there are: {', '.join(self.partitions)}, "
                     "and NAME@CUT for each cut that is offered"
                 )
         return ModelRef(partition.table, cut, self.max_batch > 1)

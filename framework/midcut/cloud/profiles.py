@@ -9,6 +9,7 @@ import msgspec
 import structlog
 import torch
 
+from midcut.errors import MalformedError
 from midcut.profiles.cache import read_cached, write_cached
 from midcut.profiles.own import own_measuring, own_path
 from midcut.serving import json_response
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from midcut.cloud.hosted import HostedModels
+    from midcut.cloud.relay import Relay
     from midcut.config.settings import CloudSettings
     from midcut.graph import Partition
     from midcut.graph.segments import Segments
@@ -36,9 +38,18 @@ class OwnProfiles:
         hosted: the models.
         segments: runs the tails.
         pool: the threads that compute tails; a measurement uses them as requests do.
+        relay: gives the upstream's; None for a cloud that is no relay.
     """
 
-    def __init__(self, hosted: HostedModels, segments: Segments, pool: Threads, settings: CloudSettings) -> None:
+    def __init__(
+        self,
+        hosted: HostedModels,
+        segments: Segments,
+        pool: Threads,
+        settings: CloudSettings,
+        relay: Relay | None = None,
+    ) -> None:
+        self._relay = relay
         self._fused = segments.fused
         self._hosted = hosted
         self._pool = pool
@@ -46,13 +57,21 @@ class OwnProfiles:
         self._tasks: dict[str, asyncio.Task[bytes]] = {}
 
     async def answer(self, request: web.Request) -> web.Response:
-        """GET /v1/models/{model}/profile; waits until the model is measured."""
+        """GET /v1/models/{model}/profile; waits until the model is measured. With `?tier=1` the upstream's."""
         partition = self._hosted.partition(request.match_info["model"])
+        if (tier := request.query.get("tier", "0")) != "0":
+            if tier != "1" or self._relay is None:
+                raise MalformedError(f"tier={tier[:20]}: a relay has the tiers 0 and 1, this cloud is {self._what}")
+            return json_response(await self._relay.profile(partition.table.model))
         name = partition.table.fingerprint
         task = self._tasks.get(name)
         if task is None or (task.done() and task.exception() is not None):
             task = self._tasks[name] = asyncio.create_task(self._profile(partition), name=f"profile of {name}")
         return json_response(await asyncio.shield(task))
+
+    @property
+    def _what(self) -> str:
+        return "none" if self._relay is None else "one"
 
     async def _profile(self, partition: Partition) -> bytes:
         executor = f"native on {self._settings.device}" if self._fused is None else self._fused.identity

@@ -71,7 +71,7 @@ class TailQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._held = 0
         self._tail_s = 0.0
-        self._recent_s: dict[tuple[str, int, int], deque[float]] = {}
+        self._recent_s: dict[tuple[str, int, int, int], deque[float]] = {}
         self._batchers = batchers if settings.batch_requests > 1 else {}
         self._worker = Worker(segments, self._batchers)
 
@@ -89,12 +89,15 @@ class TailQueue:
         finally:
             self._held -= 1
 
-    async def compute(self, partition: Partition, cut: int, values: Values, left_s: float | None = None) -> TailResult:
+    async def compute(
+        self, partition: Partition, cut: int, values: Values, left_s: float | None = None, stop: int | None = None
+    ) -> TailResult:
         """Wait for a worker and run a tail; it is not run where it is cancelled or expires while it waits.
 
         Args:
             values: the checked values at the cut.
             left_s: time until the deadline, after which nobody needs the result.
+            stop: the cut at which a relay stops; None runs to the end.
 
         Raises:
             BusyError: the queue is full, or so long that the deadline would pass.
@@ -106,7 +109,9 @@ class TailQueue:
             raise self._busy_error(f"{len(self._waiting)} requests wait")
         if left_s is not None:
             self._check_deadline(left_s)
-        job = Job(partition, cut, values, loop.create_future(), perf_counter(), self._job_kind(partition, cut, values))
+        stop = partition.table.last if stop is None else stop
+        kind = self._job_kind(partition, cut, stop, values)
+        job = Job(partition, cut, stop, values, loop.create_future(), perf_counter(), kind)
         self._waiting.append(job)
         self._metrics.waiting = len(self._waiting)
         self._start_workers()
@@ -164,13 +169,13 @@ class TailQueue:
         self._metrics.dropped("busy")
         return BusyError(f"this cloud is busy: {why}", max(1, ceil(self._expected_wait_s())) if retry_after else None)
 
-    def _job_kind(self, partition: Partition, cut: int, values: Values) -> tuple[Any, ...]:
+    def _job_kind(self, partition: Partition, cut: int, stop: int, values: Values) -> tuple[Any, ...]:
         """A key that is equal for requests that can be computed together; empty for one that cannot."""
         batcher = self._batchers.get(partition.table.model)
-        if batcher is None or cut not in batcher.cuts:
+        if batcher is None or not batcher.cuts.issuperset((cut, stop)):
             return ()
         layouts = (v if isinstance(v, int) else (v.dtype, v.shape, v.stride()) for v in values)
-        return (partition.table.model, cut, *layouts)
+        return (partition.table.model, cut, stop, *layouts)
 
     def _start_workers(self) -> None:
         """Give waiting jobs to the free workers."""
@@ -270,7 +275,7 @@ class TailQueue:
             return [RuntimeError(f"{type(error).__name__}: {error}")] * len(group)
 
 
-def _tail_key(job: Job) -> tuple[str, int, int]:
-    """What the time of a tail depends on: model, cut, and number of elements."""
+def _tail_key(job: Job) -> tuple[str, int, int, int]:
+    """What the time of a tail depends on: model, both cuts, and number of elements."""
     elements = sum(1 if isinstance(value, int) else value.numel() for value in job.values)
-    return job.partition.table.model, job.cut, elements
+    return job.partition.table.model, job.cut, job.stop, elements

@@ -31,7 +31,7 @@ class TailResult(msgspec.Struct, frozen=True):
     """The result of a tail.
 
     Attributes:
-        values: the values at the last cut.
+        values: the values at the cut where it ended.
         queue_s: how long the request waited for a worker.
         compute_s: time of the tail; of the whole batch where several requests were computed together.
         batch_requests: how many requests were computed together.
@@ -48,6 +48,7 @@ class Job:
     """A tail to be computed.
 
     Attributes:
+        stop: the cut at which it ends, the last one for a tail.
         future: its outcome; set on the event loop only.
         queued_s: when it joined the queue, by `perf_counter`.
         kind: a key that is equal for jobs that can be computed together; empty for one that cannot.
@@ -56,6 +57,7 @@ class Job:
 
     partition: Partition
     cut: int
+    stop: int
     values: Values
     future: asyncio.Future[TailResult]
     queued_s: float
@@ -91,8 +93,8 @@ class Worker:
         batcher = self._batchers[first.partition.table.model]
 
         stacked = batcher.stack(first.cut, [job.values for job in group])
-        outputs, compute_s = self._segments.run(first.partition, first.cut, first.partition.table.last, stacked)
-        values_of_each = batcher.unstack(outputs, len(group))
+        outputs, compute_s = self._segments.run(first.partition, first.cut, first.stop, stacked)
+        values_of_each = batcher.unstack(outputs, len(group), first.stop)
         return [
             TailResult(values, started - job.queued_s, compute_s, len(group))
             for job, values in zip(group, values_of_each, strict=True)
@@ -101,7 +103,7 @@ class Worker:
     def _run_single(self, job: Job) -> TailResult | Exception:
         started = perf_counter()
         try:
-            values, compute_s = self._segments.run(job.partition, job.cut, job.partition.table.last, job.values)
+            values, compute_s = self._segments.run(job.partition, job.cut, job.stop, job.values)
         except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
             _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_one_line(error))
             if is_exhausted(error):

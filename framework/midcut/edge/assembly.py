@@ -6,11 +6,11 @@ import asyncio
 import copy
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from midcut.component import Kind
 from midcut.config.build import build, build_each, settings_of, single_name
@@ -27,8 +27,9 @@ from midcut.edge.file_choice import FileChoice, FileSizes
 from midcut.edge.frontend.answers import choose_task
 from midcut.edge.measured_codecs import measure_codecs, typical_inputs
 from midcut.edge.planning_loop import PlanningLoop
+from midcut.edge.routes import build_transports, configs_by_url, telemetry_sources
 from midcut.edge.telemetry.hub import TelemetryHub
-from midcut.errors import ConfigError, FileError
+from midcut.errors import FileError
 from midcut.graph import partition
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import placements
@@ -114,7 +115,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
         settings.engine,
         policy=policy,
         sources=telemetry_sources(configs),
-        transports=_build_transports(configs, codecs),
+        transports=build_transports(configs, codecs),
         executor=executor,
         observers=CombinedObserver(metrics, registry()),
         codecs=tuple(codecs),
@@ -162,9 +163,7 @@ def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeE
     parts = EdgeParts(
         partition=cut,
         settings=settings,
-        clouds=Clouds(
-            _build_transports(configs_by_url(cfg), codecs), settings.retry_after_s, settings.breaker_failures
-        ),
+        clouds=Clouds(build_transports(configs_by_url(cfg), codecs), settings.retry_after_s, settings.breaker_failures),
         executor=build(Kind.EXECUTOR, cfg.executor),
         cost=build(Kind.COST, cfg.cost),
         hub=TelemetryHub({}, settings.max_age_s),
@@ -305,40 +304,6 @@ def warn_of_other_conditions(spec: str, model: str, threads: int, fused: Executo
             f"the edge's profile was measured with {profile.threads} thread(s), engine.threads is {threads}",
             better=f"edge_profile=auto, or midcut profile model={model} threads={threads}",
         )
-
-
-def configs_by_url(cfg: DictConfig) -> dict[str, DictConfig]:
-    """URL -> the config with that URL alone as `cloud_url`, in order of preference.
-
-    Raises:
-        ConfigError: no URL, or a value that is not a URL.
-    """
-    urls = list(cfg.cloud_url) if isinstance(cfg.cloud_url, ListConfig) else [cfg.cloud_url]
-    if not urls or not all(isinstance(url, str) for url in urls):
-        raise ConfigError(f"cloud_url must be a URL or a list of URLs, got {cfg.cloud_url}")
-    configs: dict[str, DictConfig] = {}
-    for url in urls:
-        configs[url] = copy.deepcopy(cfg)
-        OmegaConf.update(configs[url], "cloud_url", url)
-    return configs
-
-
-def telemetry_sources(configs: Mapping[str, DictConfig]) -> dict[str, TelemetrySource]:
-    """Name -> source, in order of priority. A source whose settings use `cloud_url` is built once for each cloud."""
-    sources: dict[str, TelemetrySource] = {}
-    settings_by_name: dict[str, list[Any]] = {}
-    for url, cfg in configs.items():
-        for name, node in cfg.telemetry.items():
-            settings = OmegaConf.to_container(node, resolve=True)
-            earlier = settings_by_name.setdefault(str(name), [])
-            if settings not in earlier:
-                sources[f"{name} to {url}" if earlier else str(name)] = build(Kind.TELEMETRY, node)
-                earlier.append(settings)
-    return sources
-
-
-def _build_transports(configs: Mapping[str, DictConfig], codecs: Mapping[str, Codec]) -> dict[str, Transport]:
-    return {url: build(Kind.TRANSPORT, cfg.transport, codecs=codecs) for url, cfg in configs.items()}
 
 
 def _load_store(cfg: DictConfig, calibration: Calibration, policy: Policy, cut: Partition) -> CalibrationStore | None:

@@ -19,7 +19,7 @@ from midcut.edge.picture_input import FileRequest, PictureInput
 from midcut.edge.tails import LocalCompute, Tails
 from midcut.errors import MalformedError
 from midcut.planning.pricing import request_usd
-from midcut.types import InferenceResult, Placement, TailRequest, Usage
+from midcut.types import InferenceResult, Placement, TailRequest, TierTimes, Usage
 from midcut.wire.oip import FILE, RAW
 
 if TYPE_CHECKING:
@@ -221,6 +221,7 @@ class EdgeEngine:
             codec=used.codec,
             names=self._names[cut],
             reply_limit_bytes=self._reply_limit_bytes(inputs),
+            onward=used.onward,
         )
         tail = await self._tails.finish(request, inputs, until_s, patience_s)
         return self._build_result(decision, request, tail, decode_s + edge_s + tail.edge_s, perf_counter() - started)
@@ -252,7 +253,7 @@ class EdgeEngine:
         factor, forecast = self.parts.settings.give_up_factor, decision.forecast
         if factor is None or forecast is None or used != decision.placement:
             return None
-        return factor * float(forecast.link_s[decision.index] + forecast.cloud_s[decision.index])
+        return factor * float(forecast.away_s[decision.index])
 
     def _reply_limit_bytes(self, inputs: Sequence[torch.Tensor]) -> int:
         """The largest reply that may be right, also where the output grows with the square of the input."""
@@ -277,6 +278,11 @@ class EdgeEngine:
             raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {self._partition.legal}")
         if placement.codec == FILE and placement.cut:
             raise MalformedError(f"codec {FILE} is for cut 0 only, not for cut {placement.cut}")
+        cut = placement.cut
+        for hop in placement.hops[1:]:
+            if not cut <= hop.cut <= self._table.last:
+                raise MalformedError(f"{placement.text} go back: each cut must be from the one before to the last one")
+            cut = hop.cut
         if placement.codec not in self._codecs:
             # The transport would refuse it too, but as if the cloud had refused it.
             raise MalformedError(
@@ -298,25 +304,54 @@ class EdgeEngine:
     ) -> InferenceResult:
         reply, link_s = tail.reply, tail.link_s
         cloud_s = reply.compute_s if reply is not None else 0.0
-        sent_bytes, received_bytes = (reply.sent_bytes, reply.received_bytes) if reply is not None else (0, 0)
+        forecast = decision.forecast
+        tiered = request.onward is not None or (forecast is not None and forecast.placements.onward is not None)
+        between: dict[str, float] = {}
+        finished_by = "edge" if reply is None else "cloud"
+        second = TierTimes(0.0, 0.0)
+        if tiered:  # the next tier is a relay
+            if reply is not None and reply.beyond:
+                second = TierTimes(
+                    reply.beyond_s - reply.beyond[-1].compute_s,
+                    reply.beyond[-1].compute_s,
+                    reply.beyond[0].sent_bytes,
+                    reply.beyond[0].received_bytes,
+                )
+            between = {"relay": cloud_s, "second_link": second.link_s}
+            cloud_s = second.compute_s
+            if reply is not None and (reply.fallback or not reply.beyond):
+                finished_by = "relay"
         usage = Usage(
-            edge_s, link_s, cloud_s, sent_bytes, received_bytes, request.cut, request.codec, decision.observation
+            edge_s,
+            link_s,
+            cloud_s,
+            *((reply.sent_bytes, reply.received_bytes) if reply is not None else (0, 0)),
+            request.cut,
+            request.codec,
+            decision.observation,
+            between.get("relay"),
+            between.get("second_link"),
+            second.sent_bytes,
+            second.received_bytes,
         )
+        relay_fallback = reply.fallback if reply is not None else ""
         return InferenceResult(
             request_id=request.request_id,
             output=self._partition.assemble(tail.values),
             cut=request.cut,
             codec=request.codec,
-            finished_by="edge" if reply is None else "cloud",
-            fallback=tail.fallback,
+            finished_by=finished_by,
+            fallback=tail.fallback or (f"the relay finished: {relay_fallback}" if relay_fallback else ""),
             edge_s=edge_s,
             link_s=link_s,
             cloud_s=cloud_s,
             latency_s=latency_s,
             cost_usd=float(request_usd(self.parts.cost, usage)),
-            sent_bytes=sent_bytes,
-            predicted=_predicted_row(decision, Placement(request.cut, request.codec)),
+            sent_bytes=reply.sent_bytes if reply is not None else 0,
+            predicted=_predicted_row(decision, Placement(request.cut, request.codec, request.onward)),
             server_s=reply.server_s if reply is not None else 0.0,
+            between=between,
+            onward=request.onward,
         )
 
 

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -92,6 +92,18 @@ class TailTimes:
         return self._slowest_s[max(before)] * _MARGIN + _MARGIN_S if before else 0.0
 
 
+class TailCompute(Protocol):
+    """Computes tails here: an edge's `LocalCompute`, or a relay's queue."""
+
+    async def run(self, start: int, stop: int, values: Values) -> tuple[Values, float]: ...
+
+    def warm_up(self) -> None: ...
+
+    def run_on_zeros(self) -> None: ...
+
+    async def run_untimed(self, work: Callable[[], None]) -> None: ...
+
+
 class LocalCompute:
     """This device's computation, on one thread.
 
@@ -150,7 +162,7 @@ class Tails:
         partition: Partition,
         clouds: Clouds,
         hub: TelemetryHub,
-        here: LocalCompute,
+        here: TailCompute,
         on_other_model: Callable[[], None],
         *,
         recheck_share: float = 0.0,
@@ -189,7 +201,12 @@ class Tails:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def finish(
-        self, request: TailRequest, inputs: Values, until_s: float | None, patience_s: float | None = None
+        self,
+        request: TailRequest,
+        inputs: Values,
+        until_s: float | None,
+        patience_s: float | None = None,
+        blocked: str = "",
     ) -> FinishedTail:
         """Get the output's values.
 
@@ -199,10 +216,11 @@ class Tails:
             until_s: the deadline, by `time.perf_counter()`; None if there is none.
             patience_s: without a deadline, the edge starts the tail too when the cloud has not answered for this long;
                 None waits as long as the transport does.
+            blocked: why the cloud must not be asked; `""` if it may be.
         """
         if request.cut == self._table.last:
             return FinishedTail(request.values)
-        blocked_reason = self._clouds.blocked_reason()
+        blocked_reason = blocked or self._clouds.blocked_reason()
         if blocked_reason:
             return await self._finish_here(request, _CloudOutcome(fallback=blocked_reason))
         if until_s is not None:
@@ -294,7 +312,7 @@ class Tails:
                 fresh=reply.fresh,
             )
         )
-        return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s, 0.0))
+        return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s - reply.beyond_s, 0.0))
 
     def _check(self, request: TailRequest, inputs: Values, reply: TailReply) -> Awaitable[None] | None:
         """Raise CloudRefusedError for a reply that is not this model's output for this batch.
@@ -312,7 +330,8 @@ class Tails:
             return None
         if shapes != self._output_shapes and _shapes(inputs) == self._example_shapes:
             raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {self._output_shapes}")
-        if request.codec in self._exact and self._recheck.is_due():
+        codecs = {request.codec} if request.onward is None else {request.codec, *(h.codec for h in request.onward.hops)}
+        if codecs <= self._exact and self._recheck.is_due():
             return self._compute_again(request, reply)
         return None
 
@@ -328,7 +347,8 @@ class Tails:
 def _check_times(reply: TailReply) -> None:
     """Raise CloudRefusedError for seconds that cannot be: calibration, telemetry and the cost would believe them."""
     longest_s = reply.wall_s * _CLOCKS + _CLOCKS_S
-    for name, seconds in (("compute", reply.compute_s), ("server", reply.server_s)):
+    own_s = reply.compute_s + reply.beyond_s
+    for name, seconds in (("compute", own_s), ("server", reply.server_s)):
         if not 0.0 <= seconds <= longest_s:  # so is NaN
             raise CloudRefusedError(
                 f"the cloud reports {seconds:.3g} {name} seconds of an exchange that took {reply.wall_s:.3g} s"

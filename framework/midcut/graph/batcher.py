@@ -49,10 +49,10 @@ class Batcher:
                 stacked.append(_concatenate(values, _batch_dim(spec)))
         return stacked
 
-    def unstack(self, outputs: Values, count: int) -> list[list[torch.Tensor | int]]:
-        """Split the values at the last cut into one list for each of `count` requests."""
+    def unstack(self, outputs: Values, count: int, cut: int = -1) -> list[list[torch.Tensor | int]]:
+        """Split the values at a cut, by default the last one, into one list for each of `count` requests."""
         columns: list[Sequence[torch.Tensor | int]] = []
-        for spec, value in zip(self._expected[-1], outputs, strict=True):
+        for spec, value in zip(self._expected[cut], outputs, strict=True):
             if isinstance(value, int):
                 total = 1 + (value - spec.sizes[0]) // spec.growth[0] if spec.growth[0] else 0
                 single = spec.sizes[0] + spec.growth[0] * (total // count - 1) if spec.growth[0] else value

@@ -10,6 +10,7 @@ from midcut.component import Kind
 from midcut.config.build import build, build_each
 from midcut.planning.placements import accurate_codecs
 from midcut.planning.policy import Forecaster, Policy
+from midcut.planning.tiers import MiddlePredictor, SecondLinkPredictor
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -78,5 +79,16 @@ def _build_columns(config: DictConfig, predictor: DictConfig, placements: Placem
 
 
 def _build_predictors(nodes: DictConfig, placements: Placements) -> dict[str, Any]:
-    kinds = {"edge": Kind.EDGE_PREDICTOR, "link": Kind.LINK_PREDICTOR, "cloud": Kind.CLOUD_PREDICTOR}
-    return {role: build(kind, nodes[role], placements=placements) for role, kind in kinds.items()}
+    edge, link = (
+        build(kind, nodes[role], placements=placements)
+        for role, kind in (("edge", Kind.EDGE_PREDICTOR), ("link", Kind.LINK_PREDICTOR))
+    )
+    onward = placements.onward
+    if onward is None:
+        return {"edge": edge, "link": link, "cloud": build(Kind.CLOUD_PREDICTOR, nodes.cloud, placements=placements)}
+    relay = nodes.get("relay", nodes.cloud)
+    from_first, from_second = (build(Kind.CLOUD_PREDICTOR, relay, placements=start) for start in (placements, onward))
+    second = build(Kind.LINK_PREDICTOR, nodes.get("second_link", nodes.link), placements=onward)
+    between = {"relay": MiddlePredictor(from_first, from_second), "second_link": SecondLinkPredictor(second, onward)}
+    cloud = build(Kind.CLOUD_PREDICTOR, nodes.cloud, placements=onward)
+    return {"edge": edge, "link": link, "cloud": cloud, "between": between}

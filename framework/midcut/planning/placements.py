@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -10,15 +11,35 @@ from midcut import wire
 from midcut.errors import ConfigError, MalformedError
 from midcut.types import Placement, Placements
 from midcut.wire.oip import FILE
+from midcut.wire.route import ROUTE, ROUTE_REPLY_BYTES, route_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from midcut.protocols import Codec
     from midcut.types import Cut, CutTable, ValueSpec
 
 
-def placements(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None = None) -> Placements:
+_MOST_ROWS: Final = 20_000
+
+
+class Onward(NamedTuple):
+    """The cuts and codecs with which a relay can pass a request on to its upstream.
+
+    Attributes:
+        legal: the cuts; beside them it can always run all that is left.
+        codecs: by name; None to send tensors as they are.
+    """
+
+    legal: Sequence[int]
+    codecs: Mapping[str, Codec] | None = None
+
+
+def placements(
+    table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None = None, onward: Onward | None = None
+) -> Placements:
     """Placements for the cuts `legal`, with the exact number of bytes that each sends and receives.
 
     Args:
@@ -26,7 +47,53 @@ def placements(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec
         legal: the cuts on offer. The last one sends nothing, so it is a single placement without a codec.
         codecs: the codecs on offer, by name; None to send tensors as they are. The one that sends a picture's file is
             on offer at cut 0 only; everywhere else the edge decodes the picture, in the seconds that this codec states.
+        onward: what a relay can do with the rest, for the placements of three tiers: all pairs of cuts k1 <= k2, with
+            a codec each. Beyond 20,000 pairs only those with one codec for both hops, then only ends of modules.
     """
+    first = _one_hop(table, legal, codecs)
+    if onward is None:
+        return first
+    second = _one_hop(table, sorted({*onward.legal, table.last}), onward.codecs)
+    rows, further = np.nonzero(_pairs(first, second))
+    if len(rows) > _MOST_ROWS:
+        same = np.array([[a == b for b in second.codec] for a in first.codec]) | second.on_edge
+        rows, further = np.nonzero(_pairs(first, second) & same)
+    if len(rows) > _MOST_ROWS and not all(table.cuts[cut].ends_module for cut in legal):
+        ends = [[cut for cut in cuts if _is_coarse(table, cut)] for cuts in (legal, onward.legal)]
+        return placements(table, ends[0], codecs, Onward(ends[1], onward.codecs))
+    passes_on = ~second.on_edge[further]
+    route_bytes = [_route_bytes(int(second.cut[row]), second.codec[row]) for row in further.tolist()]
+    taken = first.take(rows)
+    return replace(
+        taken,
+        request_bytes=taken.request_bytes + passes_on * np.array(route_bytes),
+        reply_bytes=taken.reply_bytes + passes_on * float(ROUTE_REPLY_BYTES),
+        onward=second.take(further),
+    )
+
+
+def _pairs(first: Placements, second: Placements) -> NDArray[np.bool_]:
+    """Which pairs of rows are placements.
+
+    The relay does not go back and has no file of a picture, and the paper's message knows no relay.
+    """
+    paper = np.array([codec == wire.PAPER for codec in first.codec])
+    no_codec = np.array([codec in (wire.PAPER, FILE) for codec in second.codec])
+    in_order = second.cut >= first.cut[:, None]
+    pairs: NDArray[np.bool_] = in_order & ~no_codec & (second.on_edge | ~paper[:, None])
+    return pairs
+
+
+def _is_coarse(table: CutTable, cut: int) -> bool:
+    return cut in (0, table.last) or table.cuts[cut].ends_module
+
+
+def _route_bytes(cut: int, codec: str) -> float:
+    """What the parameter of a request that names the second hop takes."""
+    return len(f',"{ROUTE}":"{route_text(Placement(cut, codec))}"')
+
+
+def _one_hop(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None) -> Placements:
     offered: Mapping[str, Codec | None] = {"raw": None} if codecs is None else codecs
     rows = [
         Placement(index, name)

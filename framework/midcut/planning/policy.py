@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -17,13 +18,14 @@ from midcut.protocols import Learner
 from midcut.types import LATENCY_AND_COST, Decision, Forecast, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from midcut.protocols import CostModel, LatencyPredictor, LimitedPlanner, Objective, Planner
     from midcut.types import Floats, InferenceResult, Ints, Observation, Placement, Placements
 
 _log = structlog.get_logger("midcut.planning.policy")
 PARTS = ("edge", "link", "cloud")
+_NO_PARTS: Mapping[str, Floats] = MappingProxyType({})
 _UNUSED_WEIGHT = 0.5  # for planners that follow no weight
 
 
@@ -37,6 +39,7 @@ class Forecaster:
         needs: observation fields without which there is no forecast.
         based_on: part of the latency -> where its predictor's numbers come from, in words. A predictor may give
             this in an attribute `based_on`; parts whose predictor has none are absent.
+        between: predictors of the parts between link and cloud, by name, where the placements have three tiers.
 
     Raises:
         ConfigError: two objectives with one column, or an aim at a column that there is not.
@@ -50,12 +53,15 @@ class Forecaster:
     objectives: Sequence[Objective] = field(default=(), kw_only=True)
     aim: tuple[str, str] = field(default=LATENCY_AND_COST, kw_only=True)
 
+    between: Mapping[str, LatencyPredictor] = field(default_factory=dict, kw_only=True)
+
     def __post_init__(self) -> None:
         check_columns([objective.column for objective in self.objectives], self.aim)
-        self.needs = self.edge.needs | self.link.needs | self.cloud.needs
+        predictors = {"edge": self.edge, "link": self.link, **self.between, "cloud": self.cloud}
+        self.needs = frozenset[str]().union(*(predictor.needs for predictor in predictors.values()))
         self.needs |= getattr(self.cost, "needs", frozenset())
         self.needs = self.needs.union(*(objective.needs for objective in self.objectives))
-        sources = {part: str(getattr(getattr(self, part), "based_on", "")) for part in PARTS}
+        sources = {part: str(getattr(predictor, "based_on", "")) for part, predictor in predictors.items()}
         self.based_on = {part: source for part, source in sources.items() if source}
         self._prepares = bool(self.placements.prepare_s.any())
 
@@ -72,10 +78,22 @@ class Forecaster:
         cloud_s = self.cloud.seconds(observation)
         if not edge_s.shape == link_s.shape == cloud_s.shape:
             edge_s, link_s, cloud_s = np.broadcast_arrays(edge_s, link_s, cloud_s)
-        return self.complete(observation, edge_s, link_s, cloud_s)
+        if not self.between:
+            return self.complete(observation, edge_s, link_s, cloud_s)
+        between = {name: predictor.seconds(observation) for name, predictor in self.between.items()}
+        shape = np.broadcast_shapes(edge_s.shape, *(part_s.shape for part_s in between.values()))
+        edge_s, link_s, cloud_s = (_broadcast(part_s, shape) for part_s in (edge_s, link_s, cloud_s))
+        between = {name: _broadcast(part_s, shape) for name, part_s in between.items()}
+        return self.complete(observation, edge_s, link_s, cloud_s, between=between)
 
     def complete(
-        self, observation: Observation, edge_s: Floats, link_s: Floats, cloud_s: Floats, before: Forecast | None = None
+        self,
+        observation: Observation,
+        edge_s: Floats,
+        link_s: Floats,
+        cloud_s: Floats,
+        before: Forecast | None = None,
+        between: Mapping[str, Floats] = _NO_PARTS,
     ) -> Forecast:
         """Price the parts of a latency, and add the columns of the objectives.
 
@@ -83,28 +101,45 @@ class Forecaster:
             observation: what the parts were predicted from.
             edge_s, link_s, cloud_s: shape (..., P).
             before: the forecast of the predictors alone, if these parts are corrected.
+            between: the parts between link and cloud, by name, likewise.
         """
-        cost_usd = self._cost_usd(observation, edge_s, link_s, cloud_s)
+        cost_usd = self._cost_usd(observation, edge_s, link_s, cloud_s, between)
         if not self.objectives:
-            return Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, before)
-        plain = Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd)
+            return Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, before, between=between)
+        plain = Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, between=between)
         shape = plain.latency_s.shape
         columns = {
             objective.column: np.broadcast_to(objective.values(plain, observation), shape)
             for objective in self.objectives
         }
-        return Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, before, columns, self.aim)
+        return Forecast(self.placements, edge_s, link_s, cloud_s, cost_usd, before, columns, self.aim, between)
 
-    def _cost_usd(self, observation: Observation, edge_s: Floats, link_s: Floats, cloud_s: Floats) -> Floats:
-        if not bills_more(self.cost):
+    def _cost_usd(
+        self, observation: Observation, edge_s: Floats, link_s: Floats, cloud_s: Floats, between: Mapping[str, Floats]
+    ) -> Floats:
+        if not between and not bills_more(self.cost):
             seconds_usd: Floats = self.cost.cost_usd(edge_s, link_s, cloud_s)
             return seconds_usd
         placed = self.placements
-        sent, received = placed.request_bytes, placed.reply_bytes
-        usd = request_usd(
-            self.cost, Usage(edge_s, link_s, cloud_s, sent, received, placed.cut, placed.codec, observation)
+        usage = Usage(
+            edge_s,
+            link_s,
+            cloud_s,
+            placed.request_bytes,
+            placed.reply_bytes,
+            placed.cut,
+            placed.codec,
+            observation,
+            between.get("relay"),
+            between.get("second_link"),
+            *((placed.onward.request_bytes, placed.onward.reply_bytes) if placed.onward is not None else ()),
         )
+        usd = request_usd(self.cost, usage)
         return np.broadcast_to(usd, np.broadcast_shapes(np.shape(usd), edge_s.shape))
+
+
+def _broadcast(part_s: Floats, shape: tuple[int, ...]) -> Floats:
+    return part_s if part_s.shape == shape else np.broadcast_to(part_s, shape)
 
 
 def check_columns(columns: Sequence[str], aim: Sequence[str]) -> None:
@@ -142,7 +177,7 @@ def choose_in_time(planner: Planner, forecast: Forecast, w: float | Floats, repl
     aimed = forecast.aimed()
     if reply_timeout_s is None:
         return _rows(planner, aimed, w)
-    late = np.atleast_1d(forecast.link_s + forecast.cloud_s > reply_timeout_s)
+    late = np.atleast_1d(forecast.away_s > reply_timeout_s)
     late &= ~late.all(axis=-1, keepdims=True)
     if not late.any():
         return _rows(planner, aimed, w)

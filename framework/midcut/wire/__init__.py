@@ -9,7 +9,9 @@ with base64 tensors over HTTP (Luger, Aral, Brandic 2023, section 2.4), and what
     error response   {"error": "one line"}
 
     GET /v1/models   {"models": [{"name", "fingerprint", "legal": [cut, ...], "probe": {"inputs", "outputs"}, ...}]}
-    GET /v1/models/NAME/profile    seconds per node, measured when it is first asked for: a file of `midcut profile`
+    GET /v1/models/NAME/profile    seconds per node, measured when it is first asked for: a file of `midcut profile`;
+                                   with ?tier=1 that of a relay's upstream
+    GET /v1/conditions             {"second_bandwidth_kbps", "second_ping_ms", ...}: what only this side can observe
     POST /v1/probe   any body; {"received_bytes"}
     GET /health      {"status": "ok" or "draining", ...}
 
@@ -38,6 +40,7 @@ from midcut.wire.messages import (
     read_values,
 )
 from midcut.wire.sizes import (
+    CONDITIONS_PATH,
     HEALTH_PATH,
     ID_HEADER,
     INFER_PATH,
@@ -56,6 +59,7 @@ from midcut.wire.sizes import (
 )
 
 __all__ = [
+    "CONDITIONS_PATH",
     "HEALTH_PATH",
     "ID_HEADER",
     "INFER_PATH",

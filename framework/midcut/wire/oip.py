@@ -12,7 +12,8 @@ list `outputs` of a request chooses among them.
 An input of datatype BYTES is the file of a picture, for the whole model (Triton's binary form: each element has its
 length before it, four bytes, little-endian). The receiver decodes it and applies the model's own preprocessing.
 
-midcut adds parameters. To a request: `cut`, `fingerprint`, `codec`, `reply_codec` (`timeout`, in microseconds, is the
+midcut adds parameters. To a request: `cut`, `fingerprint`, `codec`, `reply_codec`, `route` and `hops` (see
+`midcut.wire.route`; `timeout`, in microseconds, is the
 protocol's own). To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing);
 `dtype`, `shape` and
 `codec_*` where a codec encoded it, so that it travels as UINT8 of shape [n]; `int` where it is a plain int. To a reply:
@@ -194,6 +195,8 @@ def infer_header(
     fingerprint: str | None = None,
     codec: str = RAW,
     reply_codec: str = RAW,
+    route: str = "",
+    hops: int = 0,
 ) -> InferHeader:
     """The JSON header of a request for all outputs, as binary. Without a cut it asks for the whole model."""
     parameters: _Parameters = {"binary_data_output": True}
@@ -205,6 +208,10 @@ def infer_header(
         parameters["codec"] = codec
     if reply_codec != RAW:
         parameters["reply_codec"] = reply_codec
+    if route:
+        parameters["route"] = route
+    if hops:
+        parameters["hops"] = hops
     if timeout_s is not None:
         parameters["timeout"] = max(int(timeout_s * 1e6), 1)
     return InferHeader(list(tensors), request_id, parameters)

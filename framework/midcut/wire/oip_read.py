@@ -24,6 +24,8 @@ _PARAMETER_TYPES: Final[dict[str, type]] = {
     "fingerprint": str,
     "codec": str,
     "reply_codec": str,
+    "route": str,
+    "hops": int,
     "binary_data_output": bool,
     "binary_data": bool,
     "binary_data_size": int,
@@ -52,6 +54,9 @@ class InferCall(NamedTuple):
         raw_bytes: the body where it is the bytes of the only input, without a header; the receiver must know its shape
             and datatype.
         reply_codec: name of the codec for the reply's binary tensors.
+        route: where the receiver is to stop, and the hops from there, see `midcut.wire.route`; None runs all that is
+            left.
+        hops: how many relays passed it on.
     """
 
     id: str
@@ -64,6 +69,8 @@ class InferCall(NamedTuple):
     binary: bool
     raw_bytes: Pieces | None = None
     reply_codec: str = RAW
+    route: str | None = None
+    hops: int = 0
 
 
 class Reply(NamedTuple):
@@ -104,6 +111,8 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
         tensors=_split_tensors(body, length, header.inputs),
         outputs=_requested_outputs(header.outputs, binary) if header.outputs else None,
         binary=binary,
+        route=_parameter(parameters, "route", "the request"),
+        hops=_parameter(parameters, "hops", "the request") or 0,
     )
 
 

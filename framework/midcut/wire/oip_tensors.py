@@ -32,6 +32,7 @@ from midcut.wire.oip import (
     parse_sizes,
     tensor_header,
 )
+from midcut.wire.route import route_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -95,6 +96,8 @@ def encode_infer(
         fingerprint=None if plain else request.fingerprint,
         codec=codec.name if codec is not None else RAW,
         reply_codec=reply_codec,
+        route="" if request.onward is None else route_text(request.onward),
+        hops=request.hops,
     )
     return Message(encode_header(infer), pieces)
 

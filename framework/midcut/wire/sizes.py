@@ -22,6 +22,7 @@ INFER_PATH: Final = "/v1/infer"
 MODELS_PATH: Final = "/v1/models"
 PROFILE_PATH: Final = "/v1/models/{model}/profile"
 PROBE_PATH: Final = "/v1/probe"
+CONDITIONS_PATH: Final = "/v1/conditions"
 HEALTH_PATH: Final = "/health"
 JSON_TYPE: Final = "application/json"
 # The id also travels as an HTTP header, so that proxies, and a server that refuses before it reads the body, log it.

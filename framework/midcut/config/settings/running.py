@@ -11,7 +11,7 @@ from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.bounds import check_over_zero, check_share
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.edge import CalibrationSettings, EngineSettings
-from midcut.config.settings.serving import CloudSettings, ServerSettings
+from midcut.config.settings.serving import CloudSettings, ServerSettings, UpstreamSettings
 from midcut.terms import SlowStart
 
 
@@ -75,6 +75,11 @@ class CloudConfig:
         cuts: which cuts are on offer; the edge must use the same capture settings.
         server: where to listen.
         cloud: how tails are computed.
+        upstream_url: where a relay passes requests on whose second cut says so, a URL or a list in order of preference;
+            null is a cloud that is no relay.
+        upstream: how a relay treats its upstream.
+        telemetry, transport: a relay's, for the link to its upstream.
+        cloud_url: the upstream, under the name that transport and telemetry know.
     """
 
     model: Any = field(default_factory=dict)
@@ -83,6 +88,11 @@ class CloudConfig:
     cuts: CutSettings = field(default_factory=CutSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     cloud: CloudSettings = field(default_factory=CloudSettings)
+    upstream_url: Any = None
+    upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
+    telemetry: Any = field(default_factory=dict)
+    transport: Any = MISSING
+    cloud_url: Any = "${upstream_url}"
 
 
 @dataclass

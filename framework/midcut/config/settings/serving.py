@@ -101,3 +101,25 @@ class CloudSettings:
     def thread_count(self) -> int:
         """`threads` as a number."""
         return count_threads("cloud.threads", self.threads)
+
+
+@dataclass
+class UpstreamSettings:
+    """How a relay treats its upstream.
+
+    Attributes:
+        breaker_failures: after so many failures in a row, or one that took longer than retry_after_s, requests are
+            finished here.
+        retry_after_s: how long, or four times the duration of the failed try if that is longer; then one request tries
+            the upstream again. 0 tries with every request.
+        max_age_s: a value of the link's telemetry that is older is not reported.
+    """
+
+    breaker_failures: int = 3
+    retry_after_s: float = 1.0
+    max_age_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "upstream.breaker_failures")
+        check_at_least(0, self, "upstream.retry_after_s")
+        check_over_zero(self, "upstream.max_age_s")

@@ -169,7 +169,7 @@ class Clouds:
         cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
         return models
 
-    async def profile(self, model: str) -> bytes:
+    async def profile(self, model: str, tier: int = 0) -> bytes:
         """The profile of a model by the first cloud, in order of preference, that sends one.
 
         Raises:
@@ -179,7 +179,7 @@ class Clouds:
         for cloud in self._clouds:
             if isinstance(cloud.transport, ProfileSource):
                 try:
-                    return await cloud.transport.profile(model)
+                    return await (cloud.transport.profile(model, tier) if tier else cloud.transport.profile(model))
                 except CloudError as failure:
                     error = failure
         raise error

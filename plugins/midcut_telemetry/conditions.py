@@ -1,0 +1,53 @@
+"""What only the other side can observe: a relay's link to its upstream, a cloud's load and price."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from midcut import wire
+from midcut.errors import TelemetryError
+from midcut.fields import known_fields
+from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OWN = ("clock_mhz", "bandwidth_kbps", "ping_ms")
+_NO_CONDITIONS = "status 404"
+
+
+class Conditions:
+    """Asks `GET /v1/conditions`. An older cloud has none, and then there are no fields."""
+
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        interval_s: float,
+        token_env: str | None = None,
+        token_file: str | None = None,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+    ) -> None:
+        self.interval_s = interval_s
+        access = (token_env, token_file, tls_ca, tls_cert, tls_key)
+        self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
+
+    def read(self) -> Mapping[str, float]:
+        try:
+            fields = json.loads(self._connection.exchange("GET", wire.CONDITIONS_PATH)[1])
+        except TelemetryError as error:
+            if _NO_CONDITIONS in str(error):
+                return {}
+            raise
+        except ValueError as error:
+            raise TelemetryError(f"the cloud's conditions are no JSON: {error}") from None
+        if not isinstance(fields, dict):
+            raise TelemetryError("the cloud's conditions are no JSON object")
+        numbers = {name: value for name, value in fields.items() if isinstance(value, int | float)}
+        return {name: float(value) for name, value in numbers.items() if name in known_fields() and name not in _OWN}
+
+    def close(self) -> None:
+        self._connection.close()
