@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import sys
+from unittest import mock
 
 import pytest
 import structlog
 import torch
+import torch.nn.functional as F  # noqa: N812 - as everywhere
 from torch import nn
 
 from midcut.config.settings import Capture, CutSettings
@@ -72,6 +75,47 @@ def test_a_second_start_has_the_same_cuts_and_answers_without_capturing(capture,
     ]
     assert_exact(second, module, x)
     assert_exact(second, module, torch.rand(3, 5, 8))
+
+
+def installed_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+
+
+class Tables(nn.Module):
+    """It makes a buffer's content at its first call, and has a constant of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.ready = nn.Linear(4, 4), False
+        self.register_buffer("table", torch.zeros(4))
+
+    def forward(self, x):
+        if not self.ready:
+            self.table.copy_(torch.arange(4.0))
+            self.ready = True
+        return F.gelu(self.inner(x) + self.table)[..., :2] * torch.ones(2)
+
+
+@pytest.mark.parametrize("capture", list(Capture))
+def test_a_network_of_an_installed_package_starts_again_without_running(capture, cut_up, folder, assert_exact):
+    x = torch.rand(1, 3, 8, 8)
+    first = cut_up(installed_network(), x, cache=str(folder), capture=capture)
+    module = installed_network()
+    with mock.patch.object(type(module), "forward", side_effect=AssertionError("it ran")):
+        second = cut_up(module, x, cache=str(folder), capture=capture)
+    assert (second.table, second.legal, second.probe) == (first.table, first.legal, first.probe)
+    assert_exact(second, module, x)
+    assert_exact(second, module, torch.rand(3, 3, 8, 8))
+
+
+@pytest.mark.parametrize("capture", list(Capture))
+def test_what_a_module_makes_at_its_first_call_is_there_at_the_next_start(capture, cut_twice, assert_exact):
+    module, x = Tables(), torch.rand(1, 4)
+    again = copy.deepcopy(module)
+    first, second = cut_twice(module, again, x, capture=capture)
+    assert second.table == first.table
+    assert_exact(second, copy.deepcopy(again), x)
 
 
 def test_nothing_on_disk_is_pickle(cut_up, folder):

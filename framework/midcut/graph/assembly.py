@@ -185,7 +185,9 @@ def _make_partition(
         weights=weights,
     )
     legal = legal_cuts(table, settings)
-    captured = Captured(program, table, expected, examination.forms, structure, model.example, any_batch)
+    captured = Captured(
+        program, table, expected, examination.forms, structure, model.example, any_batch, settled=not observed.made
+    )
     assembled = Partition(captured, legal).assemble([Position(index) for index in range(len(cuts[-1].values))])
     named = msgspec.structs.replace(table, outputs=name_outputs(assembled))
     return Partition(dataclasses.replace(captured, table=named), legal)

@@ -34,19 +34,21 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _MOST_ENTRIES: Final = 64
 _DIGITS: Final = 32
+_INSTALLED: Final = "/site-packages/"
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A captured model.
 
     Attributes:
-        graph: `graph_json.encode_graph`'s nodes; None for a graph of fx, which is quicker traced than read.
+        graph: `graph_json.encode_graph`'s nodes; None for a graph of fx that calls functions of the user.
         any_batch: whether it was captured for any batch size.
         table: `CutTable`.
         expected: for every cut the fields of its `ExpectedValue`s.
         forms: register -> `form_json.encode_form`.
         copies: for every cut the registers to copy, each with the step that first writes into it.
         structure: of the output, as `pytree.treespec_dumps` writes it.
+        settled: whether the module is the same before and after its first call.
         constants: SHA-256 of the file of constants, `""` if there is none.
     """
 
@@ -57,6 +59,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forms: dict[int, list[Any]]
     copies: list[list[tuple[int, int]]]
     structure: str
+    settled: bool
     constants: str = ""
 
 
@@ -152,11 +155,20 @@ def _environment() -> str:
     )
 
 
+def is_installed(module: torch.nn.Module) -> bool:
+    """Whether all classes in a module come from installed packages. One of the user may read what no hash covers."""
+    return all(_INSTALLED in file for file in _files_of_classes(module))
+
+
+def _files_of_classes(module: torch.nn.Module) -> set[str]:
+    classes = {base for part in module.modules() for base in type(part).__mro__ if not is_known(base)}
+    return {_file_of(sys.modules.get(name)) for name in {kind.__module__ for kind in classes}}
+
+
 def _source_files(module: torch.nn.Module) -> set[Path]:
     """Files of the classes in a module, and those of the user's other modules that are loaded from the same folders."""
-    classes = {base for part in module.modules() for base in type(part).__mro__ if not is_known(base)}
-    files = {_file_of(sys.modules.get(name)) for name in {kind.__module__ for kind in classes}}
-    folders = {_folder_of(file) for file in files if "site-packages" not in file}
+    files = _files_of_classes(module)
+    folders = {_folder_of(file) for file in files if _INSTALLED not in file}
     beside = {file for file in map(_file_of, list(sys.modules.values())) if _folder_of(file) in folders}
     return {path for path in map(Path, files | beside) if path.suffix == ".py" and path.is_file()}
 

@@ -90,7 +90,13 @@ def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -
     _return_fields(graph)
     _unpack_early(graph)
     calls = {node: f"{node.target}@{i}" for i, node in enumerate(graph.nodes) if node.op == "call_module"}
-    return compile_graph(graph, module, calls, len(example))
+    program = compile_graph(graph, module, calls, len(example))
+    # Constants that the tracer puts on the module are gone when the graph is saved.
+    constants = {
+        str(node.target): operator.attrgetter(str(node.target))(module) for node in graph.find_nodes(op="get_attr")
+    }
+    program.encode = partial(encode_graph, graph, SavedOwner(module, constants), module, calls)
+    return program
 
 
 def _box_operators() -> list[ModuleType]:

@@ -1,7 +1,8 @@
-"""A graph of torch.export as JSON and tensors, without pickle: what is read can name operators only, not functions."""
+"""A graph as JSON and tensors, without pickle: what is read can name operators and functions of torch only."""
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,14 +12,23 @@ from torch import fx
 from midcut.errors import GraphError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _NAMESPACES: Final = frozenset({"aten", "prims", "torchvision", "quantized", "quantized_decomposed"})
 # What torch.export computes sizes with, and takes tuples apart with.
 _OPERATORS: Final = "getitem add sub mul floordiv truediv mod neg pow ge le gt lt eq ne"
 _SYMBOLIC: Final = "sym_max sym_min sym_float sym_int sym_not sym_ite"
-_PYTHON: Final[dict[str, Any]] = {name: getattr(operator, name) for name in _OPERATORS.split()} | {
-    name: getattr(torch, name) for name in _SYMBOLIC.split()
+_PYTHON: Final[dict[str, Any]] = (
+    {name: getattr(operator, name) for name in _OPERATORS.split()}
+    | {name: getattr(torch, name) for name in _SYMBOLIC.split()}
+    | {"getattr": getattr}
+)
+# What torch.fx calls, beside methods and modules.
+_LIBRARIES: Final[dict[str, Any]] = {
+    "torch": torch,
+    "functional": torch.nn.functional,
+    "operator": operator,
+    "math": math,
 }
 _SETTINGS: Final = (torch.dtype, torch.layout, torch.memory_format)
 _SAVED: Final = "saved_constant_"
@@ -36,7 +46,7 @@ class SavedOwner:
 
 
 def encode_graph(
-    graph: fx.Graph, owner: torch.nn.Module, module: torch.nn.Module, calls: Mapping[fx.Node, str]
+    graph: fx.Graph, owner: Any, module: torch.nn.Module, calls: Mapping[fx.Node, str]
 ) -> tuple[list[Any], dict[str, torch.Tensor]]:
     """Return the nodes as plain lists, and the constants that the module does not have.
 
@@ -55,8 +65,6 @@ def encode_graph(
             target = _constant(str(target), owner, module, constants)
         elif node.op == "call_function":
             target = _function_name(target)
-        elif node.op not in ("placeholder", "output"):
-            raise GraphError(f"a node of kind {node.op} cannot be saved")
         arguments = [_encode(node.args), _encode(node.kwargs)]
         nodes.append([node.name, node.op, target, *arguments, calls.get(node, "")])
     return nodes, constants
@@ -80,7 +88,7 @@ def decode_graph(nodes: list[Any]) -> tuple[fx.Graph, dict[fx.Node, str]]:
     return graph, calls
 
 
-def _constant(target: str, owner: torch.nn.Module, module: torch.nn.Module, constants: dict[str, torch.Tensor]) -> str:
+def _constant(target: str, owner: Any, module: torch.nn.Module, constants: dict[str, torch.Tensor]) -> str:
     value = operator.attrgetter(target)(owner)
     if not isinstance(value, torch.Tensor):
         raise GraphError(f"constant {target!r} is a {type(value).__name__}, which cannot be saved")
@@ -100,14 +108,27 @@ def _function_name(function: Any) -> str:
     if isinstance(function, torch._ops.OpOverload) and function.namespace in _NAMESPACES:  # noqa: SLF001
         return f"{function.namespace}.{function._opname}.{function._overloadname}"  # noqa: SLF001  # no public names
     name = next((name for name, known in _PYTHON.items() if known is function), None)
+    name = name or next((name for name in _torch_names(function) if _function_of_torch(name) is function), None)
     if name is None:
         raise GraphError(f"function {function} cannot be saved")
     return name
 
 
+def _torch_names(function: Any) -> Iterator[str]:
+    """Names that a function may have in `_LIBRARIES`."""
+    return (f"{library}:{getattr(function, '__name__', '')}" for library in _LIBRARIES)
+
+
+def _function_of_torch(name: str) -> Any:
+    library, _, function = name.partition(":")
+    return getattr(_LIBRARIES.get(library), function, None)
+
+
 def _function(name: str) -> Any:
     if name in _PYTHON:
         return _PYTHON[name]
+    if ":" in name and callable(function := _function_of_torch(name)):
+        return function
     namespace, _, rest = name.partition(".")
     if namespace not in _NAMESPACES:
         raise GraphError(f"there is no operator {name!r}")
@@ -118,7 +139,7 @@ def _function(name: str) -> Any:
     return found
 
 
-def _encode(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
+def _encode(value: Any) -> Any:  # noqa: C901, PLR0911 - one for each kind
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -137,10 +158,12 @@ def _encode(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
         return {"torch": str(value).removeprefix("torch.")}
     if isinstance(value, torch.device):
         return {"device": str(value)}
+    if value is ...:
+        return {"ellipsis": ""}
     raise GraphError(f"an argument of type {type(value).__name__} cannot be saved")
 
 
-def _decode(value: Any, nodes: Mapping[str, fx.Node]) -> Any:  # noqa: PLR0911 - one for each kind
+def _decode(value: Any, nodes: Mapping[str, fx.Node]) -> Any:  # noqa: C901, PLR0911 - one for each kind
     if isinstance(value, list):
         return [_decode(item, nodes) for item in value]
     if not isinstance(value, dict):
@@ -156,6 +179,8 @@ def _decode(value: Any, nodes: Mapping[str, fx.Node]) -> Any:  # noqa: PLR0911 -
         return {key: _decode(item, nodes) for key, item in content}
     if kind == "slice":
         return slice(*[_decode(part, nodes) for part in content])
+    if kind == "ellipsis":
+        return ...
     if kind == "device":
         return torch.device(content)
     setting = getattr(torch, content)

@@ -39,6 +39,7 @@ class Captured:
         structure: of the output.
         example: the model's inputs.
         any_batch: whether it was captured for any batch size.
+        settled: whether the module is the same before and after its first call.
     """
 
     program: Program
@@ -48,6 +49,7 @@ class Captured:
     structure: pytree.TreeSpec
     example: tuple[torch.Tensor, ...]
     any_batch: bool = True
+    settled: bool = False
 
 
 class Partition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from midcut.config.settings import Capture
 from midcut.errors import ConfigError, GraphError
 from midcut.graph.attention import without_fast_path
-from midcut.graph.cache import CaptureCache, Entry
+from midcut.graph.cache import CaptureCache, Entry, is_installed
 from midcut.graph.capture import capture, load_graph
 from midcut.graph.form_json import decode_form, encode_form
 from midcut.graph.module_state import ModuleState
@@ -37,7 +37,7 @@ def keep(cache: CaptureCache, parts: Partition) -> None:
     captured = parts.captured
     program, table = captured.program, captured.table
     try:
-        nodes, constants = (None, {}) if program.encode is None else program.encode()
+        nodes, constants = _encoded_graph(program, table)
         entry = Entry(
             graph=nodes,
             any_batch=captured.any_batch,
@@ -49,6 +49,7 @@ def keep(cache: CaptureCache, parts: Partition) -> None:
             forms={register: encode_form(form) for register, form in captured.forms.items()},
             copies=[list(copies) for copies in program.copies],
             structure=pytree.treespec_dumps(captured.structure),
+            settled=captured.settled,
         )
     except Exception as error:  # noqa: BLE001 - a structure of the user's own class, or any other exotic part
         _log.info("the captured model is not kept", model=table.model, reason=" ".join(str(error).split()))
@@ -56,10 +57,20 @@ def keep(cache: CaptureCache, parts: Partition) -> None:
     cache.save(entry, constants)
 
 
+def _encoded_graph(program: Program, table: CutTable) -> tuple[list[Any] | None, dict[str, torch.Tensor]]:
+    try:
+        return (None, {}) if program.encode is None else program.encode()
+    except (GraphError, AttributeError):
+        if table.capture == Capture.fx.value:  # it can be traced again
+            return None, {}
+        raise
+
+
 def restore(cache: CaptureCache, model: LoadedModel, settings: CutSettings) -> Partition | None:
     """Return the model as it was captured before; None where that is not known, or no longer true.
 
-    The graph and the module are run once on the example, and must give the same bits.
+    A module of the user, or that makes something at its first call, or has to be traced again, is run once on the
+    example, and must give the same bits as the graph. Of others the cache's key covers everything.
 
     Raises:
         ConfigError: the config allows no cut.
@@ -70,7 +81,9 @@ def restore(cache: CaptureCache, model: LoadedModel, settings: CutSettings) -> P
     entry, constants = found
     try:
         table = msgspec.json.decode(entry.table, type=CutTable)
-        program, structure = _checked_program(entry, constants, table, model)
+        program, structure = _settled_program(entry, constants, table, model) or _checked_program(
+            entry, constants, table, model
+        )
         captured = Captured(
             program,
             table,
@@ -82,6 +95,7 @@ def restore(cache: CaptureCache, model: LoadedModel, settings: CutSettings) -> P
             structure,
             model.example,
             entry.any_batch,
+            entry.settled,
         )
         parts = Partition(captured, legal_cuts(table, settings))
     except ConfigError:
@@ -93,9 +107,27 @@ def restore(cache: CaptureCache, model: LoadedModel, settings: CutSettings) -> P
     return parts
 
 
-def _expected_value(fields: tuple[str, str, list[int], list[int], bool]) -> ExpectedValue:
-    name, dtype, sizes, growth, any_size = fields
-    return ExpectedValue(name, dtype, tuple(sizes), tuple(growth), any_size)
+def _settled_program(
+    entry: Entry, constants: dict[str, torch.Tensor], table: CutTable, model: LoadedModel
+) -> tuple[Program, pytree.TreeSpec] | None:
+    """The graph as it was saved; None where the module has to be run first."""
+    if entry.graph is None or not entry.settled or not is_installed(model.module):
+        return None
+    try:
+        structure = pytree.treespec_loads(entry.structure)
+    except Exception:  # noqa: BLE001 - a class that torch knows only once it has seen an output
+        return None
+    program = load_graph(entry.graph, constants, model.module, len(model.example))
+    return _in_saved_order(program, entry, table), structure
+
+
+def _in_saved_order(program: Program, entry: Entry, table: CutTable) -> Program:
+    index = {step.name: at for at, step in enumerate(program.steps)}
+    if len(index) != len(table.nodes):
+        raise GraphError("the model has another graph now")
+    ordered = program.reordered([index[node.name] for node in table.nodes])
+    ordered.copies = tuple(tuple(copies) for copies in entry.copies)
+    return ordered
 
 
 def _checked_program(
@@ -110,15 +142,13 @@ def _checked_program(
             program = capture(model.module, model.example, how, any_batch=entry.any_batch)
         else:
             program = load_graph(entry.graph, constants, model.module, len(model.example))
-        index = {step.name: at for at, step in enumerate(program.steps)}
-        program = program.reordered([index[node.name] for node in table.nodes])
-        program.copies = tuple(tuple(copies) for copies in entry.copies)
+        program = _in_saved_order(program, entry, table)
         given = [model.example[register] for register in program.live[0]]
         values = program.output_leaves(program.run(0, len(program), given))
         state.restore()
     leaves, structure = pytree.tree_flatten(output)
-    if len(index) != len(table.nodes) or pytree.treespec_dumps(structure) != entry.structure:
-        raise GraphError("the model has another graph or output now")
+    if pytree.treespec_dumps(structure) != entry.structure:
+        raise GraphError("the model has another output now")
     if not same_bits(pytree.tree_leaves(values), leaves):
         raise GraphError("it no longer gives the module's own output bit for bit")
     return program, structure

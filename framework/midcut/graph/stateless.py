@@ -29,12 +29,14 @@ class Observed(NamedTuple):
         forward_s: seconds that it takes.
         state: of the module after its first call, with tables that it makes when they are first needed.
         data_dependent: whether the size of some value depends on the data.
+        made: whether the first call made something that later ones use.
     """
 
     output: Any
     forward_s: float
     state: ModuleState
     data_dependent: bool
+    made: bool
 
 
 def observe(module: torch.nn.Module, example: Sequence[torch.Tensor]) -> Observed:
@@ -67,7 +69,7 @@ def observe(module: torch.nn.Module, example: Sequence[torch.Tensor]) -> Observe
             f"{_listing(growing)} of {type(module).__name__} changes with every call: a cloud that does not share it "
             "may give other answers"
         )
-    return Observed(third, forward_s, state, bool(watching.dims or watching.numbers))
+    return Observed(third, forward_s, state, bool(watching.dims or watching.numbers), bool(made))
 
 
 def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
