@@ -31,7 +31,7 @@ class Part:
     """The nodes between two cuts as an ONNX model.
 
     Attributes:
-        model: None where no value is computed between the cuts.
+        model: None where no value is computed between the cuts; its weights may still be in the export's file.
         inputs: position among the values at the first cut, for each input of the model.
         outputs: for each value at the last cut the number of the model's output, or None.
         passed: for each value at the last cut its position at the first cut if it is unchanged, or None.
@@ -114,7 +114,7 @@ class Exported:
         _size_by_what_crosses(graph, len(given), start)
         model = ir.Model(graph, ir_version=self._model.ir_version)
         graph.opset_imports.update(self._model.graph.opset_imports)
-        model = ir.external_data.load_to_model(optimizer.optimize(model))
+        model = optimizer.optimize(model)
         inputs = []
         for value, kept in zip(given, list(model.graph.inputs), strict=True):
             if kept.uses() or kept in model.graph.outputs:

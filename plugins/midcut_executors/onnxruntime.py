@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from midcut_executors.runtime import Compiled
 
 _POOLED_BYTES: Final = 1024  # smaller weights stay in their session
+_LARGE_BYTES: Final = 1024 * 1024
 
 
 class OnnxRuntime(RuntimeExecutor):
@@ -45,15 +46,18 @@ class OnnxRuntime(RuntimeExecutor):
 
     def _session(self, model: ir.Model) -> Compiled:
         """Optimise once, for this processor, and run what came out with the weights of the pool."""
+        large = _take_large(model)
+        model = ir.external_data.load_to_model(model)
         with tempfile.TemporaryDirectory(prefix="midcut-onnx-") as folder:
             optimised = str(Path(folder) / "optimised.onnx")
             options = self._options()
             options.optimized_model_filepath = optimised
             ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
             proto = onnx.load(optimised)
+        held = {name: self._pool.insert(proto, name, weight) for name, weight in large.items()}
         options = self._options()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        held = self._pool.take(proto.graph.initializer)
+        held |= self._pool.take([tensor for tensor in proto.graph.initializer if tensor.name not in held])
         options.add_external_initializers(list(held), [weight.value for weight in held.values()])
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
@@ -95,6 +99,19 @@ class WeightPool:
         sizes = {tensor.name: len(tensor.raw_data) for tensor in tensors}
         return {tensor.name: self._move(tensor) for tensor in tensors if sizes[tensor.name] >= _POOLED_BYTES}
 
+    def insert(self, proto: onnx.ModelProto, name: str, tensor: ir.TensorProtocol) -> _Weight:
+        """Make an input of a model a weight in the pool."""
+        (given,) = (value for value in proto.graph.input if value.name == name)
+        proto.graph.input.remove(given)
+        shape = tuple(int(size) for size in tensor.shape)
+        _mark_external(proto.graph.initializer.add(name=name, data_type=given.type.tensor_type.elem_type, dims=shape))
+        key = f"{getattr(tensor, 'path', id(tensor))} {getattr(tensor, 'offset', 0)} {shape}".encode()
+        with self._lock:
+            weight = self._weights.get(key)
+            if weight is None:
+                weight = self._weights[key] = _Weight(tensor.numpy())
+        return weight
+
     def _move(self, tensor: onnx.TensorProto) -> _Weight:
         array = numpy_helper.to_array(tensor)
         key = hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{array.dtype}{array.shape}".encode()[:64]).digest()
@@ -103,10 +120,33 @@ class WeightPool:
             if weight is None:
                 weight = self._weights[key] = _Weight(array)
         tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        entry = tensor.external_data.add()
-        entry.key, entry.value = "location", "pool"
+        _mark_external(tensor)
         return weight
+
+
+def _take_large(model: ir.Model) -> dict[str, ir.TensorProtocol]:
+    """Make the large weights of matrix products inputs, as no optimisation changes them; returns them by name.
+
+    They would be copied to a file and back, and hashed, with each segment: seconds for the last layers of VGG16.
+    """
+    large = {}
+    for name, value in list(model.graph.initializers.items()):
+        weight = value.const_value
+        if weight is None or weight.nbytes < _LARGE_BYTES or value in model.graph.outputs:
+            continue
+        if all(usage.node.op_type == "Gemm" and usage.idx == 1 for usage in value.uses()):
+            del model.graph.initializers[name]
+            value.const_value, value.shape, value.dtype = None, ir.Shape(weight.shape), weight.dtype
+            model.graph.inputs.append(value)
+            large[name] = weight
+    return large
+
+
+def _mark_external(tensor: onnx.TensorProto) -> None:
+    """Let a session take the weight from its options."""
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "pool"
 
 
 class _Weight:

@@ -41,6 +41,7 @@ class OpenVino(RuntimeExecutor):
         super().__init__(f"openvino {version} {precision}", self._compiled, tolerance, segments)
 
     def _compiled(self, model: ir.Model) -> Compiled:
+        model = ir.external_data.load_to_model(model)
         read = self._core.read_model(ir.to_proto(model).SerializeToString())
         compiled = self._core.compile_model(read, "CPU", self._options)
         own = threading.local()  # a request object serves one thread at a time

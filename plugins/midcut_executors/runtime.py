@@ -15,6 +15,7 @@ import structlog
 import torch
 
 from midcut.errors import ExecutorError
+from midcut_executors.comparing import largest_error
 from midcut_executors.export_cache import cache_folder
 from midcut_executors.exported import Exported
 
@@ -174,21 +175,6 @@ class RuntimeSegment:
         return result, time.perf_counter() - began
 
 
-def largest_error(found: Sequence[Any], expected: Sequence[Any]) -> float:
-    """The largest difference as a share of the largest element of the same value; infinite if shapes differ."""
-    worst = 0.0
-    for a, b in zip(found, expected, strict=True):
-        if not isinstance(b, torch.Tensor):
-            worst = max(worst, 0.0 if a == b else float("inf"))
-        elif a.shape != b.shape or a.dtype != b.dtype:
-            return float("inf")
-        elif b.numel():
-            scale = float(b.double().abs().max()) or 1.0
-            difference = float((a.double() - b.double()).abs().max()) / scale
-            worst = max(worst, difference if difference == difference else float("inf"))  # noqa: PLR0124 - NaN
-    return worst
-
-
 def _weight_bytes(model: ir.Model) -> int:
     weights = (value.const_value for value in model.graph.initializers.values())
     return sum(weight.nbytes for weight in weights if weight is not None)
@@ -213,7 +199,7 @@ def _noise(network: Network) -> list[torch.Tensor]:
 
 def _return_memory() -> None:
     """Give freed memory back to the system: graphs are cycles, and glibc keeps what compiling a segment took."""
-    gc.collect()
+    gc.collect(1)  # a segment's graph is young; all of the process's objects would take a third of a second
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -103,7 +103,9 @@ def profile_text(profile: Profile) -> str:
     clocks = [run.clock_mhz for run in profile.runs if run.clock_mhz is not None]
     at = f", {clocks_text(min(clocks), max(clocks))}" if clocks else ""
     threads = f", {profile.threads} thread{'s' if profile.threads > 1 else ''}"
-    return f"profile of {profile.machine.name}{f' ({_how_made(profile)})' if profile.modelled else ''}{at}{threads}"
+    runtime = f", {profile.executor}" if profile.executor else ""
+    made = f" ({_how_made(profile)})" if profile.modelled else ""
+    return f"profile of {profile.machine.name}{made}{at}{threads}{runtime}"
 
 
 def _how_made(profile: Profile) -> str:

@@ -79,10 +79,16 @@ def test_an_export_of_other_weights_is_not_used(cache):
 @pytest.mark.parametrize(
     ("name", "extra", "more"), [("onnxruntime", "onnx", {}), ("openvino", "openvino", {"precision": Precision.f32})]
 )
-def test_a_runtime_that_is_not_installed_is_one_line_with_the_command(monkeypatch, name, extra, more):
+def test_a_runtime_that_is_not_installed_is_one_line_with_the_command_and_pytorch_answers(
+    monkeypatch, name, extra, more
+):
     monkeypatch.setattr(choosing.importlib.util, "find_spec", lambda package: None if package == name else object())
-    with pytest.raises(ConfigError, match=rf"executor={name} needs {name}, not installed.*midcut\[{extra}\]"):
-        getattr(choosing, name)(threads=None, tolerance=1e-3, segments=8, **more)
+    with structlog.testing.capture_logs() as logs:
+        executor = getattr(choosing, name)(threads=None, tolerance=1e-3, segments=8, **more)
+    assert executor.identity.startswith("native torch")
+    (line,) = logs
+    assert line["event"] == f"executor={name} needs {name}, not installed here: PyTorch runs the model"
+    assert f"midcut[{extra}]" in line["better"]
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "Auto"])
@@ -97,9 +103,28 @@ def test_auto_without_runtimes_is_pytorch(monkeypatch):
     network = small_network()
     auto = choosing.Auto(None, 1e-3, 8)
     inputs = [torch.rand(1, 3, 12, 12)]
-    values, _ = auto.prepare(network, 0, network.table.last).run(inputs)
+    with structlog.testing.capture_logs() as logs:
+        values, _ = auto.prepare(network, 0, network.table.last).run(inputs)
     assert torch.equal(values[0], network.run(0, network.table.last, inputs)[0])
     assert auto.identity.startswith("native torch")
+    assert [entry["reason"] for entry in logs] == ["no other runtime is installed: pip install 'midcut[onnx]'"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_auto_stays_with_pytorch_where_nothing_is_faster():
+    network = small_network()
+
+    class Slow(TorchExecutor):
+        identity = "slow"
+
+        def run(self, segment):
+            return segment(), 1.0
+
+    auto = choosing.Auto(1, 1e-3, 8)
+    auto._candidates = [auto._candidates[0], Slow()]
+    auto.prepare(network, 0, network.table.last)
+    assert auto.identity.startswith("native torch")
+    assert not auto.fused
 
 
 @pytest.mark.usefixtures("cache")

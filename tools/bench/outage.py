@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from midcut.types import LoadedModel
 
 KILL_AT, START_AT = 0.2, 0.4  # shares of the stream
+EDGE = ("executor=native", "input.port=0")  # answers are compared bit by bit
 
 
 @dataclass
@@ -83,7 +84,7 @@ def main() -> int:
         log = Path(folder) / "log"
         cloud, _ = start_ready(cloud_command, log)
         try:
-            with server("edge", log, f"model={options.model}", f"cloud_url={url}", "input.port=0", *cuts) as edge:
+            with server("edge", log, f"model={options.model}", f"cloud_url={url}", *EDGE, *cuts) as edge:
                 port = int(edge.rsplit(":", 1)[1])
                 outage, cloud = stream(options, model, port, cloud, lambda: start_ready(cloud_command, log)[0])
         finally:

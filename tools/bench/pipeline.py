@@ -75,7 +75,8 @@ async def rate_hz(
 
 
 async def measure(url: str, options: argparse.Namespace) -> int:
-    config = compose("edge", [f"model={options.model}", f"cloud_url={url}", "transport.timeout_s=60"])
+    knobs = ("executor=native", "transport.timeout_s=60")
+    config = compose("edge", [f"model={options.model}", f"cloud_url={url}", *knobs])
     model = load(config)
     parts = partition(model, CutSettings())
     plan = FixedPlan(parts.table.last)

@@ -25,8 +25,8 @@ from midcut.config.settings import CutSettings
 from midcut.errors import ExecutorError
 from midcut.graph import partition
 from midcut_executors.choosing import by_name
+from midcut_executors.comparing import largest_error
 from midcut_executors.native import Native
-from midcut_executors.runtime import largest_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -126,7 +126,7 @@ class Site:
             *(f"model={self.model}", f"cloud_url=http://{bed.cloud.address}:{CLOUD_PORT}", f"planner.w={self._w:g}"),
             *(f"edge_profile={self.profiles}", f"cloud_profile={self.profiles}"),
             *("input=server", "input.host=0.0.0.0", f"input.port={EDGE_PORT}"),
-            *(TRANSPORT_TIMEOUT, *TELEMETRY, *bed.clock.edge_overrides, *self._overrides),
+            *(TRANSPORT_TIMEOUT, *TELEMETRY, "executor=native", *bed.clock.edge_overrides, *self._overrides),
         )
         self._start_server(bed.edge, "edge", edge)
 

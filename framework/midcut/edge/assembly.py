@@ -34,8 +34,9 @@ from midcut.graph import partition
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import placements
 from midcut.profiles import Role, find_profile
-from midcut.profiles.cache import cache_folder, write_cached
+from midcut.profiles.cache import cache_folder, cached_path, write_cached
 from midcut.profiles.choosing import AUTO, cloud_profile_file, edge_profile_file, own_where_unknown, sent_path
+from midcut.profiles.converting import converted, time_ratio
 from midcut.serving.metrics import EdgeMetrics, new_registry
 from midcut.serving.reference_pictures import PictureInputs
 from midcut.wire.oip import FILE
@@ -97,6 +98,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     executor: Executor = build(Kind.EXECUTOR, cfg.executor)
     fused = _fused(executor, cut)
     profiles = _EdgeProfiles(cfg, cut, model, threads, fused)
+    profiles.convert(cut, model.example, fused)
     warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
     codecs = _measured_codecs(build_codecs(cfg), cut, model)
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
@@ -270,6 +272,23 @@ class _EdgeProfiles:
         OmegaConf.update(self.cfg, "cloud_profile", cloud)
         self._sent = sent_path(url, cut)
         self.asks_cloud = cloud_spec == AUTO
+
+    def convert(self, cut: Partition, inputs: Sequence[torch.Tensor], fused: Executor | None) -> None:
+        """Scale a profile of PyTorch to the executor that runs here, as an estimate."""
+        try:
+            profile = find_profile(self.cfg.edge_profile, Role.edge, cut.table.model)
+        except FileError:  # a predictor that needs it will say so
+            return
+        if fused is None or profile.executor:
+            return
+        ratio = time_ratio(cut, inputs, fused)
+        path = cached_path(cut.table.model, Role.edge, "converted", self.cfg.edge_profile, fused.identity)
+        OmegaConf.update(self.cfg, "edge_profile", str(write_cached(converted(profile, fused.identity, ratio), path)))
+        _log.warning(
+            f"the edge's profile is of PyTorch: its seconds are scaled by {ratio:.2f}, as measured here",
+            executor=fused.identity,
+            better="edge_profile=auto, or midcut profile with the same executor",
+        )
 
     async def use(self, profile: Profile) -> None:
         """Plan with the profile that the cloud sent, also after a restart."""

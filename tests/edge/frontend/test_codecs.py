@@ -69,7 +69,7 @@ def test_the_cloud_finishes_what_the_chosen_codec_brings(tmp_path, digits_cloud)
 
 def test_pictures_cross_the_first_cut_as_pictures(tmp_path, digits_cloud):
     records, _ = stream(tmp_path, digits_cloud, "codec=[raw,webp]", "cuts.last_cut=0")
-    here, _ = stream(tmp_path, digits_cloud, "cuts.first_cut=13", "hydra.run.dir=out")
+    here, _ = stream(tmp_path, digits_cloud, "cuts.first_cut=13", "executor=native", "hydra.run.dir=out")
     assert {(one["cut"], one["codec"], one["finished_by"]) for one in records} == {(0, "webp", "cloud")}
     assert [one["class"] for one in records] == [one["class"] for one in here]
     assert [one["probability"] for one in records] == [one["probability"] for one in here]

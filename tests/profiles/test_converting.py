@@ -1,0 +1,32 @@
+"""A profile of PyTorch as an estimate for a faster executor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from midcut.profiles import Role, find_profile
+from midcut.profiles.converting import converted, time_ratio
+from midcut.testing import TorchExecutor
+from midcut.testing.networks import small_network
+
+
+def test_all_seconds_are_scaled_and_the_executor_is_named():
+    profile = find_profile("pi4", Role.edge, "mnist")
+    scaled = converted(profile, "other 1.0", 0.25)
+    assert scaled.executor == "other 1.0"
+    assert "scaled to other 1.0" in scaled.origin
+    for before, after in zip(profile.runs, scaled.runs, strict=True):
+        assert after.clock_mhz == before.clock_mhz
+        assert np.allclose(after.node_s, np.asarray(before.node_s) * 0.25)
+        assert after.whole_s == pytest.approx(before.whole_s * 0.25)
+
+
+def test_the_ratio_is_that_of_the_whole_model():
+    import torch
+
+    class Instant(TorchExecutor):
+        def run(self, segment):
+            return segment(), 1e-9
+
+    assert 0.0 < time_ratio(small_network(), [torch.rand(1, 3, 12, 12)], Instant()) < 0.01
