@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -152,3 +152,18 @@ def as_received(tensor: torch.Tensor) -> torch.Tensor:
     """Return the tensor that the other side receives when this one is sent: equal bits and dim order, dense, a copy."""
     data, order = tensor_to_bytes(tensor)
     return tensor_from_bytes(data, dtype_name(tensor.dtype), tensor.shape, order)
+
+
+def largest_error(found: Sequence[Any], expected: Sequence[Any]) -> float:
+    """The largest difference as a share of the largest element of the same value; infinite if shapes differ."""
+    worst = 0.0
+    for a, b in zip(found, expected, strict=True):
+        if not isinstance(b, torch.Tensor):
+            worst = max(worst, 0.0 if a == b else float("inf"))
+        elif a.shape != b.shape or a.dtype != b.dtype:
+            return float("inf")
+        elif b.numel():
+            scale = float(b.double().abs().max()) or 1.0
+            difference = float((a.double() - b.double()).abs().max()) / scale
+            worst = max(worst, difference if difference == difference else float("inf"))  # noqa: PLR0124 - NaN
+    return worst

@@ -695,6 +695,7 @@ class HeldModel(msgspec.Struct, frozen=True):
             no pictures.
         upstream: the model at the upstream of a relay; None for a cloud that is none, or older.
         tiers: ids of the processes behind the listing, its own first, then those of its upstream.
+        executor: what runs tails in the cloud, `Executor.identity`; empty if the cloud does not say.
     """
 
     fingerprint: str
@@ -704,6 +705,7 @@ class HeldModel(msgspec.Struct, frozen=True):
     pictures: Mapping[str, str] = msgspec.field(default_factory=dict)
     upstream: UpstreamModel | None = None
     tiers: tuple[str, ...] = ()
+    executor: str = ""
 
 
 class InferenceResult(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import structlog
 import torch
 
 from midcut.errors import ExecutorError
-from midcut_executors.comparing import largest_error
+from midcut.tensors import largest_error
 from midcut_executors.export_cache import cache_folder
 from midcut_executors.exported import Exported
 

@@ -28,13 +28,16 @@ class Known:
     def __init__(self, refused=()):
         self.refused = refused
 
+    def changed(self, values):
+        return values
+
     def prepare(self, network, start, stop):
         if (start, stop) in self.refused:
             raise ExecutorError("no such segment")
 
         def run(values):
             assert len(values) == len(network.table.cuts[start].values)
-            return (), 0.1 + sum(TORCH_S[start:stop]) / 3
+            return self.changed(network.run(start, stop, values)), 0.1 + sum(TORCH_S[start:stop]) / 3
 
         return SimpleNamespace(run=run)
 
@@ -65,3 +68,16 @@ def test_a_cut_that_the_executor_refuses_is_interpolated():
 def test_an_executor_that_refuses_the_whole_model_is_an_error():
     with pytest.raises(ExecutorError):
         measured(Role.edge, Known([(0, LAST)]))
+
+
+@pytest.mark.parametrize("role", [Role.edge, Role.cloud])
+def test_a_profile_states_what_the_executor_changes_of_the_output_at_each_measured_cut(role):
+    class Off(Known):
+        def changed(self, values):
+            return tuple(value * 1.25 if value.is_floating_point() else value for value in values)
+
+    exact, off = measured(role, Known()).cut_errors, measured(role, Off()).cut_errors
+    whole = LAST if role is Role.edge else 0
+    assert set(exact.values()) == {0.0}
+    assert exact.keys() == off.keys()
+    assert off[whole] == pytest.approx(0.25, rel=1e-5)

@@ -24,8 +24,8 @@ from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.errors import ExecutorError
 from midcut.graph import partition
+from midcut.tensors import largest_error
 from midcut_executors.choosing import by_name
-from midcut_executors.comparing import largest_error
 from midcut_executors.native import Native
 
 if TYPE_CHECKING:

@@ -32,7 +32,8 @@ from midcut.config.settings import CutSettings
 from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
 from midcut.serving import event_loop
-from midcut_executors.comparing import TOLERANCE, largest_error
+from midcut.tensors import largest_error
+from midcut_executors.comparing import TOLERANCE
 
 if TYPE_CHECKING:
     from midcut.edge.engine import EdgeEngine

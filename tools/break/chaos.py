@@ -45,7 +45,8 @@ from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
 from midcut.proxies.faults import FaultProxy, Stream
 from midcut.proxies.toxics import Bandwidth, BitFlips, Garbage, Latency, LimitData, ResetPeer, Slicer, Timeout
-from midcut_executors.comparing import TOLERANCE, largest_error
+from midcut.tensors import largest_error
+from midcut_executors.comparing import TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

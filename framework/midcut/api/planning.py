@@ -101,14 +101,20 @@ def plan_once(cfg: DictConfig, folder: Path) -> Planned:
     """
     settings = settings_of(cfg, PlanConfig)
     model = fill_profiles(cfg, "plan", folder, settings.cloud_url)
-    table = find_profile(cfg.edge_profile, Role.edge, model).table
+    profile = find_profile(cfg.edge_profile, Role.edge, model)
+    table = profile.table
     policy = build_policy(
         cfg, placements(table, legal_cuts(table, settings.cuts), build_codecs(cfg)), settings.reply_timeout_s
     )
     decision = policy.decide(_observe(cfg, policy))
     rows = _plan_rows(cast("Forecast", decision.forecast))
     pick = _make_pick(table, decision, rows[decision.index], settings.rate_hz)
-    return Planned(table, policy, decision, PlanFile(**asdict(pick), based_on=policy.based_on, rows=rows))
+    return Planned(
+        table,
+        policy,
+        decision,
+        PlanFile(**asdict(pick), based_on=policy.based_on, rows=rows, cut_errors=profile.runs[-1].cut_errors),
+    )
 
 
 def last_edge_node(table: CutTable, cut: int) -> str:

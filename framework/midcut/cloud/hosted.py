@@ -61,6 +61,7 @@ class HostedModels:
             picture_limit_bytes if self._pictures else 0,
         )
         self.batchers: dict[str, Batcher] = {}
+        self._executor = ""
 
     @property
     def names(self) -> list[str]:
@@ -78,6 +79,7 @@ class HostedModels:
                 "nodes": partition.node_count,
                 "codecs": wire.codec_names([*self._codecs, *([oip.FILE] if self._digests(name) else [])]),
                 "probe": partition.probe,
+                "executor": self._executor,
             }
             | ({"pictures": digests} if (digests := self._digests(name)) else {})
             for name, partition in self.partitions.items()
@@ -93,6 +95,7 @@ class HostedModels:
             partition.probe  # noqa: B018 - computed here, by a thread that may take its time
             self._digests(partition.table.model)
             segments.prepare(partition, 0, partition.table.last)
+        self._executor = segments.identity
 
     def learn_to_batch(self) -> None:
         """Find out at which cuts several requests can be computed as one batch. Runs each model three times."""

@@ -20,6 +20,7 @@ from midcut.config.settings.bounds import count_threads
 from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.calibration.store import CalibrationStore
 from midcut.edge.clouds.capabilities import CloudCapabilities
+from midcut.edge.clouds.executors import CloudExecutor
 from midcut.edge.clouds.failover import Clouds
 from midcut.edge.clouds.seconds import CloudSeconds
 from midcut.edge.engine import EdgeEngine, EdgeParts
@@ -128,6 +129,8 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
         store=None if calibration is None else _load_store(cfg, calibration, policy, cut),
         use_seconds=profiles.use if profiles.asks_cloud else None,
     )
+    if engine.parts.scope is not None:
+        engine.parts.scope.on_listing.append(CloudExecutor(model.name, profiles.cloud_executor).see)
     metrics.show_breakers(engine.parts.clouds.states)
     if calibration is not None:
         metrics.show_calibration(calibration.state)
@@ -271,6 +274,7 @@ class _EdgeProfiles:
         OmegaConf.update(self.cfg, "edge_profile", edge)
         OmegaConf.update(self.cfg, "cloud_profile", cloud)
         self._sent = sent_path(url, cut)
+        self._model = cut.table.model
         self.asks_cloud = cloud_spec == AUTO
 
     def convert(self, cut: Partition, inputs: Sequence[torch.Tensor], fused: Executor | None) -> None:
@@ -289,6 +293,13 @@ class _EdgeProfiles:
             executor=fused.identity,
             better="edge_profile=auto, or midcut profile with the same executor",
         )
+
+    def cloud_executor(self) -> str | None:
+        """What the cloud's profile was measured in, empty for PyTorch; None if there is no profile of it."""
+        try:
+            return find_profile(self.cfg.cloud_profile, Role.cloud, self._model).executor
+        except FileError:
+            return None
 
     async def use(self, profile: Profile) -> None:
         """Plan with the profile that the cloud sent, also after a restart."""

@@ -42,6 +42,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         repeats: number of measurements; 0 in a modelled profile.
         power_w: power that computing takes, the machine's idle power included, watts; null if it was not measured.
         idle_w: power of the idle machine, watts; null likewise.
+        cut_errors: cut -> largest difference of the output from PyTorch's, as a share of its largest element, with the
+            measured head (or tail) in the executor and the rest in PyTorch; empty for PyTorch.
     """
 
     clock_mhz: float | None
@@ -52,6 +54,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     repeats: int
     power_w: float | None = None
     idle_w: float | None = None
+    cut_errors: dict[int, float] = {}
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

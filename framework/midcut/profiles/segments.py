@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from msgspec.structs import replace
 
 from midcut.errors import ExecutorError
+from midcut.tensors import largest_error
 from midcut.terms import Role
 
 if TYPE_CHECKING:
@@ -64,7 +66,23 @@ def measuring_segments(
         whole_s=float(medians[whole]),
         whole_spread_s=float(high - low),
         repeats=repeats,
+        cut_errors=_cut_errors(partition, role, cuts, segments, values),
     )
+
+
+def _cut_errors(
+    partition: Partition, role: Role, cuts: Sequence[int], segments: Sequence[Segment], values: Sequence[Sequence[Any]]
+) -> dict[int, float]:
+    """What a measured head or tail changes of the output, with the rest in PyTorch; infinite errors are left out."""
+    last = partition.table.last
+    errors = {}
+    for cut, segment, given in zip(cuts, segments, values, strict=True):
+        found = segment.run(given)[0]
+        expected = partition.run(0 if role is Role.edge else cut, last, given)
+        error = largest_error(partition.run(cut, last, found) if role is Role.edge else found, expected)
+        if math.isfinite(error):
+            errors[cut] = error
+    return errors
 
 
 def _segments(partition: Partition, role: Role, run: Run, executor: Executor) -> tuple[list[int], list[Segment]]:

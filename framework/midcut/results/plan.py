@@ -83,10 +83,13 @@ class Plan(Pick, frozen=True, kw_only=True):
     Attributes:
         based_on: part of the latency -> where its predictor's numbers come from.
         rows: every placement on offer, in order of the cut.
+        cut_errors: cut -> largest difference from PyTorch's output that the edge's executor made there, as a share of
+            its largest element, when the profile was measured; empty for PyTorch.
     """
 
     based_on: dict[str, str]
     rows: tuple[PlanRow, ...]
+    cut_errors: dict[int, float] = {}
 
 
 def write_plan(path: Path, plan: Plan) -> Path:

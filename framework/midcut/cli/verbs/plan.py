@@ -66,6 +66,7 @@ def _print_table(planned: Planned) -> None:
     observed = {name: f"{value:g}" for name, value in decision.observation.values().items() if value is not None}
     weight = "" if decision.weight is None else f"w={decision.weight:g}, "
     title = f"{table.model}, {weight}" + ", ".join(f"{name} {value}" for name, value in observed.items())
+    errors = planned.plan.cut_errors
     coded = any(row.codec != "raw" for row in rows)
     shown_columns = [shown_column(name) for name in forecast.objectives]
     columns = (
@@ -80,6 +81,7 @@ def _print_table(planned: Planned) -> None:
         "latency ms",
         "cost µ$",
         *(f"{shown.name} {shown.unit}".strip() for shown in shown_columns),
+        *(["error"] if errors else []),
     )
     rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for column in rich.columns[3 + coded :]:
@@ -100,6 +102,7 @@ def _print_table(planned: Planned) -> None:
                 f"{values[index] * shown.factor:.2f}"
                 for values, shown in zip(forecast.objectives.values(), shown_columns, strict=True)
             ),
+            *([f"{errors[row.cut]:.0e}" if row.cut in errors else ""] if errors else []),
             style="bold green" if mark == ">" else None,
         )
     console = table_console()

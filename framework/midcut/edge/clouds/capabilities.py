@@ -45,6 +45,9 @@ class CloudCapabilities:
         policy_for: builds the policy for some of the legal cuts and some of the codecs.
         codecs: names of those that the edge may use.
         files: gets the formats that the cloud decodes as this edge does.
+
+    Attributes:
+        on_listing: called with the cloud's models whenever it has listed them.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class CloudCapabilities:
         self._replanning = asyncio.Lock()
         self._replan_requested = False
         self._task: asyncio.Task[None] | None = None
+        self.on_listing: list[Callable[[Mapping[str, HeldModel]], None]] = []
 
     async def start(self) -> None:
         """Ask once, then watch in the background. Call it with the transport open, before planning starts."""
@@ -121,6 +125,8 @@ class CloudCapabilities:
         except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
             _log.exception("the transport's listing failed")
             return f"{type(error).__name__}: {error}"
+        for listener in self.on_listing:
+            listener(models)
         legal, probe = self._partition.legal, self._partition.probe
         scope = usable_scope(models, self._partition.table, legal, self._all_codecs, probe)
         if self._files is not None and FILE in scope.codecs:
