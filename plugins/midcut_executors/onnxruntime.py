@@ -103,7 +103,7 @@ class WeightPool:
         """Make an input of a model a weight in the pool."""
         (given,) = (value for value in proto.graph.input if value.name == name)
         proto.graph.input.remove(given)
-        shape = tuple(int(size) for size in tensor.shape)
+        shape = tensor.numpy().shape
         _mark_external(proto.graph.initializer.add(name=name, data_type=given.type.tensor_type.elem_type, dims=shape))
         key = f"{getattr(tensor, 'path', id(tensor))} {getattr(tensor, 'offset', 0)} {shape}".encode()
         with self._lock:
@@ -136,7 +136,7 @@ def _take_large(model: ir.Model) -> dict[str, ir.TensorProtocol]:
             continue
         if all(usage.node.op_type == "Gemm" and usage.idx == 1 for usage in value.uses()):
             del model.graph.initializers[name]
-            value.const_value, value.shape, value.dtype = None, ir.Shape(weight.shape), weight.dtype
+            value.const_value, value.shape, value.dtype = None, ir.Shape(weight.numpy().shape), weight.dtype
             model.graph.inputs.append(value)
             large[name] = weight
     return large

@@ -190,8 +190,13 @@ async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Outcome:
     outcome, rng = Outcome(), random.Random(options.seed)
     urls = ",".join(cloud.proxy.url for cloud in clouds)
     engine_knobs = ("engine.retry_after_s=0.1", f"engine.deadline_s={options.deadline or 'null'}")
-    edge = (f"model={options.model}", f"cloud_url=[{urls}]", f"codec={options.codec}", *engine_knobs)
-    edge = (*edge, f"executor={options.executor}")
+    edge = (
+        f"model={options.model}",
+        f"cloud_url=[{urls}]",
+        f"codec={options.codec}",
+        *engine_knobs,
+        f"executor={options.executor}",
+    )
     config = compose("edge", edge)
     model = load(config)
     parts = partition(model, CutSettings())
