@@ -11,7 +11,7 @@ import structlog
 import torch
 
 from midcut.errors import ConfigError, MidcutError
-from midcut_executors.config import AutoConfig, OnnxRuntimeConfig, OpenVinoConfig, Precision
+from midcut_executors.config import Accuracy, AutoConfig, OnnxRuntimeConfig, OpenVinoConfig
 from midcut_executors.native import Native
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def openvino(**knobs: Any) -> Executor:
         return Native()
     from midcut_executors.openvino import OpenVino  # noqa: PLC0415 - only where it is chosen
 
-    return OpenVino(**{**knobs, "precision": str(knobs["precision"])})
+    return OpenVino(**knobs)
 
 
 def by_name(name: str) -> Executor:
@@ -64,11 +64,11 @@ def by_name(name: str) -> Executor:
     Raises:
         ConfigError: there is none of that name.
     """
-    knobs: dict[str, Any] = {"threads": None, "tolerance": 1e-3, "segments": 32}
+    knobs: dict[str, Any] = {"threads": None, "tolerance": None, "segments": 32}
     makers: dict[str, Callable[[], Executor]] = {
         "native": Native,
         "onnxruntime": lambda: onnxruntime(**knobs),
-        "openvino": lambda: openvino(precision=Precision.f32, **knobs),
+        "openvino": lambda: openvino(**knobs),
         "auto": lambda: Auto(**knobs),
     }
     if name not in makers:
@@ -79,14 +79,21 @@ def by_name(name: str) -> Executor:
 class Auto:
     """Measures the whole model in PyTorch and in each installed runtime, and uses the fastest for all its segments."""
 
-    def __init__(self, threads: int | None, tolerance: float, segments: int) -> None:
-        AutoConfig(threads, tolerance, segments)  # checks the bounds
-        knobs: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "segments": segments}
+    def __init__(
+        self,
+        threads: int | None,
+        tolerance: float | None,
+        segments: int,
+        accuracy: Accuracy = Accuracy.float32,
+    ) -> None:
+        AutoConfig(threads, tolerance, accuracy, segments)  # checks the bounds
+        knobs: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "segments": segments, "accuracy": accuracy}
         self._candidates: list[Executor] = [Native()]
         if not missing("onnxruntime"):
-            self._candidates.append(onnxruntime(**knobs))
+            slower = Accuracy.float32 if accuracy is Accuracy.fast else accuracy
+            self._candidates.append(onnxruntime(**knobs | {"accuracy": slower}))
         if not missing("openvino"):
-            self._candidates.append(openvino(precision=Precision.f32, **knobs))
+            self._candidates.append(openvino(**knobs))
         self._chosen: dict[str, Executor] = {}
 
     @property
@@ -98,6 +105,11 @@ class Auto:
     def fused(self) -> bool:
         """Whether a runtime was chosen that merges nodes; known once a network was prepared."""
         return any(getattr(executor, "fused", False) for executor in self._chosen.values())
+
+    @property
+    def exact(self) -> bool:
+        """Whether the chosen runtime has to keep the bits of the whole model."""
+        return any(getattr(executor, "exact", False) for executor in self._chosen.values())
 
     def prepare(self, network: Network, start: int, stop: int) -> Segment:
         key = network.table.fingerprint

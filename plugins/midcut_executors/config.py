@@ -9,13 +9,22 @@ from enum import StrEnum
 from omegaconf import MISSING
 
 from midcut.errors import ConfigError
+from midcut_executors.comparing import TOLERANCE
 
 
-class Precision(StrEnum):
-    """Number formats of OpenVINO."""
+class Accuracy(StrEnum):
+    """How near to which computation the results of a runtime are."""
 
-    f32 = "f32"
-    bf16 = "bf16"
+    bits = "bits"
+    float32 = "float32"
+    fast = "fast"
+
+
+def tolerance_of(accuracy: Accuracy, tolerance: float | None) -> float:
+    """The largest difference from PyTorch, as a share of a value's largest element."""
+    if tolerance is not None:
+        return tolerance
+    return 0.05 if accuracy is Accuracy.fast else TOLERANCE
 
 
 @dataclass
@@ -30,33 +39,40 @@ class OnnxRuntimeConfig:
     Attributes:
         threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
         tolerance: largest difference from PyTorch, as a share of a value's largest element; a segment that differs by
-            more runs in PyTorch.
+            more runs in PyTorch. null is 0.001, and 0.05 with `accuracy=fast`.
+        accuracy: `float32` is within `tolerance` of PyTorch; with `bits`, head plus tail have the bits of the whole
+            model in this runtime, and a cut where they have not is run as the whole model at the edge.
         segments: how many heads and tails stay ready at most; fewer of a model whose weights are large.
     """
 
     threads: int | None = None
-    tolerance: float = 1e-3
+    tolerance: float | None = None
+    accuracy: Accuracy = Accuracy.float32
     segments: int = 32
 
     def __post_init__(self) -> None:
         _check(self.threads, self.tolerance, self.segments)
+        if self.accuracy is Accuracy.fast:
+            raise ConfigError("executor.accuracy=fast needs executor=openvino (or auto, with OpenVINO installed)")
 
 
 @dataclass
 class OpenVinoConfig:
-    """OpenVINO on the CPU. Needs the extra `openvino`.
+    """OpenVINO on the CPU, in float32 unless `accuracy=fast`. Needs the extra `openvino`.
 
     Attributes:
         threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
-        precision: f32, or bf16, which is faster on processors that have it, and needs a tolerance of about 0.05.
         tolerance: largest difference from PyTorch, as a share of a value's largest element; a segment that differs by
-            more runs in PyTorch.
+            more runs in PyTorch. null is 0.001, and 0.05 with `accuracy=fast`.
+        accuracy: `float32` is within `tolerance` of PyTorch; with `bits`, head plus tail have the bits of the whole
+            model in this runtime, and a cut where they have not is run as the whole model at the
+            edge; `fast` is bfloat16, where the processor has it.
         segments: how many heads and tails stay ready.
     """
 
     threads: int | None = None
-    precision: Precision = Precision.f32
-    tolerance: float = 1e-3
+    tolerance: float | None = None
+    accuracy: Accuracy = Accuracy.float32
     segments: int = 32
 
     def __post_init__(self) -> None:
@@ -69,12 +85,17 @@ class AutoConfig:
 
     Attributes:
         threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
-        tolerance: largest difference from PyTorch, as a share of a value's largest element.
+        tolerance: largest difference from PyTorch, as a share of a value's largest element; a segment that differs by
+            more runs in PyTorch. null is 0.001, and 0.05 with `accuracy=fast`.
+        accuracy: `float32` is within `tolerance` of PyTorch; with `bits`, head plus tail have the bits of the whole
+            model in this runtime, and a cut where they have not is run as the whole model at the
+            edge; `fast` is bfloat16 in OpenVINO, where the processor has it.
         segments: how many heads and tails stay ready.
     """
 
     threads: int | None = None
-    tolerance: float = 1e-3
+    tolerance: float | None = None
+    accuracy: Accuracy = Accuracy.float32
     segments: int = 32
 
     def __post_init__(self) -> None:
@@ -106,10 +127,10 @@ class EmulatedClockConfig:
     runtime: str = "native"
 
 
-def _check(threads: int | None, tolerance: float, segments: int) -> None:
+def _check(threads: int | None, tolerance: float | None, segments: int) -> None:
     if threads is not None and threads < 1:
         raise ConfigError(f"executor.threads={threads} must be 1 or more, or null")
-    if not 0.0 < tolerance < math.inf:
+    if tolerance is not None and not 0.0 < tolerance < math.inf:
         raise ConfigError(f"executor.tolerance={tolerance:g} must be more than 0")
     if segments < 2:
         raise ConfigError(f"executor.segments={segments} must be 2 or more: a head and a tail")

@@ -16,6 +16,7 @@ import onnxruntime as ort
 import torch
 from onnx import numpy_helper
 
+from midcut_executors.config import Accuracy, tolerance_of
 from midcut_executors.runtime import RuntimeExecutor
 
 if TYPE_CHECKING:
@@ -36,13 +37,27 @@ class OnnxRuntime(RuntimeExecutor):
         threads: of one run; None as many as PyTorch.
         tolerance: see RuntimeExecutor.
         segments: see RuntimeExecutor.
+        accuracy: with `bits`, no convolution works on blocks of channels, as what is merged there depends on the cut.
     """
 
-    def __init__(self, threads: int | None, tolerance: float, segments: int) -> None:
+    def __init__(
+        self,
+        threads: int | None,
+        tolerance: float | None,
+        segments: int,
+        accuracy: Accuracy = Accuracy.float32,
+    ) -> None:
         self._threads = threads or torch.get_num_threads()
         self._pool = WeightPool()
         _share_arena()
-        super().__init__(f"onnxruntime {ort.__version__} float32", self._session, tolerance, segments)
+        self._exact = accuracy is Accuracy.bits
+        super().__init__(
+            f"onnxruntime {ort.__version__} {accuracy}",
+            self._session,
+            tolerance_of(accuracy, tolerance),
+            segments,
+            exact=self._exact,
+        )
 
     def _session(self, model: ir.Model) -> Compiled:
         """Optimise once, for this processor, and run what came out with the weights of the pool."""
@@ -52,6 +67,8 @@ class OnnxRuntime(RuntimeExecutor):
             optimised = str(Path(folder) / "optimised.onnx")
             options = self._options()
             options.optimized_model_filepath = optimised
+            if self._exact:
+                options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
             proto = onnx.load(optimised)
         held = {name: self._pool.insert(proto, name, weight) for name, weight in large.items()}

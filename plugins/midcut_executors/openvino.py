@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 import openvino as ov
+import structlog
 import torch
 
+from midcut_executors.config import Accuracy, tolerance_of
 from midcut_executors.runtime import RuntimeExecutor
 
 if TYPE_CHECKING:
@@ -18,19 +20,28 @@ if TYPE_CHECKING:
 
     from midcut_executors.runtime import Compiled
 
+_log = structlog.get_logger("midcut.executor")
+
 
 class OpenVino(RuntimeExecutor):
     """Runs segments in OpenVINO on the CPU, in float32 unless bfloat16 is asked for.
 
     Args:
         threads: of one run; None as many as PyTorch.
-        precision: `f32` or `bf16`. OpenVINO's own default is bfloat16 where the processor has it.
         tolerance: see RuntimeExecutor.
         segments: see RuntimeExecutor.
+        accuracy: `fast` is bfloat16, where the processor has it; that is OpenVINO's own default.
     """
 
-    def __init__(self, threads: int | None, precision: str, tolerance: float, segments: int) -> None:
+    def __init__(
+        self,
+        threads: int | None,
+        tolerance: float | None,
+        segments: int,
+        accuracy: Accuracy = Accuracy.float32,
+    ) -> None:
         self._core = ov.Core()
+        precision = "bf16" if accuracy is Accuracy.fast and self._has_bfloat16() else "f32"
         self._options = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
@@ -38,7 +49,20 @@ class OpenVino(RuntimeExecutor):
             "PERFORMANCE_HINT": "LATENCY",
         }
         version = ov.__version__.partition("-")[0]
-        super().__init__(f"openvino {version} {precision}", self._compiled, tolerance, segments)
+        level = f"{precision} bits" if accuracy is Accuracy.bits else precision
+        super().__init__(
+            f"openvino {version} {level}",
+            self._compiled,
+            tolerance_of(accuracy, tolerance),
+            segments,
+            exact=accuracy is Accuracy.bits,
+        )
+
+    def _has_bfloat16(self) -> bool:
+        if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return True
+        _log.warning("this processor has no bfloat16: executor.accuracy=fast computes in float32")
+        return False
 
     def _compiled(self, model: ir.Model) -> Compiled:
         model = ir.external_data.load_to_model(model)

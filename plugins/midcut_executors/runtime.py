@@ -20,7 +20,7 @@ from midcut_executors.export_cache import cache_folder
 from midcut_executors.exported import Exported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -47,13 +47,21 @@ class RuntimeExecutor:
         compile_model: makes an ONNX model runnable.
         tolerance: largest difference from PyTorch, as a share of the largest element of the same value.
         segments: how many of them to keep ready.
+        exact: whether a head and its tail must have the bits of the whole model in this runtime.
     """
 
     def __init__(
-        self, identity: str, compile_model: Callable[[ir.Model], Compiled], tolerance: float, segments: int
+        self,
+        identity: str,
+        compile_model: Callable[[ir.Model], Compiled],
+        tolerance: float,
+        segments: int,
+        *,
+        exact: bool = False,
     ) -> None:
         self.identity = identity
         self.fused = True
+        self.exact = exact
         self._compile = compile_model
         self._tolerance = tolerance
         self._capacity = segments
@@ -68,12 +76,46 @@ class RuntimeExecutor:
         if found is not None:
             return found
         with self._preparing:
-            found = self._find(key) or self._make(network, start, stop)
-            with self._lock:
-                self._segments[key] = found
-                while len(self._segments) > self._fitting():
-                    self._segments.popitem(last=False)
+            found = self._find(key)
+            if found is None:
+                made = self._make_exact(network, start, stop) if self.exact else {}
+                found = made[key] = made.get(key) or self._make(network, start, stop)
+                self._add(made)
         return found
+
+    def _add(self, made: Mapping[_Key, RuntimeSegment]) -> None:
+        with self._lock:
+            self._segments.update(made)
+            while len(self._segments) > self._fitting():
+                self._segments.popitem(last=False)
+
+    def _make_exact(self, network: Network, start: int, stop: int) -> dict[_Key, RuntimeSegment]:
+        """Make a head and the tail that goes with it, or the reverse, and compare them with the whole model.
+
+        Raises:
+            ExecutorError: they give other bits.
+        """
+        last = network.table.last
+        cut = stop if start == 0 else start if stop == last else last
+        if cut in (0, last):
+            return {}
+        _, inputs = self._export(network)
+        chain = {}
+        for ends in ((0, last), (0, cut), (cut, last)):
+            key = (network.table.fingerprint, *ends)
+            chain[key] = self._find(key) or self._make(network, *ends)
+        whole, head, tail = chain.values()
+        try:
+            expected = whole.run(inputs)[0]
+        except Exception:  # noqa: BLE001 - the model takes no noise, such as indices
+            return chain
+        error = largest_error(tail.run(head.run(inputs)[0])[0], expected)
+        if error:
+            raise ExecutorError(
+                f"head plus tail at cut {cut} differ from the whole by {error:.1e} of the largest element, "
+                "executor.accuracy=bits"
+            )
+        return chain
 
     def ready(self, network: Network, start: int, stop: int) -> bool:
         return (network.table.fingerprint, start, stop) in self._segments

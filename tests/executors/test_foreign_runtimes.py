@@ -18,7 +18,7 @@ from midcut.testing import TorchExecutor
 from midcut.testing.networks import small_network
 from midcut.types import LoadedModel
 from midcut_executors import choosing
-from midcut_executors.config import Precision
+from midcut_executors.config import Accuracy
 
 runtime = pytest.importorskip("midcut_executors.onnxruntime", reason="needs the extra `onnx`", exc_type=ImportError)
 OnnxRuntime = runtime.OnnxRuntime
@@ -76,15 +76,11 @@ def test_an_export_of_other_weights_is_not_used(cache):
     assert prepare(network) == ["it is of another model, or made by other versions"]
 
 
-@pytest.mark.parametrize(
-    ("name", "extra", "more"), [("onnxruntime", "onnx", {}), ("openvino", "openvino", {"precision": Precision.f32})]
-)
-def test_a_runtime_that_is_not_installed_is_one_line_with_the_command_and_pytorch_answers(
-    monkeypatch, name, extra, more
-):
+@pytest.mark.parametrize(("name", "extra"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
+def test_a_runtime_that_is_not_installed_is_one_line_with_the_command_and_pytorch_answers(monkeypatch, name, extra):
     monkeypatch.setattr(choosing.importlib.util, "find_spec", lambda package: None if package == name else object())
     with structlog.testing.capture_logs() as logs:
-        executor = getattr(choosing, name)(threads=None, tolerance=1e-3, segments=8, **more)
+        executor = getattr(choosing, name)(threads=None, tolerance=1e-3, segments=8)
     assert executor.identity.startswith("native torch")
     (line,) = logs
     assert line["event"] == f"executor={name} needs {name}, not installed here: PyTorch runs the model"
@@ -240,3 +236,45 @@ def test_segments_with_large_weights_are_fewer(monkeypatch):
         ready = [executor.ready(network, 0, cut) for cut in range(2, network.table.last)]
     assert ready[-4:] == [True] * 4
     assert not ready[0]
+
+
+def conv_and_norm():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3), torch.nn.BatchNorm2d(16), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3)
+    )
+    with torch.no_grad():
+        module.train()(torch.randn(8, 3, 12, 12) * 3.0 + 1.0)  # statistics that are not 0 and 1
+    example = (torch.rand(1, 3, 12, 12),)
+    return partition(LoadedModel("normed", module.eval(), example, lambda _: example[0]), CutSettings())
+
+
+@pytest.mark.usefixtures("cache")
+def test_bits_refuses_the_cut_that_splits_a_folded_normalisation_and_no_other():
+    network = conv_and_norm()
+    last, inputs = network.table.last, [torch.randn(1, 3, 12, 12)]
+    with closing(OnnxRuntime(1, None, 16, Accuracy.bits)) as executor:
+        whole = executor.prepare(network, 0, last).run(inputs)[0]
+        refused = []
+        for cut in range(1, last):
+            try:
+                head, tail = executor.prepare(network, 0, cut), executor.prepare(network, cut, last)
+            except ExecutorError:
+                refused.append(cut)
+            else:
+                assert torch.equal(tail.run(head.run(inputs)[0])[0][0], whole[0])
+    assert refused == [1]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_refused_cut_is_run_as_the_whole_where_bits_are_promised():
+    network = conv_and_norm()
+    for accuracy, expected in ((Accuracy.bits, True), (Accuracy.float32, False)):
+        with closing(Segments(OnnxRuntime(1, None, 16, accuracy))) as segments:
+            segments.prepare(network, 0, 1)
+            assert segments.inexact(network, 1) is expected
+
+
+def test_fast_in_onnx_runtime_is_one_line():
+    with pytest.raises(ConfigError, match=r"executor\.accuracy=fast needs executor=openvino"):
+        choosing.onnxruntime(threads=None, tolerance=None, segments=8, accuracy=Accuracy.fast)

@@ -12,4 +12,4 @@ class TestOpenVinoContract(ExecutorSuite):
     tolerance = 1e-5
 
     def make(self):
-        return OpenVino(1, "f32", 1e-3, 64)
+        return OpenVino(1, 1e-3, 64)

@@ -196,7 +196,7 @@ class EdgeEngine:
         placement: Placement | None,
     ) -> InferenceResult:
         started = perf_counter()
-        used = self._choose(decision, inputs) if placement is None else self._check_placement(placement)
+        used = self._exact(self._choose(decision, inputs)) if placement is None else self._check_placement(placement)
         allowed_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
         until_s = None if allowed_s is None else started + allowed_s
         patience_s = self._patience_s(decision, used)
@@ -272,6 +272,10 @@ class EdgeEngine:
         else:
             self._local.prepare_soon(0, cut)
         return self._used or decision
+
+    def _exact(self, chosen: Placement) -> Placement:
+        """The placement, or the whole model here where an executor that promises its bits cannot give them."""
+        return Placement(self._table.last, RAW) if self._local.inexact(chosen.cut) else chosen
 
     def _check_placement(self, placement: Placement) -> Placement:
         if placement.cut not in self._partition.legal:

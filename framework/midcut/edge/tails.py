@@ -125,6 +125,10 @@ class LocalCompute:
     def ready(self, start: int, stop: int) -> bool:
         return self._segments.ready(self._partition, start, stop)
 
+    def inexact(self, cut: int) -> bool:
+        """Whether a cut must be run as the whole model, as the executor promises its bits and cannot give them here."""
+        return self._segments.inexact(self._partition, cut)
+
     def prepare_soon(self, start: int, stop: int) -> None:
         """Make a segment ready in the background."""
         self._segments.prepare_soon(self._partition, start, stop)

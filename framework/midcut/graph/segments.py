@@ -48,6 +48,10 @@ class Segments:
         """The executor if it merges nodes; known once a model was prepared."""
         return self._executor if getattr(self._executor, "fused", False) else None
 
+    def inexact(self, partition: Partition, cut: int) -> bool:
+        """Whether a head is refused by an executor that promises the bits of the whole model."""
+        return getattr(self._executor, "exact", False) and _key(partition, 0, cut) in self._refused
+
     def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
         """Run nodes start..stop-1; returns the values that cross `stop`, and the seconds of computation.
 
