@@ -58,13 +58,13 @@ def openvino(**knobs: Any) -> Executor:
     return OpenVino(**knobs)
 
 
-def by_name(name: str) -> Executor:
-    """Make an executor with its default knobs.
+def by_name(name: str, accuracy: Accuracy = Accuracy.float32) -> Executor:
+    """Make an executor whose other knobs have their defaults.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is none of that name, or it does not have that accuracy.
     """
-    knobs: dict[str, Any] = {"threads": None, "tolerance": None, "segments": 32}
+    knobs: dict[str, Any] = {"threads": None, "tolerance": None, "segments": 32, "accuracy": accuracy}
     makers: dict[str, Callable[[], Executor]] = {
         "native": Native,
         "onnxruntime": lambda: onnxruntime(**knobs),

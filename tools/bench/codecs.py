@@ -24,6 +24,7 @@ import torch
 from bench.efficientnet_lite import MEAN, PACKAGES, SHAPE, STD
 from common.engines import load
 from common.figures import quartiles, text_table
+from common.photographs import crops
 from common.processes import server
 from PIL import Image
 from rich.console import Console
@@ -41,7 +42,7 @@ from midcut_models.mnist import DIGITS
 from midcut_transports.http import HttpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from midcut.graph import Partition
     from midcut.protocols import Codec
@@ -175,19 +176,6 @@ def digits(options: argparse.Namespace, model: Any) -> list[torch.Tensor]:
     raw = (options.data / "t10k-images-idx3-ubyte").read_bytes()
     images = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)
     return [model.preprocess(Image.fromarray(image)) for image in images[: options.images or 2000]]
-
-
-def crops(count: int) -> Iterator[Image.Image]:
-    """Parts of photographs, the same ones each time: half to all of the shorter side."""
-    from skimage import data  # noqa: PLC0415 - an extra
-
-    photographs = [Image.fromarray(getattr(data, name)()) for name in ("astronaut", "chelsea", "coffee", "rocket")]
-    generator = np.random.default_rng(0)
-    for number in range(count):
-        photograph = photographs[number % len(photographs)]
-        side = int(min(photograph.size) * generator.uniform(0.5, 1.0))
-        left, top = (int(generator.integers(0, size - side + 1)) for size in photograph.size)
-        yield photograph.crop((left, top, left + side, top + side))
 
 
 def compare(parts: Partition, rows: Sequence[Row], codecs: Mapping[str, Codec], inputs: Sequence[torch.Tensor]) -> None:

@@ -8,6 +8,7 @@ batch normalisation gets statistics from noise, and a last layer of zeros gets n
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from common.engines import load
 from common.figures import text_table
+from common.photographs import crops
 from rich.console import Console
 from torch import nn
 
@@ -26,6 +28,7 @@ from midcut.errors import ExecutorError
 from midcut.graph import partition
 from midcut.tensors import largest_error
 from midcut_executors.choosing import by_name
+from midcut_executors.config import Accuracy
 from midcut_executors.native import Native
 
 if TYPE_CHECKING:
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from midcut.types import LoadedModel
 
 BATCHES = (1, 2, 8)
+LEVELS = {
+    "onnxruntime": (Accuracy.bits, Accuracy.float32),
+    "openvino": (Accuracy.bits, Accuracy.float32, Accuracy.fast),
+}
 
 
 def give_meaning(model: LoadedModel) -> None:
@@ -125,20 +132,55 @@ def measure(name: str, executor: Executor, options: argparse.Namespace) -> tuple
     )
 
 
+def print_agreement(count: int) -> None:
+    """Compare the first class of the trained network in each runtime and level with PyTorch's."""
+    model = load(compose("edge", ["model=efficientnet_lite0"]))
+    parts = partition(model, CutSettings())
+    last = parts.table.last
+    inputs = [[model.preprocess(crop)] for crop in crops(count)]
+    expected = [int(parts.run(0, last, given)[0].argmax()) for given in inputs]
+    table = text_table(f"EfficientNet-Lite0, {count} crops", ("runtime", "same class", "largest error"), ("runtime",))
+    for runtime, levels in LEVELS.items():
+        for level in levels:
+            with contextlib.closing(by_name(runtime, level)) as executor:
+                segment = executor.prepare(parts, 0, last)
+                outputs = [segment.run(given)[0] for given in inputs]
+                same = sum(int(output[0].argmax()) == label for output, label in zip(outputs, expected, strict=True))
+                worst = max(
+                    largest_error(output, parts.run(0, last, given))
+                    for output, given in zip(outputs, inputs, strict=True)
+                )
+                table.add_row(executor.identity, f"{same} of {count}", f"{worst:.0e}")
+    Console().print(table)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", default="alexnet,resnet18,mobilenet_v2,efficientnet_b0", help="names, with commas")
     parser.add_argument("--runtime", default="onnxruntime", help="onnxruntime or openvino")
     parser.add_argument("--cuts", type=int, default=12, help="about how many cuts of each model")
     parser.add_argument("--rounds", type=int, default=7, help="runs of each variant")
+    parser.add_argument("--accuracy", default="float32", help="bits, float32, or fast (openvino)")
+    parser.add_argument(
+        "--agreement",
+        type=int,
+        default=0,
+        metavar="CROPS",
+        help="instead, how often each level names PyTorch's class, on crops of photographs (EfficientNet-Lite0)",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.agreement:
+        print_agreement(options.agreement)
+        return 0
     heads = ("model", "whole / PyTorch", "head + tail / whole, median (max)", "bits as whole", "largest error")
     table = text_table(
-        f"{options.runtime}, 1 thread, batch 1", (*heads, "refused", "ready after s (max)", "RSS MB"), ("model",)
+        f"{options.runtime}, {options.accuracy}, 1 thread, batch 1",
+        (*heads, "refused", "ready after s (max)", "RSS MB"),
+        ("model",),
     )
     for name in options.models.split(","):
-        table.add_row(*measure(name, by_name(options.runtime), options))
+        table.add_row(*measure(name, by_name(options.runtime, Accuracy(options.accuracy)), options))
     Console().print(table)
     return 0
 
