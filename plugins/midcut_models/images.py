@@ -49,7 +49,9 @@ class ImageReader:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         channels, height, width = self.shape
-        shown = as_shown(image, self.settings.background).convert("L" if channels == 1 else "RGB")
+        shown, mode = as_shown(image, self.settings.background), "L" if channels == 1 else "RGB"
+        if shown.mode != mode:  # `convert` makes a copy even where it is the same
+            shown = shown.convert(mode)
         fitted = _fit(shown, (width, height), self.settings)
         pixels = np.asarray(fitted, dtype=np.float32) / 255.0
         planes = torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,13 +22,18 @@ class JsonLines:
 
     def __init__(self, path: str) -> None:
         try:
-            self._file: TextIO = Path(path).expanduser().open("a", encoding="utf-8")
+            # Unbuffered: what a full disk did not take would be written again with the next line, or with the end.
+            self._file = Path(path).expanduser().open("ab", buffering=0)
         except OSError as error:
             raise FileError(f"output.jsonl.path={path}: {error.strerror or error}") from None
 
     def write(self, result: Mapping[str, Any]) -> None:
-        self._file.write(msgspec.json.encode(result).decode() + "\n")
-        self._file.flush()
+        line = msgspec.json.encode(result) + b"\n"
+        written = self._file.write(line)
+        if written != len(line):
+            with contextlib.suppress(OSError):  # not a regular file
+                self._file.truncate(os.fstat(self._file.fileno()).st_size - (written or 0))
+            raise OSError(errno.ENOSPC, f"{written} of {len(line)} bytes were written and taken back")
 
     def close(self) -> None:
         self._file.close()

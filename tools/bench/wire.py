@@ -5,7 +5,8 @@ Client and server are two processes; the variants take turns in every round. "Ba
 without midcut: the echo returns all bytes of the request, the sink 4 kB, as midcut does. Everything runs on midcut's
 event loop (uvloop where it is installed), except the asyncio echo, which has asyncio's own loop on both sides; ratios
 are given to both echoes. "Wire" is midcut's client, and parsing, checks and encoding on the server; "cloud" adds
-access control, metrics, the queue and a worker thread. Then AlexNet, cut after its last pooling layer, relative to the
+access control, metrics, the queue and a worker thread; "unchecked" is the wire without the checksum of requests, whose
+cost is the ratio of the two. Then AlexNet, cut after its last pooling layer, relative to the
 unsplit model.
 """
 
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,7 +51,7 @@ from midcut_executors.native import Native
 from midcut_transports.http import HttpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from PIL import Image
 
@@ -83,6 +85,23 @@ def partitions() -> dict[str, Partition]:
         model = LoadedModel(name.replace(" ", ""), FirstValues().eval(), (torch.randn(1, size // 4),), no_images)
         models[name] = partition(model, CutSettings())
     return models
+
+
+class Unchecked(oip.RequestChecksum):
+    """No checksum at all, on either side."""
+
+    def add(self, piece: bytes | bytearray | memoryview) -> None:
+        """Leave the piece out."""
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Requests are sent without a checksum meanwhile."""
+    checked, oip.RequestChecksum = oip.RequestChecksum, Unchecked  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        oip.RequestChecksum = checked  # type: ignore[misc]
 
 
 async def bare_echo(request: web.Request) -> web.Response:
@@ -179,23 +198,23 @@ async def timed(ask: Callable[[], Awaitable[Any]]) -> tuple[float, Any]:
     return time.perf_counter() - started, answer
 
 
-async def measure_bodies(urls: list[str], echo_url: str, rounds: int) -> list[dict[str, Any]]:
+async def measure_bodies(urls: list[str], echo_url: str, unchecked_url: str, rounds: int) -> list[dict[str, Any]]:
     registry()
     codecs = build_each(Kind.CODEC, compose("edge", ["codec=[raw,base64]"]).codec)
-    wire, cloud = (HttpTransport(url, 10.0, 5.0, codecs) for url in urls)
-    await wire.open()
-    await cloud.open()
+    transports = [HttpTransport(url, 10.0, 5.0, codecs) for url in (*urls, unchecked_url)]
+    for transport in transports:
+        await transport.open()
     echo = AsyncioEcho(echo_url)
     try:
         async with aiohttp.ClientSession(urls[0]) as session:
             return [
-                await measure_body(name, parts, session, echo, wire, cloud, rounds)
+                await measure_body(name, parts, session, echo, transports, rounds)
                 for name, parts in partitions().items()
             ]
     finally:
         echo.close()
-        await wire.close()
-        await cloud.close()
+        for transport in transports:
+            await transport.close()
 
 
 async def measure_body(
@@ -203,10 +222,10 @@ async def measure_body(
     parts: Partition,
     session: aiohttp.ClientSession,
     echo: AsyncioEcho,
-    wire: HttpTransport,
-    cloud: HttpTransport,
+    transports: list[HttpTransport],
     rounds: int,
 ) -> dict[str, Any]:
+    wire, cloud, unchecked_wire = transports
     x = torch.randn(1, BODIES[name] // 4)
     data = x.numpy().tobytes()
     sent: dict[str, int] = {}
@@ -223,13 +242,18 @@ async def measure_body(
             (output,) = reply.values
             return isinstance(output, torch.Tensor) and torch.equal(output, x[:, :REPLY])
 
-        return lambda: timed(lambda: transport.infer(request)), is_right
+        async def ask() -> tuple[float, TailReply]:
+            with unchecked() if transport is unchecked_wire else nullcontext():
+                return await timed(lambda: transport.infer(request))
+
+        return ask, is_right
 
     variants: dict[str, Variant] = {
         "asyncio echo": (lambda: echo.post(data), lambda answer: bool(answer == data)),
         "bare echo": bare("/echo", data),
         "bare sink": bare("/sink", data[: REPLY * 4]),
         "v2 binary, wire": midcut(wire, "raw"),
+        "v2 binary, unchecked": midcut(unchecked_wire, "raw"),
         "v2 binary, cloud": midcut(cloud, "raw"),
         "paper's JSON, cloud": midcut(cloud, "base64"),
     }
@@ -247,6 +271,7 @@ async def measure_body(
         "rounds": rounds,
         "median_s": {variant: float(np.median(values)) for variant, values in seconds.items()},
         "ratio": {variant: quartiles(np.array(values) / base) for variant, values in seconds.items()},
+        "checksum": quartiles(np.array(seconds["v2 binary, wire"]) / np.array(seconds["v2 binary, unchecked"])),
         "ratio_to_asyncio": {variant: quartiles(np.array(values) / on_asyncio) for variant, values in seconds.items()},
         "bytes_ratio": {
             "v2 binary, wire": sent["raw"] / len(data),
@@ -308,6 +333,8 @@ def report(bodies: list[dict[str, Any]], split: dict[str, Any] | None) -> None:
             )
     console = Console(width=110)
     console.print(table)
+    ratios = ", ".join(f"{body['checksum']:.3f} at {body['body']}" for body in bodies)
+    console.print(f"with the checksum of requests, relative to without: {ratios}")
     if split:
         console.print(
             f"AlexNet cut after its last pooling layer (cut {split['cut']}), relative to the unsplit model: "
@@ -321,17 +348,22 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=300, help="turns of each variant")
     parser.add_argument("--no-alexnet", action="store_true", help="leave AlexNet out")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--serve", choices=("all", "echo"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=("all", "echo", "unchecked"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.serve:
-        serve_all() if options.serve == "all" else serve_echo()
+        with unchecked() if options.serve == "unchecked" else nullcontext():
+            serve_echo() if options.serve == "echo" else serve_all()
         return 0
     split = None
     with tempfile.TemporaryDirectory() as folder:
         log, command = Path(folder) / "server.log", [sys.executable, __file__, "--serve"]
-        with running([*command, "all"], log, "http.*") as urls, running([*command, "echo"], log, "http.*") as echo:
-            bodies = event_loop.run(measure_bodies(urls[0].split(), echo[0], options.rounds))
+        with ExitStack() as stack:
+            urls, echo, without = (
+                stack.enter_context(running([*command, kind], log, "http.*"))[0]
+                for kind in ("all", "echo", "unchecked")
+            )
+            bodies = event_loop.run(measure_bodies(urls.split(), echo, without.split()[0], options.rounds))
         if not options.no_alexnet:
             with server("cloud", Path(folder) / "cloud.log", "model=alexnet", "server.port=0") as url:
                 split = event_loop.run(measure_alexnet(url, options.rounds))

@@ -123,11 +123,12 @@ def _decode(image: Image.Image, shape: tuple[int, ...] | None) -> Image.Image:
             side = _DRAFT * max(shape[-2:])
             image.draft(None, (side, side))
         image.load()
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # else it makes a copy, even of a picture that is upright
     except Exception as error:  # noqa: BLE001 - as above
         if is_exhausted(error):
             raise OutOfMemoryError("there is no memory to decode the image") from None
         raise _broken(error) from None
+    return image
 
 
 def _broken(error: Exception) -> MalformedError:

@@ -93,6 +93,8 @@ class _Channel:
             self._write(result)
         try:
             self._output.close()
+        except OSError as error:
+            _log.warning("output failed to close", output=self.name, error=str(error))
         except Exception:  # noqa: BLE001 - a plugin's output may raise anything
             _log.exception("output failed to close", output=self.name)
 
