@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import midcut_models
+
 PACKAGE = Path(__file__).parents[1] / "third_party" / "midcut-budget"
 
 
@@ -111,3 +113,14 @@ def test_it_weighs_energy_and_period_which_it_has_never_heard_of(midcut, install
             plan = json.loads((folder / "plan.json").read_text())
             rows = [row | row["objectives"] for row in plan["rows"]]
             assert (plan | plan["objectives"])[column] == min(row[column] for row in rows)
+
+
+def test_its_task_answers_for_every_image(midcut, installed, tmp_path):
+    folder = Path(midcut_models.__file__).with_name("digits")
+    words = ("model=mnist", "task=above", "task.share=0.01", "input=folder", f"input.path={folder}", "input.limit=3")
+    quiet = ("telemetry=constant", "cloud_url=http://127.0.0.1:9", "input.plot=false", "hydra.run.dir=run")
+    finished = midcut("edge", *words, *quiet, path=[installed])
+    assert finished.returncode == 0, finished.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run/results.jsonl").read_text().splitlines()]
+    assert len(rows) == 3
+    assert all(row["answer"]["task"] == "above" and row["answer"]["found"][0]["share"] >= 0.01 for row in rows)
