@@ -9,7 +9,7 @@ import torch
 from msgspec.structs import replace
 
 from midcut.config.settings import CutSettings, EngineSettings
-from midcut.errors import CloudRefusedError, CloudTimeoutError, ConfigError, CutError, MalformedError
+from midcut.errors import CloudRefusedError, CloudTimeoutError, ConfigError, CutError, ExecutorError, MalformedError
 from midcut.graph import partition
 from midcut.testing import LoopbackTransport, TorchExecutor
 from midcut.types import LoadedModel, TailReply, TailRequest
@@ -306,6 +306,35 @@ async def test_waiting_for_the_compute_thread_is_in_the_whole_only(bench, tiny_m
     last = max(results, key=lambda result: result.latency_s)
     # Two other heads of 50 ms each went first.
     assert last.latency_s - (last.edge_s + last.link_s + last.cloud_s) >= 0.1
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_cut_without_the_bits_that_the_executor_promises_runs_as_the_whole_model_here(
+    bench, tiny_model, refused
+):
+    class Exact(TorchExecutor):
+        exact = True
+        made = False
+
+        def ready(self, network, start, stop):
+            return (start, stop) in ((0, network.table.last), (4, network.table.last)) or self.made
+
+        def prepare(self, network, start, stop):
+            if (start, stop) == (0, 4):
+                if refused:
+                    raise ExecutorError("other bits")
+                self.made = True
+            return super().prepare(network, start, stop)
+
+    async with bench(executor=Exact(), legal=(4,)) as b:
+        first = await b.engine.infer(tiny_model.example)
+        later = await b.engine.infer(tiny_model.example)
+        async with asyncio.timeout(60.0):
+            while later.cut == 9 and not refused:
+                later = await b.engine.infer(tiny_model.example)
+    assert first.cut == 9 or not refused
+    assert (later.cut, later.finished_by) == ((9, "edge") if refused else (4, "cloud"))
+    assert torch.equal(later.output, whole(tiny_model))
 
 
 async def test_a_failed_try_is_the_links_time_and_during_back_off_there_is_none(bench, tiny, tiny_model):

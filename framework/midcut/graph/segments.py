@@ -49,8 +49,10 @@ class Segments:
         return self._executor if getattr(self._executor, "fused", False) else None
 
     def inexact(self, partition: Partition, cut: int) -> bool:
-        """Whether a head is refused by an executor that promises the bits of the whole model."""
-        return getattr(self._executor, "exact", False) and _key(partition, 0, cut) in self._refused
+        """Whether an executor that promises the bits of the whole model refuses a head, or has not compared it yet."""
+        if not getattr(self._executor, "exact", False) or cut in (0, partition.table.last):
+            return False
+        return _key(partition, 0, cut) in self._refused or not self._executor.ready(partition, 0, cut)
 
     def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
         """Run nodes start..stop-1; returns the values that cross `stop`, and the seconds of computation.
