@@ -132,7 +132,7 @@ def test_curl(folder, serving):
         pytest.skip("needs curl")
     address = serving("edge", "model=mnist", "telemetry=constant")
     asked = [words for _, words, _ in commands() if words[0] == "curl" and "10.77" not in words[-1]]
-    assert len(asked) == 3
+    assert len(asked) == 5
     for words in asked:
         ready = [re.sub(r"http://127\.0\.0\.1:8701", address, word) for word in words]
         answer = subprocess.run([*ready, "--fail", "--silent"], cwd=folder, capture_output=True, timeout=60, check=True)

@@ -14,7 +14,7 @@ from midcut.cloud.assembly import assemble as assemble_cloud
 from midcut.config.settings import InputServer
 from midcut.edge.assembly import assemble as assemble_edge
 from midcut.edge.frontend.answers import answer_fields
-from midcut.edge.frontend.server import make_app
+from midcut.edge.frontend.server import app_of
 from midcut.edge.picture_input import PictureInput
 from midcut.errors import ConfigError
 from midcut.serving import serve
@@ -125,9 +125,7 @@ class Edge:
             stack.push_async_callback(assembled.engine.close)
             await assembled.engine.start()
             if self._serve:
-                served = _Served(
-                    make_app(assembled.engine, assembled.model, settings, assembled.metrics.registry), settings
-                )
+                served = _Served(app_of(assembled, settings), settings)
                 stack.push_async_callback(served.stop)
                 self.url = await served.url()
             self._stack = stack.pop_all()

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 import torch
@@ -27,8 +27,11 @@ from midcut.edge.engine import EdgeEngine, EdgeParts
 from midcut.edge.file_choice import FileChoice, FileSizes
 from midcut.edge.frontend.answers import choose_task
 from midcut.edge.measured_codecs import measure_codecs, typical_inputs
+from midcut.edge.page.live import LiveRecord
+from midcut.edge.page.parts import PageParts
 from midcut.edge.planning_loop import PlanningLoop
 from midcut.edge.routes import build_transports, configs_by_url, telemetry_sources
+from midcut.edge.steering import Steering
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import FileError
 from midcut.graph import partition
@@ -58,11 +61,16 @@ _log = structlog.get_logger("midcut.edge")
 
 @dataclass(frozen=True)
 class AssembledEdge:
-    """An edge that is ready to be started."""
+    """An edge that is ready to be started.
+
+    Attributes:
+        page: what its page shows and changes.
+    """
 
     engine: EdgeEngine
     model: LoadedModel
     metrics: EdgeMetrics
+    page: PageParts
 
 
 class CombinedObserver:
@@ -104,14 +112,14 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     codecs = _measured_codecs(build_codecs(cfg), cut, model)
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
 
-    planner = build(Kind.PLANNER, cfg.planner)  # one for all policies, as it may learn
+    steering = Steering(cfg, cut.legal)  # one planner for all policies, as it may learn
 
     def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
         offered = placements(cut.table, cuts, {name: codecs[name] for name in names})
-        return build_policy(profiles.cfg, offered, reply_timeout_s, planner)
+        return build_policy(profiles.cfg, offered, reply_timeout_s, steering.planner)
 
     policy = policy_for(cut.legal, tuple(codecs))
-    metrics = EdgeMetrics(new_registry())
+    metrics, live = EdgeMetrics(new_registry()), LiveRecord()
     calibration = Calibration(settings.calibration) if settings.calibration.enabled else None
     engine = connect(
         cut,
@@ -120,7 +128,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
         sources=telemetry_sources(configs),
         transports=build_transports(configs, codecs),
         executor=executor,
-        observers=CombinedObserver(metrics, registry()),
+        observers=CombinedObserver(metrics, live, registry()),
         codecs=tuple(codecs),
         exact_codecs=tuple(name for name, codec in codecs.items() if codec.agreement == 1.0),
         file_sizes=next((codec for codec in codecs.values() if isinstance(codec, FileSizes)), None),
@@ -134,7 +142,8 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     metrics.show_breakers(engine.parts.clouds.states)
     if calibration is not None:
         metrics.show_calibration(calibration.state)
-    return AssembledEdge(engine, model, metrics)
+    steering.attach(cast("PlanningLoop", engine.parts.planning))
+    return AssembledEdge(engine, model, metrics, PageParts(live, steering))
 
 
 def _measured_codecs(codecs: Mapping[str, Codec], cut: Partition, model: LoadedModel) -> dict[str, Codec]:

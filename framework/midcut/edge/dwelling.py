@@ -25,6 +25,10 @@ class Dwelling:
         self._ticks = ticks
         self._age = 0
 
+    def release(self) -> None:
+        """Let the next switch take effect at once."""
+        self._age = self._ticks + 1
+
     def settle(self, policy: Policy, wanted: Decision, before: Decision | None, *, periodic: bool = True) -> Decision:
         """The decision in use from this step on.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from midcut.edge.calibration.store import CalibrationStore
     from midcut.edge.telemetry.hub import TelemetryHub
     from midcut.planning.policy import Policy
+    from midcut.protocols import Planner
     from midcut.types import InferenceResult, Observation
 
 _log = structlog.get_logger("midcut.edge")
@@ -82,6 +83,7 @@ class PlanningLoop:
 
     Attributes:
         counts: numbers of steps, switches and fallbacks until now; logged when planning ends.
+        runner_up: the forecast row that the planner would choose without the current one; None where there is none.
 
     Raises:
         ConfigError: there is no placement to choose from.
@@ -116,6 +118,7 @@ class PlanningLoop:
         self._decision: Decision | None = None
         self._dwelling = Dwelling(settings.dwell)
         self.counts = PlanningCounts()
+        self.runner_up: dict[str, float] | None = None
 
     @property
     def policy(self) -> Policy:
@@ -159,6 +162,11 @@ class PlanningLoop:
         if self._decision is not None:
             await self.step()
 
+    async def use_planner(self, planner: Planner) -> None:
+        """Let another planner choose from now on; the first switch does not wait for `dwell`."""
+        self._dwelling.release()
+        await self.replan(replace(self._policy, planner=planner))
+
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -177,7 +185,8 @@ class PlanningLoop:
         decision = self._dwelling.settle(policy, self._decide(policy), before, periodic=periodic)
         self._decision = decision
         self.counts.add(decision, before)
-        _log_decision(decision, before, _runner_up(policy, decision))
+        self.runner_up = _runner_up(policy, decision)
+        _log_decision(decision, before, self.runner_up)
         self._observers.decided(decision)
         if self._store is not None:
             self._store.save()
@@ -223,7 +232,7 @@ class PlanningLoop:
 
 
 def _runner_up(policy: Policy, decision: Decision) -> dict[str, float] | None:
-    """The second-best row, for the log only: an error here must not affect the decision."""
+    """The second-best row, for the log and the page only: an error here must not affect the decision."""
     try:
         return policy.runner_up(decision)
     except Exception as error:  # noqa: BLE001 - a plugin's planner

@@ -40,13 +40,14 @@ def check_credentials(settings: ServerSettings) -> None:
     server_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
-def check_tokens(token: Token, admin_token: Token) -> Middleware:
+def check_tokens(token: Token, admin_token: Token, open_paths: frozenset[str] = OPEN_PATHS) -> Middleware:
     """A middleware that refuses requests without `Authorization: Bearer TOKEN`, but for health checks.
 
     Args:
         token: for inference and everything that is read; None where nobody needs one.
         admin_token: for what changes the server (DELETE, PUT, PATCH), and for all else. Where only the other one is
             configured, nobody may change the server.
+        open_paths: paths that need no token.
     """
 
     @web.middleware
@@ -59,7 +60,7 @@ def check_tokens(token: Token, admin_token: Token) -> Middleware:
         given = credentials.strip() if scheme.lower() == "bearer" else ""  # case-insensitive (RFC 7235)
         is_admin, is_user = _is_same(given, admin), _is_same(given, user)
         request[AUTHORISED] = is_admin or is_user or user is None
-        if request.path in OPEN_PATHS:
+        if request.path in open_paths:
             return await handler(request)
         if request.method in _CHANGES and not is_admin:
             if is_user or (authorization and user is None):

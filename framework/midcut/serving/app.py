@@ -38,13 +38,22 @@ ARRIVED_S: Final = web.RequestKey("arrived_s", float)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegistry | None = None) -> web.Application:
+def new_app(
+    limit_bytes: int,
+    settings: ServerSettings,
+    registry: CollectorRegistry | None = None,
+    *,
+    open_paths: frozenset[str] = frozenset(),
+    streams: frozenset[str] = frozenset(),
+) -> web.Application:
     """An application with the shared middleware, a `Drain` and `/metrics`.
 
     Args:
         limit_bytes: largest body.
         settings: if it has a token, every request must bring it.
         registry: what `/metrics` shows; None makes a new one.
+        open_paths: paths that need no token, besides those of health checks.
+        streams: paths whose responses end only when the server does, so that a shutdown must not wait for them.
 
     Raises:
         ConfigError: the token cannot be read.
@@ -53,8 +62,10 @@ def new_app(limit_bytes: int, settings: ServerSettings, registry: CollectorRegis
     token = Token(settings.token_env, settings.token_file)
     admin_token = Token(settings.admin_token_env, settings.admin_token_file, "admin_token")
     layers: list[Middleware] = [_observe_requests(ServerMetrics(registry)), errors_as_json]
-    layers += [check_tokens(token, admin_token)] if token.current() or admin_token.current() else []
-    app = web.Application(middlewares=[*layers, _count_in_flight], client_max_size=limit_bytes)
+    if token.current() or admin_token.current():
+        layers.append(check_tokens(token, admin_token, OPEN_PATHS | open_paths))
+    layers.append(_count_in_flight(OPEN_PATHS | streams | {METRICS_PATH}))
+    app = web.Application(middlewares=layers, client_max_size=limit_bytes)
     app[DRAIN] = Drain()
     app[BODIES] = BodyBudget(max(int(settings.bodies_mb * 1_000_000), 2 * limit_bytes))
     app[REGISTRY] = registry
@@ -122,18 +133,26 @@ def _is_debug_logged() -> bool:
     return any(handler.level <= logging.DEBUG for handler in logging.getLogger().handlers)
 
 
-@web.middleware
-async def _count_in_flight(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Make a shutdown wait until this request's response is written, except for health checks and scrapes."""
-    if request.path in OPEN_PATHS or request.path == METRICS_PATH:
-        return await handler(request)
-    drain = request.app[DRAIN]
-    drain.enter()
-    # aiohttp runs each request in a task of its own, which also writes the response: the request ends when it does.
-    task = asyncio.current_task()
-    assert task is not None, "a handler runs in a task"  # noqa: S101 - for the type checker
-    task.add_done_callback(lambda _: drain.leave())
-    response = await handler(request)
-    if not drain.ready:
-        response.force_close()  # the client reconnects elsewhere, rather than find the connection broken
-    return response
+def _count_in_flight(uncounted: frozenset[str]) -> Middleware:
+    """A middleware that makes a shutdown wait until a request's response is written.
+
+    Args:
+        uncounted: paths for which it does not wait: health checks, scrapes, streams.
+    """
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in uncounted:
+            return await handler(request)
+        drain = request.app[DRAIN]
+        drain.enter()
+        # aiohttp runs each request in a task of its own, which also writes the response: the request ends when it does.
+        task = asyncio.current_task()
+        assert task is not None, "a handler runs in a task"  # noqa: S101 - for the type checker
+        task.add_done_callback(lambda _: drain.leave())
+        response = await handler(request)
+        if not drain.ready:
+            response.force_close()  # the client reconnects elsewhere, rather than find the connection broken
+        return response
+
+    return count

@@ -23,7 +23,7 @@ from midcut.edge.assembly import assemble
 from midcut.edge.frontend.folder import image_files, read_labels
 from midcut.edge.frontend.frame_stream import stream_frames
 from midcut.edge.frontend.outputs import Outputs
-from midcut.edge.frontend.server import make_app
+from midcut.edge.frontend.server import app_of
 from midcut.edge.frontend.stream import stream
 from midcut.edge.frontend.summary import summarise, summary_table
 from midcut.errors import ConfigError, FileError
@@ -81,7 +81,7 @@ async def _run(
     try:
         await edge.engine.start()
         if isinstance(source, InputServer):
-            app = make_app(edge.engine, edge.model, source, edge.metrics.registry, outputs.emit_each)
+            app = app_of(edge, source, outputs.emit_each)
             await serve(app, source, _ready, stop)
             return None
         return await _stream(edge, source, outputs, stop)

@@ -125,6 +125,7 @@ class InputServer(ServerSettings):
         max_requests: inferences under way at the same time; further ones are refused with 503 and Retry-After. A
             connection that comes back sooner waits for its turn.
         queue_s: so are those that would wait for longer than this for the ones under way.
+        page: serve a live page at `/`, which shows the cuts and changes w, planner and cut.
     """
 
     _key: ClassVar[str] = "input"
@@ -135,6 +136,7 @@ class InputServer(ServerSettings):
     max_pixels: int = 50_000_000
     max_requests: int = 64
     queue_s: float = 5.0
+    page: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

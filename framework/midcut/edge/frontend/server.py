@@ -12,6 +12,8 @@ from midcut import wire
 from midcut.edge.frontend.admission import AdmissionLimit
 from midcut.edge.frontend.answers import answer_fields, decision_fields, leaves, output_fields, result_fields
 from midcut.edge.frontend.inference import TensorAnswerer
+from midcut.edge.frontend.planning import add_planning_routes
+from midcut.edge.page.routes import EVENTS_PATH, OPEN_PAGE_PATHS, add_page
 from midcut.edge.picture_input import PictureInput
 from midcut.errors import MalformedError
 from midcut.graph.outputs import named_leaves
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from midcut.config.settings import InputServer
+    from midcut.edge.assembly import AssembledEdge
     from midcut.edge.engine import EdgeEngine
+    from midcut.edge.page.live import LiveRecord
+    from midcut.edge.page.parts import PageParts
     from midcut.types import CutTable, InferenceResult, LoadedModel
 
 
@@ -40,16 +45,20 @@ def make_app(
     settings: InputServer,
     registry: CollectorRegistry | None = None,
     emit: Callable[[Mapping[str, Any]], None] | None = None,
+    parts: PageParts | None = None,
 ) -> web.Application:
     """Build the edge's application around a started engine.
 
     Args:
         registry: metrics that `/metrics` shows besides the server's own.
         emit: gets each answer as JSON fields, for the outputs.
+        parts: what `/v1/planning` changes, and the page shows unless `settings.page` is false; None has neither.
     """
     admission = AdmissionLimit(settings.max_requests, settings.queue_s)
-    routes = _Routes(engine, model, settings, admission, emit)
-    app = new_app(routes.limit_bytes, settings, registry)
+    live = parts.live if parts is not None and settings.page else None
+    routes = _Routes(engine, model, settings, admission, emit, live)
+    paths = {} if live is None else {"open_paths": OPEN_PAGE_PATHS, "streams": frozenset({EVENTS_PATH})}
+    app = new_app(routes.limit_bytes, settings, registry, **paths)
     app.router.add_post(wire.INFER_PATH, admission.intake.wrap(routes.infer))
     tensors = TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s, admission, model, routes.pixels)
     add_inference_routes(app, tensors, admission.intake.wrap)
@@ -57,7 +66,17 @@ def make_app(
     app.router.add_get("/v1/calibration", routes.calibration)
     app.router.add_delete("/v1/calibration", routes.forget)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
+    if parts is not None:
+        changed = add_page(app, engine, model, parts).send_soon if settings.page else None
+        add_planning_routes(app, parts.steering, settings.body_timeout_s, changed)
     return app
+
+
+def app_of(
+    edge: AssembledEdge, settings: InputServer, emit: Callable[[Mapping[str, Any]], None] | None = None
+) -> web.Application:
+    """The application of an assembled edge whose engine is started; see `make_app`."""
+    return make_app(edge.engine, edge.model, settings, edge.metrics.registry, emit, edge.page)
 
 
 class _Routes:
@@ -68,8 +87,9 @@ class _Routes:
         settings: InputServer,
         admission: AdmissionLimit,
         emit: Callable[[Mapping[str, Any]], None] | None,
+        live: LiveRecord | None,
     ) -> None:
-        self._emit = emit
+        self._emit, self._live = emit, live
         self._engine = engine
         self._admission = admission
         self._model = model
@@ -97,12 +117,20 @@ class _Routes:
             answer = await asyncio.to_thread(answer_fields, self._model, result.output)
             self._emit(output_fields(self._model.name, answer, result, request.remote or "http", at_s))
         output_bytes = values_bytes(leaves(result.output))
-        return json_response(await off_loop(output_bytes, self._answer, result, "values" in request.query, names))
+        image = None if kind == wire.JSON_TYPE else body
+        return json_response(
+            await off_loop(output_bytes, self._answer, result, image, "values" in request.query, names)
+        )
 
-    def _answer(self, result: InferenceResult, with_values: bool, names: Sequence[str]) -> bytes:
+    def _answer(
+        self, result: InferenceResult, image: bytearray | None, with_values: bool, names: Sequence[str]
+    ) -> bytes:
         numbers = result_fields(result)
         timings = {name: numbers.pop(name) for name in ("edge_s", "link_s", "cloud_s", "latency_s")}
-        answer: dict[str, Any] = {**answer_fields(self._model, result.output), **numbers, "timings": timings}
+        fields = answer_fields(self._model, result.output)
+        if self._live is not None:
+            self._live.answered(image, fields, result)
+        answer: dict[str, Any] = {**fields, **numbers, "timings": timings}
         if with_values:
             answer["values"] = wire.encode_values(leaves(result.output))
         if names:
