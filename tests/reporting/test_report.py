@@ -13,10 +13,13 @@ import pytest
 from midcut.cli.verbs.report import main
 from midcut.profiles import find_fit, find_profile, write_fit
 from midcut.profiles.fitting import fit
+from midcut.reporting.figures_compare import draw_claims
 from midcut.reporting.figures_runs import draw_streams
 from midcut.reporting.formatting import as_number, policy_label, settings_text
 from midcut.reporting.load import read_results
 from midcut.reporting.report import make_report
+from midcut.reporting.style import figure_style
+from midcut.reporting.verdicts import ReproductionRow, Verdict
 from midcut.results.files import json_line
 from midcut.results.plan import Plan, PlanRow, write_plan
 from midcut.results.simulation import PartError, read_simulation
@@ -304,3 +307,30 @@ def test_words():
         {"seed": 3, "clock_mhz": {"kind": "normal", "mean": 1e3, "values": [], "unit": 1.0}, "step_s": None}
     )
     assert text == "seed 3, clock_mhz normal (mean 1000)"
+
+
+def test_sections_side_by_side_have_titles_of_their_own(simulation, write_run, tmp_path):
+    runs = [("owned", "power_law"), ("rented", "power_law"), ("rented", "profile"), ("rented", "profile")]
+    for place, (cost, edge) in enumerate(runs):
+        policy = {"edge": edge, "link": "eq3", "cloud": "linear"}
+        write_run(simulation(title="alexnet", cost=cost, policy=policy), tmp_path / f"run{place}")
+    report = make_report(read_results([tmp_path]))
+    for section in report.sections:
+        titles = [inside.title for inside in section.sections]
+        assert len(set(titles)) == len(titles)
+
+
+def claim(simulated, published):
+    return ReproductionRow("Figure", "cost", published, simulated, None, Verdict.missed, "")
+
+
+def test_one_far_number_does_not_squeeze_the_others_and_is_written_down():
+    near = [claim(value, value + 1.0) for value in (-65.0, -30.0, 3.0, 12.0, 20.0, 35.0, 41.0, 42.0)]
+    with figure_style():
+        axes = draw_claims([*near, claim(1189.0, 3.0), claim(-900.0, 3.0)]).axes[0]
+        plain = draw_claims(near).axes[0]
+    low, high = axes.get_xlim()
+    assert -150 < low < -65
+    assert 42 < high < 150
+    assert [text.get_text() for text in axes.texts] == ["chosen seed +1,189 % →", "← chosen seed -900 %"]
+    assert not plain.texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -150,7 +150,9 @@ def ratio_panel(title: str, unit: str, dots: Mapping[str, Sequence[Dot | None]])
 def draw_claims(rows: Sequence[ReproductionRow]) -> Figure:
     """Published numbers (diamonds) beside the simulated ones (dots), with the interval of other seeds."""
     figure, (axes,) = new_figure(1, 1, 1.2 + 0.36 * len(rows))
+    low, high = _claims_range(rows)
     for y, row in enumerate(rows):
+        _point_outside(axes, y, row, low, high)
         colour = VERDICT_COLOURS[row.verdict]
         if row.population is not None:
             axes.plot([row.population.p5, row.population.p95], [y, y], color=colour, linewidth=6, alpha=0.35,
@@ -168,11 +170,46 @@ def draw_claims(rows: Sequence[ReproductionRow]) -> Figure:
         axes.plot([], [], "s", color=VERDICT_COLOURS[verdict], markersize=8, label=verdict.value)
     axes.axvline(0.0, color="#555555", linewidth=0.9)
     axes.set_yticks(range(len(rows)), [f"{row.where}: {row.what}" for row in rows])
-    axes.set(xlabel="difference between means [%]", ylim=(len(rows) - 0.4, -0.6))
+    axes.set(xlabel="difference between means [%]", ylim=(len(rows) - 0.4, -0.6), xlim=(low, high))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     legend_above(figure, axes, columns=4)
     return figure
+
+
+_USUAL_SHARE: Final = 0.85
+_ROOM: Final = 1.5
+
+
+def _claims_range(rows: Sequence[ReproductionRow]) -> tuple[float, float]:
+    """The range of the axis: that of most numbers, so that a few far ones do not squeeze them together."""
+    values = sorted(value for row in rows for value in _claim_values(row))
+    if not values:
+        return -1.0, 1.0
+    sizes = sorted(map(abs, values))
+    usual = _ROOM * sizes[int(_USUAL_SHARE * (len(sizes) - 1))]
+    low = max(values[0], -usual) if usual else values[0]
+    high = min(values[-1], usual) if usual else values[-1]
+    room = 0.06 * max(high - low, 1.0)
+    return min(low, 0.0) - room, max(high, 0.0) + room
+
+
+def _claim_values(row: ReproductionRow) -> list[float]:
+    population = () if row.population is None else (row.population.p5, row.population.p95)
+    return [value for value in (row.published, row.simulated, *population) if value is not None]
+
+
+def _point_outside(axes: Axes, y: int, row: ReproductionRow, low: float, high: float) -> None:
+    """Write the numbers that are outside the axis at its end, with an arrow towards them."""
+    named = (("published", row.published), ("chosen seed", row.simulated))
+    for right in (False, True):
+        far = [(name, value) for name, value in named if value is not None and (value > high if right else value < low)]
+        if far:
+            text = ", ".join(f"{name} {value:+,.0f} %" for name, value in far)
+            axes.annotate(
+                f"{text} →" if right else f"← {text}", (high if right else low, y), fontsize=8,
+                ha="right" if right else "left", va="center",
+            )  # fmt: skip
 
 
 def draw_dwell(curves: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> Figure:

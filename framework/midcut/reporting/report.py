@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from midcut.reporting.comparison_sections import dwell_section, errors_section, planners_section, policies_section
 from midcut.reporting.evaluation_sections import evaluations_section
-from midcut.reporting.report_model import Report
+from midcut.reporting.report_model import Report, distinct_titles
 from midcut.reporting.run_sections import fits_section, plans_section, streams_section, sweeps_section
 from midcut.reporting.simulation_sections import reproduction_section, simulation_sections
 from midcut.reporting.style import figure_style
@@ -53,7 +54,7 @@ def make_report(results: Results, title: str | None = None) -> Report:
         title or TITLE,
         _lead_text(results, len(simulations), len(single_plans)),
         count_by_verdict,
-        tuple(filter(None, sections)),
+        tuple(replace(section, sections=distinct_titles(section.sections)) for section in sections if section),
     )
 
 

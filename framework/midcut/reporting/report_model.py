@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from midcut.reporting.formatting import objective_text, objective_title
 
@@ -114,6 +114,46 @@ class Section:
         yield from self.pictures
         for section in self.sections:
             yield from section.all_pictures()
+
+
+_LONGEST_FACT: Final = 60
+
+
+def distinct_titles(sections: Sequence[Section]) -> tuple[Section, ...]:
+    """Sections side by side, with what tells them apart in the titles that several of them have."""
+    titles = [section.title for section in sections]
+    groups = {title: [each for each in sections if each.title == title] for title in titles if titles.count(title) > 1}
+    suffixes = {
+        id(each): suffix for group in groups.values() for each, suffix in zip(group, _suffixes(group), strict=True)
+    }
+    return tuple(
+        replace(section, title=f"{section.title}: {suffixes[id(section)]}") if id(section) in suffixes else section
+        for section in sections
+    )
+
+
+def _suffixes(group: Sequence[Section]) -> list[str]:
+    """The facts in which sections differ, as few as tell all of them apart; else their numbers."""
+    chosen: list[str] = []
+    names = sorted((name for name in group[0].facts if name != "folder"), key=lambda name: len(group[0].facts[name]))
+    names.append("folder")
+    for name in names:
+        values = [section.facts.get(name, "") for section in group]
+        before = _combined(group, chosen)
+        if (
+            all(values)
+            and max(map(len, values)) <= _LONGEST_FACT
+            and len(set(_combined(group, [*chosen, name]))) > len(set(before))
+        ):
+            chosen.append(name)
+    combined = _combined(group, chosen)
+    if len(set(combined)) == len(group):
+        return combined
+    return [f"{text}, {place}".removeprefix(", ") for place, text in enumerate(combined, start=1)]
+
+
+def _combined(group: Sequence[Section], names: Sequence[str]) -> list[str]:
+    return [", ".join(section.facts[name] for name in names) for section in group]
 
 
 @dataclass(frozen=True)
