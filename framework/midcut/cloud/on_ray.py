@@ -29,7 +29,8 @@ from midcut.cloud.assembly import assemble
 from midcut.config.build import settings_of
 from midcut.config.composition import compose
 from midcut.config.settings import CloudConfig
-from midcut.serving import make_runner
+from midcut.serving import REGISTRY, make_runner
+from midcut.serving.metrics import labelled
 from midcut.wire.addresses import address_url
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class RayCloud:
     def __init__(self, overrides: Sequence[str]) -> None:
         self._context = assemble(compose("cloud", overrides))
         self._cloud = self._context.__enter__()
+        # A scrape reaches one replica or another: the label says which one.
+        replica = serve.get_replica_context().replica_id
+        name = str(getattr(replica, "unique_id", replica))
+        self._cloud.app[REGISTRY] = labelled(self._cloud.app[REGISTRY], replica=name)
         self._folder = tempfile.TemporaryDirectory(prefix="midcut-")  # removed when the process ends
         self._starting = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None

@@ -119,7 +119,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
         return build_policy(profiles.cfg, offered, reply_timeout_s, steering.planner)
 
     policy = policy_for(cut.legal, tuple(codecs))
-    metrics, live = EdgeMetrics(new_registry()), LiveRecord()
+    metrics, live = EdgeMetrics(new_registry(), model.name), LiveRecord()
     calibration = Calibration(settings.calibration) if settings.calibration.enabled else None
     engine = connect(
         cut,

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import platform
 from functools import partial
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from midcut.serving.prometheus import FastCounter, FastHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from midcut.types import Decision, InferenceResult, Placement
+    from prometheus_client import Metric
+
+    from midcut.types import Decision, InferenceResult, Observation, Placement
 
 _SECONDS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 30.0)
 _BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-_BREAKER: Final = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
+_BREAKER: Final = ("closed", "half_open", "open")
+_ERRORS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+_PARTS: Final = ("edge", "link", "cloud", "latency")
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry with the figures of the process (memory, CPU seconds, files)."""
+    """A registry with the figures of the process (memory, CPU seconds, files), and the versions of what runs."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    build = Gauge(
+        "midcut_build_info", "1, with the versions of what runs", ("version", "torch", "python"), registry=registry
+    )
+    build.labels(metadata.version("midcut"), metadata.version("torch"), platform.python_version()).set(1)
     return registry
+
+
+def labelled(registry: CollectorRegistry, **labels: str) -> CollectorRegistry:
+    """A registry that shows the metrics of another one with further labels, the same on every sample."""
+    outer = CollectorRegistry()
+    outer.register(_Labelled(registry, labels))
+    return outer
+
+
+class _Labelled(Collector):
+    """Metrics of a registry with further labels."""
+
+    def __init__(self, registry: CollectorRegistry, labels: Mapping[str, str]) -> None:
+        self._registry, self._labels = registry, labels
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [sample._replace(labels={**self._labels, **sample.labels}) for sample in family.samples]
+            yield family
 
 
 class ServerMetrics:
@@ -98,10 +128,33 @@ class CloudMetrics:
 
 
 class EdgeMetrics:
-    """An observer of an edge's decisions and answers."""
+    """An observer of an edge's decisions and answers.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Args:
+        registry: gets the metrics.
+        model: the value of their label `model`; without one they have no such label.
+    """
+
+    def __init__(self, registry: CollectorRegistry, model: str = "") -> None:
         self.registry = registry
+        if model:
+            registry, outer = CollectorRegistry(), registry
+            outer.register(_Labelled(registry, {"model": model}))
+        self._own = registry
+        self._observation: Observation | None = None
+        self._predicted = FastCounter(
+            "midcut_edge_predicted_seconds",
+            "Predicted seconds of the requests that had a forecast",
+            ("part",),
+            registry,
+        )
+        self._measured = FastCounter(
+            "midcut_edge_measured_seconds", "Measured seconds of the same", ("part",), registry
+        )
+        self._errors = FastHistogram(
+            "midcut_edge_prediction_error_ratio", "|predicted - measured| / measured latency", (), _ERRORS, registry
+        )
+        registry.register(_ScrapedGauges(self._telemetry_gauges))
         self._placement: Placement | None = None
         self._inferences = FastCounter("midcut_edge_inferences", "Inferences answered", ("finished_by",), registry)
         self._fallbacks = FastCounter(
@@ -121,6 +174,7 @@ class EdgeMetrics:
 
     def decided(self, decision: Decision) -> None:
         self._decisions.add("yes" if decision.held else "no")
+        self._observation = decision.observation
         if decision.weight is not None:
             self._weight.set(decision.weight)
         if decision.placement == self._placement:
@@ -142,6 +196,29 @@ class EdgeMetrics:
         self._parts.observe(result.cloud_s, "cloud")
         self._cost.add(by=result.cost_usd)
         self._sent.add(by=result.sent_bytes)
+        if result.predicted and not result.fallback:
+            self._compare(result)
+
+    def _compare(self, result: InferenceResult) -> None:
+        for part in _PARTS:
+            self._predicted.add(part, by=result.predicted[f"{part}_s"])
+            self._measured.add(part, by=getattr(result, f"{part}_s"))
+        if result.latency_s > 0.0:
+            self._errors.observe(abs(result.predicted["latency_s"] - result.latency_s) / result.latency_s)
+
+    def _telemetry_gauges(self) -> Iterator[GaugeMetricFamily]:
+        """What the last decision was made from; a field without a value is absent."""
+        seen = self._observation
+        clock, bandwidth, ping = (None,) * 3 if seen is None else (seen.clock_mhz, seen.bandwidth_kbps, seen.ping_ms)
+        for name, text, value, factor in (
+            ("clock_hertz", "Clock of this machine", clock, 1e6),
+            ("bandwidth_bits_per_second", "Bandwidth to the cloud", bandwidth, 1e3),
+            ("ping_seconds", "Round trip to the cloud", ping, 1e-3),
+        ):
+            family = GaugeMetricFamily(f"midcut_edge_{name}", text)
+            if value is not None:
+                family.add_metric((), float(value) * factor)
+            yield family
 
     def show_calibration(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """Also show the corrections of calibration.
@@ -149,7 +226,7 @@ class EdgeMetrics:
         Args:
             state: called at every scrape; gives `parts`, in it part -> `ratio`, `offset_s`, `samples`.
         """
-        self.registry.register(_ScrapedGauges(partial(_calibration_gauges, state)))
+        self._own.register(_ScrapedGauges(partial(_calibration_gauges, state)))
 
     def show_breakers(self, states: Callable[[], Mapping[str, str]]) -> None:
         """Also show the circuit breakers.
@@ -157,7 +234,7 @@ class EdgeMetrics:
         Args:
             states: called at every scrape; gives cloud -> `closed`, `half_open` or `open`.
         """
-        self.registry.register(_ScrapedGauges(partial(_breaker_gauges, states)))
+        self._own.register(_ScrapedGauges(partial(_breaker_gauges, states)))
 
 
 class _ScrapedGauges:
@@ -181,8 +258,10 @@ def _calibration_gauges(state: Callable[[], Mapping[str, Any]]) -> Iterator[Gaug
 
 
 def _breaker_gauges(states: Callable[[], Mapping[str, str]]) -> Iterator[GaugeMetricFamily]:
-    text = "Breaker of each cloud: 0 closed, 1 half-open, 2 open"
-    family = GaugeMetricFamily("midcut_edge_breaker", text, labels=("cloud",))
+    family = GaugeMetricFamily(
+        "midcut_edge_breaker", "1 at the state of each cloud's breaker", labels=("cloud", "state")
+    )
     for cloud, state in states().items():
-        family.add_metric((cloud,), _BREAKER[state])
+        for each in _BREAKER:
+            family.add_metric((cloud, each), float(each == state))
     yield family
