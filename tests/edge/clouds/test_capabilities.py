@@ -177,6 +177,26 @@ async def test_a_listing_that_fails_changes_nothing(bench, tiny, tiny_model, tro
         assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
 
 
+@pytest.mark.parametrize("status", [404, 308])
+async def test_a_server_that_is_no_midcut_cloud_is_sent_nothing_until_one_is_there(
+    bench, tiny, tiny_model, status, monkeypatch
+):
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._REPEAT_S", 0.05)
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._MIN_GAP_S", 0.0)
+    transport = Listing(tiny, range(10))
+    transport.trouble = CloudRefusedError("127.0.0.1:1 is mlserver 1.7.1, not a midcut cloud", http_status=status)
+    with structlog.testing.capture_logs() as logs:
+        async with bench(transport=transport, scoped=True) as b:
+            assert legal(b) == [9]
+            assert (await b.engine.infer(tiny_model.example)).finished_by == "edge"
+            assert transport.requests == []
+            transport.trouble = None
+            await b.until(lambda: legal(b) == list(range(10)))
+            assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+    (line,) = [entry for entry in logs if entry["event"] == "planning for the edge alone"]
+    assert line["reason"] == "127.0.0.1:1 is mlserver 1.7.1, not a midcut cloud"
+
+
 async def test_a_transport_that_cannot_list_is_not_asked(tiny):
     class Plain:
         async def open(self): ...

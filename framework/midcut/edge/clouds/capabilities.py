@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import structlog
 
 from midcut.edge.tasks import cancel_task
-from midcut.errors import CloudError
+from midcut.errors import CloudError, CloudRefusedError
 from midcut.graph.probe import difference
 from midcut.wire.oip import FILE
 
@@ -27,6 +27,8 @@ _TIMEOUT_S: Final = 3.0
 _MIN_GAP_S: Final = 1.0
 # While planning is limited, the edge may send no request that would show a change, so it asks the cloud regularly.
 _REPEAT_S: Final = 30.0
+# What another server answers when it is asked for a midcut cloud's models: no image is sent there.
+_NO_SUCH_CLOUD: Final = (301, 302, 303, 307, 308, 404, 405)
 
 
 class Replannable(Protocol):
@@ -118,6 +120,11 @@ class CloudCapabilities:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 models = await lister.listing()
+        except CloudRefusedError as error:
+            if error.http_status not in _NO_SUCH_CLOUD:
+                return str(error)
+            await self._use(self._edge_alone(str(error)))
+            return ""
         except CloudError as error:
             return str(error)
         except TimeoutError:
@@ -131,16 +138,24 @@ class CloudCapabilities:
         scope = usable_scope(models, self._partition.table, legal, self._all_codecs, probe)
         if self._files is not None and FILE in scope.codecs:
             scope = self._compare_decoders(models[self._partition.table.model].pictures, scope, self._files)
-        if scope != self._scope:
-            before, self._scope = self._scope, scope
-            if scope[:2] != before[:2]:
-                try:
-                    await self.replan()
-                except BaseException:
-                    self._scope = before  # so that the next answer tries again
-                    raise
-            self._log_scope(scope)
+        await self._use(scope)
         return ""
+
+    def _edge_alone(self, why: str) -> Scope:
+        last, legal = self._partition.table.last, self._partition.legal
+        return Scope((last,) if last in legal else legal, self._all_codecs, why)
+
+    async def _use(self, scope: Scope) -> None:
+        if scope == self._scope:
+            return
+        before, self._scope = self._scope, scope
+        if scope[:2] != before[:2]:
+            try:
+                await self.replan()
+            except BaseException:
+                self._scope = before  # so that the next answer tries again
+                raise
+        self._log_scope(scope)
 
     def _compare_decoders(self, pictures: Mapping[str, str], scope: Scope, files: FileChoice) -> Scope:
         """Allow files of the formats that both sides decode alike; without any, plan without files."""
