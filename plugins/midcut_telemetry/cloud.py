@@ -7,18 +7,14 @@ import http.client
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
 from midcut.errors import ConfigError, TelemetryError
 from midcut.wire.addresses import address_url
-from midcut.wire.tcp import tcp_info
 from midcut.wire.watched_files import ClientTls, Token
-
-if TYPE_CHECKING:
-    from midcut.types import TcpInfo
 
 _MAX_REPLY_BYTES = 65536
 # A name's next address is tried when the one before has not answered for this long (RFC 8305, section 5).
@@ -82,10 +78,6 @@ class KeepAliveConnection:
         self._tls = ClientTls(tls_ca, tls_cert, tls_key) if endpoint.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
         self.opened = 0
-
-    def tcp_info(self) -> TcpInfo | None:
-        """The kernel's figures of the connection; None where none is open, or without TCP_INFO."""
-        return None if self._connection is None else tcp_info(self._connection.sock)
 
     def exchange(self, method: str, path: str, body: bytes | None = None) -> tuple[float, bytes]:
         """Send one request and read the whole answer.

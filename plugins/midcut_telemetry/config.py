@@ -265,7 +265,7 @@ class PassiveBandwidthConfig:
         enough_s: how many seconds of transfer are enough, newest first; older exchanges then do not count. Not for
             `decay`, whose weights fade.
         estimate: how one bandwidth is made of those that count: `decay` is the mean of their logarithms, weighted by
-            exp(-age / 5 s); give it a larger window. On recorded uplinks neither is always the better one.
+            exp(-age / 2 s), where age is how much earlier than the newest they ended.
         slow_start: whether TCP's slow start after a pause is corrected for; `auto` reads this host's TCP settings.
         forget_s: exchanges older than this, in seconds, no longer count; a bandwidth older than this is replaced by
             the next source's.
@@ -275,9 +275,9 @@ class PassiveBandwidthConfig:
     min_bytes: int = 20_000
     small_bytes: int = 4_096
     rtt_ms: float | None = None
-    window: int = 5
+    window: int = 20
     enough_s: float = 0.5
     slow_start: SlowStart = "${oc.select:slow_start,auto}"  # type: ignore[assignment]
-    estimate: Estimate = Estimate.median
+    estimate: Estimate = Estimate.decay
     forget_s: float = 15.0
     interval_s: float = 1.0

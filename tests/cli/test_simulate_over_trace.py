@@ -8,6 +8,8 @@ import math
 import numpy as np
 import pytest
 
+from midcut.reporting.figures_over_trace import draw_over_trace
+from midcut.results.simulation import read_simulation
 from midcut.simulation.link_capacity import LinkCapacity
 from midcut.traces import Trace
 from midcut.wire.rate_estimate import DecayedLogMean, decayed_kbps
@@ -46,7 +48,7 @@ def test_transfers_agree_with_steps_of_a_millisecond():
 
 
 def test_the_estimate_is_a_log_mean_whose_weights_decay():
-    weights = np.exp(-np.array([4.0, 1.0, 0.0]) / 5.0)
+    weights = np.exp(-np.array([4.0, 1.0, 0.0]) / 2.0)
     expected = math.exp((weights * np.log([100.0, 1000.0, 5000.0])).sum() / weights.sum())
     assert decayed_kbps([(10.0, 100.0), (13.0, 1000.0), (14.0, 5000.0)]) == pytest.approx(expected)
     newest = DecayedLogMean(0.0)
@@ -90,3 +92,33 @@ def test_a_request_without_a_reply_in_time_is_finished_at_the_edge(simulated):
     assert max(cloud) == pytest.approx(3.0 + edge[0])
     picked = series[("weighted_sum", 0.0)]["sample_latency_s"]
     assert sum(latency > 3.0 for latency in picked) <= 5  # it stops to send while the link is down
+
+
+def test_an_edge_that_gives_up_loses_the_outage_but_not_the_request(simulated, tmp_path):
+    rows = [(t, 0 if t % 10 in {6, 7, 8} else 20_000) for t in range(60)]
+    waited = simulated(rows)[("weighted_sum", 0.0)]
+    gave_up = simulated(rows, "give_up_factor=1.5")[("weighted_sum", 0.0)]
+    assert gave_up["latency_s"] < 0.9 * waited["latency_s"]
+    assert max(gave_up["sample_latency_s"]) < max(waited["sample_latency_s"]) - 1.0
+    assert gave_up["picks"] == waited["picks"]  # a transfer that is given up is still seen when it ends
+    trace = gave_up["over_trace"]
+    assert set(trace["ended"]) == {0, 1}
+    for number, ended in enumerate(trace["ended"]):
+        parts = (trace[name][number] for name in ("edge_s", "link_s", "cloud_s"))
+        assert sum(parts) == pytest.approx(gave_up["sample_latency_s"][number])
+        if ended == 1:  # the head, 1.5 times what was predicted, the rest here
+            assert trace["cloud_s"][number] == 0.0
+    assert waited["over_trace"]["ended"] == [0] * 60
+    figure, caption = draw_over_trace(read_simulation(tmp_path / "run/simulation.json"))
+    assert "at w = 0.5" in caption
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["weighted sum", "edge only", "cloud only"]
+
+
+def test_giving_up_needs_a_recorded_link_and_no_dwell(midcut, tmp_path):
+    finished = midcut("simulate", "model=alexnet", "give_up_factor=1.5", "hydra.run.dir=run")
+    assert finished.returncode != 0
+    assert finished.stderr.strip().endswith("it needs scenario=trace")
+    (tmp_path / "link.csv").write_text("time_s,clock_mhz,bandwidth_kbps,ping_ms\n0,1500,900,20\n1,1500,0,20\n")
+    words = ("scenario=trace", "scenario.path=link.csv", "give_up_factor=1.5", "dwell=[2]")
+    finished = midcut("simulate", "model=alexnet", *words, "hydra.run.dir=run")
+    assert "give_up_factor and dwell cannot be simulated together" in finished.stderr

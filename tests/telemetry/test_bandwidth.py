@@ -265,7 +265,7 @@ def test_transfers_count_by_their_age_and_by_their_logarithms():
     source = passive(estimate=Estimate.decay)
     for age_s, kbps in ((5.0, 1_000.0), (0.0, 9_000.0)):
         source.transferred(transfer(100_000, wall_s=0.020 + 800 / kbps, age_s=age_s, tcp=kernel(kbps)))
-    weight = math.exp(-1.0)
+    weight = math.exp(-5.0 / 2.0)
     expected = math.exp((weight * math.log(1_000.0) + math.log(9_000.0)) / (weight + 1.0))
     assert source.read()["bandwidth_kbps"] == pytest.approx(expected, rel=0.01)
 

@@ -18,6 +18,7 @@ from midcut.edge.file_choice import FILE_AT_0
 from midcut.edge.picture_input import FileRequest, PictureInput
 from midcut.edge.tails import LocalCompute, Tails
 from midcut.errors import MalformedError
+from midcut.planning.patience import patience_s
 from midcut.planning.pricing import request_usd
 from midcut.types import InferenceResult, Placement, TailRequest, TierTimes, Usage
 from midcut.wire.oip import FILE, RAW
@@ -253,7 +254,7 @@ class EdgeEngine:
         factor, forecast = self.parts.settings.give_up_factor, decision.forecast
         if factor is None or forecast is None or used != decision.placement:
             return None
-        return factor * float(forecast.away_s[decision.index])
+        return float(patience_s(forecast, decision.index, factor))
 
     def _reply_limit_bytes(self, inputs: Sequence[torch.Tensor]) -> int:
         """The largest reply that may be right, also where the output grows with the square of the input."""

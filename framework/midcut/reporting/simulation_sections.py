@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midcut.reporting.figures_compare import Dot, Panel, draw_claims, draw_dots, ratio_panel
+from midcut.reporting.figures_over_trace import draw_over_trace
 from midcut.reporting.figures_samples import draw_samples
 from midcut.reporting.figures_weights import draw_tradeoff, draw_weights
 from midcut.reporting.formatting import (
@@ -177,6 +178,9 @@ def _simulation_pictures(simulation: Simulation, key: str, strategies: Sequence[
         yield Picture(
             f"{key}-samples", samples[1] + " Strategies that always pick the same cut are drawn once.", samples[0]
         )
+    over_trace = draw_over_trace(simulation)
+    if over_trace:
+        yield Picture(f"{key}-over-trace", over_trace[1], over_trace[0])
     if _has_weight_curve(simulation):
         yield Picture(
             f"{key}-weights", "Mean latency and mean cost of every planner over the weight.", draw_weights(simulation)

@@ -27,6 +27,22 @@ class Interval(msgspec.Struct, frozen=True):
     p95: float
 
 
+class OverTrace(msgspec.Struct, frozen=True):
+    """What the requests of one strategy took over a recorded link, one by one.
+
+    Attributes:
+        edge_s, link_s, cloud_s: the parts of each latency.
+        ended: 0 where the reply came in time, 1 where the edge gave up (`give_up_factor`), 2 after a time-out.
+        seen_kbps: the bandwidth that the picker saw, 0 where it knew none; empty for strategies that look at none.
+    """
+
+    edge_s: tuple[float, ...]
+    link_s: tuple[float, ...]
+    cloud_s: tuple[float, ...]
+    ended: tuple[int, ...]
+    seen_kbps: tuple[float, ...] = ()
+
+
 class Series(msgspec.Struct, frozen=True):
     """One strategy at one weight, over all samples of the chosen seed.
 
@@ -51,6 +67,7 @@ class Series(msgspec.Struct, frozen=True):
         picks: picked cut of every sample; empty where there are more samples than the file keeps.
         codecs: codec of every pick; empty also where every cut is on offer with one codec only.
         sample_latency_s, sample_cost_usd: likewise.
+        over_trace: likewise, where a recorded link was sampled.
     """
 
     strategy: str
@@ -73,6 +90,7 @@ class Series(msgspec.Struct, frozen=True):
     codecs: tuple[str, ...] = ()
     sample_latency_s: tuple[float, ...] = ()
     sample_cost_usd: tuple[float, ...] = ()
+    over_trace: OverTrace | None = None
 
 
 class Front(msgspec.Struct, frozen=True):
@@ -153,6 +171,7 @@ class Simulation(msgspec.Struct, frozen=True):
         weights: at which every planner picks.
         clock_mhz, bandwidth_kbps, ping_ms: of every sample; empty where there are more than the file keeps.
         time_s: of every sample where a trace was sampled; else empty.
+        capacity_kbps: likewise, what the recorded link could carry from each request to the next.
         aim: names of the two columns that planners weigh.
         based_on: part -> where the picking predictor's numbers come from, and `truth.` + part likewise.
     """
@@ -177,6 +196,7 @@ class Simulation(msgspec.Struct, frozen=True):
     bandwidth_kbps: tuple[float, ...] = ()
     ping_ms: tuple[float, ...] = ()
     time_s: tuple[float, ...] = ()
+    capacity_kbps: tuple[float, ...] = ()
     based_on: dict[str, str] = {}
     codecs: tuple[str, ...] = ()
     aim: tuple[str, str] = ("latency_s", "cost_usd")
@@ -215,8 +235,11 @@ def _lengths(simulation: Simulation) -> Iterator[tuple[str, int, int]]:
     """Name and length of every list that may be empty, and the length it must have otherwise."""
     for name in ("layers", "after", "codecs"):
         yield name, len(getattr(simulation, name)), len(simulation.cuts)
-    for name in ("clock_mhz", "bandwidth_kbps", "ping_ms", "time_s"):
+    for name in ("clock_mhz", "bandwidth_kbps", "ping_ms", "time_s", "capacity_kbps"):
         yield name, len(getattr(simulation, name)), simulation.samples
     for row, series in enumerate(simulation.series):
         for name in ("picks", "codecs", "sample_latency_s", "sample_cost_usd"):
             yield f"series[{row}].{name}", len(getattr(series, name)), simulation.samples
+        if series.over_trace is not None:
+            for name in OverTrace.__struct_fields__:
+                yield f"series[{row}].over_trace.{name}", len(getattr(series.over_trace, name)), simulation.samples

@@ -54,6 +54,7 @@ def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]
         weights=parse_weights(cfg.w),
         scenario=scenario,
         reply_timeout_s=settings.reply_timeout_s,
+        give_up_factor=settings.give_up_factor,
         population=settings.population,
         dwell=tuple(dict.fromkeys(settings.dwell)),
         keep_samples=settings.keep_samples,

@@ -78,7 +78,9 @@ class ForecastChunks:
             seen = self._samples.seen(start, start + count)
             predicted = broadcast_forecast(self._planning, seen, count)
             over_trace = self._over_trace(start, observation, transfer_s) if self._run is not None else None
-            yield repetition, Chunk(predicted, TruthTable(forecast), self._static_best[:, repetition], over_trace, seen)
+            best = self._static_best[:, repetition]
+            given_up = self._given_up(observation, forecast)
+            yield repetition, Chunk(predicted, TruthTable(forecast), best, over_trace, seen, self._run, given_up)
             self._advance(count)
 
     def _true(self, start: int, observation: Observation, count: int) -> tuple[Forecast, Floats]:
@@ -91,6 +93,19 @@ class ForecastChunks:
                 return found
             self._true_of_chunk[start] = found
         return self._true_of_chunk[start]
+
+    def _given_up(self, observation: Observation, forecast: Forecast) -> Callable[[Floats], Forecast] | None:
+        on_edge = np.flatnonzero(self._truth.placements.on_edge)
+        if self._run is None or self._run.give_up_factor is None or not len(on_edge):
+            return None
+        shape = forecast.latency_s.shape
+        whole_s = np.broadcast_to(forecast.edge_s[:, on_edge[:1]], shape)
+
+        def complete(patience_s: Floats) -> Forecast:
+            waited_s = np.broadcast_to(patience_s[:, None], shape)
+            return self._truth.complete(observation, whole_s, waited_s, np.zeros(shape))
+
+        return complete
 
     def _over_trace(self, start: int, observation: Observation, transfer_s: Floats) -> TraceChunk | None:
         run = self._run

@@ -41,11 +41,11 @@ class StrategyEvaluation:
         """Let the strategy pick for a chunk of the samples, and add the picks to the metrics."""
         picks = self.strategy.picks(chunk)
         limit_not_met = self.strategy.limit_not_met(chunk, picks)
-        self.metrics.add(chunk.truth, picks, limit_not_met)
+        self.metrics.add(chunk, picks, limit_not_met, self.strategy.trace_picks)
         if self.coverage:
             self.coverage.add(chunk.truth, picks)
         for dwell, metrics in self.with_dwell.values():
-            metrics.add(chunk.truth, dwell.apply(picks), limit_not_met)
+            metrics.add(chunk, dwell.apply(picks), limit_not_met)
 
     def series(self, repeated: Mapping[str, Means]) -> Iterator[Series]:
         """The results, first without dwell and then with each."""

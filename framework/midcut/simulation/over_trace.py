@@ -40,6 +40,7 @@ class TraceRun:
         lag_s: how long a finished transfer, or with `perfect` the rate, takes to be seen.
         interval_s: between two decisions.
         timeout_s: after this long without a reply the edge finishes the request; None waits for ever.
+        give_up_factor: see `midcut.planning.patience`; None waits until the time-out.
     """
 
     capacity: LinkCapacity
@@ -47,6 +48,30 @@ class TraceRun:
     lag_s: float
     interval_s: float
     timeout_s: float | None
+    give_up_factor: float | None = None
+
+
+@dataclass(frozen=True)
+class TracePicks:
+    """What a picker did at each request of a chunk, and why; arrays of shape (n,).
+
+    Attributes:
+        rows: the placements.
+        log_kbps: logarithm of the bandwidth that it saw when it decided; NaN where it knew none.
+        patience_s: how long the edge waited for link and cloud; infinite where it does not give up.
+    """
+
+    rows: Ints
+    log_kbps: Floats
+    patience_s: Floats
+
+
+@dataclass(frozen=True)
+class PickTable:
+    """A planner's picks at every bandwidth level, and the edge's patience with each; both of length L."""
+
+    rows: list[int]
+    patience_s: list[float]
 
 
 @dataclass(frozen=True)
@@ -131,31 +156,34 @@ class LinkObserver:
         self._estimate = DecayedLogMean(DECAY_S if run.observed is Observed.decay else LAST_TRANSFER)
         self._pending: list[tuple[float, float]] = []
         self._probe_at_s = self._plan_at_s = -math.inf
-        self._pick = -1
+        self._decision = (-1, math.nan, math.inf)
 
-    def picks(self, chunk: TraceChunk, table_of: Callable[[int], list[int]]) -> list[int]:
+    def picks(self, chunk: TraceChunk, table_of: Callable[[int], PickTable]) -> TracePicks:
         """The pick for each request of the chunk.
 
         Args:
             chunk: the requests.
             table_of: setting -> the pick at each bandwidth level.
         """
-        kbit, pending, edge_row = chunk.kbit.tolist(), self._pending, chunk.edge_row
-        columns = (chunk.time_s, chunk.transfer_s, chunk.probe_s, chunk.setting)
-        picked: list[int] = []
-        for time_s, transfer_s, probe_s, setting in zip(*(column.tolist() for column in columns), strict=True):
+        kbit, pending, transfer_s = chunk.kbit.tolist(), self._pending, chunk.transfer_s
+        columns = zip(chunk.time_s.tolist(), chunk.probe_s.tolist(), chunk.setting.tolist(), strict=True)
+        decisions, starts, pick = [self._decision], [0], self._decision[0]
+        for number, (time_s, probe_s, setting) in enumerate(columns):
             if pending and pending[0][0] <= time_s:
                 self._see(time_s)
             if time_s >= self._probe_at_s:
                 self._probe(time_s, probe_s)
             if time_s >= self._plan_at_s:
                 self._plan_at_s = time_s + self._run.interval_s
-                self._pick = self._picked(table_of(setting), edge_row)
-            pick = self._pick
-            picked.append(pick)
+                self._decision = self._decided(table_of(setting), chunk.edge_row)
+                pick = self._decision[0]
+                decisions.append(self._decision)
+                starts.append(number)
             if kbit[pick] > 0.0:
-                self._send(time_s, kbit[pick], transfer_s[pick])
-        return picked
+                self._send(time_s, kbit[pick], transfer_s.item(number, pick))
+        lasted = np.diff(starts, append=len(chunk.time_s))
+        rows, log_kbps, patience_s = (np.repeat(column, lasted) for column in zip(*decisions, strict=True))
+        return TracePicks(rows, log_kbps, patience_s)
 
     def _see(self, time_s: float) -> None:
         pending = self._pending
@@ -167,12 +195,12 @@ class LinkObserver:
                 self._estimate.clear()
                 self._plan_at_s = -math.inf
 
-    def _picked(self, table: list[int], edge_row: int) -> int:
+    def _decided(self, table: PickTable, edge_row: int) -> tuple[int, float, float]:
         log_kbps = self._estimate.log_kbps
         if log_kbps is None:
-            return edge_row if edge_row >= 0 else table[0]
-        level = int((log_kbps - _LOG_LOW) * _LEVELS_PER_LOG + 0.5)
-        return table[min(max(level, 0), LEVELS - 1)]
+            return (edge_row if edge_row >= 0 else table.rows[0], math.nan, math.inf)
+        level = min(max(int((log_kbps - _LOG_LOW) * _LEVELS_PER_LOG + 0.5), 0), LEVELS - 1)
+        return table.rows[level], log_kbps, table.patience_s[level]
 
     def _probe(self, time_s: float, probe_s: float) -> None:
         self._probe_at_s = time_s + PROBE_AFTER_S

@@ -46,6 +46,7 @@ class Setup:
         weights: one or more; every planner is asked at each.
         scenario: where the samples come from.
         reply_timeout_s: see `midcut.planning.policy.choose_in_time`.
+        give_up_factor: see `midcut.planning.patience`; for a trace only.
         population: number of repetitions with other seeds.
         dwell: planners are also evaluated with each of these dwells, in samples.
         keep_samples: the result lists every sample if there are at most this many.
@@ -59,6 +60,7 @@ class Setup:
     weights: tuple[float, ...]
     scenario: ScenarioDrawn | ScenarioTrace
     reply_timeout_s: float | None = None
+    give_up_factor: float | None = None
     population: int = 0
     dwell: tuple[int, ...] = ()
     keep_samples: int = 1000
@@ -134,6 +136,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         bandwidth_kbps=_values_to_keep(samples.fields.get("bandwidth_kbps"), keep=keep),
         ping_ms=_values_to_keep(samples.fields.get("ping_ms"), keep=keep),
         time_s=_values_to_keep(samples.time_s, keep=keep),
+        capacity_kbps=_values_to_keep(samples.carried_kbps(), keep=keep),
         codecs=placements.codec,
         aim=setup.planning.aim,
     )
@@ -143,12 +146,23 @@ def _trace_run(setup: Setup, samples: Samples) -> TraceRun | None:
     scenario = setup.scenario
     if samples.capacity is None or not isinstance(scenario, ScenarioTrace):
         return None
-    return TraceRun(samples.capacity, scenario.observed, scenario.lag_s, scenario.interval_s, setup.reply_timeout_s)
+    return TraceRun(
+        samples.capacity,
+        scenario.observed,
+        scenario.lag_s,
+        scenario.interval_s,
+        setup.reply_timeout_s,
+        setup.give_up_factor,
+    )
 
 
 def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:
     if not setup.weights:
         raise ConfigError("w must be a number or a list of numbers, got none")
+    if setup.give_up_factor is not None and not isinstance(setup.scenario, ScenarioTrace):
+        raise ConfigError("give_up_factor is about transfers over a recorded link: it needs scenario=trace")
+    if setup.give_up_factor is not None and setup.dwell:
+        raise ConfigError("give_up_factor and dwell cannot be simulated together: give one of them")
     check_weight(np.array(setup.weights))
     check_claims(setup.claims, strategies, setup.weights)
 

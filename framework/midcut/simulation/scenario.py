@@ -55,6 +55,14 @@ class Samples:
         seen_kbps = None if self.seen_kbps is None else self.seen_kbps[::step]
         return Samples(fields, self.time_s[::step], self.capacity, seen_kbps)
 
+    def carried_kbps(self) -> Floats | None:
+        """Mean rate of the recorded link from each sample to the next, shape (S,); None where there is none."""
+        if self.capacity is None or len(self.time_s) < 2:
+            return None
+        step_s = float(self.time_s[1] - self.time_s[0])
+        carried: Floats = np.diff(self.capacity.carried_kbit(np.append(self.time_s, self.time_s[-1] + step_s))) / step_s
+        return carried
+
     def seen(self, start: int, stop: int) -> Observation:
         """Samples `start` to `stop` as the perfect observer sees them."""
         observation = self.observation(start, stop)

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from midcut.errors import ConfigError
+from midcut.planning import OUTAGE_KBPS
+from midcut.planning.patience import patience_s
 from midcut.planning.policy import choose_in_time
 from midcut.protocols import Learner, LimitedPlanner
-from midcut.simulation.over_trace import LinkObserver
+from midcut.simulation.over_trace import LinkObserver, PickTable, TracePicks
 from midcut.types import InferenceResult, Observation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from midcut.protocols import Planner
-    from midcut.simulation.over_trace import TraceChunk
+    from midcut.simulation.over_trace import TraceChunk, TraceRun
     from midcut.simulation.truth_table import TruthTable
     from midcut.types import Floats, Forecast, Ints
 
@@ -42,6 +44,9 @@ class Chunk:
         over_trace: where pickers see of a recorded link only what their own transfers have shown.
         static_best: row of the placement that is best on average, for every weight and sample, shape (W, n).
         observation: what is observed in each sample, arrays of shape (n,).
+        run: how requests go over a recorded link; None where there is none.
+        given_up: seconds of patience, shape (n,) -> what requests take that the edge finishes after them; None where
+            no edge gives up.
     """
 
     predicted: Forecast
@@ -49,6 +54,8 @@ class Chunk:
     static_best: Ints
     over_trace: TraceChunk | None = None
     observation: Observation = field(default_factory=lambda: _NOTHING_SEEN)
+    run: TraceRun | None = None
+    given_up: Callable[[Floats], Forecast] | None = None
 
 
 class Strategy(Protocol):
@@ -58,11 +65,14 @@ class Strategy(Protocol):
         name: as in results and claims.
         is_planner: whether it is an installed planner.
         weights: one per row of picks; None where the strategy follows no weight.
+        trace_picks: for each row of the last picks, what was seen of a recorded link; empty for strategies that see
+            nothing of it, whose requests wait until the time-out.
     """
 
     name: str
     is_planner: bool
     weights: tuple[float | None, ...]
+    trace_picks: Sequence[TracePicks]
 
     def picks(self, chunk: Chunk) -> Ints:
         """Row of the picked placement for every weight and sample, shape (len(weights), n)."""
@@ -88,6 +98,7 @@ class PlannerStrategy:
         self.name = name
         self.weights: tuple[float | None, ...] = tuple(weights)
         self.weighted = planner.w is not None
+        self.trace_picks: Sequence[TracePicks] = ()
         self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
         self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
@@ -100,23 +111,33 @@ class PlannerStrategy:
             return self._learn(chunk)
         if chunk.over_trace is not None:
             return self._observe(chunk.over_trace)
-        return choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
+        picks = choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
+        if chunk.run is not None:
+            log_kbps = np.log(np.maximum(chunk.observation.bandwidth_kbps, OUTAGE_KBPS))
+            factor = chunk.run.give_up_factor
+            self.trace_picks = [TracePicks(row, log_kbps, _patience_s(chunk.predicted, row, factor)) for row in picks]
+        return picks
 
     def _observe(self, chunk: TraceChunk) -> Ints:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
         if self._observers is None:
             self._observers = [LinkObserver(chunk.run) for _ in self.weights]
-        tables: dict[int, list[list[int]]] = {}
+        tables: dict[int, list[PickTable]] = {}
 
-        def table_of(row: int, setting: int) -> list[int]:
+        def table_of(row: int, setting: int) -> PickTable:
             if setting not in tables:
                 forecast = chunk.forecast_at(setting)
                 chosen = choose_in_time(self._planner, forecast, self._weight_column, self._reply_timeout_s)
-                tables[setting] = chosen.tolist()
+                tables[setting] = [
+                    PickTable(rows.tolist(), _patience_s(forecast, rows, chunk.run.give_up_factor).tolist())
+                    for rows in chosen
+                ]
             return tables[setting][row]
 
-        picks = [observer.picks(chunk, partial(table_of, row)) for row, observer in enumerate(self._observers)]
-        return np.array(picks, dtype=np.intp)
+        self.trace_picks = [
+            observer.picks(chunk, partial(table_of, row)) for row, observer in enumerate(self._observers)
+        ]
+        return np.array([picks.rows for picks in self.trace_picks], dtype=np.intp)
 
     def _learn(self, chunk: Chunk) -> Ints:
         """Let a planner that learns choose sample by sample, and tell it what each choice took."""
@@ -142,6 +163,7 @@ class FixedStrategy:
     """One of the strategies that need no planner."""
 
     is_planner = False
+    trace_picks: Sequence[TracePicks] = ()
 
     def __init__(self, name: str, weights: Sequence[float]) -> None:
         self.name = name
@@ -172,6 +194,10 @@ class FixedStrategy:
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:  # noqa: ARG002 - it has no limit
         """As `Strategy` defines it."""
         return None
+
+
+def _patience_s(forecast: Forecast, rows: Ints, factor: float | None) -> Floats:
+    return np.full(np.shape(rows), np.inf) if factor is None else patience_s(forecast, rows, factor)
 
 
 def make_strategies(

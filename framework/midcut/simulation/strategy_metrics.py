@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from midcut.errors import ForecastError
-from midcut.results.simulation import Front, Interval, Series
+from midcut.results.simulation import Front, Interval, OverTrace, Series
+from midcut.simulation.pick_outcomes import PickOutcomes
 from midcut.simulation.streaming_percentile import StreamingPercentile
 from midcut.types import LATENCY_AND_COST
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from midcut.simulation.over_trace import TracePicks
+    from midcut.simulation.strategies import Chunk
     from midcut.simulation.truth_table import TruthTable
     from midcut.types import Floats, Ints, Placements
 
@@ -49,15 +53,28 @@ class StrategyMetrics:
         self._percentile = StreamingPercentile(samples, PERCENTILE)
         self._limited = False
         self._per_sample: list[tuple[Ints, Floats, Floats]] = []
+        self._over_trace: list[dict[str, Floats]] = []
 
-    def add(self, truth: TruthTable, picks: Ints, limit_not_met: NDArray[np.bool_] | None = None) -> None:
+    def add(
+        self,
+        chunk: Chunk,
+        picks: Ints,
+        limit_not_met: NDArray[np.bool_] | None = None,
+        trace_picks: Sequence[TracePicks] = (),
+    ) -> None:
         """Add the picks for the next n samples, shape (W, n)."""
+        truth = chunk.truth
         indices = truth.flat_indices(picks)
-        latency_s, cost_usd = (truth.column(name).take(indices) for name in LATENCY_AND_COST)
+        weights = np.array(self._objective_weights)[:, None]
+        took = PickOutcomes.of(truth, indices)
+        objective = truth.objective(weights, indices)
+        if chunk.given_up is not None and trace_picks:
+            late = took.give_up(chunk.given_up, picks, [row.patience_s for row in trace_picks])
+            objective = np.where(late, truth.objective_of(weights, *took.aimed(truth.base.aim)), objective)
         for name in truth.objectives:
             sums = self._objective_sums.setdefault(name, np.zeros(len(self.weights)))
-            sums += truth.column(name).take(indices).sum(axis=-1)
-        objective = truth.objective(np.array(self._objective_weights)[:, None], indices)
+            sums += took.columns[name].sum(axis=-1)
+        latency_s, cost_usd = (took.columns[name] for name in LATENCY_AND_COST)
         regret = objective - truth.best(self._objective_weights)[1]
         self._sums["latency"] += latency_s.sum(axis=-1)
         self._sums["cost"] += cost_usd.sum(axis=-1)
@@ -75,6 +92,8 @@ class StrategyMetrics:
         self._percentile.add(latency_s)
         if self._keep:
             self._per_sample.append((picks, latency_s, cost_usd))
+            if chunk.run is not None:
+                self._over_trace.append(took.over_trace(chunk, picks, trace_picks))
 
     def mean(self, name: str) -> Floats:
         """Mean over the samples, shape (W,).
@@ -136,6 +155,7 @@ class StrategyMetrics:
                     codecs=tuple(self._placements.codec[p] for p in picks.tolist()) if self._several_codecs else (),
                     sample_latency_s=tuple(latency_s.tolist()),
                     sample_cost_usd=tuple(cost_usd.tolist()),
+                    over_trace=self._over_trace_at_weight(row),
                 )
             )
         return results
@@ -145,6 +165,15 @@ class StrategyMetrics:
             return np.empty(0, dtype=np.intp), np.empty(0), np.empty(0)
         picks, latency_s, cost_usd = (np.concatenate([chunk[i][row] for chunk in self._per_sample]) for i in range(3))
         return picks, latency_s, cost_usd
+
+    def _over_trace_at_weight(self, row: int) -> OverTrace | None:
+        if not self._over_trace:
+            return None
+        columns = {
+            name: tuple(np.concatenate([chunk[name][row] for chunk in self._over_trace]).tolist())
+            for name in self._over_trace[0]
+        }
+        return msgspec.convert(columns, OverTrace)
 
 
 class FrontCoverage:

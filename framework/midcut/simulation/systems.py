@@ -12,11 +12,12 @@ from midcut.simulation.chunks import broadcast_forecast
 from midcut.simulation.strategies import FIXED_NAMES, result_of_pick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from midcut.planning.policy import Policy
+    from midcut.simulation.over_trace import TracePicks
     from midcut.simulation.strategies import Chunk
     from midcut.types import Forecast, Ints, Placements
 
@@ -37,6 +38,7 @@ class SystemStrategy:
 
     is_planner = True
     weights: tuple[float | None, ...] = (None,)
+    trace_picks: Sequence[TracePicks] = ()
 
     def __init__(self, name: str, policy: Policy, placements: Placements) -> None:
         if name in FIXED_NAMES:

@@ -86,6 +86,16 @@ class TruthTable:
         objective += cost
         return objective
 
+    def objective_of(self, weights: Floats, first: Floats, second: Floats) -> Floats:
+        """`objective` of given values of the two columns that planners weigh; both of shape (W, n)."""
+        parts = []
+        for table, values in ((self.latency_s, first), (self.cost_usd, second)):
+            low = table.min(axis=-1)
+            span = table.max(axis=-1) - low
+            parts.append((values - low) / np.where(span > 0.0, span, 1.0))
+        objective: Floats = (1.0 - weights) * parts[0] + weights * parts[1]
+        return objective
+
     def best(self, weights: tuple[float, ...]) -> tuple[Ints, Floats]:
         """Row of the forecast with the smallest `objective`, and that objective; both of shape (W, n).
 

@@ -128,8 +128,9 @@ class ScenarioTrace:
         path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms; `midcut trace import` makes them.
         step_s: seconds between two requests, from the trace's first row to its end.
         clock_mhz, ping_ms: for a trace without that column, as recorded links mostly are.
-        observed: what planners see of the link: `last_transfer` and `decay` (`passive_bandwidth.estimate=decay`) only
-            what their own transfers have shown, with a probe of 200 kB after 10 s without one; `perfect` the true rate.
+        observed: what planners see of the link: `decay` (as `passive_bandwidth.estimate=decay`) and `last_transfer`
+            only what their own transfers have shown, with a probe of 200 kB after 10 s without one; `perfect` the true
+            rate.
         lag_s: how much later they see it.
         interval_s: seconds between two planning steps.
     """
@@ -139,7 +140,7 @@ class ScenarioTrace:
     step_s: float = 1.0
     clock_mhz: float | None = None
     ping_ms: float | None = None
-    observed: Observed = Observed.last_transfer
+    observed: Observed = Observed.decay
     lag_s: float = 0.0
     interval_s: float = 1.0
 
@@ -202,6 +203,8 @@ class SimulateConfig:
         w: weight at which every planner is evaluated; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
         reply_timeout_s: planners do not pick a placement whose predicted link and cloud seconds exceed it; over a trace
             the edge finishes a request that has no reply by then. null waits for ever.
+        give_up_factor: over a trace, `engine.give_up_factor` of the edge that is simulated: where link and cloud take
+            this many times what was predicted, the edge starts the tail too, and the first result counts.
         population: repetitions of a drawn scenario, with the seeds 0, 1, ...
         dwell: planners are also evaluated with these numbers of samples between two switches, at least.
         keep_samples: up to that many samples are written out one by one.
@@ -232,6 +235,7 @@ class SimulateConfig:
     cloud_profile: str = "cloud"
     w: Any = 0.5
     reply_timeout_s: float | None = 10.0
+    give_up_factor: float | None = None
     population: int = 0
     dwell: list[int] = field(default_factory=list)
     keep_samples: int = 1000
@@ -245,4 +249,4 @@ class SimulateConfig:
     def __post_init__(self) -> None:
         check_share(self, "accuracy_floor")
         check_at_least(0, self, "population", "dwell", "keep_samples", "users")
-        check_over_zero(self, "reply_timeout_s")
+        check_over_zero(self, "reply_timeout_s", "give_up_factor")
