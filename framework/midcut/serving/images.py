@@ -27,6 +27,9 @@ _SMALL_PIXELS: Final = 1_000_000
 # A JPEG of more pixels is decoded at a fraction of its size, which is still this many times the model's input.
 _LARGE_PIXELS: Final = 4_000_000
 _DRAFT: Final = 4
+# Pillow allocates pixels in blocks. glibc gives blocks of more than 32 MB back to the system as soon as they are freed;
+# smaller ones stay with the thread that freed them, so that each thread would hold a large picture's memory.
+_BLOCK_BYTES: Final = 64 * 1024 * 1024
 
 
 class PixelBudget:
@@ -38,6 +41,7 @@ class PixelBudget:
     """
 
     def __init__(self, max_pixels: int, patience_s: float | None) -> None:
+        Image.core.set_block_size(_BLOCK_BYTES)
         self.max_pixels = max_pixels
         self._patience_s = patience_s
         self._free = max_pixels
@@ -174,7 +178,10 @@ def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = M
 
 
 def _preprocess(model: LoadedModel, image: Image.Image) -> torch.Tensor:
-    return prepared_input(model, _decode(image, tuple(model.example[0].shape)))
+    try:
+        return prepared_input(model, _decode(image, tuple(model.example[0].shape)))
+    finally:
+        image.close()  # gives its pixels back before the next large picture is decoded
 
 
 def prepared_input(model: LoadedModel, decoded: Image.Image) -> torch.Tensor:
