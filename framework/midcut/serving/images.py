@@ -41,7 +41,7 @@ class PixelBudget:
     """
 
     def __init__(self, max_pixels: int, patience_s: float | None) -> None:
-        Image.core.set_block_size(_BLOCK_BYTES)
+        Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]  # Pillow documents it, without types
         self.max_pixels = max_pixels
         self._patience_s = patience_s
         self._free = max_pixels
