@@ -205,6 +205,20 @@ class CloudAccess:
 
 
 @dataclass
+class ConditionsConfig(CloudAccess):
+    """What the cloud observes, as far as it does: a relay's second bandwidth and ping, load, price; 15 kB a minute.
+
+    Attributes:
+        url: address of the cloud.
+        timeout_s: for an answer.
+    """
+
+    url: str = "${cloud_url}"
+    timeout_s: float = 2.0
+    interval_s: float = 2.0
+
+
+@dataclass
 class HttpPingConfig(CloudAccess):
     """Round trip of `GET /health` on a keep-alive connection: about 1 ms more than ICMP.
 

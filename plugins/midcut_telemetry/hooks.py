@@ -52,6 +52,12 @@ def midcut_telemetry_sources() -> Sequence[Component]:
             "ping: GET /health on a keep-alive connection",
         ),
         Component(
+            "conditions",
+            config.ConditionsConfig,
+            "midcut_telemetry.conditions.Conditions",
+            "what the cloud observes: a relay's second link, load, price",
+        ),
+        Component(
             "bandwidth_probe",
             config.BandwidthProbeConfig,
             "midcut_telemetry.bandwidth_probe.BandwidthProbe",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,7 +12,11 @@ import torch
 
 import midcut
 from midcut.api.cutting import CutModel
+from midcut.cloud.assembly import assemble
+from midcut.config.composition import compose
+from midcut.errors import ConfigError, MalformedError
 from midcut.types import Placement
+from midcut.wire.route import read_route, route_text
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 FAST = ("upstream.retry_after_s=0.05", "server.port=0", "telemetry=constant")
@@ -32,6 +38,11 @@ async def route(net, *device, relay=()):
         ) as edge,
     ):
         yield {"cloud": cloud, "relay": middle, "edge": edge._assembled.engine}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 def whole(net):
@@ -57,3 +68,108 @@ def test_every_pair_of_cuts_gives_the_bits_of_the_unsplit_model(net, tiny):
                     assert sum(result.parts.values()) <= result.latency_s * 1.001
 
     asyncio.run(go())
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - the condition is another program's state
+            await asyncio.sleep(0.02)
+
+
+def test_the_edge_learns_of_the_relay_by_its_list_of_models_and_plans_two_cuts(net):
+    async def go():
+        others = "telemetry.constant.others={second_bandwidth_kbps: 1e6, second_ping_ms: 1}"
+        async with route(net, others, "planner.w=0") as tiers:
+            engine = tiers["edge"]
+            await until(lambda: engine.decision.forecast is not None)
+            forecast = engine.decision.forecast
+            assert list(forecast.parts) == ["edge", "link", "relay", "second_link", "cloud"]
+            assert len(forecast) == 10 * 11 / 2
+            result = await engine.infer(net.loaded.example)
+            assert torch.equal(result.output, whole(net))
+            assert result.predicted["second_cut"] >= result.cut
+            assert set(engine.calibration.state()["parts"]) >= {"edge", "link", "cloud", "here"}
+
+    asyncio.run(go())
+
+
+def test_without_its_upstream_a_relay_finishes_and_says_so_and_without_the_relay_the_edge_does(net):
+    async def go():
+        async with route(net) as tiers:
+            engine, placement = tiers["edge"], Placement(2, "raw", Placement(5))
+            await tiers["cloud"].__aexit__()
+            result = await engine.infer(net.loaded.example, placement=placement)
+            assert torch.equal(result.output, whole(net))
+            assert result.finished_by == "relay"
+            assert result.fallback.startswith("the relay finished: ")
+            await tiers["relay"].__aexit__()
+            result = await engine.infer(net.loaded.example, placement=placement)
+            assert torch.equal(result.output, whole(net))
+            assert result.finished_by == "edge"
+            assert result.fallback
+
+    asyncio.run(go())
+
+
+def test_two_relays_that_name_each_other_refuse_what_would_go_in_circles(net):
+    async def go():
+        port = free_port()
+        second = f"upstream_url=http://127.0.0.1:{port}"
+        async with (
+            midcut.Cloud(second, *FAST, models=[net]) as b,
+            midcut.Cloud(f"upstream_url={b.url}", *FAST, f"server.port={port}", models=[net]) as a,
+            midcut.Edge(f"cloud_url={a.url}", "telemetry=constant", model=net) as edge,
+        ):
+            placement = Placement(2, "raw", Placement(3, "raw", Placement(4, "raw", Placement(5))))
+            async with asyncio.timeout(60):
+                while True:
+                    result = await edge._assembled.engine.infer(net.loaded.example, placement=placement)
+                    assert torch.equal(result.output, whole(net))
+                    if "leads back to this relay" in result.fallback:
+                        return
+                    await asyncio.sleep(0.1)
+
+    asyncio.run(go())
+
+
+def test_a_cloud_without_an_upstream_refuses_a_route(net):
+    async def go():
+        async with (
+            midcut.Cloud("server.port=0", models=[net]) as cloud,
+            midcut.Edge(f"cloud_url={cloud.url}", "telemetry=constant", model=net) as edge,
+        ):
+            engine = edge._assembled.engine
+            result = await engine.infer(net.loaded.example, placement=Placement(2, "raw", Placement(5)))
+            assert torch.equal(result.output, whole(net))
+            assert "this cloud is no relay" in result.fallback
+            with pytest.raises(MalformedError, match="go back"):
+                await engine.infer(net.loaded.example, placement=Placement(5, "raw", Placement(2)))
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (("upstream_url=http://127.0.0.1:8700",), "upstream_url=http://127.0.0.1:8700 is this cloud itself"),
+        (("upstream_url=5",), "upstream_url must be a URL"),
+        (("upstream_url=http://x", "upstream.breaker_failures=0"), "upstream.breaker_failures must be at least 1"),
+    ],
+)
+def test_what_a_relay_cannot_be_is_one_line(net, overrides, part):
+    given = {"tiny": (net.loaded, net.partition)}
+    with pytest.raises(ConfigError, match=re.escape(part)) as error, assemble(compose("cloud", overrides), given):
+        pass
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "x", "3:zstd,", "-1", "9" * 9, "5,4", "1,1,1,1,1"])
+def test_a_route_that_goes_back_or_is_none_is_refused(text):
+    with pytest.raises(MalformedError, match="route"):
+        read_route(text, 0)
+
+
+def test_a_route_is_read_as_it_was_written():
+    placement = Placement(3, "zstd", Placement(9))
+    assert route_text(placement) == "3:zstd,9"
+    assert read_route("3:zstd,9", 3) == placement

@@ -17,7 +17,7 @@ from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import ConfigError
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.cuts import legal_cuts
-from midcut.planning.placements import placements
+from midcut.planning.placements import offered_placements
 from midcut.profiles import Role, find_profile
 from midcut.profiles.filling import fill_profiles
 from midcut.results.plan import Pick, PlanRow
@@ -103,9 +103,9 @@ def plan_once(cfg: DictConfig, folder: Path) -> Planned:
     model = fill_profiles(cfg, "plan", folder, settings.cloud_url)
     profile = find_profile(cfg.edge_profile, Role.edge, model)
     table = profile.table
-    policy = build_policy(
-        cfg, placements(table, legal_cuts(table, settings.cuts), build_codecs(cfg)), settings.reply_timeout_s
-    )
+    legal = legal_cuts(table, settings.cuts)
+    offered = offered_placements(table, legal, build_codecs(cfg), settings.tiers)
+    policy = build_policy(cfg, offered, settings.reply_timeout_s)
     decision = policy.decide(_observe(cfg, policy))
     rows = _plan_rows(cast("Forecast", decision.forecast))
     pick = _make_pick(table, decision, rows[decision.index], settings.rate_hz)

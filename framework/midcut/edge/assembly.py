@@ -36,7 +36,7 @@ from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import FileError
 from midcut.graph import partition
 from midcut.planning.assembly import build_codecs, build_policy
-from midcut.planning.placements import placements
+from midcut.planning.placements import Onward, placements
 from midcut.profiles import Role, find_profile
 from midcut.profiles.cache import cache_folder, cached_path, write_cached
 from midcut.profiles.choosing import AUTO, cloud_profile_file, edge_profile_file, own_where_unknown, sent_path
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from midcut.planning.policy import Policy
     from midcut.profiles import Profile
     from midcut.protocols import Codec, Executor, TelemetrySource, Transport
-    from midcut.types import Decision, InferenceResult, LoadedModel
+    from midcut.types import Decision, InferenceResult, LoadedModel, UpstreamModel
 
 _log = structlog.get_logger("midcut.edge")
 
@@ -114,8 +114,11 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
 
     steering = Steering(cfg, cut.legal)  # one planner for all policies, as it may learn
 
-    def policy_for(cuts: tuple[int, ...], names: tuple[str, ...]) -> Policy:
-        offered = placements(cut.table, cuts, {name: codecs[name] for name in names})
+    def policy_for(cuts: tuple[int, ...], names: tuple[str, ...], upstream: UpstreamModel | None = None) -> Policy:
+        onward = None
+        if upstream is not None:
+            onward = Onward(upstream.legal, {name: codecs[name] for name in upstream.codecs})
+        offered = placements(cut.table, cuts, {name: codecs[name] for name in names}, onward)
         return build_policy(profiles.cfg, offered, reply_timeout_s, steering.planner)
 
     policy = policy_for(cut.legal, tuple(codecs))
@@ -135,7 +138,8 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
         policy_for=policy_for,
         calibration=calibration,
         store=None if calibration is None else _load_store(cfg, calibration, policy, cut),
-        use_seconds=profiles.use if profiles.asks_cloud else None,
+        use_seconds=profiles.use if profiles.asked_parts else None,
+        asked_parts=profiles.asked_parts,
     )
     if engine.parts.scope is not None:
         engine.parts.scope.on_listing.append(CloudExecutor(model.name, profiles.cloud_executor).see)
@@ -200,10 +204,11 @@ def connect(
     codecs: tuple[str, ...] = ("raw",),
     exact_codecs: tuple[str, ...] = ("raw",),
     file_sizes: FileSizes | None = None,
-    policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy] | None = None,
+    policy_for: Callable[..., Policy] | None = None,
     calibration: Calibration | None = None,
     store: CalibrationStore | None = None,
-    use_seconds: Callable[[Profile], Awaitable[None]] | None = None,
+    use_seconds: Callable[[str, Profile], Awaitable[None]] | None = None,
+    asked_parts: frozenset[str] = frozenset({"cloud"}),
 ) -> EdgeEngine:
     """Build an engine that plans by a policy from ready-made components.
 
@@ -215,10 +220,12 @@ def connect(
         codecs: names of the codecs that the edge may use.
         exact_codecs: those of them that change no payload.
         file_sizes: the sizes of pictures' files, where these may be sent; needs `policy_for`.
-        policy_for: builds the policy for the cuts and codecs that the cloud accepts; None does not ask the cloud.
+        policy_for: builds the policy for the cuts and codecs that the cloud accepts and, before a relay, for what the
+            relay can pass on; None does not ask the cloud.
         calibration: corrects the policy's forecasts; None does not correct them.
         store: saves what calibration has learnt.
-        use_seconds: makes `policy_for` use a profile that the cloud sent; None does not ask the cloud for one.
+        use_seconds: makes `policy_for` use a profile of a part that the cloud sent; None does not ask for one.
+        asked_parts: the parts whose profiles the cloud is asked for, of `cloud` and `relay`.
     """
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
     hub = TelemetryHub(sources, settings.max_age_s)
@@ -230,10 +237,15 @@ def connect(
     if scope is not None:
         clouds.find_mismatch = scope.find_mismatch
 
-    async def plan_with(profile: Profile) -> None:
+    async def plan_with(part: str, profile: Profile) -> None:
         if use_seconds is not None and scope is not None:
-            await use_seconds(profile)
+            await use_seconds(part, profile)
             await scope.replan()
+
+    seconds = None
+    if use_seconds is not None and scope is not None:
+        seconds = CloudSeconds(clouds, cut.table, plan_with, lambda: scope.before_relay, asked_parts)
+        scope.on_replan.append(seconds.ask_soon)
 
     return EdgeEngine(
         EdgeParts(
@@ -246,7 +258,7 @@ def connect(
             planning=planning,
             observers=observers,
             scope=scope,
-            seconds=None if use_seconds is None or scope is None else CloudSeconds(clouds, cut.table, plan_with),
+            seconds=seconds,
             calibration=calibration,
             codecs=codecs,
             exact_codecs=exact_codecs,
@@ -261,7 +273,7 @@ class _EdgeProfiles:
 
     Attributes:
         cfg: the edge's config with files in place of `auto`.
-        asks_cloud: whether the cloud's own seconds are to be used.
+        asked_parts: the parts, `cloud` and `relay`, whose own seconds are to be used.
     """
 
     def __init__(
@@ -278,13 +290,15 @@ class _EdgeProfiles:
         edge_spec = own_where_unknown(cfg.edge_profile, cut.table.model)
         executor = knobs if fused is None else fused.identity
         edge = edge_profile_file(edge_spec, cut.table.model, captured, folder, executor, threads, fused)
-        cloud_spec = own_where_unknown(cfg.cloud_profile, cut.table.model)
-        cloud = cloud_profile_file(cloud_spec, cut.table.model, captured, folder, url)
+        specs = {part: own_where_unknown(cfg[f"{part}_profile"], cut.table.model) for part in ("cloud", "relay")}
+        self._sent = {"cloud": sent_path(url, cut), "relay": sent_path(f"{url} as a relay", cut)}
         OmegaConf.update(self.cfg, "edge_profile", edge)
-        OmegaConf.update(self.cfg, "cloud_profile", cloud)
-        self._sent = sent_path(url, cut)
+        for part, spec in specs.items():
+            sent_by = url if part == "cloud" else f"{url} as a relay"
+            file = cloud_profile_file(spec, cut.table.model, captured, folder, sent_by)
+            OmegaConf.update(self.cfg, f"{part}_profile", file)
+        self.asked_parts = frozenset(part for part, spec in specs.items() if spec == AUTO)
         self._model = cut.table.model
-        self.asks_cloud = cloud_spec == AUTO
 
     def convert(self, cut: Partition, inputs: Sequence[torch.Tensor], fused: Executor | None) -> None:
         """Scale a profile of PyTorch to the executor that runs here, as an estimate."""
@@ -310,10 +324,10 @@ class _EdgeProfiles:
         except FileError:
             return None
 
-    async def use(self, profile: Profile) -> None:
+    async def use(self, part: str, profile: Profile) -> None:
         """Plan with the profile that the cloud sent, also after a restart."""
-        path = await asyncio.to_thread(write_cached, profile, self._sent)
-        OmegaConf.update(self.cfg, "cloud_profile", str(path))
+        path = await asyncio.to_thread(write_cached, profile, self._sent[part])
+        OmegaConf.update(self.cfg, f"{part}_profile", str(path))
 
 
 def _fused(executor: Executor, cut: Partition) -> Executor | None:

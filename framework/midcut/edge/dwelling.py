@@ -54,7 +54,7 @@ class Dwelling:
             self._age = 1
             return wanted
         limit, met = policy.limit_status(wanted.forecast, row)
-        here, there = (_placement_text(decision.placement) for decision in (before, wanted))
+        here, there = (decision.placement.text for decision in (before, wanted))
         held = f"dwell: step {self._age} of {self._ticks} at {here}, the planner would go to {there}"
         return replace(wanted, placement=before.placement, index=row, held=held, limit=limit, met=met)
 
@@ -89,7 +89,3 @@ class PlanningCounts:
 def _placement_index(placements: Placements, wanted: Placement) -> int | None:
     """The index of a placement among those offered; None if it is not offered."""
     return next((index for index in range(len(placements)) if placements[index] == wanted), None)
-
-
-def _placement_text(placement: Placement) -> str:
-    return f"cut {placement.cut}" if placement.codec == "raw" else f"cut {placement.cut} as {placement.codec}"

@@ -15,7 +15,7 @@ from midcut.edge.clouds.breaker import BreakerState
 from midcut.edge.dwelling import Dwelling, PlanningCounts
 from midcut.edge.tasks import cancel_task
 from midcut.errors import ConfigError, MidcutError
-from midcut.types import Decision, Placement
+from midcut.types import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +150,7 @@ class PlanningLoop:
 
     def answered(self, decision: Decision, result: InferenceResult) -> None:
         """Pass an answered request on to the policy's components that learn."""
-        self._policy.answered(Placement(result.cut, result.codec), decision.observation, result)
+        self._policy.answered(result.placement, decision.observation, result)
 
     async def step(self, *, periodic: bool = False) -> Decision:
         """Run a planning step: a periodic one if `periodic`, otherwise one that an event asked for."""
@@ -245,6 +245,7 @@ def _log_decision(decision: Decision, before: Decision | None, runner_up: dict[s
     details: dict[str, Any] = {
         "cut": decision.placement.cut,
         "codec": decision.placement.codec,
+        "route": decision.placement.text,
         "reason": decision.reason,
         "weight": decision.weight,
         "observation": decision.observation.values(),
@@ -255,10 +256,10 @@ def _log_decision(decision: Decision, before: Decision | None, runner_up: dict[s
     }
     if before is None:
         _log.info("first cut", **details)
-    elif before.placement.cut != decision.placement.cut:
-        _log.info("cut moves", was=before.placement.cut, **details)
+    elif [hop.cut for hop in before.placement.hops] != [hop.cut for hop in decision.placement.hops]:
+        _log.info("cut moves", was=before.placement.text, **details)
     elif moved:
-        _log.info("codec changes", was=before.placement.codec, **details)
+        _log.info("codec changes", was=before.placement.text, **details)
     elif (decision.forecast is None) != (before.forecast is None):
         _log.info("planning stopped" if decision.forecast is None else "planning resumed", **details)
     elif decision.met != before.met:

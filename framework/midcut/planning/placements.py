@@ -166,3 +166,10 @@ def _tensor_codec_s(codec: Codec, spec: ValueSpec) -> float:
     except MalformedError:  # a tensor of a dtype that the codec does not support is sent as it is
         return 0.0
     return codec.codec_s(spec)
+
+
+def offered_placements(
+    table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None, tiers: int
+) -> Placements:
+    """Placements over two tiers, or over three where the relay takes the same cuts and codecs."""
+    return placements(table, legal, codecs, Onward(legal, codecs) if tiers == 3 else None)

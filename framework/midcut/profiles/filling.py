@@ -66,6 +66,9 @@ def fill_profiles_of(
     cloud = cloud_profile_file(cfg.cloud_profile, title, captured, folder, url)
     OmegaConf.update(cfg, "edge_profile", edge)
     OmegaConf.update(cfg, "cloud_profile", cloud)
+    if cfg.get("tiers", 2) > 2:
+        relay = cloud_profile_file(cfg.relay_profile, title, captured, folder, f"{url} as a relay")
+        OmegaConf.update(cfg, "relay_profile", relay)
 
 
 def _capture(cfg: DictConfig, name: str) -> tuple[Partition, Sequence[torch.Tensor]]:

@@ -27,6 +27,8 @@ class PlanRow(Struct, frozen=True, kw_only=True):
         layer: leaf modules that are finished at the edge.
         request_bytes: sent to the cloud, headers included; 0 where nothing is sent.
         objectives: the further columns that were chosen (`objective=`), by name.
+        second_cut, second_codec, relay_s, second_link_s: where a relay stops, and the parts between link and cloud;
+            absent on two tiers.
     """
 
     cut: int
@@ -38,6 +40,10 @@ class PlanRow(Struct, frozen=True, kw_only=True):
     cloud_s: float | None
     layer: int
     request_bytes: float
+    second_cut: int | UnsetType = UNSET
+    second_codec: str | UnsetType = UNSET
+    relay_s: float | UnsetType | None = UNSET
+    second_link_s: float | UnsetType | None = UNSET
     objectives: dict[str, float | None] = {}
 
 
@@ -69,6 +75,10 @@ class Pick(Struct, frozen=True, kw_only=True):
     cloud_s: float | None
     layer: int
     request_bytes: float
+    second_cut: int | UnsetType = UNSET
+    second_codec: str | UnsetType = UNSET
+    relay_s: float | UnsetType | None = UNSET
+    second_link_s: float | UnsetType | None = UNSET
     objectives: dict[str, float | None] = {}
     after: str
     observation: dict[str, float | None]

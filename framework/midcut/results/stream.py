@@ -75,6 +75,7 @@ class Record(Struct, frozen=True, kw_only=True):
         frame_at_s: when a camera's frame was taken, seconds since the epoch; absent for files.
         cut, codec, finished_by, fallback, edge_s, link_s, cloud_s, latency_s, cost_usd, sent_bytes: as in
             `midcut.types.InferenceResult`; seconds and US dollars, measured.
+        relay_s, second_link_s, second_cut, second_codec: of three tiers; absent on two.
         predicted: `latency_s`, `cost_usd`, `edge_s`, `link_s`, `cloud_s`, `cut` and `codec` as forecast for this
             placement; empty where there was no forecast.
         alternatives: `edge-only` and `cloud-only` -> `latency_s` and `cost_usd` as forecast at the same time; empty
@@ -101,6 +102,10 @@ class Record(Struct, frozen=True, kw_only=True):
     latency_s: float
     cost_usd: float | None
     sent_bytes: int
+    relay_s: float | UnsetType = UNSET
+    second_link_s: float | UnsetType = UNSET
+    second_cut: int | UnsetType = UNSET
+    second_codec: str | UnsetType = UNSET
     predicted: dict[str, Any]
     decision: RecordedDecision
     alternatives: dict[str, dict[str, float]] = {}

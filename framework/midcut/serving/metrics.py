@@ -191,9 +191,8 @@ class EdgeMetrics:
         if result.fallback:
             self._fallbacks.add()
         self._latency.observe(result.latency_s)
-        self._parts.observe(result.edge_s, "edge")
-        self._parts.observe(result.link_s, "link")
-        self._parts.observe(result.cloud_s, "cloud")
+        for part, seconds in result.parts.items():
+            self._parts.observe(seconds, part)
         self._cost.add(by=result.cost_usd)
         self._sent.add(by=result.sent_bytes)
         if result.predicted and not result.fallback:

@@ -15,7 +15,7 @@ from midcut.config.settings import PlanConfig, ScenarioDrawn, ScenarioKind, Scen
 from midcut.errors import ConfigError
 from midcut.planning.assembly import build_codecs, build_forecaster, build_policy
 from midcut.planning.cuts import legal_cuts
-from midcut.planning.placements import placements
+from midcut.planning.placements import offered_placements
 from midcut.profiles import Role, find_profile
 from midcut.profiles.filling import fill_profiles
 from midcut.simulation.run import Names, Setup
@@ -45,7 +45,7 @@ def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]
     model = fill_profiles(cfg, "simulate", folder)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
     cuts = legal_cuts(table, settings.cuts)
-    on_offer = placements(table, cuts, build_codecs(cfg))
+    on_offer = offered_placements(table, cuts, build_codecs(cfg), settings.tiers)
     planning, truth = (build_forecaster(cfg, nodes, on_offer) for nodes in (cfg.predictor, cfg.truth))
     setup = Setup(
         planning=planning,
@@ -90,11 +90,12 @@ def _system(name: str, words: list[str], cfg: DictConfig, table: CutTable) -> Po
     except HydraException as error:
         raise ConfigError(f"systems.{name}: {str(error).splitlines()[0]}") from None
     with open_dict(plan):
-        plan.edge_profile, plan.cloud_profile, plan.cost = cfg.edge_profile, cfg.cloud_profile, cfg.cost
+        for key in ("edge_profile", "cloud_profile", "relay_profile", "cost", "tiers"):
+            plan[key] = cfg[key]
         plan.objective = cfg.objective
     try:
-        cuts = settings_of(plan, PlanConfig).cuts
-        return build_policy(plan, placements(table, legal_cuts(table, cuts), build_codecs(plan)))
+        legal = legal_cuts(table, settings_of(plan, PlanConfig).cuts)
+        return build_policy(plan, offered_placements(table, legal, build_codecs(plan), plan.tiers))
     except ConfigError as error:
         raise ConfigError(f"systems.{name}: {error}") from None
 

@@ -163,6 +163,7 @@ def broadcast_forecast(forecaster: Forecaster, observation: Observation, count: 
         link_s=np.broadcast_to(forecast.link_s, shape),
         cloud_s=np.broadcast_to(forecast.cloud_s, shape),
         cost_usd=np.broadcast_to(forecast.cost_usd, shape),
+        between={name: np.broadcast_to(part_s, shape) for name, part_s in forecast.between.items()},
         objectives={name: np.broadcast_to(values, shape) for name, values in forecast.objectives.items()},
     )
 

@@ -110,6 +110,7 @@ def true_forecast(
     plain = truth.forecast(observation)
     shape = (len(time_s), len(plain))
     edge_s, cloud_s = (np.broadcast_to(part, shape) for part in (plain.edge_s, plain.cloud_s))
+    between = {name: np.broadcast_to(part_s, shape) for name, part_s in plain.between.items()}
     kbit = transferred_kbit(truth, observation)
     rate_kbps = np.maximum(np.asarray(observation.bandwidth_kbps, dtype=np.float64), OUTAGE_KBPS)[:, None]
     fixed_s = np.maximum(plain.link_s - kbit / rate_kbps, 0.0)
@@ -117,11 +118,12 @@ def true_forecast(
     link_s = fixed_s + transfer_s
     on_edge = np.flatnonzero(plain.placements.on_edge)
     if run.timeout_s is not None and len(on_edge):
-        late = link_s + cloud_s > run.timeout_s
+        late = sum(between.values(), link_s) + cloud_s > run.timeout_s
         whole_s = edge_s[:, on_edge[:1]]
         edge_s, link_s = np.where(late, whole_s, edge_s), np.where(late, run.timeout_s, link_s)
         cloud_s, transfer_s = np.where(late, 0.0, cloud_s), np.where(late, np.inf, transfer_s)
-    return truth.complete(observation, edge_s, link_s, cloud_s), transfer_s
+        between = {name: np.where(late, 0.0, part_s) for name, part_s in between.items()}
+    return truth.complete(observation, edge_s, link_s, cloud_s, between=between), transfer_s
 
 
 def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 MAX_VALUES = 1_000_000
 """Samples times placements that are compared. Of more samples, an evenly spaced subset is compared."""
-_PARTS = {"edge": "edge_s", "link": "link_s", "cloud": "cloud_s", "latency": "latency_s", "cost": "cost_usd"}
 
 
 def part_errors(planning: Forecaster, truth: Forecaster, samples: Samples) -> tuple[PartError, ...]:
@@ -26,7 +25,11 @@ def part_errors(planning: Forecaster, truth: Forecaster, samples: Samples) -> tu
     count = len(compared)
     observation = compared.observation(0, count)
     predicted, true = (broadcast_forecast(forecaster, observation, count) for forecaster in (planning, truth))
-    errors = (_error_of_part(part, getattr(predicted, name), getattr(true, name)) for part, name in _PARTS.items())
+    columns = (
+        forecast.parts | {"latency": forecast.latency_s, "cost": forecast.cost_usd} for forecast in (predicted, true)
+    )
+    predicted_columns, true_columns = columns
+    errors = (_error_of_part(part, predicted_columns[part], values) for part, values in true_columns.items())
     return tuple(error for error in errors if error is not None)
 
 

@@ -97,16 +97,22 @@ def has_random_field(scenario: ScenarioDrawn | ScenarioTrace) -> TypeGuard[Scena
     """Whether a field is drawn at random, so that another seed gives other samples."""
     if isinstance(scenario, ScenarioTrace):
         return False
-    return any(getattr(scenario, name).kind in RANDOM_KINDS for name in FIELDS)
+    return any(distribution.kind in RANDOM_KINDS for distribution in _distributions(scenario).values())
+
+
+def _distributions(scenario: ScenarioDrawn) -> dict[str, Distribution]:
+    """Field -> its distribution, in the order in which they are drawn."""
+    return {name: getattr(scenario, name) for name in DRAWING_ORDER} | dict(scenario.others)
 
 
 def _draw_samples(scenario: ScenarioDrawn, seeds: Iterable[int]) -> Samples:
     count = _sample_count(scenario)
-    drawn: dict[str, list[Floats]] = {name: [] for name in FIELDS}
+    distributions = _distributions(scenario)
+    drawn: dict[str, list[Floats]] = {name: [] for name in (*FIELDS, *scenario.others)}
     for seed in seeds:
         generator = np.random.default_rng(seed)
-        for name in DRAWING_ORDER:
-            drawn[name].append(_draw_field(getattr(scenario, name), generator, count))
+        for name, distribution in distributions.items():
+            drawn[name].append(_draw_field(distribution, generator, count))
     fields = {name: np.concatenate(rows) for name, rows in drawn.items()}
     for name, values in fields.items():
         _check_values(name, values)
@@ -116,8 +122,8 @@ def _draw_samples(scenario: ScenarioDrawn, seeds: Iterable[int]) -> Samples:
 def _sample_count(scenario: ScenarioDrawn) -> int:
     listed = {
         name: len(distribution.values)
-        for name in FIELDS
-        if (distribution := getattr(scenario, name)).kind is DistributionKind.values
+        for name, distribution in _distributions(scenario).items()
+        if distribution.kind is DistributionKind.values
     }
     count = scenario.samples
     if count is None:
@@ -154,9 +160,10 @@ def _draw_field(distribution: Distribution, generator: np.random.Generator, coun
 
 
 def _check_values(name: str, values: Floats) -> None:
-    good = np.isfinite(values) & (values >= 0.0 if name == "ping_ms" else values > 0.0)
+    may_be_zero = name not in ("clock_mhz", "bandwidth_kbps", "second_bandwidth_kbps")
+    good = np.isfinite(values) & (values >= 0.0 if may_be_zero else values > 0.0)
     if not good.all():
-        bound = "0 or more" if name == "ping_ms" else "over 0"
+        bound = "0 or more" if may_be_zero else "over 0"
         raise ConfigError(f"scenario.{name} must be finite and {bound} at every sample, got {values[~good].flat[0]:g}")
 
 

@@ -230,6 +230,8 @@ def result_of_pick(chunk: Chunk, sample: int, pick: int) -> InferenceResult:
         request_id="",
         output=None,
         cut=int(truth.placements.cut[pick]),
+        onward=truth.placements[pick].onward,
+        between={name: float(part_s[sample, pick]) for name, part_s in truth.between.items()},
         finished_by="edge" if on_edge else "cloud",
         fallback="",
         edge_s=float(truth.edge_s[sample, pick]),

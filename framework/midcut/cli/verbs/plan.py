@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from msgspec import UNSET
 from rich.table import Table
 
 from midcut.api.planning import last_edge_node, plan_once
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.api.planning import Planned
+    from midcut.results.plan import PlanRow
 
 
 _S_PER_MONTH = 730 * 3600.0
@@ -75,9 +77,7 @@ def _print_table(planned: Planned) -> None:
         "after",
         *(["codec"] if coded else []),
         "sent kB",
-        "edge ms",
-        "link ms",
-        "cloud ms",
+        *(f"{part.replace('_', ' ')} ms" for part in forecast.parts),
         "latency ms",
         "cost µ$",
         *(f"{shown.name} {shown.unit}".strip() for shown in shown_columns),
@@ -86,13 +86,14 @@ def _print_table(planned: Planned) -> None:
     rich = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for column in rich.columns[3 + coded :]:
         column.justify = "right"
-    columns_s = (forecast.edge_s, forecast.link_s, forecast.cloud_s, forecast.latency_s)
+    columns_s = (*forecast.parts.values(), forecast.latency_s)
+    onward = forecast.placements.onward
     for index, row in enumerate(rows):
-        second = runner_up is not None and [row.cut, row.codec] == [runner_up["cut"], runner_up["codec"]]
+        second = runner_up is not None and _is_row(row, runner_up)
         mark = ">" if index == decision.index else "." if second else ""
         rich.add_row(
             mark,
-            str(row.cut),
+            str(row.cut) if onward is None else f"{row.cut}, {row.second_cut}",
             last_edge_node(table, row.cut),
             *([row.codec if row.request_bytes else ""] if coded else []),
             f"{row.request_bytes / 1e3:.1f}",
@@ -113,3 +114,9 @@ def _print_table(planned: Planned) -> None:
     console.print(f"  {gains_text(gains)}", highlight=False, soft_wrap=True)
     for part, source in policy.based_on.items():
         console.print(f"{part}: {source}", highlight=False, soft_wrap=True)
+
+
+def _is_row(row: PlanRow, forecast_row: dict[str, Any]) -> bool:
+    """Whether a row of the plan is that of a forecast."""
+    names = ("cut", "codec", "second_cut", "second_codec")
+    return all(getattr(row, name) == forecast_row.get(name, UNSET) for name in names)

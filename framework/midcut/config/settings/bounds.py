@@ -61,3 +61,10 @@ def _values(settings: object, keys: tuple[str, ...]) -> list[tuple[str, float]]:
         if value is not None
         for number in (value if isinstance(value, list) else [value])
     ]
+
+
+def check_tiers(settings: object) -> None:
+    """Check `tiers`: two, or three with a relay."""
+    tiers = getattr(settings, "tiers")  # noqa: B009 - of several settings
+    if tiers not in (2, 3):
+        raise ConfigError(f"tiers must be 2 (edge, cloud) or 3 (edge, relay, cloud), got {tiers}")

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from midcut.config.settings.aiming import AimSettings
-from midcut.config.settings.bounds import check_over_zero, check_share
+from midcut.config.settings.bounds import check_over_zero, check_share, check_tiers
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.edge import CalibrationSettings, EngineSettings
 from midcut.config.settings.serving import CloudSettings, ServerSettings, UpstreamSettings
@@ -29,6 +29,9 @@ class PlanConfig:
             profiles, or a shipped device, whose seconds are estimated for models that it has no profile of; `auto` is
             this machine, measured, and what the cloud of `cloud_url` sent an edge here last. The list of cuts is taken
             from the edge profile.
+        tiers: 3 plans two cuts, with a relay between edge and cloud; the second link is observed as
+            `second_bandwidth_kbps` and `second_ping_ms`.
+        relay_profile: measured seconds of the relay.
         cloud_url: the cloud that active telemetry probes measure against.
         wait_s: how long the telemetry sources may take to answer.
         max_age_s: a telemetry value older than this is missing.
@@ -51,6 +54,8 @@ class PlanConfig:
     accuracy_floor: float | None = None
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
+    relay_profile: str = "cloud"
+    tiers: int = 2
     cloud_url: str = "http://127.0.0.1:8700"
     wait_s: float = 10.0
     max_age_s: float = 30.0
@@ -63,6 +68,7 @@ class PlanConfig:
         check_share(self, "accuracy_floor")
         check_over_zero(self, "rate_hz", finite=True)
         check_over_zero(self, "reply_timeout_s")
+        check_tiers(self)
 
 
 @dataclass
@@ -112,6 +118,7 @@ class EdgeConfig:
             profiles, or a shipped device. `auto` measures this machine when it meets a model first, and takes the
             cloud's own measurement from the cloud, until then an estimate; so does a shipped device with models that
             it has no profile of.
+        relay_profile: the same for the middle one of three tiers, where the cloud of `cloud_url` is a relay.
         cloud_url: where the cloud listens; transport and telemetry take it from here. A list is in order of
             preference: requests go to the first healthy cloud.
         slow_start: whether TCP returns to slow start after an idle pause; `auto` reads this host's setting.
@@ -138,6 +145,7 @@ class EdgeConfig:
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
+    relay_profile: str = "auto"
     cloud_url: Any = "http://127.0.0.1:8700"
     slow_start: SlowStart = SlowStart.auto
     input: Any = MISSING

@@ -10,10 +10,11 @@ from typing import Any
 from omegaconf import MISSING
 
 from midcut.config.settings.aiming import AimSettings
-from midcut.config.settings.bounds import check_at_least, check_over_zero, check_share
+from midcut.config.settings.bounds import check_at_least, check_over_zero, check_share, check_tiers
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.gaming import GameSettings
 from midcut.errors import ConfigError
+from midcut.fields import known_fields
 
 
 class DistributionKind(Enum):
@@ -96,6 +97,7 @@ class ScenarioDrawn:
         samples: their number; null is the length of the longest list of values.
         seed: seed of numpy's default generator. bandwidth_kbps is drawn first, then clock_mhz, then ping_ms.
         clock_mhz, bandwidth_kbps, ping_ms: the distribution of each.
+        others: distributions of further fields by name, e.g. `{second_ping_ms: {value: 20}}`; drawn last.
     """
 
     kind: ScenarioKind = ScenarioKind.drawn
@@ -104,11 +106,20 @@ class ScenarioDrawn:
     clock_mhz: Distribution = field(default_factory=Distribution)
     bandwidth_kbps: Distribution = field(default_factory=Distribution)
     ping_ms: Distribution = field(default_factory=Distribution)
+    others: dict[str, Distribution] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_at_least(0, self, "scenario.seed")
         for name in ("clock_mhz", "bandwidth_kbps", "ping_ms"):
             getattr(self, name).check(f"scenario.{name}")
+        for name, distribution in self.others.items():
+            if name not in known_fields() or name in ("clock_mhz", "bandwidth_kbps", "ping_ms"):
+                raise ConfigError(f"scenario.others.{name}: the further fields are {_further_fields()}")
+            distribution.check(f"scenario.others.{name}")
+
+
+def _further_fields() -> str:
+    return ", ".join(name for name in known_fields() if name not in ("clock_mhz", "bandwidth_kbps", "ping_ms"))
 
 
 class Observed(Enum):
@@ -200,6 +211,8 @@ class SimulateConfig:
             unknown share, are not offered. null offers all.
         edge_profile, cloud_profile: measured seconds, for the predictors that use them: a profile file, a folder of
             profiles, or a shipped device, whose seconds are estimated for models that it has no profile of.
+        relay_profile, tiers: with 3 tiers a placement has two cuts, and a relay between edge and cloud, with this
+            profile, runs what lies between them; the scenario also has `second_bandwidth_kbps` and `second_ping_ms`.
         w: weight at which every planner is evaluated; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
         reply_timeout_s: planners do not pick a placement whose predicted link and cloud seconds exceed it; over a trace
             the edge finishes a request that has no reply by then. null waits for ever.
@@ -233,6 +246,8 @@ class SimulateConfig:
     accuracy_floor: float | None = None
     edge_profile: str = "pi4"
     cloud_profile: str = "cloud"
+    relay_profile: str = "cloud"
+    tiers: int = 2
     w: Any = 0.5
     reply_timeout_s: float | None = 10.0
     give_up_factor: float | None = None
@@ -250,3 +265,4 @@ class SimulateConfig:
         check_share(self, "accuracy_floor")
         check_at_least(0, self, "population", "dwell", "keep_samples", "users")
         check_over_zero(self, "reply_timeout_s", "give_up_factor")
+        check_tiers(self)

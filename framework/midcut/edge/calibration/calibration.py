@@ -15,14 +15,13 @@ from midcut.edge.calibration.corrections import NO_CORRECTIONS, Corrections
 from midcut.edge.calibration.robust_fit import Prior
 from midcut.edge.calibration.sample_window import Sample, SampleWindow, log_ratio
 from midcut.edge.calibration.stale_samples import StaleSampleFilter
-from midcut.types import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from midcut.config.settings import CalibrationSettings
     from midcut.planning.policy import Forecaster, Policy
-    from midcut.types import Decision, Floats, Forecast, InferenceResult, Observation, Placements
+    from midcut.types import Decision, Floats, Forecast, InferenceResult, Observation, Placement, Placements
 
 _log = structlog.get_logger("midcut.edge")
 # A throttled or shared processor is slower by a factor; the fixed overhead of a segment is far below 1 ms.
@@ -50,14 +49,12 @@ _REUSED_SHARE: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One request, from the event loop. `rest_s`: latency beyond the three parts; None if other requests ran too."""
+    """One request, from the event loop. `rest_s`: latency beyond the parts; None if other requests ran too."""
 
     forecast: Forecast
     pause_s: float | None
     placement: Placement
-    edge_s: float
-    link_s: float
-    cloud_s: float
+    parts: Mapping[str, float]
     rest_s: float | None
     sent: bool
     ended_s: float
@@ -105,17 +102,15 @@ class Calibration:
         """
         if decision.forecast is None or result.fallback:
             return
-        rest_s = max(float(result.latency_s - result.edge_s - result.link_s - result.cloud_s), 0.0)
+        rest_s = max(float(result.latency_s - sum(result.parts.values())), 0.0)
         self._answers.append(
             _Answer(
                 forecast=decision.forecast.uncorrected or decision.forecast,
                 pause_s=decision.observation.pause_s,
-                placement=Placement(result.cut, result.codec),
-                edge_s=float(result.edge_s),
-                link_s=float(result.link_s),
-                cloud_s=float(result.cloud_s),
+                placement=result.placement,
+                parts={name: float(part_s) for name, part_s in result.parts.items()},
                 rest_s=rest_s if alone else None,
-                sent=result.finished_by == "cloud",
+                sent=result.finished_by != "edge",
                 ended_s=self._clock(),
             )
         )
@@ -193,7 +188,7 @@ class Calibration:
             now_s = self._clock()
             self._corrections = NO_CORRECTIONS
             for name, stored in samples.items():
-                self._parts[name].extend(replace(sample, at_s=now_s - sample.at_s) for sample in stored)
+                self._window(name).extend(replace(sample, at_s=now_s - sample.at_s) for sample in stored)
 
     def _note_surprise(self, result: InferenceResult) -> None:
         predicted_s = result.predicted.get("latency_s")
@@ -214,20 +209,32 @@ class Calibration:
                 continue
             forecast, ended_s, placement = answer.forecast, answer.ended_s, answer.placement
             self._pause_s = answer.pause_s
+            predicted, measured = forecast.parts, answer.parts
             if _is_long_enough(forecast.edge_s, row):
-                new_samples["edge"].append(Sample(float(forecast.edge_s[row]), answer.edge_s, ended_s, placement))
-            if answer.sent and answer.cloud_s > 0.0:  # else the server does not report its own seconds
-                link_s = answer.link_s + (answer.rest_s or 0.0)
+                new_samples["edge"].append(Sample(float(forecast.edge_s[row]), measured["edge"], ended_s, placement))
+            if answer.sent and measured["cloud"] + measured.get("relay", 0.0) > 0.0:  # else it reports no seconds
+                link_s = measured["link"] + (answer.rest_s or 0.0)
                 new_samples["link"].append(Sample(float(forecast.link_s[row]), link_s, ended_s, placement))
-                if _is_long_enough(forecast.cloud_s, row):
-                    new_samples["cloud"].append(Sample(float(forecast.cloud_s[row]), answer.cloud_s, ended_s))
+                for part in ("relay", "second_link", "cloud"):
+                    is_used = measured.get(part, 0.0) > 0.0 and part in predicted
+                    if is_used and (part == "second_link" or _is_long_enough(predicted[part], row)):
+                        sample = Sample(float(predicted[part][row]), measured[part], ended_s)
+                        new_samples.setdefault(part, []).append(sample)
             elif not answer.sent and answer.rest_s is not None:
                 new_samples["here"].append(Sample(float(forecast.link_s[row]), answer.rest_s, ended_s))
         for name, samples in new_samples.items():
             usable = [sample for sample in samples if _is_time(sample.predicted_s) and _is_time(sample.measured_s)]
             if usable:
-                self._parts[name].extend(usable)
+                self._window(name).extend(usable)
                 self._corrections = NO_CORRECTIONS
+
+    def _window(self, name: str) -> SampleWindow:
+        """The samples of a part; those of a third tier are there once it has answered."""
+        if name not in self._parts:
+            prior, windows = (_SENDING, _LINK_WINDOWS) if name == "second_link" else (_COMPUTING, 1)
+            self._parts[name] = SampleWindow(prior, windows * self._settings.window, self._settings.forget_s)
+            self._logged[name] = (1.0, -math.inf)
+        return self._parts[name]
 
     def _withdraw_stale(self, forecast: Forecast, observation: Observation) -> None:
         stale_filter = StaleSampleFilter(forecast, observation, self._clock(), self._row_of)

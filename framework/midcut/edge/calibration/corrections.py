@@ -32,18 +32,22 @@ class _Columns(NamedTuple):
         )
         return cls(ratio, offset_s, bool((offset_s >= 0.0).all()))
 
+    def apply_to(self, part_s: Floats) -> Floats:
+        corrected_s: Floats = part_s * self.ratio + self.offset_s
+        return corrected_s if self.positive else np.maximum(corrected_s, 0.0)
+
 
 class Corrections(NamedTuple):
     """Corrections of some placements, valid from one moment to another.
 
     Attributes:
-        parts: edge, link and cloud; None where nothing is corrected.
+        parts: by name, see `Forecast.parts`; None where nothing is corrected.
     """
 
     placements: Placements | None
     from_s: float
     until_s: float
-    parts: tuple[_Columns, _Columns, _Columns] | None
+    parts: Mapping[str, _Columns] | None
 
     @classmethod
     def of(cls, lines: Mapping[str, Line], placements: Placements, from_s: float, until_s: float) -> Self:
@@ -51,25 +55,25 @@ class Corrections(NamedTuple):
         if all(line is AS_PREDICTED for line in lines.values()):
             return cls(placements, from_s, until_s, None)
         unsent = placements.on_edge
-        parts = (
-            _Columns.of(lines["edge"], lines["edge"], unsent),
+        parts = {
+            "edge": _Columns.of(lines["edge"], lines["edge"], unsent),
             # Waiting time at the edge counts as link: latency has no part of its own for it.
-            _Columns.of(lines["link"], lines["here"], unsent),
-            _Columns.of(lines["cloud"], AS_PREDICTED, unsent),
-        )
+            "link": _Columns.of(lines["link"], lines["here"], unsent),
+        }
+        if placements.onward is not None:
+            parts["relay"] = _Columns.of(lines.get("relay", AS_PREDICTED), AS_PREDICTED, unsent)
+            unsent = placements.onward.on_edge
+            parts["second_link"] = _Columns.of(lines.get("second_link", AS_PREDICTED), AS_PREDICTED, unsent)
+        parts["cloud"] = _Columns.of(lines["cloud"], AS_PREDICTED, unsent)
         return cls(placements, from_s, until_s, parts)
 
     def apply_to(self, forecast: Forecast, observation: Observation, forecaster: Forecaster) -> Forecast:
         """Return the corrected forecast, completed anew, or the same object if nothing is to be corrected."""
         if self.parts is None:
             return forecast
-        edge_s, link_s, cloud_s = (
-            part_s * ratio + offset_s if positive else np.maximum(part_s * ratio + offset_s, 0.0)
-            for part_s, (ratio, offset_s, positive) in zip(
-                (forecast.edge_s, forecast.link_s, forecast.cloud_s), self.parts, strict=True
-            )
-        )
-        return forecaster.complete(observation, edge_s, link_s, cloud_s, forecast)
+        corrected = {name: self.parts[name].apply_to(part_s) for name, part_s in forecast.parts.items()}
+        edge_s, link_s, cloud_s = (corrected.pop(name) for name in ("edge", "link", "cloud"))
+        return forecaster.complete(observation, edge_s, link_s, cloud_s, forecast, corrected)
 
 
 NO_CORRECTIONS: Final = Corrections(None, 0.0, -math.inf, None)

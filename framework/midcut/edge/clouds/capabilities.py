@@ -11,6 +11,7 @@ import structlog
 from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError, CloudRefusedError
 from midcut.graph.probe import difference
+from midcut.types import UpstreamModel
 from midcut.wire.oip import FILE
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class CloudCapabilities:
 
     Args:
         lister: lists the cloud's models; None if no transport can.
-        policy_for: builds the policy for some of the legal cuts and some of the codecs.
+        policy_for: builds the policy for some of the legal cuts and some of the codecs and, before a relay, for what
+            the relay can pass on, an `UpstreamModel`.
         codecs: names of those that the edge may use.
         files: gets the formats that the cloud decodes as this edge does.
 
@@ -57,7 +59,7 @@ class CloudCapabilities:
         lister: ModelLister | None,
         partition: Partition,
         planning: Replannable,
-        policy_for: Callable[[tuple[int, ...], tuple[str, ...]], Policy],
+        policy_for: Callable[..., Policy],
         codecs: tuple[str, ...] = ("raw",),
         files: FileChoice | None = None,
     ) -> None:
@@ -69,6 +71,7 @@ class CloudCapabilities:
         self._files = files
         self._scope = Scope(partition.legal, codecs)
         self._query_requested = asyncio.Event()
+        self.on_replan: list[Callable[[], None]] = []
         self._replanning = asyncio.Lock()
         self._replan_requested = False
         self._task: asyncio.Task[None] | None = None
@@ -149,7 +152,7 @@ class CloudCapabilities:
         if scope == self._scope:
             return
         before, self._scope = self._scope, scope
-        if scope[:2] != before[:2]:
+        if scope._replace(why="") != before._replace(why=""):
             try:
                 await self.replan()
             except BaseException:
@@ -169,17 +172,29 @@ class CloudCapabilities:
             return scope
         why = "the cloud decodes and preprocesses no picture as this edge does"
         without = tuple(name for name in scope.codecs if name != FILE)
-        return Scope(scope.cuts, without, f"{scope.why}; {why}" if scope.why else why)
+        return scope._replace(codecs=without, why=f"{scope.why}; {why}" if scope.why else why)
+
+    @property
+    def before_relay(self) -> bool:
+        """Whether the cloud is a relay, so that there are three tiers."""
+        return self._scope.onward is not None
 
     async def replan(self) -> None:
         """Plan with a new policy for the cuts and codecs in use, because what it is built from has changed."""
         async with self._replanning:
             scope = self._scope
-            await self._planning.replan(await asyncio.to_thread(self._policy_for, scope.cuts, scope.codecs))
+            onward = () if scope.onward is None else (scope.onward,)
+            policy = await asyncio.to_thread(self._policy_for, scope.cuts, scope.codecs, *onward)
+            await self._planning.replan(policy)
+        for callback in self.on_replan:
+            callback()
 
     def _log_scope(self, scope: Scope) -> None:
         if not scope.why:
-            _log.info("planning on all cuts", cuts=len(scope.cuts))
+            _log.info("planning on all cuts", cuts=len(scope.cuts), tiers=2 if scope.onward is None else 3)
+        elif scope.onward is not None and scope.onward.why:
+            tiers = "the relay alone" if not scope.onward.legal else "fewer second cuts"
+            _log.warning(f"planning for {tiers}", cuts=len(scope.cuts), reason=scope.why)
         elif scope.cuts == (self._partition.table.last,):
             _log.warning("planning for the edge alone", reason=scope.why)
         elif scope.codecs != self._all_codecs:
@@ -191,11 +206,16 @@ class CloudCapabilities:
 
 
 class Scope(NamedTuple):
-    """The cuts and codecs that planning may use, and why some are excluded (`""` if none is)."""
+    """The cuts and codecs that planning may use, and why some are excluded (`""` if none is).
+
+    Attributes:
+        onward: what a relay can pass on to its upstream; None where the cloud is no relay.
+    """
 
     cuts: tuple[int, ...]
     codecs: tuple[str, ...]
     why: str = ""
+    onward: UpstreamModel | None = None
 
 
 def usable_scope(
@@ -208,17 +228,31 @@ def usable_scope(
     """The legal cuts and the codecs that the cloud accepts. Without a common codec only the last cut is usable."""
     cuts, why = usable_cuts(models, table, legal, probe)
     model = models.get(table.model)
+    onward = None
+    if model is not None and model.upstream is not None and model.fingerprint == table.fingerprint:
+        onward = _usable_onward(model.upstream, legal, codecs)
+        why = why or onward.why
     accepted = (
         codecs if model is None or model.codecs is None else tuple(name for name in codecs if name in model.codecs)
     )
     if model is None or accepted == codecs:
-        return Scope(cuts, codecs, why)
+        return Scope(cuts, codecs, why, onward)
     refused = ", ".join(name for name in codecs if name not in accepted)
     no_codec = f"the cloud does not take codec {refused}; it takes: {', '.join(model.codecs or ()) or 'none'}"
     why = f"{why}; {no_codec}" if why else no_codec
     if not accepted:
-        return Scope((table.last,) if table.last in legal else legal, codecs, why)
-    return Scope(cuts, accepted, why)
+        return Scope((table.last,) if table.last in legal else legal, codecs, why, onward)
+    return Scope(cuts, accepted, why, onward)
+
+
+def _usable_onward(upstream: UpstreamModel, legal: tuple[int, ...], codecs: tuple[str, ...]) -> UpstreamModel:
+    """What a relay passes on, as far as the edge offers it. Without a common codec it passes nothing on."""
+    shared = tuple(name for name in codecs if name in upstream.codecs)
+    cuts = tuple(cut for cut in upstream.legal if cut in legal) if shared else ()
+    why = f"beyond the relay: {upstream.why}" if upstream.why else ""
+    if not shared:
+        why = f"the relay takes none of the codecs {', '.join(codecs)} for its upstream"
+    return UpstreamModel(cuts, shared, why)
 
 
 def usable_cuts(

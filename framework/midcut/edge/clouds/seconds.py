@@ -24,22 +24,34 @@ _REFUSED_RETRY_S: Final = 60.0
 
 
 class _Source(Protocol):
-    async def profile(self, model: str) -> bytes: ...
+    async def profile(self, model: str, tier: int = 0) -> bytes: ...
 
 
 class CloudSeconds:
-    """Asks the cloud for its profile until it sends one.
+    """Asks the cloud for its profile until it sends one; a relay also for its upstream's.
 
     Args:
         source: the clouds.
         table: of the model.
-        use: plans with a profile.
+        use: plans with a profile, as that of a part: `cloud` or `relay`.
+        before_relay: whether the cloud is a relay now.
+        parts: the parts whose profiles are to be asked for.
     """
 
-    def __init__(self, source: _Source, table: CutTable, use: Callable[[Profile], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        source: _Source,
+        table: CutTable,
+        use: Callable[[str, Profile], Awaitable[None]],
+        before_relay: Callable[[], bool] = lambda: False,
+        parts: frozenset[str] = frozenset({"cloud"}),
+    ) -> None:
         self._source = source
         self._table = table
         self._use = use
+        self._before_relay = before_relay
+        self._parts = parts
+        self._done: set[tuple[str, int]] = set()
         self._asked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -52,31 +64,43 @@ class CloudSeconds:
         self._task = None
 
     def ask_soon(self) -> None:
-        """Ask again soon: the cloud recovered."""
+        """Ask again soon for what is missing: the cloud recovered, or there are other tiers now."""
         self._asked.set()
+
+    @property
+    def _missing(self) -> list[tuple[str, int]]:
+        """Part and tier of each profile that planning lacks."""
+        wanted = [("relay", 0), ("cloud", 1)] if self._before_relay() else [("cloud", 0)]
+        return [(part, tier) for part, tier in wanted if part in self._parts and (part, tier) not in self._done]
 
     async def _run(self) -> None:
         reported = ""
         while True:
-            retry_s = _RETRY_S
-            try:
-                profile = self._decode(await self._source.profile(self._table.model))
-                await self._use(profile)
-            except MidcutError as error:
-                if isinstance(error, CloudRefusedError):  # an older cloud, or other weights
-                    retry_s = _REFUSED_RETRY_S
-                if str(error) != reported:
-                    reported = str(error)
-                    _log.warning("planning without the cloud's own seconds", reason=reported)
-            except Exception:  # noqa: BLE001 - a plugin's transport; requests are answered all the same
-                _log.exception("the transport's profile failed")
+            retry_s: float | None = None
+            for part, tier in self._missing:
+                retry_s = _RETRY_S
+                try:
+                    profile = self._decode(await self._source.profile(self._table.model, tier))
+                    await self._use(part, profile)
+                except MidcutError as error:
+                    if isinstance(error, CloudRefusedError):  # an older cloud, or other weights
+                        retry_s = _REFUSED_RETRY_S
+                    if str(error) != reported:
+                        reported = str(error)
+                        _log.warning(f"planning without the {part}'s own seconds", reason=reported)
+                    break
+                except Exception:  # noqa: BLE001 - a plugin's transport; requests are answered all the same
+                    _log.exception("the transport's profile failed")
+                    break
+                else:
+                    self._done.add((part, tier))
+                    _log.info(f"planning with the {part}'s own seconds", machine=profile.machine.name)
             else:
-                _log.info("planning with the cloud's own seconds", machine=profile.machine.name)
-                return
-            self._asked.clear()
+                retry_s = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(retry_s):
                     await self._asked.wait()
+            self._asked.clear()
 
     def _decode(self, text: bytes) -> Profile:
         profile = decode_profile(text, "the cloud")

@@ -85,6 +85,8 @@ def result_fields(result: InferenceResult) -> dict[str, Any]:
         "edge_s": result.edge_s,
         "link_s": result.link_s,
         "cloud_s": result.cloud_s,
+        **{f"{part}_s": seconds for part, seconds in result.between.items()},
+        **({} if result.onward is None else {"second_cut": result.onward.cut, "second_codec": result.onward.codec}),
         "latency_s": result.latency_s,
         "cost_usd": result.cost_usd,
         "sent_bytes": result.sent_bytes,

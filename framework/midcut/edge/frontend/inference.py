@@ -107,7 +107,7 @@ class TensorAnswerer:
             outputs |= {specs[o.value].name: outputs[o.name] for o in self._table.outputs if o.name in outputs}
         parameters: dict[str, str | int] = {
             "parse_us": parse_us,
-            "compute_us": int((result.edge_s + result.cloud_s) * 1e6),
+            "compute_us": int((result.edge_s + result.between.get("relay", 0.0) + result.cloud_s) * 1e6),
             "server_us": server_us,
             "cut": result.cut,
             "finished_by": result.finished_by,

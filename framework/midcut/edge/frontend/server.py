@@ -22,6 +22,7 @@ from midcut.serving.access import may_read
 from midcut.serving.images import PixelBudget
 from midcut.types import Placement
 from midcut.wire.oip import RAW
+from midcut.wire.route import MOST_HOPS
 from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class _Routes:
         self, result: InferenceResult, image: bytearray | None, with_values: bool, names: Sequence[str]
     ) -> bytes:
         numbers = result_fields(result)
-        timings = {name: numbers.pop(name) for name in ("edge_s", "link_s", "cloud_s", "latency_s")}
+        timings = {name: numbers.pop(name) for name in (*(f"{part}_s" for part in result.parts), "latency_s")}
         fields = answer_fields(self._model, result.output)
         if self._live is not None:
             self._live.answered(image, fields, result)
@@ -166,9 +167,16 @@ def _requested_placement(request: web.Request) -> Placement | None:
     cut = request.query.get("cut")
     if cut is None:
         return None
-    if not (cut.isascii() and cut.isdigit() and len(cut) < 7):
-        raise MalformedError(f"cut must be a number from 0, got {cut[:80]!r}")
-    return Placement(int(cut), request.query.get("codec", RAW))
+    cuts = cut.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in cuts):
+        raise MalformedError(f"cut must be a number from 0, or two like 3,9 before a relay, got {cut[:80]!r}")
+    codecs = request.query.get("codec", RAW).split(",")
+    if len(cuts) > MOST_HOPS or len(codecs) not in (1, len(cuts)):
+        raise MalformedError(f"cut and codec must be one for each hop, got cut={cut[:80]!r} and {len(codecs)} codecs")
+    placement = None
+    for part, codec in reversed(list(zip(cuts, codecs * (len(cuts) // len(codecs)), strict=True))):
+        placement = Placement(int(part), codec, placement)
+    return placement
 
 
 def _requested_outputs(request: web.Request, table: CutTable) -> list[str]:
