@@ -137,11 +137,12 @@ class Cloud:
 
     proxy: FaultProxy
 
-    def __init__(self, context: Any, model: str, log: Path) -> None:
+    def __init__(self, context: Any, model: str, log: Path, *overrides: str) -> None:
         self.port = free_port()
         self.way = ForgottenWay()
         self._context, self._log = context, log
         self._arguments = ["midcut", "cloud", f"model={model}", "cuts.verify=false", f"server.port={self.port}"]
+        self._arguments += overrides
         self._process: Any = None
         self._lock = threading.Lock()  # one fault at a time
 

@@ -33,8 +33,8 @@ class FixedPlan:
     def decision(self) -> Decision:
         return self._decision
 
-    def set(self, cut: int, codec: str = "raw") -> None:
-        self._decision = Decision(Placement(cut, codec), -1, "set by a tool", 0.0, Observation())
+    def set(self, cut: int, codec: str = "raw", onward: Placement | None = None) -> None:
+        self._decision = Decision(Placement(cut, codec, onward), -1, "set by a tool", 0.0, Observation())
 
     async def start(self) -> None:
         """Nothing to start."""

@@ -10,7 +10,7 @@ from midcut.edge.clouds.capabilities import CloudCapabilities, usable_cuts, usab
 from midcut.edge.clouds.failover import Clouds
 from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
-from midcut.types import HeldModel, Placement, Probe
+from midcut.types import HeldModel, Placement, Probe, UpstreamModel
 
 
 def held(table, legal=range(10), graph=None, weights=None):
@@ -68,12 +68,12 @@ def taking(tiny, codecs, there=range(10)):
 def test_planning_is_with_codecs_that_the_cloud_takes(tiny, wanted, taken, left, refused):
     scope = usable_scope(taking(tiny, taken), tiny.table, tiny.legal, wanted)
     why = f"the cloud does not take codec {refused}; it takes: {', '.join(taken)}"
-    assert scope == (tiny.legal, left, why)
+    assert scope[:3] == (tiny.legal, left, why)
 
 
 def test_a_cloud_that_takes_all_codecs_or_says_nothing_of_them_narrows_none(tiny):
     for said in (None, ("raw", "fp16", "more")):
-        assert usable_scope(taking(tiny, said), tiny.table, tiny.legal, ("fp16", "raw")) == (
+        assert usable_scope(taking(tiny, said), tiny.table, tiny.legal, ("fp16", "raw"))[:3] == (
             tiny.legal,
             ("fp16", "raw"),
             "",
@@ -82,15 +82,31 @@ def test_a_cloud_that_takes_all_codecs_or_says_nothing_of_them_narrows_none(tiny
 
 def test_without_a_common_codec_planning_is_for_the_edge(tiny):
     why = "the cloud does not take codec fp16; it takes: raw"
-    assert usable_scope(taking(tiny, ("raw",)), tiny.table, tiny.legal, ("fp16",)) == ((9,), ("fp16",), why)
+    assert usable_scope(taking(tiny, ("raw",)), tiny.table, tiny.legal, ("fp16",))[:3] == ((9,), ("fp16",), why)
     # Where the edge must not finish by itself, all is as before, and every request ends there after a refusal.
-    assert usable_scope(taking(tiny, ("raw",)), tiny.table, (2, 3), ("fp16",)) == ((2, 3), ("fp16",), why)
+    assert usable_scope(taking(tiny, ("raw",)), tiny.table, (2, 3), ("fp16",))[:3] == ((2, 3), ("fp16",), why)
 
 
 def test_cuts_and_codecs_are_narrowed_at_once(tiny):
     scope = usable_scope(taking(tiny, ("raw",), range(3)), tiny.table, tiny.legal, ("raw", "fp16"))
     assert (scope.cuts, scope.codecs) == ((0, 1, 2, 9), ("raw",))
     assert scope.why == ("the cloud takes 3 cuts of 'tiny': 0 to 2; the cloud does not take codec fp16; it takes: raw")
+
+
+def test_what_a_relay_can_pass_on_is_what_the_edge_offers_too(tiny):
+    models = held(tiny.table)
+    assert usable_scope(models, tiny.table, tiny.legal, ("raw",)).onward is None
+    for upstream, onward in (
+        (UpstreamModel((1, 2, 30), ("zstd", "raw")), UpstreamModel((1, 2), ("raw",))),
+        (
+            UpstreamModel((1, 2), ("zstd",)),
+            UpstreamModel((), (), "the relay takes none of the codecs raw for its upstream"),
+        ),
+        (UpstreamModel((), ("raw",), "down"), UpstreamModel((), ("raw",), "beyond the relay: down")),
+    ):
+        listed = {"tiny": replace(models["tiny"], upstream=upstream)}
+        scope = usable_scope(listed, tiny.table, tiny.legal, ("raw",))
+        assert (scope.cuts, scope.onward, scope.why) == (tiny.legal, onward, onward.why)
 
 
 class Listing(LoopbackTransport):

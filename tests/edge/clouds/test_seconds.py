@@ -23,8 +23,8 @@ class Clouds:
     def __init__(self, *answers):
         self.answers = list(answers)
 
-    async def profile(self, model):
-        assert model == "tiny"
+    async def profile(self, model, tier=0):
+        assert (model, tier) == ("tiny", 0)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -34,7 +34,8 @@ class Clouds:
 async def used_profile(tiny, *answers):
     used = asyncio.get_running_loop().create_future()
 
-    async def use(profile):
+    async def use(part, profile):
+        assert part == "cloud"
         used.set_result(profile)
 
     clouds = Clouds(*answers)
@@ -74,3 +75,26 @@ async def test_a_cloud_measures_itself_once_for_all_that_ask(tiny, running_cloud
             assert (sent.role, sent.modelled, sent.threads, sent.table) == (Role.cloud, False, 1, tiny.table)
             status, body = await ask("other")
             assert (status, "there are: tiny" in body.decode()) == (404, True)
+
+
+async def test_before_a_relay_it_asks_for_its_seconds_and_for_those_of_its_upstream(tiny, profile):
+    asked, used, done = [], {}, asyncio.Event()
+
+    class Relay:
+        async def profile(self, model, tier=0):
+            asked.append((model, tier))
+            return msgspec.json.encode(profile)
+
+    async def use(part, profile):
+        used[part] = profile
+        if len(used) == 2:
+            done.set()
+
+    seconds = CloudSeconds(Relay(), tiny.table, use, lambda: True, frozenset({"cloud", "relay"}))
+    seconds.start()
+    try:
+        await asyncio.wait_for(done.wait(), 60)
+    finally:
+        await seconds.close()
+    assert asked == [("tiny", 0), ("tiny", 1)]
+    assert used == {"relay": profile, "cloud": profile}
