@@ -34,7 +34,12 @@ async def route(net, *device, relay=()):
         midcut.Cloud("server.port=0", models=[net]) as cloud,
         midcut.Cloud(f"upstream_url={cloud.url}", *FAST, *relay, models=[net]) as middle,
         midcut.Edge(
-            f"cloud_url={middle.url}", "engine.retry_after_s=0.05", "telemetry=constant", *device, model=net
+            f"cloud_url={middle.url}",
+            "engine.retry_after_s=0.05",
+            "telemetry=constant",
+            "executor=native",
+            *device,
+            model=net,
         ) as edge,
     ):
         yield {"cloud": cloud, "relay": middle, "edge": edge._assembled.engine}
@@ -118,7 +123,7 @@ def test_two_relays_that_name_each_other_refuse_what_would_go_in_circles(net):
         async with (
             midcut.Cloud(second, *FAST, models=[net]) as b,
             midcut.Cloud(f"upstream_url={b.url}", *FAST, f"server.port={port}", models=[net]) as a,
-            midcut.Edge(f"cloud_url={a.url}", "telemetry=constant", model=net) as edge,
+            midcut.Edge(f"cloud_url={a.url}", "telemetry=constant", "executor=native", model=net) as edge,
         ):
             placement = Placement(2, "raw", Placement(3, "raw", Placement(4, "raw", Placement(5))))
             async with asyncio.timeout(60):
@@ -136,7 +141,7 @@ def test_a_cloud_without_an_upstream_refuses_a_route(net):
     async def go():
         async with (
             midcut.Cloud("server.port=0", models=[net]) as cloud,
-            midcut.Edge(f"cloud_url={cloud.url}", "telemetry=constant", model=net) as edge,
+            midcut.Edge(f"cloud_url={cloud.url}", "telemetry=constant", "executor=native", model=net) as edge,
         ):
             engine = edge._assembled.engine
             result = await engine.infer(net.loaded.example, placement=Placement(2, "raw", Placement(5)))

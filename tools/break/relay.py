@@ -65,7 +65,7 @@ def route(context: Any, model: str, folder: Path) -> Iterator[tuple[Cloud, Cloud
 
 
 def device(model: str, url: str) -> tuple[EdgeEngine, LoadedModel, Partition, FixedPlan]:
-    config = compose("edge", [f"model={model}", f"cloud_url={url}", "engine.retry_after_s=0.1"])
+    config = compose("edge", [f"model={model}", f"cloud_url={url}", "engine.retry_after_s=0.1", "executor=native"])
     loaded = load(config)
     parts = partition(loaded, CutSettings())
     plan = FixedPlan(parts.table.last)
