@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from midcut.errors import ConfigError, MalformedError
 from midcut.pictures import as_shown
@@ -128,14 +128,23 @@ def written(name):
         "16.ppm": (Image.fromarray(WIDE.astype(np.int32)), {}),
         "16-clear.png": (Image.fromarray(WIDE), {"transparency": int(WIDE[3, 3])}),
         "float.tif": (Image.fromarray((WIDE / 65535).astype(np.float32)), {}),
+        "turned.jpg": (PHOTO, {"exif": TURNED, "quality": 98}),
+        "turned.tif": (PHOTO, {"exif": TURNED}),
+        "animated.webp": (PHOTO, {"save_all": True, "append_images": [PHOTO.rotate(90)], "lossless": True}),
+        "animated.gif": (PHOTO.quantize(64), {"save_all": True, "append_images": [PHOTO.rotate(90).quantize(64)]}),
+        "two.mpo": (PHOTO, {"save_all": True, "append_images": [PHOTO.rotate(90)], "quality": 98}),
+        "lossless.jp2": (PHOTO, {}),
+        "rgba.tga": (with_alpha(PHOTO), {}),
     }[name]
 
 
 FILES = (
     "1.png", "palette.png", "palette-clear.png", "grey-clear.png", "rgb-clear.png", "rgba.png", "rgba.webp",
     "rgba.tif", "la.png", "cmyk.jpg", "cmyk.tif", "ycbcr.tif", "16.png", "16.tif", "16.ppm", "16-clear.png",
-    "float.tif",
+    "float.tif", "turned.jpg", "turned.tif", "animated.webp", "animated.gif", "two.mpo", "lossless.jp2", "rgba.tga",
 )  # fmt: skip
+TURNED = Image.Exif()
+TURNED[274] = 6  # a phone that was held upright
 MAGICK = next((path for path in map(Path, ("/usr/bin/convert-im6", "/usr/bin/magick")) if path.exists()), None)
 
 
@@ -148,6 +157,7 @@ def test_files_are_shown_as_imagemagick_shows_them(tmp_path, name):
         [
             MAGICK,
             f"{tmp_path / name}[0]",
+            "-auto-orient",
             "-background",
             "white",
             "-flatten",
@@ -160,7 +170,7 @@ def test_files_are_shown_as_imagemagick_shows_them(tmp_path, name):
         capture_output=True,
         check=True,
     ).stdout
-    ours = np.asarray(as_shown(Image.open(tmp_path / name)).convert("RGB")).astype(int)
+    ours = np.asarray(as_shown(ImageOps.exif_transpose(Image.open(tmp_path / name))).convert("RGB")).astype(int)
     assert np.abs(ours - np.frombuffer(theirs, np.uint8).reshape(64, 64, 3)).max() <= 1
 
 
@@ -209,3 +219,14 @@ def test_interpolations_are_pillows(interpolation):
 def test_settings_out_of_bounds_are_named(settings, words):
     with pytest.raises(ConfigError, match=words):
         ImageSettings(**settings).check("image")
+
+
+@pytest.mark.skipif(MAGICK is None, reason="needs ImageMagick")
+@pytest.mark.parametrize("kind", ["PNG48", "PNG64"])
+def test_pngs_of_16_bits_a_colour_are_shown_as_imagemagick_shows_them(tmp_path, kind):
+    file, gradient = tmp_path / "wide.png", "gradient:#ff000080-#0000ffff"
+    subprocess.run([MAGICK, "-size", "16x64", gradient, "-depth", "16", f"{kind}:{file}"], check=True)
+    command = [MAGICK, file, "-background", "white", "-flatten", "-depth", "8", "rgb:-"]
+    theirs = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.uint8)
+    ours = np.asarray(as_shown(Image.open(file)).convert("RGB")).astype(int)
+    assert np.abs(ours - theirs.reshape(64, 16, 3)).max() <= 2
