@@ -14,8 +14,9 @@ from midcut.api.planning import make_plan
 from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, MalformedError
 from midcut.graph import partition
-from midcut.planning.assembly import build_codecs, build_policy
+from midcut.planning.assembly import build_policy
 from midcut.planning.placements import placements
+from midcut.profiles.codings import build_measured_codecs
 from midcut.profiles.filling import fill_profiles_of
 from midcut.types import LoadedModel, Observation
 
@@ -88,7 +89,7 @@ class CutModel:
         """
         cfg = self._with_profiles(edge, cloud)
         OmegaConf.update(cfg, "planner.w", w)
-        policy = build_policy(cfg, placements(self.table, self.cuts, build_codecs(cfg)))
+        policy = build_policy(cfg, placements(self.table, self.cuts, build_measured_codecs(cfg, self.table)))
         decision = policy.decide(Observation(clock_mhz=clock_mhz, bandwidth_kbps=bandwidth_kbps, ping_ms=ping_ms))
         return make_plan(decision, policy)
 

@@ -15,10 +15,11 @@ from midcut.config.build import build_each, settings_of
 from midcut.config.settings import PlanConfig
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import ConfigError
-from midcut.planning.assembly import build_codecs, build_policy
+from midcut.planning.assembly import build_policy
 from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import offered_placements
 from midcut.profiles import Role, find_profile
+from midcut.profiles.codings import build_measured_codecs
 from midcut.profiles.filling import fill_profiles
 from midcut.results.plan import Pick, PlanRow
 from midcut.results.plan import Plan as PlanFile
@@ -104,7 +105,7 @@ def plan_once(cfg: DictConfig, folder: Path) -> Planned:
     profile = find_profile(cfg.edge_profile, Role.edge, model)
     table = profile.table
     legal = legal_cuts(table, settings.cuts)
-    offered = offered_placements(table, legal, build_codecs(cfg), settings.tiers)
+    offered = offered_placements(table, legal, build_measured_codecs(cfg, table), settings.tiers)
     policy = build_policy(cfg, offered, settings.reply_timeout_s)
     decision = policy.decide(_observe(cfg, policy))
     rows = _plan_rows(cast("Forecast", decision.forecast))

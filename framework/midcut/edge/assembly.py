@@ -40,6 +40,7 @@ from midcut.planning.placements import Onward, placements
 from midcut.profiles import Role, find_profile
 from midcut.profiles.cache import cache_folder, cached_path, write_cached
 from midcut.profiles.choosing import AUTO, cloud_profile_file, edge_profile_file, own_where_unknown, sent_path
+from midcut.profiles.codings import ProfiledCodec, build_measured_codecs
 from midcut.profiles.converting import converted, time_ratio
 from midcut.serving.metrics import EdgeMetrics, new_registry
 from midcut.serving.reference_pictures import PictureInputs
@@ -109,7 +110,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     profiles = _EdgeProfiles(cfg, cut, model, threads, fused)
     profiles.convert(cut, model.example, fused)
     warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
-    codecs = _measured_codecs(build_codecs(cfg), cut, model)
+    codecs = _measured_codecs(build_measured_codecs(profiles.cfg, cut.table), cut, model)
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
 
     steering = Steering(cfg, cut.legal)  # one planner for all policies, as it may learn
@@ -152,9 +153,9 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
 
 def _measured_codecs(codecs: Mapping[str, Codec], cut: Partition, model: LoadedModel) -> dict[str, Codec]:
     """The codecs with measured estimates, without `file` where the model's inputs do not come as pictures."""
-    others = {name: codec for name, codec in codecs.items() if name != FILE}
-    measured = measure_codecs(others, cut, typical_inputs(model))
-    if others.keys() == codecs.keys():
+    unknown = {name: codec for name, codec in codecs.items() if name != FILE and not isinstance(codec, ProfiledCodec)}
+    measured = {**codecs, **measure_codecs(unknown, cut, typical_inputs(model))}
+    if measured.pop(FILE, None) is None:
         return measured
     pictures = PictureInputs(model)
     if pictures.digests and 0 in cut.legal:

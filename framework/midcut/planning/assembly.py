@@ -13,6 +13,8 @@ from midcut.planning.policy import Forecaster, Policy
 from midcut.planning.tiers import MiddlePredictor, SecondLinkPredictor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from omegaconf import DictConfig
 
     from midcut.protocols import Codec, Planner
@@ -27,12 +29,18 @@ def build_codecs(config: DictConfig) -> dict[str, Codec]:
     Raises:
         ConfigError: none is left.
     """
-    chosen = build_each(Kind.CODEC, config.codec)
-    offered = accurate_codecs(chosen, config.accuracy_floor)
+    return offer_codecs(build_each(Kind.CODEC, config.codec), config.accuracy_floor)
+
+
+def offer_codecs(chosen: Mapping[str, Codec], accuracy_floor: float | None) -> dict[str, Codec]:
+    """The codecs that satisfy `accuracy_floor`; logs which ones do not.
+
+    Raises:
+        ConfigError: none is left.
+    """
+    offered = accurate_codecs(chosen, accuracy_floor)
     for name in chosen.keys() - offered.keys():
-        _log.warning(
-            "codec left out", codec=name, agreement=chosen[name].agreement, accuracy_floor=config.accuracy_floor
-        )
+        _log.warning("codec left out", codec=name, agreement=chosen[name].agreement, accuracy_floor=accuracy_floor)
     return offered
 
 

@@ -99,7 +99,7 @@ def _one_hop(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] 
         Placement(index, name)
         for index in legal
         for name in (offered if index != table.last else ("raw",))
-        if name != FILE or index == 0
+        if (name != FILE or index == 0) and _is_accurate(offered.get(name), index)
     ]
     prepare_s = _codec_s(table.cuts[0], offered.get(FILE))
     cuts = [table.cuts[row.cut] for row in rows]
@@ -153,6 +153,12 @@ def accurate_codecs(codecs: Mapping[str, Codec], accuracy_floor: float | None) -
             f"no codec satisfies accuracy_floor={accuracy_floor:g}: {agreements}; a lossless codec always does"
         )
     return offered
+
+
+def _is_accurate(codec: Codec | None, cut: int) -> bool:
+    """Whether a codec whose agreement was measured at each cut may be used at this one."""
+    usable_at = getattr(codec, "usable_at", None)
+    return usable_at is None or bool(usable_at(cut))
 
 
 def _codec_s(cut: Cut, codec: Codec | None) -> float:

@@ -57,6 +57,30 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     cut_errors: dict[int, float] = {}
 
 
+class Coding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one codec did to the model's payloads, measured on pictures.
+
+    Attributes:
+        codec: its name.
+        settings: those that change what it sends, as JSON.
+        pictures: how many there were.
+        clock_mhz: of the machine; null where it does not report it.
+        value_bytes: mean encoded bytes by name of the value that crosses a cut.
+        value_s: median seconds of encoding and decoding, likewise.
+        agreement: cut -> share of pictures (of pixels, where each has a class) with the class of the unsplit model.
+        error: cut -> mean of ||y' - y|| / ||y|| over the outputs y of the unsplit model.
+    """
+
+    codec: str
+    settings: str
+    pictures: int
+    clock_mhz: float | None
+    value_bytes: dict[str, float]
+    value_s: dict[str, float]
+    agreement: dict[int, float]
+    error: dict[int, float]
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Measurements of one model on one machine.
 
@@ -72,6 +96,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         origin: where the numbers come from, for people.
         runs: one per clock setting, ascending.
         executor: what ran the model, `Executor.identity`; empty for PyTorch.
+        codings: what codecs did to the payloads on pictures; absent if not measured, so that older versions read it.
         format: name and version of the file format.
     """
 
@@ -86,6 +111,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     origin: str
     runs: tuple[Run, ...]
     executor: str = ""
+    codings: tuple[Coding, ...] | msgspec.UnsetType = msgspec.UNSET
     format: str = FORMAT
 
 
@@ -134,7 +160,17 @@ def _fault(profile: Profile) -> str:
         return f"$.model is {profile.model!r} but $.table.model is {profile.table.model!r}"
     if [cut.index for cut in profile.table.cuts] != list(range(len(profile.table.nodes) + 1)):
         return f"$.table.cuts must count from 0 to the number of nodes, {len(profile.table.nodes)}"
-    return _cuts_fault(profile.table) or _runs_fault(profile)
+    return _cuts_fault(profile.table) or _runs_fault(profile) or _codings_fault(profile.codings or ())
+
+
+def _codings_fault(codings: tuple[Coding, ...]) -> str:
+    for index, coding in enumerate(codings):
+        sizes = (*coding.value_bytes.values(), *coding.value_s.values(), *coding.error.values())
+        if not all(0.0 <= size < math.inf for size in sizes):
+            return f"$.codings[{index}] has bytes, seconds or an error that are negative or infinite"
+        if not all(0.0 <= share <= 1.0 for share in coding.agreement.values()):
+            return f"$.codings[{index}].agreement must be from 0 to 1"
+    return ""
 
 
 def _cuts_fault(table: CutTable) -> str:

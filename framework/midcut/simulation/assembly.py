@@ -13,10 +13,11 @@ from midcut.config.build import build, settings_of
 from midcut.config.composition import compose
 from midcut.config.settings import PlanConfig, ScenarioDrawn, ScenarioKind, ScenarioTrace, SimulateConfig
 from midcut.errors import ConfigError
-from midcut.planning.assembly import build_codecs, build_forecaster, build_policy
+from midcut.planning.assembly import build_forecaster, build_policy
 from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import offered_placements
 from midcut.profiles import Role, find_profile
+from midcut.profiles.codings import build_measured_codecs
 from midcut.profiles.filling import fill_profiles
 from midcut.simulation.run import Names, Setup
 
@@ -45,7 +46,7 @@ def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]
     model = fill_profiles(cfg, "simulate", folder)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
     cuts = legal_cuts(table, settings.cuts)
-    on_offer = offered_placements(table, cuts, build_codecs(cfg), settings.tiers)
+    on_offer = offered_placements(table, cuts, build_measured_codecs(cfg, table), settings.tiers)
     planning, truth = (build_forecaster(cfg, nodes, on_offer) for nodes in (cfg.predictor, cfg.truth))
     setup = Setup(
         planning=planning,
@@ -95,7 +96,7 @@ def _system(name: str, words: list[str], cfg: DictConfig, table: CutTable) -> Po
         plan.objective = cfg.objective
     try:
         legal = legal_cuts(table, settings_of(plan, PlanConfig).cuts)
-        return build_policy(plan, offered_placements(table, legal, build_codecs(plan), plan.tiers))
+        return build_policy(plan, offered_placements(table, legal, build_measured_codecs(plan, table), plan.tiers))
     except ConfigError as error:
         raise ConfigError(f"systems.{name}: {error}") from None
 

@@ -32,6 +32,10 @@ class ProfileConfig:
         power_idle_s: how long the idle machine is measured before each clock.
         telemetry: sources of power.
         executor: what runs the model.
+        agreement: folder of pictures of what the edge will see: what each `codec` does to payloads and answers is
+            measured on them, at each cut, and goes into the profile; null measures none of it.
+        pictures: how many of them are used at most.
+        codec: codecs to measure so.
         out: a `.json` file, or a folder for it; null is the run directory.
     """
 
@@ -49,11 +53,14 @@ class ProfileConfig:
     power_idle_s: float = 5.0
     telemetry: Any = field(default_factory=dict)
     executor: Any = MISSING
+    agreement: str | None = None
+    pictures: int = 50
+    codec: Any = field(default_factory=dict)
     out: str | None = None
 
     def __post_init__(self) -> None:
         count_threads("threads", self.threads)
-        check_at_least(1, self, "repeats", "batch")
+        check_at_least(1, self, "repeats", "batch", "pictures")
         check_over_zero(self, "power_idle_s", finite=True)
         check_at_least(0, self, "warmup")
         check_over_zero(self, "clocks_mhz", "stated_clock_mhz", finite=True)

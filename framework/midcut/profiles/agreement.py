@@ -1,0 +1,188 @@
+"""Measures what codecs do to a model's payloads on pictures: bytes, seconds, top-1 agreement and output error."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from midcut.errors import ConfigError, FileError, MalformedError
+from midcut.profiles.profile import Coding
+from midcut.serving.formats import suffixes
+from midcut.serving.images import prepared_input, read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from PIL import Image
+
+    from midcut.graph import Partition
+    from midcut.protocols import Codec
+    from midcut.types import LoadedModel, ValueSpec
+
+# With fewer pictures, one that changes its class moves the agreement by more than a tenth.
+LEAST_PICTURES: Final = 10
+# Correlation of neighbouring pixels: 0.9 and more in photographs, 0 in noise, some tenths in dithered drawings.
+_LEAST_CORRELATION: Final = 0.2
+
+
+def picture_files(folder: str, most: int) -> list[Path]:
+    """The pictures of a folder; of more than `most`, that many, evenly spread over their names.
+
+    Raises:
+        ConfigError: there is no such folder, or it has too few pictures. Random inputs are named as what they are.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        why = " (random inputs agree with anything: their class hardly depends on them)" if folder == "random" else ""
+        raise ConfigError(f"agreement={folder} is not a folder of pictures{why}")
+    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes() and file.is_file()]
+    if len(files) < LEAST_PICTURES:
+        raise ConfigError(
+            f"agreement={folder} has {len(files)} pictures, and agreement takes {LEAST_PICTURES} or more of what the "
+            "edge will see"
+        )
+    chosen = np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(int)
+    return [files[position] for position in chosen]
+
+
+def read_pictures(model: LoadedModel, files: Sequence[Path]) -> list[torch.Tensor]:
+    """The model's inputs for pictures.
+
+    Raises:
+        FileError: one cannot be read.
+        ConfigError: the pictures are noise.
+    """
+    inputs, correlations = [], []
+    for file in files:
+        try:
+            image = read_image(file.read_bytes(), shape=tuple(model.example[0].shape))
+            inputs.append(prepared_input(model, image))
+        except (OSError, MalformedError) as error:
+            raise FileError(f"agreement: {file} cannot be used: {error}") from None
+        correlations.append(_neighbour_correlation(image))
+    if float(np.median(correlations)) < _LEAST_CORRELATION:
+        raise ConfigError(
+            "agreement: these pictures are noise, for which a model's class hardly changes whatever is sent, so that "
+            "any codec would agree: give pictures of what the edge will see"
+        )
+    return inputs
+
+
+def measure_codings(
+    partition: Partition,
+    inputs: Sequence[torch.Tensor],
+    codecs: Mapping[str, tuple[Codec, str]],
+    clock_mhz: float | None,
+    advance: Callable[[], None],
+) -> tuple[Coding, ...]:
+    """Send every picture through every cut and codec, and compare the output with the unsplit model's.
+
+    Args:
+        inputs: for each picture, the model's only input.
+        codecs: name -> codec and its settings in one line.
+        clock_mhz: of this machine, None if unknown.
+        advance: called after each picture, for progress.
+
+    Raises:
+        ConfigError: all pictures get one class, so that agreement would say nothing.
+    """
+    found = {name: _Sums() for name in codecs}
+    classes = []
+    with torch.inference_mode():
+        for value in inputs:
+            expected = partition.run(0, partition.table.last, (value,))
+            classes.append(_classes(expected[0]).flatten()[0].item())
+            _measure_picture(partition, value, expected, {name: codec for name, (codec, _) in codecs.items()}, found)
+            advance()
+    if len(set(classes)) == 1:
+        raise ConfigError(
+            f"agreement: all {len(inputs)} pictures get class {classes[0]}, so that any codec would agree: give "
+            "pictures of several kinds"
+        )
+    return tuple(found[name].coding(name, settings, len(inputs), clock_mhz) for name, (_, settings) in codecs.items())
+
+
+class _Sums:
+    """What was measured of one codec, by value and by cut."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[str, list[int]] = defaultdict(list)
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.agreement: dict[int, list[float]] = defaultdict(list)
+        self.error: dict[int, list[float]] = defaultdict(list)
+
+    def coding(self, name: str, settings: str, pictures: int, clock_mhz: float | None) -> Coding:
+        return Coding(
+            codec=name,
+            settings=settings,
+            pictures=pictures,
+            clock_mhz=clock_mhz,
+            value_bytes={value: float(np.mean(sizes)) for value, sizes in self.bytes.items()},
+            value_s={value: float(np.median(seconds)) for value, seconds in self.seconds.items()},
+            agreement={cut: float(np.mean(shares)) for cut, shares in self.agreement.items()},
+            error={cut: float(np.mean(errors)) for cut, errors in self.error.items()},
+        )
+
+
+def _measure_picture(
+    partition: Partition,
+    value: torch.Tensor,
+    expected: Sequence[Any],
+    codecs: Mapping[str, Codec],
+    found: Mapping[str, _Sums],
+) -> None:
+    values: Sequence[Any] = (value,)
+    at, last = 0, partition.table.last
+    for cut in partition.legal:
+        if cut == last:
+            return
+        values, at = partition.run(at, cut, values), cut
+        for name, codec in codecs.items():
+            received = [
+                sent if isinstance(sent, int) else _send(codec, spec, sent, found[name])
+                for spec, sent in zip(partition.table.cuts[cut].values, values, strict=True)
+            ]
+            exact = all(map(_are_equal, received, values))
+            output = expected if exact else partition.run(cut, last, received)
+            found[name].agreement[cut].append(float((_classes(output[0]) == _classes(expected[0])).float().mean()))
+            found[name].error[cut].append(0.0 if exact else _error(output[0], expected[0]))
+
+
+def _send(codec: Codec, spec: ValueSpec, value: torch.Tensor, sums: _Sums) -> torch.Tensor:
+    """Encode and decode one value; one that the codec does not take crosses as it is."""
+    began = perf_counter()
+    try:
+        encoded = codec.encode(value)
+        received = codec.decode(encoded, spec)
+    except MalformedError:
+        return value
+    sums.seconds[spec.name].append(perf_counter() - began)
+    sums.bytes[spec.name].append(encoded.size_bytes)
+    return received
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    return torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+
+
+def _classes(output: torch.Tensor) -> torch.Tensor:
+    """The class of each example, or of each pixel."""
+    return output.argmax(dim=1 if output.dim() > 1 else 0)
+
+
+def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
+    """||y' - y|| / ||y||."""
+    return float((output - expected).norm() / expected.norm().clamp_min(torch.finfo(torch.float32).tiny))
+
+
+def _neighbour_correlation(image: Image.Image) -> float:
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    left, right = grey[:, :-1].ravel(), grey[:, 1:].ravel()
+    if left.size < 2 or left.std() == 0.0 or right.std() == 0.0:
+        return 1.0
+    return float(np.corrcoef(left, right)[0, 1])

@@ -1,0 +1,152 @@
+"""`midcut profile agreement=FOLDER`: what codecs do on pictures, and how plans use it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from midcut.cli.verbs import profile as verb
+from midcut.component import Kind
+from midcut.config.build import build_each
+from midcut.config.composition import compose
+from midcut.errors import ConfigError
+from midcut.planning.placements import placements
+from midcut.profiles import read_profile
+from midcut.profiles.agreement import measure_codings, picture_files, read_pictures
+from midcut.profiles.codings import build_measured_codecs, settings_text
+from midcut_models.mnist import DIGITS
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    from midcut.graph import partition
+    from midcut.settings import CutSettings
+
+    (component,) = build_each(Kind.MODEL, compose("profile", ["model=mnist"]).model).values()
+    model = component.load()
+    return model, partition(model, CutSettings(verify=False, modules=True))
+
+
+CODECS = ("codec=[zstd,quantised]", "codec.quantised.bits=4")
+
+
+@pytest.fixture(scope="module")
+def measured(mnist):
+    """Codings on 20 digits, and the inputs."""
+    torch.set_num_threads(1)
+    model, cut = mnist
+    inputs = read_pictures(model, picture_files(str(DIGITS), 20))
+    config = compose("profile", ["model=mnist", *CODECS])
+    codecs = {
+        name: (codec, settings_text(config.codec[name])) for name, codec in build_each(Kind.CODEC, config.codec).items()
+    }
+    return (
+        inputs,
+        {name: codec for name, (codec, _) in codecs.items()},
+        measure_codings(cut, inputs, codecs, 900.0, lambda: None),
+    )
+
+
+def test_agreement_and_error_are_those_of_the_unsplit_model_on_what_arrives(mnist, measured):
+    model, cut = mnist
+    inputs, codecs, codings = measured
+    by_name = {coding.codec: coding for coding in codings}
+    assert set(by_name["zstd"].agreement.values()) == {1.0}
+    assert set(by_name["zstd"].error.values()) == {0.0}
+    at = cut.legal[1]
+    (spec,) = cut.table.cuts[at].values
+    same, errors, sizes = [], [], []
+    with torch.inference_mode():
+        for value in inputs:
+            expected = model.module(value)
+            encoded = codecs["quantised"].encode(cut.head(at, (value,))[0])
+            output = cut.tail(at, [codecs["quantised"].decode(encoded, spec)])[0]
+            same.append(output.argmax() == expected.argmax())
+            errors.append(np.linalg.norm(output - expected) / np.linalg.norm(expected))
+            sizes.append(encoded.size_bytes)
+    quantised = by_name["quantised"]
+    assert quantised.agreement[at] == pytest.approx(np.mean(same))
+    assert quantised.error[at] == pytest.approx(np.mean(errors), rel=1e-3)
+    assert quantised.value_bytes[spec.name] == pytest.approx(np.mean(sizes))
+    assert quantised.pictures == 20
+
+
+def noise_folder(folder):
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 255, (28, 28), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def one_kind_folder(folder):
+    for number in range(12):
+        Image.fromarray(np.full((28, 28), number, dtype=np.uint8)).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (noise_folder, "are noise, for which a model's class hardly changes"),
+        (one_kind_folder, "pictures get class"),
+        (lambda folder: (folder / "a.txt").write_text("x"), "has 0 pictures, and agreement takes 10 or more"),
+    ],
+)
+def test_pictures_that_say_nothing_are_refused_with_the_reason(tmp_path, make, part):
+    make(tmp_path)
+    config = compose("profile", ["model=mnist", "cuts.verify=false", "cuts.modules=true", "repeats=1", "warmup=0"])
+    config.agreement = str(tmp_path)
+    config.out = str(tmp_path / "p.json")
+    with pytest.raises(ConfigError, match=part):
+        verb.run(config)
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_random_inputs_are_refused_by_name():
+    with pytest.raises(ConfigError, match="random inputs agree with anything"):
+        picture_files("random", 50)
+
+
+@pytest.fixture
+def profile_file(tmp_path):
+    out = tmp_path / "mnist-edge.json"
+    short = ["cuts.verify=false", "cuts.modules=true", "repeats=1", "warmup=0", "pictures=12", f"out={out}"]
+    verb.run(compose("profile", ["model=mnist", f"agreement={DIGITS}", *CODECS, *short]))
+    return out
+
+
+def test_a_plan_takes_sizes_and_agreement_at_each_cut_from_the_profile(profile_file):
+    found = {coding.codec: coding for coding in read_profile(profile_file).codings}
+    text = json.loads(profile_file.read_text())
+    first = min(int(cut) for cut in found["quantised"].agreement if cut)
+    for coding in text["codings"]:
+        if coding["codec"] == "quantised":
+            coding["agreement"] |= dict.fromkeys(coding["agreement"], 0.5) | {str(first): 1.0}
+    profile_file.write_text(json.dumps(text))
+    table = read_profile(profile_file).table
+    legal = [0, first, first + 1, table.last]
+    config = compose("plan", ["model=mnist", f"edge_profile={profile_file}", "accuracy_floor=0.9", *CODECS])
+    offered = placements(table, legal, build_measured_codecs(config, table))
+    rows = [(int(cut), codec) for cut, codec in zip(offered.cut, offered.codec, strict=True)]
+    assert (first, "quantised") in rows
+    assert (0, "quantised") not in rows
+    assert (0, "zstd") in rows
+    (spec,) = table.cuts[first].values
+    sent = offered.request_bytes[rows.index((first, "quantised"))]
+    assert 0 < sent - found["quantised"].value_bytes[spec.name] < 1000
+    # Other settings were not measured: their agreement is unknown, so that the codec is left out.
+    other = compose(
+        "plan", ["model=mnist", f"edge_profile={profile_file}", "accuracy_floor=0.9", "codec=[zstd,quantised]"]
+    )
+    assert list(build_measured_codecs(other, table)) == ["zstd"]
+    # However many pictures agreed, the codec is not exact.
+    strict = compose("plan", ["model=mnist", f"edge_profile={profile_file}", "accuracy_floor=1", *CODECS])
+    assert list(build_measured_codecs(strict, table)) == ["zstd"]
+
+
+def test_a_profile_without_pictures_is_read_by_older_versions(tmp_path):
+    out = tmp_path / "plain.json"
+    verb.run(compose("profile", ["model=mnist", "cuts.verify=false", "repeats=1", "warmup=0", f"out={out}"]))
+    assert "codings" not in json.loads(out.read_text())
