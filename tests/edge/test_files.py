@@ -22,7 +22,8 @@ from midcut.serving.images import PixelBudget
 from midcut.serving.reference_pictures import PictureInputs
 from midcut.types import Placement
 
-PLAIN = ("model=mnist", "cuts.verify=false", "telemetry=constant", "telemetry.constant.bandwidth_kbps=5000")
+BOTH = ("model=mnist", "cuts.verify=false", "executor=native")  # a faster runtime differs in the last bits
+PLAIN = (*BOTH, "telemetry=constant", "telemetry.constant.bandwidth_kbps=5000")
 FILE = Placement(0, "file")
 
 
@@ -77,6 +78,10 @@ FORMATS = {
 }
 
 
+def a_cloud():
+    return midcut.Cloud(*BOTH, "server.port=0")
+
+
 def an_edge(cloud, *overrides):
     return midcut.Edge(*PLAIN, f"cloud_url={cloud.url}", "codec=[file,webp,raw]", *overrides)
 
@@ -86,7 +91,7 @@ async def opened(edge, data):
 
 
 async def test_the_answer_is_that_of_the_edge_alone_for_every_kind_of_picture():
-    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud, an_edge(cloud) as edge:
+    async with a_cloud() as cloud, an_edge(cloud) as edge:
         engine = edge._edge.engine
         for number in range(60):
             make = list(FORMATS.values())[number % len(FORMATS)]
@@ -100,7 +105,7 @@ async def test_the_answer_is_that_of_the_edge_alone_for_every_kind_of_picture():
 
 async def test_the_planner_chooses_by_the_bytes_of_the_file():
     async with (
-        midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud,
+        a_cloud() as cloud,
         an_edge(cloud, "codec=[file,raw]", "cuts.last_cut=0") as edge,
     ):
         small = saved(a_picture(1, (30, 30)), "JPEG", quality=20)
@@ -115,7 +120,7 @@ async def test_the_planner_chooses_by_the_bytes_of_the_file():
 
 
 async def test_a_broken_picture_is_the_clients_fault_and_the_cloud_stays_in_use():
-    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud, an_edge(cloud) as edge:
+    async with a_cloud() as cloud, an_edge(cloud) as edge:
         engine = edge._edge.engine
         data = saved(a_picture(2, (90, 70)), "PNG")
         for _ in range(5):
@@ -125,7 +130,7 @@ async def test_a_broken_picture_is_the_clients_fault_and_the_cloud_stays_in_use(
 
 
 async def test_a_cloud_that_is_gone_leaves_the_picture_to_the_edge():
-    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud:
+    async with a_cloud() as cloud:
         edge = an_edge(cloud)
         await edge.__aenter__()
     engine = edge._edge.engine
@@ -146,7 +151,7 @@ def differing(monkeypatch, formats):
 
 
 async def test_a_format_that_the_cloud_decodes_differently_is_sent_as_pixels(monkeypatch):
-    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud:
+    async with a_cloud() as cloud:
         differing(monkeypatch, ["JPEG"])
         with structlog.testing.capture_logs() as logs:
             async with an_edge(cloud, "codec=[file,raw]", "cuts.last_cut=0") as edge:
@@ -158,7 +163,7 @@ async def test_a_format_that_the_cloud_decodes_differently_is_sent_as_pixels(mon
 
 
 async def test_a_cloud_that_decodes_every_format_differently_gets_tensors(monkeypatch):
-    async with midcut.Cloud("model=mnist", "server.port=0", "cuts.verify=false") as cloud:
+    async with a_cloud() as cloud:
         differing(monkeypatch, [])
         async with an_edge(cloud, "codec=[file,raw]", "cuts.last_cut=0") as edge:
             result = (await edge.classify(saved(a_picture(5, (40, 30)), "PNG")))["result"]

@@ -86,7 +86,9 @@ def test_an_edge_takes_pictures_too():
     jpeg = saved(photo())
 
     async def go():
-        async with midcut.Edge("model=mnist", "cuts.verify=false", "input.port=0", serve=True) as edge:
+        async with midcut.Edge(
+            "model=mnist", "cuts.verify=false", "executor=native", "input.port=0", serve=True
+        ) as edge:
             at = urlsplit(edge.url).netloc
             answer = await asyncio.to_thread(_ask_mnist, at, jpeg)
             expected = await edge.classify(jpeg)
