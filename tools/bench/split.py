@@ -142,7 +142,7 @@ def report(figures: list[dict[str, Any]]) -> None:
     console = Console(width=110)
     console.print(table)
     for model in figures:
-        console.print(f"{model['model']}: {model['rounds']} rounds, {model['wrong']} outputs not bit-identical")
+        console.print(f"{model['model']}: {model['rounds']} rounds, {model['wrong']} wrong outputs")
 
 
 if __name__ == "__main__":
