@@ -198,6 +198,10 @@ class CloudTimeoutError(CloudError):
         self.reused = reused
 
 
+class VersionError(WireError):
+    """The other side speaks versions of the messages that this side does not."""
+
+
 class CloudRefusedError(CloudError):
     """The cloud answered with an error, or with something that is not a valid answer.
 
@@ -210,3 +214,7 @@ class CloudRefusedError(CloudError):
         super().__init__(reason)
         self.http_status = http_status
         self.retry_after_s = retry_after_s
+
+
+class CloudVersionError(CloudRefusedError):
+    """The cloud speaks versions of the messages that this edge does not: no request to it can be answered."""

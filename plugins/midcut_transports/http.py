@@ -16,12 +16,15 @@ from midcut.errors import (
     CloudRefusedError,
     CloudTimeoutError,
     CloudUnreachableError,
+    CloudVersionError,
     ConfigError,
     MalformedError,
+    VersionError,
 )
 from midcut.types import TailReply
 from midcut.wire import oip
 from midcut.wire.oip import RAW
+from midcut.wire.version import VERSION, VERSION_HEADER, check_version
 from midcut.wire.watched_files import ClientTls, Token
 from midcut.wire.workload import TEXT_WEIGHT, off_loop, values_bytes
 from midcut_transports.connection import ConnectionLostError, InvalidResponseError
@@ -232,10 +235,15 @@ class ListingTransport(HttpTransport):
         return stranger_reason(b"".join(answer.chunks), self._address)
 
     async def _list_models(self) -> Mapping[str, HeldModel]:
-        answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s)
+        own_version = f"{VERSION_HEADER}: {VERSION}\r\n"
+        answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s, own_version)
         self._checks_requests = answer.header(oip.CHECKSUM_HEADER) == oip.CHECKSUM
+        body = b"".join(answer.chunks)
         try:
-            return wire.read_models(b"".join(answer.chunks))
+            check_version(wire.read_wire_versions(body), address=self._address)
+            return wire.read_models(body)
+        except VersionError as error:
+            raise CloudVersionError(str(error)) from None
         except MalformedError as error:
             where = self._address + self._prefix + wire.MODELS_PATH
             raise CloudRefusedError(f"{where} is not the list of models of a midcut cloud: {error}") from None

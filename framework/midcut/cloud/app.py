@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+import structlog
 
 from midcut import wire
 from midcut.cloud.profiles import OwnProfiles
@@ -29,7 +30,7 @@ from midcut.serving import (
 from midcut.serving.access import may_read
 from midcut.serving.images import PixelBudget
 from midcut.serving.metrics import CloudMetrics
-from midcut.wire import oip, oip_read, workload
+from midcut.wire import oip, oip_read, version, workload
 from midcut.wire.oip_tensors import encode_reply
 from midcut.wire.route import FALLBACK, ROUTE_US, times_text
 from midcut.wire.workload import off_loop, values_bytes
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from midcut.serving.threads import Threads
     from midcut.types import CutTable, Placement
 
+_log = structlog.get_logger("midcut.cloud")
 PROBE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_REASON: Final = 300
 
@@ -109,6 +111,7 @@ class _Routes:
         relay: Relay | None = None,
     ) -> None:
         self._pixels = pixels
+        self._misfits: set[str] = set()
         self._hosted = hosted
         self._tails = tails
         self._metrics = metrics
@@ -223,8 +226,13 @@ class _Routes:
             encode=times.encoded - times.computed,
         )
 
-    async def models(self, _: web.Request) -> web.Response:
-        response = json_response(msgspec.json.encode({"models": [self._with_tiers(m) for m in self._hosted.listing()]}))
+    async def models(self, request: web.Request) -> web.Response:
+        why = version.misfit(request.headers.get(version.VERSION_HEADER))
+        if why and why not in self._misfits:  # at most as many as there are versions below the oldest one
+            self._misfits.add(why)
+            _log.warning(why, peer=request.remote)
+        listed = [self._with_tiers(model) for model in self._hosted.listing()]
+        response = json_response(msgspec.json.encode({"models": listed, "wire": (version.OLDEST, version.VERSION)}))
         response.headers[oip.CHECKSUM_HEADER] = oip.CHECKSUM
         return response
 

@@ -38,6 +38,7 @@ from midcut.wire.messages import (
     read_reply,
     read_request,
     read_values,
+    read_wire_versions,
 )
 from midcut.wire.sizes import (
     CONDITIONS_PATH,
@@ -84,6 +85,7 @@ __all__ = [
     "read_reply",
     "read_request",
     "read_values",
+    "read_wire_versions",
     "reply_bytes",
     "reply_head",
     "reply_head_bytes",

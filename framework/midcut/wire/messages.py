@@ -77,6 +77,10 @@ class _ModelList(msgspec.Struct, frozen=True):
     models: list[_ListedModel]
 
 
+class _Greeting(msgspec.Struct, frozen=True):
+    wire: tuple[int, int] = (1, 1)
+
+
 class _EncodedReply(msgspec.Struct, frozen=True):
     request_id: str
     values: msgspec.Raw
@@ -175,6 +179,7 @@ _REQUESTS: Final = msgspec.json.Decoder(InferMessage)
 _REPLIES: Final = msgspec.json.Decoder(ReplyMessage)
 _VALUES: Final = msgspec.json.Decoder(ValueList)
 _ERRORS: Final = msgspec.json.Decoder(ErrorMessage)
+_GREETINGS: Final = msgspec.json.Decoder(_Greeting)
 _MODELS: Final = msgspec.json.Decoder(_ModelList)
 
 
@@ -212,6 +217,15 @@ def read_models(body: bytes | bytearray) -> dict[str, HeldModel]:
         MalformedError: the body is not a list of models.
     """
     return {model.name: model for model in parse(_MODELS, body, _ERROR_PREFIX, _MOST_STRINGS_OF_MODELS).models}
+
+
+def read_wire_versions(body: bytes | bytearray) -> tuple[int, int]:
+    """The oldest and the own version of a cloud in its reply to GET /v1/models; (1, 1) where it names none.
+
+    Raises:
+        MalformedError: the body is no reply of that kind.
+    """
+    return parse(_GREETINGS, body, _ERROR_PREFIX, _MOST_STRINGS_OF_MODELS).wire
 
 
 def read_error(body: bytes | bytearray) -> str:

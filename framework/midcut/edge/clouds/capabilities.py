@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import structlog
 
 from midcut.edge.tasks import cancel_task
-from midcut.errors import CloudError, CloudRefusedError
+from midcut.errors import CloudError, CloudRefusedError, CloudVersionError
 from midcut.graph.probe import difference
 from midcut.types import UpstreamModel
 from midcut.wire.oip import FILE
@@ -124,7 +124,7 @@ class CloudCapabilities:
             async with asyncio.timeout(_TIMEOUT_S):
                 models = await lister.listing()
         except CloudRefusedError as error:
-            if error.http_status not in _NO_SUCH_CLOUD:
+            if error.http_status not in _NO_SUCH_CLOUD and not isinstance(error, CloudVersionError):
                 return str(error)
             await self._use(self._edge_alone(str(error)))
             return ""

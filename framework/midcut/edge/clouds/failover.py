@@ -14,7 +14,14 @@ from msgspec.structs import replace
 
 from midcut.edge.clouds.breaker import Breaker, BreakerState
 from midcut.edge.tasks import cancel_task
-from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, CloudUnreachableError, WireError
+from midcut.errors import (
+    CloudError,
+    CloudRefusedError,
+    CloudTimeoutError,
+    CloudUnreachableError,
+    CloudVersionError,
+    WireError,
+)
 from midcut.protocols import ModelLister, ProfileSource
 
 if TYPE_CHECKING:
@@ -164,7 +171,11 @@ class Clouds:
         raise error
 
     async def _greet(self, cloud: _Cloud, lister: ModelLister) -> Mapping[str, HeldModel]:
-        models = await lister.listing()
+        try:
+            models = await lister.listing()
+        except CloudVersionError as error:
+            cloud.greeted, cloud.mismatch = True, str(error)
+            raise
         cloud.greeted = True
         cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
         return models
