@@ -73,7 +73,7 @@ def main() -> int:
                 servers[build, verb] = stack.enter_context(running(command, Path(folder) / f"{build}-{verb}", READY))[1]
         for round_ in range(options.rounds + 1):
             for (build, verb), url in servers.items():
-                seconds = options.seconds if round_ else 1.0  # the first round warms up
+                seconds = options.seconds if round_ else max(options.seconds, 2.0)  # the first round warms up
                 found = event_loop.run(measure(loads[verb], url, options, seconds))
                 for case, figures in found.items() if round_ else ():
                     rows.setdefault((verb, build, *case), []).append(figures)
@@ -137,7 +137,7 @@ async def measure_load(generator: LoadGenerator, url: str, clients: int, seconds
     health = asyncio.create_task(health_seconds(host, int(port), time.perf_counter() + seconds))
     result = await generator.run(url, clients, seconds)
     if not result.latencies_s:
-        raise SystemExit(f"{url} answers nothing: {result.failures.most_common(3)}")
+        raise SystemExit(f"{url} answers nothing right: {result.wrong} wrong, {result.failures.most_common(3)}")
     figures = result.figures()
     answers = figures["answers"] + figures["failed"]
     figures["busy_share"] = result.busy / answers if answers else 0.0

@@ -44,3 +44,11 @@ def test_bench_cloud(tmp_path):
         (clients, together) for together in (1, 8) for clients in (1, 4, 16, 64)
     ]
     assert all(row["failed"] == row["wrong"] == 0 for row in found["direct"])
+
+
+def test_bench_overload(tmp_path):
+    rows = figures(tmp_path, "overload.py", "--rounds", "1", "--seconds", "0.5", "--clients", "24")
+    assert [(row["server"], row["clients"], row["kind"]) for row in rows] == [
+        (server, *case) for server in ("cloud", "edge") for case in ((16, "few"), (24, "impatient"), (24, "polite"))
+    ]
+    assert all(row["rate"] > 0.0 and row["wrong"] == row["failed"] == 0 for row in rows)
