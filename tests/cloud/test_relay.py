@@ -17,6 +17,7 @@ from midcut.config.composition import compose
 from midcut.errors import ConfigError, MalformedError
 from midcut.types import Placement
 from midcut.wire.route import read_route, route_text
+from midcut_telemetry.conditions import Conditions
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 FAST = ("upstream.retry_after_s=0.05", "server.port=0", "telemetry=constant")
@@ -96,6 +97,24 @@ def test_the_edge_learns_of_the_relay_by_its_list_of_models_and_plans_two_cuts(n
             assert set(engine.calibration.state()["parts"]) >= {"edge", "link", "cloud", "here"}
 
     asyncio.run(go())
+
+
+def test_a_relay_says_what_its_second_hop_is_like_and_a_cloud_that_is_none_says_nothing(net):
+    async def go():
+        async with route(net) as tiers:
+            relay, cloud = (Conditions(tiers[name].url, 30.0, 1.0) for name in ("relay", "cloud"))
+            await until_values(relay, {"second_bandwidth_kbps": 10_000.0, "second_ping_ms": 20.0})
+            assert await asyncio.to_thread(cloud.read) == {}
+            for source in (relay, cloud):
+                source.close()
+
+    asyncio.run(go())
+
+
+async def until_values(source, expected):
+    async with asyncio.timeout(60):
+        while await asyncio.to_thread(source.read) != expected:
+            await asyncio.sleep(0.05)
 
 
 def test_without_its_upstream_a_relay_finishes_and_says_so_and_without_the_relay_the_edge_does(net):

@@ -29,6 +29,7 @@ def test_the_names_people_type():
         "tcp_ping",
         "icmp_ping",
         "http_ping",
+        "conditions",
         "bandwidth_probe",
         "passive_bandwidth",
     ]
@@ -42,7 +43,9 @@ def test_every_target_takes_exactly_its_knobs(name):
     assert set(taken) == {field.name for field in fields(SOURCES[name].config)}
 
 
-@pytest.mark.parametrize("name", ["tcp_ping", "icmp_ping", "http_ping", "bandwidth_probe", "passive_bandwidth"])
+@pytest.mark.parametrize(
+    "name", ["tcp_ping", "icmp_ping", "http_ping", "conditions", "bandwidth_probe", "passive_bandwidth"]
+)
 def test_the_url_is_the_clouds_unless_given(name):
     cfg = OmegaConf.create({"cloud_url": "http://10.0.0.7:8700", "telemetry": {name: SOURCES[name].config}})
     assert cfg.telemetry[name].url == "http://10.0.0.7:8700"

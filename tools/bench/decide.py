@@ -27,7 +27,7 @@ from midcut.edge.calibration.sample_window import Sample
 from midcut.graph import partition
 from midcut.planning.assembly import build_policy
 from midcut.planning.cuts import legal_cuts
-from midcut.planning.placements import placements
+from midcut.planning.placements import offered_placements
 from midcut.planning.policy import PARTS
 from midcut.profiles import find_profile
 from midcut.types import Observation
@@ -58,9 +58,9 @@ def microseconds(call: Callable[[], object], repeats: int) -> tuple[float, float
     return median, high - low
 
 
-def policy_of(table: CutTable, config: DictConfig) -> Policy:
+def policy_of(table: CutTable, config: DictConfig, tiers: int = 2) -> Policy:
     cuts = CutSettings(modules=bool(config.cuts.modules))
-    return build_policy(config, placements(table, legal_cuts(table, cuts)))
+    return build_policy(config, offered_placements(table, legal_cuts(table, cuts), None, tiers))
 
 
 def calibrated(policy: Policy, observation: Observation) -> Calibration:
@@ -78,11 +78,12 @@ def calibrated(policy: Policy, observation: Observation) -> Calibration:
 def time_one_decision(repeats: int) -> Table:
     columns = ("decision µs", "± IQR", "calibrated µs", "± IQR", "forecast µs", "choose µs")
     table = Table("model", "policy", "placements", *columns, box=None)
-    observation = Observation(clock_mhz=1200.0, bandwidth_kbps=9000.0, ping_ms=40.0)
+    others = {"second_bandwidth_kbps": 4000.0, "second_ping_ms": 20.0}
+    observation = Observation(clock_mhz=1200.0, bandwidth_kbps=9000.0, ping_ms=40.0, others=others)
     for model in ("alexnet", "vgg16"):
-        for name in ("default", "paper"):
+        for name, tiers in (("default", 2), ("paper", 2), ("default", 3)):
             config = compose("plan", [f"model={model}", f"policy={name}"])
-            policy = policy_of(find_profile("pi4", "edge", model).table, config)
+            policy = policy_of(find_profile("pi4", "edge", model).table, config, tiers)
             forecast = policy.forecast(observation)
             correct = calibrated(policy, observation).correct
             decide_us = microseconds(partial(policy.decide, observation), repeats)
@@ -90,7 +91,7 @@ def time_one_decision(repeats: int) -> Table:
             forecast_us, _ = microseconds(partial(policy.forecast, observation), repeats)
             choose_us, _ = microseconds(partial(policy.planner.choose, forecast, 0.5), repeats)
             values = (f"{value:.1f}" for value in (*decide_us, *calibrated_us, forecast_us, choose_us))
-            table.add_row(model, name, str(len(policy.placements)), *values)
+            table.add_row(model, name if tiers == 2 else f"{name}, {tiers} tiers", str(len(policy.placements)), *values)
     return table
 
 
