@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
-    import torch
     from numpy.typing import NDArray
 
     from midcut.types import (
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         Placement,
         TailReply,
         TailRequest,
+        Tensor,
         Traceable,
         Transfer,
         Usage,
@@ -320,7 +320,7 @@ class Codec(Protocol):
     agreement: float | None
     """Share of inputs that get the same class as without the codec: 1.0 if it is lossless, None if not measured."""
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         """Encode a tensor, which must not be changed.
 
         Raises:
@@ -328,7 +328,7 @@ class Codec(Protocol):
         """
         ...
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         """Decode a tensor into new memory.
 
         Args:
@@ -433,7 +433,7 @@ class Task(Protocol):
     threads may use it at once.
     """
 
-    def answer(self, outputs: Mapping[str, torch.Tensor | int | float]) -> Mapping[str, Any]:
+    def answer(self, outputs: Mapping[str, Tensor | int | float]) -> Mapping[str, Any]:
         """Return the answer as fields of JSON.
 
         Args:

@@ -3,16 +3,20 @@
 A kernel may add in another order for another memory layout, so a tensor that arrives contiguous although it was
 permuted can change the last bits of the result. The layout of a dense tensor is its dim order (the physical order of
 its dimensions, outermost first), which is therefore sent along.
+
+A tensor is a `torch.Tensor`, or a `numpy.ndarray` where a model runs without PyTorch. Both can be encoded in any
+process; what is decoded is torch's in a process that has imported torch, and numpy's in any other. Importing this
+imports no torch.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+import sys
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
 
 from midcut.errors import MalformedError
 from midcut.types import DTYPES
@@ -20,11 +24,73 @@ from midcut.types import DTYPES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
-_NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
+    import torch
+    from numpy.typing import NDArray
+
+    from midcut.types import Tensor
+
+_NUMPY_DTYPES: Final = {name: np.dtype(name) for name in DTYPES - {"bfloat16"}}  # numpy has no bfloat16
+# A new torch.dtype is looked up once in torch, and then found here.
+_NAMES: Final[dict[Any, str]] = {dtype: name for name, dtype in _NUMPY_DTYPES.items()}
 
 
-def dtype_name(dtype: torch.dtype) -> str:
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor of torch or of numpy."""
+    torch = sys.modules.get("torch")
+    return isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
+
+
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """Return the elements as an array, a view where that is possible; numbers that numpy lacks become float32."""
+    if isinstance(tensor, np.ndarray):
+        return tensor
+    tensor = tensor.detach().cpu()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.is_complex():
+        tensor = tensor.resolve_conj()
+    if str(tensor.dtype) == "torch.bfloat16":
+        tensor = tensor.float()
+    array: NDArray[Any] = tensor.numpy()
+    return array
+
+
+def from_numpy(array: NDArray[Any]) -> Tensor:
+    """Return an array as a tensor on the same memory, torch's in a process that has imported torch."""
+    torch = sys.modules.get("torch")
+    return array if torch is None else torch.from_numpy(array)
+
+
+def to_dtype(tensor: Tensor, dtype: str) -> Tensor:
+    """Return a tensor with its elements in another dtype, by torch's name without the prefix.
+
+    Raises:
+        MalformedError: there is no such dtype, or it cannot be sent.
+    """
+    if isinstance(tensor, np.ndarray):
+        with np.errstate(over="ignore"):
+            return tensor.astype(_numpy_dtype(dtype), copy=False)
+    return tensor.to(torch_dtype(dtype))
+
+
+def zeros(dtype: str, shape: Sequence[int]) -> Tensor:
+    """Return a tensor of zeros, torch's in a process that has imported torch.
+
+    Raises:
+        MalformedError: there is no such dtype, or it cannot be sent.
+    """
+    torch = sys.modules.get("torch")
+    return np.zeros(shape, _numpy_dtype(dtype)) if torch is None else torch.zeros(shape, dtype=torch_dtype(dtype))
+
+
+def set_threads(count: int) -> None:
+    """Set the number of threads of PyTorch's operations on the calling thread, where PyTorch is used at all."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(count)
+
+
+def dtype_name(dtype: torch.dtype | np.dtype[Any]) -> str:
     """Return torch's name of a dtype without the prefix (`float32`).
 
     Raises:
@@ -33,7 +99,11 @@ def dtype_name(dtype: torch.dtype) -> str:
     try:
         return _NAMES[dtype]
     except KeyError:
-        raise MalformedError(f"dtype {dtype} cannot be sent; these can: {', '.join(sorted(DTYPES))}") from None
+        name = str(dtype).removeprefix("torch.")
+        if isinstance(dtype, np.dtype) or name not in DTYPES:
+            raise MalformedError(f"dtype {dtype} cannot be sent; these can: {', '.join(sorted(DTYPES))}") from None
+    _NAMES[dtype] = name
+    return name
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -43,17 +113,36 @@ def torch_dtype(name: str) -> torch.dtype:
         MalformedError: there is no such dtype, or it cannot be sent.
     """
     try:
-        return _TORCH_DTYPES[name]
+        return _torch_dtypes()[name]
     except (KeyError, TypeError):
-        raise MalformedError(f"unknown dtype {name!r}; these can be sent: {', '.join(sorted(DTYPES))}") from None
+        raise _unknown(name) from None
 
 
-def dim_order(tensor: torch.Tensor) -> tuple[int, ...] | None:
+@cache
+def _torch_dtypes() -> dict[str, torch.dtype]:
+    import torch  # noqa: PLC0415 - only where torch's tensors are wanted
+
+    return {name: getattr(torch, name) for name in DTYPES}
+
+
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    try:
+        return _NUMPY_DTYPES[name]
+    except (KeyError, TypeError):
+        raise _unknown(name) from None
+
+
+def _unknown(name: Any) -> MalformedError:
+    return MalformedError(f"unknown dtype {name!r}; these can be sent: {', '.join(sorted(DTYPES))}")
+
+
+def dim_order(tensor: Tensor) -> tuple[int, ...] | None:
     """Dimensions from the outermost in memory to the innermost; None for the usual order 0, 1, 2, ...
 
     An expanded tensor, which stores an element once for several positions, has the usual order: it is sent in full.
     """
-    return _order_of_strides(tensor.shape, tensor.stride())
+    strides = tensor.strides if isinstance(tensor, np.ndarray) else tensor.stride()
+    return _order_of_strides(tensor.shape, strides)
 
 
 @lru_cache(maxsize=4096)
@@ -66,11 +155,13 @@ def _order_of_strides(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple
     return None if order == list(dims) else tuple(order)
 
 
-def tensor_to_bytes(tensor: torch.Tensor) -> tuple[memoryview, tuple[int, ...] | None]:
+def tensor_to_bytes(tensor: Tensor) -> tuple[memoryview, tuple[int, ...] | None]:
     """Return the elements in physical order, little-endian, and the dim order that restores them.
 
     The bytes of a dense tensor are a view of its memory, not a copy: they change when the tensor does.
     """
+    if isinstance(tensor, np.ndarray):
+        return _array_to_bytes(tensor)
     order = dim_order(tensor)
     if tensor.requires_grad:
         tensor = tensor.detach()
@@ -79,10 +170,17 @@ def tensor_to_bytes(tensor: torch.Tensor) -> tuple[memoryview, tuple[int, ...] |
     return _memory(tensor if tensor.is_contiguous() else tensor.contiguous()), order
 
 
+def _array_to_bytes(array: NDArray[Any]) -> tuple[memoryview, tuple[int, ...] | None]:
+    order = dim_order(array)
+    physical = np.ascontiguousarray(array if order is None else array.transpose(order))
+    return physical.data.cast("B") if physical.size else memoryview(bytearray()), order
+
+
 def _memory(tensor: torch.Tensor) -> memoryview:
     """A view of the bytes of a contiguous tensor. numpy views are much cheaper than torch's, Python's cheaper still."""
-    if tensor.dtype is torch.bfloat16:  # numpy has no such dtype
-        tensor = tensor.view(torch.int16)
+    dtypes = _torch_dtypes()
+    if tensor.dtype is dtypes["bfloat16"]:  # numpy has no such dtype
+        tensor = tensor.view(dtypes["int16"])
     array = tensor.numpy()
     return array.data.cast("B") if array.size else memoryview(bytearray())
 
@@ -92,7 +190,7 @@ def tensor_from_bytes(
     dtype: str,
     shape: Sequence[int],
     dim_order: Sequence[int] | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     """Call `tensor_from_pieces` with the elements in one piece."""
     return tensor_from_pieces((memoryview(buffer).cast("B"),), dtype, shape, dim_order)
 
@@ -102,8 +200,8 @@ def tensor_from_pieces(
     dtype: str,
     shape: Sequence[int],
     dim_order: Sequence[int] | None = None,
-) -> torch.Tensor:
-    """Copy bytes into a new tensor, whose memory torch allocates and aligns.
+) -> Tensor:
+    """Copy bytes into a new tensor, whose memory torch allocates and aligns in a process that has imported torch.
 
     Args:
         pieces: the elements in physical order, as `tensor_to_bytes` gives them, split anywhere. A memoryview must have
@@ -116,7 +214,8 @@ def tensor_from_pieces(
         MalformedError: an unknown dtype, a negative size, a length that does not fit the shape, a dim order that is
             not a permutation, or a bool that is neither 0 nor 1.
     """
-    kind = torch_dtype(dtype)
+    torch = sys.modules.get("torch")
+    kind: Any = _numpy_dtype(dtype) if torch is None else torch_dtype(dtype)
     expected, got = math.prod(shape) * kind.itemsize, sum(map(len, pieces))
     if got != expected:
         if min(shape, default=0) < 0:
@@ -124,23 +223,18 @@ def tensor_from_pieces(
         raise MalformedError(f"{dtype} of shape {tuple(shape)} takes {expected} bytes, got {got}")
     if dtype == "bool" and any(np.frombuffer(piece, np.uint8).max(initial=0) > 1 for piece in pieces):
         raise MalformedError("a bool must be sent as 0 or 1")
+    if dim_order is not None and sorted(dim_order) != list(range(len(shape))):
+        raise MalformedError(f"dim_order {tuple(dim_order)} is not a permutation of the {len(shape)} dimensions")
     try:
-        if dim_order is None:
-            tensor = physical = torch.empty(shape, dtype=kind)
-        else:
-            if sorted(dim_order) != list(range(len(shape))):
-                raise MalformedError(
-                    f"dim_order {tuple(dim_order)} is not a permutation of the {len(shape)} dimensions"
-                )
-            tensor = torch.empty_permuted(tuple(shape), tuple(dim_order), dtype=kind)
-            physical = tensor.permute(tuple(dim_order))
+        tensor, memory = (_new_array if torch is None else _new_tensor)(kind, shape, dim_order)
     except (
         RuntimeError,
         TypeError,
+        ValueError,
         OverflowError,
     ):  # negative sizes, or a size of 0 together with sizes too large for a tensor
         raise MalformedError(f"no tensor can have shape {tuple(shape)}") from None
-    memory, at = _memory(physical), 0
+    at = 0
     for piece in pieces:
         end = at + len(piece)
         memory[at:end] = piece
@@ -148,7 +242,29 @@ def tensor_from_pieces(
     return tensor
 
 
-def as_received(tensor: torch.Tensor) -> torch.Tensor:
+def _new_tensor(
+    dtype: torch.dtype, shape: Sequence[int], dim_order: Sequence[int] | None
+) -> tuple[torch.Tensor, memoryview]:
+    """A new tensor of torch, and its memory in physical order."""
+    torch = sys.modules["torch"]
+    if dim_order is None:
+        tensor = torch.empty(shape, dtype=dtype)
+        return tensor, _memory(tensor)
+    tensor = torch.empty_permuted(tuple(shape), tuple(dim_order), dtype=dtype)
+    return tensor, _memory(tensor.permute(tuple(dim_order)))
+
+
+def _new_array(
+    dtype: np.dtype[Any], shape: Sequence[int], dim_order: Sequence[int] | None
+) -> tuple[NDArray[Any], memoryview]:
+    """A new array of numpy, and its memory in physical order."""
+    order = tuple(range(len(shape))) if dim_order is None else tuple(dim_order)
+    physical = np.empty([shape[dim] for dim in order], dtype)
+    memory = physical.data.cast("B") if physical.size else memoryview(bytearray())
+    return physical.transpose(np.argsort(order)), memory
+
+
+def as_received(tensor: Tensor) -> Tensor:
     """Return the tensor that the other side receives when this one is sent: equal bits and dim order, dense, a copy."""
     data, order = tensor_to_bytes(tensor)
     return tensor_from_bytes(data, dtype_name(tensor.dtype), tensor.shape, order)
@@ -158,7 +274,7 @@ def largest_error(found: Sequence[Any], expected: Sequence[Any]) -> float:
     """The largest difference as a share of the largest element of the same value; infinite if shapes differ."""
     worst = 0.0
     for a, b in zip(found, expected, strict=True):
-        if not isinstance(b, torch.Tensor):
+        if not is_tensor(b):
             worst = max(worst, 0.0 if a == b else float("inf"))
         elif a.shape != b.shape or a.dtype != b.dtype:
             return float("inf")

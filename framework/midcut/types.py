@@ -17,11 +17,13 @@ from midcut.errors import ForecastError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch  # noqa: TC004 - msgspec resolves the annotations of decoded types; none of those has tensors
+    import torch
     from PIL import Image
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.intp]
+Tensor: TypeAlias = Any
+"""A `torch.Tensor`, or a `numpy.ndarray` where a model runs without PyTorch; see `midcut.tensors`."""
 FIELDS = ("clock_mhz", "bandwidth_kbps", "ping_ms")
 LATENCY_AND_COST = ("latency_s", "cost_usd")
 """The columns that planners weigh unless `aim` names others."""
@@ -600,7 +602,7 @@ class TailRequest(msgspec.Struct, frozen=True):
     model: str
     cut: int
     fingerprint: str
-    values: Sequence[torch.Tensor | int]
+    values: Sequence[Tensor | int]
     request_id: str
     codec: str = "raw"
     timeout_s: float | None = None
@@ -639,7 +641,7 @@ class TailReply(msgspec.Struct, frozen=True):
         fallback: why a relay finished the tail itself though it was to pass it on; `""` if it did not.
     """
 
-    values: Sequence[torch.Tensor | int]
+    values: Sequence[Tensor | int]
     compute_s: float
     server_s: float
     sent_bytes: int
@@ -798,8 +800,8 @@ class LoadedModel:
 
     name: str
     module: torch.nn.Module
-    example: tuple[torch.Tensor, ...]
-    preprocess: Callable[[Image.Image], torch.Tensor]
+    example: tuple[Tensor, ...]
+    preprocess: Callable[[Image.Image], Tensor]
     labels: Sequence[str] = ()
     note: str = ""
     answer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None

@@ -12,9 +12,7 @@ from midcut.types import Encoded
 from midcut_codecs.pieces import join_exactly, to_bytes_per_s
 
 if TYPE_CHECKING:
-    import torch
-
-    from midcut.types import ValueSpec
+    from midcut.types import Tensor, ValueSpec
 
 
 class Raw:
@@ -25,13 +23,13 @@ class Raw:
     def __init__(self, *, name: str) -> None:
         self.name = name
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
 
         data, order = tensor_to_bytes(value)
         return Encoded((data,), dim_order=order)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
 
         data = join_exactly(encoded, spec.payload_bytes, self.name, spec)
@@ -73,13 +71,13 @@ class Base64:
         self.name = name
         self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
 
         data, order = tensor_to_bytes(value)
         return Encoded((pybase64.b64encode(data),), dim_order=order)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
 
         text = join_exactly(encoded, self.encoded_bytes(spec), self.name, spec)

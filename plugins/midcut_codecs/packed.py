@@ -15,9 +15,7 @@ from midcut.types import Encoded
 from midcut_codecs.pieces import join_pieces, to_bytes_per_s
 
 if TYPE_CHECKING:
-    import torch
-
-    from midcut.types import ValueSpec
+    from midcut.types import Tensor, ValueSpec
 
 _LEVELS: Final = range(1, 20)
 # The smallest limit for the decompressor's window: only for a small tensor is it more than the tensor's own bytes.
@@ -42,7 +40,7 @@ class Zstd:
         self._ratio = ratio
         self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
 
         data, order = tensor_to_bytes(value)
@@ -50,7 +48,7 @@ class Zstd:
         shorter = len(compressed) < data.nbytes and len(compressed) <= data.nbytes * (1.0 - self._min_saving)
         return Encoded((compressed if shorter else data,), dim_order=order)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
 
         data = join_pieces(encoded)

@@ -14,9 +14,7 @@ from midcut.types import Encoded
 from midcut_codecs.pieces import check_share, join_pieces, to_bytes_per_s
 
 if TYPE_CHECKING:
-    import torch
-
-    from midcut.types import ValueSpec
+    from midcut.types import Tensor, ValueSpec
 
 _CHANNELS: Final = (1, 3)
 _LEAST_SIDE: Final = 8
@@ -43,7 +41,7 @@ class Picture:
         """Options of Pillow's writer."""
         raise NotImplementedError
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
 
         data, order = tensor_to_bytes(value)
@@ -53,7 +51,7 @@ class Picture:
                 return Encoded(pieces, dim_order=order)
         return Encoded((data,), dim_order=order)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
         from midcut_codecs import picturing  # noqa: PLC0415 - imports torch
 
@@ -77,7 +75,7 @@ class Picture:
     def codec_s(self, spec: ValueSpec) -> float:
         return spec.payload_bytes / self._bytes_per_s if is_picture(spec.dtype, spec.shape) else 0.0
 
-    def _pieces(self, value: torch.Tensor) -> tuple[bytes, ...] | None:
+    def _pieces(self, value: Tensor) -> tuple[bytes, ...] | None:
         """The parts of the coded form; None where the tensor was no picture."""
         from midcut_codecs.picturing import levels_to_file  # noqa: PLC0415 - imports torch
 
@@ -132,7 +130,7 @@ class Jpeg(Picture):
     def options(self) -> dict[str, int | bool]:
         return {"quality": self._quality}
 
-    def _pieces(self, value: torch.Tensor) -> tuple[bytes, ...] | None:
+    def _pieces(self, value: Tensor) -> tuple[bytes, ...] | None:
         from midcut_codecs.picturing import range_to_file  # noqa: PLC0415 - imports torch
 
         return range_to_file(value, self.file_format, self.options())

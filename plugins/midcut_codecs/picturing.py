@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import torch
 from PIL import Image
 
 from midcut.errors import MalformedError
-from midcut.tensors import tensor_from_bytes
+from midcut.tensors import from_numpy, tensor_from_bytes, to_numpy
+
+if TYPE_CHECKING:
+    from midcut.types import Tensor
 
 _MODES: Final = {1: "L", 3: "RGB"}
 _LEVELS: Final = 256
@@ -26,9 +28,9 @@ _RANGE: Final = 0
 """In place of the number of values: the table has two, the ends of a range."""
 
 
-def levels_to_file(value: torch.Tensor, file_format: str, options: dict[str, int | bool]) -> tuple[bytes, ...] | None:
+def levels_to_file(value: Tensor, file_format: str, options: dict[str, int | bool]) -> tuple[bytes, ...] | None:
     """Encode a tensor whose channels have at most 256 different values each; None for any other tensor."""
-    planes = value.detach().numpy()
+    planes = to_numpy(value)
     pixels = np.empty(planes.shape, np.uint8)
     tables = []
     for channel in range(planes.shape[1]):
@@ -41,9 +43,9 @@ def levels_to_file(value: torch.Tensor, file_format: str, options: dict[str, int
     return _pack([len(table) - 1 for table in tables], tables, pixels, file_format, options)
 
 
-def range_to_file(value: torch.Tensor, file_format: str, options: dict[str, int | bool]) -> tuple[bytes, ...] | None:
+def range_to_file(value: Tensor, file_format: str, options: dict[str, int | bool]) -> tuple[bytes, ...] | None:
     """Encode a tensor by 256 even steps of each channel's range; None where values are not finite."""
-    planes = value.detach().numpy()
+    planes = to_numpy(value)
     low, high = planes.min(axis=(0, 2, 3)), planes.max(axis=(0, 2, 3))
     with np.errstate(over="ignore"):
         step = ((high.astype(np.float64) - low) / (_LEVELS - 1)).astype(np.float32)
@@ -55,9 +57,7 @@ def range_to_file(value: torch.Tensor, file_format: str, options: dict[str, int 
     return _pack([_RANGE] * len(tables), tables, pixels, file_format, options)
 
 
-def from_file(
-    data: memoryview, shape: tuple[int, ...], file_format: str, dim_order: tuple[int, ...] | None
-) -> torch.Tensor:
+def from_file(data: memoryview, shape: tuple[int, ...], file_format: str, dim_order: tuple[int, ...] | None) -> Tensor:
     """Restore a tensor of a shape (batch, channels, height, width).
 
     Raises:
@@ -86,7 +86,7 @@ def from_file(
         else:
             planes[:, channel] = table[plane]
     if dim_order is None:
-        return torch.from_numpy(planes)
+        return from_numpy(planes)
     if sorted(dim_order) != list(range(planes.ndim)):
         raise MalformedError(f"the dim order {list(dim_order)[:8]} is not one of four dimensions")
     physical = np.ascontiguousarray(planes.transpose(dim_order))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from midcut.errors import ConfigError, MalformedError
@@ -11,7 +12,7 @@ from midcut_codecs.packed import Zstd
 from midcut_codecs.pieces import check_share, join_exactly, join_pieces, to_bytes_per_s
 
 if TYPE_CHECKING:
-    import torch
+    from midcut.types import Tensor
 
 _WIDE_FLOATS: Final = ("float32", "float64")
 _FLOATS: Final = ("float16", "bfloat16", *_WIDE_FLOATS)
@@ -27,13 +28,13 @@ class Float16:
         self.agreement = check_share(agreement, f"{name}.agreement")
         self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
 
         _check_dtype(self.name, rounding.dtype_name(value.dtype), _WIDE_FLOATS)
         return rounding.round_to_float16(value)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
 
         data = join_exactly(encoded, self.encoded_bytes(spec), self.name, spec)
@@ -62,17 +63,17 @@ class Int8:
         self._steps = 255
         self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
 
         _check_dtype(self.name, rounding.dtype_name(value.dtype), _FLOATS)
-        if not value.numel():
+        if not math.prod(value.shape):
             raise MalformedError(
                 f"codec {self.name}: a tensor without elements cannot be quantised, got shape {list(value.shape)}"
             )
         return rounding.quantise(value, self._channels(tuple(value.shape)), self._steps)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
 
         _check_dtype(self.name, spec.dtype, _FLOATS)
@@ -129,11 +130,11 @@ class Quantised(Int8):
         self._zstd = Zstd(name=name, level=level, min_saving=0.0, ratio=ratio, mb_per_s=mb_per_s)
         self._ratio = ratio
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         quantised = super().encode(value)
         return Encoded((self._zstd.compress(b"".join(quantised.data)),), dim_order=quantised.dim_order)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         _check_dtype(self.name, spec.dtype, _FLOATS)
         elements = ValueSpec("", "uint8", spec.shape).payload_bytes
         sizes = {count * _RANGE_BYTES + elements for count in (1, spec.shape[1] if len(spec.shape) > 2 else 1)}

@@ -2,59 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
 
 from midcut.errors import MalformedError
-from midcut.tensors import dtype_name, tensor_from_bytes, tensor_to_bytes, torch_dtype
+from midcut.tensors import dtype_name, from_numpy, tensor_from_bytes, tensor_to_bytes, to_dtype, to_numpy
 from midcut.types import Encoded
 
 if TYPE_CHECKING:
-    from midcut.types import ValueSpec
+    from numpy.typing import NDArray
+
+    from midcut.types import Floats, Tensor, ValueSpec
 
 __all__ = ["dequantise", "dtype_name", "quantise", "round_to_float16", "widen_float16"]
 _LARGEST_HALF: Final = 65504.0
 STEPS: Final = 255
 
 
-def round_to_float16(value: torch.Tensor) -> Encoded:
+def round_to_float16(value: Tensor) -> Encoded:
     """Round to half precision; finite values stay finite."""
-    half = value.detach().to(torch.float16)
-    if half.isinf().any():
-        largest = value.detach().clamp(-_LARGEST_HALF, _LARGEST_HALF).to(torch.float16)
-        half = torch.where(value.isinf(), half, largest)
+    value = value if isinstance(value, np.ndarray) else value.detach()
+    half = to_dtype(value, "float16")
+    infinite = abs(half) > _LARGEST_HALF
+    if infinite.any():
+        largest = to_dtype(value.clip(-_LARGEST_HALF, _LARGEST_HALF), "float16")
+        half[infinite] = largest[infinite]
+        half[value == math.inf], half[value == -math.inf] = math.inf, -math.inf
     data, order = tensor_to_bytes(half)
     return Encoded((data,), dim_order=order)
 
 
-def widen_float16(data: memoryview, spec: ValueSpec, dim_order: tuple[int, ...] | None) -> torch.Tensor:
+def widen_float16(data: memoryview, spec: ValueSpec, dim_order: tuple[int, ...] | None) -> Tensor:
     """Convert float16 elements back to the dtype that the tensor had."""
-    return tensor_from_bytes(data, "float16", spec.shape, dim_order).to(torch_dtype(spec.dtype))
+    return to_dtype(tensor_from_bytes(data, "float16", spec.shape, dim_order), spec.dtype)
 
 
-def quantise(value: torch.Tensor, channels: int, steps: int = STEPS) -> Encoded:
+def quantise(value: Tensor, channels: int, steps: int = STEPS) -> Encoded:
     """Round to `steps` equal steps between the smallest and the largest value, of the tensor or of each channel.
 
     Raises:
         MalformedError: values that are not finite, or whose range float32 cannot hold.
     """
-    work = value.detach() if value.dtype in (torch.float32, torch.float64) else value.detach().float()
+    array = to_numpy(value)
+    work = array.astype(_working_dtype(array.dtype.name), copy=False)
     low, step = _channel_ranges(work, channels, steps)
-    if not bool((low.isfinite() & step.isfinite()).all()):
+    if not (np.isfinite(low).all() and np.isfinite(step).all()):
         raise MalformedError("only finite values within the range of float32 can be quantised")
-    codes = (
-        (work - _per_channel(low, work)).mul_(_per_channel(_reciprocal_or_zero(step), work)).round_().clamp_(0, steps)
-    )
-    data, order = tensor_to_bytes(codes.to(torch.uint8))
-    table = torch.stack((low, step)).numpy().tobytes()
+    codes = work - _per_channel(low, work)
+    codes *= _per_channel(_reciprocal_or_zero(step), work)
+    np.rint(codes, out=codes)
+    np.clip(codes, 0, steps, out=codes)
+    data, order = tensor_to_bytes(codes.astype(np.uint8))
+    table = np.stack((low, step)).tobytes()
     return Encoded((table, data), dim_order=order)
 
 
-def dequantise(
-    table: memoryview, codes: memoryview, spec: ValueSpec, dim_order: tuple[int, ...] | None
-) -> torch.Tensor:
+def dequantise(table: memoryview, codes: memoryview, spec: ValueSpec, dim_order: tuple[int, ...] | None) -> Tensor:
     """Restore a tensor from its quantised elements, in the dtype it had.
 
     Args:
@@ -67,28 +72,33 @@ def dequantise(
     ranges = np.frombuffer(table, dtype="<f4").reshape(2, -1)
     if not (np.isfinite(ranges).all() and (ranges[1] >= 0).all()):
         raise MalformedError("an offset or a step is wrong: both must be finite, and steps not negative")
-    low, step = torch.tensor(ranges[0]), torch.tensor(ranges[1])
-    work = tensor_from_bytes(codes, "uint8", spec.shape, dim_order)
-    work = work.to(torch.float64 if spec.dtype == "float64" else torch.float32)
-    return work.mul_(_per_channel(step, work)).add_(_per_channel(low, work)).to(torch_dtype(spec.dtype))
+    work = to_numpy(tensor_from_bytes(codes, "uint8", spec.shape, dim_order)).astype(_working_dtype(spec.dtype))
+    work *= _per_channel(ranges[1], work)
+    work += _per_channel(ranges[0], work)
+    return to_dtype(from_numpy(work), spec.dtype)
 
 
-def _channel_ranges(work: torch.Tensor, channels: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _working_dtype(dtype: str) -> type[np.floating[Any]]:
+    return np.float64 if dtype == "float64" else np.float32
+
+
+def _channel_ranges(work: NDArray[Any], channels: int, steps: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Smallest value and step of each channel, float32, shape (channels,)."""
-    others = [dim for dim in range(work.dim()) if channels == 1 or dim != 1]
-    low, high = (edge.reshape(channels) for edge in (work.amin(others), work.amax(others)))
-    step = (high.double() - low.double()) / steps
-    return low.float(), step.float()
+    others = tuple(dim for dim in range(work.ndim) if channels == 1 or dim != 1)
+    low, high = (edge.reshape(channels) for edge in (work.min(axis=others), work.max(axis=others)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        step: Floats = (high.astype(np.float64) - low.astype(np.float64)) / steps
+        return low.astype(np.float32), step.astype(np.float32)
 
 
-def _reciprocal_or_zero(step: torch.Tensor) -> torch.Tensor:
+def _reciprocal_or_zero(step: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 / step; 0 where all values are the same, or so close that every code is right."""
-    inverse = step.reciprocal()
-    return torch.where(inverse.isfinite(), inverse, torch.zeros_like(step))
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.float32(1.0) / step
+    return np.where(np.isfinite(inverse), inverse, np.float32(0.0))
 
 
-def _per_channel(values: torch.Tensor, work: torch.Tensor) -> torch.Tensor:
+def _per_channel(values: NDArray[np.float32], work: NDArray[Any]) -> NDArray[Any]:
     """Reshape one value per channel so that it broadcasts against (batch, channels, ...)."""
-    if values.numel() == 1:
-        return values.reshape(()).to(work.dtype)
-    return values.to(work.dtype).reshape(-1, *([1] * (work.dim() - 2)))
+    wide = values.astype(work.dtype, copy=False)
+    return wide.reshape(()) if values.size == 1 else wide.reshape(-1, *([1] * (work.ndim - 2)))

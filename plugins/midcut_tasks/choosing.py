@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from midcut.errors import ConfigError
+from midcut.tensors import is_tensor, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from midcut.types import Floats
 
 _PREFERRED = ("logits", "scores", "out", "output", "output_0")
 
 
 def choose(
-    outputs: Mapping[str, Any], name: str | None, fits: Callable[[torch.Tensor], bool], task: str, shape: str
-) -> torch.Tensor:
-    """The output with a name, or else the first that fits, well-known names first.
+    outputs: Mapping[str, Any], name: str | None, fits: Callable[[NDArray[Any]], bool], task: str, shape: str
+) -> NDArray[Any]:
+    """The output with a name, as an array, or else the first that fits, well-known names first.
 
     Raises:
         ConfigError: there is no such output, or it does not fit; the message lists what there is.
     """
-    tensors = {key: value for key, value in outputs.items() if isinstance(value, torch.Tensor)}
+    tensors = {key: to_numpy(value) for key, value in outputs.items() if is_tensor(value)}
     if name is not None and name not in tensors:
         raise ConfigError(f"task.output={name} is no output of this model; there are: {describe(outputs)}")
     names = [name] if name is not None else [*(key for key in _PREFERRED if key in tensors), *tensors]
@@ -30,6 +35,36 @@ def choose(
         if fits(tensors[key]):
             return tensors[key]
     raise ConfigError(f"task={task} needs an output of shape {shape}; there are: {describe(outputs)}")
+
+
+def is_float(value: NDArray[Any]) -> bool:
+    """Whether the elements are floats."""
+    return value.dtype.kind == "f"
+
+
+def softmax(scores: NDArray[Any]) -> Floats:
+    """Probabilities along the last axis, in float64."""
+    shifted = scores.astype(np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
+    probabilities: Floats = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def sigmoid(scores: NDArray[Any]) -> NDArray[Any]:
+    """1 / (1 + exp(-x)) of each element, in its own dtype."""
+    wide = np.exp(-np.abs(scores))
+    values: NDArray[Any] = np.where(scores >= 0, 1 / (1 + wide), wide / (1 + wide)).astype(scores.dtype)
+    return values
+
+
+def largest(values: Floats, count: int) -> list[int]:
+    """Positions of the largest elements of a vector, the largest first, equal ones in their order."""
+    if count < len(values):
+        likely = np.flatnonzero(values >= np.partition(values, -count)[-count])
+    else:
+        likely = np.arange(len(values))
+    order: list[int] = likely[np.argsort(-values[likely], kind="stable")][:count].tolist()
+    return order
 
 
 def describe(outputs: Mapping[str, Any]) -> str:
@@ -43,6 +78,6 @@ def label(labels: Sequence[str], index: int) -> str:
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     return type(value).__name__

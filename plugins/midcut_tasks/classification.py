@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from midcut_tasks.choosing import choose, label
+from midcut_tasks.choosing import choose, is_float, label, largest, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 
 class Classification:
@@ -22,15 +22,14 @@ class Classification:
 
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         scores = choose(outputs, self._output, _is_row, "classification", "(1, classes)")[0]
-        probabilities = torch.softmax(scores.double(), dim=0)
-        best = torch.topk(probabilities, min(self._top, probabilities.numel()))
+        probabilities = softmax(scores)
         top = [
-            {"class": int(index), "label": label(self._labels, int(index)), "probability": float(probability)}
-            for probability, index in zip(best.values, best.indices, strict=True)
+            {"class": index, "label": label(self._labels, index), "probability": float(probabilities[index])}
+            for index in largest(probabilities, self._top)
         ]
         index = int(scores.argmax())
         return {"class": index, "label": label(self._labels, index), "top5": top}
 
 
-def _is_row(value: torch.Tensor) -> bool:
-    return value.ndim == 2 and value.shape[0] == 1 and value.shape[1] > 0 and value.is_floating_point()
+def _is_row(value: NDArray[Any]) -> bool:
+    return value.ndim == 2 and value.shape[0] == 1 and value.shape[1] > 0 and is_float(value)

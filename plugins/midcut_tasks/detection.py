@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from midcut.errors import ConfigError
-from midcut_tasks.choosing import describe, label
+from midcut.tensors import is_tensor, to_numpy
+from midcut_tasks.choosing import describe, label, sigmoid, softmax
 from midcut_tasks.config import Activation, BoxFormat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 _NAMES = {"boxes": ("boxes", "pred_boxes"), "scores": ("scores", "logits", "pred_logits"), "labels": ("labels",)}
 
@@ -59,7 +62,7 @@ class Detection:
         ]
         return {"task": "detection", "objects": objects}
 
-    def _candidates(self, outputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _candidates(self, outputs: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Boxes (N, 4) by their corners, probabilities (N,), classes (N,)."""
         boxes, scores = (_without_batch(self._find(outputs, part)) for part in ("boxes", "scores"))
         classes = self._outputs["labels"] or _found(outputs, "labels")
@@ -67,27 +70,27 @@ class Detection:
             raise ConfigError(f"task=detection needs boxes (N, 4) and scores (N) or (N, classes); {describe(outputs)}")
         if self._format is BoxFormat.cxcywh:
             centre, half = boxes[:, :2], boxes[:, 2:] / 2
-            boxes = torch.cat([centre - half, centre + half], dim=1)
+            boxes = np.concatenate([centre - half, centre + half], axis=1)
         if scores.ndim == 1:
-            scores = scores.sigmoid() if self._activation is not Activation.none else scores
-            found = self._find(outputs, "labels") if classes else torch.zeros(len(scores), dtype=torch.int64)
-            return boxes, scores.float(), _without_batch(found, most=1)
+            scores = sigmoid(scores) if self._activation is not Activation.none else scores
+            found = self._find(outputs, "labels") if classes else np.zeros(len(scores), np.int64)
+            return boxes, scores.astype(np.float32), _without_batch(found, most=1)
         if self._activation is Activation.softmax:
-            scores = scores.float().softmax(dim=1)
+            scores = softmax(scores)
         elif self._activation is Activation.sigmoid:
-            scores = scores.float().sigmoid()
-        numbers = torch.arange(scores.shape[1])
+            scores = sigmoid(scores.astype(np.float32))
+        numbers = np.arange(scores.shape[1])
         if self._background is not None:
             numbers = numbers[numbers != self._background % scores.shape[1]]
-        best = scores[:, numbers].max(dim=1)
-        return boxes, best.values.float(), numbers[best.indices]
+        offered = scores[:, numbers]
+        return boxes, offered.max(axis=1).astype(np.float32), numbers[offered.argmax(axis=1)]
 
-    def _find(self, outputs: Mapping[str, Any], part: str) -> torch.Tensor:
+    def _find(self, outputs: Mapping[str, Any], part: str) -> NDArray[Any]:
         name = self._outputs[part] or _found(outputs, part)
         value = outputs.get(name) if name is not None else None
-        if not isinstance(value, torch.Tensor):
+        if not is_tensor(value):
             raise ConfigError(f"task.{part} must name an output of the model; there are: {describe(outputs)}")
-        return value
+        return to_numpy(value)
 
 
 def finds_boxes(outputs: Mapping[str, Any]) -> bool:
@@ -95,7 +98,7 @@ def finds_boxes(outputs: Mapping[str, Any]) -> bool:
     return all(_found(outputs, part) is not None for part in ("boxes", "scores"))
 
 
-def suppress(boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, max_iou: float) -> list[int]:
+def suppress(boxes: NDArray[Any], scores: NDArray[Any], classes: NDArray[Any], max_iou: float) -> list[int]:
     """Greedy non-maximum suppression within each class.
 
     Args:
@@ -105,16 +108,16 @@ def suppress(boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, m
     Returns:
         indices of the boxes that stay, by falling score.
     """
-    area = (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
-    left = scores.argsort(descending=True, stable=True)
+    area = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
+    left = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     while len(left):
         first, left = left[0], left[1:]
         kept.append(int(first))
-        low = torch.maximum(boxes[first, :2], boxes[left, :2])
-        high = torch.minimum(boxes[first, 2:], boxes[left, 2:])
-        inner = (high - low).clamp(min=0).prod(dim=1)
-        iou = inner / (area[first] + area[left] - inner).clamp(min=1e-12)
+        low = np.maximum(boxes[first, :2], boxes[left, :2])
+        high = np.minimum(boxes[first, 2:], boxes[left, 2:])
+        inner = np.maximum(high - low, 0).prod(axis=1)
+        iou = inner / np.maximum(area[first] + area[left] - inner, 1e-12)
         left = left[(iou <= max_iou) | (classes[left] != classes[first])]
     return kept
 
@@ -124,5 +127,5 @@ def _found(outputs: Mapping[str, Any], part: str) -> str | None:
     return next((name for name in outputs if name.rpartition(".")[2] in _NAMES[part]), None)
 
 
-def _without_batch(value: torch.Tensor, most: int = 2) -> torch.Tensor:
+def _without_batch(value: NDArray[Any], most: int = 2) -> NDArray[Any]:
     return value[0] if value.ndim > most and value.shape[0] == 1 else value

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
-from midcut_tasks.choosing import choose
+from midcut_tasks.choosing import choose, is_float
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 
 class Embedding:
@@ -20,13 +22,13 @@ class Embedding:
         self._output, self._normalise = output, normalise
 
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        vector = choose(outputs, self._output, _is_vector, "embedding", "(1, size)").reshape(-1).double()
-        length = float(torch.linalg.vector_norm(vector))
+        vector = choose(outputs, self._output, _is_vector, "embedding", "(1, size)").reshape(-1).astype(np.float64)
+        length = float(np.linalg.norm(vector))
         if self._normalise and length > 0.0:
             vector = vector / length
         return {"task": "embedding", "values": vector.tolist(), "length": length}
 
 
-def _is_vector(value: torch.Tensor) -> bool:
+def _is_vector(value: NDArray[Any]) -> bool:
     """Whether a tensor has one axis that is longer than 1, as pooled features (1, size, 1, 1) have."""
-    return value.is_floating_point() and value.numel() > 0 and max(value.shape, default=0) == value.numel()
+    return is_float(value) and value.size > 0 and max(value.shape, default=0) == value.size

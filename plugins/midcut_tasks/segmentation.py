@@ -6,13 +6,15 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from PIL import Image
 
-from midcut_tasks.choosing import choose, label
+from midcut_tasks.choosing import choose, is_float, label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 
 class Segmentation:
@@ -23,9 +25,9 @@ class Segmentation:
 
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         scores = choose(outputs, self._output, _is_map, "segmentation", "(1, classes, height, width)")[0]
-        classes = scores.argmax(dim=0) if scores.shape[0] > 1 else _mask(scores[0])
-        counts = torch.bincount(classes.reshape(-1))
-        present = sorted(counts.nonzero().reshape(-1).tolist(), key=lambda number: -int(counts[number]))
+        classes = scores.argmax(axis=0) if scores.shape[0] > 1 else _mask(scores[0])
+        counts = np.bincount(classes.reshape(-1))
+        present = sorted(np.flatnonzero(counts).tolist(), key=lambda number: -int(counts[number]))
         answer = {
             "task": "segmentation",
             "height": classes.shape[0],
@@ -34,7 +36,7 @@ class Segmentation:
                 {
                     "class": number,
                     "label": label(self._labels, number),
-                    "share": int(counts[number]) / classes.numel(),
+                    "share": int(counts[number]) / classes.size,
                 }
                 for number in present
             ],
@@ -42,18 +44,17 @@ class Segmentation:
         return answer | {"map": _png(classes)} if self._with_map else answer
 
 
-def _is_map(value: torch.Tensor) -> bool:
-    return value.ndim == 4 and value.shape[0] == 1 and value.shape[2] * value.shape[3] > 1 and value.is_floating_point()
+def _is_map(value: NDArray[Any]) -> bool:
+    return value.ndim == 4 and value.shape[0] == 1 and value.shape[2] * value.shape[3] > 1 and is_float(value)
 
 
-def _mask(scores: torch.Tensor) -> torch.Tensor:
+def _mask(scores: NDArray[Any]) -> NDArray[np.intp]:
     are_probabilities = bool(((scores >= 0.0) & (scores <= 1.0)).all())
-    return (scores > (0.5 if are_probabilities else 0.0)).long()
+    return (scores > (0.5 if are_probabilities else 0.0)).astype(np.intp)
 
 
-def _png(classes: torch.Tensor) -> str:
+def _png(classes: NDArray[np.intp]) -> str:
     wide = int(classes.max()) > 255
-    pixels = classes.to(torch.int32 if wide else torch.uint8).numpy()
     out = io.BytesIO()
-    Image.fromarray(pixels.astype("uint16") if wide else pixels).save(out, format="PNG")
+    Image.fromarray(classes.astype("uint16" if wide else "uint8")).save(out, format="PNG")
     return base64.b64encode(out.getvalue()).decode()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from midcut_tasks.choosing import choose, label
+from midcut_tasks.choosing import choose, is_float, label, largest, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 
 class Tokens:
@@ -25,22 +25,24 @@ class Tokens:
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         logits = choose(outputs, self._output, _are_logits, "tokens", "(1, tokens, vocabulary)")[0]
         first = logits.shape[0] - 1 if self._last_only else 0
-        best = torch.topk(logits[first:].double().softmax(dim=1), min(self._top, logits.shape[1]), dim=1)
-        rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
         return {
             "task": "tokens",
             "tokens": [
                 {
                     "position": position,
                     "top": [
-                        {"token": index, "label": label(self._labels, index), "probability": probability}
-                        for probability, index in zip(probabilities, indices, strict=True)
+                        {
+                            "token": index,
+                            "label": label(self._labels, index),
+                            "probability": float(probabilities[index]),
+                        }
+                        for index in largest(probabilities, self._top)
                     ],
                 }
-                for position, (probabilities, indices) in enumerate(rows, start=first)
+                for position, probabilities in enumerate(softmax(logits[first:]), start=first)
             ],
         }
 
 
-def _are_logits(value: torch.Tensor) -> bool:
-    return value.ndim == 3 and value.shape[0] == 1 and value.numel() > 0 and value.is_floating_point()
+def _are_logits(value: NDArray[Any]) -> bool:
+    return value.ndim == 3 and value.shape[0] == 1 and value.size > 0 and is_float(value)

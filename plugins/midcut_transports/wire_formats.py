@@ -16,10 +16,8 @@ from midcut.wire.oip_tensors import encode_infer, reply_values
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-
     from midcut.protocols import Codec
-    from midcut.types import TailRequest, TierTimes
+    from midcut.types import TailRequest, Tensor, TierTimes
     from midcut_transports.connection import Answer
 
 _LONGEST_REASON = 300
@@ -45,7 +43,7 @@ class EncodedRequest(NamedTuple):
 class DecodedReply(NamedTuple):
     """The content of a reply; times in seconds by the cloud's clock."""
 
-    values: Sequence[torch.Tensor | int]
+    values: Sequence[Tensor | int]
     compute_s: float
     server_s: float
     beyond: tuple[TierTimes, ...] = ()

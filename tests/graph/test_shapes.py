@@ -6,7 +6,8 @@ from torch import nn
 
 from midcut.config.settings import Capture
 from midcut.graph.capture import capture
-from midcut.graph.shapes import ExpectedValue, check_values, learn_batch
+from midcut.graph.shapes import learn_batch
+from midcut.graph.values import ExpectedValue, check_values
 from midcut.graph.verify import examine
 
 

@@ -113,7 +113,7 @@ def test_suppression_is_the_greedy_one_by_brute_force(seed):
     for index in sorted(range(30), key=lambda i: -float(scores[i])):
         if all(classes[index] != classes[other] or iou(boxes[index], boxes[other]) <= 0.4 for other in kept):
             kept.append(index)
-    assert suppress(boxes, scores, classes, 0.4) == kept
+    assert suppress(boxes.numpy(), scores.numpy(), classes.numpy(), 0.4) == kept
 
 
 def iou(one, other):

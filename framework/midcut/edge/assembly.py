@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import structlog
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from midcut.component import Kind
@@ -34,7 +33,6 @@ from midcut.edge.routes import build_transports, configs_by_url, telemetry_sourc
 from midcut.edge.steering import Steering
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import FileError
-from midcut.graph import partition
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import Onward, placements
 from midcut.profiles import Role, find_profile
@@ -44,18 +42,19 @@ from midcut.profiles.codings import ProfiledCodec, build_measured_codecs
 from midcut.profiles.converting import converted, time_ratio
 from midcut.serving.metrics import EdgeMetrics, new_registry
 from midcut.serving.reference_pictures import PictureInputs
+from midcut.tensors import set_threads
 from midcut.wire.oip import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from midcut.config.settings import CutSettings, EngineSettings
+    from midcut.config.settings import EngineSettings
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.graph import Partition
     from midcut.planning.policy import Policy
     from midcut.profiles import Profile
     from midcut.protocols import Codec, Executor, TelemetrySource, Transport
-    from midcut.types import Decision, InferenceResult, LoadedModel, UpstreamModel
+    from midcut.types import Decision, InferenceResult, LoadedModel, Tensor, UpstreamModel
 
 _log = structlog.get_logger("midcut.edge")
 
@@ -100,8 +99,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     """
     settings = settings_of(cfg, EdgeConfig)
     configs = configs_by_url(cfg)
-    torch.set_num_threads(settings.engine.thread_count)
-    model, cut = given or _load(cfg, settings.cuts)
+    model, cut = given or _load(cfg, settings)
     model = choose_task(cfg, model, cut.table)
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
     threads = settings.engine.thread_count
@@ -164,9 +162,12 @@ def _measured_codecs(codecs: Mapping[str, Codec], cut: Partition, model: LoadedM
     return measured
 
 
-def _load(cfg: DictConfig, cuts: CutSettings) -> tuple[LoadedModel, Partition]:
+def _load(cfg: DictConfig, settings: EdgeConfig) -> tuple[LoadedModel, Partition]:
     model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
-    return model, partition(model, cuts)
+    from midcut.graph import partition  # noqa: PLC0415 - torch
+
+    set_threads(settings.engine.thread_count)
+    return model, partition(model, settings.cuts)
 
 
 def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeEngine:
@@ -284,7 +285,7 @@ class _EdgeProfiles:
         url = next(iter(configs_by_url(cfg)))
         folder = cache_folder()
 
-        def captured() -> tuple[Partition, Sequence[torch.Tensor]]:
+        def captured() -> tuple[Partition, Sequence[Tensor]]:
             return cut, model.example
 
         knobs = json.dumps(OmegaConf.to_container(cfg.executor, resolve=True), default=str)
@@ -301,7 +302,7 @@ class _EdgeProfiles:
         self.asked_parts = frozenset(part for part, spec in specs.items() if spec == AUTO)
         self._model = cut.table.model
 
-    def convert(self, cut: Partition, inputs: Sequence[torch.Tensor], fused: Executor | None) -> None:
+    def convert(self, cut: Partition, inputs: Sequence[Tensor], fused: Executor | None) -> None:
         """Scale a profile of PyTorch to the executor that runs here, as an estimate."""
         try:
             profile = find_profile(self.cfg.edge_profile, Role.edge, cut.table.model)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
+import numpy as np
 
 from midcut import wire
 from midcut.edge.file_choice import FILE_AT_0
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from midcut.edge.telemetry.hub import TelemetryHub
     from midcut.graph import Partition
     from midcut.protocols import CostModel, Executor
-    from midcut.types import Decision
+    from midcut.types import Decision, Tensor
 
 # The largest reply that is read: the output in base64 and JSON, and the header.
 _REPLY_EXCESS: Final = 2.0
@@ -86,7 +86,7 @@ class EdgeEngine:
         self._names = [[spec.name for spec in cut.values] for cut in self._table.cuts]
         self._example_shapes = [spec.shape for spec in self._table.cuts[0].values if spec.is_tensor]
         # Of a picture that is not decoded here only the shape is known.
-        self._undecoded = [torch.empty(shape, device="meta") for shape in self._example_shapes]
+        self._undecoded = [np.broadcast_to(np.uint8(0), shape) for shape in self._example_shapes]
         self._example_elements = sum(math.prod(shape) for shape in self._example_shapes)
         self._output_bytes = self._table.cuts[-1].payload_bytes
         self._under_way = self._begun = 0
@@ -146,7 +146,7 @@ class EdgeEngine:
 
     async def infer(
         self,
-        inputs: Sequence[torch.Tensor] | PictureInput,
+        inputs: Sequence[Tensor] | PictureInput,
         request_id: str = "",
         deadline_s: float | None = None,
         placement: Placement | None = None,
@@ -185,13 +185,13 @@ class EdgeEngine:
                 self.parts.learn(decision, result)
         return result
 
-    def _has_example_shapes(self, inputs: Sequence[torch.Tensor] | PictureInput) -> bool:
+    def _has_example_shapes(self, inputs: Sequence[Tensor] | PictureInput) -> bool:
         return isinstance(inputs, PictureInput) or _input_shapes(inputs) == self._example_shapes
 
     async def _answer(
         self,
         decision: Decision,
-        inputs: Sequence[torch.Tensor] | PictureInput,
+        inputs: Sequence[Tensor] | PictureInput,
         request_id: str,
         deadline_s: float | None,
         placement: Placement | None,
@@ -227,21 +227,21 @@ class EdgeEngine:
         tail = await self._tails.finish(request, inputs, until_s, patience_s)
         return self._build_result(decision, request, tail, decode_s + edge_s + tail.edge_s, perf_counter() - started)
 
-    def _choose(self, decision: Decision, inputs: Sequence[torch.Tensor] | PictureInput) -> Placement:
+    def _choose(self, decision: Decision, inputs: Sequence[Tensor] | PictureInput) -> Placement:
         if self.parts.files is None:
             return decision.placement
         if isinstance(inputs, PictureInput):
             return self.parts.files.choose(decision, inputs)
         return self.parts.files.for_tensors(decision)
 
-    def _file_request(self, inputs: Sequence[torch.Tensor] | PictureInput, request_id: str) -> FileRequest:
+    def _file_request(self, inputs: Sequence[Tensor] | PictureInput, request_id: str) -> FileRequest:
         if not isinstance(inputs, PictureInput):
             raise MalformedError(f"codec {FILE} sends the file of a picture, and this input did not come as one")
         return FileRequest(
             self._table.model,
             0,
             self._table.fingerprint,
-            (torch.frombuffer(bytearray(inputs.data), dtype=torch.uint8),),
+            (np.frombuffer(inputs.data, np.uint8),),
             request_id or next(self._ids),
             codec=FILE,
             names=self._names[0],
@@ -256,9 +256,9 @@ class EdgeEngine:
             return None
         return float(patience_s(forecast, decision.index, factor))
 
-    def _reply_limit_bytes(self, inputs: Sequence[torch.Tensor]) -> int:
+    def _reply_limit_bytes(self, inputs: Sequence[Tensor]) -> int:
         """The largest reply that may be right, also where the output grows with the square of the input."""
-        elements = sum(value.numel() for value in inputs)
+        elements = sum(math.prod(value.shape) for value in inputs)
         growth = max(elements / max(self._example_elements, 1), 1.0)
         return int(_REPLY_EXCESS * self._output_bytes * growth * growth) + _REPLY_MARGIN_BYTES
 
@@ -360,7 +360,7 @@ class EdgeEngine:
         )
 
 
-def _input_shapes(inputs: Sequence[torch.Tensor]) -> list[tuple[int, ...]]:
+def _input_shapes(inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
     return [tuple(tensor.shape) for tensor in inputs]
 
 

@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from midcut.errors import MalformedError
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from midcut.graph import Partition
     from midcut.protocols import Codec
-    from midcut.types import Encoded, LoadedModel, ValueSpec
+    from midcut.types import Encoded, LoadedModel, Tensor, ValueSpec
 
 _REPEATS: Final = 3
 # Side, mean, spread, colourfulness and fall of amplitude with frequency of the picture that stands for photographs.
@@ -41,10 +40,10 @@ class MeasuredCodec:
         self._codec = codec
         self._measured = measured
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         return self._codec.encode(value)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         return self._codec.decode(encoded, spec)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
@@ -56,7 +55,7 @@ class MeasuredCodec:
         return self._codec.codec_s(spec) if measured is None else measured.seconds
 
 
-def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence[torch.Tensor]) -> dict[str, Codec]:
+def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence[Tensor]) -> dict[str, Codec]:
     """Return the codecs with estimates measured on one pass through the model, on the calling thread.
 
     Args:
@@ -67,20 +66,15 @@ def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence
     if set(codecs) == {"raw"}:
         return dict(codecs)
     measured: dict[str, dict[ValueSpec, Measured]] = {name: {} for name in codecs}
-    values, at = tuple(inputs), 0
-    with torch.inference_mode():
-        for index in cut.legal:
-            if index == cut.table.last:
-                break
-            values, at = cut.run(at, index, values), index
-            for spec, value in zip(cut.table.cuts[index].values, values, strict=True):
-                if spec.is_tensor:
-                    _measure_value(codecs, spec, value, measured)
+    for index, values in cut.each_payload(inputs):
+        for spec, value in zip(cut.table.cuts[index].values, values, strict=True):
+            if spec.is_tensor:
+                _measure_value(codecs, spec, value, measured)
     return {name: MeasuredCodec(codec, measured[name]) for name, codec in codecs.items()}
 
 
 def _measure_value(
-    codecs: Mapping[str, Codec], spec: ValueSpec, value: torch.Tensor, measured: dict[str, dict[ValueSpec, Measured]]
+    codecs: Mapping[str, Codec], spec: ValueSpec, value: Tensor, measured: dict[str, dict[ValueSpec, Measured]]
 ) -> None:
     for name, codec in codecs.items():
         if spec not in measured[name]:  # a value may cross several cuts
@@ -90,14 +84,14 @@ def _measure_value(
                 )
 
 
-def _time_codec(codec: Codec, spec: ValueSpec, value: torch.Tensor) -> Measured:
+def _time_codec(codec: Codec, spec: ValueSpec, value: Tensor) -> Measured:
     start = perf_counter()
     encoded = codec.encode(value)
     codec.decode(encoded, spec)
     return Measured(encoded.size_bytes, perf_counter() - start)
 
 
-def typical_inputs(model: LoadedModel) -> Sequence[torch.Tensor]:
+def typical_inputs(model: LoadedModel) -> Sequence[Tensor]:
     """Inputs on which codecs take about the bytes that they take on photographs.
 
     A picture with the spectrum of photographs (amplitudes fall with frequency) goes through the model's own

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from midcut.graph.probe import NOISE, TOLERANCE
+from midcut.tensors import is_tensor, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from midcut.types import Tensor
 
 
 class Recheck:
@@ -31,10 +34,10 @@ class Recheck:
         return due
 
 
-def difference(here: Sequence[torch.Tensor | int], there: Sequence[torch.Tensor | int]) -> str:
+def difference(here: Sequence[Tensor | int], there: Sequence[Tensor | int]) -> str:
     """Why two results of one computation cannot both be right; `""` where they agree within float rounding."""
     for position, (own, other) in enumerate(zip(here, there, strict=True)):
-        if not isinstance(own, torch.Tensor) or not isinstance(other, torch.Tensor):
+        if not is_tensor(own) or not is_tensor(other):
             if own != other:
                 return f"output {position} is {other}, here it is {own}"
         elif (off := _share_outside(own, other)) > 0.0:
@@ -42,18 +45,22 @@ def difference(here: Sequence[torch.Tensor | int], there: Sequence[torch.Tensor 
     return ""
 
 
-def _share_outside(own: torch.Tensor, other: torch.Tensor) -> float:
-    if own.shape != other.shape or own.dtype != other.dtype:
+def _share_outside(own: Tensor, other: Tensor) -> float:
+    if tuple(own.shape) != tuple(other.shape) or _dtype(own) != _dtype(other):
         return 1.0
-    own, other = (value.dequantize() if value.is_quantized else value for value in (own, other))
-    if not own.is_floating_point() and not own.is_complex():
-        return float((own != other).double().mean()) if own.numel() else 0.0
-    if not own.numel():
+    here, there = to_numpy(own), to_numpy(other)
+    if not here.size:
         return 0.0
-    wide = torch.complex128 if own.is_complex() else torch.float64
-    own, other = own.to(wide), other.to(wide)
-    finite = own[torch.isfinite(own)]
-    spread = float(finite.std(correction=0)) if finite.numel() else 0.0
-    size = float(finite.abs().square().mean().sqrt()) if finite.numel() else 0.0
-    alike = torch.isclose(own, other, rtol=0.0, atol=TOLERANCE * spread + NOISE * size, equal_nan=True)
-    return float((~alike).double().mean())
+    if here.dtype.kind not in "fc":
+        return float((here != there).mean())
+    wide = np.complex128 if here.dtype.kind == "c" else np.float64
+    here, there = here.astype(wide), there.astype(wide)
+    finite = here[np.isfinite(here)]
+    spread = float(finite.std()) if finite.size else 0.0
+    size = float(np.sqrt(np.square(np.abs(finite)).mean())) if finite.size else 0.0
+    alike = np.isclose(here, there, rtol=0.0, atol=TOLERANCE * spread + NOISE * size, equal_nan=True)
+    return float((~alike).mean())
+
+
+def _dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 import structlog
-import torch
 from msgspec.structs import replace
 
 from midcut.edge.picture_input import FileRequest
 from midcut.edge.recheck import Recheck, difference
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
 from midcut.graph.segments import Segments
+from midcut.tensors import set_threads
 from midcut.types import TailReply, Transfer
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from midcut.edge.telemetry.hub import TelemetryHub
     from midcut.graph import Partition
     from midcut.protocols import Executor
-    from midcut.types import TailRequest, ValueSpec
+    from midcut.types import TailRequest, Tensor, ValueSpec
 
-    Values = Sequence[torch.Tensor | int]
+    Values = Sequence[Tensor | int]
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("midcut.edge")
@@ -114,7 +114,7 @@ class LocalCompute:
     def __init__(self, partition: Partition, executor: Executor, threads: int) -> None:
         self._partition = partition
         self._segments = Segments(executor)
-        self._thread = ThreadPoolExecutor(1, "compute", torch.set_num_threads, (threads,))
+        self._thread = ThreadPoolExecutor(1, "compute", set_threads, (threads,))
 
     async def run(self, start: int, stop: int, values: Values) -> tuple[Values, float]:
         """Run nodes start..stop-1; returns the values that cross `stop` and the seconds it took."""

@@ -19,10 +19,11 @@ from midcut.graph.capture import capture
 from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
 from midcut.graph.outputs import Position, name_outputs
-from midcut.graph.partition import Captured, Partition
+from midcut.graph.partitioned import Captured, Partition
 from midcut.graph.saving import keep, restore
-from midcut.graph.shapes import ExpectedValue, learn_batch
+from midcut.graph.shapes import learn_batch
 from midcut.graph.stateless import observe
+from midcut.graph.values import ExpectedValue
 from midcut.graph.varying import find_varying
 from midcut.graph.verify import examine, same_bits
 from midcut.planning.cuts import legal_cuts

@@ -13,8 +13,8 @@ from midcut.tensors import dim_order
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midcut.graph.partition import Partition
-    from midcut.graph.shapes import ExpectedValue
+    from midcut.graph.partitioned import Partition
+    from midcut.graph.values import ExpectedValue
 
     Values = Sequence[torch.Tensor | int]
 

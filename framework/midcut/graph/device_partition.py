@@ -12,7 +12,7 @@ from midcut.config.settings import Capture
 from midcut.errors import ConfigError, GraphError
 from midcut.graph.attention import without_fast_path
 from midcut.graph.capture import capture
-from midcut.graph.partition import Partition
+from midcut.graph.partitioned import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,13 +12,14 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
 
-from midcut.graph.content import elements
+from midcut.tensors import is_tensor, to_numpy
 from midcut.types import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from midcut.types import Tensor
 
 # Share of an output's standard deviation by which digests may differ: kernels of float32 stay below 0.001, a
 # difference of one step of an 8-bit network is about 0.01, networks with other settings are beyond 0.1.
@@ -28,7 +29,7 @@ NOISE: Final = 1e-4
 _PROJECTIONS: Final = 4
 
 
-def probe(run: Callable[[Sequence[torch.Tensor]], Sequence[Any]], example: Sequence[torch.Tensor]) -> Probe | None:
+def probe(run: Callable[[Sequence[Tensor]], Sequence[Any]], example: Sequence[Tensor]) -> Probe | None:
     """Run a model on a fixed input; None where it does not take that.
 
     Args:
@@ -40,15 +41,15 @@ def probe(run: Callable[[Sequence[torch.Tensor]], Sequence[Any]], example: Seque
     inputs = [_input(value, generator) for value in example]
     given = hashlib.sha256()
     for value in inputs:
-        given.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        if not value.is_floating_point():
-            for data in elements(value):
+        given.update(f"torch.{_dtype(value)} {tuple(value.shape)}".encode())
+        if not _is_float(value):
+            for data in _elements(value):
                 given.update(data)
     try:
         outputs = run(inputs)
     except Exception:  # noqa: BLE001 - a model may refuse this input in any way; the fingerprint still protects
         return None
-    digests = tuple(_digest(value, generator) for value in outputs if isinstance(value, torch.Tensor))
+    digests = tuple(_digest(value, generator) for value in outputs if is_tensor(value))
     return Probe(given.hexdigest()[:16], digests)
 
 
@@ -71,19 +72,39 @@ def difference(one: Probe | None, other: Probe | None) -> str:
     return ""
 
 
-def _input(example: torch.Tensor, generator: Any) -> torch.Tensor:
-    if not example.is_floating_point():
-        return example.clone()
-    return torch.from_numpy(generator.random_sample(tuple(example.shape))).to(example.dtype)
+def _input(example: Tensor, generator: Any) -> Tensor:
+    if not _is_float(example):
+        return example.copy() if isinstance(example, np.ndarray) else example.clone()
+    numbers = generator.random_sample(tuple(example.shape))
+    if isinstance(example, np.ndarray):
+        return numbers.astype(example.dtype)
+    import torch  # noqa: PLC0415 - only where the model takes torch's tensors
+
+    return torch.from_numpy(numbers).to(example.dtype)
 
 
-def _digest(value: torch.Tensor, generator: Any) -> tuple[float, ...]:
+def _dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _is_float(value: Tensor) -> bool:
+    return "float" in _dtype(value)
+
+
+def _elements(value: Tensor) -> Iterable[bytes | memoryview]:
+    if isinstance(value, np.ndarray):
+        return (np.ascontiguousarray(value).tobytes(),)
+    from midcut.graph.content import elements  # noqa: PLC0415 - torch
+
+    return elements(value)
+
+
+def _digest(value: Tensor, generator: Any) -> tuple[float, ...]:
     """Standard deviation and mean of the elements, the share that is not finite, and random projections."""
-    if value.is_quantized:
-        value = value.dequantize()
-    if value.is_complex():
-        value = torch.view_as_real(value.resolve_conj())
-    numbers = value.detach().cpu().double().reshape(-1).numpy()
+    array = to_numpy(value)
+    if np.iscomplexobj(array):
+        array = np.stack((array.real, array.imag), -1)
+    numbers = array.astype(np.float64).reshape(-1)
     finite = np.isfinite(numbers)
     numbers = np.where(finite, numbers, 0.0)
     if not numbers.size:

@@ -18,8 +18,8 @@ from midcut.graph.capture import capture, load_graph
 from midcut.graph.form_json import decode_form, encode_form
 from midcut.graph.module_state import ModuleState
 from midcut.graph.outputs import register_dataclasses
-from midcut.graph.partition import Captured, Partition
-from midcut.graph.shapes import ExpectedValue
+from midcut.graph.partitioned import Captured, Partition
+from midcut.graph.values import ExpectedValue
 from midcut.graph.verify import same_bits
 from midcut.planning.cuts import legal_cuts
 from midcut.types import CutTable

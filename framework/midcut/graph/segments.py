@@ -14,7 +14,7 @@ from midcut.errors import MidcutError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midcut.graph.partition import Partition
+    from midcut.graph.partitioned import Partition
     from midcut.protocols import Executor
 
 Values: TypeAlias = "Sequence[Any]"

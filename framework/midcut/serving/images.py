@@ -17,9 +17,7 @@ from midcut.serving.formats import formats, why_unknown
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    import torch
-
-    from midcut.types import LoadedModel
+    from midcut.types import LoadedModel, Tensor
 
 MAX_PIXELS: Final = 50_000_000
 # Images up to this size are decoded without waiting for larger ones.
@@ -141,7 +139,7 @@ def _broken(error: Exception) -> MalformedError:
 
 async def decode_batch(
     model: LoadedModel, files: Sequence[bytes | bytearray | memoryview], budget: PixelBudget
-) -> torch.Tensor:
+) -> Tensor:
     """Decode and preprocess the pictures of a batch, one after the other. Raises like `decode_input`.
 
     Raises:
@@ -157,18 +155,18 @@ async def decode_batch(
     return torch.cat(inputs)
 
 
-async def decode_input(model: LoadedModel, data: bytes | bytearray | memoryview, budget: PixelBudget) -> torch.Tensor:
+async def decode_input(model: LoadedModel, data: bytes | bytearray | memoryview, budget: PixelBudget) -> Tensor:
     """Decode and preprocess an image on a worker thread, within a budget. Raises like `model_input`, and BusyError."""
     return await decode_opened(model, await asyncio.to_thread(open_image, data, budget.max_pixels), budget)
 
 
-async def decode_opened(model: LoadedModel, image: Image.Image, budget: PixelBudget) -> torch.Tensor:
+async def decode_opened(model: LoadedModel, image: Image.Image, budget: PixelBudget) -> Tensor:
     """Decode and preprocess an image whose header is read. Raises like `decode_input`."""
     async with budget.hold(image.width * image.height):
         return await asyncio.to_thread(_preprocess, model, image)
 
 
-def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
+def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Decode and preprocess an image. Slow: call it on a worker thread.
 
     Raises:
@@ -177,14 +175,14 @@ def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = M
     return _preprocess(model, open_image(data, max_pixels))
 
 
-def _preprocess(model: LoadedModel, image: Image.Image) -> torch.Tensor:
+def _preprocess(model: LoadedModel, image: Image.Image) -> Tensor:
     try:
         return prepared_input(model, _decode(image, tuple(model.example[0].shape)))
     finally:
         image.close()  # gives its pixels back before the next large picture is decoded
 
 
-def prepared_input(model: LoadedModel, decoded: Image.Image) -> torch.Tensor:
+def prepared_input(model: LoadedModel, decoded: Image.Image) -> Tensor:
     """Preprocess a decoded picture. Slow: call it on a worker thread.
 
     Raises:

@@ -21,6 +21,7 @@ from midcut.errors import WireError
 from midcut.pictures import as_shown
 from midcut.serving.formats import formats
 from midcut.serving.images import open_image, prepared_input, read_image
+from midcut.tensors import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ class PictureInputs:
             shown = as_shown(image)
             found.update(f"{shown.mode} {shown.size}".encode())
             found.update(shown.tobytes())
-            found.update(self._preprocess(image).contiguous().numpy().tobytes())
+            found.update(to_numpy(self._preprocess(image)).tobytes())
         return found.hexdigest()[:_DIGITS]
 
     def _decoded(self, file_format: str) -> Iterator[Image.Image]:

@@ -16,9 +16,7 @@ from midcut.wire.body import parse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-
-    from midcut.types import TailRequest
+    from midcut.types import TailRequest, Tensor
 
 _Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}\Z")]
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -88,7 +86,7 @@ class _EncodedReply(msgspec.Struct, frozen=True):
     server_s: float
 
 
-def encode_values(values: Sequence[torch.Tensor | int]) -> list[TensorValue | int]:
+def encode_values(values: Sequence[Tensor | int]) -> list[TensorValue | int]:
     """Encode tensors and ints for a message.
 
     Raises:
@@ -107,7 +105,7 @@ def encode_values(values: Sequence[torch.Tensor | int]) -> list[TensorValue | in
     return encoded
 
 
-def decode_values(values: Sequence[TensorValue | int]) -> list[torch.Tensor | int]:
+def decode_values(values: Sequence[TensorValue | int]) -> list[Tensor | int]:
     """Decode the values of a message into new tensors and ints.
 
     Raises:
@@ -119,7 +117,7 @@ def decode_values(values: Sequence[TensorValue | int]) -> list[torch.Tensor | in
     ]
 
 
-def _decode_tensor(value: TensorValue, position: int) -> torch.Tensor:
+def _decode_tensor(value: TensorValue, position: int) -> Tensor:
     from midcut.tensors import tensor_from_bytes  # noqa: PLC0415 - imports torch
 
     where = f"values[{position}]"
@@ -158,7 +156,7 @@ def encode_request(request: TailRequest) -> bytes:
     return msgspec.json.encode(message)
 
 
-def encode_reply(request_id: str, values: Sequence[torch.Tensor | int], compute_s: float, started: float) -> bytes:
+def encode_reply(request_id: str, values: Sequence[Tensor | int], compute_s: float, started: float) -> bytes:
     """The body of a 200.
 
     Args:

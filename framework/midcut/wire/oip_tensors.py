@@ -37,11 +37,10 @@ from midcut.wire.route import route_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    import torch
     from numpy.typing import NDArray
 
     from midcut.protocols import Codec
-    from midcut.types import CutTable, TailRequest
+    from midcut.types import CutTable, TailRequest, Tensor
     from midcut.wire.oip_read import InferCall, Reply, WireTensor
 
 _DTYPES: Final = {datatype: dtype for dtype, datatype in DATATYPES.items() if dtype != "int"}
@@ -105,7 +104,7 @@ def encode_infer(
 def encode_reply(
     call: InferCall,
     table: CutTable,
-    outputs: Mapping[str, torch.Tensor | int],
+    outputs: Mapping[str, Tensor | int],
     parameters: Mapping[str, str | int],
     codec: Codec | None = None,
 ) -> Message:
@@ -166,7 +165,7 @@ def _check_names(call: InferCall, table: CutTable, known: Collection[str]) -> No
 
 def request_values(
     call: InferCall, specs: Sequence[ValueSpec], codecs: Mapping[str, Codec], max_batch: int, where: str
-) -> list[torch.Tensor | int]:
+) -> list[Tensor | int]:
     """Decode the tensors of a request; only those that match the specs are decoded.
 
     Args:
@@ -241,7 +240,7 @@ def find_codec(name: str, codecs: Mapping[str, Codec]) -> Codec | None:
     return codecs[name]
 
 
-def reply_values(reply: Reply, codec: Codec | None = None, limit_bytes: int = 2**28) -> list[torch.Tensor | int]:
+def reply_values(reply: Reply, codec: Codec | None = None, limit_bytes: int = 2**28) -> list[Tensor | int]:
     """Decode the tensors and ints of a reply, in its order.
 
     Args:
@@ -254,7 +253,7 @@ def reply_values(reply: Reply, codec: Codec | None = None, limit_bytes: int = 2*
     return [_reply_value(tensor, codec, limit_bytes) for tensor in reply.tensors]
 
 
-def _reply_value(tensor: WireTensor, codec: Codec | None, limit_bytes: int) -> torch.Tensor | int:
+def _reply_value(tensor: WireTensor, codec: Codec | None, limit_bytes: int) -> Tensor | int:
     header = tensor.header
     dtype, shape = header.given_parameters.get("dtype"), parse_sizes(header, "shape")
     if codec is not None and dtype in _NAMES and shape is not None:
@@ -270,7 +269,7 @@ def _reply_value(tensor: WireTensor, codec: Codec | None, limit_bytes: int) -> t
 
 
 def _encode_tensor(
-    name: str, value: torch.Tensor, codec: Codec | None, *, plain: bool
+    name: str, value: Tensor, codec: Codec | None, *, plain: bool
 ) -> tuple[TensorHeader, Sequence[memoryview]]:
     dtype, shape = dtype_name(value.dtype), tuple(value.shape)
     if codec is not None:
@@ -295,7 +294,7 @@ def _match_inputs(tensors: Sequence[WireTensor], specs: Sequence[ValueSpec], whe
     return [tensor for tensor in matched if tensor is not None]
 
 
-def _request_value(tensor: WireTensor, spec: ValueSpec, codec: Codec | None, max_batch: int) -> torch.Tensor | int:
+def _request_value(tensor: WireTensor, spec: ValueSpec, codec: Codec | None, max_batch: int) -> Tensor | int:
     if not spec.is_tensor:
         return _decode_int(tensor)
     header = tensor.header
@@ -314,7 +313,7 @@ def _request_value(tensor: WireTensor, spec: ValueSpec, codec: Codec | None, max
     return _decode_encoded(tensor, actual, codec) if encoded and codec is not None else _decode_plain(tensor, actual)
 
 
-def _decode_encoded(tensor: WireTensor, spec: ValueSpec, codec: Codec) -> torch.Tensor:
+def _decode_encoded(tensor: WireTensor, spec: ValueSpec, codec: Codec) -> Tensor:
     header = tensor.header
     if tensor.pieces is None or header.datatype != "UINT8" or header.shape != (sum(map(len, tensor.pieces)),):
         raise MalformedError(f"{spec.name!r}: encoded by codec {codec.name}, it must be binary UINT8 of shape [bytes]")
@@ -326,12 +325,12 @@ def _decode_encoded(tensor: WireTensor, spec: ValueSpec, codec: Codec) -> torch.
     return codec.decode(Encoded(tensor.pieces, parameters, parse_sizes(header, "dim_order")), spec)
 
 
-def _decode_plain(tensor: WireTensor, spec: ValueSpec) -> torch.Tensor:
+def _decode_plain(tensor: WireTensor, spec: ValueSpec) -> Tensor:
     pieces = _bytes_from_json(tensor.header) if tensor.pieces is None else tensor.pieces
     return tensor_from_pieces(pieces, spec.dtype, spec.shape, parse_sizes(tensor.header, "dim_order"))
 
 
-def _tensor_without_header(call: InferCall, specs: Sequence[ValueSpec], max_batch: int, where: str) -> torch.Tensor:
+def _tensor_without_header(call: InferCall, specs: Sequence[ValueSpec], max_batch: int, where: str) -> Tensor:
     """Decode a body that is the bytes of the only input; the batch follows from their number."""
     if len(specs) != 1 or not specs[0].is_tensor or not specs[0].shape:
         raise MalformedError(
@@ -362,7 +361,7 @@ def json_limit(tables: Iterable[CutTable], max_batch: int) -> int:
     return inputs * max_batch * _JSON_NUMBER_BYTES + _JSON_HEADER_BYTES
 
 
-def _json_header(name: str, value: torch.Tensor) -> TensorHeader:
+def _json_header(name: str, value: Tensor) -> TensorHeader:
     """The header entry of an output as JSON numbers. Raises MalformedError where JSON has none for its datatype."""
     datatype = _json_datatype(name, dtype_name(value.dtype))
     data = msgspec.Raw(msgspec.json.encode(value.detach().reshape(-1).tolist()))

@@ -15,8 +15,7 @@ from midcut.wire.oip import parse_sizes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import torch
-
+    from midcut.types import Tensor
     from midcut.wire.body import Body
     from midcut.wire.oip_read import InferCall, WireTensor
 
@@ -37,7 +36,7 @@ async def off_loop(size_bytes: int, work: Callable[..., _T], *arguments: Any) ->
     return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_LOOP_BYTES else work(*arguments)
 
 
-def values_bytes(values: Iterable[torch.Tensor | int]) -> int:
+def values_bytes(values: Iterable[Tensor | int]) -> int:
     """Bytes of the tensors; encoding goes through all of them, for the checksum even where it copies none."""
     return sum(value.nbytes for value in values if not isinstance(value, int))
 
@@ -69,7 +68,7 @@ def decode_cost(call: InferCall, body_cost: int) -> int:
     return body_cost + sum(_NUMBER_BYTES * _decoded_numbers(tensor) for tensor in call.tensors)
 
 
-def encode_cost(call: InferCall, values: Iterable[torch.Tensor | int]) -> int:
+def encode_cost(call: InferCall, values: Iterable[Tensor | int]) -> int:
     """Work of encoding the requested outputs: numbers as text take longer than their bytes."""
     as_text = not (call.binary if call.outputs is None else all(call.outputs.values()))
     return values_bytes(values) * (TEXT_WEIGHT if as_text else 1)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import structlog
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
@@ -31,6 +30,7 @@ from midcut.reporting import check_installed
 from midcut.results.lines import reserved_space
 from midcut.results.stream import PLOT, RECORDS, SUMMARY, read_records, write_summary
 from midcut.serving import check_credentials, event_loop, serve, stop_signals
+from midcut.tensors import set_threads
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -74,9 +74,7 @@ async def _run(
     edge: AssembledEdge, source: InputServer | InputFolder | Input, outputs: Outputs, threads: int
 ) -> dict[str, Any] | None:
     # Images are decoded on the loop's own threads; torch's thread count holds on the thread that sets it.
-    asyncio.get_running_loop().set_default_executor(
-        ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(threads,))
-    )
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(initializer=set_threads, initargs=(threads,)))
     stop = stop_signals()
     try:
         await edge.engine.start()

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
-
 from midcut.component import Kind
 from midcut.config.build import build
 from midcut.config.registry import registry
 from midcut.errors import ConfigError
 from midcut.graph.outputs import named_leaves
-from midcut.tensors import torch_dtype
+from midcut.tensors import is_tensor, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.results.stream import Record
-    from midcut.types import CutTable, Decision, InferenceResult, LoadedModel, ValueSpec
+    from midcut.types import CutTable, Decision, InferenceResult, LoadedModel, Tensor, ValueSpec
 
 _DEFAULT_TASK: Final = "auto"
 
@@ -61,13 +59,13 @@ def _default_target() -> str:
     return registry().offers[Kind.TASK, _DEFAULT_TASK].component.target
 
 
-def _zeros(spec: ValueSpec) -> torch.Tensor | int:
-    return torch.zeros(spec.shape, dtype=torch_dtype(spec.dtype)) if spec.is_tensor else 0
+def _zeros(spec: ValueSpec) -> Tensor | int:
+    return zeros(spec.dtype, spec.shape) if spec.is_tensor else 0
 
 
-def leaves(output: Any) -> list[torch.Tensor | int]:
+def leaves(output: Any) -> list[Tensor | int]:
     """The tensors and ints in a nested output, in order."""
-    if isinstance(output, torch.Tensor | int):
+    if is_tensor(output) or isinstance(output, int):
         return [output]
     if isinstance(output, dict):
         output = list(output.values())

@@ -28,7 +28,6 @@ from midcut.wire.workload import off_loop, values_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import torch
     from aiohttp import web
     from prometheus_client import CollectorRegistry
 
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from midcut.edge.engine import EdgeEngine
     from midcut.edge.page.live import LiveRecord
     from midcut.edge.page.parts import PageParts
-    from midcut.types import CutTable, InferenceResult, LoadedModel
+    from midcut.types import CutTable, InferenceResult, LoadedModel, Tensor
 
 
 def make_app(
@@ -108,7 +107,7 @@ class _Routes:
         at_s = time.time()
         body = await read_body(request, self.limit_bytes, self._settings.body_timeout_s)
         with self._admission.place():
-            inputs: list[torch.Tensor] | PictureInput
+            inputs: list[Tensor] | PictureInput
             if kind == wire.JSON_TYPE:
                 inputs = await off_loop(len(body), _read_tensors, body)
             else:
@@ -192,7 +191,7 @@ def _requested_outputs(request: web.Request, table: CutTable) -> list[str]:
     return names
 
 
-def _read_tensors(body: bytearray) -> list[torch.Tensor]:
+def _read_tensors(body: bytearray) -> list[Tensor]:
     values = wire.decode_values(wire.read_values(body).values)
     tensors = [value for value in values if not isinstance(value, int)]
     if len(tensors) != len(values):

@@ -13,15 +13,15 @@ from torch.utils import _pytree as pytree
 from midcut.errors import CutError
 from midcut.graph.crossing import PLAIN
 from midcut.graph.probe import probe
-from midcut.graph.shapes import check_values
 from midcut.graph.traceable import make_traceable
+from midcut.graph.values import check_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from midcut.graph.crossing import Form
     from midcut.graph.program import Program
-    from midcut.graph.shapes import ExpectedValue
+    from midcut.graph.values import ExpectedValue
     from midcut.types import CutTable, Probe, Traceable
 
 log = structlog.get_logger(__name__)
@@ -113,6 +113,16 @@ class Partition:
         for index in range(len(self._program)):
             self._program.advance(registers, index)
             yield
+
+    def each_payload(self, inputs: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Run the model once on its inputs; yields each legal cut but the last, and the values that cross it."""
+        values, at = tuple(inputs), 0
+        with torch.inference_mode():
+            for cut in self.legal:
+                if cut == self.table.last:
+                    break
+                values, at = self.run(at, cut, values), cut
+                yield cut, values
 
     def head(self, cut: int, inputs: Sequence[torch.Tensor]) -> tuple[Any, ...]:
         """Run the nodes before the cut on the model's inputs; returns the values that cross the cut."""
