@@ -276,10 +276,10 @@ def largest_error(found: Sequence[Any], expected: Sequence[Any]) -> float:
     for a, b in zip(found, expected, strict=True):
         if not is_tensor(b):
             worst = max(worst, 0.0 if a == b else float("inf"))
-        elif a.shape != b.shape or a.dtype != b.dtype:
+        elif tuple(a.shape) != tuple(b.shape) or a.dtype != b.dtype:
             return float("inf")
-        elif b.numel():
-            scale = float(b.double().abs().max()) or 1.0
-            difference = float((a.double() - b.double()).abs().max()) / scale
+        elif math.prod(b.shape):
+            own, other = (to_numpy(value).astype(np.float64) for value in (a, b))
+            difference = float(np.abs(own - other).max()) / (float(np.abs(other).max()) or 1.0)
             worst = max(worst, difference if difference == difference else float("inf"))  # noqa: PLR0124 - NaN
     return worst

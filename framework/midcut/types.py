@@ -788,7 +788,7 @@ class LoadedModel:
 
     Attributes:
         name: name of the model, the same on both sides.
-        module: the network in eval mode, on the CPU.
+        module: the network in eval mode, on the CPU; None of an exported model.
         example: positional inputs of batch size 1 that the module accepts.
         preprocess: converts an image, in any mode of Pillow, to one input of batch size 1; `midcut.pictures.as_shown`
             makes it grey or RGB without showing what transparency hides.
@@ -796,6 +796,7 @@ class LoadedModel:
         note: one line on the origin of the weights, shown at start.
         answer: makes an edge's answer of the outputs by name, as `midcut.protocols.Task.answer`; None leaves that to
             the task that is configured.
+        exported: in place of the module, a folder that `midcut export` wrote; an `ExportedFolder`.
     """
 
     name: str
@@ -805,6 +806,7 @@ class LoadedModel:
     labels: Sequence[str] = ()
     note: str = ""
     answer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    exported: Any = None
 
 
 @dataclass(frozen=True)

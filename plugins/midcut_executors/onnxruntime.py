@@ -18,12 +18,15 @@ from onnx import numpy_helper
 
 from midcut_executors.config import Accuracy, tolerance_of
 from midcut_executors.runtime import RuntimeExecutor
+from midcut_executors.saved import save_segments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from midcut.exported.manifest import SavedSegments
+    from midcut.protocols import Network
     from midcut_executors.runtime import Compiled
 
 _POOLED_BYTES: Final = 1024  # smaller weights stay in their session
@@ -58,6 +61,10 @@ class OnnxRuntime(RuntimeExecutor):
             segments,
             exact=self._exact,
         )
+
+    def save(self, network: Network, cuts: Sequence[int], graphs: Path, weights: Path) -> SavedSegments:
+        """As `midcut.exported.manifest.SegmentWriter.save`."""
+        return save_segments(network, cuts, graphs, weights, self.identity)
 
     def _session(self, model: ir.Model) -> Compiled:
         """Optimise once, for this processor, and run what came out with the weights of the pool."""

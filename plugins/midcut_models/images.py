@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageColor
 
 from midcut.errors import GraphError
 from midcut.pictures import as_shown
+from midcut.tensors import from_numpy
 from midcut_models.config import Fit, ImageSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from midcut.types import Tensor
 
 # How many times the larger of picture and input a scaled picture may be.
 _MOST_ENLARGED = 16
@@ -47,17 +51,36 @@ class ImageReader:
                 f"inputs of shape {list(self.shape)} are not images of 1 or 3 channels; send tensors instead"
             )
 
-    def __call__(self, image: Image.Image) -> torch.Tensor:
+    @property
+    def description(self) -> dict[str, Any]:
+        """What an exported model's manifest holds of it."""
+        settings = {
+            "interpolation": self.settings.interpolation.value,
+            "fit": self.settings.fit.value,
+            "crop_ratio": self.settings.crop_ratio,
+            "fill": self.settings.fill,
+            "background": self.settings.background,
+        }
+        numbers = {"shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)}
+        return {"kind": "fitted", **numbers, "settings": settings}
+
+    def __call__(self, image: Image.Image) -> Tensor:
         channels, height, width = self.shape
         shown, mode = as_shown(image, self.settings.background), "L" if channels == 1 else "RGB"
         if shown.mode != mode:  # `convert` makes a copy even where it is the same
             shown = shown.convert(mode)
-        fitted = _fit(shown, (width, height), self.settings)
-        pixels = np.asarray(fitted, dtype=np.float32) / 255.0
-        planes = torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1)
-        offset = torch.tensor(list(self.mean), dtype=torch.float32).reshape(-1, 1, 1)
-        scale = torch.tensor(list(self.std), dtype=torch.float32).reshape(-1, 1, 1)
-        return ((planes - offset) / scale).unsqueeze(0).contiguous()
+        return from_numpy(normalised(_fit(shown, (width, height), self.settings), self.mean, self.std))
+
+
+def normalised(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+    """The values of a grey or RGB picture, from 0 to 1, less the mean, over the deviation; (1, channels, height, width).
+
+    The same float32 operations as torchvision's, so the same bits.
+    """
+    pixels = np.asarray(image, dtype=np.float32) / np.float32(255.0)
+    planes = pixels.reshape(image.height, image.width, -1).transpose(2, 0, 1)
+    offset, scale = (np.asarray(list(numbers), np.float32).reshape(-1, 1, 1) for numbers in (mean, std))
+    return np.ascontiguousarray((planes - offset) / scale)[np.newaxis]
 
 
 def _fit(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> Image.Image:

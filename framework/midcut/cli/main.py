@@ -40,6 +40,9 @@ VERBS = {
     "profile": Verb(
         "measure the seconds per node of a model on this machine", "midcut profile model=resnet18 role=edge"
     ),
+    "export": Verb(
+        "write a model as a folder that an edge runs without PyTorch", "midcut export model=alexnet out=alexnet-export"
+    ),
     "fit": Verb(
         "fit the paper's clock law, or the seconds of each kind of layer, to profiles",
         "midcut fit profiles='[a.json,b.json]'",

@@ -58,6 +58,13 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
         raise ConfigError(f"{kind}: {' '.join(str(error).split())}") from error
 
 
+def component_name(kind: Kind, node: DictConfig) -> str:
+    """The name of the component that a config node describes; its target where it is not registered."""
+    target = str(node.get("_target_"))
+    named = (name for (of, name), offer in registry().offers.items() if of is kind and offer.component.target == target)
+    return next(named, target)
+
+
 def _with_key(reason: str, node: DictConfig) -> str:
     """Why a component cannot be built, with the key of the knob that the reason mentions, else the component's."""
     place = str(node._get_full_key(None))  # noqa: SLF001 - OmegaConf has no public way to ask a node where it is

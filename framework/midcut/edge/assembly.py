@@ -6,13 +6,13 @@ import asyncio
 import copy
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from omegaconf import DictConfig, OmegaConf
 
 from midcut.component import Kind
-from midcut.config.build import build, build_each, settings_of, single_name
+from midcut.config.build import build, build_each, component_name, settings_of, single_name
 from midcut.config.registry import registry
 from midcut.config.settings import EdgeConfig
 from midcut.config.settings.bounds import count_threads
@@ -33,6 +33,8 @@ from midcut.edge.routes import build_transports, configs_by_url, telemetry_sourc
 from midcut.edge.steering import Steering
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.errors import FileError
+from midcut.exported import ExportedNetwork
+from midcut.exported.executor import ExportedExecutor
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import Onward, placements
 from midcut.profiles import Role, find_profile
@@ -103,7 +105,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     model = choose_task(cfg, model, cut.table)
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
     threads = settings.engine.thread_count
-    executor: Executor = build(Kind.EXECUTOR, cfg.executor)
+    executor = _executor(cfg, cut, threads)
     fused = _fused(executor, cut)
     profiles = _EdgeProfiles(cfg, cut, model, threads, fused)
     profiles.convert(cut, model.example, fused)
@@ -164,6 +166,9 @@ def _measured_codecs(codecs: Mapping[str, Codec], cut: Partition, model: LoadedM
 
 def _load(cfg: DictConfig, settings: EdgeConfig) -> tuple[LoadedModel, Partition]:
     model = build_each(Kind.MODEL, cfg.model)[single_name(Kind.MODEL, cfg.model, "edge")].load()
+    if model.exported is not None:
+        network: Any = ExportedNetwork(model.exported, settings.cuts)
+        return model, network
     from midcut.graph import partition  # noqa: PLC0415 - torch
 
     set_threads(settings.engine.thread_count)
@@ -330,6 +335,13 @@ class _EdgeProfiles:
         """Plan with the profile that the cloud sent, also after a restart."""
         path = await asyncio.to_thread(write_cached, profile, self._sent[part])
         OmegaConf.update(self.cfg, f"{part}_profile", str(path))
+
+
+def _executor(cfg: DictConfig, cut: Partition | ExportedNetwork, threads: int) -> Executor:
+    if not isinstance(cut, ExportedNetwork):
+        executor: Executor = build(Kind.EXECUTOR, cfg.executor)
+        return executor
+    return ExportedExecutor(cut, component_name(Kind.EXECUTOR, cfg.executor), cfg.executor.get("threads") or threads)
 
 
 def _fused(executor: Executor, cut: Partition) -> Executor | None:

@@ -55,6 +55,8 @@ def partition(model: LoadedModel, settings: CutSettings) -> Partition:
         GraphError: neither tracer can capture the model.
         ConfigError: the config allows no cut.
     """
+    if model.exported is not None:
+        raise GraphError(f"model {model.name!r} is an exported folder, which only `midcut edge` runs")
     if model.module.training:
         raise GraphError(f"model {model.name!r} cannot be cut: the module is in training mode; call eval() first")
     key = usable_key(model, settings)

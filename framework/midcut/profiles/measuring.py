@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
-import torch
 
 from midcut.profiles import Machine, Run
 
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from midcut.graph import Partition
-    from midcut.types import Floats
+    from midcut.types import Floats, Tensor
 
 _QUICK_S: Final = 2.0
 
 
 def measure(
     partition: Partition,
-    inputs: Sequence[torch.Tensor],
+    inputs: Sequence[Tensor],
     clock_mhz: Callable[[], float | None],
     *,
     repeats: int,
@@ -58,13 +57,15 @@ def finish(passes: Generator[None, None, Run], advance: Callable[[], None]) -> R
 
 def measuring(
     partition: Partition,
-    inputs: Sequence[torch.Tensor],
+    inputs: Sequence[Tensor],
     clock_mhz: Callable[[], float | None],
     *,
     repeats: int,
     warmup: int,
 ) -> Generator[None, None, Run]:
     """Measure as `measure` does, and yield after each pair of passes, so that other work can be done in between."""
+    import torch  # noqa: PLC0415 - an exported model is not measured node by node
+
     node_s = np.empty((repeats, partition.node_count))
     whole_s = np.empty(repeats)
     clocks = []
@@ -86,7 +87,7 @@ def measuring(
     )
 
 
-def quick_repeats(partition: Partition, inputs: Sequence[torch.Tensor]) -> int:
+def quick_repeats(partition: Partition, inputs: Sequence[Tensor]) -> int:
     """How many pairs of passes fit into about two seconds; from 3 to 20. Runs the network twice to find out."""
     partition.head(partition.table.last, inputs)
     return int(min(max(_QUICK_S / (2.0 * _time_whole(partition, inputs)), 3), 20))
@@ -99,14 +100,14 @@ def spread(values: Floats) -> Floats:
     return difference
 
 
-def _time_nodes(partition: Partition, inputs: Sequence[torch.Tensor]) -> Floats:
+def _time_nodes(partition: Partition, inputs: Sequence[Tensor]) -> Floats:
     walk = partition.walk(inputs)
     times = [perf_counter()]
     times.extend(perf_counter() for _ in walk)
     return np.diff(times)
 
 
-def _time_whole(partition: Partition, inputs: Sequence[torch.Tensor]) -> float:
+def _time_whole(partition: Partition, inputs: Sequence[Tensor]) -> float:
     start = perf_counter()
     partition.head(partition.table.last, inputs)
     return perf_counter() - start

@@ -7,23 +7,23 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import structlog
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from midcut.profiles.cache import cached_path, read_cached, write_cached
 from midcut.profiles.clocks import CpuClocks
 from midcut.profiles.measuring import finish, measure, measuring, quick_repeats, this_machine, versions
-from midcut.profiles.profile import Profile
+from midcut.profiles.profile import Profile, Run
 from midcut.profiles.segments import measuring_segments
+from midcut.tensors import set_threads
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from midcut.graph import Partition
-    from midcut.profiles.profile import Run
     from midcut.protocols import Executor
     from midcut.terms import Role
+    from midcut.types import Tensor
 
 CPUFREQ: Final = Path("/sys/devices/system/cpu")
 _log = structlog.get_logger("midcut.profiles")
@@ -31,7 +31,7 @@ _log = structlog.get_logger("midcut.profiles")
 
 def own_profile(
     partition: Partition,
-    inputs: Sequence[torch.Tensor],
+    inputs: Sequence[Tensor],
     role: Role,
     executor: str,
     threads: int,
@@ -53,20 +53,25 @@ def own_profile(
         return path
     _log.info("no profile of this machine yet: measuring", model=partition.table.model, threads=threads)
     started = perf_counter()
-    torch.set_num_threads(threads)
+    set_threads(threads)
     clocks = CpuClocks(CPUFREQ)
     repeats = quick_repeats(partition, inputs)
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*bar, transient=True, console=Console(stderr=True, force_jupyter=False)) as progress:
         total = repeats + 1 if fused is None else 2 * (repeats + 1)
         task = progress.add_task(f"measuring {partition.table.model} on this machine", total=total)
-        run = measure(
-            partition,
-            inputs,
-            clocks.current_mhz,
-            repeats=repeats,
-            warmup=1,
-            advance=lambda: progress.advance(task),
+        known_s: tuple[float, ...] = getattr(partition, "node_s", ())
+        run = (
+            _proportions(known_s, clocks.current_mhz())
+            if known_s
+            else measure(
+                partition,
+                inputs,
+                clocks.current_mhz,
+                repeats=repeats,
+                warmup=1,
+                advance=lambda: progress.advance(task),
+            )
         )
         if fused is not None:
             passes = measuring_segments(partition, inputs, role, run, fused, repeats)
@@ -76,16 +81,27 @@ def own_profile(
     return path
 
 
+def _proportions(node_s: tuple[float, ...], clock_mhz: float | None) -> Run:
+    """The seconds of another machine's nodes, between whose sums the segments of this one are interpolated."""
+    return Run(clock_mhz, node_s, (0.0,) * len(node_s), max(sum(node_s), 1e-9), 0.0, 0)
+
+
 def own_path(partition: Partition, role: Role, executor: str, threads: int) -> Path:
     """Where the cache keeps this machine's profile of a model."""
     return cached_path(
-        partition.table.model, role, this_machine(), partition.table.graph, executor, threads, torch.__version__
+        partition.table.model,
+        role,
+        this_machine(),
+        partition.table.graph,
+        executor,
+        threads,
+        versions().get("torch", ""),
     )
 
 
 def own_measuring(
     partition: Partition,
-    inputs: Sequence[torch.Tensor],
+    inputs: Sequence[Tensor],
     role: Role,
     threads: int,
     fused: Executor | None = None,

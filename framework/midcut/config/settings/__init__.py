@@ -15,7 +15,7 @@ from midcut.config.settings.edge import (
     InputServer,
 )
 from midcut.config.settings.gaming import GameSettings, Turns
-from midcut.config.settings.measuring import FitConfig, ProfileConfig
+from midcut.config.settings.measuring import ExportConfig, FitConfig, ProfileConfig
 from midcut.config.settings.running import CloudConfig, EdgeConfig, PlanConfig
 from midcut.config.settings.scheduling import (
     ApplicationSettings,
@@ -42,6 +42,7 @@ from midcut.config.settings.simulating import (
 SCHEMAS: dict[str, type] = {
     "plan": PlanConfig,
     "profile": ProfileConfig,
+    "export": ExportConfig,
     "fit": FitConfig,
     "cloud": CloudConfig,
     "edge": EdgeConfig,
@@ -71,6 +72,7 @@ __all__ = [
     "DistributionKind",
     "EdgeConfig",
     "EngineSettings",
+    "ExportConfig",
     "Fallback",
     "FitConfig",
     "GameSettings",

@@ -72,6 +72,23 @@ class ProfileConfig:
 
 
 @dataclass
+class ExportConfig:
+    """Settings of `midcut export`.
+
+    Attributes:
+        model: the model to export.
+        cuts: how it is captured, and for which of its cuts a head and a tail are written.
+        executor: writes the graphs; `onnxruntime`.
+        out: the folder to write; an earlier export there is replaced.
+    """
+
+    model: Any = field(default_factory=dict)
+    cuts: CutSettings = field(default_factory=CutSettings)
+    executor: Any = MISSING
+    out: str = MISSING
+
+
+@dataclass
 class FitConfig:
     """Settings of `midcut fit`.
 

@@ -1,0 +1,6 @@
+"""Models in folders that an edge runs with ONNX Runtime and numpy alone: no module here imports torch."""
+
+from midcut.exported.folder import ExportedFolder, read_folder
+from midcut.exported.network import ExportedNetwork
+
+__all__ = ["ExportedFolder", "ExportedNetwork", "read_folder"]

@@ -1,0 +1,46 @@
+"""The executor of exported models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from midcut.errors import ConfigError
+
+if TYPE_CHECKING:
+    from midcut.exported.network import ExportedNetwork
+    from midcut.exported.sessions import ReadySegment
+
+_FITTING: Final = ("auto", "onnxruntime")
+
+
+class ExportedExecutor:
+    """Runs an exported model in ONNX Runtime, on the graphs that its folder holds.
+
+    Args:
+        network: the model.
+        name: of the executor that the config names.
+        threads: of one run.
+
+    Raises:
+        ConfigError: the config names an executor that needs PyTorch.
+    """
+
+    fused = True
+
+    def __init__(self, network: ExportedNetwork, name: str, threads: int) -> None:
+        if name not in _FITTING:
+            raise ConfigError(
+                f"executor={name} needs the model in PyTorch; an exported one runs in ONNX Runtime: executor=onnxruntime"
+            )
+        self._sessions = network.sessions
+        self._sessions.threads = threads
+        self.identity = f"onnxruntime {self._sessions.version} float32"
+
+    def prepare(self, network: Any, start: int, stop: int) -> ReadySegment:  # noqa: ARG002 - it runs one network only
+        return self._sessions.prepare(start, stop)
+
+    def ready(self, network: Any, start: int, stop: int) -> bool:  # noqa: ARG002 - likewise
+        return self._sessions.is_ready(start, stop)
+
+    def close(self) -> None:
+        self._sessions.close()

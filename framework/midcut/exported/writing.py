@@ -1,0 +1,75 @@
+"""Writes an exported folder, next to an earlier one that it replaces."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from safetensors.numpy import save_file
+
+from midcut.errors import FileError
+from midcut.exported.folder import digest
+from midcut.exported.manifest import EXAMPLE, FORMAT, GRAPHS, MANIFEST, WEIGHTS, Manifest, ValueForm
+from midcut.tensors import to_numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midcut.exported.manifest import SegmentWriter
+    from midcut.graph import Partition
+    from midcut.types import LoadedModel
+
+
+def write_folder(
+    model: LoadedModel,
+    cut: Partition,
+    writer: SegmentWriter,
+    node_s: Sequence[float],
+    versions: dict[str, str],
+    path: Path,
+) -> Manifest:
+    """Export a captured model.
+
+    Args:
+        writer: writes the segments.
+        node_s: seconds per node in PyTorch, whose proportions the edge's profile uses.
+        path: the folder; an earlier export there is replaced when the new one is complete.
+
+    Raises:
+        FileError: there is something else than an export.
+        ExecutorError: PyTorch cannot export the model.
+    """
+    if path.exists() and not (path / MANIFEST).exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileError(f"{path} is there already and is no export; out=FOLDER names another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=".export-"))
+    try:
+        saved = writer.save(cut, cut.legal, draft / GRAPHS, draft / WEIGHTS)
+        save_file({str(position): to_numpy(value) for position, value in enumerate(model.example)}, draft / EXAMPLE)
+        description: dict[str, Any] | None = getattr(model.preprocess, "description", None)
+        manifest = Manifest(
+            format=FORMAT,
+            versions=versions,
+            table=cut.table,
+            legal=tuple(index for index in cut.legal if index not in saved.refused),
+            expected=tuple(
+                tuple(ValueForm(value.sizes, value.growth, value.any_size) for value in cut.expected(index))
+                for index in range(len(cut.table.cuts))
+            ),
+            node_s=tuple(node_s),
+            saved=saved,
+            preprocess=description,
+            labels=tuple(model.labels),
+            note=model.note,
+            digests={name: digest(draft / name) for name in (GRAPHS, WEIGHTS, EXAMPLE)},
+        )
+        (draft / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+        draft.chmod(0o755)
+        shutil.rmtree(path, ignore_errors=True)
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return manifest
