@@ -58,7 +58,7 @@ def _save(export: Exported, start: int, stop: int, archive: zipfile.ZipFile, poo
     part = export.part(start, stop)
     if part.model is None:
         return SavedSegment(start, stop, "", part.inputs, part.outputs, part.passed, {})
-    proto = ir.to_proto(part.model)
+    proto = ir.to_proto(ir.external_data.load_to_model(part.model))
     moved = {
         tensor.name: pool.move(tensor)
         for tensor in proto.graph.initializer

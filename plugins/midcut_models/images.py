@@ -73,7 +73,7 @@ class ImageReader:
 
 
 def normalised(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
-    """The values of a grey or RGB picture, from 0 to 1, less the mean, over the deviation; (1, channels, height, width).
+    """The values of a grey or RGB picture, from 0 to 1, less the mean, over the deviation: (1, planes, rows, columns).
 
     The same float32 operations as torchvision's, so the same bits.
     """

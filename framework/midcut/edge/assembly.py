@@ -313,7 +313,7 @@ class _EdgeProfiles:
             profile = find_profile(self.cfg.edge_profile, Role.edge, cut.table.model)
         except FileError:  # a predictor that needs it will say so
             return
-        if fused is None or profile.executor:
+        if fused is None or profile.executor or isinstance(cut, ExportedNetwork):  # there is no PyTorch to compare with
             return
         ratio = time_ratio(cut, inputs, fused)
         path = cached_path(cut.table.model, Role.edge, "converted", self.cfg.edge_profile, fused.identity)

@@ -30,7 +30,7 @@ class ExportedExecutor:
     def __init__(self, network: ExportedNetwork, name: str, threads: int) -> None:
         if name not in _FITTING:
             raise ConfigError(
-                f"executor={name} needs the model in PyTorch; an exported one runs in ONNX Runtime: executor=onnxruntime"
+                f"executor={name} needs PyTorch; an exported model runs in ONNX Runtime: executor=onnxruntime"
             )
         self._sessions = network.sessions
         self._sessions.threads = threads

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +16,8 @@ from midcut.errors import GraphError
 from midcut.exported.manifest import EXAMPLE, FORMAT, GRAPHS, MANIFEST, WEIGHTS, Manifest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 _BETTER = "midcut export model=NAME out=FOLDER writes one"

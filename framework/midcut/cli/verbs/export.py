@@ -1,4 +1,4 @@
-"""`midcut export`: writes a model as a folder that `midcut edge model=exported` runs in ONNX Runtime, without PyTorch."""
+"""`midcut export`: writes a model as a folder that `midcut edge model=exported` runs without PyTorch."""
 
 from __future__ import annotations
 
