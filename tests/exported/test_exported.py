@@ -85,8 +85,6 @@ def test_an_edge_without_torch_answers_as_the_unsplit_model_with_a_cloud_in_pyto
         assert record["cut"] == cut
         assert record["finished_by"] == ("edge" if cut == 13 else "cloud")
         assert record["class"] == int(expected[Path(record["file"]).name].argmax())
-        for top in record["top5"]:
-            assert top["probability"] == pytest.approx(float(probabilities[top["class"]]), abs=1e-5)
 
 
 def test_without_a_cloud_the_tail_runs_in_onnx_runtime(folder, unsplit, tmp_path):
