@@ -56,9 +56,12 @@ def to_numpy(tensor: Tensor) -> NDArray[Any]:
 
 
 def from_numpy(array: NDArray[Any]) -> Tensor:
-    """Return an array as a tensor on the same memory, torch's in a process that has imported torch."""
+    """Return an array as a tensor: in a process that has imported torch, a copy, which torch aligns as all its tensors.
+
+    A kernel may add in another order where memory is aligned otherwise.
+    """
     torch = sys.modules.get("torch")
-    return array if torch is None else torch.from_numpy(array)
+    return array if torch is None else torch.from_numpy(array).clone()
 
 
 def to_dtype(tensor: Tensor, dtype: str) -> Tensor:

@@ -65,7 +65,8 @@ class Mnist:
 def _example_digit() -> torch.Tensor:
     """Read a real digit, so that encoded sizes measured on the example are those of digits."""
     with Image.open(DIGITS / "0000.png") as digit:
-        return _preprocess(digit)
+        example: torch.Tensor = _preprocess(digit)
+        return example
 
 
 def read_weights(module: nn.Module, path: Path) -> dict[str, str]:

@@ -81,7 +81,8 @@ class Module:
         def preprocess(image: Image.Image) -> torch.Tensor:
             if len(shapes) != 1:
                 raise GraphError(f"model {title!r} takes {len(shapes)} inputs, but an image is a single one")
-            return ImageReader(shapes[0], mean, std, image_settings)(image)
+            tensor: torch.Tensor = ImageReader(shapes[0], mean, std, image_settings)(image)
+            return tensor
 
         return preprocess
 

@@ -34,8 +34,15 @@ def new_registry() -> CollectorRegistry:
     build = Gauge(
         "midcut_build_info", "1, with the versions of what runs", ("version", "torch", "python"), registry=registry
     )
-    build.labels(metadata.version("midcut"), metadata.version("torch"), platform.python_version()).set(1)
+    build.labels(metadata.version("midcut"), _version_if_installed("torch"), platform.python_version()).set(1)
     return registry
+
+
+def _version_if_installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def labelled(registry: CollectorRegistry, **labels: str) -> CollectorRegistry:
