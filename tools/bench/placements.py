@@ -5,7 +5,7 @@ Photographs are posted as JPEG in turn: to the bare server through the link; to 
 link; and to an edge with the default settings, which sends float32 tensors from PyTorch, or of another checkout
 (`--other DIR`, with its own .venv). Cloud and bare server run ONNX Runtime on one thread. The link is EMULATED
 (`midcut.proxies.link`), and so is the edge's clock, which stretches the network's runs, not decoding or coding.
-Ratios are within a turn; quartiles over the turns.
+The edge with the default settings keeps its full clock. Ratios are within a turn; quartiles over the turns.
 """
 
 from __future__ import annotations
