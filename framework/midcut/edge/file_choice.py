@@ -14,13 +14,11 @@ from midcut.wire.oip import FILE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import torch
-
     from midcut.edge.picture_input import PictureInput
     from midcut.planning.policy import Policy
     from midcut.protocols import Codec
     from midcut.serving.reference_pictures import PictureInputs
-    from midcut.types import Decision, Encoded, Forecast, ValueSpec
+    from midcut.types import Decision, Encoded, Forecast, Tensor, ValueSpec
 
 _log = structlog.get_logger("midcut.edge")
 FILE_AT_0: Final = Placement(0, FILE)
@@ -63,10 +61,10 @@ class FileSizes:
             for callback in self.on_change:
                 callback()
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         return self._codec.encode(value)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         return self._codec.decode(encoded, spec)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:

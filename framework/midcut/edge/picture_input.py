@@ -12,11 +12,10 @@ from midcut.types import TailRequest
 if TYPE_CHECKING:
     from typing import Self
 
-    import torch
     from PIL import Image
 
     from midcut.serving.images import PixelBudget
-    from midcut.types import LoadedModel
+    from midcut.types import LoadedModel, Tensor
 
 
 class PictureInput:
@@ -35,7 +34,7 @@ class PictureInput:
         self.file_format = "JPEG" if image.format == "MPO" else str(image.format)
         self.decode_s = 0.0
         self._model, self._image, self._budget = model, image, budget
-        self._decoding: asyncio.Task[torch.Tensor] | None = None
+        self._decoding: asyncio.Task[Tensor] | None = None
 
     @classmethod
     async def open(cls, model: LoadedModel, data: bytes | bytearray | memoryview, budget: PixelBudget) -> Self:
@@ -46,7 +45,7 @@ class PictureInput:
         """
         return cls(model, data, await asyncio.to_thread(open_image, data, budget.max_pixels), budget)
 
-    async def tensor(self) -> torch.Tensor:
+    async def tensor(self) -> Tensor:
         """Decode and preprocess, once, whoever asks.
 
         Raises:
@@ -58,7 +57,7 @@ class PictureInput:
             self._decoding = asyncio.create_task(self._decode(), name="decode")
         return await asyncio.shield(self._decoding)
 
-    async def _decode(self) -> torch.Tensor:
+    async def _decode(self) -> Tensor:
         began = perf_counter()
         value = await decode_opened(self._model, self._image, self._budget)
         self.decode_s = perf_counter() - began

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from midcut.graph import Partition
     from midcut.protocols import Codec
-    from midcut.types import LoadedModel, ValueSpec
+    from midcut.types import LoadedModel, Tensor, ValueSpec
 
 # With fewer pictures, one that changes its class moves the agreement by more than a tenth.
 LEAST_PICTURES: Final = 10
@@ -50,7 +50,7 @@ def picture_files(folder: str, most: int) -> list[Path]:
     return [files[position] for position in chosen]
 
 
-def read_pictures(model: LoadedModel, files: Sequence[Path]) -> list[torch.Tensor]:
+def read_pictures(model: LoadedModel, files: Sequence[Path]) -> list[Tensor]:
     """The model's inputs for pictures.
 
     Raises:
@@ -75,7 +75,7 @@ def read_pictures(model: LoadedModel, files: Sequence[Path]) -> list[torch.Tenso
 
 def measure_codings(
     partition: Partition,
-    inputs: Sequence[torch.Tensor],
+    inputs: Sequence[Tensor],
     codecs: Mapping[str, tuple[Codec, str]],
     clock_mhz: float | None,
     advance: Callable[[], None],
@@ -131,7 +131,7 @@ class _Sums:
 
 def _measure_picture(
     partition: Partition,
-    value: torch.Tensor,
+    value: Tensor,
     expected: Sequence[Any],
     codecs: Mapping[str, Codec],
     found: Mapping[str, _Sums],
@@ -153,7 +153,7 @@ def _measure_picture(
             found[name].error[cut].append(0.0 if exact else _error(output[0], expected[0]))
 
 
-def _send(codec: Codec, spec: ValueSpec, value: torch.Tensor, sums: _Sums) -> torch.Tensor:
+def _send(codec: Codec, spec: ValueSpec, value: Tensor, sums: _Sums) -> Tensor:
     """Encode and decode one value; one that the codec does not take crosses as it is."""
     began = perf_counter()
     try:
@@ -170,12 +170,12 @@ def _are_equal(one: Any, other: Any) -> bool:
     return torch.equal(torch.as_tensor(one), torch.as_tensor(other))
 
 
-def _classes(output: torch.Tensor) -> torch.Tensor:
+def _classes(output: Tensor) -> Tensor:
     """The class of each example, or of each pixel."""
     return output.argmax(dim=1 if output.dim() > 1 else 0)
 
 
-def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
+def _error(output: Tensor, expected: Tensor) -> float:
     """||y' - y|| / ||y||."""
     return float((output - expected).norm() / expected.norm().clamp_min(torch.finfo(torch.float32).tiny))
 

@@ -19,12 +19,11 @@ from midcut.profiles.profile import find_profile
 from midcut.terms import Role
 
 if TYPE_CHECKING:
-    import torch
     from omegaconf import DictConfig
 
     from midcut.profiles.profile import Coding
     from midcut.protocols import Codec
-    from midcut.types import CutTable, Encoded, ValueSpec
+    from midcut.types import CutTable, Encoded, Tensor, ValueSpec
 
 # Agreement on some pictures does not make a codec exact.
 _NOT_EXACT: Final = 1.0 - 2.0**-20
@@ -56,10 +55,10 @@ class ProfiledCodec:
             return True
         return min(self._coding.agreement.get(cut, 0.0), _NOT_EXACT) >= self._floor
 
-    def encode(self, value: torch.Tensor) -> Encoded:
+    def encode(self, value: Tensor) -> Encoded:
         return self._codec.encode(value)
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> torch.Tensor:
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         return self._codec.decode(encoded, spec)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:

@@ -26,9 +26,7 @@ from midcut.tensors import to_numpy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import torch
-
-    from midcut.types import LoadedModel
+    from midcut.types import LoadedModel, Tensor
 
 # The reference pictures are smaller than most models' inputs: enlarged by this, preprocessing makes them smaller again.
 _ENLARGED: Final = 11
@@ -82,7 +80,7 @@ class PictureInputs:
                 yield half.convert("RGB")
         self._time(image)
 
-    def _preprocess(self, image: Image.Image) -> torch.Tensor:
+    def _preprocess(self, image: Image.Image) -> Tensor:
         try:
             value = prepared_input(self.model, image)
         except WireError:
