@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from midcut_executors.config import Accuracy, tolerance_of
 from midcut_executors.runtime import RuntimeExecutor
-from midcut_executors.saved import save_segments
+from midcut_executors.saved import needs_packing, save_segments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +74,7 @@ class OnnxRuntime(RuntimeExecutor):
             optimised = str(Path(folder) / "optimised.onnx")
             options = self._options()
             options.optimized_model_filepath = optimised
+            options.add_session_config_entry("session.disable_prepacking", "1")  # this session never runs
             if self._exact:
                 options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -83,6 +84,9 @@ class OnnxRuntime(RuntimeExecutor):
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         held |= self._pool.take([tensor for tensor in proto.graph.initializer if tensor.name not in held])
         options.add_external_initializers(list(held), [weight.value for weight in held.values()])
+        for name, weight in held.items():
+            options.add_initializer(name, weight.value)  # else each session keeps the copy that it makes of it
+        options.add_session_config_entry("session.disable_prepacking", str(int(not needs_packing(proto))))
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from midcut.cli.verbs import edge
+from midcut.component import Kind
+from midcut.config.build import build_each
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, GraphError
@@ -74,7 +76,8 @@ def test_an_edge_without_torch_answers_as_the_unsplit_model_with_a_cloud_in_pyto
     folder, unsplit, running_cloud, tmp_path, cut, codec
 ):
     captured, expected = unsplit
-    with running_cloud(captured) as url:
+    codecs = build_each(Kind.CODEC, compose("cloud", ["codec=[webp,zstd]"]).codec)
+    with running_cloud(captured, codecs=codecs) as url:
         only = [f"cuts.first_cut={cut}", f"cuts.last_cut={cut}", f"codec={codec}", f"cloud_url={url}"]
         finished = _edge(folder, tmp_path, *only)
     assert finished.returncode == 0, finished.stderr

@@ -39,6 +39,7 @@ class SavedSegment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         outputs: for each value at `stop` the number of the graph's output, or None.
         passed: for each value at `stop` its position at `start` if it is unchanged, or None.
         weights: name of an initializer -> number of its weight.
+        pack: whether each session packs its matrices, which copies them.
     """
 
     start: int
@@ -48,6 +49,7 @@ class SavedSegment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: tuple[int | None, ...]
     passed: tuple[int | None, ...]
     weights: dict[str, int]
+    pack: bool = True
 
 
 class SavedSegments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -80,9 +80,9 @@ class Sessions:
         if not saved.graph:
             return ReadySegment(saved, None)
         try:
-            options = self._options()
-            held = {name: self._weight(number) for name, number in saved.weights.items()}
-            options.add_external_initializers(list(held), list(held.values()))
+            options = self._options(pack=saved.pack)
+            for name, number in saved.weights.items():
+                options.add_initializer(name, self._weight(number))
             graph = self._folder.graph(saved.graph)
             session = self._ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its own
@@ -96,13 +96,17 @@ class Sessions:
             self._weights[number] = self._ort.OrtValue.ortvalue_from_numpy(array)
         return self._weights[number]
 
-    def _options(self) -> Any:
+    def _options(self, *, pack: bool) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Idle threads that wait in a busy loop would take the processor from the link and the planner.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Sessions use the weights where they are, in the mapped file: a weight that is packed, or given as an external
+        # initializer, is copied by each session.
+        options.add_session_config_entry("session.disable_prepacking", str(int(not pack)))
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self._folder.path))
         return options
 
 

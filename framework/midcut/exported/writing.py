@@ -49,6 +49,7 @@ def write_folder(
     try:
         saved = writer.save(cut, cut.legal, draft / GRAPHS, draft / WEIGHTS)
         save_file({str(position): to_numpy(value) for position, value in enumerate(model.example)}, draft / EXAMPLE)
+        (draft / EXAMPLE).chmod(0o644)  # as the other files: an edge may run as another user
         description: dict[str, Any] | None = getattr(model.preprocess, "description", None)
         manifest = Manifest(
             format=FORMAT,
