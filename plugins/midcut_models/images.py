@@ -80,7 +80,8 @@ def normalised(image: Image.Image, mean: Sequence[float], std: Sequence[float]) 
     pixels = np.asarray(image, dtype=np.float32) / np.float32(255.0)
     planes = pixels.reshape(image.height, image.width, -1).transpose(2, 0, 1)
     offset, scale = (np.asarray(list(numbers), np.float32).reshape(-1, 1, 1) for numbers in (mean, std))
-    return np.ascontiguousarray((planes - offset) / scale)[np.newaxis]
+    # Not by `newaxis`, which gives the batch dimension a stride of 0.
+    return np.ascontiguousarray((planes - offset) / scale).reshape(1, *planes.shape)
 
 
 def _fit(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> Image.Image:

@@ -90,7 +90,16 @@ def test_listing_plugins_imports_nothing_heavy():
         ("midcut plan cost=r", {"cost=rented"}),
         ("midcut plan cuts.first", {"cuts.first_cut="}),
         ("midcut edge input=f", {"input=folder"}),
-        ("midcut plan predictor/", {"predictor/edge=", "predictor/link=", "predictor/cloud="}),
+        (
+            "midcut plan predictor/",
+            {
+                "predictor/edge=",
+                "predictor/link=",
+                "predictor/cloud=",
+                "predictor/cloud@predictor.relay=",
+                "predictor/link@predictor.second_link=",
+            },
+        ),
         ("midcut plan planner.w", {"planner.w="}),
         ("midcut plan planner.w=", {"planner.w=0.5"}),
         ("midcut plan telemetry=[tcp_ping] telemetry.tcp_ping.s", {"telemetry.tcp_ping.samples="}),

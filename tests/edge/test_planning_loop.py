@@ -42,7 +42,7 @@ async def test_a_move_is_logged_with_what_it_was_made_on(bench):
     assert first["chosen"]["latency_s"] == pytest.approx(0.001)
     assert (first["runner_up"]["cut"], first["runner_up"]["latency_s"]) == (1, pytest.approx(0.011))
     move = next(entry for entry in logs if entry["event"] == "cut moves")
-    assert (move["was"], move["cut"]) == (0, 9)
+    assert (move["was"], move["cut"]) == ("cut 0", 9)
     assert move["reason"].startswith("at w=0 of 10 placements: 0 are faster")
     assert all(entry["log_level"] == "debug" for entry in logs if entry["event"] == "cut stays")
 
