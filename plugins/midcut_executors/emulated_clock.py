@@ -64,6 +64,11 @@ class EmulatedClock:
         return f"EMULATED clock, {self._inner.identity}"
 
     @property
+    def full_speed(self) -> Executor:
+        """What runs the segments, at the machine's own clock: profiles are measured with it."""
+        return self._inner
+
+    @property
     def clock_mhz(self) -> float:
         """The emulated clock at this moment."""
         return self._clock.mhz

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
+from midcut.edge.assembly import _fused
 from midcut.errors import ConfigError, FileError
 from midcut.testing import ExecutorSuite
 from midcut_executors.emulated_clock import CpufreqTree, EmulatedClock, write_slowdown
@@ -212,3 +214,12 @@ def test_without_a_trace_full_speed_and_the_tree_must_be_there(tmp_path):
     CpufreqTree(str(tmp_path), 2000).write(2000)
     with pytest.raises(ConfigError, match=r"2000 MHz is not from 0 to executor\.max_clock_mhz=1500"):
         with_external_clock(tmp_path)
+
+
+def test_a_profile_is_measured_with_the_runtime_inside_at_full_speed(tmp_path, tiny):
+    pytest.importorskip("onnxruntime")
+    path = trace(tmp_path, "time_s,clock_mhz\n0,400\n")
+    slow = EmulatedClock(path, str(tmp_path / "root"), 1000.0, None, 1.0, loop=True, runtime="onnxruntime")
+    with closing(slow):
+        assert _fused(slow, tiny) is slow.full_speed
+        assert slow.full_speed.identity.startswith("onnxruntime")

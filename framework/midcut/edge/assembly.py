@@ -345,7 +345,11 @@ def _executor(cfg: DictConfig, cut: Partition | ExportedNetwork, threads: int) -
 
 
 def _fused(executor: Executor, cut: Partition) -> Executor | None:
-    """Prepare the whole model; returns the executor if it can run it and merges nodes."""
+    """Prepare the whole model; returns the executor if it can run it and merges nodes.
+
+    Of an emulated clock, it is the executor that runs inside it at full speed.
+    """
+    executor = getattr(executor, "full_speed", executor)
     try:
         executor.prepare(cut, 0, cut.table.last)
     except Exception:  # noqa: BLE001 - the engine prepares it again, and logs why PyTorch runs it instead
