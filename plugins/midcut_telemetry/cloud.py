@@ -50,6 +50,14 @@ class Endpoint:
         return f"{address_url(self.scheme, self.host, self.port)}{self.base}"
 
 
+class StatusError(TelemetryError):
+    """The other side answered with a status other than 200."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class KeepAliveConnection:
     """One HTTP/1.1 connection that is opened when needed and then stays open. Not for several threads at once.
 
@@ -86,7 +94,8 @@ class KeepAliveConnection:
             the seconds from the first byte written to the last byte read (connecting excluded), and the body.
 
         Raises:
-            TelemetryError: no connection, no answer in time, or a status other than 200.
+            StatusError: a status other than 200.
+            TelemetryError: no connection, or no answer in time.
         """
         reused = self._connection is not None
         try:
@@ -125,7 +134,9 @@ class KeepAliveConnection:
             self.close()
             raise
         if response.status != http.client.OK:
-            raise TelemetryError(f"{method} {self._endpoint}{path}: status {response.status}; is this a midcut cloud?")
+            raise StatusError(
+                f"{method} {self._endpoint}{path}: status {response.status}; is this a midcut cloud?", response.status
+            )
         return seconds, answer
 
     def _access_headers(self) -> dict[str, str]:

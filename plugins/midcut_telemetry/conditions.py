@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from midcut import wire
 from midcut.errors import TelemetryError
 from midcut.fields import known_fields
-from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
+from midcut_telemetry.cloud import Endpoint, KeepAliveConnection, StatusError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _OWN = ("clock_mhz", "bandwidth_kbps", "ping_ms")
-_NO_CONDITIONS = "status 404"
 
 
 class Conditions:
@@ -38,8 +38,8 @@ class Conditions:
     def read(self) -> Mapping[str, float]:
         try:
             fields = json.loads(self._connection.exchange("GET", wire.CONDITIONS_PATH)[1])
-        except TelemetryError as error:
-            if _NO_CONDITIONS in str(error):
+        except StatusError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return {}
             raise
         except ValueError as error:
