@@ -67,7 +67,9 @@ class Edge:
     @property
     def results(self):
         path = self.folder / "run" / "results.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        # A read while the edge appends may end inside the last line.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     @property
     def summary(self):
