@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from midcut.edge.telemetry.hub import TelemetryHub
     from midcut.graph import Partition
     from midcut.protocols import CostModel, Executor
-    from midcut.types import Decision, Tensor
+    from midcut.types import Decision, TailReply, Tensor
 
 # The largest reply that is read: the output in base64 and JSON, and the header.
 _REPLY_EXCESS: Final = 2.0
@@ -310,22 +310,12 @@ class EdgeEngine:
         reply, link_s = tail.reply, tail.link_s
         cloud_s = reply.compute_s if reply is not None else 0.0
         forecast = decision.forecast
-        tiered = request.onward is not None or (forecast is not None and forecast.placements.onward is not None)
+        relayed = request.onward is not None or (forecast is not None and forecast.placements.onward is not None)
         between: dict[str, float] = {}
-        finished_by = "edge" if reply is None else "cloud"
-        second = TierTimes(0.0, 0.0)
-        if tiered:  # the next tier is a relay
-            if reply is not None and reply.beyond:
-                second = TierTimes(
-                    reply.beyond_s - reply.beyond[-1].compute_s,
-                    reply.beyond[-1].compute_s,
-                    reply.beyond[0].sent_bytes,
-                    reply.beyond[0].received_bytes,
-                )
+        second = _second_hop(reply) if relayed else TierTimes(0.0, 0.0)
+        if relayed:
             between = {"relay": cloud_s, "second_link": second.link_s}
             cloud_s = second.compute_s
-            if reply is not None and (reply.fallback or not reply.beyond):
-                finished_by = "relay"
         usage = Usage(
             edge_s,
             link_s,
@@ -345,7 +335,7 @@ class EdgeEngine:
             output=self._partition.assemble(tail.values),
             cut=request.cut,
             codec=request.codec,
-            finished_by=finished_by,
+            finished_by=_finisher(reply, relayed=relayed),
             fallback=tail.fallback or (f"the relay finished: {relay_fallback}" if relay_fallback else ""),
             edge_s=edge_s,
             link_s=link_s,
@@ -358,6 +348,20 @@ class EdgeEngine:
             between=between,
             onward=request.onward,
         )
+
+
+def _second_hop(reply: TailReply | None) -> TierTimes:
+    """The hop from a relay to the cloud: all its seconds but those of the cloud's computation count as the link's."""
+    if reply is None or not reply.beyond:
+        return TierTimes(0.0, 0.0)
+    first, last = reply.beyond[0], reply.beyond[-1]
+    return TierTimes(reply.beyond_s - last.compute_s, last.compute_s, first.sent_bytes, first.received_bytes)
+
+
+def _finisher(reply: TailReply | None, *, relayed: bool) -> str:
+    if reply is None:
+        return "edge"
+    return "relay" if relayed and (reply.fallback or not reply.beyond) else "cloud"
 
 
 def _input_shapes(inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:

@@ -118,8 +118,6 @@ def find_fit(spec: Path | str) -> Fit:
 
 def _fault(fit: Fit) -> str:
     """What is wrong with a fit, starting with the path inside the file; `""` if nothing is."""
-    if fit.format != FORMAT:
-        return f"$.format is {fit.format!r}, this version reads {FORMAT!r}"
     if not 0.0 < fit.clock_min_mhz <= fit.clock_max_mhz < math.inf:
         return f"$.clock_min_mhz, $.clock_max_mhz are {fit.clock_min_mhz}, {fit.clock_max_mhz}: not a range of clocks"
     for model, slopes in fit.points.items():

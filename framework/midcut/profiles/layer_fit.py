@@ -145,8 +145,6 @@ def find_layer_fit(spec: Path | str) -> LayerFit:
 
 def _fault(fit: LayerFit) -> str:
     """What is wrong with a layer fit, starting with the path inside the file; `""` if nothing is."""
-    if fit.format != FORMAT:
-        return f"$.format is {fit.format!r}, this version reads {FORMAT!r}"
     if OTHER not in fit.kinds:
         return f"$.kinds has no {OTHER!r}"
     count = 5 if fit.features is LayerFeatures.macs else 3

@@ -9,7 +9,7 @@ import msgspec
 
 from midcut.errors import FileError
 from midcut.profiles.shipped import find_path
-from midcut.results.files import read_json, write_json
+from midcut.results.files import format_fault, read_json, write_json
 from midcut.terms import Role
 from midcut.types import DTYPES, CutTable
 
@@ -138,7 +138,7 @@ def decode_profile(text: bytes, where: str) -> Profile:
         profile = msgspec.json.decode(text, type=Profile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FileError(f"{where} sent no profile: {error}") from None
-    if wrong := _fault(profile):
+    if wrong := format_fault(profile) or _fault(profile):
         raise FileError(f"{where} sent a profile that cannot be used: {wrong}")
     return profile
 
@@ -154,8 +154,6 @@ def write_profile(profile: Profile, path: Path | str) -> Path:
 
 def _fault(profile: Profile) -> str:
     """The first thing that is wrong with a profile, starting with the path inside the file; `""` if nothing is."""
-    if profile.format != FORMAT:
-        return f"$.format is {profile.format!r}, this version reads {FORMAT!r}"
     if profile.model != profile.table.model:
         return f"$.model is {profile.model!r} but $.table.model is {profile.table.model!r}"
     if [cut.index for cut in profile.table.cuts] != list(range(len(profile.table.nodes) + 1)):

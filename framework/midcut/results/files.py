@@ -20,6 +20,15 @@ def _no_fault(_: Any) -> str:
     return ""
 
 
+def format_fault(value: Any) -> str:
+    """What is wrong with the `format` of a file's content, `""` if nothing is or its type has none."""
+    fields = msgspec.structs.fields(value) if isinstance(value, msgspec.Struct) else ()
+    expected = next((field.default for field in fields if field.name == "format"), None)
+    if expected is None or value.format == expected:
+        return ""
+    return f"$.format is {value.format!r}, this version reads {expected!r}"
+
+
 def json_text(value: Any) -> bytes:
     """Encode the content of a JSON file: indented by one space, with a line feed at the end."""
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
@@ -44,7 +53,7 @@ def read_json(path: Path, kind: type[T], what: str, hint: str, fault: Callable[[
         FileError: it is missing, unreadable, not JSON, not of this type, or has a fault.
     """
     value = _decode(_read_bytes(path, what, hint), kind, f"{what} {path}", hint)
-    if wrong := fault(value):
+    if wrong := format_fault(value) or fault(value):
         raise FileError(f"{what} {path}: {wrong}; {hint}")
     return value
 
@@ -65,7 +74,7 @@ def write_json(path: Path, value: T, what: str, fault: Callable[[T], str] = _no_
     Raises:
         FileError: it has a fault, or it cannot be written.
     """
-    if wrong := fault(value):
+    if wrong := format_fault(value) or fault(value):
         raise FileError(f"{what} for {path} not written: {wrong}")
     text = json_text(value)
     beside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")

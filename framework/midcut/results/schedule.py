@@ -88,8 +88,4 @@ def read_schedule(path: Path) -> ScheduleResult:
     Raises:
         FileError: missing, not JSON, or not this format; the message says where.
     """
-    return read_json(path, ScheduleResult, "schedule", "`midcut schedule` writes one", _fault)
-
-
-def _fault(schedule: ScheduleResult) -> str:
-    return "" if schedule.format == FORMAT else f"$.format is {schedule.format!r}, this version reads {FORMAT!r}"
+    return read_json(path, ScheduleResult, "schedule", "`midcut schedule` writes one")

@@ -72,8 +72,4 @@ def read_users(path: Path) -> UsersResult:
     Raises:
         FileError: missing, not JSON, or not this format; the message says where.
     """
-    return read_json(path, UsersResult, "users", "`midcut simulate users=N` writes one", _fault)
-
-
-def _fault(users: UsersResult) -> str:
-    return "" if users.format == FORMAT else f"$.format is {users.format!r}, this version reads {FORMAT!r}"
+    return read_json(path, UsersResult, "users", "`midcut simulate users=N` writes one")
