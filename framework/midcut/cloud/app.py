@@ -65,7 +65,7 @@ def make_app(
     """Build the cloud's application.
 
     Args:
-        hosted: the models.
+        hosted: the models that the cloud serves.
         segments: runs the tails and times them.
         pool: threads that compute tails; `cloud.workers` of them.
         server: its `body_timeout_s` limits the time of every body.

@@ -29,16 +29,16 @@ class HostedModels:
     """Finds models and decodes requests for their tails. Stateless between requests.
 
     Args:
-        partitions: by model name.
+        partitions: model name -> the model with its legal cuts.
         max_batch: largest batch in one request.
         codecs: those that requests may use, by name; `raw` needs no codec.
         models: preprocess pictures, by name; pictures for other models are refused.
         picture_limit_bytes: the largest body with pictures.
 
     Attributes:
-        partitions: by model name.
+        partitions: model name -> the model with its legal cuts.
         own_id: names this cloud in lists of models, so that a relay notices that its upstream is itself.
-        batchers: by model name; empty until `learn_to_batch`.
+        batchers: model name -> what joins requests into batches; empty until `learn_to_batch` is called.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class HostedModels:
         """The model of that name.
 
         Raises:
-            UnknownModelError: there is none here.
+            UnknownModelError: this cloud has no such model.
         """
         partition = self.partitions.get(model)
         if partition is None:
@@ -119,8 +119,8 @@ class HostedModels:
             fingerprint: the fingerprint that the client expects; None where it does not state one.
 
         Raises:
-            UnknownModelError: there is no such model here.
-            FingerprintError: the model here has another fingerprint.
+            UnknownModelError: this cloud has no such model.
+            FingerprintError: this cloud's model of that name has another fingerprint.
             MalformedError: the cut is not offered.
         """
         partition = self.partition(model)

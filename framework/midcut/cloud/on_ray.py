@@ -101,7 +101,7 @@ def deployment(overrides: Sequence[str], replicas: int = 1) -> Any:
     """A Ray Serve application.
 
     Args:
-        overrides: as for `midcut cloud`.
+        overrides: of the config, as on the command line of `midcut cloud`.
     """
     settings = settings_of(compose("cloud", overrides), CloudConfig).cloud
     # Ray must forward more requests than the cloud's queue holds, so that it is the queue that refuses.

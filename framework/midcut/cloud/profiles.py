@@ -35,8 +35,8 @@ class OwnProfiles:
     """Measures each model once in the life of the process, unless the cache has its profile.
 
     Args:
-        hosted: the models.
-        segments: runs the tails.
+        hosted: the models that the cloud serves.
+        segments: runs the tails of the models.
         pool: the threads that compute tails; a measurement uses them as requests do.
         relay: gives the upstream's; None for a cloud that is no relay.
     """

@@ -45,7 +45,7 @@ class RelayedTail(NamedTuple):
     """What a relay's reply says of the rest of a request.
 
     Attributes:
-        values: the values at the last cut.
+        values: the model's output values.
         compute_s: seconds of computation here, if this relay had to finish the tail.
         beyond: the further hops that were used.
         fallback: why a relay finished the tail itself; `""` if none did.
@@ -62,7 +62,7 @@ class Relay:
 
     Args:
         hosted: the models of this cloud.
-        queue: computes what the upstream does not.
+        queue: computes the layers that are not passed on to the upstream.
         segments: for the seconds that a whole model takes here.
         clouds: the upstream, or several in order of preference, each with a breaker.
         hub: telemetry of the link to the upstream.
@@ -125,7 +125,7 @@ class Relay:
         """The upstream's own profile of a model.
 
         Raises:
-            CloudError: it sends none.
+            CloudError: the upstream sends no profile.
         """
         return await self._clouds.profile(model)
 
@@ -136,7 +136,7 @@ class Relay:
 
         Args:
             stop: the cut, the codec for the way to the upstream, and the hops behind it.
-            values: those that cross the cut.
+            values: the values at the cut.
             left_s: time until the deadline.
         """
         table = partition.table
@@ -249,7 +249,7 @@ def read_stop(call: InferCall, cut: int, partition: Partition, relay: Relay | No
 
     Raises:
         MalformedError: a route that goes back or that is not on offer, or one for a cloud that is no relay.
-        LoopError: it goes round in circles.
+        LoopError: the request has passed this relay before, or too many relays.
     """
     if call.route is None:
         return None

@@ -70,7 +70,7 @@ class Worker:
 
     Args:
         segments: runs the tails and times them.
-        batchers: by model name.
+        batchers: model name -> what joins requests into batches.
     """
 
     def __init__(self, segments: Segments, batchers: Mapping[str, Batcher]) -> None:

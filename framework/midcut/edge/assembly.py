@@ -60,7 +60,7 @@ class AssembledEdge:
     """An edge that is ready to be started.
 
     Attributes:
-        page: what its page shows and changes.
+        page: what the edge's live page shows, and what can be changed there.
     """
 
     engine: EdgeEngine
@@ -174,8 +174,8 @@ def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeE
 
     Args:
         cfg: the config of `midcut edge`; its predictors, planner and telemetry are ignored.
-        cut: the model.
-        planning: supplies the decisions.
+        cut: the model with its legal cuts.
+        planning: gives the placement of each request in place of a planner.
     """
     settings = settings_of(cfg, EdgeConfig).engine
     codecs = build_codecs(cfg)
@@ -214,12 +214,12 @@ def connect(
     """Build an engine that plans by a policy from ready-made components.
 
     Args:
-        cut: the model.
+        cut: the model with its legal cuts.
         policy: the first policy that planning uses.
         sources: name -> telemetry source, in order of priority.
         transports: URL -> transport, in order of preference.
         codecs: names of the codecs that the edge may use.
-        exact_codecs: those of them that change no payload.
+        exact_codecs: the codecs among them whose decoded payload equals the original bit for bit.
         file_sizes: the sizes of pictures' files, where these may be sent; needs `policy_for`.
         policy_for: builds the policy for the cuts and codecs that the cloud accepts and, before a relay, for what the
             relay can pass on; None does not ask the cloud.

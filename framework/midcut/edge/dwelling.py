@@ -33,7 +33,7 @@ class Dwelling:
         """The decision in use from this step on.
 
         Args:
-            policy: the one that made `wanted`.
+            policy: the policy that made `wanted`.
             wanted: the planner's decision in this step.
             before: the decision in use until now.
             periodic: the step is due by `engine.interval_s`, not asked for by an event; only these count for dwell.
@@ -64,10 +64,10 @@ class PlanningCounts:
     """Counts of what planning did since it began.
 
     Attributes:
-        steps: planning steps.
+        steps: number of planning steps.
         switches: steps after which another placement was in use than before.
         held: steps at which dwell held back a switch.
-        fallbacks: steps without a forecast to choose from.
+        fallbacks: number of steps in which there was no forecast to choose from.
         unmet: steps whose placement does not meet the planner's limit.
     """
 

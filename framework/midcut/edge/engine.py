@@ -157,7 +157,7 @@ class EdgeEngine:
             inputs: the model's positional inputs, or the file of a picture, which is decoded here unless it is sent.
             request_id: generated if empty.
             deadline_s: seconds until the answer is due; None uses the engine's own deadline.
-            placement: used instead of the decision's, for comparisons.
+            placement: overrides the decision's placement, so that placements can be compared.
 
         Raises:
             MalformedError: the inputs do not fit the model, a picture is broken, or the placement's cut or codec is not

@@ -60,7 +60,7 @@ def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence
 
     Args:
         codecs: by name. If `raw` is the only one, nothing is measured: its size is known and it takes hardly any time.
-        cut: the model.
+        cut: the model with its legal cuts.
         inputs: the model's inputs for one pass; the closer to real ones, the better the sizes.
     """
     if set(codecs) == {"raw"}:

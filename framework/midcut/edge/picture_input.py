@@ -22,8 +22,8 @@ class PictureInput:
     """The file of one picture, for a model that takes one picture. Used on one event loop.
 
     Attributes:
-        data: the file.
-        file_format: Pillow's name of its format.
+        data: the bytes of the picture's file.
+        file_format: name of the file's format in Pillow, e.g. `JPEG`.
         decode_s: seconds of decoding and preprocessing here; 0 before that.
     """
 

@@ -21,7 +21,7 @@ def configs_by_url(cfg: DictConfig, key: str = "cloud_url") -> dict[str, DictCon
     """URL -> the config with that URL alone as `cloud_url`, in order of preference.
 
     Args:
-        key: the setting with the URLs.
+        key: name of the setting that lists the URLs.
 
     Raises:
         ConfigError: no URL, or a value that is not a URL.

@@ -51,7 +51,7 @@ class FinishedTail(msgspec.Struct, frozen=True):
     """The output's values, computed by the cloud (then with its reply) or by the edge.
 
     Attributes:
-        values: the values at the last cut.
+        values: the model's output values.
         fallback: why the edge had to compute the tail; `""` if it did not.
         link_s: seconds of the exchange, without the cloud's computation.
         edge_s: seconds of computation at the edge.

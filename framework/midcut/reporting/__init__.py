@@ -9,7 +9,7 @@ def check_installed(wanted_by: str) -> None:
     """Check for the packages of the extra `report` before anything is computed for a figure or a page.
 
     Args:
-        wanted_by: begins the message, such as `plot=true`.
+        wanted_by: the setting that needs them, such as `plot=true`; the message begins with it.
 
     Raises:
         ConfigError: one of them is not installed.

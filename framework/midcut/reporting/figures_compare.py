@@ -77,8 +77,8 @@ def draw_dots(rows: Sequence[str], panels: Sequence[Panel], strategies: Sequence
     """Panels side by side with the same rows.
 
     Args:
-        rows: names, from the top.
-        panels: from the left.
+        rows: names of the rows, from top to bottom.
+        panels: the panels, from left to right.
         strategies: of the rows, for their colours; empty where colours tell the groups apart.
     """
     groups = list(dict.fromkeys(name for panel in panels for name in panel.dots))

@@ -55,8 +55,8 @@ def draw_evaluation_figure(figure: evaluation.Figure, styles: SeriesStyles) -> F
     """Draw a figure; many series named `this, that` are spread over panels.
 
     Args:
-        figure: one that `has_values`.
-        styles: of all names in the evaluation.
+        figure: a figure for which `has_values` is true.
+        styles: name of a series -> its style, for all names of the evaluation.
     """
     shared_x = x_axis(figure.series)
     panels = _split_into_panels(figure, styles)

@@ -46,8 +46,8 @@ class _StrategyCurve:
     """One strategy, in the figure's units.
 
     Attributes:
-        label: for the legend.
-        picks: cuts, or numbers of placements.
+        label: text of the curve in the legend.
+        picks: the picked cut of each sample, or the number of the picked placement.
         style: arguments of matplotlib's `plot`.
     """
 

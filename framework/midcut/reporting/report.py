@@ -26,8 +26,8 @@ def make_report(results: Results, title: str | None = None) -> Report:
     """Draw all figures and fill all tables.
 
     Args:
-        results: what to report on.
-        title: of the page; None for a default.
+        results: the results that the report shows.
+        title: title of the page; None for a default.
     """
     sweeps = [sweep.name for sweep in results.sweeps]
     simulations = dict(sorted(merge_sweeps(results.simulations, sweeps).items(), key=_paper_figures_first))

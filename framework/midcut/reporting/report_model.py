@@ -18,8 +18,8 @@ class Column:
     """One column of a table.
 
     Attributes:
-        key: name in the JSON, with its unit.
-        title: name for people, with its unit.
+        key: name of the column in JSON, with its unit.
+        title: name of the column on the page, with its unit.
         text: writes a value for people; None is written as a dash.
         number: whether the column is aligned to the right.
         below: whether the page shows it below the row, for texts that are long and often missing.
@@ -81,7 +81,7 @@ class Picture:
     Attributes:
         name: stem of its files, unique in the report.
         caption: what the figure shows, in a sentence or two.
-        figure: drawn, not yet saved.
+        figure: the drawn figure, not yet saved.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Section:
 
     Attributes:
         key: anchor and name in the JSON, unique in the report.
-        text: paragraphs.
+        text: the section's paragraphs.
         notes: small print after the tables and figures.
         facts: name -> value of settings, shown as a compact list.
     """

@@ -92,8 +92,8 @@ def new_figure(rows: int, columns: int, height: float, width: float = WIDTH, **h
     """A figure and its axes, row by row.
 
     Args:
-        height, width: inches.
-        how: arguments of `Figure.subplots`.
+        height, width: size of the figure in inches.
+        how: further arguments for `Figure.subplots`.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -104,7 +104,7 @@ def strategy_colour(strategy: str, others: Sequence[str] = ()) -> str:
     """A strategy's colour, the same in all figures.
 
     Args:
-        strategy: its name.
+        strategy: name of the strategy.
         others: all strategies in the figure: those of other plugins are told apart by their order.
     """
     return COLOURS.get(strategy) or _MORE_COLOURS[_index_among_others(strategy, others) % len(_MORE_COLOURS)]
@@ -193,7 +193,7 @@ def save_figure(figure: Figure, *paths: Path) -> None:
 
     Args:
         figure: its layout is computed once, for all files.
-        paths: ending in `.png` or `.svg`.
+        paths: the files to write, which end in `.png` or `.svg`.
     """
     metadata: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
     with figure_style():
@@ -209,7 +209,7 @@ def inline_svg(svg: str, name: str) -> str:
 
     Args:
         svg: as `save_figure` wrote it.
-        name: of the figure, unique on the page.
+        name: name of the figure, unique on the page.
     """
     text = svg[svg.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)

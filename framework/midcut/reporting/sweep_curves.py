@@ -22,7 +22,7 @@ class Curve:
 
     Attributes:
         name: the planner, where a job has results of several, and the values of the other swept knobs.
-        strategy: that planner, else empty.
+        strategy: name of that planner, else empty.
         points: (value of the swept knob, latency_s, cost_usd), ascending.
     """
 

@@ -20,7 +20,7 @@ def merge_sweeps(simulations: Mapping[str, Simulation], sweeps: Iterable[str]) -
     A merged simulation has no front metrics: these need every weight on the same samples at once.
 
     Args:
-        simulations: by the name of their folder.
+        simulations: name of a folder -> the simulation in it.
         sweeps: names of the sweeps' folders.
 
     Returns:

@@ -49,9 +49,10 @@ class ReproductionRow:
     """One row of the reproduction table; numbers in percent.
 
     Attributes:
-        where, what: as in the claim.
+        where: the place in the paper.
+        what: the compared quantity, in words.
         published, simulated, population: as in the claim; None where there is no such number.
-        note: why it differs, or what was compared.
+        note: why our number differs from the paper's, or what was compared.
     """
 
     where: str
@@ -72,8 +73,8 @@ def judge_claim(claim: Claim, *, random: bool) -> Verdict:
     """The verdict on a printed number.
 
     Args:
-        claim: with its numbers.
-        random: whether other seeds give other samples.
+        claim: the published number and the simulated one.
+        random: whether the samples depend on a seed.
     """
     met = claim.simulated is not None and abs(claim.simulated - claim.published) <= TOLERANCE
     met_by_other_seeds = claim.population is not None and (

@@ -37,9 +37,9 @@ def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]
     """Build what a config describes.
 
     Args:
-        cfg: composed for this verb.
+        cfg: the config, composed for `midcut simulate`.
         choices: config group -> chosen component, as Hydra records it.
-        folder: for estimated profiles.
+        folder: where profiles that had to be estimated are written.
     """
     settings = settings_of(cfg, SimulateConfig)
     scenario = _typed_scenario(cfg)

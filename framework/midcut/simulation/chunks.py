@@ -41,9 +41,9 @@ class ForecastChunks:
     Args:
         planning: makes the forecasts that strategies decide on.
         truth: makes the forecasts that are taken as true, for the same placements.
-        samples: of all repetitions, one after the other.
+        samples: the observations of all repetitions, one repetition after the other.
         size: number of samples of one repetition.
-        weights: of every strategy that follows a weight.
+        weights: the values of w of every strategy that follows a weight.
         run: how requests go over a recorded link; None where there is none.
         advance: called for progress with the number of samples just done; with 0 while they are only prepared.
 
@@ -173,7 +173,7 @@ def add_by_group(sums: Floats, group: Ints, values: Floats) -> None:
 
     Args:
         sums: shape (G, ...).
-        group: of every value, ascending, shape (n,).
+        group: number of the group that each value belongs to, ascending, shape (n,).
         values: shape (n, ...).
     """
     starts = np.flatnonzero(np.diff(group, prepend=-1))

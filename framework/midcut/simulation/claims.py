@@ -50,8 +50,8 @@ def simulated_claim(
     """Compute the number that a claim is about.
 
     Args:
-        claim: as checked by `check_claims`.
-        weights: that were simulated.
+        claim: a claim that `check_claims` has accepted.
+        weights: the simulated values of w.
         means: strategy -> means over the chosen samples.
         repeated: strategy -> means over the samples of every repetition; empty without repetitions.
     """

@@ -72,9 +72,9 @@ def evaluate(
     """Let every strategy pick for every sample.
 
     Args:
-        samples: with their forecasts and their truth.
-        strategies: to be evaluated.
-        placements: what they pick from.
+        samples: the samples, each with its forecast and its truth.
+        strategies: the strategies to evaluate.
+        placements: the placements from which strategies pick.
         dwell: planners are also evaluated with each of these dwells, in samples.
         keep: whether to keep the pick of every sample.
     """

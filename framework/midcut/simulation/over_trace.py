@@ -35,10 +35,10 @@ class TraceRun:
     """How requests go over a recorded link.
 
     Attributes:
-        capacity: of the link.
-        observed: what the picker sees of it.
+        capacity: how much the recorded link can carry at each time.
+        observed: how the picker learns the link's bandwidth.
         lag_s: how long a finished transfer, or with `perfect` the rate, takes to be seen.
-        interval_s: between two decisions.
+        interval_s: seconds between two decisions.
         timeout_s: after this long without a reply the edge finishes the request; None waits for ever.
         give_up_factor: see `midcut.planning.patience`; None waits until the time-out.
     """
@@ -56,7 +56,7 @@ class TracePicks:
     """What a picker did at each request of a chunk, and why; arrays of shape (n,).
 
     Attributes:
-        rows: the placements.
+        rows: the picked placements, as rows of the forecast.
         log_kbps: logarithm of the bandwidth that it saw when it decided; NaN where it knew none.
         patience_s: how long the edge waited for link and cloud; infinite where it does not give up.
     """
@@ -79,9 +79,9 @@ class TraceChunk:
     """What a picker needs to run through a chunk of requests in order.
 
     Attributes:
-        run: how they go.
+        run: the recorded link and the rules by which requests go over it.
         time_s: when each request arrives, shape (n,).
-        kbit: what each placement transfers, shape (P,).
+        kbit: size of what each placement transfers, shape (P,).
         transfer_s: how long that takes for each request, shape (n, P); infinite where it had no reply in time.
         probe_s: how long a probe would take that starts when the request arrives, shape (n,).
         setting: number of the request's other conditions, which `forecast_at` takes, shape (n,).
@@ -164,7 +164,7 @@ class LinkObserver:
         """The pick for each request of the chunk.
 
         Args:
-            chunk: the requests.
+            chunk: the requests, in order of arrival.
             table_of: setting -> the pick at each bandwidth level.
         """
         kbit, pending, transfer_s = chunk.kbit.tolist(), self._pending, chunk.transfer_s

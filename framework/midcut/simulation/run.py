@@ -44,7 +44,7 @@ class Setup:
         truth: makes the forecasts that are taken as true, for the same placements.
         planners: name -> planner.
         weights: one or more; every planner is asked at each.
-        scenario: where the samples come from.
+        scenario: the scenario from which the samples are drawn.
         reply_timeout_s: see `midcut.planning.policy.choose_in_time`.
         give_up_factor: see `midcut.planning.patience`; for a trace only.
         population: number of repetitions with other seeds.
@@ -85,13 +85,13 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
     """Evaluate every strategy on the same samples.
 
     Args:
-        setup: what is simulated.
-        names: copied into the result.
+        setup: the inputs of the simulation.
+        names: names of model, profiles and components, which are copied into the result.
         progress: called now and then with the share of the work that is done, 0 to 1.
 
     Raises:
-        ConfigError: a knob that cannot be used.
-        FileError: a trace that cannot be read.
+        ConfigError: a setting cannot be used.
+        FileError: a trace cannot be read.
         ForecastError: a forecast that no planner can choose from.
     """
     strategies = make_strategies(setup.planners, setup.weights, setup.reply_timeout_s)

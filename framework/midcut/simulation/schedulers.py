@@ -132,7 +132,7 @@ class PsoGa:
     where d is the share of genes that differ from the swarm's best.
 
     Attributes:
-        particles, iterations, seed: of the search.
+        particles, iterations, seed: number of particles, number of iterations and random seed of the search.
         seeded: begin with all on the device, all on the edge and all in the cloud among the particles.
     """
 

@@ -62,7 +62,7 @@ class Strategy(Protocol):
     """Picks a placement for every sample.
 
     Attributes:
-        name: as in results and claims.
+        name: name of the strategy in results and claims.
         is_planner: whether it is an installed planner.
         weights: one per row of picks; None where the strategy follows no weight.
         trace_picks: for each row of the last picks, what was seen of a recorded link; empty for strategies that see

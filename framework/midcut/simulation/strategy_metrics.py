@@ -30,9 +30,9 @@ class StrategyMetrics:
     """Collects the metrics of one strategy over all samples, at each of W weights of a planner.
 
     Args:
-        placements: what the picked rows stand for.
+        placements: the placements, one for each row that can be picked.
         weights: one per row of picks; None where the strategy follows no weight.
-        samples: how many there will be in all.
+        samples: total number of samples.
         keep: whether to keep the pick, latency and cost of every sample for the result.
     """
 
@@ -120,9 +120,9 @@ class StrategyMetrics:
         """One result per weight, or a single one for a strategy that ignores the weight.
 
         Args:
-            name: of the strategy.
+            name: name of the strategy.
             planner: whether it is an installed planner.
-            weighted: False where all rows are the same.
+            weighted: whether the strategy follows the weight; otherwise all rows are the same.
             dwell: as recorded in the result.
             ratios: `latency_ratio` and `cost_ratio` -> one mapping per row.
         """

@@ -28,9 +28,9 @@ class SystemStrategy:
     """A policy with predictors, planner, weight and aim of its own.
 
     Args:
-        name: as in results.
+        name: name of the system in results.
         policy: what decides; its placements are among `placements`.
-        placements: those that the truth is about.
+        placements: the placements whose true latency and cost are known.
 
     Raises:
         ConfigError: the policy offers a placement that is not among them.

@@ -60,10 +60,10 @@ class Application:
     """One network that is to be run once.
 
     Attributes:
-        name: for people.
+        name: name of the application in tables.
         layer_s: seconds of every layer on each tier, shape (3, N).
-        sent_bytes: what lies before each layer, input first, and after the last one, shape (N + 1,).
-        deadline_s: when it is to be done, from the start; infinity for none.
+        sent_bytes: size of each layer's input, and of the last layer's output, shape (N + 1,).
+        deadline_s: seconds from the start until it must be done; infinity for no deadline.
     """
 
     name: str
@@ -100,10 +100,10 @@ class Visit:
     """A run of successive layers on one tier.
 
     Attributes:
-        tier: where.
+        tier: number of the tier: 0 device, 1 edge, 2 cloud.
         sending_s: seconds until its input has arrived there.
-        busy_s: seconds of its layers.
-        usd: of sending and computing.
+        busy_s: seconds that its layers compute.
+        usd: US dollars for sending and computing.
     """
 
     tier: int
@@ -133,7 +133,7 @@ class Outcome:
 
     Attributes:
         end_s: when each application is done.
-        usd: money of all.
+        usd: US dollars of all applications together.
         late_s: by how much deadlines are missed, in all.
     """
 

@@ -121,7 +121,7 @@ class TruthTable:
         """Area dominated by the reached entries, below and left of the sample's worst latency and cost.
 
         Args:
-            reached: in the order of this table, shape (n, P).
+            reached: whether each entry is reached, in the order of this table, shape (n, P).
 
         Returns:
             seconds times US dollars, shape (n,).

@@ -30,11 +30,11 @@ class Game:
     """Users that each choose a cut.
 
     Attributes:
-        own: what a choice costs without its price, w_t T + w_e E, shape (U, K).
+        own: the part of J that depends on the user's own choice only, w_t T + w_e E, shape (U, K).
         load: busy seconds of the cloud a second, shape (U, K).
         base_price: p0, US dollars an hour of a busy second a second.
         slope: a, by how much the price rises for each unit of load.
-        price_weight: w_p.
+        price_weight: w_p, the weight of money in J.
     """
 
     own: Floats
@@ -104,7 +104,7 @@ class Course:
     """How best responses went.
 
     Attributes:
-        choices: at the end, shape (U,).
+        choices: the choice of every user at the end, shape (U,).
         rounds: in which every user had a turn, the last one without a change included where it settled.
         settled: whether nobody wanted to change any more.
     """

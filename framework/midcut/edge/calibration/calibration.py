@@ -67,7 +67,7 @@ class Calibration:
     withdrawn when telemetry explains it a moment later (another clock, another link): the predictors were right.
 
     Args:
-        clock: seconds, monotonic.
+        clock: returns monotonic seconds.
 
     Attributes:
         on_surprise: called on the event loop when several requests took much longer or shorter than predicted, so
@@ -120,7 +120,7 @@ class Calibration:
         """Fit the corrections to the requests answered since the last call.
 
         Args:
-            observation: the present one, complete for the policy.
+            observation: the present observation, with every field that the policy needs.
         """
         with self._lock:
             unsettled = any(part.samples[-1:] and part.samples[-1].placement for part in self._parts.values())

@@ -72,7 +72,7 @@ def fit(predicted_s: Floats, measured_s: Floats, weight: Floats, prior: Prior) -
 
     Args:
         predicted_s, measured_s: seconds, shape (N,).
-        weight: of each, from 0 to 1.
+        weight: of each pair of seconds, from 0 to 1, shape (N,).
     """
     if not len(predicted_s):
         return AS_PREDICTED

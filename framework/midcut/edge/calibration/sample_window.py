@@ -27,9 +27,9 @@ class Sample:
     """One part of the latency of one request.
 
     Attributes:
-        predicted_s: without correction.
-        measured_s: as reported by edge or cloud.
-        at_s: when it ended, on the calibration's clock.
+        predicted_s: the predicted seconds before calibration corrects them.
+        measured_s: the seconds that edge or cloud measured.
+        at_s: when the request ended, on the calibration's clock.
         placement: to predict again when telemetry is newer; None once the sample is final.
     """
 

@@ -26,8 +26,8 @@ class StaleSampleFilter:
     """Judges samples by a new prediction. Returns each unchanged, or as final (no placement), or None if it is stale.
 
     Attributes:
-        forecast: the present one, uncorrected.
-        observation: the one behind the forecast.
+        forecast: the present forecast, before calibration corrects it.
+        observation: the observation from which the forecast was made.
         now_s: the present time on the samples' clock.
         row: returns the row of a placement; None where it is no longer on offer.
     """

@@ -31,7 +31,7 @@ class Breaker:
     every further failure would lose as much time.
 
     Args:
-        failures: failures in a row that open it.
+        failures: number of failures in a row after which it opens.
         retry_after_s: how long it stays open, or four times as long as the failed try took where that is more;
             0 never opens it.
     """
@@ -86,7 +86,7 @@ class Breaker:
         """Record that the request failed. Returns whether that begins a series of failures.
 
         Args:
-            reason: text of one line.
+            reason: one line that says why.
             took_s: how long the try took.
             requested_s: the wait that the cloud asked for (Retry-After); opens the breaker at once.
         """

@@ -158,7 +158,7 @@ class Clouds:
         """The models of the first cloud, in order of preference, that lists them.
 
         Raises:
-            CloudError: none does.
+            CloudError: no cloud answers.
         """
         error: CloudError = CloudUnreachableError("no transport here can list a cloud's models")
         for cloud in sorted(self._clouds, key=lambda cloud: cloud.breaker.state is not BreakerState.closed):
@@ -184,7 +184,7 @@ class Clouds:
         """The profile of a model by the first cloud, in order of preference, that sends one.
 
         Raises:
-            CloudError: none does.
+            CloudError: no cloud answers.
         """
         error: CloudError = CloudUnreachableError("no transport here can fetch a cloud's profiles")
         for cloud in self._clouds:

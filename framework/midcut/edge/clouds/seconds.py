@@ -31,8 +31,8 @@ class CloudSeconds:
     """Asks the cloud for its profile until it sends one; a relay also for its upstream's.
 
     Args:
-        source: the clouds.
-        table: of the model.
+        source: the clouds, which are asked in order of preference.
+        table: the model's cut table.
         use: plans with a profile, as that of a part: `cloud` or `relay`.
         before_relay: whether the cloud is a relay now.
         parts: the parts whose profiles are to be asked for.

@@ -20,7 +20,7 @@ class AdmissionLimit:
     """Bounds the memory of unanswered requests, over all routes together. Used on one event loop.
 
     Args:
-        places: the most inferences at once.
+        places: how many inferences may run at once.
         queue_s: the longest expected wait for those under way; with fewer than two, none is refused.
 
     Attributes:

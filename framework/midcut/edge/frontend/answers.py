@@ -98,7 +98,7 @@ def output_fields(
     """What an output gets of a request; see `midcut.protocols.Output`.
 
     Args:
-        answer: what the task answered.
+        answer: the answer that the model's task made.
         source: file, input or client that it comes from.
         at_s: when the frame was taken or the request began, seconds since the epoch.
     """

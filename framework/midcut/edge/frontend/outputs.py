@@ -23,7 +23,7 @@ class Outputs:
     """Each output has a thread and a short queue of its own; a result that finds the queue full is dropped.
 
     Args:
-        outputs: by name.
+        outputs: name -> output.
     """
 
     def __init__(self, outputs: Mapping[str, Output]) -> None:

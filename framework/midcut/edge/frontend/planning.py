@@ -27,7 +27,7 @@ def add_planning_routes(
     """Add `GET` and `PUT /v1/planning`; where tokens are configured, a change needs that of administration.
 
     Args:
-        changed: called after a change.
+        changed: called after a request has changed the planning.
     """
 
     async def show(_: web.Request) -> web.Response:

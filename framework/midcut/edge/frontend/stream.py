@@ -130,9 +130,9 @@ class Window:
     Heads, transfers and tails of successive requests overlap as far as `most` allows.
 
     Args:
-        most: requests in flight at once.
-        lines: gets a line for each.
-        model: its name goes to the outputs.
+        most: how many requests may be in flight at once.
+        lines: the file that gets a line for each request.
+        model: the model, whose name goes to the outputs.
         emit: gets each result as JSON fields, for the outputs.
     """
 
@@ -220,7 +220,7 @@ async def infer_record(
     """Classify one input, and describe the answer.
 
     Args:
-        source: file or input that it comes from.
+        source: the file or the input that the picture comes from.
         expected: the right label, if known.
         frame_at_s: when a frame was taken, seconds since the epoch.
     """

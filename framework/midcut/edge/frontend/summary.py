@@ -29,7 +29,7 @@ def summarise(
     """Count and average a stream's records.
 
     Args:
-        model: its name.
+        model: name of the model.
         outcome: the outcome of the stream.
         planning: counts of what planning did during the stream.
         calibration: its state at the end; None if it is disabled.

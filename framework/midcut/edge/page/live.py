@@ -54,7 +54,7 @@ class LastAnswer:
 
     Attributes:
         image: the picture as it came; None for tensors.
-        fields: what the task answered.
+        fields: the answer's fields, as the model's task makes them.
     """
 
     at_s: float

@@ -15,7 +15,7 @@ class PageParts:
     """What the page of an edge shows and changes.
 
     Attributes:
-        live: what the edge decided and answered lately.
+        live: the latest decisions and answers.
         steering: changes the planner while the edge runs.
     """
 

@@ -28,7 +28,7 @@ class SourceState:
         values: field -> (value, when it was read, by the monotonic clock).
         error: why the last read failed.
         reported: its failure or staleness is logged, its recovery not yet.
-        listener_failed: its `transferred` has raised, which is logged.
+        listener_failed: whether the source's method `transferred` has raised an error, which is logged once.
         resting: it is a standby source and not needed now.
         last_read_s: when a read last returned, or when it was last found not to be needed.
         answered: set after the first read, whether it succeeded or failed.
