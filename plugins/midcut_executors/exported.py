@@ -181,7 +181,7 @@ def _position(
 def _export(network: Network, cache: ExportCache) -> Names:
     traceable = network.traceable()
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's own code is deprecated there
             program = _dynamic(traceable)
     except Exception as error:

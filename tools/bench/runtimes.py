@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from common.engines import load
 from common.figures import text_table
+from common.meaning import give_meaning
 from common.photographs import crops
 from rich.console import Console
-from torch import nn
 
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
@@ -36,30 +36,12 @@ if TYPE_CHECKING:
 
     from midcut.graph import Partition
     from midcut.protocols import Executor, Segment
-    from midcut.types import LoadedModel
 
 BATCHES = (1, 2, 8)
 LEVELS = {
     "onnxruntime": (Accuracy.bits, Accuracy.float32),
     "openvino": (Accuracy.bits, Accuracy.float32, Accuracy.fast),
 }
-
-
-def give_meaning(model: LoadedModel) -> None:
-    """Give normalisation layers statistics, and layers of zeros weights."""
-    generator = torch.Generator().manual_seed(0)
-    for module in model.module.modules():
-        if isinstance(module, nn.Linear) and not module.weight.any():
-            nn.init.normal_(module.weight, std=0.02, generator=generator)
-        if isinstance(module, nn.BatchNorm2d):
-            module.train()
-            module.reset_running_stats()
-            module.momentum = None  # a cumulative average
-    shapes = [value.shape for value in model.example]
-    with torch.no_grad():
-        for _ in range(3):
-            model.module(*(torch.randn(4, *shape[1:], generator=generator) for shape in shapes))
-    model.module.eval()
 
 
 def runs_in_turn(segments: Sequence[Sequence[Segment]], inputs: Sequence[Any], rounds: int) -> list[float]:
@@ -96,7 +78,7 @@ def resident_mb() -> float:
 
 def measure(name: str, executor: Executor, options: argparse.Namespace) -> tuple[str, ...]:
     model = load(compose("edge", [f"model={name}"]))
-    give_meaning(model)
+    give_meaning(model, passes=3)
     parts = partition(model, CutSettings())
     last, inputs = parts.table.last, model.example
     whole = executor.prepare(parts, 0, last)

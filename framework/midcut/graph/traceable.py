@@ -47,7 +47,8 @@ def make_traceable(program: Program, forms: Mapping[int, Form], example: Sequenc
     current: dict[int, tuple[str | None, ...]] = {}
     versions: dict[int, list[int]] = {}
     at: list[tuple[str | None, ...]] = []
-    with torch.no_grad():
+    # A caller may be in inference mode, whose tensors count no versions.
+    with torch.inference_mode(mode=False), torch.no_grad():
         registers = program.load(0, [value.clone() for value in example])
         for cut in range(len(program) + 1):
             if cut:
