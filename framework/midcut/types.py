@@ -773,7 +773,7 @@ class Traceable:
         example: inputs of batch size 1.
         names: of the outputs.
         at: cut -> name of each value that crosses it, in the order of `Cut.values`; None for a value that is not an
-            output of the module: a number, or a tensor in a form of its own.
+            output of the module: a tensor in a form of its own. A number is a tensor of int64 without dimensions.
     """
 
     module: torch.nn.Module

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Names: TypeAlias = tuple[tuple[str | None, ...], ...]
 
-_FORMAT: Final = "midcut-onnx/1"
+_FORMAT: Final = "midcut-onnx/2"
 _PACKAGES: Final = ("torch", "onnxscript", "onnx-ir")
 _MODEL, _WEIGHTS, _INDEX = "model.onnx", "weights.bin", "index.json"
 _log = structlog.get_logger("midcut.executor")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import onnx_ir as ir
@@ -35,12 +35,14 @@ class Part:
         inputs: position among the values at the first cut, for each input of the model.
         outputs: for each value at the last cut the number of the model's output, or None.
         passed: for each value at the last cut its position at the first cut if it is unchanged, or None.
+        ints: the outputs of the model that are numbers at the last cut, as tensors without dimensions.
     """
 
     model: ir.Model | None
     inputs: tuple[int, ...]
     outputs: tuple[int | None, ...]
     passed: tuple[int | None, ...]
+    ints: tuple[int, ...] = ()
 
 
 class Exported:
@@ -80,6 +82,7 @@ class Exported:
             )
             wanted: list[ir.Value] = []
             outputs: list[int | None] = []
+            ints: set[int] = set()
             for spec, name, position in zip(self._cuts[stop].values, self._names[stop], passed, strict=True):
                 value = self._value(name)
                 if position is not None:
@@ -90,9 +93,12 @@ class Exported:
                 if value not in wanted:
                     wanted.append(value)
                 outputs.append(wanted.index(value))
+                if not spec.is_tensor:
+                    ints.add(wanted.index(value))
             if not wanted:
                 return Part(None, (), tuple(outputs), passed)
-            return self._extract(start, sources, wanted, tuple(outputs), passed)
+            part = self._extract(start, sources, wanted)
+            return replace(part, outputs=tuple(outputs), passed=passed, ints=tuple(sorted(ints)))
 
     def _value(self, name: str | None) -> ir.Value | None:
         return None if name is None else self._values[name]
@@ -102,8 +108,6 @@ class Exported:
         start: int,
         sources: Sequence[ir.Value | None],
         wanted: Sequence[ir.Value],
-        outputs: tuple[int | None, ...],
-        passed: tuple[int | None, ...],
     ) -> Part:
         given = list(dict.fromkeys(value for value in sources if value is not None))
         sized = [value for value in self._model.graph.inputs if value not in given]
@@ -121,7 +125,7 @@ class Exported:
                 inputs.append(sources.index(value))
             else:
                 model.graph.inputs.remove(kept)
-        return Part(model, tuple(inputs), outputs, passed)
+        return Part(model, tuple(inputs), (), ())
 
 
 def _quiet() -> None:

@@ -210,6 +210,8 @@ class RuntimeSegment:
         if self._compiled is not None:
             arrays = self._compiled([_to_numpy(values[position]) for position in part.inputs])
             computed = [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
+            for number in part.ints:
+                computed[number] = int(arrays[number])
         result = tuple(
             values[position] if position is not None else computed[output if output is not None else 0]
             for output, position in zip(part.outputs, part.passed, strict=True)

@@ -151,9 +151,9 @@ def test_its_probe_is_that_of_the_captured_model(folder, unsplit):
         (lambda path: (path / "manifest.json").write_text("weights"), "is no exported model: manifest.json: JSON"),
         (
             lambda path: (path / "manifest.json").write_text(
-                (path / "manifest.json").read_text().replace("midcut-export/1", "midcut-export/9")
+                (path / "manifest.json").read_text().replace("midcut-export/2", "midcut-export/9")
             ),
-            "has format 'midcut-export/9', this midcut reads 'midcut-export/1'",
+            "has format 'midcut-export/9', this midcut reads 'midcut-export/2'",
         ),
         (lambda path: (path / "graphs.zip").write_bytes(b"PK"), "graphs.zip was changed after the export"),
         (lambda path: (path / "weights.bin").unlink(), "weights.bin: No such file"),

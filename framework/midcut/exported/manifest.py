@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from midcut.protocols import Network
 
-FORMAT: Final = "midcut-export/1"
+FORMAT: Final = "midcut-export/2"
 MANIFEST: Final = "manifest.json"
 GRAPHS: Final = "graphs.zip"
 WEIGHTS: Final = "weights.bin"
@@ -39,6 +39,7 @@ class SavedSegment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         outputs: for each value at `stop` the number of the graph's output, or None.
         passed: for each value at `stop` its position at `start` if it is unchanged, or None.
         weights: name of an initializer -> number of its weight.
+        ints: numbers of the graph's outputs that are numbers at `stop`, as tensors without dimensions.
         pack: whether each session packs its matrices, which copies them.
     """
 
@@ -49,6 +50,7 @@ class SavedSegment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: tuple[int | None, ...]
     passed: tuple[int | None, ...]
     weights: dict[str, int]
+    ints: tuple[int, ...] = ()
     pack: bool = True
 
 
@@ -78,7 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of an exported model.
 
     Attributes:
-        format: `midcut-export/1`.
+        format: `midcut-export/2`.
         versions: package -> version, of what exported it.
         table: nodes and cuts, with the fingerprint by which a cloud knows the same graph and weights.
         legal: the cuts whose heads and tails are in the folder.

@@ -123,6 +123,8 @@ class ReadySegment:
         if self._session is not None:
             arrays = [np.ascontiguousarray(to_numpy(values[position])) for position in self._saved.inputs]
             computed = self._session.run(None, dict(zip(self._names, arrays, strict=True)))
+            for number in self._saved.ints:
+                computed[number] = int(computed[number])
         return tuple(
             values[position] if position is not None else computed[output if output is not None else 0]
             for output, position in zip(self._saved.outputs, self._saved.passed, strict=True)

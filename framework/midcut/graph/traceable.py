@@ -38,7 +38,7 @@ class _EveryValue(torch.nn.Module):
     def _record(self, cut: int, registers: Registers, copies: list[torch.Tensor]) -> None:
         for register, names in self._records[cut]:
             parts = self._forms.get(register, PLAIN).take_apart(registers[register])
-            copies.extend(part.clone() for part, name in zip(parts, names, strict=True) if name is not None)  # type: ignore[union-attr]
+            copies.extend(_copy(part) for part, name in zip(parts, names, strict=True) if name is not None)
 
 
 def make_traceable(program: Program, forms: Mapping[int, Form], example: Sequence[torch.Tensor]) -> Traceable:
@@ -74,4 +74,11 @@ def _names(register: int, cut: int, parts: Sequence[Any]) -> tuple[str | None, .
 
 
 def _exportable(part: Any) -> bool:
-    return isinstance(part, torch.Tensor) and not part.is_quantized and part.layout is torch.strided
+    if not isinstance(part, torch.Tensor):
+        return type(part) is int
+    return not part.is_quantized and part.layout is torch.strided
+
+
+def _copy(part: Any) -> torch.Tensor:
+    """A copy of a tensor, or a number as a tensor: while it is traced, a number is a symbol."""
+    return part.clone() if isinstance(part, torch.Tensor) else torch.scalar_tensor(part, dtype=torch.int64)
