@@ -359,6 +359,11 @@ class Network(Protocol):
     table: CutTable
     """Nodes and cuts; `fingerprint` is equal for equal graphs and weights."""
 
+    @property
+    def example(self) -> tuple[Tensor, ...]:
+        """Valid inputs of batch size 1."""
+        ...
+
     def run(self, start: int, stop: int, values: Sequence[Any]) -> tuple[Any, ...]:
         """Run the nodes from one cut to another in PyTorch.
 

@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-import torch
 
 from midcut.errors import ConfigError, MidcutError
 from midcut_executors.config import Accuracy, AutoConfig, OnnxRuntimeConfig, OpenVinoConfig
+from midcut_executors.inputs import noise
 from midcut_executors.native import Native
 
 if TYPE_CHECKING:
@@ -158,12 +158,7 @@ class Auto:
 
 def _median_seconds(segments: Mapping[str, Segment], network: Network) -> dict[str, float]:
     """Seconds of each segment on one noise image; they take turns."""
-    generator = torch.Generator().manual_seed(0)
-    inputs = []
-    for spec in network.table.cuts[0].values:
-        dtype = getattr(torch, spec.dtype)
-        zeros = torch.zeros(spec.shape, dtype=dtype)  # indices fit any table
-        inputs.append(torch.rand(spec.shape, generator=generator).to(dtype) if dtype.is_floating_point else zeros)
+    inputs = noise(network)
     measured: dict[str, list[float]] = {name: [] for name in segments}
     began = time.perf_counter()
     for number in range(1 + _ROUNDS):

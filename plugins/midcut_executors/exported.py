@@ -129,9 +129,9 @@ class Exported:
 
 
 def _quiet() -> None:
-    """Silence the packages that report each rewritten node."""
+    """Silence the packages that report each rewritten node, and each one that they cannot rewrite."""
     for name in ("onnx_ir", "onnxscript", "torch.onnx"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _size_by_what_crosses(graph: ir.Graph, given: int, start: int) -> None:
@@ -189,7 +189,7 @@ def _export(network: Network, cache: ExportCache) -> Names:
             warnings.simplefilter("ignore")  # PyTorch's own code is deprecated there
             program = _dynamic(traceable)
     except Exception as error:
-        reason = f"PyTorch cannot export model {network.table.model!r} to ONNX: {_first_line(error)}"
+        reason = f"PyTorch cannot export model {network.table.model!r} to ONNX: {_root_cause(error)}"
         raise ExecutorError(reason) from error
     cache.write(program.model, traceable.at)
     return traceable.at
@@ -214,6 +214,8 @@ def _dynamic(traceable: Traceable) -> Any:
         return torch.onnx.export(traceable.module, traceable.example, **options)
 
 
-def _first_line(error: Exception) -> str:
-    cause = error.__cause__ or error
-    return next(iter(str(cause).strip().splitlines()), type(cause).__name__)[:200]
+def _root_cause(error: BaseException) -> str:
+    """The first line of the error that the others were raised from: the outer ones name steps of the exporter."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -18,6 +18,7 @@ from midcut.errors import ExecutorError
 from midcut.tensors import largest_error
 from midcut_executors.export_cache import cache_folder
 from midcut_executors.exported import Exported
+from midcut_executors.inputs import noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     Compiled: TypeAlias = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
 
 _Key: TypeAlias = tuple[str, int, int]
-_FIXED_SEED: Final = 0
 _SMALL_BYTES: Final = 512 * 1024 * 1024
 _AT_LEAST: Final = 4
 _log = structlog.get_logger("midcut.executor")
@@ -160,7 +160,7 @@ class RuntimeExecutor:
             began = time.perf_counter()
             export = Exported(network, cache_folder())
             _log.info("ONNX export ready", model=network.table.model, took_s=round(time.perf_counter() - began, 2))
-            self._exports[key] = export, _noise(network)
+            self._exports[key] = export, noise(network)
         return self._exports[key]
 
     def _verify(
@@ -227,18 +227,6 @@ def _weight_bytes(model: ir.Model) -> int:
 def _to_numpy(value: torch.Tensor) -> NDArray[Any]:
     array: NDArray[Any] = value.detach().contiguous().numpy()
     return array
-
-
-def _noise(network: Network) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(_FIXED_SEED)
-    inputs = []
-    for spec in network.table.cuts[0].values:
-        dtype = getattr(torch, spec.dtype)
-        if dtype.is_floating_point:
-            inputs.append(torch.randn(spec.shape, generator=generator).to(dtype))
-        else:
-            inputs.append(torch.zeros(spec.shape, dtype=dtype))
-    return inputs
 
 
 def _return_memory() -> None:

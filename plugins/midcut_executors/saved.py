@@ -66,7 +66,8 @@ def _save(export: Exported, start: int, stop: int, archive: zipfile.ZipFile, poo
     }
     name = f"{start}-{stop}.onnx"
     archive.writestr(name, proto.SerializeToString())
-    return SavedSegment(start, stop, name, part.inputs, part.outputs, part.passed, moved, part.ints, needs_packing(proto))
+    packs = needs_packing(proto)
+    return SavedSegment(start, stop, name, part.inputs, part.outputs, part.passed, moved, part.ints, packs)
 
 
 def needs_packing(proto: onnx.ModelProto) -> bool:

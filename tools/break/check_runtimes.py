@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from midcut.types import CutTable
 
     Row = dict[str, Any]
+    ByBatch = dict[int, Sequence[Any]]
 
 RUNTIMES = ("onnxruntime", "openvino")
 
@@ -85,7 +86,8 @@ def in_own_process(name: str, options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="midcut-runtimes-") as cache:
         process = context.Process(target=check, args=(name, options, cache, found), daemon=True)
         process.start()
-        rows, ends_at = [], time.monotonic() + options.limit_s
+        rows: list[Row] = []
+        ends_at = time.monotonic() + options.limit_s
         while not rows or rows[-1]["runtime"] != "end":
             try:
                 rows.append(found.get(timeout=1.0))
@@ -110,9 +112,9 @@ def check(name: str, options: argparse.Namespace, cache: str, found: multiproces
     give_meaning(model)
     parts = partition(model, CutSettings())
     batches = [int(batch) for batch in options.batches.split(",")]
-    inputs = {batch: noise(parts, batch) for batch in batches}
+    inputs: ByBatch = {batch: noise(parts, batch) for batch in batches}
     with torch.no_grad():
-        expected = {batch: parts.run(0, parts.table.last, inputs[batch]) for batch in batches}
+        expected: ByBatch = {batch: parts.run(0, parts.table.last, inputs[batch]) for batch in batches}
         other = parts.run(0, parts.table.last, [value.flip(-1) for value in inputs[batches[0]]])
         depends = largest_error(other, expected[batches[0]]) > TOLERANCE
         executors: dict[str, Executor] = {"native": Native()}
@@ -148,7 +150,9 @@ def noise(parts: Partition, batch: int) -> list[torch.Tensor]:
     return [torch.randn((batch, *spec.shape[1:]), generator=generator) for spec in parts.table.cuts[0].values]
 
 
-def check_runtime(row: Row, executor: Executor, parts: Partition, inputs: Row, expected: Row, count: int) -> None:
+def check_runtime(
+    row: Row, executor: Executor, parts: Partition, inputs: ByBatch, expected: ByBatch, count: int
+) -> None:
     began = time.perf_counter()
     last = parts.table.last
     whole = prepared(row, executor, parts, ((0, last),))
@@ -167,7 +171,7 @@ def check_runtime(row: Row, executor: Executor, parts: Partition, inputs: Row, e
 
 
 def check_mixed(
-    row: Row, executors: dict[str, Executor], parts: Partition, inputs: Row, expected: Row, count: int
+    row: Row, executors: dict[str, Executor], parts: Partition, inputs: ByBatch, expected: ByBatch, count: int
 ) -> None:
     last = parts.table.last
     for cut in chosen(parts, count):
@@ -203,7 +207,7 @@ def prepared(row: Row, executor: Executor, parts: Partition, ends: Sequence[tupl
     return None
 
 
-def check_fallback(row: Row, executor: Executor, parts: Partition, inputs: Row, expected: Row) -> None:
+def check_fallback(row: Row, executor: Executor, parts: Partition, inputs: ByBatch, expected: ByBatch) -> None:
     """A model that a runtime refuses must be answered by PyTorch."""
     segments, last = Segments(executor), parts.table.last
     segments.prepare(parts, 0, last)
@@ -219,7 +223,7 @@ def run(chain: Sequence[Segment], values: Sequence[Any]) -> Sequence[Any]:
     return values
 
 
-def compare(row: Row, where: str, chain: Sequence[Segment], inputs: Row, expected: Row, whole: Row) -> None:
+def compare(row: Row, where: str, chain: Sequence[Segment], inputs: ByBatch, expected: ByBatch, whole: ByBatch) -> None:
     """Count a cut under its kind: whether it has the bits of the whole, and its largest error against PyTorch."""
     seen = row["kinds"].setdefault(where, {"cuts": 0, "equal": 0, "error": 0.0})
     try:

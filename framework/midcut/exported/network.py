@@ -46,7 +46,7 @@ class ExportedNetwork:
         self.legal = tuple(cut for cut in legal_cuts(self.table, settings) if cut in offered)
         self.refused: Mapping[int, str] = {cut.index: cut.refused for cut in self.table.cuts if cut.refused}
         self.sessions = Sessions(folder)
-        self._example = folder.example()
+        self.example = folder.example()
         self._expected = [
             tuple(
                 ExpectedValue(spec.name, spec.dtype, form.sizes, form.growth, any_size=form.any_size)
@@ -62,7 +62,7 @@ class ExportedNetwork:
     @cached_property
     def probe(self) -> Probe | None:
         """What the whole model answers to a fixed input, to be compared with the other side's. Runs the model once."""
-        return probe(partial(self.tail, 0), self._example)
+        return probe(partial(self.tail, 0), self.example)
 
     def run(self, start: int, stop: int, values: Sequence[Any]) -> tuple[Any, ...]:
         """Run the nodes between two cuts; as `Partition.run`, but `start` or `stop` must be an end of the network.
@@ -109,7 +109,7 @@ class ExportedNetwork:
 
     def warm_up(self, run: Callable[[Sequence[Any]], object] | None = None) -> None:
         """Run the whole model once on zeros."""
-        zeros = [np.zeros_like(value) for value in self._example]
+        zeros = [np.zeros_like(value) for value in self.example]
         try:
             self.tail(0, zeros) if run is None else run(zeros)
         except ExecutorError:

@@ -119,7 +119,7 @@ class ReadySegment:
 
     def compute(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """The values at the segment's last cut, of those at its first."""
-        computed: Sequence[Any] = ()
+        computed: list[Any] = []
         if self._session is not None:
             arrays = [np.ascontiguousarray(to_numpy(values[position])) for position in self._saved.inputs]
             computed = self._session.run(None, dict(zip(self._names, arrays, strict=True)))

@@ -75,6 +75,11 @@ class Partition:
         self._forms_at = tuple(_forms_at(registers, captured.forms) for registers in self._program.live)
 
     @property
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """Valid inputs of batch size 1."""
+        return self.captured.example
+
+    @property
     def node_count(self) -> int:
         return len(self._program)
 
