@@ -28,6 +28,7 @@ class CentreCrop:
         crop: pixels of the square that is taken from the centre.
         mean, std: of the normalisation of values from 0 to 1, one number per channel.
         interpolation: Pillow's name of the filter, in lower case.
+        round_down: whether half a pixel at the edge of the crop is dropped; else it goes to an even number of pixels.
     """
 
     resize: int
@@ -35,18 +36,23 @@ class CentreCrop:
     mean: Sequence[float]
     std: Sequence[float]
     interpolation: str = "bilinear"
+    round_down: bool = False
 
     @property
     def description(self) -> dict[str, Any]:
         """What an exported model's manifest holds of it."""
         numbers = {"resize": self.resize, "crop": self.crop, "mean": list(self.mean), "std": list(self.std)}
-        return {"kind": "centre_crop", **numbers, "interpolation": self.interpolation}
+        settings = {"interpolation": self.interpolation, "round_down": self.round_down}
+        return {"kind": "centre_crop", **numbers, **settings}
 
     def __call__(self, image: Image.Image) -> Tensor:
         scaled = self._scale(middle(as_shown(image).convert("RGB")))
-        left, top = (round((side - self.crop) / 2.0) for side in scaled.size)
+        left, top = (self._offset(side - self.crop) for side in scaled.size)
         cropped = scaled.crop((left, top, left + self.crop, top + self.crop))  # what is outside is black
         return from_numpy(normalised(cropped, self.mean, self.std))
+
+    def _offset(self, left_over: int) -> int:
+        return left_over // 2 if self.round_down else round(left_over / 2.0)
 
     def _scale(self, image: Image.Image) -> Image.Image:
         short, long = sorted(image.size)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from PIL import Image
 
 from midcut.errors import GraphError
 from midcut.types import LoadedModel
+from midcut_models.centre_crop import CentreCrop
+from midcut_models.config import Fit, ImageSettings, Interpolation
+from midcut_models.described import Described, described
+from midcut_models.images import ImageReader
 from midcut_models.torchvision_shim import import_torchvision
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from PIL import Image
 
 
 class HuggingFace:
@@ -79,9 +79,20 @@ def _height_and_width(size: Any, config: Any) -> tuple[int, int]:
     return side, side
 
 
-def _make_preprocess(processor: Any) -> Callable[[Image.Image], torch.Tensor]:
+def _make_preprocess(processor: Any) -> Described:
     def preprocess(image: Image.Image) -> torch.Tensor:
-        tensor: torch.Tensor = processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"]
+        tensor: torch.Tensor = processor(images=image, return_tensors="pt")["pixel_values"]
         return tensor
 
-    return preprocess
+    return described(preprocess, lambda: _reader(processor))
+
+
+def _reader(processor: Any) -> CentreCrop | ImageReader:
+    """The reader of ours with a processor's settings."""
+    mean, std = ([float(number) for number in numbers] for numbers in (processor.image_mean, processor.image_std))
+    interpolation = Image.Resampling(processor.resample).name.lower()
+    if getattr(processor, "do_center_crop", False):
+        short, crop = processor.size["shortest_edge"], processor.crop_size["height"]
+        return CentreCrop(short, crop, mean, std, interpolation, round_down=True)
+    shape = (3, processor.size["height"], processor.size["width"])
+    return ImageReader(shape, mean, std, ImageSettings(Interpolation(interpolation), Fit.stretch))

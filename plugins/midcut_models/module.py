@@ -76,15 +76,18 @@ class Module:
         )
 
     def _make_preprocess(self, shapes: Sequence[tuple[int, ...]]) -> Callable[[Image.Image], torch.Tensor]:
-        mean, std, title, image_settings = self._mean, self._std, self._title, self._image
+        """A reader of pictures, or a function that says why the model takes none."""
+        reason = f"model {self._title!r} takes {len(shapes)} inputs, but an image is a single one"
+        if len(shapes) == 1:
+            try:
+                return ImageReader(shapes[0], self._mean, self._std, self._image)
+            except GraphError as error:
+                reason = str(error)
 
-        def preprocess(image: Image.Image) -> torch.Tensor:
-            if len(shapes) != 1:
-                raise GraphError(f"model {title!r} takes {len(shapes)} inputs, but an image is a single one")
-            tensor: torch.Tensor = ImageReader(shapes[0], mean, std, image_settings)(image)
-            return tensor
+        def refuse(_: Image.Image) -> torch.Tensor:
+            raise GraphError(reason)
 
-        return preprocess
+        return refuse
 
 
 def _read_labels(path: str | None) -> Sequence[str]:

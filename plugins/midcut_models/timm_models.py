@@ -9,12 +9,14 @@ import torch
 
 from midcut.errors import ConfigError, GraphError
 from midcut.types import LoadedModel
+from midcut_models.centre_crop import CentreCrop
+from midcut_models.config import Fit, ImageSettings, Interpolation
+from midcut_models.described import Described, described
+from midcut_models.images import ImageReader
 from midcut_models.mnist import read_weights
 from midcut_models.torchvision_shim import import_torchvision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from PIL import Image
 
 
@@ -74,12 +76,24 @@ def _import_timm() -> Any:
     return timm
 
 
-def _make_preprocess(transform: Any) -> Callable[[Image.Image], torch.Tensor]:
+def _make_preprocess(transform: Any) -> Described:
     def preprocess(image: Image.Image) -> torch.Tensor:
-        tensor: torch.Tensor = transform(image.convert("RGB")).unsqueeze(0)
+        tensor: torch.Tensor = transform(image).unsqueeze(0)
         return tensor
 
-    return preprocess
+    return described(preprocess, lambda: _reader(transform))
+
+
+def _reader(transform: Any) -> CentreCrop | ImageReader:
+    """The reader of ours with the settings of timm's transforms: scale, crop, make a tensor, normalise."""
+    resize, crop, _, normalise = transform.transforms
+    height, width = crop.size
+    mean, std = normalise.mean.tolist(), normalise.std.tolist()
+    interpolation = resize.interpolation.value
+    if isinstance(resize.size, int):
+        return CentreCrop(resize.size, height, mean, std, interpolation)
+    settings = ImageSettings(Interpolation(interpolation), Fit.stretch)
+    return ImageReader((3, height, width), mean, std, settings)
 
 
 def _labels(timm: Any, module: Any) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,12 +15,22 @@ from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, GraphError
 from midcut.graph import partition
+from midcut_models.exported import _reader
 from midcut_models.torchvision_shim import import_torchvision
 
 
 def load(*overrides):
     (model,) = build_each(Kind.MODEL, compose("profile", overrides).model).values()
     return model.load()
+
+
+def exported_reader_agrees(model):
+    """Whether an edge with an exported model makes the same inputs of pictures, a transparent one among them."""
+    reader = _reader(model.preprocess.description, Path("folder"))
+    random = np.random.RandomState(1)
+    pictures = [Image.fromarray(random.randint(0, 256, (*size, 4), np.uint8)) for size in ((61, 62), (40, 90))]
+    pictures += [picture.convert("L") for picture in pictures]
+    return all(torch.allclose(reader(picture), model.preprocess(picture), rtol=0, atol=1e-6) for picture in pictures)
 
 
 def cut_answers(model):
@@ -46,6 +59,7 @@ def test_a_model_of_timm_is_cut_exactly():
     assert model.name == "mobilenetv3_small_050"
     assert len(model.labels) == 1000
     assert model.preprocess(Image.new("L", (300, 200))).shape == model.example[0].shape
+    assert exported_reader_agrees(model)
     assert all(cut_answers(model))
     with pytest.raises(ConfigError, match="has no model 'mobilenetv3_tiny'"):
         load("model=timm", "model.timm.name=mobilenetv3_tiny")
@@ -66,6 +80,30 @@ def test_a_classifier_of_hugging_face_is_cut_exactly(tmp_path):
     with torch.no_grad():
         assert torch.equal(network.eval()(pixel_values=model.example[0]).logits, model.module(*model.example))
     assert model.preprocess(Image.new("L", (60, 40))).shape == (1, 3, 32, 32)
+    assert exported_reader_agrees(model)
     assert all(cut_answers(model))
     with pytest.raises(GraphError, match=r"model\.hf\.name=.*nowhere: transformers cannot load it"):
         load("model=hf", f"model.hf.name={tmp_path / 'nowhere'}")
+
+
+def test_a_processor_that_crops_the_centre_is_described_and_one_that_scales_otherwise_is_not():
+    import_torchvision()
+    transformers = pytest.importorskip("transformers", reason="extra hf is not installed")
+    from midcut_models.hugging_face import _make_preprocess
+
+    sizes = {"size": {"shortest_edge": 41}, "crop_size": {"height": 32, "width": 32}}
+    crops = _make_preprocess(transformers.MobileNetV2ImageProcessorPil(**sizes))
+    assert crops.description["kind"] == "centre_crop"
+    other = transformers.MobileNetV2ImageProcessorPil(**sizes, do_rescale=False)
+    assert _make_preprocess(other).description is None
+
+
+def test_a_users_module_describes_its_preprocessing_only_where_it_takes_pictures():
+    shapes = ("[[3,20,16]]", "[[1,9,9]]", "[[7]]", "[[3,8,8],[3,8,8]]")
+    common = ["model=module", "model.module.path=torch.nn.Flatten", "model.module.image.fit=letterbox"]
+    models = [load(*common, "model.module.mean=[0.25]", f"model.module.input_shapes={shape}") for shape in shapes]
+    assert all(exported_reader_agrees(model) for model in models[:2])
+    for model, reason in zip(models[2:], (r"\[7\] are not images", "takes 2 inputs"), strict=True):
+        assert not hasattr(model.preprocess, "description")
+        with pytest.raises(GraphError, match=reason):
+            model.preprocess(Image.new("RGB", (8, 8)))
