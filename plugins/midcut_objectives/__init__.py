@@ -1,1 +1,1 @@
-"""Objectives beside latency and cost: energy, and the period of a stream of requests."""
+"""Objectives beside latency and cost: energy, the period of a stream, and what a user of a shared cloud weighs."""

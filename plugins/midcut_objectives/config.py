@@ -36,6 +36,25 @@ class EnergyConfig:
 
 
 @dataclass
+class SharingConfig(EnergyConfig):
+    """What one of many users of a cloud weighs: delay, energy, and a price that rises with the load of all.
+
+    The other knobs are those of `energy`, which counts where it has a weight.
+
+    Attributes:
+        rate_hz: requests a second; null takes the observed field `rate_hz`, or counts at a running edge.
+        time_weight, energy_weight, price_weight: of a second, of a joule, and of a US dollar an hour.
+        window_s: how long the past counts for this edge's own load: the cloud's `price.window_s`.
+    """
+
+    rate_hz: float | None = "${oc.select:input.rate_hz,null}"  # type: ignore[assignment]
+    time_weight: float = 1.0
+    energy_weight: float = 0.0
+    price_weight: float = 1.0
+    window_s: float = 5.0
+
+
+@dataclass
 class PeriodConfig:
     """Seconds of the slowest part of an inference when requests overlap (Hu et al. 2019, DADS, INFOCOM).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midcut import Component, hookimpl
-from midcut_objectives.config import EnergyConfig, PeriodConfig
+from midcut_objectives.config import EnergyConfig, PeriodConfig, SharingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,5 +25,11 @@ def midcut_objectives() -> Sequence[Component]:
             config=PeriodConfig,
             target="midcut_objectives.period.Period",
             summary="period_s: seconds of the slowest part, which bounds the rate of a stream",
+        ),
+        Component(
+            name="sharing",
+            config=SharingConfig,
+            target="midcut_objectives.sharing.Sharing",
+            summary="user_cost: delay, energy, and the load-dependent price of a cloud that others use, too",
         ),
     )

@@ -18,6 +18,9 @@ def midcut_observation_fields() -> Sequence[ObservationField]:
         ObservationField("power_w", "W", summary="power of this machine"),
         ObservationField("cloud_load", "", summary="how much longer the busy cloud takes: 0.5 is half as long again"),
         ObservationField("cloud_price_usd_per_hour", "$/h", summary="price that the cloud asks now"),
+        ObservationField(
+            "cloud_price_slope_usd_per_hour", "$/h", summary="how much that price rises for each busy second a second"
+        ),
         ObservationField("rate_hz", "Hz", summary="requests a second"),
         ObservationField("second_bandwidth_kbps", "kbit/s", summary="bandwidth of the second hop"),
         ObservationField("second_ping_ms", "ms", summary="round trip of the second hop"),

@@ -99,12 +99,12 @@ def test_the_edge_learns_of_the_relay_by_its_list_of_models_and_plans_two_cuts(n
     asyncio.run(go())
 
 
-def test_a_relay_says_what_its_second_hop_is_like_and_a_cloud_that_is_none_says_nothing(net):
+def test_a_relay_says_what_its_second_hop_is_like_and_a_cloud_its_load(net):
     async def go():
         async with route(net) as tiers:
             relay, cloud = (Conditions(tiers[name].url, 30.0, 1.0) for name in ("relay", "cloud"))
             await until_values(relay, {"second_bandwidth_kbps": 10_000.0, "second_ping_ms": 20.0})
-            assert await asyncio.to_thread(cloud.read) == {}
+            assert await asyncio.to_thread(cloud.read) == {"cloud_load": 0.0}
             for source in (relay, cloud):
                 source.close()
 

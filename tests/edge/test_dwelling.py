@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import numpy as np
+import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from midcut.config.settings import EngineSettings
 from midcut.edge.dwelling import Dwelling, PlanningCounts
+from midcut.errors import ConfigError
 from midcut.planning.dwell import Dwell
 from midcut.planning.policy import Policy
 from midcut.testing import chain_placements
 from midcut.types import Decision, Observation, Placement
 from midcut_planners.epsilon_constraint import EpsilonConstraint
+from midcut_planners.weighted_sum import WeightedSum
 
 FAST = {"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}  # link 1 ms: cut 0
 SLOW = {"bandwidth_kbps": 1.0, "clock_mhz": 1000.0}  # link 1000 s: the last cut
@@ -139,7 +143,7 @@ async def test_the_engine_stays_counts_and_logs(bench):
     assert (counts.steps, counts.switches, counts.held) == (len(b.watch.decisions), 0, len(held))
     (ended,) = [entry for entry in logs if entry["event"] == "planning ended"]
     assert {name: ended[name] for name in asdict(counts)} == asdict(counts)
-    told = [entry for entry in logs if entry["event"] == "switch held back by dwell"]
+    told = [entry for entry in logs if entry["event"] == "switch held back"]
     assert len(told) == len(held)
     assert told[0]["reason"].endswith("of 10 placements: 1 are faster, 0 are cheaper")
     assert told[0]["runner_up"]["cut"] == 9, "what the planner would take instead"
@@ -166,3 +170,54 @@ async def test_losing_and_regaining_a_limit_is_logged_also_where_the_cut_stays(b
     assert [entry["event"] for entry in told] == ["limit not met", "limit met"]
     assert told[0]["reason"].startswith("no placement has latency at most 0.1 s, this is the nearest; of 10")
     assert told[1]["reason"].startswith("with latency at most 0.1 s, of 10 placements: 0 are faster")
+
+
+def costs(cheapest, w):
+    """A policy whose first cut costs 1 and whose second one costs what is given; latencies likewise."""
+    placements, zero = chain_placements([1000.0] * 2), Row([0.0, 0.0])
+    return Policy(placements, Row([1.0, cheapest]), zero, zero, EdgeSeconds(), WeightedSum(w))
+
+
+def test_a_gain_that_is_too_small_holds_a_switch_back():
+    for second, used_cut in ((0.95, 0), (0.89, 1)):
+        before = costs(2.0, 0.0).decide(Observation())
+        policy = costs(second, 0.0)
+        decision = Dwelling(0, min_gain=0.1).settle(policy, policy.decide(Observation()), before)
+        assert decision.placement.cut == used_cut
+        assert decision.held == ("" if used_cut else "the gain is under 0.1 at cut 0, the planner would go to cut 1")
+
+
+def test_a_small_gain_that_keeps_a_limit_is_no_reason_to_hold_back():
+    placements, zero = chain_placements([1000.0] * 2), Row([0.0, 0.0])
+    planner = EpsilonConstraint(max_latency_s=0.97)
+    first = Policy(placements, Row([0.5, 2.0]), zero, zero, EdgeSeconds(), planner)
+    policy = Policy(placements, Row([1.0, 0.95]), zero, zero, EdgeSeconds(), planner)
+    before = first.decide(Observation())
+    assert before.placement.cut == 0
+    dwelling = Dwelling(0, min_gain=0.1)
+    assert dwelling.settle(policy, policy.decide(Observation()), before).placement.cut == 1
+
+
+def test_turns_let_a_share_of_the_steps_switch_and_come_to_rest():
+    first, second = costs(2.0, 0.0), costs(0.5, 0.0)
+    dwelling, used, at = Dwelling(0, turn_share=0.3), first.decide(Observation()), []
+    dwelling._random.seed(1)
+    for step in range(1200):
+        policy = first if used.placement.cut else second  # the other one is always much better
+        decision = dwelling.settle(policy, policy.decide(Observation()), used)
+        if decision.placement != used.placement:
+            at.append(step)
+        used = decision
+    assert at[0] < 30
+    assert 5 <= len(at) <= 40  # 360 without rest
+
+
+def test_bad_inertia_is_one_clear_line():
+    for knobs, text in (
+        ({"turn_share": 0.0}, "engine.turn_share must be over 0, got 0"),
+        ({"turn_share": 1.5}, "engine.turn_share must be from 0 to 1, got 1.5"),
+        ({"min_gain": -0.1}, "engine.min_gain must be from 0 to 1, got -0.1"),
+        ({"min_gain": float("nan")}, "engine.min_gain must be from 0 to 1, got nan"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            EngineSettings(**knobs)

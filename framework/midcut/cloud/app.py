@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from midcut.cloud.hosted import HostedModels
     from midcut.cloud.relay import Relay
-    from midcut.config.settings import CloudSettings, ServerSettings
+    from midcut.config.settings import CloudSettings, PriceSettings, ServerSettings
     from midcut.graph import Partition
     from midcut.graph.segments import Segments
     from midcut.serving import ModelRef
@@ -61,6 +61,7 @@ def make_app(
     server: ServerSettings,
     cloud: CloudSettings,
     make_relay: Callable[[TailQueue], Relay] | None = None,
+    price: PriceSettings | None = None,
 ) -> web.Application:
     """Build the cloud's application.
 
@@ -71,10 +72,11 @@ def make_app(
         server: its `body_timeout_s` limits the time of every body.
         cloud: settings of the queue and of batching.
         make_relay: makes what passes requests on to an upstream; None for a cloud that is no relay.
+        price: what a busy second costs; None asks for nothing.
     """
     app = new_app(hosted.body_limit_bytes, server)
     metrics = CloudMetrics(app[REGISTRY])
-    tail_queue = TailQueue(segments, pool, cloud, metrics, hosted.batchers)
+    tail_queue = TailQueue(segments, pool, cloud, metrics, hosted.batchers, price)
     relay = None if make_relay is None else make_relay(tail_queue)
     if relay is not None:
         app.cleanup_ctx.append(relay.context)
@@ -244,8 +246,9 @@ class _Routes:
         return {**listed, "tiers": [self._hosted.own_id, *relay.tiers(name)], "upstream": relay.upstream(name)}
 
     async def conditions(self, _: web.Request) -> web.Response:
-        """Fields of observations that only this side knows."""
-        return json_response(msgspec.json.encode({} if self._relay is None else self._relay.conditions()))
+        """Fields of observations that only this side knows. Of a relay, load and price are those of its upstream."""
+        known = self._tails.load if self._relay is None else self._relay
+        return json_response(msgspec.json.encode(known.conditions()))
 
     async def probe(self, request: web.Request) -> web.Response:
         """Read a body and drop it: a client that times the upload measures the link."""

@@ -92,7 +92,7 @@ def assemble(
             if settings.batch_requests > 1:
                 pool.call(hosted.learn_to_batch)
             make_relay = _relay_maker(cfg, config, hosted, segments)
-            app = make_app(hosted, segments, pool, server, settings, make_relay)
+            app = make_app(hosted, segments, pool, server, settings, make_relay, config.price)
             yield AssembledCloud(app, hosted, server, settings)
     finally:
         segments.close()

@@ -13,7 +13,7 @@ from midcut.edge.clouds.capabilities import usable_cuts
 from midcut.edge.tails import Tails
 from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError, LoopError, MalformedError
-from midcut.planning.tiers import SECOND
+from midcut.planning.tiers import OF_THE_CLOUD, SECOND
 from midcut.types import TailRequest, TierTimes, UpstreamModel
 from midcut.wire.route import MOST_HOPS, read_route
 
@@ -116,9 +116,10 @@ class Relay:
         return self._tiers.get(model, ())
 
     def conditions(self) -> dict[str, float]:
-        """The second hop as devices observe it: its bandwidth and ping, as far as they are known."""
+        """What devices cannot observe: the second hop's bandwidth and ping, the cloud's load and price, where known."""
         observed = self._hub.observe()
         values = {second: observed.value(name) for name, second in SECOND.items()}
+        values |= {name: observed.value(name) for name in OF_THE_CLOUD}
         return {name: value for name, value in values.items() if value is not None}
 
     async def profile(self, model: str) -> bytes:

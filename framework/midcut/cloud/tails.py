@@ -11,7 +11,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from midcut.cloud.batch_sizes import BatchSizeEstimator
+from midcut.cloud.load import CloudLoad
 from midcut.cloud.worker import Job, TailResult, Worker
+from midcut.config.settings import PriceSettings
 from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
 
@@ -46,9 +48,11 @@ class TailQueue:
         pool: the worker threads.
         settings: `workers`, `queue`, `queue_s`, `batch_requests` and `batch_delay_s`.
         batchers: by model name; requests for other models are computed one by one.
+        price: what a busy second costs.
 
     Attributes:
         in_flight: wraps the routes' handlers; raises BusyError before a body is read while the queue is full.
+        load: how busy the workers are.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class TailQueue:
         settings: CloudSettings,
         metrics: CloudMetrics,
         batchers: Mapping[str, Batcher],
+        price: PriceSettings | None = None,
     ) -> None:
+        self.load = CloudLoad(PriceSettings() if price is None else price)
         self.in_flight = InFlightCounter(self._check_in_flight)
         metrics.show_in_flight(lambda: self.in_flight.count)
         self._pool = pool
@@ -249,6 +255,7 @@ class TailQueue:
         computed = [outcome for outcome in outcomes if isinstance(outcome, TailResult)]
         if computed:
             self._metrics.batch_requests.observe(computed[0].batch_requests)
+            self.load.computed(computed[0].compute_s, sum(outcome.queue_s for outcome in computed))
             newest_s = computed[0].compute_s / computed[0].batch_requests
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
             if len(group) == 1:

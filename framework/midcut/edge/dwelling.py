@@ -1,17 +1,22 @@
-"""Dwell: keeping a placement for a minimum number of planning steps. Also counts of what planning did."""
+"""Inertia: keeping a placement for some planning steps, though the planner wants another; and counts of planning."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from midcut.planning.policy import Policy
-    from midcut.types import Decision, Placement, Placements
+    from midcut.types import Decision, Forecast, Placement, Placements
+
+# A switch counts half after 120 planning steps.
+_FADING: Final = 0.5 ** (1 / 120)
+_LEAST: Final = 1e-300
 
 
 class Dwelling:
-    """Keeps an engine from switching placements too often: the rule of `midcut.planning.dwell`, one step at a time.
+    """Keeps an engine from switching placements too often. Of dwell alone it is the rule of `midcut.planning.dwell`.
 
     A fallback, and the first decision after it, take effect at once. So does a switch from a placement that is no
     longer offered.
@@ -19,15 +24,22 @@ class Dwelling:
     Args:
         ticks: a switch is allowed once the placement has been in use for at least that many planning steps; 0 and 1
             change nothing.
+        turn_share: share of the planning steps, drawn at random, in which a switch is allowed. If it is below 1, every
+            recent switch halves it, so that edges that answer one another come to rest.
+        min_gain: share by which the planner's placement must be better than the present one in a column that has a
+            weight; 0 follows the planner.
     """
 
-    def __init__(self, ticks: int) -> None:
-        self._ticks = ticks
+    def __init__(self, ticks: int, turn_share: float = 1.0, min_gain: float = 0.0) -> None:
+        self._ticks, self._turn_share, self._min_gain = ticks, turn_share, min_gain
+        self._random = random.Random()
         self._age = 0
+        self._recent_switches = 0.0
 
     def release(self) -> None:
         """Let the next switch take effect at once."""
         self._age = self._ticks + 1
+        self._recent_switches = 0.0
 
     def settle(self, policy: Policy, wanted: Decision, before: Decision | None, *, periodic: bool = True) -> Decision:
         """The decision in use from this step on.
@@ -47,16 +59,46 @@ class Dwelling:
             self._age = 1
             return wanted
         self._age += periodic
+        if periodic:
+            self._recent_switches *= _FADING
         if wanted.placement == before.placement:
             return wanted
-        row = _placement_index(policy.placements, before.placement) if self._age <= self._ticks else None
+        row = _placement_index(policy.placements, before.placement)
         if row is None:
             self._age = 1
             return wanted
         limit, met = policy.limit_status(wanted.forecast, row)
+        gained = (
+            not self._min_gain
+            or met < wanted.met
+            or _gain(wanted.forecast, row, wanted.index, wanted.weight) >= self._min_gain
+        )
+        why = self._why_held(gained=gained)
+        if not why:
+            self._age = 1
+            self._recent_switches += 1.0
+            return wanted
         here, there = (decision.placement.text for decision in (before, wanted))
-        held = f"dwell: step {self._age} of {self._ticks} at {here}, the planner would go to {there}"
+        held = f"{why} at {here}, the planner would go to {there}"
         return replace(wanted, placement=before.placement, index=row, held=held, limit=limit, met=met)
+
+    def _why_held(self, *, gained: bool) -> str:
+        """Why no switch is allowed in this step; `""` if it is."""
+        if self._age <= self._ticks:
+            return f"dwell: step {self._age} of {self._ticks}"
+        if not gained:
+            return f"the gain is under {self._min_gain:g}"
+        share = self._turn_share * 0.5**self._recent_switches if self._turn_share < 1.0 else 1.0
+        if share < 1.0 and self._random.random() >= share:
+            return f"a turn to switch comes in {share:.2g} of the steps, not in this one,"
+        return ""
+
+
+def _gain(forecast: Forecast, row: int, other: int, w: float | None) -> float:
+    """The largest share by which another row of a single forecast is better, of the columns that have a weight."""
+    aimed = forecast.aimed()
+    columns = (column for column, ignored in ((aimed.latency_s, w == 1.0), (aimed.cost_usd, w == 0.0)) if not ignored)
+    return max(float(column[row] - column[other]) / max(float(column[row]), _LEAST) for column in columns)
 
 
 @dataclass
@@ -66,7 +108,7 @@ class PlanningCounts:
     Attributes:
         steps: number of planning steps.
         switches: steps after which another placement was in use than before.
-        held: steps at which dwell held back a switch.
+        held: steps at which inertia held back a switch.
         fallbacks: number of steps in which there was no forecast to choose from.
         unmet: steps whose placement does not meet the planner's limit.
     """

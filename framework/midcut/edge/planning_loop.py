@@ -116,7 +116,7 @@ class PlanningLoop:
             calibration.on_surprise.append(self._step_requested.set)
         self._task: asyncio.Task[None] | None = None
         self._decision: Decision | None = None
-        self._dwelling = Dwelling(settings.dwell)
+        self._dwelling = Dwelling(settings.dwell, settings.turn_share, settings.min_gain)
         self.counts = PlanningCounts()
         self.runner_up: dict[str, float] | None = None
 
@@ -265,6 +265,6 @@ def _log_decision(decision: Decision, before: Decision | None, runner_up: dict[s
     elif decision.met != before.met:
         _log.info("limit met" if decision.met else "limit not met", **details)
     elif decision.held and decision.forecast is not None:
-        _log.info("switch held back by dwell", **details)
+        _log.info("switch held back", **details)
     else:
         _log.debug("cut stays", **details)

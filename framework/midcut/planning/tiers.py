@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SECOND: Final[Mapping[str, str]] = {"bandwidth_kbps": "second_bandwidth_kbps", "ping_ms": "second_ping_ms"}
 """Field of the first hop -> the same field of the second one."""
 
+OF_THE_CLOUD: Final = ("cloud_load", "cloud_price_usd_per_hour", "cloud_price_slope_usd_per_hour")
+"""Fields that a cloud gives, and that a relay passes on."""
+
 
 class MiddlePredictor:
     """A relay's seconds: a tail from its first cut, without the tail from where it stops.

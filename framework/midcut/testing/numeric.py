@@ -171,7 +171,10 @@ class LatencyPredictorSuite:
 
 
 class ObjectiveSuite:
-    """The contract of `midcut.protocols.Objective`. Subclass it and implement `make`."""
+    """The contract of `midcut.protocols.Objective`. Subclass it and implement `make`.
+
+    `observation` has the fields it needs.
+    """
 
     observation: ClassVar[dict[str, Any]] = {"clock_mhz": 1200.0, "bandwidth_kbps": 8000.0, "ping_ms": 30.0}
 
@@ -184,7 +187,7 @@ class ObjectiveSuite:
         placements = chain_placements([600_000, 200_000, 50_000, 4_000])
         edge_s, link_s, cloud_s = parts
         forecast = Forecast(placements, edge_s, link_s, cloud_s, edge_s * 1e-6)
-        return self.make(placements).values(forecast, Observation(**(self.observation | fields)))
+        return self.make(placements).values(forecast, Observation.of(self.observation | fields))
 
     def test_it_names_a_column_of_its_own_and_fields_of_an_observation(self) -> None:
         objective = self.make(chain_placements([1, 1]))

@@ -52,3 +52,26 @@ def decayed_kbps(transfers: Iterable[tuple[float, float]], decay_s: float = DECA
     for at_s, kbps in transfers:
         estimate.add(at_s, kbps)
     return math.exp(estimate.log_kbps or 0.0)
+
+
+class RecentRate:
+    """An amount a second over about the last `window_s`: older amounts fade as exp(-age / window_s).
+
+    Args:
+        window_s: age at which an amount has 1/e of its weight, over 0.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._sum = 0.0
+        self._at_s = -math.inf
+
+    def add(self, at_s: float, amount: float) -> None:
+        """Add an amount at a time; an earlier time than the last one's counts as that one."""
+        self._sum = self.at(at_s) * self._window_s + amount
+        self._at_s = max(at_s, self._at_s)
+
+    def at(self, at_s: float) -> float:
+        """The amount a second at a time."""
+        age_s = max(at_s - self._at_s, 0.0)
+        return self._sum / self._window_s * math.exp(-age_s / self._window_s) if self._sum else 0.0

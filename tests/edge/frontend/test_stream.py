@@ -152,7 +152,7 @@ def test_a_summary_counted_by_hand():
     assert summary.accuracy is None
     table = summary_table(summary, "t")
     assert table.row_count == 9
-    assert "40 steps, 3 switches, 2 switches held back by dwell" in list(table.columns[1].cells)
+    assert "40 steps, 3 switches, 2 switches held back" in list(table.columns[1].cells)
 
 
 def test_a_summary_of_nothing_is_a_summary():

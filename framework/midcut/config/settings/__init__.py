@@ -24,7 +24,7 @@ from midcut.config.settings.scheduling import (
     ScheduleConfig,
     TierSettings,
 )
-from midcut.config.settings.serving import CloudSettings, ServerSettings
+from midcut.config.settings.serving import CloudSettings, PriceSettings, ServerSettings
 from midcut.config.settings.simulating import (
     RANDOM_KINDS,
     ClaimSettings,
@@ -85,6 +85,7 @@ __all__ = [
     "Observed",
     "Order",
     "PlanConfig",
+    "PriceSettings",
     "ProfileConfig",
     "ScenarioDrawn",
     "ScenarioKind",

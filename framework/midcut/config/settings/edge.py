@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
+from midcut.config.settings.bounds import check_at_least, check_over_zero, check_share, count_threads
 from midcut.config.settings.serving import ServerSettings
 from midcut.errors import ConfigError
 
@@ -31,6 +31,10 @@ class EngineSettings:
         threads: torch's intra-op threads, or `auto` for every core; equal counts on both sides keep results
             bit-identical.
         dwell: planning steps between two switches of the cut, at least; 0 follows the planner at once.
+        turn_share: share of the planning steps, drawn at random, in which the cut may be switched; below 1, each switch
+            of the last minutes halves it. Edges that all answer one price at once go back and forth; with 0.3 they
+            settle.
+        min_gain: share by which another placement must be better in a column that the planner weighs, e.g. 0.1.
         max_age_s: a telemetry value older than this is missing.
         fallback: what runs while a needed telemetry value is missing.
         breaker_failures: after so many failures in a row, or one that took longer than retry_after_s, the circuit
@@ -50,6 +54,8 @@ class EngineSettings:
     interval_s: float = 1.0
     threads: int | str = 1
     dwell: int = 0
+    turn_share: float = 1.0
+    min_gain: float = 0.0
     max_age_s: float = 30.0
     fallback: Fallback = Fallback.edge
     breaker_failures: int = 3
@@ -60,7 +66,9 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         self.recheck_share  # noqa: B018 - checks it
-        check_over_zero(self, "engine.interval_s", "engine.deadline_s", "engine.give_up_factor")
+        check_over_zero(self, "engine.interval_s", "engine.turn_share", "engine.deadline_s", "engine.give_up_factor")
+        check_share(self, "engine.turn_share")
+        check_share(self, "engine.min_gain")
         count_threads("engine.threads", self.threads)
         check_at_least(1, self, "engine.breaker_failures")
         check_at_least(0, self, "engine.dwell", "engine.retry_after_s")

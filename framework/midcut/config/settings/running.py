@@ -11,7 +11,7 @@ from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.bounds import check_over_zero, check_share, check_tiers
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.edge import CalibrationSettings, EngineSettings
-from midcut.config.settings.serving import CloudSettings, ServerSettings, UpstreamSettings
+from midcut.config.settings.serving import CloudSettings, PriceSettings, ServerSettings, UpstreamSettings
 from midcut.terms import SlowStart
 
 
@@ -81,6 +81,7 @@ class CloudConfig:
         cuts: which cuts are on offer; the edge must use the same capture settings.
         server: where to listen.
         cloud: how tails are computed.
+        price: what the cloud asks for its busy seconds, told to edges with its load by `GET /v1/conditions`.
         upstream_url: where a relay passes requests on whose second cut says so, a URL or a list in order of preference;
             null is a cloud that is no relay.
         upstream: how a relay treats its upstream.
@@ -94,6 +95,7 @@ class CloudConfig:
     cuts: CutSettings = field(default_factory=CutSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     cloud: CloudSettings = field(default_factory=CloudSettings)
+    price: PriceSettings = field(default_factory=PriceSettings)
     upstream_url: Any = None
     upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
     telemetry: Any = field(default_factory=dict)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
+from midcut.errors import ConfigError
 
 
 @dataclass
@@ -101,6 +102,27 @@ class CloudSettings:
     def thread_count(self) -> int:
         """`threads` as a number."""
         return count_threads("cloud.threads", self.threads)
+
+
+@dataclass
+class PriceSettings:
+    """The price that a cloud asks, which rises with its load; edges plan by it (`objective=sharing`, `cost=billed`).
+
+    Attributes:
+        base_usd_per_hour: of a busy hour of the idle cloud; null asks none.
+        slope_usd_per_hour: by how much it rises for each busy second a second.
+        window_s: how long the past counts for the load; older requests fade.
+    """
+
+    base_usd_per_hour: float | None = None
+    slope_usd_per_hour: float = 0.0
+    window_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_at_least(0, self, "price.base_usd_per_hour", "price.slope_usd_per_hour", finite=True)
+        check_over_zero(self, "price.window_s", finite=True)
+        if self.base_usd_per_hour is None and self.slope_usd_per_hour:
+            raise ConfigError("price.slope_usd_per_hour needs price.base_usd_per_hour, which may be 0")
 
 
 @dataclass

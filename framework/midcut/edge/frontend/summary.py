@@ -102,7 +102,7 @@ def _table_rows(summary: Summary) -> list[tuple[str, str]]:
 def _planning_text(counts: dict[str, int]) -> str:
     words = {
         "switches": "switches",
-        "held": "switches held back by dwell",
+        "held": "switches held back",
         "fallbacks": "fallbacks",
         "unmet": "steps with the limit not met",
     }

@@ -1,0 +1,42 @@
+"""How busy a cloud is, and the price that it asks for that, for `GET /v1/conditions`."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from midcut.wire.rate_estimate import RecentRate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midcut.config.settings import PriceSettings
+
+
+class CloudLoad:
+    """Measures load by what tails take and how long they wait, and prices a busy hour by it.
+
+    Args:
+        price: its `window_s` says how long the past counts.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, price: PriceSettings, clock: Callable[[], float] = monotonic) -> None:
+        self._price, self._clock = price, clock
+        self._busy, self._waited = RecentRate(price.window_s), RecentRate(price.window_s)
+
+    def computed(self, compute_s: float, queue_s: float) -> None:
+        """Take in that a worker was busy with a request or a batch, whose requests waited that long in all."""
+        now = self._clock()
+        self._busy.add(now, compute_s)
+        self._waited.add(now, queue_s)
+
+    def conditions(self) -> dict[str, float]:
+        """The load, and the price where there is one, as fields of an observation."""
+        now = self._clock()
+        busy = self._busy.at(now)
+        fields = {"cloud_load": self._waited.at(now) / busy if busy > 0.0 else 0.0}
+        base, slope = self._price.base_usd_per_hour, self._price.slope_usd_per_hour
+        if base is not None:
+            fields |= {"cloud_price_usd_per_hour": base + slope * busy, "cloud_price_slope_usd_per_hour": slope}
+        return fields
