@@ -15,7 +15,7 @@ from midcut_executors.inputs import noise
 from midcut_executors.native import Native
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from midcut.protocols import Executor, Network, Segment
 
@@ -131,13 +131,19 @@ class Auto:
             _log.info("executor chosen", model=network.table.model, executor=self._candidates[0].identity, reason=why)
             return self._candidates[0]
         segments: dict[str, Segment] = {}
+        inputs = noise(network)
         for executor in self._candidates:
             try:
-                segments[executor.identity] = executor.prepare(network, 0, network.table.last)
-            except MidcutError as error:
-                reason = " ".join(str(error).split())[:300]
-                _log.warning("not considered", executor=executor.identity, reason=reason)
-        seconds = _median_seconds(segments, network)
+                segment = executor.prepare(network, 0, network.table.last)
+                segment.run(inputs)
+            except Exception as error:  # noqa: BLE001 - a runtime may raise anything; PyTorch is left
+                reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
+                _log.warning("not considered", executor=executor.identity, reason=" ".join(reason.split())[:300])
+            else:
+                segments[executor.identity] = segment
+        if self._candidates[0].identity not in segments:
+            return self._candidates[0]
+        seconds = _median_seconds(segments, inputs)
         torch_s = seconds[self._candidates[0].identity]
         best = min(seconds, key=seconds.__getitem__)
         if seconds[best] > _WORTH_IT * torch_s:  # PyTorch keeps every bit
@@ -156,9 +162,8 @@ class Auto:
         return chosen
 
 
-def _median_seconds(segments: Mapping[str, Segment], network: Network) -> dict[str, float]:
+def _median_seconds(segments: Mapping[str, Segment], inputs: Sequence[Any]) -> dict[str, float]:
     """Seconds of each segment on one noise image; they take turns."""
-    inputs = noise(network)
     measured: dict[str, list[float]] = {name: [] for name in segments}
     began = time.perf_counter()
     for number in range(1 + _ROUNDS):

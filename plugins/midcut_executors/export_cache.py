@@ -14,6 +14,8 @@ import msgspec
 import onnx_ir as ir
 import structlog
 
+from midcut.errors import ExecutorError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,14 +53,19 @@ class ExportCache:
         key = hashlib.blake2b(f"{_FORMAT} {fingerprint} {sorted(self._versions.items())}".encode(), digest_size=8)
         plain = "".join(letter if letter.isalnum() else "-" for letter in model)[:40]
         self._folder = folder / f"{plain}-{key.hexdigest()}"
-        self.model_file = self._folder / _MODEL
+        self._stand_in: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def model_file(self) -> Path:
+        """The graph, beside its weights. It may be gone after this object."""
+        return self._folder / _MODEL
 
     def read(self) -> Names | None:
         """The names of the export's values; None if there is no export, or one that cannot be trusted."""
-        if not self._folder.exists():
-            return None
         why = "it was not written to its end"
         try:
+            if not self._folder.exists():
+                return None
             index = msgspec.json.decode((self._folder / _INDEX).read_bytes(), type=Index)
             if (index.fingerprint, index.format, index.versions) != (self._fingerprint, _FORMAT, self._versions):
                 why = "it is of another model, or made by other versions"
@@ -72,7 +79,30 @@ class ExportCache:
         return None
 
     def write(self, model: ir.Model, names: Sequence[Sequence[str | None]]) -> None:
-        """Write an export. A reader sees all of it, or nothing."""
+        """Write an export. A reader sees all of it, or nothing.
+
+        Where the folder cannot be written, a temporary one stands in, for this process alone.
+
+        Raises:
+            ExecutorError: that cannot be written either.
+        """
+        try:
+            self._write(model, names)
+        except OSError as error:
+            _log.warning(
+                "the ONNX export is not cached, so the next start makes it anew",
+                folder=str(self._folder),
+                reason=str(error),
+                better="MIDCUT_CACHE=FOLDER names a folder that can be written",
+            )
+            try:
+                self._stand_in = tempfile.TemporaryDirectory(prefix="midcut-onnx-")
+                self._folder = Path(self._stand_in.name) / self._folder.name
+                self._write(model, names)
+            except OSError as second:
+                raise ExecutorError(f"the ONNX export cannot be written: {second}") from None
+
+    def _write(self, model: ir.Model, names: Sequence[Sequence[str | None]]) -> None:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=self._folder.parent, prefix=".draft-"))
         try:

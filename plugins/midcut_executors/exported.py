@@ -61,7 +61,7 @@ class Exported:
         names = cache.read()
         if names is None:
             names = _export(network, cache)
-        self._names = names
+        self._names, self._cache = names, cache  # the cache may hold a temporary folder
         self._cuts = network.table.cuts
         self._model = ir.load(cache.model_file)
         self._values = {str(output.name): _source(output) for output in self._model.graph.outputs}

@@ -67,6 +67,7 @@ class RuntimeExecutor:
         self._capacity = segments
         self._segments: OrderedDict[_Key, RuntimeSegment] = OrderedDict()
         self._exports: dict[str, tuple[Exported, list[torch.Tensor]]] = {}
+        self._refused: dict[str, str] = {}
         self._lock = threading.Lock()
         self._preparing = threading.Lock()
 
@@ -156,9 +157,15 @@ class RuntimeExecutor:
 
     def _export(self, network: Network) -> tuple[Exported, list[torch.Tensor]]:
         key = network.table.fingerprint
+        if key in self._refused:
+            raise ExecutorError(self._refused[key])
         if key not in self._exports:
             began = time.perf_counter()
-            export = Exported(network, cache_folder())
+            try:
+                export = Exported(network, cache_folder())
+            except ExecutorError as error:  # the next cut need not wait for the same end
+                self._refused[key] = str(error)
+                raise
             _log.info("ONNX export ready", model=network.table.model, took_s=round(time.perf_counter() - began, 2))
             self._exports[key] = export, noise(network)
         return self._exports[key]

@@ -140,6 +140,54 @@ def test_auto_takes_the_fastest_and_says_so():
     assert [entry["executor"] for entry in logs if entry["event"] == "executor chosen"] == [auto.identity]
 
 
+@pytest.mark.parametrize("how", ["a file", "a folder that takes no files"])
+def test_where_the_cache_cannot_be_written_the_runtime_runs_with_one_line(tmp_path, monkeypatch, how):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MIDCUT_CACHE", str(tmp_path / "file") if how == "a file" else "/proc/self")
+    network = small_network()
+    last, inputs = network.table.last, [torch.rand(1, 3, 12, 12)]
+    with closing(OnnxRuntime(1, None, 8)) as executor, structlog.testing.capture_logs() as logs:
+        for cut in (3, last):
+            executor.prepare(network, 0, cut)
+        assert torch.allclose(executor.prepare(network, 0, last).run(inputs)[0][0], network.run(0, last, inputs)[0])
+    lines = [entry for entry in logs if entry["log_level"] == "warning"]
+    assert [entry["event"] for entry in lines] == ["the ONNX export is not cached, so the next start makes it anew"]
+    assert "\n" not in lines[0]["reason"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_model_that_cannot_be_exported_is_tried_once_not_at_every_cut(monkeypatch):
+    example = (torch.rand(1, 8),)
+    network = partition(LoadedModel("unknown", Unknown().eval(), example, lambda _: example[0]), CutSettings())
+    tried = []
+    export = torch.onnx.export
+    monkeypatch.setattr("torch.onnx.export", lambda *args, **options: tried.append(1) or export(*args, **options))
+    with closing(OnnxRuntime(1, None, 8)) as executor:
+        for cut in network.legal[1:]:
+            with pytest.raises(ExecutorError, match="PyTorch cannot export model 'unknown' to ONNX: No ONNX function"):
+                executor.prepare(network, 0, cut)
+        assert len(tried) == 2  # for any batch, and for one image
+
+
+@pytest.mark.usefixtures("cache")
+def test_auto_passes_over_a_runtime_that_fails_in_any_way():
+    network = small_network()
+
+    class Broken(TorchExecutor):
+        identity = "broken"
+
+        def prepare(self, *_):
+            raise RuntimeError("out of registers\nat 0x0")
+
+    auto = choosing.Auto(1, 1e-3, 8)
+    auto._candidates = [auto._candidates[0], Broken()]
+    with structlog.testing.capture_logs() as logs:
+        auto.prepare(network, 0, network.table.last)
+    assert auto.identity.startswith("native torch")
+    (line,) = [entry for entry in logs if entry["event"] == "not considered"]
+    assert line["reason"] == "RuntimeError: out of registers at 0x0"
+
+
 class Unknown(torch.nn.Module):
     """A model with an operator that ONNX does not have."""
 
