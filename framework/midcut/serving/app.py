@@ -20,6 +20,7 @@ from midcut.serving.body_budget import BODIES, UPLOAD, BodyBudget
 from midcut.serving.error_responses import BUSY_LOG, BusyLog, errors_as_json
 from midcut.serving.lifecycle import DRAIN, Drain
 from midcut.serving.metrics import ServerMetrics, new_registry
+from midcut.serving.origins import check_origins
 from midcut.wire.watched_files import Token
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def new_app(
     *,
     open_paths: frozenset[str] = frozenset(),
     streams: frozenset[str] = frozenset(),
+    browsed: frozenset[str] = frozenset(),
 ) -> web.Application:
     """An application with the shared middleware, a `Drain` and `/metrics`.
 
@@ -54,6 +56,7 @@ def new_app(
         registry: what `/metrics` shows; None makes a new one.
         open_paths: paths that need no token, besides those of health checks.
         streams: paths whose responses end only when the server does, so that a shutdown must not wait for them.
+        browsed: paths that only browsers ask for; see `check_origins`.
 
     Raises:
         ConfigError: the token cannot be read.
@@ -64,6 +67,7 @@ def new_app(
     layers: list[Middleware] = [_observe_requests(ServerMetrics(registry)), errors_as_json]
     if token.current() or admin_token.current():
         layers.append(check_tokens(token, admin_token, OPEN_PATHS | open_paths))
+    layers.append(check_origins(_known_names(settings), browsed))
     layers.append(_count_in_flight(OPEN_PATHS | streams | {METRICS_PATH}))
     app = web.Application(middlewares=layers, client_max_size=limit_bytes)
     app[DRAIN] = Drain()
@@ -72,6 +76,13 @@ def new_app(
     app[BUSY_LOG] = BusyLog()
     app.router.add_get(METRICS_PATH, _metrics)
     return app
+
+
+def _known_names(settings: ServerSettings) -> set[str]:
+    """See `check_origins`: a page under another name has no token, and no certificate for its name."""
+    guarded = (settings.tls_cert, settings.token_env, settings.token_file, settings.admin_token_env,
+               settings.admin_token_file)  # fmt: skip
+    return {"*"} if any(guarded) else {settings.host, *settings.hosts}
 
 
 def bind_request_id(request: web.Request, request_id: str) -> None:

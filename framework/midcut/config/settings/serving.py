@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
@@ -29,6 +29,9 @@ class ServerSettings:
             for none. Health needs no token. A file is read anew when it changes, as certificates are.
         admin_token_env, admin_token_file: the same for administration: what changes the server, like deleting an edge's
             calibration. Where only the other token is set, nobody may.
+        hosts: names by which browsers may open pages and change the server where no token is set, besides addresses,
+            names without a dot and private ones (.local, .lan, .internal); `*` takes every name. Other names could be
+            those of a strange site that points its own name here.
         tls_cert, tls_key: files with certificate and key, PEM; null is plain HTTP.
         tls_client_ca: file with the CA whose certificates clients must show (mutual TLS); null asks for none.
     """
@@ -47,6 +50,7 @@ class ServerSettings:
     token_file: str | None = None
     admin_token_env: str | None = None
     admin_token_file: str | None = None
+    hosts: list[str] = field(default_factory=list)
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None

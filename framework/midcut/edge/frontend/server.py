@@ -58,7 +58,7 @@ def make_app(
     live = parts.live if parts is not None and settings.page else None
     routes = _Routes(engine, model, settings, admission, emit, live)
     paths = {} if live is None else {"open_paths": OPEN_PAGE_PATHS, "streams": frozenset({EVENTS_PATH})}
-    app = new_app(routes.limit_bytes, settings, registry, **paths)
+    app = new_app(routes.limit_bytes, settings, registry, browsed=OPEN_PAGE_PATHS | {EVENTS_PATH}, **paths)
     app.router.add_post(wire.INFER_PATH, admission.intake.wrap(routes.infer))
     tensors = TensorAnswerer(engine, routes.limit_bytes, settings.body_timeout_s, admission, model, routes.pixels)
     add_inference_routes(app, tensors, admission.intake.wrap)
