@@ -29,6 +29,7 @@ class Telemetry(Struct, frozen=True, kw_only=True):
         source: field -> name of the source it came from.
         age_s: field -> how old the value was at `at_s`, seconds.
         missing: field -> why there is no value.
+        others: further fields that telemetry gave, by name, e.g. `second_ping_ms` of a relay.
     """
 
     clock_mhz: float | None
@@ -38,6 +39,7 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     source: dict[str, str]
     age_s: dict[str, float]
     missing: dict[str, str]
+    others: dict[str, float] = {}
 
 
 class RecordedDecision(Struct, frozen=True, kw_only=True):

@@ -54,13 +54,13 @@ class Silent:
 def make_engine(tiny, executor):
     """An engine that stays at cut 4, with a loopback cloud unless another transport is given."""
 
-    def make(transport=None, codecs=("raw",)):
+    def make(transport=None, codecs=("raw",), seen=None):
         parts = (Part([0.001, 0.01]), Part([0.002, 0.0]), Part([0.003, 0.0]))
         return connect(
             tiny,
             EngineSettings(interval_s=5.0, retry_after_s=0.0),
             policy=Policy(placements(tiny.table, (4, 9)), *parts, cost=Priced(), planner=Fastest()),
-            sources={"scripted": ScriptedTelemetry([{"ping_ms": 1.0}])},
+            sources={"scripted": ScriptedTelemetry([seen or {"ping_ms": 1.0}])},
             transports={"cloud": transport or LoopbackTransport(tiny)},
             executor=executor,
             observers=Silent(),

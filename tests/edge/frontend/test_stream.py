@@ -12,6 +12,7 @@ from midcut.edge.frontend.folder import image_files, read_labels
 from midcut.edge.frontend.stream import StreamOutcome, stream
 from midcut.edge.frontend.summary import summarise, summary_table
 from midcut.errors import ConfigError, FileError
+from midcut.results.stream import read_records
 
 
 @pytest.fixture
@@ -48,6 +49,15 @@ def test_every_image_is_one_line_in_order_of_names(make_engine, tiny_model, phot
     assert {line["cut"] for line in lines} == {4}
     assert lines[0]["decision"]["weight"] == 0.25
     assert lines[0]["predicted"]["latency_s"] == pytest.approx(0.006)
+
+
+def test_whatever_telemetry_gives_is_recorded(make_engine, tiny_model, photos, tmp_path):
+    seen = {"ping_ms": 1.0, "cloud_load": 0.5, "second_ping_ms": 7.0}
+    run_stream(lambda: make_engine(seen=seen), tiny_model, InputFolder(path=str(photos), limit=1), tmp_path / "r.jsonl")
+    (record,) = read_records(tmp_path / "r.jsonl")
+    observed = record.decision.observation
+    assert (observed.ping_ms, observed.bandwidth_kbps) == (1.0, None)
+    assert observed.others == {"cloud_load": 0.5, "second_ping_ms": 7.0}
 
 
 def test_repeat_limit_and_pattern(make_engine, tiny_model, photos, tmp_path):

@@ -245,7 +245,8 @@ async def infer_record(
 
 def _decision_record(decision: Decision) -> RecordedDecision:
     fields = decision_fields(decision)
-    return RecordedDecision(**fields | {"observation": Telemetry(**fields["observation"])})
+    observed = {name: value for name, value in fields["observation"].items() if name not in decision.observation.others}
+    return RecordedDecision(**fields | {"observation": Telemetry(**observed, others=dict(decision.observation.others))})
 
 
 def _read_file(file: Path) -> bytes:
