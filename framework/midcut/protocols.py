@@ -313,6 +313,10 @@ class Codec(Protocol):
     """Encodes tensors as bytes, and decodes them. The target gets the additional keyword `name`, the component's.
 
     Several threads use it at once, on both sides, so it must not change state in a call.
+
+    It may have an attribute `stage`, for chains such as `codec=int8-zstd`: `"first"` (as without the attribute) stands
+    at the start only, since it encodes tensors; `"bytes"` may stand anywhere behind, and takes tensors of dtype uint8
+    and shape (n,); `"entropy"` does so at the end only, since it leaves nothing to save; None is in no chain.
     """
 
     name: str

@@ -692,6 +692,7 @@ class HeldModel(msgspec.Struct, frozen=True):
         fingerprint: `CutTable.fingerprint` of the model in the cloud.
         legal: the cuts at which the cloud accepts requests.
         codecs: names of the codecs that the cloud accepts; None if it does not list them.
+        stages: those of them that it also accepts in any chain; none for an older cloud.
         probe: what the model in the cloud answers to a fixed input; None if the cloud does not say.
         pictures: format -> digest of what its decoder and preprocessing make of reference pictures; empty if it takes
             no pictures.
@@ -708,6 +709,7 @@ class HeldModel(msgspec.Struct, frozen=True):
     upstream: UpstreamModel | None = None
     tiers: tuple[str, ...] = ()
     executor: str = ""
+    stages: tuple[str, ...] = ()
 
 
 class InferenceResult(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ class Raw:
     """The elements in physical order: a view of the tensor's memory where the tensor is dense."""
 
     agreement: float | None = 1.0
+    stage = None
 
     def __init__(self, *, name: str) -> None:
         self.name = name
@@ -66,6 +67,7 @@ class Base64:
     """Base64 of the elements (Luger, Aral, Brandic 2023, section 2.4)."""
 
     agreement: float | None = 1.0
+    stage = None
 
     def __init__(self, *, name: str, mb_per_s: float) -> None:
         self.name = name

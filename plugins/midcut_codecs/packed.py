@@ -26,6 +26,7 @@ class Zstd:
     """Sends a tensor compressed only where that makes it shorter, so that the length says which of the two arrives."""
 
     agreement: float | None = 1.0
+    stage = "entropy"
 
     def __init__(self, *, name: str, level: int, min_saving: float, ratio: float, mb_per_s: float) -> None:
         if level not in _LEVELS:
@@ -44,7 +45,8 @@ class Zstd:
         from midcut.tensors import tensor_to_bytes  # noqa: PLC0415 - imports torch
 
         data, order = tensor_to_bytes(value)
-        compressed = self.compress(data)
+        # A compressor for each call, as two threads must not use one at the same time.
+        compressed = zstandard.ZstdCompressor(level=self._level).compress(data)
         shorter = len(compressed) < data.nbytes and len(compressed) <= data.nbytes * (1.0 - self._min_saving)
         return Encoded((compressed if shorter else data,), dim_order=order)
 
@@ -57,25 +59,19 @@ class Zstd:
             raise MalformedError(
                 f"codec {self.name}: {spec.dtype} {list(spec.shape)} takes at most {expected} bytes, got {data.nbytes}"
             )
-        elements = data if data.nbytes == expected else self.decompress(data, {expected})
+        elements = data if data.nbytes == expected else self._decompress(data, expected)
         return tensor_from_bytes(elements, spec.dtype, spec.shape, encoded.dim_order)
 
-    def compress(self, data: bytes | memoryview) -> bytes:
-        """Compress to one frame."""
-        # A compressor for each call, as two threads must not use one at the same time.
-        return zstandard.ZstdCompressor(level=self._level).compress(data)
-
-    def decompress(self, compressed: memoryview, expected: set[int]) -> bytes:
-        """Decompress to one of the expected sizes; the size in the frame's header is checked before memory is taken.
+    def _decompress(self, compressed: memoryview, expected: int) -> bytes:
+        """Decompress to the expected size; the size in the frame's header is checked before memory is taken.
 
         Raises:
             MalformedError: it is another size, or no frame.
         """
         try:
             claimed = zstandard.get_frame_parameters(compressed).content_size
-            if claimed not in expected:
-                sizes = " or ".join(map(str, sorted(expected)))
-                raise MalformedError(f"codec {self.name}: the frame holds {claimed} bytes, expected are {sizes}")
+            if claimed != expected:
+                raise MalformedError(f"codec {self.name}: the frame holds {claimed} bytes, expected are {expected}")
             decompressor = zstandard.ZstdDecompressor(max_window_size=max(claimed, _WINDOW_BYTES))
             return decompressor.decompress(compressed, max_output_size=claimed, allow_extra_data=False)
         except zstandard.ZstdError as error:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from midcut.errors import ConfigError, MalformedError
-from midcut.types import Encoded, ValueSpec
+from midcut.errors import MalformedError
+from midcut.types import ValueSpec
 from midcut_codecs.config import Scale
-from midcut_codecs.packed import Zstd
-from midcut_codecs.pieces import check_share, join_exactly, join_pieces, to_bytes_per_s
+from midcut_codecs.pieces import check_share, join_exactly, to_bytes_per_s
 
 if TYPE_CHECKING:
-    from midcut.types import Tensor
+    from midcut.types import Encoded, Tensor
 
 _WIDE_FLOATS: Final = ("float32", "float64")
 _FLOATS: Final = ("float16", "bfloat16", *_WIDE_FLOATS)
-_BITS: Final = (8, 6, 4)
 _RANGE_BYTES: Final = 8  # float32 offset and float32 step
 
 
@@ -49,18 +47,22 @@ class Float16:
 
 
 class Int8:
-    """Affine quantisation to 8 bits, with an offset and a step for the whole tensor or for each channel.
+    """Affine quantisation to 256 steps, with an offset and a step for the whole tensor or for each channel.
 
     The bytes are a float32 table of all offsets and all steps, then one byte for each element in physical order. The
     number of channels in the table follows from the length. The offset is the smallest value: after a ReLU all values
     have the same sign, and a range symmetric around zero would waste half of the codes.
+
+    Attributes:
+        bits: 2 to this power is the number of codes.
     """
+
+    bits: ClassVar[int] = 8
 
     def __init__(self, *, name: str, scale: Scale | str, agreement: float | None, mb_per_s: float) -> None:
         self.name = name
         self.agreement = check_share(agreement, f"{name}.agreement")
         self._scale = Scale(scale)
-        self._steps = 255
         self._bytes_per_s = to_bytes_per_s(mb_per_s, name)
 
     def encode(self, value: Tensor) -> Encoded:
@@ -71,7 +73,7 @@ class Int8:
             raise MalformedError(
                 f"codec {self.name}: a tensor without elements cannot be quantised, got shape {list(value.shape)}"
             )
-        return rounding.quantise(value, self._channels(tuple(value.shape)), self._steps)
+        return rounding.quantise(value, self._channels(tuple(value.shape)), 2**self.bits - 1)
 
     def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
         from midcut_codecs import rounding  # noqa: PLC0415 - imports torch
@@ -105,44 +107,16 @@ class Int8:
         return channels
 
 
-class Quantised(Int8):
-    """Affine quantisation to a few bits, then Zstandard over the table and the codes, one byte each.
+class Int6(Int8):
+    """64 steps. One byte for each element, of which an entropy coder behind it leaves less."""
 
-    Zstandard's entropy coding makes of a byte with 16 likely values about four bits, and of zeros next to nothing.
-    """
+    bits = 6
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        bits: int,
-        level: int,
-        scale: Scale | str,
-        agreement: float | None,
-        ratio: float,
-        mb_per_s: float,
-    ) -> None:
-        super().__init__(name=name, scale=scale, agreement=agreement, mb_per_s=mb_per_s)
-        if bits not in _BITS:
-            raise ConfigError(f"codec.{name}.bits must be 8, 6 or 4, got {bits}")
-        self._steps = 2**bits - 1
-        # `min_saving` 0 compresses always where that is shorter; the bytes may be anything, so no spec fits them.
-        self._zstd = Zstd(name=name, level=level, min_saving=0.0, ratio=ratio, mb_per_s=mb_per_s)
-        self._ratio = ratio
 
-    def encode(self, value: Tensor) -> Encoded:
-        quantised = super().encode(value)
-        return Encoded((self._zstd.compress(b"".join(quantised.data)),), dim_order=quantised.dim_order)
+class Int4(Int8):
+    """16 steps, likewise."""
 
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
-        _check_dtype(self.name, spec.dtype, _FLOATS)
-        elements = ValueSpec("", "uint8", spec.shape).payload_bytes
-        sizes = {count * _RANGE_BYTES + elements for count in (1, spec.shape[1] if len(spec.shape) > 2 else 1)}
-        data = self._zstd.decompress(join_pieces(encoded), sizes)
-        return super().decode(Encoded((data,), dim_order=encoded.dim_order), spec)
-
-    def encoded_bytes(self, spec: ValueSpec) -> int:
-        return round(super().encoded_bytes(spec) * self._ratio)
+    bits = 4
 
 
 def _check_dtype(codec: str, dtype: str, accepted: tuple[str, ...]) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["dequantise", "dtype_name", "quantise", "round_to_float16", "widen_float16"]
 _LARGEST_HALF: Final = 65504.0
-STEPS: Final = 255
 
 
 def round_to_float16(value: Tensor) -> Encoded:
@@ -39,7 +38,7 @@ def widen_float16(data: memoryview, spec: ValueSpec, dim_order: tuple[int, ...] 
     return to_dtype(tensor_from_bytes(data, "float16", spec.shape, dim_order), spec.dtype)
 
 
-def quantise(value: Tensor, channels: int, steps: int = STEPS) -> Encoded:
+def quantise(value: Tensor, channels: int, steps: int) -> Encoded:
     """Round to `steps` equal steps between the smallest and the largest value, of the tensor or of each channel.
 
     Raises:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from midcut.chains import Chain
 from midcut.testing import CodecSuite
 from midcut_codecs.config import (
     Base64Config,
@@ -7,7 +8,6 @@ from midcut_codecs.config import (
     Int8Config,
     JpegConfig,
     PngConfig,
-    QuantisedConfig,
     Scale,
     WebpConfig,
     ZstdConfig,
@@ -15,7 +15,7 @@ from midcut_codecs.config import (
 from midcut_codecs.exact import Base64, Raw
 from midcut_codecs.packed import Zstd
 from midcut_codecs.pictures import Jpeg, Png, Webp
-from midcut_codecs.rounded import Float16, Int8, Quantised
+from midcut_codecs.rounded import Float16, Int4, Int8
 
 
 class TestRaw(CodecSuite):
@@ -56,19 +56,28 @@ class TestInt8OfATensor(CodecSuite):
         return Int8(name="int8", **vars(Int8Config(scale=Scale.tensor)))
 
 
-class TestQuantised(CodecSuite):
+class TestFourBits(CodecSuite):
+    tolerance = 1.01 / 15
+
+    def make(self):
+        return Int4(name="int4", **vars(Int8Config()))
+
+
+class TestChain(CodecSuite):
     tolerance = 1.01 / 255
     estimates = True
 
     def make(self):
-        return Quantised(name="quantised", **vars(QuantisedConfig()))
+        first, second = Int8(name="int8", **vars(Int8Config())), Zstd(name="zstd", **vars(ZstdConfig()))
+        return Chain("int8-zstd", [first, second])
 
 
-class TestFourBits(TestQuantised):
-    tolerance = 1.01 / 15
+class TestExactChain(CodecSuite):
+    estimates = True
 
     def make(self):
-        return Quantised(name="quantised", **vars(QuantisedConfig(bits=4)))
+        first, second = Png(name="png", **vars(PngConfig())), Zstd(name="zstd", **vars(ZstdConfig()))
+        return Chain("png-zstd", [first, second])
 
 
 class TestWebp(CodecSuite):

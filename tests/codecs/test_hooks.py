@@ -20,7 +20,7 @@ def config(verb, *overrides):
 
 
 def test_what_comes_with_midcut():
-    names = ["base64", "file", "fp16", "int8", "jpeg", "png", "quantised", "raw", "webp", "zstd"]
+    names = ["base64", "file", "fp16", "int4", "int6", "int8", "jpeg", "png", "raw", "webp", "zstd"]
     assert registry().names(Kind.CODEC) == names
 
 

@@ -14,9 +14,8 @@ from midcut.edge.measured_codecs import typical_inputs
 from midcut.errors import ConfigError, MalformedError
 from midcut.serving.images import read_image
 from midcut.types import Encoded, LoadedModel, ValueSpec
-from midcut_codecs.config import JpegConfig, PngConfig, QuantisedConfig, WebpConfig
+from midcut_codecs.config import JpegConfig, PngConfig, WebpConfig
 from midcut_codecs.pictures import Jpeg, Png, Webp
-from midcut_codecs.rounded import Int8, Quantised
 from midcut_models.config import ImageSettings
 from midcut_models.images import ImageReader
 
@@ -215,29 +214,6 @@ def test_a_strangers_picture_is_refused_before_it_is_decoded(encoded, part):
 def test_a_knob_out_of_range_is_named(make, key):
     with pytest.raises(ConfigError, match=rf"codec\.\w+\.{key} must be from"):
         make()
-
-
-def quantised(**knobs):
-    return Quantised(name="quantised", **vars(QuantisedConfig(**knobs)))
-
-
-@pytest.mark.parametrize("bits", [8, 6, 4])
-def test_fewer_bits_are_fewer_bytes_and_more_error(bits):
-    value = torch.relu(torch.randn(1, 32, 28, 28, generator=torch.Generator().manual_seed(1)))
-    size, back = there_and_back(quantised(bits=bits), value)
-    assert (back - value).abs().max() <= 0.51 * float(value.max()) / (2**bits - 1)
-    assert size <= value.numel() * {8: 0.75, 6: 0.55, 4: 0.4}[bits]
-
-
-def test_eight_bits_are_those_of_int8():
-    value = torch.randn(1, 8, 9, 9)
-    plain = Int8(name="int8", scale="channel", agreement=None, mb_per_s=1.0)
-    assert torch.equal(there_and_back(quantised(), value)[1], there_and_back(plain, value)[1])
-
-
-def test_a_number_of_bits_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="bits must be 8, 6 or 4, got 5"):
-        quantised(bits=5)
 
 
 def test_sizes_are_measured_on_a_picture_that_is_like_photographs():

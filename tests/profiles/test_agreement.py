@@ -31,7 +31,7 @@ def mnist():
     return model, partition(model, CutSettings(verify=False, modules=True))
 
 
-CODECS = ("codec=[zstd,quantised]", "codec.quantised.bits=4")
+CODECS = ("codec=[zstd,int4-zstd]", "codec.int4-zstd.int4.scale=tensor")
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +63,16 @@ def test_agreement_and_error_are_those_of_the_unsplit_model_on_what_arrives(mnis
     with torch.inference_mode():
         for value in inputs:
             expected = model.module(value)
-            encoded = codecs["quantised"].encode(cut.head(at, (value,))[0])
-            output = cut.tail(at, [codecs["quantised"].decode(encoded, spec)])[0]
+            encoded = codecs["int4-zstd"].encode(cut.head(at, (value,))[0])
+            output = cut.tail(at, [codecs["int4-zstd"].decode(encoded, spec)])[0]
             same.append(output.argmax() == expected.argmax())
             errors.append(np.linalg.norm(output - expected) / np.linalg.norm(expected))
             sizes.append(encoded.size_bytes)
-    quantised = by_name["quantised"]
-    assert quantised.agreement[at] == pytest.approx(np.mean(same))
-    assert quantised.error[at] == pytest.approx(np.mean(errors), rel=1e-3)
-    assert quantised.value_bytes[spec.name] == pytest.approx(np.mean(sizes))
-    assert quantised.pictures == 20
+    coarse = by_name["int4-zstd"]
+    assert coarse.agreement[at] == pytest.approx(np.mean(same))
+    assert coarse.error[at] == pytest.approx(np.mean(errors), rel=1e-3)
+    assert coarse.value_bytes[spec.name] == pytest.approx(np.mean(sizes))
+    assert coarse.pictures == 20
 
 
 def noise_folder(folder):
@@ -120,9 +120,9 @@ def profile_file(tmp_path):
 def test_a_plan_takes_sizes_and_agreement_at_each_cut_from_the_profile(profile_file):
     found = {coding.codec: coding for coding in read_profile(profile_file).codings}
     text = json.loads(profile_file.read_text())
-    first = min(int(cut) for cut in found["quantised"].agreement if cut)
+    first = min(int(cut) for cut in found["int4-zstd"].agreement if cut)
     for coding in text["codings"]:
-        if coding["codec"] == "quantised":
+        if coding["codec"] == "int4-zstd":
             coding["agreement"] |= dict.fromkeys(coding["agreement"], 0.5) | {str(first): 1.0}
     profile_file.write_text(json.dumps(text))
     table = read_profile(profile_file).table
@@ -130,15 +130,15 @@ def test_a_plan_takes_sizes_and_agreement_at_each_cut_from_the_profile(profile_f
     config = compose("plan", ["model=mnist", f"edge_profile={profile_file}", "accuracy_floor=0.9", *CODECS])
     offered = placements(table, legal, build_measured_codecs(config, table))
     rows = [(int(cut), codec) for cut, codec in zip(offered.cut, offered.codec, strict=True)]
-    assert (first, "quantised") in rows
-    assert (0, "quantised") not in rows
+    assert (first, "int4-zstd") in rows
+    assert (0, "int4-zstd") not in rows
     assert (0, "zstd") in rows
     (spec,) = table.cuts[first].values
-    sent = offered.request_bytes[rows.index((first, "quantised"))]
-    assert 0 < sent - found["quantised"].value_bytes[spec.name] < 1000
+    sent = offered.request_bytes[rows.index((first, "int4-zstd"))]
+    assert 0 < sent - found["int4-zstd"].value_bytes[spec.name] < 1000
     # Other settings were not measured: their agreement is unknown, so that the codec is left out.
     other = compose(
-        "plan", ["model=mnist", f"edge_profile={profile_file}", "accuracy_floor=0.9", "codec=[zstd,quantised]"]
+        "plan", ["model=mnist", f"edge_profile={profile_file}", "accuracy_floor=0.9", "codec=[zstd,int4-zstd]"]
     )
     assert list(build_measured_codecs(other, table)) == ["zstd"]
     # However many pictures agreed, the codec is not exact.

@@ -58,11 +58,11 @@ VARIANTS = {
     "int8 channel": "int8",
     "int8 tensor": "int8",
     "webp": "webp",
-    "quantised 8": "quantised",
-    "quantised 6": "quantised",
-    "quantised 4": "quantised",
+    "int8-zstd": "int8-zstd",
+    "int6-zstd": "int6-zstd",
+    "int4-zstd": "int4-zstd",
 }
-CODECS = "codec=[raw,base64,zstd,fp16,int8,webp,quantised]"
+CODECS = "codec=[raw,base64,zstd,fp16,int8,webp,int8-zstd,int6-zstd,int4-zstd]"
 LITE0 = (
     "model=module",
     "model.module.path=bench.efficientnet_lite.lite0",
@@ -140,9 +140,6 @@ async def measure(name: str, options: argparse.Namespace) -> tuple[int, list[Row
     codecs = {label: by_name[codec] for label, codec in VARIANTS.items()}
     config.codec.int8.scale = "tensor"
     codecs["int8 tensor"] = build_each(Kind.CODEC, config.codec)["int8"]
-    for bits in (8, 6, 4):
-        config.codec.quantised.bits = bits
-        codecs[f"quantised {bits}"] = build_each(Kind.CODEC, config.codec)["quantised"]
     model = load(config)
     parts = partition(model, CutSettings())
     inputs = [(value,) for value in digits(options, model) if name == "mnist"] or [

@@ -37,10 +37,9 @@ FULL_MHZ = 1000.0
 PLAIN = ("cuts.verify=false", "hydra.run.dir=run")
 EXACT = "codec=[file,webp,zstd,raw]"
 LOSSY = (
-    "codec=[file,webp,zstd,raw,quantised]",
+    "codec=[file,webp,zstd,raw,int8-zstd]",
     "accuracy_floor=0.99",
-    "codec.quantised.agreement=0.99",
-    "codec.quantised.bits=8",
+    "codec.int8-zstd.int8.agreement=0.99",
 )
 
 
@@ -74,7 +73,7 @@ def measure(name: str, kbps: int, clock: float, options: argparse.Namespace, sta
     """All figures of one model, link and clock."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     midcut_cloud = ("cloud", folder / "cloud.log", f"model={name}", "server.port=0", *PLAIN)
-    cloud = stack.enter_context(server(*midcut_cloud, "executor=onnxruntime", "codec=[webp,zstd,quantised]"))
+    cloud = stack.enter_context(server(*midcut_cloud, "executor=onnxruntime", "codec=[webp,zstd,int8]"))
     bare_command = [sys.executable, str(Path(__file__).parent / "bare_pictures.py"), name]
     bare = stack.enter_context(running(bare_command, folder / "bare.log", READY))[1]
     edges = {}

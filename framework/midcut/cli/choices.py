@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from midcut.component import Kind, takes_several
+from midcut.config.chains import check_chain
 from midcut.config.folders import presets
 from midcut.config.registry import registry
 from midcut.errors import ConfigError
@@ -36,6 +37,8 @@ def check_choices(arguments: Sequence[str]) -> None:
                 f"{match['group']}=null: this group is a list; for no component write {match['group']}=[]"
             )
         for name in (word.strip() for word in match["value"].strip("[]").split(",")):
+            if kind is Kind.CODEC:
+                check_chain(name)
             if _NAME.match(name) and name != "null" and (kind, name) not in registry().offers:
                 known = presets(match["group"])
                 if name not in known:

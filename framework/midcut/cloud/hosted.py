@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from midcut import wire
+from midcut.chains import is_chain, role
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
 from midcut.graph.batcher import Batcher
 from midcut.serving import ModelRef
@@ -78,6 +79,7 @@ class HostedModels:
                 "refused": {str(cut): why for cut, why in partition.refused.items()},
                 "nodes": partition.node_count,
                 "codecs": wire.codec_names([*self._codecs, *([oip.FILE] if self._digests(name) else [])]),
+                "stages": [stage for stage, codec in self._codecs.items() if not is_chain(stage) and role(codec)],
                 "probe": partition.probe,
                 "executor": self._executor,
             }

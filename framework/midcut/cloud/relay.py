@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
+from midcut.chains import accepts
 from midcut.edge.clouds.capabilities import usable_cuts
 from midcut.edge.tails import Tails
 from midcut.edge.tasks import cancel_task
@@ -220,7 +221,7 @@ class Relay:
         cuts, why = usable_cuts(listed, table, partition.legal, partition.probe)
         usable = held is not None and held.fingerprint == table.fingerprint
         legal = tuple(cut for cut in cuts if held is not None and cut in held.legal and cut != table.last)
-        codecs = [name for name in self._codecs if held is None or held.codecs is None or name in held.codecs]
+        codecs = [name for name in self._codecs if held is None or accepts(held, name)]
         return UpstreamModel(legal if usable else (), tuple(codecs), why)
 
 

@@ -9,6 +9,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from midcut.chains import Chain, is_chain, stage_names
 from midcut.component import Kind
 from midcut.config.registry import registry
 from midcut.errors import ConfigError, ForecastError
@@ -78,11 +79,19 @@ def _with_key(reason: str, node: DictConfig) -> str:
 
 def build_each(kind: Kind, nodes: DictConfig, **context: Any) -> dict[str, Any]:
     """Build all components of a group that is a list; returns name -> component, in the order of the config."""
-    named = kind in (Kind.MODEL, Kind.CODEC)
+    if kind is Kind.CODEC:
+        return {str(name): _build_codec(str(name), node) for name, node in nodes.items()}
+    named = kind is Kind.MODEL
     return {
         str(name): build(kind, node, **context, **({"name": str(name)} if named else {}))
         for name, node in nodes.items()
     }
+
+
+def _build_codec(name: str, node: DictConfig) -> Any:
+    if not is_chain(name):
+        return build(Kind.CODEC, node, name=name)
+    return Chain(name, [build(Kind.CODEC, node[stage], name=stage) for stage in stage_names(name)])
 
 
 def settings_of(cfg: DictConfig, schema: Callable[..., _T]) -> _T:

@@ -14,6 +14,7 @@ from omegaconf import open_dict
 
 from midcut.component import STRATEGY, Kind
 from midcut.config import settings
+from midcut.config.chains import CodecNodes
 from midcut.config.folders import conf_dir
 from midcut.config.registry import registry
 
@@ -57,6 +58,7 @@ def register() -> None:
         _store_node(store, kind.value, name, offer.node, f"{package}.{name}" if kind.several else package, distribution)
         if kind is Kind.PLANNER:
             _store_node(store, STRATEGY, name, offer.node, f"{STRATEGY}.{name}", distribution)
+    store.repo[Kind.CODEC.value] = CodecNodes(store.repo[Kind.CODEC.value])
     store.repo = _UncopiedDict(store.repo)
     Plugins.instance().register(PluginPresets)
 

@@ -90,9 +90,14 @@ def build_measured_codecs(config: DictConfig, table: CutTable) -> dict[str, Code
 
 def settings_text(node: Any) -> str:
     """The settings of a codec that change what it sends, as one line: others have other measurements."""
-    settings = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(settings, dict)  # noqa: S101 - for the type checker
-    return json.dumps({name: settings[name] for name in sorted(settings) if name not in _ESTIMATES}, default=str)
+    return json.dumps(_without_estimates(OmegaConf.to_container(node, resolve=True)), sort_keys=True, default=str)
+
+
+def _without_estimates(settings: Any) -> Any:
+    """The settings of a codec, or of each stage of a chain, but for those that only forecasts read."""
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _without_estimates(value) for name, value in settings.items() if name not in _ESTIMATES}
 
 
 def _codings(config: DictConfig, table: CutTable) -> dict[tuple[str, str], Coding]:

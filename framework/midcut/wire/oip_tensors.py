@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from midcut import chains
 from midcut.errors import MalformedError, TooLargeError
 from midcut.tensors import dtype_name, tensor_from_pieces, tensor_to_bytes
 from midcut.types import Encoded, ValueSpec
@@ -232,12 +233,17 @@ def _split_bytes(data: bytes | memoryview, count: int, name: str) -> list[bytes 
 
 
 def find_codec(name: str, codecs: Mapping[str, Codec]) -> Codec | None:
-    """The codec that a request names; None for `raw`. Raises MalformedError where it is not accepted."""
+    """The codec, or chain of codecs, that a request names; None for `raw`.
+
+    Raises:
+        MalformedError: it is not accepted.
+    """
     if name == RAW:
         return None
-    if name not in codecs:
+    codec = chains.find_codec(name, codecs)
+    if codec is None:
         raise MalformedError(f"codec {name[:40]!r} is not accepted here; accepted: {', '.join([RAW, *codecs])}")
-    return codecs[name]
+    return codec
 
 
 def reply_values(reply: Reply, codec: Codec | None = None, limit_bytes: int = 2**28) -> list[Tensor | int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
 
+from midcut.chains import accepts
 from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError, CloudRefusedError, CloudVersionError
 from midcut.graph.probe import difference
@@ -232,9 +233,7 @@ def usable_scope(
     if model is not None and model.upstream is not None and model.fingerprint == table.fingerprint:
         onward = _usable_onward(model.upstream, legal, codecs)
         why = why or onward.why
-    accepted = (
-        codecs if model is None or model.codecs is None else tuple(name for name in codecs if name in model.codecs)
-    )
+    accepted = codecs if model is None else tuple(name for name in codecs if accepts(model, name))
     if model is None or accepted == codecs:
         return Scope(cuts, codecs, why, onward)
     refused = ", ".join(name for name in codecs if name not in accepted)
