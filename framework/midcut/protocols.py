@@ -353,7 +353,12 @@ class Codec(Protocol):
         ...
 
     def codec_s(self, spec: ValueSpec) -> float:
-        """Return an estimate for forecasts of the seconds that encoding and decoding take together."""
+        """Return an estimate for forecasts of the seconds that encoding and decoding take together.
+
+        Encoding takes longer at a slower clock of the edge, for which a codec may also have: an attribute `clock_mhz`,
+        the clock at which its seconds hold (absent or None: they are not scaled), and a method `encode_s(spec)`, the
+        part of them at the edge (absent: all of them).
+        """
         ...
 
 

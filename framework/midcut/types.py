@@ -214,8 +214,12 @@ class Placements:
         on_edge: whether everything runs at the edge and nothing is sent, shape (P,), bool.
         codec: name of the codec of each placement, length P; `raw` where nothing is sent.
         codec_s: seconds of encoding and decoding at both ends together, shape (P,), float.
+        encode_mhz_s: the part of `codec_s` at the edge, times the clock in MHz at which it takes so long, shape (P,),
+            float; 0 where that clock is unknown. At another clock it takes this divided by that clock.
+        encode_s: that part itself, where the clock is known, else 0, shape (P,), float.
         prepare_s: seconds of decoding and preprocessing a picture at the edge before the model, shape (P,), float; 0
             where its file is sent, and everywhere if no file may be.
+        prepare_mhz: the clock at which it takes so long; 0 if unknown.
         graph_nodes: the nodes with their features, for predictors that know no profile of the model; may be empty.
         nodes, layers: totals of the whole model.
         graph: `CutTable.graph`, so that a profile of another graph is noticed; `""` if unknown.
@@ -238,13 +242,17 @@ class Placements:
     prepare_s: Floats = field(default_factory=lambda: np.zeros(0))
     graph_nodes: tuple[Node, ...] = ()
     onward: Placements | None = None
+    encode_s: Floats = field(default_factory=lambda: np.zeros(0))
+    encode_mhz_s: Floats = field(default_factory=lambda: np.zeros(0))
+    prepare_mhz: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.codec:
             object.__setattr__(self, "codec", ("raw",) * len(self.cut))
             object.__setattr__(self, "codec_s", np.zeros(len(self.cut)))
-        if len(self.prepare_s) != len(self.cut):
-            object.__setattr__(self, "prepare_s", np.zeros(len(self.cut)))
+        for name in ("prepare_s", "encode_s", "encode_mhz_s"):
+            if len(getattr(self, name)) != len(self.cut):
+                object.__setattr__(self, name, np.zeros(len(self.cut)))
 
     def __len__(self) -> int:
         return len(self.cut)
@@ -256,7 +264,8 @@ class Placements:
 
     def take(self, rows: Ints) -> Placements:
         """Return some of the placements, by their indices."""
-        names = ("cut", "layer", "payload_bytes", "request_bytes", "reply_bytes", "on_edge", "codec_s", "prepare_s")
+        bytes_of, seconds_of = ("payload_bytes", "request_bytes", "reply_bytes"), ("codec_s", "encode_s", "prepare_s")
+        names = ("cut", "layer", "on_edge", "encode_mhz_s", *bytes_of, *seconds_of)
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in names}
         columns["codec"] = tuple(self.codec[row] for row in rows.tolist())
         return replace(self, **columns, onward=None if self.onward is None else self.onward.take(rows))

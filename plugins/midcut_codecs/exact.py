@@ -62,6 +62,9 @@ class File(Raw):
     def codec_s(self, spec: ValueSpec) -> float:
         return spec.payload_bytes / self._bytes_per_s
 
+    def encode_s(self, spec: ValueSpec) -> float:  # noqa: ARG002 - a file is sent as it came
+        return 0.0
+
 
 class Base64:
     """Base64 of the elements (Luger, Aral, Brandic 2023, section 2.4)."""

@@ -48,7 +48,7 @@ class Algorithm1:
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
         """See `midcut.protocols.Planner`."""
-        if len(forecast) <= MAX_TABLE and not self._pareto and is_single(forecast, w):
+        if len(forecast) <= MAX_PLACEMENTS and not self._pareto and is_single(forecast, w):
             return self._choose_single(forecast, float(w))
         check_forecast(forecast)
         if len(forecast) > MAX_PLACEMENTS:
@@ -56,10 +56,22 @@ class Algorithm1:
         return self._choose_many(forecast, check_weight(w))
 
     def _choose_single(self, forecast: Forecast, w: float) -> Ints:
-        """Choose for one observation and one weight: the keys are looked up in a table over all pairs of ranks."""
+        """Choose for one observation and one weight: few keys are looked up in a table over all pairs of ranks."""
+        if len(forecast) > MAX_TABLE:
+            return self._choose_single_of_many(forecast, w)
         keys, row_starts = _key_table(self._key, w, len(forecast))
         order, by_cost = rank_single(forecast)
         best: Ints = order[by_cost[keys.take(by_cost + row_starts).argmin()]]
+        return best
+
+    def _choose_single_of_many(self, forecast: Forecast, w: float) -> Ints:
+        order, by_cost = rank_single(forecast)
+        p, q = weight_fraction(w)
+        ranks, count = _cached_arange(len(order)), len(order)
+        cost_rank = np.empty_like(by_cost)
+        cost_rank[by_cost] = ranks
+        # In latency order, so that argmin takes the lower latency of equal keys.
+        best: Ints = order[self._key(ranks, cost_rank, p, q, q * count + 1, count).argmin()]
         return best
 
     def _choose_many(self, forecast: Forecast, weights: Floats) -> Ints:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.planning import bandwidth_field, non_negative_field
+from midcut.planning import bandwidth_field, non_negative_field, positive_field
 from midcut.terms import SlowStart
 from midcut.wire.tcp import INITIAL_WINDOW, SEGMENT_BYTES, starts_slowly, window_bytes
 
@@ -41,8 +41,9 @@ class Eq3:
 class RoundTrip:
     """Link latency (request * 8) / (1000 * BW) + (reply * 8) / (1000 * downlink) + PL / 1000 + overhead.
 
-    Request and reply are the bytes really sent, with encoding and headers; the codec's own seconds are added. A
-    placement that sends nothing takes 0 s. With slow start, `midcut.wire.tcp.slow_start_s` of the request is added;
+    Request and reply are the bytes really sent, with encoding and headers; the codec's own seconds are added, those of
+    encoding at the observed clock where it and the clock of their measurement are known. A placement that sends nothing
+    takes 0 s. With slow start, `midcut.wire.tcp.slow_start_s` of the request is added;
     with `auto` it depends on the pause in the observation.
     """
 
@@ -67,6 +68,8 @@ class RoundTrip:
         self._sends = sends
         self._kbit = up + down if downlink_kbps is None else up
         self._fixed_s = sends * (placements.codec_s + overhead_s)
+        self._encode_s, self._encode_mhz_s = sends * placements.encode_s, sends * placements.encode_mhz_s
+        self._encodes = bool(self._encode_mhz_s.any())
         self._reply_s = None if downlink_kbps is None else down / downlink_kbps
         self._request_bytes = sends * placements.request_bytes
         self._initial_bytes = initial_window * SEGMENT_BYTES
@@ -80,6 +83,8 @@ class RoundTrip:
             non_negative_field(observation, "ping_ms"),
         )
         seconds: Floats = self._kbit / bandwidth_kbps + self._sends * (ping_ms / 1000) + self._fixed_s
+        if self._encodes and observation.clock_mhz is not None:
+            seconds = seconds + (self._encode_mhz_s / positive_field(observation, "clock_mhz") - self._encode_s)
         if self._reply_s is not None:
             seconds = seconds + self._reply_s
         if self._rounds is None:

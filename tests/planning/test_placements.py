@@ -5,7 +5,7 @@ import pytest
 
 from midcut import wire
 from midcut.errors import ConfigError
-from midcut.planning.placements import accurate_codecs, placements
+from midcut.planning.placements import Onward, accurate_codecs, placements
 from midcut.types import Cut, CutTable, Node, Placement, ValueSpec
 from midcut_codecs.config import Base64Config, Float16Config
 from midcut_codecs.exact import Base64, Raw
@@ -112,3 +112,25 @@ def test_when_none_is_left_the_message_says_why(offered, floor, message):
     with pytest.raises(ConfigError) as caught:
         accurate_codecs(offered, floor)
     assert str(caught.value) == message
+
+
+class Clocked(Float16):
+    """Its seconds hold at 1000 MHz, and three quarters of them are encoding."""
+
+    clock_mhz = 1000.0
+
+    def encode_s(self, spec):
+        return 0.75 * self.codec_s(spec)
+
+
+def test_encoding_is_known_with_the_clock_at_which_it_was_measured():
+    clocked = Clocked(name="fp16", **vars(Float16Config(mb_per_s=200.0)))
+    laid_out = placements(TABLE, (1, 2), {"base64": codecs()["base64"], "fp16": clocked})
+    seconds = 80_000 / 200e6
+    np.testing.assert_allclose(laid_out.codec_s, [80_000 / 100e6, seconds, 0.0])
+    np.testing.assert_allclose(laid_out.encode_s, [0.0, 0.75 * seconds, 0.0])
+    np.testing.assert_allclose(laid_out.encode_mhz_s, [0.0, 750 * seconds, 0.0])
+    # A relay codes at a clock of its own.
+    relayed = placements(TABLE, (1,), {"fp16": clocked}, Onward((2,), {"fp16": clocked}))
+    assert relayed.encode_s.all()
+    assert not relayed.onward.encode_s.any()

@@ -45,6 +45,20 @@ def test_a_codecs_own_seconds_come_on_top_where_something_is_sent():
     np.testing.assert_array_equal(Eq3(coded).seconds(LINK), Eq3(placements()).seconds(LINK))
 
 
+def test_encoding_takes_longer_at_a_slower_clock_and_decoding_in_the_cloud_does_not():
+    # 4 ms of coding, of which 3 ms are encoding at 1500 MHz: at 500 MHz 9 + 1, at 3000 MHz 1.5 + 1.
+    coding = {"codec_s": np.array([0.0, 0.004, 0.0]), "encode_s": np.array([0.0, 0.003, 0.0])}
+    coded = replace(placements(), codec=("raw", "fp16", "raw"), **coding, encode_mhz_s=np.array([0.0, 4.5, 0.0]))
+    for clock_mhz, coding_s in ((1500.0, 0.004), (500.0, 0.010), (3000.0, 0.0025), (None, 0.004)):
+        seconds = RoundTrip(coded).seconds(replace(LINK, clock_mhz=clock_mhz))
+        np.testing.assert_allclose(seconds, [0.836, 0.076 + coding_s, 0.0], rtol=1e-12)
+    many = RoundTrip(coded).seconds(Observation(np.array([500.0, 3000.0]), np.array([8000.0]), np.array([30.0])))
+    np.testing.assert_allclose(many[:, 1], [0.086, 0.0785], rtol=1e-12)
+    # Without a clock of the measurement, as on a machine that does not report one, nothing is scaled.
+    unknown = replace(coded, encode_s=np.zeros(3), encode_mhz_s=np.zeros(3))
+    np.testing.assert_allclose(RoundTrip(unknown).seconds(replace(LINK, clock_mhz=1.0))[1], 0.08, rtol=1e-12)
+
+
 def test_a_downlink_of_its_own_and_overhead():
     # Reply at 44 Mbit/s: 5500 * 8 / 44e6 = 0.001; overhead 0.002: 0.8005 + 0.001 + 0.03 + 0.002 = 0.8335.
     link = RoundTrip(placements(), downlink_kbps=44_000.0, overhead_s=0.002)

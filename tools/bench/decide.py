@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from common.engines import load
@@ -24,12 +27,14 @@ from midcut.config.composition import compose
 from midcut.config.settings import CalibrationSettings, CutSettings
 from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.calibration.sample_window import Sample
+from midcut.edge.file_choice import FileChoice, FileSizes
 from midcut.graph import partition
 from midcut.planning.assembly import build_policy
 from midcut.planning.cuts import legal_cuts
-from midcut.planning.placements import offered_placements
+from midcut.planning.placements import offered_placements, placements
 from midcut.planning.policy import PARTS
 from midcut.profiles import find_profile
+from midcut.profiles.codings import build_measured_codecs
 from midcut.types import Observation
 
 if TYPE_CHECKING:
@@ -37,7 +42,10 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from midcut.edge.picture_input import PictureInput
     from midcut.planning.policy import Policy
+    from midcut.protocols import Codec
+    from midcut.serving.reference_pictures import PictureInputs
     from midcut.types import CutTable, Floats
 
 WEIGHTS, OBSERVATIONS = 101, 10_000
@@ -93,6 +101,51 @@ def time_one_decision(repeats: int) -> Table:
             values = (f"{value:.1f}" for value in (*decide_us, *calibrated_us, forecast_us, choose_us))
             table.add_row(model, name if tiers == 2 else f"{name}, {tiers} tiers", str(len(policy.placements)), *values)
     return table
+
+
+CODECS = ("file", "webp", "png", "zstd", "int8-zstd", "raw")
+
+
+def time_one_of_many_codecs(repeats: int) -> Table:
+    """One decision over all cuts and six codecs, and what it takes to choose for the file of a picture by its bytes."""
+    columns = ("decision µs", "± IQR", "calibrated µs", "first file µs", "next file µs", "tensor µs")
+    table = Table("model", "cuts", "codecs", "placements", *columns, box=None)
+    for model in ("alexnet", "vgg16"):
+        config = compose("plan", [f"model={model}", f"codec=[{','.join(CODECS)}]"])
+        cuts = find_profile("pi4", "edge", model).table
+        codecs = build_measured_codecs(config, cuts)
+        policy = build_policy(config, placements(cuts, legal_cuts(cuts, CutSettings()), codecs))
+        (decide_us, spread), *others = (microseconds(call, repeats) for call in _choices(policy, codecs["file"]))
+        figures = (f"{value:.1f}" for value in (decide_us, spread, *(median for median, _ in others)))
+        counts = (len(set(policy.placements.cut.tolist())), len(CODECS), len(policy.placements))
+        table.add_row(model, *map(str, counts), *figures)
+    return table
+
+
+def _choices(policy: Policy, file_codec: Codec) -> tuple[Callable[[], object], ...]:
+    """A decision, a calibrated one, and placements for a picture: the first, further ones and a tensor's."""
+    observation = Observation(clock_mhz=1200.0, bandwidth_kbps=9000.0, ping_ms=40.0)
+    correct = calibrated(policy, observation).correct
+    decision = policy.decide(observation, correct)
+    files = FileChoice(FileSizes(file_codec, cast("PictureInputs", _Decoders()), 1200.0), lambda: policy)
+    files.compare(_Decoders.digests)
+    picture = cast("PictureInput", SimpleNamespace(data=bytes(50_000), file_format="JPEG"))
+    files.choose(decision, picture)
+    decisions = itertools.cycle([replace(decision), replace(decision)])
+    return (
+        partial(policy.decide, observation),
+        partial(policy.decide, observation, correct),
+        lambda: files.choose(next(decisions), picture),
+        partial(files.choose, decision, picture),
+        partial(files.for_tensors, decision),
+    )
+
+
+class _Decoders:
+    """What `FileSizes` takes of a model's preprocessing."""
+
+    digests: ClassVar[dict[str, str]] = {"JPEG": "as here"}
+    seconds = 0.005
 
 
 def time_many_decisions() -> Table:
@@ -151,6 +204,8 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     console = Console()
     console.print(time_one_decision(repeats))
+    console.print()
+    console.print(time_one_of_many_codecs(repeats))
     console.print()
     console.print(time_many_decisions())
     switch_us = first_use_us()

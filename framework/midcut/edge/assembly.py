@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -35,6 +36,7 @@ from midcut.exported import ExportedNetwork
 from midcut.exported.executor import ExportedExecutor
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import Onward, placements
+from midcut.profiles.clocks import CpuClocks
 from midcut.profiles.codings import ProfiledCodec, build_measured_codecs
 from midcut.serving.metrics import EdgeMetrics, new_registry
 from midcut.serving.reference_pictures import PictureInputs
@@ -104,7 +106,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     profiles = EdgeProfiles(cfg, cut, model, threads, fused)
     profiles.convert(cut, model.example, fused)
     warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
-    codecs = _measured_codecs(build_measured_codecs(profiles.cfg, cut.table), cut, model)
+    codecs = _measured_codecs(build_measured_codecs(profiles.cfg, cut.table), cut, model, _coding_clock(executor))
     reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
 
     steering = Steering(cfg, cut.legal)  # one planner for all policies, as it may learn
@@ -145,15 +147,21 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     return AssembledEdge(engine, model, metrics, PageParts(live, steering))
 
 
-def _measured_codecs(codecs: Mapping[str, Codec], cut: Partition, model: LoadedModel) -> dict[str, Codec]:
-    """The codecs with measured estimates, without `file` where the model's inputs do not come as pictures."""
+def _measured_codecs(
+    codecs: Mapping[str, Codec], cut: Partition, model: LoadedModel, clock_mhz: Callable[[], float | None]
+) -> dict[str, Codec]:
+    """The codecs with measured estimates, without `file` where the model's inputs do not come as pictures.
+
+    Args:
+        clock_mhz: the clock that coding runs at now; None if unknown.
+    """
     unknown = {name: codec for name, codec in codecs.items() if name != FILE and not isinstance(codec, ProfiledCodec)}
-    measured = {**codecs, **measure_codecs(unknown, cut, typical_inputs(model))}
+    measured = {**codecs, **measure_codecs(unknown, cut, typical_inputs(model), clock_mhz)}
     if measured.pop(FILE, None) is None:
         return measured
     pictures = PictureInputs(model)
     if pictures.digests and 0 in cut.legal:
-        return {name: measured.get(name) or FileSizes(codecs[name], pictures) for name in codecs}
+        return {name: measured.get(name) or FileSizes(codecs[name], pictures, clock_mhz()) for name in codecs}
     _log.warning("codec left out", codec=FILE, reason="the model makes no inputs of a fixed shape from pictures")
     return measured
 
@@ -287,6 +295,12 @@ def _fused(executor: Executor, cut: Partition) -> Executor | None:
     except Exception:  # noqa: BLE001 - the engine prepares it again, and logs why PyTorch runs it instead
         return None
     return executor if getattr(executor, "fused", False) else None
+
+
+def _coding_clock(executor: Executor) -> Callable[[], float | None]:
+    """A function that returns the clock at which codecs run; None where only the model runs at an emulated clock."""
+    emulated = hasattr(executor, "full_speed")
+    return (lambda: None) if emulated else CpuClocks(Path("/sys/devices/system/cpu")).current_mhz
 
 
 def _load_store(cfg: DictConfig, calibration: Calibration, policy: Policy, cut: Partition) -> CalibrationStore | None:

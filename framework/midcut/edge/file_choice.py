@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+import math
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import structlog
 
 from midcut.planning.policy import choose_in_time
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("midcut.edge")
 FILE_AT_0: Final = Placement(0, FILE)
 _UNUSED_WEIGHT: Final = 0.5
-# Sizes of files, as multiples of the usual one, for which the planner is asked.
-_MULTIPLES: Final = np.concatenate(([0.0], np.geomspace(1 / 256, 16, 49)))
+# Files whose sizes differ by less than this factor go the same way, so that the planner is not asked for each.
+_STEP: Final = 1.2
 # Smoothing factor of the usual size of files, and the change of it that starts planning anew.
 _NEWEST_WEIGHT: Final = 0.1
 _CHANGE: Final = 1.25
@@ -35,6 +35,7 @@ class FileSizes:
 
     Args:
         pictures: how this edge preprocesses them. A cloud is assumed to be as quick.
+        clock_mhz: of this edge now; None if unknown.
 
     Attributes:
         digests: format -> digest of what this edge makes of reference pictures.
@@ -44,8 +45,8 @@ class FileSizes:
 
     agreement: float | None = 1.0
 
-    def __init__(self, codec: Codec, pictures: PictureInputs) -> None:
-        self.name, self.digests = codec.name, pictures.digests
+    def __init__(self, codec: Codec, pictures: PictureInputs, clock_mhz: float | None = None) -> None:
+        self.name, self.digests, self.clock_mhz = codec.name, pictures.digests, clock_mhz
         self.on_change: list[Callable[[], None]] = []
         self._codec, self._cloud_s = codec, pictures.seconds
         self._usual: float | None = None
@@ -75,12 +76,23 @@ class FileSizes:
     def codec_s(self, spec: ValueSpec) -> float:  # noqa: ARG002 - decoding takes as long for every tensor
         return self._cloud_s
 
+    def encode_s(self, spec: ValueSpec) -> float:  # noqa: ARG002 - a file is sent as it came
+        return 0.0
 
-class _Choice(NamedTuple):
-    """For one decision: the largest file that is sent, and what is done with others."""
 
-    largest_bytes: float
-    otherwise: Placement
+class _Choices:
+    """What is known for one decision: the placement without files, and which sizes of files are sent.
+
+    Attributes:
+        row: of the file in the forecast; None where none may be sent.
+        sent: step of size -> whether such a file is sent, as far as the planner was asked.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        self.row = None if decision.forecast is None else decision.forecast.find(FILE_AT_0)
+        self.otherwise = None if decision.placement == FILE_AT_0 else decision.placement
+        self.sent: dict[int, bool] = {}
 
 
 class FileChoice:
@@ -98,7 +110,7 @@ class FileChoice:
         self.formats: frozenset[str] = frozenset()
         self._digests = sizes.digests
         self._sizes, self._policy = sizes, policy
-        self._choice: tuple[Decision | None, _Choice] = (None, _Choice(-1.0, FILE_AT_0))
+        self._choices: _Choices | None = None
 
     def compare(self, digests: Mapping[str, str]) -> list[str]:
         """Take the cloud's digests; returns the formats that both sides read, but differently."""
@@ -107,56 +119,48 @@ class FileChoice:
 
     def choose(self, decision: Decision, picture: PictureInput) -> Placement:
         """The placement for one picture."""
-        self._sizes.record(len(picture.data))
-        choice = self._choice_for(decision)
-        sends = picture.file_format in self.formats and len(picture.data) <= choice.largest_bytes
-        return FILE_AT_0 if sends else choice.otherwise
+        size = len(picture.data)
+        self._sizes.record(size)
+        choices = self._choices_for(decision)
+        if choices.row is None or picture.file_format not in self.formats:
+            return self._otherwise(choices)
+        step = math.ceil(math.log(max(size, 1), _STEP))
+        if step not in choices.sent:
+            choices.sent[step] = self._is_sent(decision, choices.row, _STEP**step)
+        return FILE_AT_0 if choices.sent[step] else self._otherwise(choices)
 
     def for_tensors(self, decision: Decision) -> Placement:
         """The placement for inputs that have no file."""
-        return self._choice_for(decision).otherwise if decision.placement == FILE_AT_0 else decision.placement
+        return self._otherwise(self._choices_for(decision))
 
-    def _choice_for(self, decision: Decision) -> _Choice:
-        if self._choice[0] is not decision:
-            self._choice = (decision, self._find(decision))
-        return self._choice[1]
+    def _choices_for(self, decision: Decision) -> _Choices:
+        if self._choices is None or self._choices.decision is not decision:
+            self._choices = _Choices(decision)
+        return self._choices
 
-    def _find(self, decision: Decision) -> _Choice:
-        forecast = decision.forecast
-        row = None if forecast is None else forecast.find(FILE_AT_0)
-        if forecast is None or row is None:
-            return _Choice(-1.0, decision.placement)
-        policy = self._policy()
-        placement = decision.placement
-        if placement == FILE_AT_0:
-            others = forecast.without(row)
-            placement = others.placements[int(_rows(policy, others))]
-        kbps = decision.observation.bandwidth_kbps
-        if not kbps or policy.placements is not forecast.placements:  # the policy has just been replaced
-            return _Choice(np.inf if decision.placement == FILE_AT_0 else -1.0, placement)
-        assumed = float(forecast.placements.request_bytes[row])
-        sizes = assumed * _MULTIPLES
-        more_s = (sizes - assumed) * 8 / 1000 / kbps
-        sent = _rows(policy, _at_sizes(forecast, row, more_s, policy, decision)) == row
-        largest = float(sizes[sent].max(initial=-1.0))
-        return _Choice(np.inf if sent[-1] else largest, placement)
+    def _otherwise(self, choices: _Choices) -> Placement:
+        if choices.otherwise is None:
+            choices.otherwise = self._without_files(choices.decision, choices.row)
+        return choices.otherwise
 
+    def _without_files(self, decision: Decision, row: int | None) -> Placement:
+        if decision.forecast is None or row is None:
+            return decision.placement
+        others = decision.forecast.without(row)
+        return others.placements[_row(self._policy(), others)]
 
-def _at_sizes(forecast: Forecast, row: int, more_s: np.ndarray, policy: Policy, decision: Decision) -> Forecast:
-    """The forecast once for each size of the file, shape (n, P).
-
-    Args:
-        more_s: seconds on the link beyond those of the usual size, shape (n,).
-    """
-    shape = (len(more_s), len(forecast))
-    link_s = np.tile(forecast.link_s, (len(more_s), 1))
-    link_s[:, row] = np.maximum(link_s[:, row] + more_s, 0.0)
-    edge_s, cloud_s = np.broadcast_to(forecast.edge_s, shape), np.broadcast_to(forecast.cloud_s, shape)
-    return policy.complete(decision.observation, edge_s, link_s, cloud_s)
+    def _is_sent(self, decision: Decision, row: int, size_bytes: float) -> bool:
+        """Whether the planner sends a file of this size, which takes another time on the link than the usual size."""
+        policy, forecast, kbps = self._policy(), decision.forecast, decision.observation.bandwidth_kbps
+        if forecast is None or not kbps or policy.placements is not forecast.placements:  # it has just been replaced
+            return decision.placement == FILE_AT_0
+        link_s = forecast.link_s.copy()
+        more_bytes = size_bytes - float(forecast.placements.request_bytes[row])
+        link_s[row] = max(link_s[row] + more_bytes * 8 / 1000 / kbps, 0.0)
+        sized = policy.complete(decision.observation, forecast.edge_s, link_s, forecast.cloud_s)
+        return _row(policy, sized) == row
 
 
-def _rows(policy: Policy, forecast: Forecast) -> np.ndarray:
+def _row(policy: Policy, forecast: Forecast) -> int:
     w = _UNUSED_WEIGHT if policy.planner.w is None else policy.planner.w
-    return np.asarray(
-        choose_in_time(policy.planner, forecast, np.full(forecast.latency_s.shape[:-1], w), policy.reply_timeout_s)
-    )
+    return int(choose_in_time(policy.planner, forecast, w, policy.reply_timeout_s))

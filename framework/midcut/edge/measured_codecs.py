@@ -10,13 +10,14 @@ import numpy as np
 from PIL import Image
 
 from midcut.errors import MalformedError
+from midcut.profiles.codings import EstimatedCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from midcut.graph import Partition
     from midcut.protocols import Codec
-    from midcut.types import Encoded, LoadedModel, Tensor, ValueSpec
+    from midcut.types import LoadedModel, Tensor, ValueSpec
 
 _REPEATS: Final = 3
 # Side, mean, spread, colourfulness and fall of amplitude with frequency of the picture that stands for photographs.
@@ -25,26 +26,23 @@ _MEAN, _SPREAD, _COLOUR, _FALL = 118.0, 50.0, 0.12, 1.2
 
 
 class Measured(NamedTuple):
-    """The encoded size of one value, and the seconds to encode and decode it."""
+    """The encoded size of one value, the seconds to encode and decode it, and those of encoding alone."""
 
     size_bytes: int
     seconds: float
+    encode_s: float = 0.0
 
 
-class MeasuredCodec:
-    """A codec whose estimates are measured figures for the values that were measured."""
+class MeasuredCodec(EstimatedCodec):
+    """A codec whose estimates are measured figures for the values that were measured.
 
-    def __init__(self, codec: Codec, measured: Mapping[ValueSpec, Measured]) -> None:
-        self.name = codec.name
-        self.agreement = codec.agreement
-        self._codec = codec
+    Args:
+        clock_mhz: of this machine as they were measured; None if unknown.
+    """
+
+    def __init__(self, codec: Codec, measured: Mapping[ValueSpec, Measured], clock_mhz: float | None = None) -> None:
+        super().__init__(codec, clock_mhz)
         self._measured = measured
-
-    def encode(self, value: Tensor) -> Encoded:
-        return self._codec.encode(value)
-
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
-        return self._codec.decode(encoded, spec)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
         measured = self._measured.get(spec)
@@ -54,14 +52,24 @@ class MeasuredCodec:
         measured = self._measured.get(spec)
         return self._codec.codec_s(spec) if measured is None else measured.seconds
 
+    def encode_s(self, spec: ValueSpec) -> float:
+        measured = self._measured.get(spec)
+        return self._codec.codec_s(spec) if measured is None else measured.encode_s
 
-def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence[Tensor]) -> dict[str, Codec]:
+
+def measure_codecs(
+    codecs: Mapping[str, Codec],
+    cut: Partition,
+    inputs: Sequence[Tensor],
+    clock_mhz: Callable[[], float | None] = lambda: None,
+) -> dict[str, Codec]:
     """Return the codecs with estimates measured on one pass through the model, on the calling thread.
 
     Args:
         codecs: by name. If `raw` is the only one, nothing is measured: its size is known and it takes hardly any time.
         cut: the model with its legal cuts.
         inputs: the model's inputs for one pass; the closer to real ones, the better the sizes.
+        clock_mhz: the clock of this machine now; None if unknown.
     """
     if set(codecs) == {"raw"}:
         return dict(codecs)
@@ -70,7 +78,8 @@ def measure_codecs(codecs: Mapping[str, Codec], cut: Partition, inputs: Sequence
         for spec, value in zip(cut.table.cuts[index].values, values, strict=True):
             if spec.is_tensor:
                 _measure_value(codecs, spec, value, measured)
-    return {name: MeasuredCodec(codec, measured[name]) for name, codec in codecs.items()}
+    at_mhz = clock_mhz()
+    return {name: MeasuredCodec(codec, measured[name], at_mhz) for name, codec in codecs.items()}
 
 
 def _measure_value(
@@ -87,8 +96,9 @@ def _measure_value(
 def _time_codec(codec: Codec, spec: ValueSpec, value: Tensor) -> Measured:
     start = perf_counter()
     encoded = codec.encode(value)
+    encode_s = perf_counter() - start
     codec.decode(encoded, spec)
-    return Measured(encoded.size_bytes, perf_counter() - start)
+    return Measured(encoded.size_bytes, perf_counter() - start, encode_s)
 
 
 def typical_inputs(model: LoadedModel) -> Sequence[Tensor]:

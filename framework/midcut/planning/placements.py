@@ -62,13 +62,15 @@ def placements(
         ends = [[cut for cut in cuts if _is_coarse(table, cut)] for cuts in (legal, onward.legal)]
         return placements(table, ends[0], codecs, Onward(ends[1], onward.codecs))
     passes_on = ~second.on_edge[further]
+    nothing = np.zeros(len(further))
     route_bytes = [_route_bytes(int(second.cut[row]), second.codec[row]) for row in further.tolist()]
     taken = first.take(rows)
     return replace(
         taken,
         request_bytes=taken.request_bytes + passes_on * np.array(route_bytes),
         reply_bytes=taken.reply_bytes + passes_on * float(ROUTE_REPLY_BYTES),
-        onward=second.take(further),
+        # The relay's clock does not follow the edge's.
+        onward=replace(second.take(further), encode_s=nothing, encode_mhz_s=nothing),
     )
 
 
@@ -101,11 +103,13 @@ def _one_hop(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] 
         for name in (offered if index != table.last else ("raw",))
         if (name != FILE or index == 0) and _is_accurate(offered.get(name), index)
     ]
-    prepare_s = _codec_s(table.cuts[0], offered.get(FILE))
+    file_codec = offered.get(FILE)
+    prepare_s = _coding(table.cuts[0], file_codec).seconds
     cuts = [table.cuts[row.cut] for row in rows]
     on_edge = np.array([row.cut == table.last for row in rows], dtype=np.bool_)
     row_codecs = [offered.get(row.codec) for row in rows]
     reply = {name: float(wire.reply_bytes(table, codec)) for name, codec in offered.items()}
+    codings = [_coding(*pair) for pair in zip(cuts, row_codecs, strict=True)]
     request = [wire.request_bytes(table, row.cut, codec) for row, codec in zip(rows, row_codecs, strict=True)]
     return Placements(
         model=table.model,
@@ -121,7 +125,10 @@ def _one_hop(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] 
         graph_nodes=table.nodes,
         codec=tuple(row.codec for row in rows),
         prepare_s=np.array([0.0 if row.codec == FILE else prepare_s for row in rows]),
-        codec_s=np.where(on_edge, 0.0, np.array([_codec_s(*pair) for pair in zip(cuts, row_codecs, strict=True)])),
+        prepare_mhz=getattr(file_codec, "clock_mhz", None) or 0.0,
+        codec_s=np.where(on_edge, 0.0, np.array([coding.seconds for coding in codings])),
+        encode_s=np.where(on_edge, 0.0, np.array([coding.encode_s for coding in codings])),
+        encode_mhz_s=np.where(on_edge, 0.0, np.array([coding.encode_mhz_s for coding in codings])),
     )
 
 
@@ -161,17 +168,33 @@ def _is_accurate(codec: Codec | None, cut: int) -> bool:
     return usable_at is None or bool(usable_at(cut))
 
 
-def _codec_s(cut: Cut, codec: Codec | None) -> float:
-    """Seconds for encoding and decoding all tensors at a cut."""
-    return sum(_tensor_codec_s(codec, spec) for spec in cut.values if spec.is_tensor) if codec is not None else 0.0
+class _Coding(NamedTuple):
+    """Seconds for all tensors at a cut; see `Placements` for the parts of them."""
+
+    seconds: float = 0.0
+    encode_s: float = 0.0
+    encode_mhz_s: float = 0.0
 
 
-def _tensor_codec_s(codec: Codec, spec: ValueSpec) -> float:
+def _coding(cut: Cut, codec: Codec | None) -> _Coding:
+    if codec is None:
+        return _Coding()
+    specs = [spec for spec in cut.values if spec.is_tensor and _takes(codec, spec)]
+    seconds = sum(codec.codec_s(spec) for spec in specs)
+    clock_mhz = getattr(codec, "clock_mhz", None)
+    if not clock_mhz:
+        return _Coding(seconds)
+    encode_s = sum(getattr(codec, "encode_s", codec.codec_s)(spec) for spec in specs)
+    return _Coding(seconds, encode_s, encode_s * clock_mhz)
+
+
+def _takes(codec: Codec, spec: ValueSpec) -> bool:
+    """Whether a codec supports a tensor's dtype; one of another dtype is sent as it is."""
     try:
         codec.encoded_bytes(spec)
-    except MalformedError:  # a tensor of a dtype that the codec does not support is sent as it is
-        return 0.0
-    return codec.codec_s(spec)
+    except MalformedError:
+        return False
+    return True
 
 
 def offered_placements(

@@ -13,6 +13,7 @@ import structlog
 from midcut.component import Kind
 from midcut.config.registry import registry
 from midcut.errors import ConfigError, ForecastError, PluginError
+from midcut.planning.fields import positive_field
 from midcut.planning.pricing import bills_more, request_usd
 from midcut.protocols import Learner
 from midcut.types import LATENCY_AND_COST, Decision, Forecast, Usage
@@ -73,7 +74,7 @@ class Forecaster:
         """
         edge_s = self.edge.seconds(observation)
         if self._prepares:
-            edge_s = edge_s + self.placements.prepare_s
+            edge_s = edge_s + self._prepare_s(observation)
         link_s = self.link.seconds(observation)
         cloud_s = self.cloud.seconds(observation)
         if not edge_s.shape == link_s.shape == cloud_s.shape:
@@ -85,6 +86,14 @@ class Forecaster:
         edge_s, link_s, cloud_s = (_broadcast(part_s, shape) for part_s in (edge_s, link_s, cloud_s))
         between = {name: _broadcast(part_s, shape) for name, part_s in between.items()}
         return self.complete(observation, edge_s, link_s, cloud_s, between=between)
+
+    def _prepare_s(self, observation: Observation) -> Floats:
+        """Seconds of decoding and preprocessing a picture, at the edge's clock where both clocks are known."""
+        at_mhz = self.placements.prepare_mhz
+        if not at_mhz or observation.clock_mhz is None:
+            return self.placements.prepare_s
+        seconds: Floats = self.placements.prepare_s * (at_mhz / positive_field(observation, "clock_mhz"))
+        return seconds
 
     def complete(
         self,

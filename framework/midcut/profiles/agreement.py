@@ -113,6 +113,7 @@ class _Sums:
     def __init__(self) -> None:
         self.bytes: dict[str, list[int]] = defaultdict(list)
         self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.encode_s: dict[str, list[float]] = defaultdict(list)
         self.agreement: dict[int, list[float]] = defaultdict(list)
         self.error: dict[int, list[float]] = defaultdict(list)
 
@@ -124,6 +125,7 @@ class _Sums:
             clock_mhz=clock_mhz,
             value_bytes={value: float(np.mean(sizes)) for value, sizes in self.bytes.items()},
             value_s={value: float(np.median(seconds)) for value, seconds in self.seconds.items()},
+            encode_s={value: float(np.median(seconds)) for value, seconds in self.encode_s.items()},
             agreement={cut: float(np.mean(shares)) for cut, shares in self.agreement.items()},
             error={cut: float(np.mean(errors)) for cut, errors in self.error.items()},
         )
@@ -158,10 +160,12 @@ def _send(codec: Codec, spec: ValueSpec, value: Tensor, sums: _Sums) -> Tensor:
     began = perf_counter()
     try:
         encoded = codec.encode(value)
+        encode_s = perf_counter() - began
         received = codec.decode(encoded, spec)
     except MalformedError:
         return value
     sums.seconds[spec.name].append(perf_counter() - began)
+    sums.encode_s[spec.name].append(encode_s)
     sums.bytes[spec.name].append(encoded.size_bytes)
     return received
 

@@ -21,7 +21,7 @@ from midcut.terms import Role
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from midcut.profiles.profile import Coding
+    from midcut.profiles.profile import Coding, Profile
     from midcut.protocols import Codec
     from midcut.types import CutTable, Encoded, Tensor, ValueSpec
 
@@ -30,7 +30,36 @@ _NOT_EXACT: Final = 1.0 - 2.0**-20
 _ESTIMATES: Final = ("_target_", "agreement", "ratio", "mb_per_s")
 
 
-class ProfiledCodec:
+class EstimatedCodec:
+    """A codec with the estimates that its settings give.
+
+    Attributes:
+        clock_mhz: the edge's clock at which they hold; None if unknown.
+    """
+
+    def __init__(self, codec: Codec, clock_mhz: float | None) -> None:
+        self.name, self.agreement, self.clock_mhz = codec.name, codec.agreement, clock_mhz
+        self._codec = codec
+
+    def encode(self, value: Tensor) -> Encoded:
+        return self._codec.encode(value)
+
+    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
+        return self._codec.decode(encoded, spec)
+
+    def encoded_bytes(self, spec: ValueSpec) -> int:
+        return self._codec.encoded_bytes(spec)
+
+    def codec_s(self, spec: ValueSpec) -> float:
+        return self._codec.codec_s(spec)
+
+    def encode_s(self, spec: ValueSpec) -> float:
+        """The part of `codec_s` at the edge; all of it if unknown."""
+        seconds: float = getattr(self._codec, "encode_s", self._codec.codec_s)(spec)
+        return seconds
+
+
+class ProfiledCodec(EstimatedCodec):
     """A codec whose sizes, seconds and agreement at each cut were measured on pictures.
 
     Args:
@@ -43,23 +72,16 @@ class ProfiledCodec:
     """
 
     def __init__(self, codec: Codec, coding: Coding, accuracy_floor: float | None) -> None:
-        self.name = codec.name
-        self.agreement = codec.agreement
+        super().__init__(codec, coding.clock_mhz)
         if codec.agreement != 1.0:
             self.agreement = min(max(coding.agreement.values(), default=0.0), _NOT_EXACT)
-        self._codec, self._coding, self._floor = codec, coding, accuracy_floor
+        self._coding, self._floor = coding, accuracy_floor
 
     def usable_at(self, cut: int) -> bool:
         """Whether the codec agrees often enough at a cut; not where it was not measured."""
         if self._floor is None or self._codec.agreement == 1.0:
             return True
         return min(self._coding.agreement.get(cut, 0.0), _NOT_EXACT) >= self._floor
-
-    def encode(self, value: Tensor) -> Encoded:
-        return self._codec.encode(value)
-
-    def decode(self, encoded: Encoded, spec: ValueSpec) -> Tensor:
-        return self._codec.decode(encoded, spec)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
         measured = self._coding.value_bytes.get(spec.name)
@@ -68,6 +90,10 @@ class ProfiledCodec:
     def codec_s(self, spec: ValueSpec) -> float:
         measured = self._coding.value_s.get(spec.name)
         return self._codec.codec_s(spec) if measured is None else measured
+
+    def encode_s(self, spec: ValueSpec) -> float:
+        measured = self._coding.encode_s.get(spec.name)
+        return self.codec_s(spec) if measured is None else measured
 
 
 def build_measured_codecs(config: DictConfig, table: CutTable) -> dict[str, Codec]:
@@ -80,11 +106,16 @@ def build_measured_codecs(config: DictConfig, table: CutTable) -> dict[str, Code
     Raises:
         ConfigError: none is left.
     """
-    codings = _codings(config, table)
+    profile = _edge_profile(config, table)
+    measured = {} if profile is None or profile.table.graph != table.graph else _codings(profile)
+    fastest_mhz = None if profile is None else profile.runs[-1].clock_mhz
     codecs: dict[str, Codec] = {}
     for name, codec in build_each(Kind.CODEC, config.codec).items():
-        coding = codings.get((name, settings_text(config.codec[name])))
-        codecs[name] = codec if coding is None else ProfiledCodec(codec, coding, config.accuracy_floor)
+        coding = measured.get((name, settings_text(config.codec[name])))
+        if coding is None:
+            codecs[name] = EstimatedCodec(codec, fastest_mhz)
+        else:
+            codecs[name] = ProfiledCodec(codec, coding, config.accuracy_floor)
     return offer_codecs(codecs, config.accuracy_floor)
 
 
@@ -100,11 +131,12 @@ def _without_estimates(settings: Any) -> Any:
     return {name: _without_estimates(value) for name, value in settings.items() if name not in _ESTIMATES}
 
 
-def _codings(config: DictConfig, table: CutTable) -> dict[tuple[str, str], Coding]:
+def _edge_profile(config: DictConfig, table: CutTable) -> Profile | None:
     try:
-        profile = find_profile(config.edge_profile, Role.edge, table.model)
+        return find_profile(config.edge_profile, Role.edge, table.model)
     except FileError:  # a predictor that needs one will say so
-        return {}
-    if profile.table.graph != table.graph:
-        return {}
+        return None
+
+
+def _codings(profile: Profile) -> dict[tuple[str, str], Coding]:
     return {(coding.codec, coding.settings): coding for coding in profile.codings or ()}

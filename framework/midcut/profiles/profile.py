@@ -67,6 +67,7 @@ class Coding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         clock_mhz: of the machine; null where it does not report it.
         value_bytes: mean encoded bytes by name of the value that crosses a cut.
         value_s: median seconds of encoding and decoding, likewise.
+        encode_s: median seconds of encoding alone, likewise; empty in older files.
         agreement: cut -> share of pictures (of pixels, where each has a class) with the class of the unsplit model.
         error: cut -> mean of ||y' - y|| / ||y|| over the outputs y of the unsplit model.
     """
@@ -79,6 +80,7 @@ class Coding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     value_s: dict[str, float]
     agreement: dict[int, float]
     error: dict[int, float]
+    encode_s: dict[str, float] = {}
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
