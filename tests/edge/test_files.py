@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import cached_property
 
@@ -168,6 +170,35 @@ async def test_a_cloud_that_decodes_every_format_differently_gets_tensors(monkey
         async with an_edge(cloud, "codec=[file,raw]", "cuts.last_cut=0") as edge:
             result = (await edge.classify(saved(a_picture(5, (40, 30)), "PNG")))["result"]
             assert (result.codec, result.finished_by) == ("raw", "cloud")
+
+
+@pytest.mark.parametrize(
+    ("taken", "sent_as"), [("[file,webp,raw]", "webp"), ("[file,raw]", "raw"), ("[file,int8-zstd,raw]", "raw")]
+)
+async def test_a_second_cloud_that_takes_no_files_gets_what_it_takes_when_the_first_is_gone(
+    monkeypatch, taken, sent_as
+):
+    async with AsyncExitStack() as clouds:
+        first = await a_cloud().__aenter__()
+        with monkeypatch.context() as patch:
+            differing(patch, [])
+            second = await clouds.enter_async_context(a_cloud())
+        urls = f"cloud_url=[{first.url},{second.url}]"
+        async with midcut.Edge(*PLAIN, urls, f"codec={taken}", "cuts.last_cut=0") as edge:
+            engine, data = edge._edge.engine, saved(a_picture(6, (80, 60)), "JPEG", quality=30)
+            before = await engine.infer(await opened(edge, data))
+            assert (before.codec, before.finished_by, before.fallback) == ("file", "cloud", "")
+            await first.__aexit__()
+            after = await engine.infer(await opened(edge, data), placement=FILE)
+            assert (after.finished_by, after.fallback) == ("cloud", "")
+            assert torch.equal(before.output, after.output)
+            (spec,) = engine.partition.table.cuts[0].values
+            assert (after.sent_bytes < spec.payload_bytes) == (sent_as == "webp")
+            with pytest.raises(MalformedError, match="the image is broken"):
+                await engine.infer(await opened(edge, data[: len(data) // 2]), placement=FILE)
+            async with asyncio.timeout(60):  # planning follows the cloud in use
+                while (await engine.infer(await opened(edge, data))).codec == "file":
+                    pass
 
 
 def test_the_digests_notice_another_decoder_and_another_preprocessing():

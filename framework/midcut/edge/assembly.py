@@ -17,6 +17,7 @@ from midcut.config.settings import EdgeConfig
 from midcut.config.settings.bounds import count_threads
 from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.calibration.store import CalibrationStore
+from midcut.edge.clouds.adapting import CodecAdapter
 from midcut.edge.clouds.capabilities import CloudCapabilities
 from midcut.edge.clouds.executors import CloudExecutor
 from midcut.edge.clouds.failover import Clouds
@@ -245,6 +246,7 @@ def connect(
         file_sizes.on_change.append(scope.replan_soon)
     if scope is not None:
         clouds.find_mismatch = scope.find_mismatch
+        clouds.adapter = CodecAdapter(exact_codecs, {} if file_sizes is None else file_sizes.digests, scope.ask_soon)
 
     async def plan_with(part: str, profile: Profile) -> None:
         if use_seconds is not None and scope is not None:

@@ -27,6 +27,7 @@ from midcut.protocols import ModelLister, ProfileSource
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from midcut.edge.clouds.adapting import CodecAdapter
     from midcut.protocols import Transport
     from midcut.types import HeldModel, TailReply, TailRequest
 
@@ -49,6 +50,7 @@ class _Cloud:
     answered_at: float = 0.0
     greeted: bool = False
     mismatch: str = ""
+    models: Mapping[str, HeldModel] = field(default_factory=dict)
     last_failure: str = "it was never asked"
     recovering: asyncio.Task[None] | None = None
 
@@ -70,6 +72,7 @@ class Clouds:
         on_recovery: called when a cloud that had failed answers again.
         find_mismatch: says of a cloud's models why that cloud must not be asked, `""` if it may be. With it, a cloud
             that can list its models is asked for them before its first request.
+        adapter: changes the codec of requests for a cloud that does not take it; None sends them as they are.
     """
 
     def __init__(self, transports: Mapping[str, Transport], retry_after_s: float, failures: int = 3) -> None:
@@ -79,6 +82,7 @@ class Clouds:
         self.on_change: list[Callable[[], None]] = []
         self.on_recovery: list[Callable[[], None]] = []
         self.find_mismatch: Callable[[Mapping[str, HeldModel]], str] | None = None
+        self.adapter: CodecAdapter | None = None
 
     @property
     def state(self) -> BreakerState:
@@ -176,7 +180,7 @@ class Clouds:
         except CloudVersionError as error:
             cloud.greeted, cloud.mismatch = True, str(error)
             raise
-        cloud.greeted = True
+        cloud.greeted, cloud.models = True, models
         cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
         return models
 
@@ -212,6 +216,9 @@ class Clouds:
         try:
             async with asyncio.timeout(request.timeout_s):
                 await self._check_first(cloud)
+                held = cloud.models.get(request.model)
+                if held is not None and self.adapter is not None and not self.adapter.takes(held, request):
+                    request = await self.adapter.adapt(held, request)
                 reply = await cloud.transport.infer(request)
             answered_at = perf_counter()
             if (checking := check(reply)) is not None:
