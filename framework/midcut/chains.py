@@ -78,6 +78,9 @@ class Chain:
         name: of the chain, the names of its stages with a `-` between.
         stages: in the order of encoding.
 
+    Attributes:
+        agreement: that of the only stage that is not exact; unknown for several.
+
     Raises:
         ConfigError: a stage that cannot stand where it does; the message says why.
     """
@@ -86,13 +89,8 @@ class Chain:
         _check(name, stages)
         self.name = name
         self._first, *self._further = stages
-        self._stages = tuple(stages)
-
-    @property
-    def agreement(self) -> float | None:
-        """That of the only stage that is not exact; unknown for several."""
-        lossy = [codec.agreement for codec in self._stages if codec.agreement != 1.0]
-        return 1.0 if not lossy else lossy[0] if len(lossy) == 1 else None
+        lossy = [codec.agreement for codec in stages if codec.agreement != 1.0]
+        self.agreement: float | None = 1.0 if not lossy else lossy[0] if len(lossy) == 1 else None
 
     def encode(self, value: Tensor) -> Encoded:
         encoded = self._first.encode(value)

@@ -67,4 +67,5 @@ class CodecNodes(dict[str, Any]):
             package=f"{Kind.CODEC.value}.{name}",
             provider="midcut",
         )
-        return self.setdefault(file, made)
+        self[file] = made
+        return made
