@@ -8,13 +8,16 @@ import re
 import shutil
 
 import msgspec
+import numpy as np
 import pytest
+from msgspec import UNSET
 
 from midcut.cli.verbs.report import main
 from midcut.profiles import find_fit, find_profile, write_fit
 from midcut.profiles.fitting import fit
 from midcut.reporting.figures_compare import draw_claims
-from midcut.reporting.figures_runs import draw_streams
+from midcut.reporting.figures_runs import draw_plan, draw_streams
+from midcut.reporting.figures_samples import draw_samples
 from midcut.reporting.formatting import as_number, policy_label, settings_text
 from midcut.reporting.load import read_results
 from midcut.reporting.report import make_report
@@ -288,6 +291,51 @@ def test_a_constant_cut_and_missing_telemetry_are_drawn_plainly():
     for axes in (bandwidth, ping, clock):
         assert axes.get_ylabel().endswith("unknown")
         assert axes.get_yticks().tolist() == []
+
+
+def test_three_tiers_are_drawn_with_both_cuts_and_every_part():
+    seen = msgspec.structs.replace(OBSERVED, others={"second_bandwidth_kbps": 2000.0, "second_ping_ms": 40.0})
+    decision = msgspec.structs.replace(RECORD.decision, observation=seen)
+    parts = {"relay_s": 0.03, "second_link_s": 0.02}
+    passed_on = msgspec.structs.replace(RECORD, decision=decision, second_cut=3, second_codec="raw", **parts)
+    ended = msgspec.structs.replace(passed_on, at_s=101.0, second_cut=UNSET, predicted={"second_cut": 5})
+    bandwidth, ping, cut, latency, *_ = draw_streams({"mnist": [passed_on, ended]}).axes
+    assert [line.get_ydata().tolist() for line in cut.lines] == [[1.0, 1.0], [3.0, 5.0]]
+    assert [line.get_ydata()[0] for line in (*bandwidth.lines, *ping.lines)] == [9.0, 2.0, 20.0, 40.0]
+    labels = latency.get_legend_handles_labels()[1]
+    assert [label for label in labels if label not in {"measured", "predicted"}] == [
+        "edge", "link", "relay", "second link", "cloud",
+    ]  # fmt: skip
+    tops = [layer.get_paths()[0].vertices[:, 1].max() for layer in latency.collections]
+    np.testing.assert_allclose(tops, [100.0, 150.0, 180.0, 200.0, 250.0])
+
+
+def test_a_plan_of_three_tiers_shades_the_pair_that_was_picked():
+    more = {"relay_s": 0.02, "second_link_s": 0.04}
+    rows = tuple(
+        PlanRow(cut=first, codec="raw", layer=first, request_bytes=9.0, second_cut=second, second_codec="raw",
+                **FORECAST | more)
+        for first in range(3) for second in range(first, 3)
+    )  # fmt: skip
+    plan = msgspec.structs.replace(PLAN, cut=1, codec="raw", second_cut=2, second_codec="raw", rows=rows, **more)
+    latency, cost = draw_plan(plan).axes
+    bars = [patch for patch in latency.patches if patch.get_label() != "picked"]
+    (shaded,) = (patch for patch in latency.patches if patch.get_label() == "picked")
+    assert (shaded.get_x(), shaded.get_width()) == pytest.approx((3.5, 1.0))
+    assert cost.get_xlabel().endswith("picked: 1, 2")
+    assert [text.get_text() for text in cost.get_xticklabels()] == ["0", "1", "2"]
+    total_s = sum(FORECAST[name] for name in ("edge_s", "link_s", "cloud_s")) + 0.06
+    assert max(bar.get_y() + bar.get_height() for bar in bars) == pytest.approx(1e3 * total_s)
+
+
+def test_picks_on_three_tiers_are_pairs(simulation):
+    made = simulation()
+    series = tuple(
+        msgspec.structs.replace(each, second_picks=tuple(pick + 1 for pick in each.picks)) for each in made.series
+    )
+    figure, _ = draw_samples(msgspec.structs.replace(made, series=series))
+    names = {text.get_text() for text in figure.axes[3].get_yticklabels()}
+    assert names == {"0, 1", "1, 2", "3, 4"}
 
 
 def test_every_axis_is_named_with_its_unit(runs):

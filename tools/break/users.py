@@ -16,6 +16,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,12 +40,13 @@ class Course:
 
     Attributes:
         cuts: time since the start and the cut from then on.
-        answered, lost: numbers of requests.
+        answered: number of requests.
+        lost: reason -> number of requests without an answer.
     """
 
     cuts: list[tuple[float, int]] = field(default_factory=list)
     answered: int = 0
-    lost: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
 
     def switches(self, start_s: float, stop_s: float) -> int:
         return sum(start_s <= at_s < stop_s for at_s, _ in self.cuts[1:])
@@ -56,8 +58,8 @@ async def send(client: Client, image: bytes, rate_hz: float, until_s: float, cou
     async def one() -> None:
         try:
             await client.classify(image)
-        except WireError:
-            course.lost += 1
+        except WireError as error:
+            course.lost[str(error).partition(" answered ")[2] or str(error)] += 1
         else:
             course.answered += 1
 
@@ -113,12 +115,12 @@ def run(turn_share: float, folder: Path, options: argparse.Namespace) -> list[Co
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="alexnet", help="model component (default: %(default)s)")
+    parser.add_argument("--model", default="mnist", help="model component (default: %(default)s)")
     parser.add_argument("--edges", type=int, default=3, help="(default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=1.5, help="images a second of each (default: %(default)s)")
-    parser.add_argument("--slower", type=float, default=6.0, help="the edges' clock (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=5.0, help="images a second of each (default: %(default)s)")
+    parser.add_argument("--slower", type=float, default=60.0, help="stretches the edges' clock (default: %(default)s)")
     parser.add_argument("--base", type=float, default=0.2, help="price of the idle cloud, $/h (default: %(default)s)")
-    parser.add_argument("--slope", type=float, default=30.0, help="$/h for each busy second a second")
+    parser.add_argument("--slope", type=float, default=1200.0, help="$/h for each busy second a second")
     parser.add_argument("--settle", type=float, default=60.0, help="seconds that may be unsettled")
     parser.add_argument("--seconds", type=float, default=180.0, help="of each run (default: %(default)s)")
     parser.add_argument("--most", type=float, default=1.0, help="switches a minute and edge after that")
@@ -128,19 +130,22 @@ def main() -> int:
     console = Console(width=120, highlight=False)
     columns = ("turn_share", "edge", "cuts over time", "switches before", "a minute after", "answered", "lost")
     table = text_table(f"{options.model}, {options.edges} edges", columns, left=("cuts over time",))
-    bad = 0
+    bad, lost = 0, Counter[str]()
     for number, turn_share in enumerate(float(text) for text in options.turns.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             courses = run(turn_share, Path(folder), options)
         for edge, course in enumerate(courses):
             after = course.switches(options.settle, options.seconds) * 60.0 / (options.seconds - options.settle)
-            bad += course.lost > 0 or (number == 0 and after > options.most)
+            lost += course.lost
+            bad += bool(course.lost) or (number == 0 and after > options.most)
             cuts = " ".join(f"{cut}@{at_s:.0f}s" for at_s, cut in course.cuts[:12])
             more = f" and {len(course.cuts) - 12} more" if len(course.cuts) > 12 else ""
             before = str(course.switches(0.0, options.settle))
-            counts = str(course.answered), str(course.lost)
+            counts = str(course.answered), str(course.lost.total())
             table.add_row(f"{turn_share:g}", str(edge), cuts + more, before, f"{after:.2f}", *counts)
     console.print(table)
+    for reason, count in lost.items():
+        console.print(f"{count} lost: {reason}")
     return 1 if bad else 0
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import UNSET
 
 from midcut.reporting.formatting import objective_title
 from midcut.reporting.style import (
     BLACK,
     BLUE,
     CYAN,
+    GREEN,
     GREY,
     PURPLE,
     RED,
@@ -32,18 +34,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from midcut.results.plan import Plan
+    from midcut.results.plan import Pick, Plan, PlanRow
     from midcut.results.stream import Record, Telemetry
     from midcut.types import Floats
 
-_PARTS = {"edge_s": ("edge", BLUE), "link_s": ("link", YELLOW), "cloud_s": ("cloud", CYAN)}
+_PARTS = {
+    "edge_s": ("edge", BLUE),
+    "link_s": ("link", YELLOW),
+    "relay_s": ("relay", GREEN),
+    "second_link_s": ("second link", PURPLE),
+    "cloud_s": ("cloud", CYAN),
+}
+_MAX_APART = 80
+"""Bars up to which there is room between them."""
+_TICK_ROOM = 0.025
+"""Least distance of two tick labels, as a share of the axis."""
 _MAX_MARKED = 40
 """Requests up to which each is marked on a curve."""
 
 
 def draw_plan(plan: Plan) -> Figure:
-    """Latency of every placement in its parts, and its cost; the pick is shaded."""
-    coded = any(row.codec != "raw" for row in plan.rows)
+    """Latency of every placement in its parts, and its cost; the pick is shaded.
+
+    On three tiers the placements with one first cut stand side by side, by their second cut.
+    """
+    coded = any(codec != "raw" for row in plan.rows for codec in (row.codec, row.second_codec or "raw"))
+    tiered = any(row.second_cut is not UNSET for row in plan.rows)
     names = tuple(plan.objectives)
     inches = (5.0 if coded else 4.6) + 1.3 * len(names)
     panels = new_figure(2 + len(names), 1, inches, sharex=True, height_ratios=(1.6, *(1.0 for _ in ("cost", *names))))
@@ -51,29 +67,60 @@ def draw_plan(plan: Plan) -> Figure:
     time, money = latency_unit(_column_values(plan.rows, "latency_s")), cost_unit(_column_values(plan.rows, "cost_usd"))
     places = np.arange(len(plan.rows))
     base = np.zeros(len(plan.rows))
-    for name, (label, colour) in _PARTS.items():
-        height = _column_values(plan.rows, name) * time.factor
-        latency.bar(places, height, bottom=base, color=colour, label=label)
+    width = 1.0 if len(places) > _MAX_APART else 0.8
+    for name, (label, colour) in _parts_of(plan.rows).items():
+        height = np.nan_to_num(_column_values(plan.rows, name)) * time.factor
+        latency.bar(places, height, bottom=base, color=colour, label=label, width=width)
         base += height
-    cost.bar(places, _column_values(plan.rows, "cost_usd") * money.factor, color="#777777")
+    cost.bar(places, _column_values(plan.rows, "cost_usd") * money.factor, color="#777777", width=width)
     for axes, name in zip(others, names, strict=True):
         values = np.array([np.nan if (value := row.objectives.get(name)) is None else value for row in plan.rows])
-        axes.bar(places, values * shown_column(name).factor, color="#777777")
+        axes.bar(places, values * shown_column(name).factor, color="#777777", width=width)
         axes.set_ylabel(f"predicted\n{objective_title(name)}")
-    pick = [(row.cut, row.codec) for row in plan.rows].index((plan.cut, plan.codec))
+    pick = [_placement_key(row) for row in plan.rows].index(_placement_key(plan))
     for axes in (latency, cost, *others):
         axes.grid(visible=False, axis="x")
         axes.axvspan(pick - 0.5, pick + 0.5, color=RED, alpha=0.22, zorder=0, linewidth=0, label="picked")
         from_zero(axes)
-    labels = [f"{row.cut} {row.codec}" if coded and row.request_bytes else str(row.cut) for row in plan.rows]
-    every = max(1, len(labels) // 24)
     lowest = others[-1] if others else cost
-    lowest.set_xticks(places[::every], labels[::every], rotation=90 if coded else 0)
-    lowest.set(xlabel="cut [nodes at the edge]" + (" and codec" if coded else ""), xlim=(-0.7, len(labels) - 0.3))
+    _name_placements(lowest, plan, coded=coded and not tiered)
+    lowest.set(xlim=(-0.7, len(places) - 0.3))
     cost.set_ylabel(f"predicted cost\n[{money.name} per inference]")
     latency.set(ylabel=f"predicted latency\n[{time.name}]", title=plan.model)
-    legend_above(figure, latency)
+    if tiered:
+        lowest.set_xlabel(f"first cut [nodes at the edge], in it the second cut; picked: {_placement_text(plan)}")
+    legend_above(figure, latency, columns=6)
     return figure
+
+
+def _name_placements(axes: Axes, plan: Plan, *, coded: bool) -> None:
+    """Tick labels: cut and codec of every placement, or of as many as there is room for; else each first cut."""
+    cuts = [row.cut for row in plan.rows]
+    if len(set(cuts)) < len(cuts) and not coded:
+        apart: list[int] = []
+        for place in sorted({cut: place for place, cut in reversed(list(enumerate(cuts)))}.values()):
+            if not apart or place - apart[-1] >= _TICK_ROOM * len(cuts):
+                apart.append(place)
+        axes.set_xticks(apart, [str(cuts[place]) for place in apart])
+    else:
+        labels = [f"{row.cut} {row.codec}" if coded and row.request_bytes else str(row.cut) for row in plan.rows]
+        every = max(1, len(labels) // 24)
+        axes.set_xticks(range(0, len(labels), every), labels[::every], rotation=90 if coded else 0)
+    axes.set_xlabel("cut [nodes at the edge]" + (" and codec" if coded else ""))
+
+
+def _placement_key(row: PlanRow | Pick) -> tuple[Any, ...]:
+    return row.cut, row.codec, row.second_cut, row.second_codec
+
+
+def _placement_text(pick: Pick) -> str:
+    hops = ((pick.cut, pick.codec), (pick.second_cut, pick.second_codec))
+    return ", ".join(f"{cut}" if codec == "raw" else f"{cut} {codec}" for cut, codec in hops)
+
+
+def _parts_of(rows: Sequence[Any]) -> dict[str, tuple[str, str]]:
+    """The parts of the latency that the rows have: three on two tiers, five on three."""
+    return {name: part for name, part in _PARTS.items() if any(getattr(row, name) is not UNSET for row in rows)}
 
 
 def draw_streams(streams: Mapping[str, Sequence[Record]]) -> Figure:
@@ -88,7 +135,7 @@ def draw_streams(streams: Mapping[str, Sequence[Record]]) -> Figure:
     figure, axes = new_figure(5, count, 9.0, width=width, sharex="col", height_ratios=heights)
     for place, (title, records) in enumerate(streams.items()):
         _draw_stream(axes[place::count], title, records)
-    legend_above(figure, *axes[-2 * count :], columns=5)
+    legend_above(figure, *axes[-3 * count :], columns=5)
     return figure
 
 
@@ -97,16 +144,24 @@ def _draw_stream(column: Sequence[Axes], title: str, records: Sequence[Record]) 
     time_s = _column_values(records, "at_s")
     time_s -= time_s[0]
     marks: dict[str, Any] = {"marker": "."} if len(records) <= _MAX_MARKED else {}
-    bandwidth.set_title(title)
-    _draw_telemetry(bandwidth, ping, time_s, [record.decision.observation for record in records], marks)
-    cuts = _column_values(records, "cut")
-    cut.step(time_s, cuts, where="post", color=BLACK, **marks)
+    observed = [record.decision.observation for record in records]
+    second_hop = any("second_bandwidth_kbps" in seen.others for seen in observed)
+    bandwidth.set_title(f"{title}; dotted: second hop" if second_hop else title)
+    _draw_telemetry(bandwidth, ping, time_s, observed, marks)
+    cuts = [_column_values(records, "cut")]
+    tiered = any(record.second_cut is not UNSET for record in records)
+    cut.step(time_s, cuts[0], where="post", color=BLACK, label="cut" if tiered else None, **marks)
     cut.set_ylabel("cut in use\n[nodes at the edge]")
-    whole_ticks(cut, cuts)
+    if tiered:
+        cuts.append(np.array([_second_cut(record) for record in records]))
+        cut.step(time_s, cuts[1], where="post", color=GREEN, linestyle="--", label="second cut", **marks)
+        cut.set_ylabel("cuts in use\n[nodes before it]")
+    whole_ticks(cut, [value for values in cuts for value in values if not np.isnan(value)])
     time, money = latency_unit(_column_values(records, "latency_s")), cost_unit(_column_values(records, "cost_usd"))
-    layers = [_column_values(records, part) * time.factor for part in _PARTS]
-    latency.stackplot(time_s, layers, colors=[colour for _, colour in _PARTS.values()], alpha=0.75,
-                      labels=[label for label, _ in _PARTS.values()])  # fmt: skip
+    parts = _parts_of(records)
+    layers = [np.nan_to_num(_column_values(records, part)) * time.factor for part in parts]
+    latency.stackplot(time_s, layers, colors=[colour for _, colour in parts.values()], alpha=0.75,
+                      labels=[label for label, _ in parts.values()])  # fmt: skip
     for axes, name, unit in ((latency, "latency_s", time), (cost, "cost_usd", money)):
         axes.plot(
             time_s,
@@ -135,6 +190,10 @@ def _draw_telemetry(
     ):
         values = _column_values(observed, name) * factor
         axes.plot(time_s, values, color=colour, linestyle="--" if axes is clock else "-", **marks)
+        second = np.array([seen.others.get(f"second_{name}", np.nan) for seen in observed]) * factor
+        if not np.isnan(second).all():
+            axes.plot(time_s, second, color=colour, linestyle=":", linewidth=2.0, **marks)
+            values = np.concatenate([values, second])
         axes.set_ylabel(label, color=label_colour)
         if np.isnan(values).all():
             axes.set(yticks=[])
@@ -148,6 +207,13 @@ def _draw_telemetry(
     clock.spines["right"].set_visible(True)
 
 
+def _second_cut(record: Record) -> float:
+    """The second cut; where the relay ran all that was left, or nothing was sent, that of the forecast."""
+    cut = record.predicted.get("second_cut") if record.second_cut is UNSET else record.second_cut
+    return np.nan if cut is None else float(cut)
+
+
 def _column_values(rows: Iterable[Any], name: str) -> Floats:
     """One field of all rows; missing values become NaN, which is drawn as a gap."""
-    return np.array([getattr(row, name) for row in rows], dtype=np.float64)
+    values = (getattr(row, name) for row in rows)
+    return np.array([None if value is UNSET else value for value in values], dtype=np.float64)

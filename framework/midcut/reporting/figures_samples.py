@@ -64,7 +64,8 @@ class _SampleFigure:
     """The content of one figure.
 
     Attributes:
-        placements: names of the placements that picks are numbers of; empty without several codecs: picks are cuts.
+        placements: names of the placements that picks are numbers of; empty where picks are cuts, without codecs and
+            second cuts.
     """
 
     simulation: Simulation
@@ -75,6 +76,8 @@ class _SampleFigure:
 
     @property
     def pick_axis(self) -> str:
+        if any(series.second_picks for series in self.simulation.series):
+            return "cuts of both hops"
         return "cut and codec" if self.placements else "cut"
 
     def pick_label(self, pick: int) -> str:
@@ -131,19 +134,34 @@ def _sample_figure(simulation: Simulation, by_label: dict[str, Series]) -> _Samp
     latency = latency_unit(value for series in by_label.values() for value in series.sample_latency_s)
     cost = cost_unit(value for series in by_label.values() for value in series.sample_cost_usd)
     strategies = [series.strategy for series in by_label.values()]
-    coded = sorted({pick for series in by_label.values() for pick in zip(series.picks, series.codecs, strict=False)})
+    named = any(series.codecs or series.second_picks for series in by_label.values())
+    placed = {label: _placements_of(series) for label, series in by_label.items()} if named else {}
+    numbers = {place: number for number, place in enumerate(sorted({p for each in placed.values() for p in each}))}
     curves = [
         _StrategyCurve(
             label,
             np.array(series.sample_latency_s) * latency.factor,
             np.array(series.sample_cost_usd) * cost.factor,
-            tuple(map(coded.index, zip(series.picks, series.codecs, strict=True))) if coded else series.picks,
+            tuple(numbers[place] for place in placed[label]) if named else series.picks,
             {"color": strategy_colour(series.strategy, strategies), "linewidth": 2.4 - 0.3 * min(place, 5)},
             strategy_marker(series.strategy, strategies),
         )
         for place, (label, series) in enumerate(by_label.items())
     ]
-    return _SampleFigure(simulation, tuple(curves), latency, cost, tuple(f"{cut} {codec}" for cut, codec in coded))
+    names = tuple(_placement_name(place) for place in numbers)
+    return _SampleFigure(simulation, tuple(curves), latency, cost, names)
+
+
+def _placements_of(series: Series) -> list[tuple[int | str, ...]]:
+    """Cut, codec, second cut and second codec of every pick, as far as the file has them."""
+    columns = (series.picks, series.codecs, series.second_picks, series.second_codecs)
+    return list(zip(*(column for column in columns if column), strict=True))
+
+
+def _placement_name(place: tuple[int | str, ...]) -> str:
+    """E.g. `3`, `3 zstd`, `3, 9` or `3 zstd, 9 raw`."""
+    text = "".join(f" {part}" if isinstance(part, str) else f", {part}" for part in place)
+    return text.removeprefix(", ")
 
 
 def _draw_lines(content: _SampleFigure, x: Floats, name: str) -> Figure:

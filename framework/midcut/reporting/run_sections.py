@@ -59,9 +59,13 @@ _PLANS = (
     Column("met", "limit met", lambda value: "yes" if value else "no", number=False),
     Column("cut", "cut"),
     Column("codec", "codec", number=False),
+    Column("second_cut", "second cut"),
+    Column("second_codec", "second codec", number=False),
     Column("after", "after", number=False),
     Column("edge_s", "edge [ms]", in_milliseconds),
     Column("link_s", "link [ms]", in_milliseconds),
+    Column("relay_s", "relay [ms]", in_milliseconds),
+    Column("second_link_s", "second link [ms]", in_milliseconds),
     Column("cloud_s", "cloud [ms]", in_milliseconds),
     Column("latency_s", "latency [ms]", in_milliseconds),
     Column("cost_usd", "cost [µ$]", in_microdollars),
@@ -156,9 +160,10 @@ def plans_section(plans: Mapping[str, Plan]) -> Section | None:
     objectives = tuple(dict.fromkeys(name for plan in plans.values() for name in plan.objectives))
     rows = [
         (
-            folder, plan.model, plan.w, None if plan.limit is UNSET else plan.limit,
-            None if plan.met is UNSET else plan.met, plan.cut, plan.codec, plan.after, plan.edge_s, plan.link_s,
-            plan.cloud_s, plan.latency_s, plan.cost_usd, *(plan.objectives.get(name) for name in objectives),
+            folder, plan.model, plan.w, _given(plan.limit), _given(plan.met), plan.cut, plan.codec,
+            _given(plan.second_cut), _given(plan.second_codec), plan.after, plan.edge_s, plan.link_s,
+            _given(plan.relay_s), _given(plan.second_link_s), plan.cloud_s, plan.latency_s, plan.cost_usd,
+            *(plan.objectives.get(name) for name in objectives),
         )
         for folder, plan in plans.items()
     ]  # fmt: skip
@@ -169,6 +174,11 @@ def plans_section(plans: Mapping[str, Plan]) -> Section | None:
     caption = "Predicted latency and cost of the picks, each for one observation."
     table = Table("plans", (*_PLANS, *objective_columns(objectives)), rows, caption).without_empty_columns()
     return Section("plans", "Plans", tables=(table,), pictures=tuple(pictures))
+
+
+def _given(value: Any) -> Any:
+    """A field of a plan; None where its file has none."""
+    return None if value is UNSET else value
 
 
 def _circumstances(plan: Plan) -> str:

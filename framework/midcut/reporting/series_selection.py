@@ -39,10 +39,10 @@ def planner_names(simulation: Simulation) -> list[str]:
 
 def distinct_series(series: Iterable[Series]) -> dict[str, Series]:
     """Series to draw in figures per sample, by label; strategies with equal picks in every sample share one."""
-    groups: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Series]] = {}
+    groups: dict[tuple[tuple[int | str, ...], ...], list[Series]] = {}
     for each in series:
         if each.picks and (each.planner or each.strategy in REFERENCES):
-            groups.setdefault((each.picks, each.codecs), []).append(each)
+            groups.setdefault((each.picks, each.codecs, each.second_picks, each.second_codecs), []).append(each)
     return {" = ".join(strategy_label(each.strategy) for each in group): group[0] for group in groups.values()}
 
 

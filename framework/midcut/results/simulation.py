@@ -66,6 +66,7 @@ class Series(msgspec.Struct, frozen=True):
             and of `cost_optimal`, by that name; empty without a population, or where that mean is 0.
         picks: picked cut of every sample; empty where there are more samples than the file keeps.
         codecs: codec of every pick; empty also where every cut is on offer with one codec only.
+        second_picks, second_codecs: likewise of the second cut, on three tiers; else empty.
         sample_latency_s, sample_cost_usd: likewise.
         over_trace: likewise, where a recorded link was sampled.
     """
@@ -88,6 +89,8 @@ class Series(msgspec.Struct, frozen=True):
     cost_ratio: dict[str, Interval] = {}
     picks: tuple[int, ...] = ()
     codecs: tuple[str, ...] = ()
+    second_picks: tuple[int, ...] = ()
+    second_codecs: tuple[str, ...] = ()
     sample_latency_s: tuple[float, ...] = ()
     sample_cost_usd: tuple[float, ...] = ()
     over_trace: OverTrace | None = None
@@ -167,7 +170,8 @@ class Simulation(msgspec.Struct, frozen=True):
         cost: name of the cost model.
         samples, population: number of samples, and of repetitions with other seeds.
         cuts: cut of every placement; `layers`: finished leaf modules; `after`: name of the node before it;
-            `codecs`: what its tensors are sent as, `raw` where nothing is sent.
+            `codecs`: what its tensors are sent as, `raw` where nothing is sent; `second_cuts`: where a relay stops,
+            on three tiers.
         weights: at which every planner picks.
         clock_mhz, bandwidth_kbps, ping_ms: of every sample; empty where there are more than the file keeps.
         time_s: of every sample where a trace was sampled; else empty.
@@ -199,6 +203,7 @@ class Simulation(msgspec.Struct, frozen=True):
     capacity_kbps: tuple[float, ...] = ()
     based_on: dict[str, str] = {}
     codecs: tuple[str, ...] = ()
+    second_cuts: tuple[int, ...] = ()
     aim: tuple[str, str] = ("latency_s", "cost_usd")
     format: str = FORMAT
 
@@ -231,12 +236,12 @@ def _fault(simulation: Simulation) -> str:
 
 def _lengths(simulation: Simulation) -> Iterator[tuple[str, int, int]]:
     """Name and length of every list that may be empty, and the length it must have otherwise."""
-    for name in ("layers", "after", "codecs"):
+    for name in ("layers", "after", "codecs", "second_cuts"):
         yield name, len(getattr(simulation, name)), len(simulation.cuts)
     for name in ("clock_mhz", "bandwidth_kbps", "ping_ms", "time_s", "capacity_kbps"):
         yield name, len(getattr(simulation, name)), simulation.samples
     for row, series in enumerate(simulation.series):
-        for name in ("picks", "codecs", "sample_latency_s", "sample_cost_usd"):
+        for name in ("picks", "codecs", "second_picks", "second_codecs", "sample_latency_s", "sample_cost_usd"):
             yield f"series[{row}].{name}", len(getattr(series, name)), simulation.samples
         if series.over_trace is not None:
             for name in OverTrace.__struct_fields__:

@@ -145,8 +145,8 @@ class Summary(Struct, frozen=True, kw_only=True):
         requests: images that were answered; `skipped`: those that could not be read.
         stopped_early: the stream was ended by a signal.
         wall_s: seconds from the first image to the last answer.
-        cuts: cut -> number of requests.
-        switches: requests with another cut than the one before.
+        cuts: cut -> number of requests; where a relay stopped at a second one, both: `3,9`.
+        switches: requests with other cuts than the one before.
         finished_by: `edge` or `cloud` -> number of requests.
         fallbacks: requests that the edge finished in place of the cloud.
         right, accuracy: number and share of the `graded` requests with the expected answer; None where none is graded.

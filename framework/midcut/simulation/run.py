@@ -138,6 +138,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         time_s=_values_to_keep(samples.time_s, keep=keep),
         capacity_kbps=_values_to_keep(samples.carried_kbps(), keep=keep),
         codecs=placements.codec,
+        second_cuts=() if placements.onward is None else tuple(placements.onward.cut.tolist()),
         aim=setup.planning.aim,
     )
 

@@ -42,7 +42,8 @@ class StrategyMetrics:
         self.weights = tuple(weights)
         rows = len(self.weights)
         self._placements, self._samples, self._keep = placements, samples, keep
-        self._several_codecs = len(np.unique(placements.cut)) < len(placements)
+        hops = [placements.cut] if placements.onward is None else [placements.cut, placements.onward.cut]
+        self._several_codecs = len(np.unique(hops, axis=1).T) < len(placements)
         self._objective_weights = tuple(0.0 if w is None else w for w in self.weights)
         self._sums = {name: np.zeros(rows) for name in ("latency", "cost", "regret", "dominated", "limit_not_met")}
         self._objective_sums: dict[str, Floats] = {}
@@ -130,7 +131,7 @@ class StrategyMetrics:
             raise ForecastError("the true latency of every sample is 0 s: there is nothing to compare")
         percentile_s = self._percentile.percentile()
         fastest_s = self._fastest_s / self._samples
-        results = []
+        results, onward = [], self._placements.onward
         for row in range(len(self.weights) if weighted else 1):
             w = self.weights[row] if weighted else None
             picks, latency_s, cost_usd = self._samples_at_weight(row)
@@ -152,13 +153,18 @@ class StrategyMetrics:
                     unmet=float(self.mean("limit_not_met")[row]) if self._limited else None,
                     **{key: dict(by_row[row]) for key, by_row in (ratios or {}).items()},
                     picks=tuple(self._placements.cut[picks].tolist()),
-                    codecs=tuple(self._placements.codec[p] for p in picks.tolist()) if self._several_codecs else (),
+                    codecs=self._codecs_of(self._placements, picks),
+                    second_picks=() if onward is None else tuple(onward.cut[picks].tolist()),
+                    second_codecs=() if onward is None else self._codecs_of(onward, picks),
                     sample_latency_s=tuple(latency_s.tolist()),
                     sample_cost_usd=tuple(cost_usd.tolist()),
                     over_trace=self._over_trace_at_weight(row),
                 )
             )
         return results
+
+    def _codecs_of(self, placements: Placements, picks: Ints) -> tuple[str, ...]:
+        return tuple(placements.codec[pick] for pick in picks.tolist()) if self._several_codecs else ()
 
     def _samples_at_weight(self, row: int) -> tuple[Ints, Floats, Floats]:
         if not self._per_sample:

@@ -15,6 +15,8 @@ from midcut.results.gains import mean_gains
 from midcut.results.stream import Cost, Latency, PredictionError, Summary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from midcut.edge.dwelling import PlanningCounts
     from midcut.edge.frontend.stream import StreamOutcome
 
@@ -36,7 +38,7 @@ def summarise(
         cloud_never_reached: why no cloud answered; `""` if one did.
     """
     records = outcome.records
-    cuts = Counter(record["cut"] for record in records)
+    cuts = Counter(_cuts_of(record) for record in records)
     graded = [record["right"] for record in records if "right" in record]
     costs_usd = [record["cost_usd"] for record in records]
     return Summary(
@@ -47,8 +49,8 @@ def summarise(
         wall_s=outcome.wall_s,
         latency_s=_quantiles([record["latency_s"] for record in records]),
         cost_usd=Cost(total=float(sum(costs_usd)), median=_median(costs_usd)),
-        cuts={str(cut): cuts[cut] for cut in sorted(cuts)},
-        switches=sum(before["cut"] != after["cut"] for before, after in pairwise(records)),
+        cuts={",".join(map(str, each)): cuts[each] for each in sorted(cuts)},
+        switches=sum(_cuts_of(before) != _cuts_of(after) for before, after in pairwise(records)),
         finished_by=dict(Counter(record["finished_by"] for record in records)),
         fallbacks=sum(bool(record["fallback"]) for record in records),
         prediction_error=PredictionError(_median_error(records, "latency_s"), _median_error(records, "cost_usd")),
@@ -63,6 +65,11 @@ def summarise(
         planning=asdict(planning),
         calibration=UNSET if calibration is None else calibration,
     )
+
+
+def _cuts_of(record: Mapping[str, Any]) -> tuple[int, ...]:
+    """The cut of a request, and where a relay stopped the second one."""
+    return (record["cut"],) if "second_cut" not in record else (record["cut"], record["second_cut"])
 
 
 def summary_table(summary: Summary, title: str) -> Table:
