@@ -76,6 +76,22 @@ def to_dtype(tensor: Tensor, dtype: str) -> Tensor:
     return tensor.to(torch_dtype(dtype))
 
 
+def dense(tensor: Tensor) -> Tensor:
+    """Return a tensor whose elements lie in memory in the order of its dimensions: itself, or a copy."""
+    if isinstance(tensor, np.ndarray):
+        return np.asarray(tensor, order="C")
+    return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+
+def concatenate(tensors: Sequence[Tensor]) -> Tensor:
+    """Join tensors of equal shapes along their first dimension."""
+    if isinstance(tensors[0], np.ndarray):
+        return np.concatenate(tensors)
+    import torch  # noqa: PLC0415 - only where the tensors are torch's
+
+    return torch.cat(list(tensors))
+
+
 def zeros(dtype: str, shape: Sequence[int]) -> Tensor:
     """Return a tensor of zeros, torch's in a process that has imported torch.
 

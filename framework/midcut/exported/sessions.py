@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from midcut.errors import ExecutorError
-from midcut.tensors import to_numpy
+from midcut.tensors import dense, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ class ReadySegment:
         """The values at the segment's last cut, of those at its first."""
         computed: list[Any] = []
         if self._session is not None:
-            arrays = [np.ascontiguousarray(to_numpy(values[position])) for position in self._saved.inputs]
+            arrays = [to_numpy(dense(values[position])) for position in self._saved.inputs]
             computed = self._session.run(None, dict(zip(self._names, arrays, strict=True)))
             for number in self._saved.ints:
                 computed[number] = int(computed[number])

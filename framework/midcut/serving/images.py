@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from midcut.errors import BusyError, MalformedError, OutOfMemoryError
 from midcut.serving.error_responses import is_exhausted
 from midcut.serving.formats import formats, why_unknown
+from midcut.tensors import concatenate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -150,9 +151,7 @@ async def decode_batch(
         return inputs[0]
     if len({value.shape for value in inputs}) > 1:
         raise MalformedError("the pictures of a batch have several shapes after preprocessing: send them one by one")
-    import torch  # noqa: PLC0415 - the module loads without it
-
-    return torch.cat(inputs)
+    return concatenate(inputs)
 
 
 async def decode_input(model: LoadedModel, data: bytes | bytearray | memoryview, budget: PixelBudget) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from midcut import chains
 from midcut.errors import MalformedError, TooLargeError
-from midcut.tensors import dtype_name, tensor_from_pieces, tensor_to_bytes
+from midcut.tensors import dense, dtype_name, tensor_from_pieces, tensor_to_bytes, to_numpy
 from midcut.types import Encoded, ValueSpec
 from midcut.wire.body import join
 from midcut.wire.oip import (
@@ -283,7 +283,7 @@ def _encode_tensor(
             return encoded_header(name, dtype, shape, codec.encode(value))
         except MalformedError:
             pass
-    data, order = tensor_to_bytes(value.contiguous() if plain and not value.is_contiguous() else value)
+    data, order = tensor_to_bytes(dense(value) if plain else value)
     return tensor_header(name, dtype, shape, data.nbytes, None if plain else order), (data,) if data.nbytes else ()
 
 
@@ -370,7 +370,7 @@ def json_limit(tables: Iterable[CutTable], max_batch: int) -> int:
 def _json_header(name: str, value: Tensor) -> TensorHeader:
     """The header entry of an output as JSON numbers. Raises MalformedError where JSON has none for its datatype."""
     datatype = _json_datatype(name, dtype_name(value.dtype))
-    data = msgspec.Raw(msgspec.json.encode(value.detach().reshape(-1).tolist()))
+    data = msgspec.Raw(msgspec.json.encode(to_numpy(value).reshape(-1).tolist()))
     return TensorHeader(name, tuple(value.shape), datatype, data=data)
 
 
