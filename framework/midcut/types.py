@@ -112,6 +112,26 @@ class Cut(msgspec.Struct, frozen=True):
         return len(self.values) == 1 and self.values[0].is_tensor
 
 
+class ShapeRange(msgspec.Struct, frozen=True):
+    """The sizes that one input may have, without the batch dimension.
+
+    Attributes:
+        smallest, largest: per dimension, both included; equal where the size is fixed.
+    """
+
+    smallest: tuple[int, ...]
+    largest: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """In words, with B for the batch size: `[B, 3, 32 to 512, 32 to 512]`."""
+        sizes = [
+            f"{low}" if low == high else f"{low} to {high}"
+            for low, high in zip(self.smallest, self.largest, strict=True)
+        ]
+        return f"[{', '.join(['B', *sizes])}]"
+
+
 class Output(msgspec.Struct, frozen=True):
     """One output of a model.
 
@@ -135,6 +155,8 @@ class CutTable(msgspec.Struct, frozen=True):
         graph: hash over the nodes, their settings, hooks and arguments, and the cuts.
         weights: hash over parameters, buffers and all other tensors that the graph uses, packed ones included.
         outputs: the outputs by the model's own names; a value may be several of them.
+        ranges: for each input the sizes that it may have; empty where they are those of the cuts.
+        output_ranges: the sizes of each of `outputs` at the smallest and at the largest inputs; empty likewise.
     """
 
     model: str
@@ -144,6 +166,8 @@ class CutTable(msgspec.Struct, frozen=True):
     graph: str
     weights: str
     outputs: tuple[Output, ...] = ()
+    ranges: tuple[ShapeRange, ...] = ()
+    output_ranges: tuple[ShapeRange, ...] = ()
 
     @property
     def output_specs(self) -> dict[str, ValueSpec]:
@@ -606,6 +630,8 @@ class TailRequest(msgspec.Struct, frozen=True):
         reply_limit_bytes: the largest body that the reply may have; None leaves it to the transport.
         onward: where the receiver, a relay, stops and passes the rest on; None has it run all that is left.
         hops: how many relays have passed the request on already.
+        input_shapes: shapes of the model's inputs, where the model takes several sizes and these are others than those
+            of its cuts; else empty.
     """
 
     model: str
@@ -619,6 +645,7 @@ class TailRequest(msgspec.Struct, frozen=True):
     reply_limit_bytes: int | None = None
     onward: Placement | None = None
     hops: int = 0
+    input_shapes: tuple[tuple[int, ...], ...] = ()
 
 
 class TierTimes(msgspec.Struct, frozen=True):
@@ -808,6 +835,7 @@ class LoadedModel:
         answer: makes an edge's answer of the outputs by name, as `midcut.protocols.Task.answer`; None leaves that to
             the task that is configured.
         exported: in place of the module, a folder that `midcut export` wrote; an `ExportedFolder`.
+        ranges: for each input the sizes that it may have beside those of the example; empty if there are no others.
     """
 
     name: str
@@ -818,6 +846,7 @@ class LoadedModel:
     note: str = ""
     answer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     exported: Any = None
+    ranges: Sequence[ShapeRange] = ()
 
 
 @dataclass(frozen=True)

@@ -97,12 +97,15 @@ class InputConfig:
         shape: without the batch dimension.
         values: one sample, as nested lists of this shape, or one number for all; null draws them.
         below: drawn integers are from 0 to one less than this; floats are from 0 to 1.
+        smallest, largest: shapes between which each request's may be; empty is only `shape`.
     """
 
     dtype: str = "float32"
     shape: list[int] = field(default_factory=list)
     values: Any = None
     below: int = 2
+    smallest: list[int] = field(default_factory=list)
+    largest: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -114,8 +117,10 @@ class ModuleConfig:
             current folder is searched, too.
         kwargs: keyword arguments of the call, e.g. `{hidden: 16}`.
         input_shapes: one shape per positional input, without the batch dimension, e.g. `[[3,224,224]]`, all float32.
+        smallest_shapes, largest_shapes: for each of `input_shapes`, shapes between which each request's may be, e.g.
+            `[[3,64,64]]` and `[[3,512,512]]`; empty is only `input_shapes`.
         inputs: in place of `input_shapes`, inputs by the names of the module's arguments, each with `dtype`, `shape`,
-            `values`, `below`, e.g. `{input_ids: {dtype: int64, shape: [16], below: 1000}}`.
+            `values`, `below`, `smallest`, `largest`, e.g. `{input_ids: {dtype: int64, shape: [16], below: 1000}}`.
         weights: a safetensors file with the state dict; null keeps the weights that the call made.
         seed: torch's seed, set before the call, so that edge and cloud make equal weights.
         mean, std: normalisation of images scaled to 0..1, one number or one per channel.
@@ -127,6 +132,8 @@ class ModuleConfig:
     path: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
     input_shapes: list[list[int]] = field(default_factory=list)
+    smallest_shapes: list[list[int]] = field(default_factory=list)
+    largest_shapes: list[list[int]] = field(default_factory=list)
     inputs: dict[str, InputConfig] = field(default_factory=dict)
     weights: str | None = None
     seed: int = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from midcut.errors import ConfigError
+from midcut.types import ShapeRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,47 @@ def make_inputs(shapes: Sequence[Sequence[int]], named: Mapping[str, Any], seed:
         return Inputs((), example)
     made = [_make_input(f"{knob}.inputs.{name}", entry, generator) for name, entry in named.items()]
     return Inputs(tuple(named), tuple(made))
+
+
+def make_ranges(
+    inputs: Inputs,
+    ends: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
+    named: Mapping[str, Any],
+    knob: str,
+) -> tuple[ShapeRange, ...]:
+    """Return for each input the sizes that it may have; nothing where all have those of the example only.
+
+    Args:
+        ends: the knobs `smallest_shapes` and `largest_shapes`.
+        named: the knob `inputs`.
+
+    Raises:
+        ConfigError: other dimensions than the example's, or an example that is not between the two.
+    """
+    entries = [(f"{knob}.inputs.{name}", "", entry) for name, entry in named.items()]
+    smallest, largest = ends
+    if named:
+        smallest, largest = ([_field(entry, end, []) for entry in named.values()] for end in ("smallest", "largest"))
+    elif bool(smallest) != bool(largest) or any(len(end) not in (0, len(inputs.example)) for end in ends):
+        raise ConfigError(
+            f"{knob}: smallest_shapes and largest_shapes have one shape per input each, got {len(smallest)} and "
+            f"{len(largest)} for {len(inputs.example)}"
+        )
+    if not any(map(len, (*smallest, *largest))):
+        return ()
+    ranges = []
+    for position, (low, shape, high) in enumerate(zip(smallest, inputs.shapes, largest, strict=True)):
+        where, suffix, _ = entries[position] if entries else (knob, "_shapes", None)
+        range_ = ShapeRange(tuple(low or shape), tuple(high or shape))
+        sizes = zip(range_.smallest, shape, range_.largest, strict=False)
+        same_length = len(range_.smallest) == len(shape) == len(range_.largest)
+        if not same_length or not all(1 <= a <= b <= c for a, b, c in sizes):
+            raise ConfigError(
+                f"{where}.smallest{suffix}={list(low)}, largest{suffix}={list(high)}: the shape {list(shape)} must be "
+                "between the two in each dimension, sizes from 1"
+            )
+        ranges.append(range_)
+    return tuple(ranges)
 
 
 def call_by_name(module: torch.nn.Module, names: Sequence[str], knob: str) -> torch.nn.Module:

@@ -11,7 +11,7 @@ from midcut.types import LoadedModel
 from midcut_models.config import ImageSettings
 from midcut_models.factories import make_module
 from midcut_models.images import ImageReader
-from midcut_models.inputs import call_by_name, make_inputs
+from midcut_models.inputs import call_by_name, make_inputs, make_ranges
 from midcut_models.mnist import read_weights
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ class Module:
         labels: str | None,
         title: str | None = None,
         image: ImageSettings | None = None,
+        smallest_shapes: Sequence[Sequence[int]] = (),
+        largest_shapes: Sequence[Sequence[int]] = (),
     ) -> None:
+        self._ends = (smallest_shapes, largest_shapes)
         self._name = name
         self._title = name if title is None else title
         self._path = path
@@ -61,6 +64,7 @@ class Module:
             raise ConfigError(f"{knob}.title: letters, digits, '.', '-' and '_', got {self._title!r}")
         self._image.check(f"{knob}.image")
         inputs = make_inputs(self._input_shapes, self._inputs, self._seed, knob)
+        ranges = make_ranges(inputs, self._ends, self._inputs, knob)
         module = make_module(self._path, self._kwargs, self._seed, f"{knob}.path")
         note = f"{self._path}, seed {self._seed}"
         if self._weights:
@@ -73,6 +77,7 @@ class Module:
             preprocess=self._make_preprocess(inputs.shapes),
             labels=_read_labels(self._labels),
             note=note,
+            ranges=ranges,
         )
 
     def _make_preprocess(self, shapes: Sequence[tuple[int, ...]]) -> Callable[[Image.Image], torch.Tensor]:

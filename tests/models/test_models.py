@@ -263,6 +263,17 @@ def test_a_modules_image_is_scaled_cut_and_normalised():
         ({"path": "builtins.dict", "kwargs": {}}, GraphError, "returned a dict, not a torch.nn.Module"),
         ({"input_shapes": []}, ConfigError, "one shape per input"),
         ({"input_shapes": [[0]]}, ConfigError, "sizes from 1"),
+        ({"largest_shapes": [[4]]}, ConfigError, "smallest_shapes and largest_shapes have one shape per input"),
+        (
+            {"smallest_shapes": [[4]], "largest_shapes": [[9]]},
+            ConfigError,
+            r"smallest_shapes=\[4\], largest_shapes=\[9",
+        ),
+        (
+            {"smallest_shapes": [[1]], "largest_shapes": [[9, 9]]},
+            ConfigError,
+            r"the shape \[3\] must be between the two",
+        ),
         ({"labels": "/nowhere/labels.txt"}, FileError, "cannot read the labels"),
     ],
 )
@@ -383,6 +394,17 @@ def test_a_token_model_gets_in_by_a_class_method_with_named_inputs(own):
     parts = cut(model)
     assert [value.name for value in parts.table.cuts[0].values] == ["input_ids"]
     assert_same_answers(model, parts)
+
+
+def test_ranges_of_sizes_are_given_with_shapes_or_with_named_inputs(own):
+    images = module(input_shapes=[[3]], smallest_shapes=[[2]], largest_shapes=[[]]).load().ranges
+    assert [(entry.smallest, entry.largest) for entry in images] == [((2,), (3,))]
+    free = {"dtype": "int64", "shape": [6], "below": 50, "smallest": [1], "largest": [40]}
+    fixed = {"dtype": "float32", "shape": [3], "values": 0.5}
+    texts = module(**knobs(f"{own}.Tokens", input_ids=free, segments=fixed)).load().ranges
+    assert [(entry.smallest, entry.largest) for entry in texts] == [((1,), (40,)), ((3,), (3,))]
+    with pytest.raises(ConfigError, match=r"inputs.input_ids.smallest=\[7\], largest=\[40\]: the shape \[6\] must be"):
+        module(**knobs(f"{own}.Tokens", input_ids=free | {"smallest": [7]})).load()
 
 
 def test_inputs_are_given_by_name_in_any_order_and_others_may_be_left_out(own):

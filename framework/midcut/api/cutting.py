@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from midcut.planning.assembly import build_policy
 from midcut.planning.placements import placements
 from midcut.profiles.codings import build_measured_codecs
 from midcut.profiles.filling import fill_profiles_of
-from midcut.types import LoadedModel, Observation
+from midcut.types import LoadedModel, Observation, ShapeRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +64,15 @@ class CutModel:
         """The part after a cut: a function from what `head` returned to the model's output."""
         self._check(cut)
         return lambda values: self.partition.assemble(self.partition.tail(cut, values))
+
+    def at(self, *inputs: torch.Tensor) -> CutModel:
+        """The model cut for inputs of these sizes, where it was cut for several.
+
+        Raises:
+            MalformedError: it does not take these sizes.
+        """
+        found = self.partition.make_for_shapes(tuple(tuple(value.shape) for value in inputs))
+        return self if found is self.partition else CutModel(replace(self.loaded, example=inputs), found)
 
     def plan(
         self,
@@ -116,6 +126,7 @@ def cut(
     name: str = "module",
     preprocess: Callable[[Image.Image], torch.Tensor] | None = None,
     labels: Sequence[str] = (),
+    ranges: Sequence[tuple[Sequence[int], Sequence[int]]] = (),
 ) -> CutModel:
     """Capture a model and verify every cut of it.
 
@@ -125,13 +136,16 @@ def cut(
         name: of the model in messages and profiles.
         preprocess: converts an image to one input of batch size 1, for `midcut.Edge(model=...)` with images.
         labels: class names by index.
+        ranges: for each input the smallest and the largest shape that it may have, without the batch dimension; empty
+            is the example's only. `CutModel.at` gives the cuts at other sizes.
 
     Raises:
         GraphError: it cannot be captured.
     """
     keep_quiet()
     inputs = (example,) if isinstance(example, torch.Tensor) else tuple(example)
-    loaded = LoadedModel(name, model, inputs, preprocess or _no_preprocess, labels)
+    sizes = tuple(ShapeRange(tuple(smallest), tuple(largest)) for smallest, largest in ranges)
+    loaded = LoadedModel(name, model, inputs, preprocess or _no_preprocess, labels, ranges=sizes)
     return CutModel(loaded, partition(loaded, CutSettings()))
 
 

@@ -81,7 +81,7 @@ def make_app(
     if relay is not None:
         app.cleanup_ctx.append(relay.context)
     pixels = PixelBudget(cloud.max_pixels, server.body_timeout_s)
-    routes = _Routes(hosted, tail_queue, metrics, server.body_timeout_s, pixels, relay)
+    routes = _Routes(hosted, tail_queue, metrics, server.body_timeout_s, pixels, pool, relay)
     app.router.add_post(wire.INFER_PATH, tail_queue.in_flight.wrap(routes.infer))
     add_inference_routes(app, routes, tail_queue.in_flight.wrap)
     app.router.add_get(wire.MODELS_PATH, routes.models)
@@ -110,9 +110,10 @@ class _Routes:
         metrics: CloudMetrics,
         body_timeout_s: float,
         pixels: PixelBudget,
+        pool: Threads,
         relay: Relay | None = None,
     ) -> None:
-        self._pixels = pixels
+        self._pixels, self._pool = pixels, pool
         self._misfits: set[str] = set()
         self._hosted = hosted
         self._tails = tails
@@ -157,6 +158,9 @@ class _Routes:
             call = await off_loop(workload.parse_cost(body, header_length), oip_read.read_infer, body, header_length)
             decoded = await self._hosted.read_pictures(model_ref, call, self._pixels)
             if decoded is None:
+                make_size = self._hosted.size_to_make(model_ref, call)
+                if make_size is not None:
+                    await self._pool.run(make_size)
                 decode_cost = workload.decode_cost(call, workload.read_cost(body, header_length))
                 decoded = await off_loop(decode_cost, self._hosted.read_request, model_ref, call)
             partition, cut, values = decoded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from midcut import wire
@@ -15,12 +16,13 @@ from midcut.serving.reference_pictures import PictureInputs
 from midcut.wire import oip, oip_read, oip_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import torch
 
     from midcut.graph import Partition
     from midcut.graph.segments import Segments
+    from midcut.graph.sizes import Shapes
     from midcut.protocols import Codec
     from midcut.serving.images import PixelBudget
     from midcut.types import CutTable, LoadedModel
@@ -55,7 +57,7 @@ class HostedModels:
         self._codecs = dict(codecs or {})
         self._pictures = {name: PictureInputs(model) for name, model in (models or {}).items()}
         self.max_batch = max_batch
-        tables = [partition.table for partition in self.partitions.values()]
+        tables = [table for partition in self.partitions.values() for table in partition.end_tables()]
         self.body_limit_bytes = max(
             wire.body_limit(tables, max_batch),
             oip_tensors.json_limit(tables, max_batch),
@@ -156,6 +158,33 @@ class HostedModels:
                 )
         return ModelRef(partition.table, cut, self.max_batch > 1)
 
+    def size_to_make(self, model_ref: ModelRef, call: oip_read.InferCall) -> Callable[[], object] | None:
+        """What has to be computed before a request for other sizes can be read; None for nothing.
+
+        Raises:
+            WireError: no cut on offer, another fingerprint, or sizes that the model does not take.
+        """
+        cut = model_ref.cut or call.cut or 0
+        partition = self.partition(model_ref.table.model)
+        if partition.sizes is None:
+            return None
+        self.find(model_ref.table.model, cut, call.fingerprint)
+        shapes = self._input_shapes(partition, call, cut)
+        found = partition.for_shapes(shapes)
+        if found is partition:
+            return None
+        if shapes[0][0] > self.max_batch:
+            raise TooLargeError(
+                f"{shapes[0][0]} samples are over a batch of {self.max_batch}, the largest accepted here"
+            )
+        return partial(partition.make_for_shapes, shapes) if found is None else None
+
+    def _input_shapes(self, partition: Partition, call: oip_read.InferCall, cut: int) -> Shapes:
+        """The shapes of the model's inputs as a request states them; empty where they are the example's."""
+        if partition.sizes is None or call.input_shapes or cut:
+            return call.input_shapes
+        return oip_tensors.input_shapes(call, partition.table.cuts[0].values, f"model {partition.table.model!r}")
+
     def read_request(
         self, model_ref: ModelRef, call: oip_read.InferCall
     ) -> tuple[Partition, int, list[torch.Tensor | int]]:
@@ -168,10 +197,12 @@ class HostedModels:
             raise MalformedError(f"the path says cut {model_ref.cut}, parameter cut says {call.cut}")
         cut = model_ref.cut or call.cut or 0
         partition = self.find(model_ref.table.model, cut, call.fingerprint)
+        partition = partition.make_for_shapes(self._input_shapes(partition, call, cut))
         where = f"cut {cut} of model {model_ref.table.model!r}"
         oip_tensors.check_outputs(call, model_ref.table)
         self.reply_codec(call)  # refused before anything is computed
-        values = oip_tensors.request_values(call, model_ref.table.cuts[cut].values, self._codecs, self.max_batch, where)
+        max_batch = 1 if partition.resized else self.max_batch
+        values = oip_tensors.request_values(call, partition.table.cuts[cut].values, self._codecs, max_batch, where)
         partition.check_values(cut, values)
         return partition, cut, values
 
@@ -213,6 +244,10 @@ class HostedModels:
         """
         message = wire.read_request(body)
         partition = self.find(message.model, message.cut, message.fingerprint)
+        shapes = message.input_shapes
+        if not shapes and not message.cut:
+            shapes = tuple(() if isinstance(value, int) else value.shape for value in message.values)
+        partition = partition.make_for_shapes(shapes)
         self._check_batch(partition.table, message)
         values = wire.decode_values(message.values)
         partition.check_values(message.cut, values)

@@ -156,10 +156,11 @@ class Relay:
             + _REPLY_MARGIN_BYTES,
             onward=stop.onward,
             hops=call.hops + 1,
+            input_shapes=call.input_shapes,
         )
         until_s = None if left_s is None else perf_counter() + left_s
         why = self.upstream(table.model).why
-        tail = await self._tails[table.model].finish(request, (), until_s, blocked=why)
+        tail = await self._tails[table.model].finish(request, (), until_s, blocked=why, network=partition)
         if tail.reply is None:
             wasted = (TierTimes(tail.link_s, 0.0),) if tail.link_s > 0.0 else ()
             return RelayedTail(tail.values, tail.edge_s, wasted, tail.fallback)
@@ -231,8 +232,8 @@ class _QueueCompute:
     def __init__(self, partition: Partition, queue: TailQueue, segments: Segments) -> None:
         self._partition, self._queue, self._segments = partition, queue, segments
 
-    async def run(self, start: int, stop: int, values: Values) -> tuple[Values, float]:
-        result = await self._queue.compute(self._partition, start, values, stop=stop)
+    async def run(self, network: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
+        result = await self._queue.compute(network, start, values, stop=stop)
         return result.values, result.compute_s
 
     def warm_up(self) -> None:

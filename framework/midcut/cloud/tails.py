@@ -178,7 +178,7 @@ class TailQueue:
     def _job_kind(self, partition: Partition, cut: int, stop: int, values: Values) -> tuple[Any, ...]:
         """A key that is equal for requests that can be computed together; empty for one that cannot."""
         batcher = self._batchers.get(partition.table.model)
-        if batcher is None or not batcher.cuts.issuperset((cut, stop)):
+        if batcher is None or partition.resized or not batcher.cuts.issuperset((cut, stop)):
             return ()
         layouts = (v if isinstance(v, int) else (v.dtype, v.shape, v.stride()) for v in values)
         return (partition.table.model, cut, stop, *layouts)
@@ -258,7 +258,7 @@ class TailQueue:
             self.load.computed(computed[0].compute_s, sum(outcome.queue_s for outcome in computed))
             newest_s = computed[0].compute_s / computed[0].batch_requests
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
-            if len(group) == 1:
+            if len(group) == 1 and not group[0].partition.resized:
                 # The number of keys is bounded by the cuts and batch sizes, as values are checked.
                 self._recent_s.setdefault(_tail_key(group[0]), deque(maxlen=_RECENT_TAILS)).append(newest_s)
 

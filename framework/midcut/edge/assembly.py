@@ -275,6 +275,7 @@ def connect(
             exact_codecs=exact_codecs,
             files=files,
             learn=planning.answered,
+            policy=lambda: planning.policy,
         )
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 from midcut import wire
 from midcut.edge.file_choice import FILE_AT_0
 from midcut.edge.picture_input import FileRequest, PictureInput
+from midcut.edge.size_choice import SizeChoice
 from midcut.edge.tails import LocalCompute, Tails
 from midcut.errors import MalformedError
 from midcut.planning.patience import patience_s
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from midcut.edge.tails import FinishedTail
     from midcut.edge.telemetry.hub import TelemetryHub
     from midcut.graph import Partition
+    from midcut.planning.policy import Policy
     from midcut.protocols import CostModel, Executor
     from midcut.types import Decision, TailReply, Tensor
 
@@ -56,6 +58,7 @@ class EdgeParts:
         codecs: names of the codecs that a request may ask for, besides the built-in ones.
         exact_codecs: those of them, and of the built-in ones, that change no payload.
         files: chooses between a picture's file and other placements; None never sends a file.
+        policy: gives the policy in use, for requests of other sizes; None leaves them at the decision's cut.
         learn: called with every answered request of the captured batch size, for components that learn.
     """
 
@@ -73,6 +76,7 @@ class EdgeParts:
     codecs: tuple[str, ...] = ()
     exact_codecs: tuple[str, ...] = (RAW, wire.PAPER)
     files: FileChoice | None = None
+    policy: Callable[[], Policy] | None = None
     learn: Callable[[Decision, InferenceResult], None] | None = None
 
 
@@ -94,6 +98,7 @@ class EdgeEngine:
         run = os.urandom(8).hex()
         self._ids = (f"{run}{number:016x}" for number in itertools.count())
         self._codecs = wire.codec_names(parts.codecs)
+        self._at_size = SizeChoice(self._table, parts.policy)
         self._local = LocalCompute(parts.partition, parts.executor, parts.settings.thread_count)
         self._tails = Tails(
             parts.partition,
@@ -209,10 +214,15 @@ class EdgeEngine:
         if isinstance(inputs, PictureInput):
             picture, inputs = inputs, [await inputs.tensor()]
             decode_s = picture.decode_s
-        self._partition.check_inputs(inputs)
+        network = await self._for_sizes(inputs)
+        network.check_inputs(inputs)
+        if network.resized:
+            decision = self._at_size.decide(decision, network)
+            used = decision.placement if placement is None else self._check_placement(placement, network)
+            patience_s = self._patience_s(decision, used)
         cut = used.cut
         # At cut 0 the head has no nodes, so there is no need to wait for the compute thread.
-        payload, edge_s = await self._local.run(0, cut, inputs) if cut else (self._partition.head(0, inputs), 0.0)
+        payload, edge_s = await self._local.run(network, 0, cut, inputs) if cut else (network.head(0, inputs), 0.0)
         request = TailRequest(
             self._table.model,
             cut,
@@ -220,12 +230,22 @@ class EdgeEngine:
             payload,
             request_id or next(self._ids),
             codec=used.codec,
-            names=self._names[cut],
+            names=[spec.name for spec in network.table.cuts[cut].values] if network.resized else self._names[cut],
             reply_limit_bytes=self._reply_limit_bytes(inputs),
             onward=used.onward,
+            input_shapes=tuple(_input_shapes(inputs)) if network.resized else (),
         )
-        tail = await self._tails.finish(request, inputs, until_s, patience_s)
-        return self._build_result(decision, request, tail, decode_s + edge_s + tail.edge_s, perf_counter() - started)
+        tail = await self._tails.finish(request, inputs, until_s, patience_s, network=network)
+        edge_s += decode_s + tail.edge_s
+        return self._build_result(decision, request, tail, edge_s, perf_counter() - started, network)
+
+    async def _for_sizes(self, inputs: Sequence[Tensor]) -> Partition:
+        """The model for inputs of these sizes; the first ones of their size wait until its cuts are verified."""
+        if self._partition.sizes is None:
+            return self._partition
+        shapes = tuple(tuple(getattr(value, "shape", ())) for value in inputs)
+        found = self._partition.for_shapes(shapes)
+        return await self._local.make_for_shapes(shapes) if found is None else found
 
     def _choose(self, decision: Decision, inputs: Sequence[Tensor] | PictureInput) -> Placement:
         if self.parts.files is None:
@@ -278,9 +298,10 @@ class EdgeEngine:
         """The placement, or the whole model here where an executor that promises its bits cannot give them."""
         return Placement(self._table.last, RAW) if self._local.inexact(chosen.cut) else chosen
 
-    def _check_placement(self, placement: Placement) -> Placement:
-        if placement.cut not in self._partition.legal:
-            raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {self._partition.legal}")
+    def _check_placement(self, placement: Placement, network: Partition | None = None) -> Placement:
+        legal = (network or self._partition).legal
+        if placement.cut not in legal:
+            raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {legal}")
         if placement.codec == FILE and placement.cut:
             raise MalformedError(f"codec {FILE} is for cut 0 only, not for cut {placement.cut}")
         cut = placement.cut
@@ -306,6 +327,7 @@ class EdgeEngine:
         tail: FinishedTail,
         edge_s: float,
         latency_s: float,
+        network: Partition | None = None,
     ) -> InferenceResult:
         reply, link_s = tail.reply, tail.link_s
         cloud_s = reply.compute_s if reply is not None else 0.0
@@ -332,7 +354,7 @@ class EdgeEngine:
         relay_fallback = reply.fallback if reply is not None else ""
         return InferenceResult(
             request_id=request.request_id,
-            output=self._partition.assemble(tail.values),
+            output=(network or self._partition).assemble(tail.values),
             cut=request.cut,
             codec=request.codec,
             finished_by=_finisher(reply, relayed=relayed),

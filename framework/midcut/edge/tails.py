@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from midcut.edge.clouds.failover import Clouds
     from midcut.edge.telemetry.hub import TelemetryHub
     from midcut.graph import Partition
+    from midcut.graph.sizes import Shapes
     from midcut.protocols import Executor
-    from midcut.types import TailRequest, Tensor, ValueSpec
+    from midcut.types import CutTable, TailRequest, Tensor
 
     Values = Sequence[Tensor | int]
 
@@ -72,6 +73,14 @@ class _CloudOutcome(msgspec.Struct, frozen=True):
     link_s: float = 0.0
 
 
+class _Work(NamedTuple):
+    """A tail that is to be finished, with the model's inputs, and the model for the sizes of these."""
+
+    request: TailRequest
+    inputs: Values
+    network: Partition
+
+
 class TailTimes:
     """Estimates how long the edge takes for a tail, from every tail that it ran. Used on the event loop only."""
 
@@ -95,7 +104,7 @@ class TailTimes:
 class TailCompute(Protocol):
     """Computes tails here: an edge's `LocalCompute`, or a relay's queue."""
 
-    async def run(self, start: int, stop: int, values: Values) -> tuple[Values, float]: ...
+    async def run(self, network: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]: ...
 
     def warm_up(self) -> None: ...
 
@@ -116,11 +125,19 @@ class LocalCompute:
         self._segments = Segments(executor)
         self._thread = ThreadPoolExecutor(1, "compute", set_threads, (threads,))
 
-    async def run(self, start: int, stop: int, values: Values) -> tuple[Values, float]:
-        """Run nodes start..stop-1; returns the values that cross `stop` and the seconds it took."""
+    async def run(self, network: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
+        """Run nodes start..stop-1; returns the values that cross `stop` and the seconds it took.
+
+        Args:
+            network: the model, for the sizes of the request's inputs.
+        """
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._segments.run, self._partition, start, stop, values
+            self._thread, self._segments.run, network, start, stop, values
         )
+
+    async def make_for_shapes(self, shapes: Shapes) -> Partition:
+        """Make the model for inputs of these shapes. The number of threads decides bits, so it is this thread's."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._partition.make_for_shapes, shapes)
 
     def ready(self, start: int, stop: int) -> bool:
         return self._segments.ready(self._partition, start, stop)
@@ -180,9 +197,6 @@ class Tails:
         self._on_other_model = on_other_model
         self._recheck, self._exact = Recheck(recheck_share), exact
         self._times = TailTimes()
-        self._example_shapes, self._output_shapes = (
-            _spec_shapes(self._table.cuts[at].values) for at in (0, self._table.last)
-        )
         self._background: set[asyncio.Task[Any]] = set()
 
     @property
@@ -211,6 +225,7 @@ class Tails:
         until_s: float | None,
         patience_s: float | None = None,
         blocked: str = "",
+        network: Partition | None = None,
     ) -> FinishedTail:
         """Get the output's values.
 
@@ -221,44 +236,47 @@ class Tails:
             patience_s: without a deadline, the edge starts the tail too when the cloud has not answered for this long;
                 None waits as long as the transport does.
             blocked: why the cloud must not be asked; `""` if it may be.
+            network: the model for the sizes of the inputs; None where these are the example's.
         """
+        work = _Work(request, inputs, self._partition if network is None else network)
         if request.cut == self._table.last:
             return FinishedTail(request.values)
         blocked_reason = blocked or self._clouds.blocked_reason()
         if blocked_reason:
-            return await self._finish_here(request, _CloudOutcome(fallback=blocked_reason))
+            return await self._finish_here(work, _CloudOutcome(fallback=blocked_reason))
         if until_s is not None:
-            return await self._finish_in_time(request, inputs, until_s)
+            return await self._finish_in_time(work, until_s)
         if patience_s is not None:
-            asking = self._track(asyncio.create_task(self._ask_cloud(request, inputs)))
-            return await self._race(asking, request, patience_s)
-        outcome = await self._ask_cloud(request, inputs)
-        return _cloud_tail(outcome) or await self._finish_here(request, outcome)
+            asking = self._track(asyncio.create_task(self._ask_cloud(work)))
+            return await self._race(asking, work, patience_s)
+        outcome = await self._ask_cloud(work)
+        return _cloud_tail(outcome) or await self._finish_here(work, outcome)
 
-    async def _finish_in_time(self, request: TailRequest, inputs: Values, until_s: float) -> FinishedTail:
+    async def _finish_in_time(self, work: _Work, until_s: float) -> FinishedTail:
         """Ask the cloud, and start the tail at the edge too at the last moment that still meets the deadline.
 
         The first result is used. If the edge cannot meet the deadline from the start, it begins only when the cloud
         has failed or the deadline is over.
         """
         left_s = until_s - perf_counter()
-        spare_s = left_s - self._times.seconds(request.cut)
+        spare_s = left_s - self._times.seconds(work.request.cut)
         if left_s <= 0.0:
             return await self._finish_here(
-                request, _CloudOutcome(fallback="the deadline was over before the cloud was asked")
+                work, _CloudOutcome(fallback="the deadline was over before the cloud was asked")
             )
-        asking = self._track(asyncio.create_task(self._ask_cloud(replace(request, timeout_s=left_s), inputs)))
-        return await self._race(asking, request, spare_s if spare_s > 0.0 else left_s)
+        limited = work._replace(request=replace(work.request, timeout_s=left_s))
+        asking = self._track(asyncio.create_task(self._ask_cloud(limited)))
+        return await self._race(asking, work, spare_s if spare_s > 0.0 else left_s)
 
-    async def _race(self, asking: asyncio.Task[_CloudOutcome], request: TailRequest, patience_s: float) -> FinishedTail:
+    async def _race(self, asking: asyncio.Task[_CloudOutcome], work: _Work, patience_s: float) -> FinishedTail:
         """Wait for the cloud's answer; start the tail at the edge too after a time, and use the first result."""
         started = perf_counter()
         try:
             await asyncio.wait({asking}, timeout=patience_s)
             if asking.done():
-                return _cloud_tail(asking.result()) or await self._finish_here(request, asking.result())
+                return _cloud_tail(asking.result()) or await self._finish_here(work, asking.result())
             waited_s = perf_counter() - started
-            computing = self._track(asyncio.create_task(self._compute(request)))
+            computing = self._track(asyncio.create_task(self._compute(work)))
             await asyncio.wait({asking, computing}, return_when=asyncio.FIRST_COMPLETED)
             if asking.done() and not computing.done() and (tail := _cloud_tail(asking.result())) is not None:
                 return tail
@@ -280,26 +298,26 @@ class Tails:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.debug("background work failed", error=str(error))  # the request may not have waited for this task
 
-    async def _finish_here(self, request: TailRequest, outcome: _CloudOutcome) -> FinishedTail:
-        values, edge_s = await self._compute(request)
+    async def _finish_here(self, work: _Work, outcome: _CloudOutcome) -> FinishedTail:
+        values, edge_s = await self._compute(work)
         return FinishedTail(values, fallback=outcome.fallback, link_s=outcome.link_s, edge_s=edge_s)
 
-    async def _compute(self, request: TailRequest) -> tuple[Values, float]:
-        began = perf_counter()
+    async def _compute(self, work: _Work) -> tuple[Values, float]:
+        began, request = perf_counter(), work.request
         values, decode_s = request.values, 0.0
         if isinstance(request, FileRequest) and request.picture is not None:
             values = (await request.picture.tensor(),)
             self._partition.check_inputs(values)
             decode_s = request.picture.decode_s
-        values, edge_s = await self._here.run(request.cut, self._table.last, values)
+        values, edge_s = await self._here.run(work.network, request.cut, self._table.last, values)
         self._times.record(request.cut, perf_counter() - began)  # waiting for the thread included
         return values, decode_s + edge_s
 
-    async def _ask_cloud(self, request: TailRequest, inputs: Values) -> _CloudOutcome:
-        started = perf_counter()
+    async def _ask_cloud(self, work: _Work) -> _CloudOutcome:
+        started, request = perf_counter(), work.request
         try:
             with self._hub.exchanging():
-                reply = await self._clouds.infer(request, partial(self._check, request, inputs))
+                reply = await self._clouds.infer(request, partial(self._check, work))
         except CloudError as error:
             if isinstance(error, CloudRefusedError) and error.http_status in _OTHER_MODEL:
                 self._on_other_model()
@@ -318,31 +336,32 @@ class Tails:
         )
         return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s - reply.beyond_s, 0.0))
 
-    def _check(self, request: TailRequest, inputs: Values, reply: TailReply) -> Awaitable[None] | None:
+    def _check(self, work: _Work, reply: TailReply) -> Awaitable[None] | None:
         """Raise CloudRefusedError for a reply that is not this model's output for this batch.
 
         Returns what is still to be awaited: the same computation here, for one answer in so many.
         """
         _check_times(reply)
+        network, request, last = work.network, work.request, self._table.last
         try:
-            self._partition.check_values(self._table.last, reply.values)
+            network.check_values(last, reply.values)
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply does not fit: {error}") from None
-        shapes = _shapes(reply.values)
-        # The output's shape is known in advance only for inputs shaped like the example's.
-        if any(value.any_size for value in self._partition.expected(self._table.last)):
+        if any(value.any_size for value in network.expected(last)):
             return None
-        if shapes != self._output_shapes and _shapes(inputs) == self._example_shapes:
-            raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {self._output_shapes}")
+        # The output's shape is known in advance only for inputs of the table's shapes.
+        shapes, (given, expected) = _shapes(reply.values), (_spec_shapes(network.table, at) for at in (0, last))
+        if shapes != expected and _shapes(work.inputs) == given:
+            raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {expected}")
         codecs = {request.codec} if request.onward is None else {request.codec, *(h.codec for h in request.onward.hops)}
         if codecs <= self._exact and self._recheck.is_due():
-            return self._compute_again(request, reply)
+            return self._compute_again(work, reply)
         return None
 
-    async def _compute_again(self, request: TailRequest, reply: TailReply) -> None:
-        values, _ = await self._compute(request)
+    async def _compute_again(self, work: _Work, reply: TailReply) -> None:
+        values, _ = await self._compute(work)
         if different := difference(values, reply.values):
-            _log.error("the cloud computes wrongly", request_id=request.request_id, reason=different)
+            _log.error("the cloud computes wrongly", request_id=work.request.request_id, reason=different)
             raise CloudRefusedError(
                 f"the cloud computed another answer than the edge: {different}", retry_after_s=_WRONG_ANSWER_S
             )
@@ -365,8 +384,8 @@ def _cloud_tail(outcome: _CloudOutcome) -> FinishedTail | None:
     return FinishedTail(outcome.reply.values, outcome.reply, link_s=outcome.link_s)
 
 
-def _spec_shapes(specs: Sequence[ValueSpec]) -> list[tuple[int, ...]]:
-    return [spec.shape for spec in specs if spec.is_tensor]
+def _spec_shapes(table: CutTable, cut: int) -> list[tuple[int, ...]]:
+    return [spec.shape for spec in table.cuts[cut].values if spec.is_tensor]
 
 
 def _shapes(values: Values) -> list[tuple[int, ...]]:

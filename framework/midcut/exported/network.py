@@ -38,6 +38,9 @@ class ExportedNetwork:
         ExecutorError: ONNX Runtime is not installed.
     """
 
+    resized = False
+    sizes = None
+
     def __init__(self, folder: ExportedFolder, settings: CutSettings) -> None:
         manifest = folder.manifest
         self.table = manifest.table

@@ -54,7 +54,7 @@ def write_folder(
         manifest = Manifest(
             format=FORMAT,
             versions=versions,
-            table=cut.table,
+            table=msgspec.structs.replace(cut.table, ranges=(), output_ranges=()),  # the graphs are of one size
             legal=tuple(index for index in cut.legal if index not in saved.refused),
             expected=tuple(
                 tuple(ValueForm(value.sizes, value.growth, value.any_size) for value in cut.expected(index))

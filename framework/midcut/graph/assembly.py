@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
@@ -16,27 +17,25 @@ from midcut.errors import GraphError, MidcutError
 from midcut.graph.attention import has_fast_path, without_fast_path
 from midcut.graph.cache import CaptureCache, usable_key
 from midcut.graph.capture import capture
+from midcut.graph.examining import examine_graph, expected_values, find_refusals, make_cuts
 from midcut.graph.features import describe_nodes
 from midcut.graph.fingerprint import fingerprint
 from midcut.graph.outputs import Position, name_outputs
 from midcut.graph.partitioned import Captured, Partition
+from midcut.graph.resizing import at_both_ends, check_ranges, resized
 from midcut.graph.saving import keep, restore
 from midcut.graph.shapes import learn_batch
+from midcut.graph.sizes import SizedPartitions
 from midcut.graph.stateless import observe
-from midcut.graph.values import ExpectedValue
 from midcut.graph.varying import find_varying
-from midcut.graph.verify import examine, same_bits
+from midcut.graph.verify import same_bits
 from midcut.planning.cuts import legal_cuts
-from midcut.types import Cut, CutTable, ValueSpec
+from midcut.types import CutTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from midcut.config.settings import CutSettings
     from midcut.graph.program import Program
-    from midcut.graph.shapes import Growth
     from midcut.graph.stateless import Observed
-    from midcut.graph.verify import Examination
     from midcut.types import LoadedModel
 
 log = structlog.get_logger(__name__)
@@ -59,6 +58,7 @@ def partition(model: LoadedModel, settings: CutSettings) -> Partition:
         raise GraphError(f"model {model.name!r} is an exported folder, which only `midcut edge` runs")
     if model.module.training:
         raise GraphError(f"model {model.name!r} cannot be cut: the module is in training mode; call eval() first")
+    check_ranges(model)
     key = usable_key(model, settings)
     cache = CaptureCache(settings.cache, key) if settings.cache is not None and key else None
     restored = None if cache is None else restore(cache, model, settings)
@@ -68,6 +68,8 @@ def partition(model: LoadedModel, settings: CutSettings) -> Partition:
     if captured.refused:
         first = dict(itertools.islice(captured.refused.items(), _LOGGED_REASONS))
         log.warning("cuts not offered", model=model.name, count=len(captured.refused), cuts=first)
+    if model.ranges:
+        captured.sizes = SizedPartitions(captured.table, functools.partial(resized, model, settings, captured))
     return captured
 
 
@@ -147,8 +149,9 @@ def _capture_once(
     model: LoadedModel, settings: CutSettings, how: Capture, observed: Observed, *, any_batch: bool = True
 ) -> Partition:
     try:
-        program = capture(model.module, model.example, how, any_batch=any_batch)
-        return _make_partition(program, model, settings, how, observed, any_batch=any_batch)
+        program = capture(model.module, model.example, how, any_batch=any_batch, ranges=model.ranges)
+        parts = _make_partition(program, model, settings, how, observed, any_batch=any_batch)
+        return at_both_ends(model, settings, parts)
     except MidcutError:
         raise
     except Exception as error:  # kernels and the user's classes may raise anything
@@ -163,22 +166,22 @@ def _make_partition(
 ) -> Partition:
     if len(program.live[0]) != len(model.example):
         raise GraphError(f"the graph uses {len(program.live[0])} of the model's {len(model.example)} inputs")
-    examination = _examine(program, model, settings)
+    examination = examine_graph(program, model, settings)
     if settings.order is Order.narrow:
         nodes = describe_nodes(program, examination, model.module, model.example)
         from midcut.graph.ordering import reorder  # noqa: PLC0415 - scipy
 
         program = reorder(program, examination, nodes)
-        examination = _examine(program, model, settings)
+        examination = examine_graph(program, model, settings)
     leaves, structure = pytree.tree_flatten(observed.output)
     if not same_bits(pytree.tree_leaves(program.output_leaves(examination.output)), leaves):
         raise GraphError("the captured graph does not give the module's own output bit for bit")
     program.protect(examination.group, examination.writes)
     varying = find_varying(program, model.example, examination) if observed.data_dependent else set()
     growth = learn_batch(program, model.example, examination, observed.forward_s, any_batch=any_batch)
-    expected = _expected_values(program, examination, growth, varying)
-    cuts = _make_cuts(program, _refusals(program, examination, varying), expected)
-    graph, weights = fingerprint(program, cuts, model.module)
+    expected = expected_values(program, examination, growth, varying)
+    cuts = make_cuts(program, find_refusals(program, examination, varying), expected)
+    graph, weights = fingerprint(program, cuts, model.module, model.ranges)
     table = CutTable(
         model=model.name,
         capture=how.value,
@@ -186,6 +189,7 @@ def _make_partition(
         cuts=cuts,
         graph=graph,
         weights=weights,
+        ranges=tuple(model.ranges),
     )
     legal = legal_cuts(table, settings)
     captured = Captured(
@@ -194,60 +198,3 @@ def _make_partition(
     assembled = Partition(captured, legal).assemble([Position(index) for index in range(len(cuts[-1].values))])
     named = msgspec.structs.replace(table, outputs=name_outputs(assembled))
     return Partition(dataclasses.replace(captured, table=named), legal)
-
-
-def _examine(program: Program, model: LoadedModel, settings: CutSettings) -> Examination:
-    state = [*model.module.parameters(), *model.module.buffers()]
-    versions = [tensor._version for tensor in state]  # noqa: SLF001  # the only counter of in-place writes there is
-    try:
-        examination = examine(program, model.example, verify=settings.verify)
-    except GraphError:
-        raise
-    except Exception as error:  # the graph may fail in any way, such as an operator that does not load here
-        first_line = next(iter(str(error).strip().splitlines()), "")
-        raise GraphError(f"the captured graph does not run: {type(error).__name__}: {first_line}") from error
-    if versions != [tensor._version for tensor in state]:  # noqa: SLF001
-        raise GraphError("the model changes its own parameters or buffers while it runs")
-    last = len(program)
-    if last in examination.refused:
-        raise GraphError(f"the model's output cannot be sent: {examination.refused[last]}")
-    return examination
-
-
-def _refusals(program: Program, examination: Examination, varying: set[int]) -> Mapping[int, str]:
-    """Cut -> why it is not offered. A reply may have any size, so that the last cut is."""
-    refused = dict(examination.refused)
-    for cut, registers in enumerate(program.live[:-1]):
-        depending = [program.names[register] for register in registers if register in varying]
-        if depending:
-            refused.setdefault(cut, f"the size of {depending[0]!r}, which crosses here, depends on the data")
-    return refused
-
-
-def _expected_values(
-    program: Program, examination: Examination, growth: Growth, varying: set[int]
-) -> list[tuple[ExpectedValue, ...]]:
-    of_register: dict[int, tuple[ExpectedValue, ...]] = {}
-    for register, grown in growth.items():
-        name, suffixes = program.names[register], examination.forms[register].suffixes
-        parts: Sequence[Any] = list(zip(suffixes, examination.parts[register], grown, strict=True))
-        of_register[register] = tuple(
-            ExpectedValue(f"{name}{suffix}", dtype, sizes, growing, any_size=register in varying)
-            for suffix, (dtype, sizes), growing in parts
-        )
-    return [
-        tuple(part for register in registers for part in of_register.get(register, ())) for registers in program.live
-    ]
-
-
-def _make_cuts(
-    program: Program, refused: Mapping[int, str], expected: Sequence[tuple[ExpectedValue, ...]]
-) -> tuple[Cut, ...]:
-    cuts = []
-    layer = 0
-    for index, values in enumerate(expected):
-        ends = index > 0 and program.steps[index - 1].ends_module
-        layer += ends
-        specs = tuple(ValueSpec(v.name, v.dtype, () if v.dtype == "int" else v.sizes) for v in values)
-        cuts.append(Cut(index, layer, ends, specs, refused.get(index, "")))
-    return tuple(cuts)

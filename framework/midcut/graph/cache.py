@@ -138,6 +138,7 @@ def cache_key(model: LoadedModel, settings: CutSettings) -> str:
     content.note(f"{model.name} {settings.capture} {settings.order} {settings.verify} {_environment()}")
     content.add(model.module, type(model.module).__name__)
     content.add(list(model.example), "the example")
+    content.note(f"inputs {[entry.text for entry in model.ranges]}")
     for path in sorted(_source_files(model.module)):
         content.note(f"source {path.name} {_file_hash(path)}")
     return hashlib.sha256(content.settings.digest() + content.weights.digest()).hexdigest()[:_DIGITS]

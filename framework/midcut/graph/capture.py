@@ -24,10 +24,11 @@ from midcut.graph.graph_json import SavedOwner, decode_graph, encode_graph
 from midcut.graph.module_state import ModuleState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import ModuleType
 
     from midcut.graph.program import Program
+    from midcut.types import ShapeRange
 
 _COMPARISONS = (operator.ge, operator.le, operator.gt, operator.lt, operator.eq, operator.ne)
 _NO_EFFECT = {*_COMPARISONS, operator.getitem, getattr, "size", "dim"}
@@ -36,12 +37,18 @@ _ASSERTIONS = ("_assert", "sym_constrain_range", "_guards_fn")
 
 
 def capture(
-    module: torch.nn.Module, example: tuple[torch.Tensor, ...], how: Capture, *, any_batch: bool = True
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    how: Capture,
+    *,
+    any_batch: bool = True,
+    ranges: Sequence[ShapeRange] = (),
 ) -> Program:
     """Capture a module as a program; the module is left as it was.
 
     Args:
         any_batch: try for a graph that takes any batch size, rather than the example's only.
+        ranges: for each input the sizes that the graph should take; empty where it need not take others.
 
     Raises:
         GraphError: the tracer cannot capture this module; the message has the first line of its error.
@@ -51,7 +58,7 @@ def capture(
         with torch.no_grad(), _quiet():
             if how is Capture.fx:
                 return _capture_by_fx(module, example)
-            return _capture_by_export(module, example, any_batch=any_batch)
+            return _capture_by_export(module, example, any_batch=any_batch, ranges=ranges)
     except GraphError:
         raise
     except Exception as error:  # tracing runs the module's code, which may raise anything
@@ -105,14 +112,16 @@ def _box_operators() -> list[ModuleType]:
     return [sys.modules[name] for name in names if name in sys.modules]
 
 
-def _capture_by_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...], *, any_batch: bool) -> Program:
-    """Export with a dynamic batch size, or with that of the example."""
-    if any_batch:
-        doubled = tuple(torch.cat([value, value]) if value.dim() else value for value in example)
-        shapes = tuple({0: torch.export.Dim.AUTO} if value.dim() else None for value in example)
-        exported = torch.export.export(module, doubled, dynamic_shapes=shapes, strict=False)
-    else:
-        exported = torch.export.export(module, example, strict=False)
+def _capture_by_export(
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], *, any_batch: bool, ranges: Sequence[ShapeRange]
+) -> Program:
+    """Export with a dynamic batch size, or with that of the example, and with dynamic sizes where they have a range."""
+    given = tuple(torch.cat([value, value]) if any_batch and value.dim() else value for value in example)
+    batch = {0: torch.export.Dim.AUTO} if any_batch else {}
+    shapes = tuple(
+        batch | free if value.dim() else None for value, free in zip(given, _free_dims(given, ranges), strict=True)
+    )
+    exported = torch.export.export(module, given, dynamic_shapes=shapes if any(shapes) else None, strict=False)
     graph_module = exported.run_decompositions({}).module(check_guards=False)
     graph = graph_module.graph
     _drop_assertions(graph)
@@ -120,6 +129,21 @@ def _capture_by_export(module: torch.nn.Module, example: tuple[torch.Tensor, ...
     program = compile_graph(graph, graph_module, calls, len(example))
     program.encode = partial(encode_graph, graph, graph_module, module, calls)
     return program
+
+
+def _free_dims(given: Sequence[torch.Tensor], ranges: Sequence[ShapeRange]) -> list[dict[int, Any]]:
+    """For each input, what `torch.export` is to assume of its dimensions that have a range."""
+    if not ranges:
+        return [{} for _ in given]
+    auto: Any = torch.export.Dim.AUTO
+    return [
+        {
+            dim: auto(min=low, max=high)
+            for dim, (low, high) in enumerate(zip(entry.smallest, entry.largest, strict=True), start=1)
+            if low < high
+        }
+        for entry in ranges
+    ]
 
 
 def load_graph(nodes: list[Any], constants: Mapping[str, torch.Tensor], module: torch.nn.Module, given: int) -> Program:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from midcut.graph.program import Program
+    from midcut.graph.sizes import Shapes
     from midcut.types import LoadedModel, Traceable
 
 
@@ -36,7 +38,8 @@ class DevicePartition(Partition):
     """
 
     def __init__(self, on_cpu: Partition, model: LoadedModel, device: str) -> None:
-        self._device = _usable_device(device)
+        self._on_cpu, self._device = on_cpu, _usable_device(device)
+        self._at_sizes: weakref.WeakKeyDictionary[Partition, DevicePartition] = weakref.WeakKeyDictionary()
         module = copy.deepcopy(model.module).to(self._device)
         example = tuple(value.to(self._device) for value in model.example)
         program = _recapture(module, example, on_cpu)
@@ -48,6 +51,24 @@ class DevicePartition(Partition):
         moved = [value.to(self._device) if isinstance(value, torch.Tensor) else value for value in values]
         outputs = super().run(start, stop, moved)
         return tuple(value.cpu() if isinstance(value, torch.Tensor) else value for value in outputs)
+
+    def for_shapes(self, shapes: Shapes) -> Partition | None:
+        found = self._on_cpu.for_shapes(shapes)
+        return None if found is None else self._moved(found)
+
+    def make_for_shapes(self, shapes: Shapes) -> Partition:
+        return self._moved(self._on_cpu.make_for_shapes(shapes))
+
+    def _moved(self, found: Partition) -> Partition:
+        """One of the CPU's partitions on the device."""
+        if found is self._on_cpu:
+            return self
+        if found not in self._at_sizes:
+            made = copy.copy(self)
+            made._on_cpu = found  # noqa: SLF001 - its own class
+            found.share(self._program.copy(), made)
+            self._at_sizes[found] = made
+        return self._at_sizes[found]
 
     def traceable(self) -> Traceable:
         raise GraphError(f"the model runs on {self._device}; only a model on the CPU is exported")
@@ -64,7 +85,9 @@ def _recapture(module: torch.nn.Module, example: tuple[torch.Tensor, ...], on_cp
     names = [node.name for node in on_cpu.table.nodes]
     for any_batch in (True, False):
         with contextlib.suppress(GraphError), without_fast_path():
-            program = capture(module, example, Capture(on_cpu.table.capture), any_batch=any_batch)
+            program = capture(
+                module, example, Capture(on_cpu.table.capture), any_batch=any_batch, ranges=on_cpu.table.ranges
+            )
             index = {step.name: at for at, step in enumerate(program.steps)}
             if sorted(index) == sorted(names):
                 return program.reordered([index[name] for name in names])

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     import torch
 
     from midcut.graph.program import Program
-    from midcut.types import Cut
+    from midcut.types import Cut, ShapeRange
 
 _DIGITS = 16
 
 
-def fingerprint(program: Program, cuts: Sequence[Cut], module: torch.nn.Module) -> tuple[str, str]:
+def fingerprint(
+    program: Program, cuts: Sequence[Cut], module: torch.nn.Module, ranges: Sequence[ShapeRange] = ()
+) -> tuple[str, str]:
     """Hash everything that decides an answer.
+
+    Args:
+        ranges: the sizes that the inputs may have beside those of the cuts.
 
     Returns:
         a hash of the operations, their settings, hooks and arguments, and the values of every cut; and one of all
@@ -43,6 +48,8 @@ def fingerprint(program: Program, cuts: Sequence[Cut], module: torch.nn.Module) 
         content.add(f"%{entry}" if isinstance(entry, int) else entry[0], "a constant in the model's output")
     for hooks in (torch_module._global_forward_pre_hooks, torch_module._global_forward_hooks):  # noqa: SLF001
         content.add(list(hooks.values()), "a hook on all modules")
+    if ranges:
+        content.note(f"inputs {', '.join(entry.text for entry in ranges)}")
     # `refused` is left out: edge and cloud may offer different cuts, as long as what crosses each is the same.
     plain = [(cut.index, cut.layer, cut.ends_module, cut.values) for cut in cuts]
     content.settings.update(msgspec.json.encode(plain))

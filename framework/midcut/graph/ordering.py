@@ -15,6 +15,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
+from midcut.planning.work import estimated_s
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -29,8 +31,6 @@ _FINITE: Final = 1 << 29
 _INFINITE: Final = 1 << 30
 _MOST_FLOWS: Final = 400
 _SOURCE, _SINK, _FIRST = 0, 1, 2
-# Estimated seconds: relative rates of computing and of memory, and the least time of a node that is no view.
-_S_PER_MAC, _S_PER_BYTE, _NODE_S = 1e-10, 2e-10, 5e-6
 
 
 @dataclass
@@ -138,7 +138,7 @@ def reorder(program: Program, examination: Examination, nodes: Sequence[Node]) -
     number = {register: index for index, register in enumerate([*inputs, *(step.out for step in program.steps)])}
     sizes = [_bytes_of(examination, register) for register in inputs] + [float(node.out_bytes) for node in nodes]
     dag = Dag(
-        work=[_estimated_s(node) for node in nodes],
+        work=[estimated_s(node) for node in nodes],
         reads=[[number[register] for register in step.reads if register in number] for step in program.steps],
         size_bytes=sizes,
         before=list(_memory_order(program, examination)),
@@ -158,13 +158,6 @@ def _memory_order(program: Program, examination: Examination) -> Iterable[tuple[
             for other in touching:
                 if other != write:
                     yield min(write, other), max(write, other)
-
-
-def _estimated_s(node: Node) -> float:
-    if node.kind == "view":
-        return 0.0
-    moved = node.in_bytes + node.out_bytes + node.param_bytes
-    return max(node.macs * _S_PER_MAC, moved * _S_PER_BYTE, _NODE_S)
 
 
 def _bytes_of(examination: Examination, register: int) -> float:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from midcut.graph.crossing import Form
     from midcut.graph.program import Program
+    from midcut.graph.sizes import Shapes, SizedPartitions
     from midcut.graph.values import ExpectedValue
     from midcut.types import CutTable, Probe, Traceable
 
@@ -62,9 +63,14 @@ class Partition:
         legal: the cuts on offer, ascending.
         refused: cut -> why it cannot be offered under any config.
         captured: what it was made of.
+        resized: whether it is for inputs of exactly the shapes that its table has, which are not the example's.
+        sizes: makes those for inputs of other sizes; None where there are none.
     """
 
-    def __init__(self, captured: Captured, legal: tuple[int, ...]) -> None:
+    sizes: SizedPartitions | None = None
+
+    def __init__(self, captured: Captured, legal: tuple[int, ...], *, resized: bool = False) -> None:
+        self.resized = resized
         self.captured = captured
         self.table = captured.table
         self.legal = legal
@@ -144,6 +150,36 @@ class Partition:
             values = _put_together(forms, values)
         return pytree.tree_unflatten(pytree.tree_leaves(self._program.output_leaves(values)), self.captured.structure)
 
+    def for_shapes(self, shapes: Shapes) -> Partition | None:
+        """The partition for inputs of these shapes: itself, one for other sizes, or None while that has to be made.
+
+        Args:
+            shapes: of the inputs, with their batch dimension.
+
+        Raises:
+            MalformedError: the model takes several sizes, and not these.
+        """
+        if self.sizes is None or self._has_example_sizes(shapes):
+            return self
+        return self.sizes.find(shapes)
+
+    def make_for_shapes(self, shapes: Shapes) -> Partition:
+        """The same, made now, which takes some runs of the model. Raises MalformedError likewise."""
+        found = self.for_shapes(shapes)
+        return self.sizes.make(shapes) if found is None and self.sizes is not None else found or self
+
+    def end_tables(self) -> list[CutTable]:
+        """The cuts as the example and as the largest inputs have them, for limits in bytes."""
+        if self.sizes is None:
+            return [self.table]
+        largest = self.make_for_shapes(tuple((1, *entry.largest) for entry in self.table.ranges))
+        return [self.table, largest.table]
+
+    def _has_example_sizes(self, shapes: Shapes) -> bool:
+        """Whether the shapes are those of the example, for some batch size, or none are stated."""
+        sizes = [spec.shape[1:] for spec in self.table.cuts[0].values]
+        return not shapes or [tuple(shape[1:]) for shape in shapes] == sizes
+
     def check_values(self, cut: int, values: Sequence[Any]) -> None:
         """Check values that are to enter the graph at a cut; any batch size is allowed.
 
@@ -172,7 +208,7 @@ class Partition:
     def share(self, program: Program, other: Partition) -> None:
         """Initialise another partition with the cuts and checks of this one and another capture of the same graph."""
         program.protect_like(self._program)
-        Partition.__init__(other, replace(self.captured, program=program), self.legal)
+        Partition.__init__(other, replace(self.captured, program=program), self.legal, resized=self.resized)
 
     def traceable(self) -> Traceable:
         """The program as a module that can be exported."""

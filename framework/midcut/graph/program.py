@@ -112,6 +112,10 @@ class Program:
             steps, self.inputs, self._initial_registers, self.constants, self.output, self.opaque, self.encode
         )
 
+    def copy(self) -> Program:
+        """The same program, whose `protect` is its own."""
+        return self.reordered(range(len(self)))
+
     def protect(self, group: Mapping[int, int], writes: Mapping[int, Sequence[int]]) -> None:
         """Make `run` copy each value it is given that an in-place step would overwrite.
 

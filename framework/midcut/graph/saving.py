@@ -139,7 +139,7 @@ def _checked_program(
         register_dataclasses(output)
         state = ModuleState(model.module)
         if entry.graph is None:
-            program = capture(model.module, model.example, how, any_batch=entry.any_batch)
+            program = capture(model.module, model.example, how, any_batch=entry.any_batch, ranges=model.ranges)
         else:
             program = load_graph(entry.graph, constants, model.module, len(model.example))
         program = _in_saved_order(program, entry, table)

@@ -50,15 +50,18 @@ class Segments:
 
     def inexact(self, partition: Partition, cut: int) -> bool:
         """Whether an executor that promises the bits of the whole model refuses a head, or has not compared it yet."""
-        if not getattr(self._executor, "exact", False) or cut in (0, partition.table.last):
+        if not getattr(self._executor, "exact", False) or partition.resized or cut in (0, partition.table.last):
             return False
         return _key(partition, 0, cut) in self._refused or not self._executor.ready(partition, 0, cut)
 
     def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
         """Run nodes start..stop-1; returns the values that cross `stop`, and the seconds of computation.
 
-        A segment that is not ready runs in PyTorch, and is prepared in the background.
+        A segment that is not ready runs in PyTorch, and is prepared in the background. So does one for other sizes than
+        the example's where the executor exports: it has exported the example's.
         """
+        if partition.resized and self.fused is not None:
+            return _run_in_torch(partition, start, stop, values)
         if not self.ready(partition, start, stop):
             self.prepare_soon(partition, start, stop)
             return _run_in_torch(partition, start, stop, values)

@@ -46,18 +46,18 @@ def observe(module: torch.nn.Module, example: Sequence[torch.Tensor]) -> Observe
         GraphError: it fails, gives another answer to the same input, or some attribute changes with every call.
     """
     untouched = ModuleState(module)
-    first = _run(module, example)
+    first = run_once(module, example)
     register_dataclasses(first)
     made = untouched.changes()
     state = ModuleState(module)
     # Only here, because kernels may differ while operators are watched.
     with DataDependence() as watching, contextlib.suppress(GraphError):  # the other values may not be valid ones
-        _run(module, [_other_values(value) for value in example])
+        run_once(module, [_other_values(value) for value in example])
     remembered = state.changes()
-    second = _run(module, example)
+    second = run_once(module, example)
     before = ModuleState(module)
     started = time.perf_counter()
-    third = _run(module, example)
+    third = run_once(module, example)
     forward_s = time.perf_counter() - started
     growing = before.changes()
     state.restore()
@@ -72,7 +72,8 @@ def observe(module: torch.nn.Module, example: Sequence[torch.Tensor]) -> Observe
     return Observed(third, forward_s, state, bool(watching.dims or watching.numbers), bool(made))
 
 
-def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
+def run_once(module: torch.nn.Module, inputs: Sequence[torch.Tensor], what: str = "its own example") -> Any:
+    """Run a module on copies of these inputs. Raises GraphError, one line that calls them `what`, where it fails."""
     try:
         with torch.no_grad():
             return module(*[value.detach().clone() for value in inputs])
@@ -80,8 +81,7 @@ def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
         line = " ".join(str(error).split())[:300]
         shapes = ", ".join(f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}" for value in inputs)
         raise GraphError(
-            f"{type(module).__name__} fails on its own example ({shapes}): {type(error).__name__}: {line}"
-            f"{_hint(line, inputs)}"
+            f"{type(module).__name__} fails on {what} ({shapes}): {type(error).__name__}: {line}{_hint(line, inputs)}"
         ) from error
 
 

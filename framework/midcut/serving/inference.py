@@ -17,12 +17,12 @@ from midcut.serving.lifecycle import DRAIN
 from midcut.wire import oip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiohttp.abc import AbstractStreamWriter
 
     from midcut.serving.error_responses import Handler
-    from midcut.types import CutTable, ValueSpec
+    from midcut.types import CutTable, ShapeRange, ValueSpec
     from midcut.wire.oip import Message
 
 # Replies up to this size are joined: one more packet costs more than the copy.
@@ -123,15 +123,14 @@ class _Routes:
     async def metadata(self, request: web.Request) -> web.Response:
         model_ref = self._resolve(request)
         table = model_ref.table
+        inputs = table.cuts[model_ref.cut or 0].values
+        outputs = [replace(spec, name=name) for name, spec in table.output_specs.items()]
         body = {
             "name": request.match_info["model"],
             "versions": [table.fingerprint],
             "platform": oip.PLATFORM,
-            "inputs": [_tensor_metadata(spec, batch=model_ref.batch) for spec in table.cuts[model_ref.cut or 0].values],
-            "outputs": [
-                _tensor_metadata(replace(spec, name=name), batch=model_ref.batch)
-                for name, spec in table.output_specs.items()
-            ],
+            "inputs": _metadata(inputs, () if model_ref.cut else table.ranges, model_ref),
+            "outputs": _metadata(outputs, table.output_ranges, model_ref),
         }
         return json_response(msgspec.json.encode(body))
 
@@ -164,6 +163,15 @@ async def _get_live(_: web.Request) -> web.Response:
 async def _get_ready(request: web.Request) -> web.Response:
     ready = request.app[DRAIN].ready
     return json_response(msgspec.json.encode({"ready": ready}), 200 if ready else 503)
+
+
+def _metadata(specs: Sequence[ValueSpec], ranges: Sequence[ShapeRange], model_ref: ModelRef) -> list[dict[str, Any]]:
+    """Names, datatypes and shapes, with -1 for a size that is not fixed."""
+    made = [_tensor_metadata(spec, batch=model_ref.batch) for spec in specs]
+    for entry, range_ in zip(made, ranges, strict=False):
+        ends = zip(range_.smallest, range_.largest, strict=False)
+        entry["shape"][1:] = [low if low == high else -1 for low, high in ends]
+    return made
 
 
 def _tensor_metadata(spec: ValueSpec, *, batch: bool) -> dict[str, Any]:

@@ -36,14 +36,15 @@ class TensorValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str
 
 
-class InferMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /v1/infer, values still encoded."""
+class InferMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of POST /v1/infer, values still encoded; `input_shapes` as in `TailRequest`."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     cut: _Int64
     fingerprint: Annotated[str, msgspec.Meta(max_length=200)]
     request_id: _Identifier
     values: list[TensorValue | _Int64]
+    input_shapes: tuple[tuple[_Int64, ...], ...] = ()
 
 
 class ReplyMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +153,7 @@ def encode_request(request: TailRequest) -> bytes:
         fingerprint=request.fingerprint,
         request_id=request.request_id,
         values=encode_values(request.values),
+        input_shapes=request.input_shapes,
     )
     return msgspec.json.encode(message)
 

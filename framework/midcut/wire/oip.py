@@ -12,8 +12,8 @@ list `outputs` of a request chooses among them.
 An input of datatype BYTES is the file of a picture, for the whole model (Triton's binary form: each element has its
 length before it, four bytes, little-endian). The receiver decodes it and applies the model's own preprocessing.
 
-midcut adds parameters. To a request: `cut`, `fingerprint`, `codec`, `reply_codec`, `route` and `hops` (see
-`midcut.wire.route`; `timeout`, in microseconds, is the
+midcut adds parameters. To a request: `cut`, `fingerprint`, `codec`, `reply_codec`, `input_shapes` where they are not
+those of the cuts (`1x3x320x320,1x16`), `route` and `hops` (see `midcut.wire.route`; `timeout`, in microseconds, is the
 protocol's own). To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing);
 `dtype`, `shape` and
 `codec_*` where a codec encoded it, so that it travels as UINT8 of shape [n]; `int` where it is a plain int. To a reply:
@@ -47,6 +47,7 @@ RAW: Final = "raw"
 FILE: Final = "file"
 """Codec of a request whose input is the file of a picture, of datatype BYTES: the receiver decodes and preprocesses."""
 BYTES: Final = "BYTES"
+INPUT_SHAPES: Final = "input_shapes"
 LENGTH_BYTES: Final = 4
 CHECKSUM: Final = "crc32"
 CHECKSUM_HEADER: Final = "Midcut-Checksum"
@@ -197,6 +198,7 @@ def infer_header(
     reply_codec: str = RAW,
     route: str = "",
     hops: int = 0,
+    input_shapes: Sequence[Sequence[int]] = (),
 ) -> InferHeader:
     """The JSON header of a request for all outputs, as binary. Without a cut it asks for the whole model."""
     parameters: _Parameters = {"binary_data_output": True}
@@ -212,6 +214,8 @@ def infer_header(
         parameters["route"] = route
     if hops:
         parameters["hops"] = hops
+    if input_shapes:
+        parameters[INPUT_SHAPES] = ",".join("x".join(map(str, shape)) for shape in input_shapes)
     if timeout_s is not None:
         parameters["timeout"] = max(int(timeout_s * 1e6), 1)
     return InferHeader(list(tensors), request_id, parameters)

@@ -8,7 +8,7 @@ import msgspec
 
 from midcut.errors import MalformedError
 from midcut.wire.body import parse
-from midcut.wire.oip import HEADER_LENGTH, RAW, InferHeader, ReplyHeader, RequestedOutput, TensorHeader
+from midcut.wire.oip import HEADER_LENGTH, INPUT_SHAPES, RAW, InferHeader, ReplyHeader, RequestedOutput, TensorHeader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _ERROR_PREFIX: Final = "the body is not an Open Inference Protocol message"
 _REQUESTS: Final = msgspec.json.Decoder(InferHeader)
 _REPLIES: Final = msgspec.json.Decoder(ReplyHeader)
+_MOST_SIZES: Final = 64
 _PARAMETER_TYPES: Final[dict[str, type]] = {
     "cut": int,
     "timeout": int,
@@ -26,6 +27,7 @@ _PARAMETER_TYPES: Final[dict[str, type]] = {
     "reply_codec": str,
     "route": str,
     "hops": int,
+    INPUT_SHAPES: str,
     "binary_data_output": bool,
     "binary_data": bool,
     "binary_data_size": int,
@@ -57,6 +59,7 @@ class InferCall(NamedTuple):
         route: where the receiver is to stop, and the hops from there, see `midcut.wire.route`; None runs all that is
             left.
         hops: how many relays passed it on.
+        input_shapes: of the model's inputs, where these are not those of its cuts; else empty.
     """
 
     id: str
@@ -71,6 +74,7 @@ class InferCall(NamedTuple):
     reply_codec: str = RAW
     route: str | None = None
     hops: int = 0
+    input_shapes: tuple[tuple[int, ...], ...] = ()
 
 
 class Reply(NamedTuple):
@@ -113,6 +117,7 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
         binary=binary,
         route=_parameter(parameters, "route", "the request"),
         hops=_parameter(parameters, "hops", "the request") or 0,
+        input_shapes=_read_shapes(_parameter(parameters, INPUT_SHAPES, "the request")),
     )
 
 
@@ -130,6 +135,17 @@ def read_reply(body: Body, header_length: str | None) -> Reply:
         _split_tensors(body, length, header.outputs),
         header.parameters or {},
     )
+
+
+def _read_shapes(text: str | None) -> tuple[tuple[int, ...], ...]:
+    """Parse the parameter `input_shapes` of a request; None is none."""
+    if text is None:
+        return ()
+    shapes = [part.split("x") for part in text.split(",")]
+    sizes = [size for shape in shapes for size in shape]
+    if len(sizes) > _MOST_SIZES or not all(size.isascii() and size.isdigit() and len(size) < 10 for size in sizes):
+        raise MalformedError(f"parameter {INPUT_SHAPES} must be shapes like 1x3x320x320,1x16, got {text!r:.60}")
+    return tuple(tuple(map(int, shape)) for shape in shapes)
 
 
 def _header_length(body: Body, text: str | None) -> int | None:

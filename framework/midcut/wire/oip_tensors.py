@@ -98,6 +98,7 @@ def encode_infer(
         reply_codec=reply_codec,
         route="" if request.onward is None else route_text(request.onward),
         hops=request.hops,
+        input_shapes=() if plain else request.input_shapes,
     )
     return Message(encode_header(infer), pieces)
 
@@ -183,6 +184,23 @@ def request_values(
     codec = find_codec(call.codec, codecs)
     tensors = _match_inputs(call.tensors, specs, where)
     return [_request_value(tensor, spec, codec, max_batch) for tensor, spec in zip(tensors, specs, strict=True)]
+
+
+def input_shapes(call: InferCall, specs: Sequence[ValueSpec], where: str) -> tuple[tuple[int, ...], ...]:
+    """The shapes of a whole model's inputs, in the model's order; empty where only the number of bytes is known.
+
+    Args:
+        specs: the model's inputs.
+        where: the model, for errors.
+
+    Raises:
+        MalformedError: other inputs than these.
+    """
+    if call.raw_bytes is not None:
+        return ()
+    headers = [tensor.header for tensor in _match_inputs(call.tensors, specs, where)]
+    encoded = [parse_sizes(header, "shape") if "dtype" in header.given_parameters else None for header in headers]
+    return tuple(header.shape if sizes is None else sizes for header, sizes in zip(headers, encoded, strict=True))
 
 
 def picture_files(
