@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         LoadedModel,
         Observation,
         Placement,
+        RunningExchange,
         TailReply,
         TailRequest,
         Tensor,
@@ -83,6 +84,22 @@ class TransferListener(Protocol):
 
     def transferred(self, transfer: Transfer) -> None:
         """Record one exchange with the cloud. Must not block."""
+        ...
+
+
+@runtime_checkable
+class AgeingSource(Protocol):
+    """A telemetry source whose values change between two reads, as estimates do."""
+
+    def present(self, running: Sequence[RunningExchange]) -> Mapping[str, float]:
+        """What the values of the last read are by now. Must not block; called from any thread.
+
+        Args:
+            running: the exchanges with the cloud under way.
+
+        Returns:
+            the fields whose values have changed; their age stays that of the last read.
+        """
         ...
 
 

@@ -599,6 +599,18 @@ class Transfer(msgspec.Struct, frozen=True):
     ping_s: float | None = None
 
 
+class RunningExchange(msgspec.Struct, frozen=True):
+    """An exchange with the cloud that is under way.
+
+    Attributes:
+        began_s: when it began, by `time.monotonic()`.
+        sent_bytes: how many bytes it sends at most; 0 if that is not known.
+    """
+
+    began_s: float
+    sent_bytes: int = 0
+
+
 class Encoded(msgspec.Struct, frozen=True):
     """A tensor encoded by a codec.
 

@@ -278,18 +278,18 @@ class PassiveBandwidthConfig:
         window: how many of the last exchanges count at most.
         enough_s: how many seconds of transfer are enough, newest first; older exchanges then do not count. Not for
             `decay`, whose weights fade.
-        estimate: how one bandwidth is made of those that count: `decay` is the mean of their logarithms, weighted by
-            exp(-age / 2 s), where age is how much earlier than the newest they ended.
+        estimate: how one bandwidth is made of those that count: `decay` filters their logarithms; between exchanges
+            it returns to the mean of the last minute, and it falls while one takes longer than it allows.
         slow_start: whether TCP's slow start after a pause is corrected for; `auto` reads this host's TCP settings.
-        forget_s: exchanges older than this, in seconds, no longer count; a bandwidth older than this is replaced by
-            the next source's.
+        forget_s: exchanges older than this, in seconds, no longer count (with `decay`: give no value by themselves);
+            a bandwidth older than this is replaced by the next source's.
     """
 
     url: str | None = "${cloud_url}"
     min_bytes: int = 20_000
     small_bytes: int = 4_096
     rtt_ms: float | None = None
-    window: int = 20
+    window: int = 60
     enough_s: float = 0.5
     slow_start: SlowStart = "${oc.select:slow_start,auto}"  # type: ignore[assignment]
     estimate: Estimate = Estimate.decay

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
-from midcut.wire.rate_estimate import decayed_kbps
+from midcut.wire.rate_estimate import LinkRate
 from midcut.wire.tcp import rate_kbps, starts_slowly
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.tcp_ping import TcpPing
@@ -20,7 +20,7 @@ from midcut_telemetry.tcp_ping import TcpPing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midcut.types import Transfer
+    from midcut.types import RunningExchange, Transfer
 
 _CONNECT_S: Final = 2.0
 # A measured round trip is taken as the present one for this long.
@@ -66,7 +66,7 @@ class _Rate(NamedTuple):
     app-limited, because it is the rate of a burst.
 
     Attributes:
-        at_s: when the exchange ended.
+        ended_s: when the exchange ended, by the monotonic clock.
         kbps: corrected for slow start.
         plain_kbps: bits per second, uncorrected.
         kbit, seconds: what was transferred and how long it took, the round trip subtracted.
@@ -74,7 +74,7 @@ class _Rate(NamedTuple):
         has_tcp_info: the kernel gave its figures.
     """
 
-    at_s: float
+    ended_s: float
     kbps: float
     plain_kbps: float
     kbit: float
@@ -101,9 +101,11 @@ class PassiveBandwidth:
     Transfers that the link
     should do within 10 ms are ignored where the kernel gives its figures: a probe measures such a link better.
 
-    The newest exchanges count, until they add up to `enough_s` of transfer, so that one long upload is enough to
-    notice a link that became slow. A read gives a value only if an exchange was made since the last one, so that the
-    value's age is true.
+    With `decay` all of the last exchanges count, as `midcut.wire.rate_estimate.LinkRate` weighs them, and the value
+    goes on changing between reads (`present`): back to the long-run mean with time, and down while an exchange takes
+    longer than was estimated. With `median` and `ewma` the newest count, until they add up to `enough_s` of transfer,
+    so that one long upload is enough to notice a link that became slow. A read gives a value only if an exchange was
+    made since the last one, so that the value's age is true.
 
     Attributes:
         max_age_s: `forget_s`: a value is valid no longer than its exchanges; after that other sources are used.
@@ -138,6 +140,7 @@ class PassiveBandwidth:
         self._small: deque[_Sample] = deque(maxlen=max(window, 20))
         self._ended_s = -math.inf
         self._has_new = False
+        self._rate, self._overhead_s = LinkRate(), 0.0
         self._lock = threading.Lock()
 
     def transferred(self, transfer: Transfer) -> None:
@@ -159,25 +162,54 @@ class PassiveBandwidth:
 
     def read(self) -> Mapping[str, float]:
         now = time.monotonic()
+        decays = self._estimate is Estimate.decay
         with self._lock:
-            large = [sample for sample in self._large if sample.ended_s >= now - self._forget_s]
+            large = sorted(self._large, key=lambda sample: sample.ended_s)
+            if not decays or (large and large[-1].ended_s < now - self._forget_s):
+                large = [sample for sample in large if sample.ended_s >= now - self._forget_s]
             small = [sample for sample in self._small if sample.ended_s >= now - _RECENT_S]
             has_new, self._has_new = self._has_new, False
         if not (has_new and large):
             return {}
         known = self._rtt_s is not None or small or all(sample.transfer.ping_s is not None for sample in large)
         connect_s = None if known else self._recent_connect_s(now)
-        rates = [_rate_of(sample, self._round_trip(sample, small, connect_s)) for sample in large]
-        usable = _usable(rates)
+        trips = [self._round_trip(sample, small, connect_s) for sample in large]
+        usable = _usable([_rate_of(sample, trip) for sample, trip in zip(large, trips, strict=True)])
         if not usable:
             return {}
-        if self._estimate is Estimate.decay:
-            return {"bandwidth_kbps": decayed_kbps((rate.at_s, rate.kbps) for rate in usable)}
+        if decays:
+            overhead_s = trips[-1].seconds + large[-1].transfer.server_s
+            return {"bandwidth_kbps": self._estimate_from(usable, overhead_s, now)}
         kbps = [rate.kbps for rate in self._newest(usable)]
         return {"bandwidth_kbps": statistics.median(kbps) if self._estimate is Estimate.median else _ewma(kbps)}
 
+    def present(self, running: Sequence[RunningExchange]) -> Mapping[str, float]:
+        """What the last read's bandwidth is by now; empty where the estimate does not change between reads."""
+        if self._estimate is not Estimate.decay:
+            return {}
+        with self._lock:
+            return self._bandwidth(time.monotonic(), running)
+
     def close(self) -> None:
         """Nothing to close."""
+
+    def _estimate_from(self, rates: Sequence[_Rate], overhead_s: float, now: float) -> float:
+        with self._lock:
+            self._overhead_s = overhead_s
+            self._rate.clear()
+            for rate in rates:
+                self._rate.add(rate.ended_s, rate.kbps)
+            return self._bandwidth(now, ())["bandwidth_kbps"]
+
+    def _bandwidth(self, now: float, running: Sequence[RunningExchange]) -> Mapping[str, float]:
+        # Round trip and cloud take their share of a running exchange too.
+        sent = [
+            (exchange.began_s + self._overhead_s, exchange.sent_bytes * 8 / 1e3)
+            for exchange in running
+            if exchange.sent_bytes >= self._min_bytes
+        ]
+        log_kbps = self._rate.log_kbps(now, sent)
+        return {} if log_kbps is None else {"bandwidth_kbps": math.exp(log_kbps)}
 
     def _round_trip(self, sample: _Sample, small: Sequence[_Sample], connect_s: float | None) -> _RoundTrip:
         if self._rtt_s is not None:
@@ -212,7 +244,7 @@ def _rate_of(sample: _Sample, round_trip: _RoundTrip) -> _Rate:
     plain_kbps = size * 8 / seconds / 1e3
     kbps = rate_kbps(size, seconds, round_trip.seconds, sample.pause_s)
     return _Rate(
-        sample.transfer.at_s,
+        sample.ended_s,
         kbps,
         plain_kbps,
         size * 8 / 1e3,

@@ -12,7 +12,6 @@ from midcut.reporting.figures_over_trace import draw_over_trace
 from midcut.results.simulation import read_simulation
 from midcut.simulation.link_capacity import LinkCapacity
 from midcut.traces import Trace
-from midcut.wire.rate_estimate import DecayedLogMean, decayed_kbps
 
 
 def capacity(*rows):
@@ -45,16 +44,6 @@ def test_transfers_agree_with_steps_of_a_millisecond():
         before = carried[start_ms - 1] if start_ms else 0.0
         end_ms = int(np.searchsorted(carried, before + kbit)) + 1
         assert seconds(link, start_ms / 1e3, kbit) == pytest.approx((end_ms - start_ms) / 1e3, abs=1.1e-3)
-
-
-def test_the_estimate_is_a_log_mean_whose_weights_decay():
-    weights = np.exp(-np.array([4.0, 1.0, 0.0]) / 2.0)
-    expected = math.exp((weights * np.log([100.0, 1000.0, 5000.0])).sum() / weights.sum())
-    assert decayed_kbps([(10.0, 100.0), (13.0, 1000.0), (14.0, 5000.0)]) == pytest.approx(expected)
-    newest = DecayedLogMean(0.0)
-    for at_s, kbps in ((1.0, 9.0), (2.0, 70.0)):
-        newest.add(at_s, kbps)
-    assert math.exp(newest.log_kbps) == pytest.approx(70.0)
 
 
 @pytest.fixture
@@ -114,11 +103,29 @@ def test_an_edge_that_gives_up_loses_the_outage_but_not_the_request(simulated, t
     assert [axes.get_title() for axes in figure.axes[:3]] == ["weighted sum", "edge only", "cloud only"]
 
 
-def test_giving_up_needs_a_recorded_link_and_no_dwell(midcut, tmp_path):
+def test_an_edge_with_dwell_sees_the_transfers_of_what_it_held(midcut, tmp_path):
+    rows = [(t, 600 if t % 7 < 3 else 30_000) for t in range(120)]
+    (tmp_path / "link.csv").write_text("time_s,bandwidth_kbps\n" + "".join(f"{t},{kbps}\n" for t, kbps in rows))
+    words = ("scenario=trace", "scenario.path=link.csv", "scenario.clock_mhz=1500", "scenario.ping_ms=20")
+    more = ("w=0", "strategy=[weighted_sum]", "dwell=[1,4]", "scenario.interval_s=2", "hydra.run.dir=run")
+    series = {}
+    for factor in ("null", "1.5"):
+        finished = midcut("simulate", "model=alexnet", *words, *more, f"give_up_factor={factor}")
+        assert finished.returncode == 0, finished.stderr
+        found = json.loads((tmp_path / "run/simulation.json").read_text())["series"]
+        series[factor] = {row.get("dwell", 0): row for row in found if row["strategy"] == "weighted_sum"}
+    for of in series.values():
+        assert of[1]["sample_latency_s"] == of[0]["sample_latency_s"]  # a dwell of one step changes nothing
+        assert of[4]["sample_latency_s"] != of[0]["sample_latency_s"]
+        picks = np.array(of[4]["picks"])
+        lengths = np.diff(np.flatnonzero(np.diff(picks, prepend=-1)))
+        assert (lengths[1:] >= 8).all()  # four steps of two requests
+    assert series["1.5"][4]["picks"] == series["null"][4]["picks"]
+    assert series["1.5"][4]["latency_s"] < series["null"][4]["latency_s"]
+    assert 1 in series["1.5"][4]["over_trace"]["ended"]
+
+
+def test_giving_up_needs_a_recorded_link(midcut):
     finished = midcut("simulate", "model=alexnet", "give_up_factor=1.5", "hydra.run.dir=run")
     assert finished.returncode != 0
     assert finished.stderr.strip().endswith("it needs scenario=trace")
-    (tmp_path / "link.csv").write_text("time_s,clock_mhz,bandwidth_kbps,ping_ms\n0,1500,900,20\n1,1500,0,20\n")
-    words = ("scenario=trace", "scenario.path=link.csv", "give_up_factor=1.5", "dwell=[2]")
-    finished = midcut("simulate", "model=alexnet", *words, "hydra.run.dir=run")
-    assert "give_up_factor and dwell cannot be simulated together" in finished.stderr

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import socket
 import time
 
@@ -263,11 +262,36 @@ def test_the_kernels_rate_of_a_burst_does_not_count(size, kbps):
 
 def test_transfers_count_by_their_age_and_by_their_logarithms():
     source = passive(estimate=Estimate.decay)
-    for age_s, kbps in ((5.0, 1_000.0), (0.0, 9_000.0)):
+    for age_s, kbps in ((8.0, 1_000.0), (0.0, 4_000.0)):
         source.transferred(transfer(100_000, wall_s=0.020 + 800 / kbps, age_s=age_s, tcp=kernel(kbps)))
-    weight = math.exp(-5.0 / 2.0)
-    expected = math.exp((weight * math.log(1_000.0) + math.log(9_000.0)) / (weight + 1.0))
-    assert source.read()["bandwidth_kbps"] == pytest.approx(expected, rel=0.01)
+    # As in tests/wire/test_rate_estimate.py: after 8 s a transfer moves the estimate by 0.645 of the difference.
+    assert source.read()["bandwidth_kbps"] == pytest.approx(1_000.0 * 4.0**0.645334, rel=0.01)
+
+
+def test_transfers_older_than_the_value_may_be_still_count_in_the_long_run():
+    source = passive(estimate=Estimate.decay, forget_s=5.0)
+    source.transferred(transfer(100_000, wall_s=0.820, age_s=8.0, tcp=kernel(1_000.0)))
+    assert source.read() == {}
+    source.transferred(transfer(100_000, wall_s=0.220, tcp=kernel(4_000.0)))
+    assert source.read()["bandwidth_kbps"] == pytest.approx(1_000.0 * 4.0**0.645334, rel=0.01)
+
+
+def test_an_exchange_that_takes_too_long_lowers_the_estimate_before_it_ends(monkeypatch):
+    now = time.monotonic
+    source = passive(estimate=Estimate.decay, interval_s=60.0, rtt_ms=20.0)
+    with TelemetryHub({"passive_bandwidth": source}, 300.0) as hub:
+        assert hub.wait(60.0)
+        hub.transferred(transfer(1_000_000, wall_s=1.120, server_s=0.1))  # 8000 kbit in 1 s
+        until(lambda: hub.observe().bandwidth_kbps is not None)
+        assert hub.observe().bandwidth_kbps == pytest.approx(8_000.0)
+        with hub.exchanging(1_000_000), hub.exchanging(), hub.exchanging(5_000):  # unknown and small ones show nothing
+            monkeypatch.setattr("time.monotonic", lambda: now() + 4.12)  # 0.12 of them the round trip and the cloud
+            seen = hub.observe()
+            assert seen.bandwidth_kbps == pytest.approx(2_000.0, rel=0.05)
+            assert seen.age_s["bandwidth_kbps"] > 4.0  # it is not news of the link
+        assert hub.observe().bandwidth_kbps == pytest.approx(8_000.0)
+        assert source.present(()) != {}
+    assert passive().present(()) == {}  # a median does not change between exchanges
 
 
 def test_the_rate_to_a_proxy_beside_us_does_not_count():

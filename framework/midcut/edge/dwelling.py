@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from midcut.planning.dwell import DwellAge
+
 if TYPE_CHECKING:
     from midcut.planning.policy import Policy
     from midcut.types import Decision, Forecast, Placement, Placements
@@ -31,14 +33,14 @@ class Dwelling:
     """
 
     def __init__(self, ticks: int, turn_share: float = 1.0, min_gain: float = 0.0) -> None:
-        self._ticks, self._turn_share, self._min_gain = ticks, turn_share, min_gain
+        self._turn_share, self._min_gain = turn_share, min_gain
         self._random = random.Random()
-        self._age = 0
+        self._age = DwellAge(ticks)
         self._recent_switches = 0.0
 
     def release(self) -> None:
         """Let the next switch take effect at once."""
-        self._age = self._ticks + 1
+        self._age.release()
         self._recent_switches = 0.0
 
     def settle(self, policy: Policy, wanted: Decision, before: Decision | None, *, periodic: bool = True) -> Decision:
@@ -56,16 +58,16 @@ class Dwelling:
         if wanted.forecast is None:
             return wanted
         if before is None or before.forecast is None:
-            self._age = 1
+            self._age.restart()
             return wanted
-        self._age += periodic
+        self._age.step(periodic=periodic)
         if periodic:
             self._recent_switches *= _FADING
         if wanted.placement == before.placement:
             return wanted
         row = _placement_index(policy.placements, before.placement)
         if row is None:
-            self._age = 1
+            self._age.restart()
             return wanted
         limit, met = policy.limit_status(wanted.forecast, row)
         gained = (
@@ -75,7 +77,7 @@ class Dwelling:
         )
         why = self._why_held(gained=gained)
         if not why:
-            self._age = 1
+            self._age.restart()
             self._recent_switches += 1.0
             return wanted
         here, there = (decision.placement.text for decision in (before, wanted))
@@ -84,8 +86,8 @@ class Dwelling:
 
     def _why_held(self, *, gained: bool) -> str:
         """Why no switch is allowed in this step; `""` if it is."""
-        if self._age <= self._ticks:
-            return f"dwell: step {self._age} of {self._ticks}"
+        if self._age.holds:
+            return f"dwell: {self._age.text}"
         if not gained:
             return f"the gain is under {self._min_gain:g}"
         share = self._turn_share * 0.5**self._recent_switches if self._turn_share < 1.0 else 1.0

@@ -19,6 +19,8 @@ from midcut.errors import CloudError, CloudRefusedError, MalformedError
 from midcut.graph.segments import Segments
 from midcut.tensors import set_threads
 from midcut.types import TailReply, Transfer
+from midcut.wire.sizes import PAPER
+from midcut.wire.workload import values_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -316,7 +318,7 @@ class Tails:
     async def _ask_cloud(self, work: _Work) -> _CloudOutcome:
         started, request = perf_counter(), work.request
         try:
-            with self._hub.exchanging():
+            with self._hub.exchanging(_most_bytes(request)):
                 reply = await self._clouds.infer(request, partial(self._check, work))
         except CloudError as error:
             if isinstance(error, CloudRefusedError) and error.http_status in _OTHER_MODEL:
@@ -365,6 +367,12 @@ class Tails:
             raise CloudRefusedError(
                 f"the cloud computed another answer than the edge: {different}", retry_after_s=_WRONG_ANSWER_S
             )
+
+
+def _most_bytes(request: TailRequest) -> int:
+    """What a request sends at most: codecs make it less, but for the text of base64."""
+    size = values_bytes(request.values)
+    return size * 4 // 3 if request.codec == PAPER else size
 
 
 def _check_times(reply: TailReply) -> None:

@@ -18,5 +18,10 @@ def patience_s(forecast: Forecast, rows: int | Ints, factor: float) -> Floats:
         rows: the picks, shape (...).
         factor: `engine.give_up_factor`.
     """
-    seconds: Floats = np.take_along_axis(forecast.away_s, np.asarray(rows)[..., None], -1)[..., 0]
-    return factor * seconds
+    seconds: Floats = np.take_along_axis(all_patience_s(forecast, factor), np.asarray(rows)[..., None], -1)[..., 0]
+    return seconds
+
+
+def all_patience_s(forecast: Forecast, factor: float) -> Floats:
+    """As `patience_s`, for every placement, shape (..., P)."""
+    return factor * forecast.away_s

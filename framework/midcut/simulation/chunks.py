@@ -13,6 +13,7 @@ from midcut.simulation.over_trace import (
     PROBE_KBIT,
     TraceChunk,
     TraceRun,
+    TraceTruth,
     levels_observation,
     transferred_kbit,
     true_forecast,
@@ -62,7 +63,7 @@ class ForecastChunks:
         run: TraceRun | None = None,
     ) -> None:
         self._run = run
-        self._true_of_chunk: dict[int, tuple[Forecast, Floats]] = {}
+        self._true_of_chunk: dict[int, TraceTruth] = {}
         self._planning, self._truth, self._advance = planning, truth, advance
         self._samples = samples
         self.total, self.size, self.repetitions = len(samples), size, len(samples) // size
@@ -74,18 +75,19 @@ class ForecastChunks:
         """Every chunk in order, with the repetition that each of its samples belongs to, shape (n,)."""
         for start, repetition, observation in self._observations():
             count = len(repetition)
-            forecast, transfer_s = self._true(start, observation, count)
+            true = self._true(start, observation, count)
+            forecast = true.forecast
             seen = self._samples.seen(start, start + count)
             predicted = broadcast_forecast(self._planning, seen, count)
-            over_trace = self._over_trace(start, observation, transfer_s) if self._run is not None else None
+            over_trace = self._over_trace(start, observation, true) if self._run is not None else None
             best = self._static_best[:, repetition]
             given_up = self._given_up(observation, forecast)
             yield repetition, Chunk(predicted, TruthTable(forecast), best, over_trace, seen, self._run, given_up)
             self._advance(count)
 
-    def _true(self, start: int, observation: Observation, count: int) -> tuple[Forecast, Floats]:
+    def _true(self, start: int, observation: Observation, count: int) -> TraceTruth:
         if self._run is None:
-            return broadcast_forecast(self._truth, observation, count), np.empty(0)
+            return TraceTruth(broadcast_forecast(self._truth, observation, count), np.empty(0), np.empty(0))
         if start not in self._true_of_chunk:
             time_s = self._samples.time_s[start : start + count]
             found = true_forecast(self._truth, observation, time_s, self._run)
@@ -107,11 +109,11 @@ class ForecastChunks:
 
         return complete
 
-    def _over_trace(self, start: int, observation: Observation, transfer_s: Floats) -> TraceChunk | None:
+    def _over_trace(self, start: int, observation: Observation, true: TraceTruth) -> TraceChunk | None:
         run = self._run
         if run is None or run.observed is Observed.perfect:
             return None
-        time_s = self._samples.time_s[start : start + len(transfer_s)]
+        time_s = self._samples.time_s[start : start + len(true.transfer_s)]
         others = [np.asarray(value) for name, value in observation.values().items() if name != "bandwidth_kbps"]
         settings = np.stack([*others, np.zeros(len(time_s))], axis=-1)
         _, first, setting = np.unique(settings, axis=0, return_index=True, return_inverse=True)
@@ -126,7 +128,8 @@ class ForecastChunks:
             run,
             time_s,
             transferred_kbit(self._truth, observation),
-            transfer_s,
+            true.edge_s,
+            true.transfer_s,
             run.capacity.transfer_s(time_s, np.full(len(time_s), PROBE_KBIT)),
             setting.ravel(),
             forecast_at,
@@ -143,7 +146,7 @@ class ForecastChunks:
         shape = (self.repetitions, len(self._truth.placements))
         latency, cost = np.zeros(shape), np.zeros(shape)
         for start, repetition, observation in self._observations():
-            truth = self._true(start, observation, len(repetition))[0].aimed()
+            truth = self._true(start, observation, len(repetition)).forecast.aimed()
             add_by_group(latency, repetition, scaled(truth.latency_s))
             add_by_group(cost, repetition, scaled(truth.cost_usd))
             self._advance(0)

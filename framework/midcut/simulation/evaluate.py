@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -45,7 +45,8 @@ class StrategyEvaluation:
         if self.coverage:
             self.coverage.add(chunk.truth, picks)
         for dwell, metrics in self.with_dwell.values():
-            metrics.add(chunk, dwell.apply(picks), limit_not_met)
+            held = cast("PlannerStrategy", self.strategy).dwelled(chunk, picks, dwell)
+            metrics.add(chunk, held, self.strategy.limit_not_met(chunk, held), self.strategy.trace_picks)
 
     def series(self, repeated: Mapping[str, Means]) -> Iterator[Series]:
         """The results, first without dwell and then with each."""

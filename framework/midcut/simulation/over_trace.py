@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from midcut.config.settings import Observed
 from midcut.planning import OUTAGE_KBPS
-from midcut.wire.rate_estimate import DECAY_S, LAST_TRANSFER, DecayedLogMean
+from midcut.planning.dwell import DwellAge
+from midcut.wire.rate_estimate import LastTransfer, LinkRate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,10 +69,15 @@ class TracePicks:
 
 @dataclass(frozen=True)
 class PickTable:
-    """A planner's picks at every bandwidth level, and the edge's patience with each; both of length L."""
+    """A planner's choices at every bandwidth level.
+
+    Attributes:
+        rows: its picks, of length L.
+        patience_s: the edge's patience with each placement, shape (L, P); None where it does not give up.
+    """
 
     rows: list[int]
-    patience_s: list[float]
+    patience_s: Floats | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class TraceChunk:
         run: the recorded link and the rules by which requests go over it.
         time_s: when each request arrives, shape (n,).
         kbit: size of what each placement transfers, shape (P,).
+        edge_s: after how much computation it begins, for each request, shape (n, P).
         transfer_s: how long that takes for each request, shape (n, P); infinite where it had no reply in time.
         probe_s: how long a probe would take that starts when the request arrives, shape (n,).
         setting: number of the request's other conditions, which `forecast_at` takes, shape (n,).
@@ -92,6 +99,7 @@ class TraceChunk:
     run: TraceRun
     time_s: Floats
     kbit: Floats
+    edge_s: Floats
     transfer_s: Floats
     probe_s: Floats
     setting: Ints
@@ -99,14 +107,22 @@ class TraceChunk:
     edge_row: int
 
 
-def true_forecast(
-    truth: Forecaster, observation: Observation, time_s: Floats, run: TraceRun
-) -> tuple[Forecast, Floats]:
-    """What each placement takes for requests that arrive at given times; transfers do not share the link.
+class TraceTruth(NamedTuple):
+    """What requests over a recorded link take, arrays of shape (n, P).
 
-    Returns:
-        the forecast, shape (n, P), and the seconds of the transfers alone, infinite where there was no reply in time.
+    Attributes:
+        forecast: all of it.
+        edge_s: after how much computation the transfer begins.
+        transfer_s: of the transfer alone; infinite where there was no reply in time.
     """
+
+    forecast: Forecast
+    edge_s: Floats
+    transfer_s: Floats
+
+
+def true_forecast(truth: Forecaster, observation: Observation, time_s: Floats, run: TraceRun) -> TraceTruth:
+    """What each placement takes for requests that arrive at given times; transfers do not share the link."""
     plain = truth.forecast(observation)
     shape = (len(time_s), len(plain))
     edge_s, cloud_s = (np.broadcast_to(part, shape) for part in (plain.edge_s, plain.cloud_s))
@@ -116,14 +132,14 @@ def true_forecast(
     fixed_s = np.maximum(plain.link_s - kbit / rate_kbps, 0.0)
     transfer_s = run.capacity.transfer_s(time_s[:, None] + edge_s, np.broadcast_to(kbit, shape))
     link_s = fixed_s + transfer_s
-    on_edge = np.flatnonzero(plain.placements.on_edge)
+    on_edge, begin_s = np.flatnonzero(plain.placements.on_edge), edge_s
     if run.timeout_s is not None and len(on_edge):
         late = sum(between.values(), link_s) + cloud_s > run.timeout_s
         whole_s = edge_s[:, on_edge[:1]]
         edge_s, link_s = np.where(late, whole_s, edge_s), np.where(late, run.timeout_s, link_s)
         cloud_s, transfer_s = np.where(late, 0.0, cloud_s), np.where(late, np.inf, transfer_s)
         between = {name: np.where(late, 0.0, part_s) for name, part_s in between.items()}
-    return truth.complete(observation, edge_s, link_s, cloud_s, between=between), transfer_s
+    return TraceTruth(truth.complete(observation, edge_s, link_s, cloud_s, between=between), begin_s, transfer_s)
 
 
 def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats:
@@ -145,18 +161,33 @@ def replace_fields(observation: Observation, fields: dict[str, Floats]) -> Obser
     return type(observation).of(fields, at_s=observation.at_s)
 
 
+class _Sent(NamedTuple):
+    """A transfer whose end is not seen yet; `took_s` is infinite for one without a reply in time."""
+
+    seen_s: float
+    began_s: float
+    kbit: float
+    took_s: float
+
+
 class LinkObserver:
     """One picker that runs through requests in order, and sees of the link only what its own transfers have shown.
 
-    A transfer is seen when it has ended, and `lag_s` later. Without any for `PROBE_AFTER_S`, a probe is sent. After a
-    time-out, as before the first probe, nothing is known of the link, and the edge computes.
+    A transfer is seen when it has ended, and `lag_s` later; the decayed estimate also sees how long those that still
+    run have taken. Without any for `PROBE_AFTER_S`, a probe is sent. After a time-out, as before the first probe,
+    nothing is known of the link, and the edge computes.
+
+    Args:
+        run: how requests go.
+        dwell: `engine.dwell` of the edge, in planning steps.
     """
 
-    def __init__(self, run: TraceRun) -> None:
+    def __init__(self, run: TraceRun, dwell: int = 0) -> None:
         self._run = run
+        self._age = DwellAge(dwell)
         self._timeout_s = math.inf if run.timeout_s is None else run.timeout_s
-        self._estimate = DecayedLogMean(DECAY_S if run.observed is Observed.decay else LAST_TRANSFER)
-        self._pending: list[tuple[float, float]] = []
+        self._estimate = LinkRate() if run.observed is Observed.decay else LastTransfer()
+        self._pending: list[_Sent] = []
         self._probe_at_s = self._plan_at_s = -math.inf
         self._decision = (-1, math.nan, math.inf)
 
@@ -167,7 +198,7 @@ class LinkObserver:
             chunk: the requests, in order of arrival.
             table_of: setting -> the pick at each bandwidth level.
         """
-        kbit, pending, transfer_s = chunk.kbit.tolist(), self._pending, chunk.transfer_s
+        kbit, pending, edge_s, transfer_s = chunk.kbit.tolist(), self._pending, chunk.edge_s, chunk.transfer_s
         columns = zip(chunk.time_s.tolist(), chunk.probe_s.tolist(), chunk.setting.tolist(), strict=True)
         decisions, starts, pick = [self._decision], [0], self._decision[0]
         for number, (time_s, probe_s, setting) in enumerate(columns):
@@ -177,12 +208,12 @@ class LinkObserver:
                 self._probe(time_s, probe_s)
             if time_s >= self._plan_at_s:
                 self._plan_at_s = time_s + self._run.interval_s
-                self._decision = self._decided(table_of(setting), chunk.edge_row)
+                self._decision = self._decided(time_s, table_of(setting), chunk.edge_row)
                 pick = self._decision[0]
                 decisions.append(self._decision)
                 starts.append(number)
             if kbit[pick] > 0.0:
-                self._send(time_s, kbit[pick], transfer_s.item(number, pick))
+                self._send(time_s + edge_s.item(number, pick), kbit[pick], transfer_s.item(number, pick))
         lasted = np.diff(starts, append=len(chunk.time_s))
         rows, log_kbps, patience_s = (np.repeat(column, lasted) for column in zip(*decisions, strict=True))
         return TracePicks(rows, log_kbps, patience_s)
@@ -190,32 +221,44 @@ class LinkObserver:
     def _see(self, time_s: float) -> None:
         pending = self._pending
         while pending and pending[0][0] <= time_s:
-            at_s, kbps = heapq.heappop(pending)
-            if kbps > 0.0:
-                self._estimate.add(at_s, kbps)
+            at_s, _, kbit, took_s = heapq.heappop(pending)
+            if took_s < math.inf:
+                self._estimate.add(at_s, kbit / took_s)
             else:  # it failed: the edge plans at once, and knows nothing of the link
                 self._estimate.clear()
                 self._plan_at_s = -math.inf
 
-    def _decided(self, table: PickTable, edge_row: int) -> tuple[int, float, float]:
-        log_kbps = self._estimate.log_kbps
+    def _decided(self, time_s: float, table: PickTable, edge_row: int) -> tuple[int, float, float]:
+        lag_s = self._run.lag_s
+        running = [(sent.began_s + lag_s, sent.kbit) for sent in self._pending]
+        log_kbps = self._estimate.log_kbps(time_s, running)
         if log_kbps is None:
             return (edge_row if edge_row >= 0 else table.rows[0], math.nan, math.inf)
         level = min(max(int((log_kbps - _LOG_LOW) * _LEVELS_PER_LOG + 0.5), 0), LEVELS - 1)
-        return table.rows[level], log_kbps, table.patience_s[level]
+        row = self._settled(table.rows[level])
+        return row, log_kbps, math.inf if table.patience_s is None else table.patience_s.item(level, row)
+
+    def _settled(self, wanted: int) -> int:
+        """The row in use from this step on: dwell may hold the one before, but not one without an estimate."""
+        before, seen, _ = self._decision
+        self._age.step()
+        if not math.isnan(seen) and (wanted == before or self._age.holds):
+            return before
+        self._age.restart()
+        return wanted
 
     def _probe(self, time_s: float, probe_s: float) -> None:
         self._probe_at_s = time_s + PROBE_AFTER_S
         if 0.0 < probe_s < self._timeout_s:
-            heapq.heappush(self._pending, (time_s + probe_s + self._run.lag_s, PROBE_KBIT / probe_s))
+            heapq.heappush(self._pending, _Sent(time_s + probe_s + self._run.lag_s, time_s, PROBE_KBIT, probe_s))
 
     def _send(self, time_s: float, kbit: float, took_s: float) -> None:
         if took_s == math.inf:
             self._probe_at_s = time_s + self._timeout_s
-            heapq.heappush(self._pending, (self._probe_at_s, 0.0))
+            heapq.heappush(self._pending, _Sent(self._probe_at_s, time_s, kbit, took_s))
         elif took_s > 0.0:
             self._probe_at_s = time_s + took_s + PROBE_AFTER_S
-            heapq.heappush(self._pending, (time_s + took_s + self._run.lag_s, kbit / took_s))
+            heapq.heappush(self._pending, _Sent(time_s + took_s + self._run.lag_s, time_s, kbit, took_s))
 
 
 def levels_observation(observation: Observation) -> Observation:

@@ -162,8 +162,6 @@ def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:
         raise ConfigError("w must be a number or a list of numbers, got none")
     if setup.give_up_factor is not None and not isinstance(setup.scenario, ScenarioTrace):
         raise ConfigError("give_up_factor is about transfers over a recorded link: it needs scenario=trace")
-    if setup.give_up_factor is not None and setup.dwell:
-        raise ConfigError("give_up_factor and dwell cannot be simulated together: give one of them")
     check_weight(np.array(setup.weights))
     check_claims(setup.claims, strategies, setup.weights)
 

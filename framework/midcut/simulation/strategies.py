@@ -11,7 +11,7 @@ import numpy as np
 
 from midcut.errors import ConfigError
 from midcut.planning import OUTAGE_KBPS
-from midcut.planning.patience import patience_s
+from midcut.planning.patience import all_patience_s, patience_s
 from midcut.planning.policy import choose_in_time
 from midcut.protocols import Learner, LimitedPlanner
 from midcut.simulation.over_trace import LinkObserver, PickTable, TracePicks
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from midcut.planning.dwell import Dwell
     from midcut.protocols import Planner
     from midcut.simulation.over_trace import TraceChunk, TraceRun
     from midcut.simulation.truth_table import TruthTable
@@ -102,7 +103,8 @@ class PlannerStrategy:
         self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
         self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
-        self._observers: list[LinkObserver] | None = None
+        self._observers: dict[int, list[LinkObserver]] = {}
+        self._tables: dict[int, list[PickTable]] = {}
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
     def picks(self, chunk: Chunk) -> Ints:
@@ -110,34 +112,45 @@ class PlannerStrategy:
         if isinstance(self._planner, Learner):
             return self._learn(chunk)
         if chunk.over_trace is not None:
+            self._tables = {}
             return self._observe(chunk.over_trace)
         picks = choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
-        if chunk.run is not None:
-            log_kbps = np.log(np.maximum(chunk.observation.bandwidth_kbps, OUTAGE_KBPS))
-            factor = chunk.run.give_up_factor
-            self.trace_picks = [TracePicks(row, log_kbps, _patience_s(chunk.predicted, row, factor)) for row in picks]
+        self._see_all(chunk, picks)
         return picks
 
-    def _observe(self, chunk: TraceChunk) -> Ints:
+    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:
+        """The picks with dwell; over a recorded link, what a picker with dwell sees follows from its own transfers."""
+        if chunk.over_trace is not None and not isinstance(self._planner, Learner):
+            return self._observe(chunk.over_trace, dwell.ticks)
+        held = dwell.apply(picks)
+        self._see_all(chunk, held)
+        return held
+
+    def _see_all(self, chunk: Chunk, picks: Ints) -> None:
+        """Note that these picks were made by the link's own rate."""
+        if chunk.run is None or isinstance(self._planner, Learner):
+            return
+        log_kbps = np.log(np.maximum(chunk.observation.bandwidth_kbps, OUTAGE_KBPS))
+        factor = chunk.run.give_up_factor
+        self.trace_picks = [TracePicks(row, log_kbps, _patience_s(chunk.predicted, row, factor)) for row in picks]
+
+    def _observe(self, chunk: TraceChunk, dwell: int = 0) -> Ints:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
-        if self._observers is None:
-            self._observers = [LinkObserver(chunk.run) for _ in self.weights]
-        tables: dict[int, list[PickTable]] = {}
-
-        def table_of(row: int, setting: int) -> PickTable:
-            if setting not in tables:
-                forecast = chunk.forecast_at(setting)
-                chosen = choose_in_time(self._planner, forecast, self._weight_column, self._reply_timeout_s)
-                tables[setting] = [
-                    PickTable(rows.tolist(), _patience_s(forecast, rows, chunk.run.give_up_factor).tolist())
-                    for rows in chosen
-                ]
-            return tables[setting][row]
-
+        observers = self._observers.setdefault(dwell, [])
+        if not observers:
+            observers += [LinkObserver(chunk.run, dwell) for _ in self.weights]
         self.trace_picks = [
-            observer.picks(chunk, partial(table_of, row)) for row, observer in enumerate(self._observers)
+            observer.picks(chunk, partial(self._table, chunk, row)) for row, observer in enumerate(observers)
         ]
         return np.array([picks.rows for picks in self.trace_picks], dtype=np.intp)
+
+    def _table(self, chunk: TraceChunk, weight: int, setting: int) -> PickTable:
+        if setting not in self._tables:
+            forecast, factor = chunk.forecast_at(setting), chunk.run.give_up_factor
+            chosen = choose_in_time(self._planner, forecast, self._weight_column, self._reply_timeout_s)
+            patience = None if factor is None else all_patience_s(forecast, factor)
+            self._tables[setting] = [PickTable(rows.tolist(), patience) for rows in chosen]
+        return self._tables[setting][weight]
 
     def _learn(self, chunk: Chunk) -> Ints:
         """Let a planner that learns choose sample by sample, and tell it what each choice took."""

@@ -351,6 +351,21 @@ def test_a_listener_is_read_soon_after_an_exchange():
         until(lambda: hub.observe().bandwidth_kbps == 7.0)
 
 
+def test_a_source_that_cannot_bring_its_value_up_to_date_keeps_it_and_is_logged_once():
+    class Ageing(Scripted):
+        def present(self, running):
+            if running:
+                raise RuntimeError("no estimate")
+            return {"bandwidth_kbps": 5.0}
+
+    with capture_logs() as logs, TelemetryHub({"ageing": Ageing(bandwidth_kbps=7.0)}, 300.0) as hub:
+        assert hub.wait(SOON_S)
+        assert hub.observe().bandwidth_kbps == 5.0
+        with hub.exchanging(1000):
+            assert [hub.observe().bandwidth_kbps for _ in range(3)] == [7.0] * 3
+    assert events(logs, "ageing").count("telemetry source failed") == 1
+
+
 def test_how_long_the_link_rests_between_exchanges_is_observed(later):
     hub = TelemetryHub({}, 5.0)
     assert hub.observe().pause_s is None

@@ -14,6 +14,7 @@ from midcut.edge.telemetry.source_state import SourceState
 from midcut.edge.telemetry.traffic import Traffic
 from midcut.errors import ConfigError, MidcutError, TelemetryError
 from midcut.fields import known_fields
+from midcut.protocols import AgeingSource
 from midcut.types import FIELDS, Observation
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class TelemetryHub:
     Where several sources give the same field, the first in the mapping wins while its value is fresh; the others
     stand in for it. A source that fails or goes stale is logged once, and once more when it recovers.
 
-    A source that is a `TransferListener` is read soon after an exchange. A source with the attribute `quiet` measures
+    A source that is a `TransferListener` is read soon after an exchange; the values of an `AgeingSource` are brought up
+    to date with each observation. A source with the attribute `quiet` measures
     the link itself and is read between exchanges, because during an exchange it would measure our own queued bytes.
     If no pause comes within 2 s it is read all the same, but its ping does not replace a smaller one under 5 s old.
     A source with the attribute `standby` is read once, and afterwards only while a field that it gives is missing
@@ -84,6 +86,7 @@ class TelemetryHub:
         """Return the current observation. Never blocks on a source; safe from any thread."""
         now = time.monotonic()
         values: dict[str, Any] = {}
+        present = self._present_values()
         source: dict[str, str] = {}
         age: dict[str, float] = {}
         missing: dict[str, str] = {}
@@ -91,7 +94,8 @@ class TelemetryHub:
             for name in known_fields():
                 best = self._best_source(name, now)
                 if best is not None:
-                    values[name], at_s = best.values[name]
+                    value, at_s = best.values[name]
+                    values[name] = present.get(best.name, {}).get(name, value)
                     source[name], age[name] = best.name, max(now - at_s, 0.0)
                 elif name in FIELDS or any(name in state.values for state in self._states):
                     missing[name] = self._why_missing(name, now)
@@ -102,9 +106,9 @@ class TelemetryHub:
             _log.warning("telemetry source is stale", source=state.name, max_age_s=state.max_age_s)
         return Observation.of(values, source=source, age_s=age, missing=missing, pause_s=self._traffic.pause_s())
 
-    def exchanging(self) -> AbstractContextManager[None]:
-        """Return a context that marks an exchange with the cloud as under way."""
-        return self._traffic.exchanging()
+    def exchanging(self, sent_bytes: int = 0) -> AbstractContextManager[None]:
+        """Return a context that marks an exchange with the cloud, which sends at most so many bytes, as under way."""
+        return self._traffic.exchanging(sent_bytes)
 
     def transferred(self, transfer: Transfer) -> None:
         """Pass an exchange, with the current ping, on to the sources that measure passively."""
@@ -203,6 +207,18 @@ class TelemetryHub:
             is_new, state.reported = not state.reported, True
         if is_new:
             _log.warning("telemetry source failed", source=state.name, error=text)
+
+    def _present_values(self) -> dict[str, dict[str, float]]:
+        """Source -> the fields whose values have changed since it was read."""
+        ageing = [(state, state.source) for state in self._states if isinstance(state.source, AgeingSource)]
+        running = self._traffic.running() if ageing else []
+        present = {}
+        for state, source in ageing:
+            try:
+                present[state.name] = _checked_values(source.present(running))
+            except BaseException as error:  # noqa: BLE001 - the value of its last read still holds
+                self._store_error(state, error)
+        return present
 
     def _best_source(self, name: str, now: float) -> SourceState | None:
         """The source whose value of a field counts; None where no source has a fresh one."""

@@ -1,4 +1,4 @@
-"""Counts the exchanges with the cloud under way, so that sources that measure the link can wait for a pause."""
+"""The exchanges with the cloud under way, so that sources that measure the link can wait for a pause."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from midcut.types import RunningExchange
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,30 +19,36 @@ _PAUSES: Final = 5
 
 
 class Traffic:
-    """Counts exchanges under way, and measures the pauses between them. Safe from any thread."""
+    """Holds the exchanges under way, and measures the pauses between them. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._under_way = 0
+        self._under_way: list[RunningExchange] = []
         self._closed = False
         self._ended_s: float | None = None
         self._pauses_s: deque[float] = deque(maxlen=_PAUSES)
         self._changed = threading.Condition()
 
     @contextmanager
-    def exchanging(self) -> Iterator[None]:
-        """Count one exchange as under way while the context is open."""
+    def exchanging(self, sent_bytes: int = 0) -> Iterator[None]:
+        """Count one exchange, which sends at most so many bytes, as under way while the context is open."""
+        exchange = RunningExchange(time.monotonic(), sent_bytes)
         with self._changed:
             if not self._under_way and self._ended_s is not None:
                 self._pauses_s.append(time.monotonic() - self._ended_s)
-            self._under_way += 1
+            self._under_way.append(exchange)
         try:
             yield
         finally:
             with self._changed:
-                self._under_way -= 1
+                self._under_way.remove(exchange)
                 if not self._under_way:
                     self._ended_s = time.monotonic()
                     self._changed.notify_all()
+
+    def running(self) -> list[RunningExchange]:
+        """The exchanges under way."""
+        with self._changed:
+            return list(self._under_way)
 
     def pause_s(self) -> float | None:
         """The median of the last pauses between exchanges, or the present pause if longer; None before any exchange."""
