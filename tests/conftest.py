@@ -21,6 +21,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("midcut")
 
+# Before torch is imported, for the processes that tests start too: the nets are small, and threads that wait for one
+# another on busy cores take five times as long. Tests of threads set their number themselves.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # Profiles that edges and clouds measure by themselves stay out of the user's own cache. Set here, because tests copy
 # the environment when they are imported.
 _cache = tempfile.TemporaryDirectory(prefix="midcut-cache-")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -80,7 +79,6 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path, mnist, lea
     with Path(tmp_path / "err").open("w+") as errors:
         process = subprocess.Popen(
             [*command, *knobs], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=tmp_path,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         try:
             port = int(process.stdout.readline().split()[4].rsplit(":", 1)[1])

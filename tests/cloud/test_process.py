@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,17 +11,13 @@ import sys
 import time
 from contextlib import contextmanager
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-
 
 @contextmanager
 def cloud_process(folder, *overrides):
     """`midcut cloud` with the small model; yields the process and its port."""
     command = [sys.executable, "-m", "midcut.cli", "cloud", "model=mnist", "cuts.verify=false", "server.port=0"]
     with (folder / "cloud.err").open("w+") as errors:
-        process = subprocess.Popen(
-            [*command, *overrides], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder, env=ENVIRONMENT
-        )
+        process = subprocess.Popen([*command, *overrides], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder)
         try:
             line = process.stdout.readline()
             assert line.startswith("midcut cloud ready on http://127.0.0.1:"), (

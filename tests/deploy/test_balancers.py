@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import shutil
 import signal
@@ -54,7 +53,6 @@ def cloud(folder, port):
         stdout=subprocess.PIPE,
         stderr=(folder / f"cloud{port}.log").open("w"),
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         cwd=folder,
     )
 

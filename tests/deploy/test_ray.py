@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -42,7 +41,6 @@ def port(tmp_path_factory):
             [sys.executable, "-m", "midcut.cloud.on_ray", "--port", str(chosen), *knobs],
             stdout=log,
             stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         try:
             deadline = time.monotonic() + STARTS_S

@@ -30,7 +30,6 @@ def environment():
         return os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, entries)),
             "COLUMNS": "200",
-            "OMP_NUM_THREADS": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -50,7 +49,6 @@ class Edge:
         return subprocess.Popen(
             [sys.executable, "-m", "midcut.cli", "edge", *fixed, *overrides],
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def run(self, *overrides):

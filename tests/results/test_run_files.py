@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +31,6 @@ from midcut.types import Forecast
 pytestmark = pytest.mark.timeout(1800)  # half a minute where nothing else runs
 DIGITS = Path(midcut_models.__file__).parent / "digits"
 MIDCUT = [sys.executable, "-m", "midcut.cli"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 PLANNERS = {
     "algorithm1": ["planner=algorithm1"],
     "weighted_sum": ["planner=weighted_sum"],
@@ -87,7 +85,7 @@ for words in json.loads(sys.argv[1]):
 def run_all(folder, commands):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(commands)],
-        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -104,7 +102,7 @@ def runs(tmp_path_factory):
     run_all(folder, [*plans, *sweeps, *simulations])
     cloud = subprocess.Popen(
         [*MIDCUT, "cloud", "model=mnist", "server.port=0"],
-        cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
         url = cloud.stdout.readline().split()[4]

@@ -16,7 +16,7 @@ def start(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-m", "midcut.cli", *map(str, arguments)],
             cwd=tmp_path,
-            env=os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"COLUMNS": "200"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

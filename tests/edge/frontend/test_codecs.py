@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +44,6 @@ def stream(folder, url, *overrides):
         text=True,
         timeout=600,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     lines = (folder / "out" / "results.jsonl").read_text().splitlines()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,12 +19,11 @@ import midcut_models
 DIGITS = Path(midcut_models.__file__).parent / "digits"
 TOOLS = Path(__file__).parents[3] / "tools"
 MIDCUT = [sys.executable, "-m", "midcut.cli"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def start(folder, *arguments):
     process = subprocess.Popen(
-        [*MIDCUT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=ENVIRONMENT
+        [*MIDCUT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
     )
     line = process.stdout.readline()
     if " ready on " not in line:
@@ -52,9 +50,7 @@ def cloud(tmp_path_factory):
 
 def edge(folder, *overrides, timeout=600):
     command = [*MIDCUT, "edge", "model=mnist", "telemetry=constant", "hydra.run.dir=run", *overrides]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=timeout, check=False
-    )
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=timeout, check=False)
 
 
 def test_a_folder_is_streamed_and_summed_up(tmp_path, cloud):
@@ -178,7 +174,7 @@ def test_sigterm_in_a_stream_ends_it_with_a_summary(tmp_path, cloud):
     command = [*MIDCUT, "edge", "model=mnist", "telemetry=constant", "hydra.run.dir=run", f"cloud_url={cloud}"]
     knobs = ["input=folder", f"input.path={DIGITS}", "input.repeat=1000", "input.rate_hz=20"]
     process = subprocess.Popen(
-        [*command, *knobs], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=ENVIRONMENT
+        [*command, *knobs], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
     results = tmp_path / "run" / "results.jsonl"
     deadline = time.monotonic() + 90
@@ -198,7 +194,7 @@ def test_the_cloud_killed_and_started_again_costs_no_answer_and_no_bit(tmp_path)
     command = [sys.executable, str(TOOLS / "bench" / "outage.py"), "--model", "mnist", "--cut", "4"]
     done = subprocess.run(
         [*command, "--requests", "60", "--rate", "12"],
-        capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=600, check=False,
+        capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "edge " in done.stdout
@@ -215,9 +211,7 @@ def test_every_variant_of_the_split_benchmark_is_bit_identical(tmp_path):
         "--json",
         "split.json",
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=600, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (figures,) = json.loads((tmp_path / "split.json").read_text())
     assert figures["wrong"] == 0

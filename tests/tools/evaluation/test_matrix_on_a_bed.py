@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,7 +22,6 @@ def evaluate(*arguments):
         text=True,
         timeout=600,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
 
 
