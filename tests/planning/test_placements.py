@@ -134,3 +134,15 @@ def test_encoding_is_known_with_the_clock_at_which_it_was_measured():
     relayed = placements(TABLE, (1,), {"fp16": clocked}, Onward((2,), {"fp16": clocked}))
     assert relayed.encode_s.all()
     assert not relayed.onward.encode_s.any()
+
+
+def test_two_lossy_hops_keep_an_accuracy_floor_together():
+    lossy = codecs(agreement=0.994)
+    lossy = {name: lossy[name] for name in ("raw", "fp16")}
+    pairs = {}
+    for floor in (None, 0.994, 0.988, 0.99):
+        laid_out = placements(TABLE, (0, 1, 2), lossy, Onward((0, 1), lossy, floor))
+        pairs[floor] = set(zip(laid_out.codec, laid_out.onward.codec, strict=True))
+    both = {("raw", "raw"), ("raw", "fp16"), ("fp16", "raw")}
+    assert pairs[None] == pairs[0.988] == both | {("fp16", "fp16")}
+    assert pairs[0.994] == pairs[0.99] == both

@@ -105,7 +105,7 @@ def plan_once(cfg: DictConfig, folder: Path) -> Planned:
     profile = find_profile(cfg.edge_profile, Role.edge, model)
     table = profile.table
     legal = legal_cuts(table, settings.cuts)
-    offered = offered_placements(table, legal, build_measured_codecs(cfg, table), settings.tiers)
+    offered = offered_placements(table, legal, build_measured_codecs(cfg, table), settings.tiers, cfg.accuracy_floor)
     policy = build_policy(cfg, offered, settings.reply_timeout_s)
     decision = policy.decide(_observe(cfg, policy))
     rows = _plan_rows(cast("Forecast", decision.forecast))

@@ -115,7 +115,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     def policy_for(cuts: tuple[int, ...], names: tuple[str, ...], upstream: UpstreamModel | None = None) -> Policy:
         onward = None
         if upstream is not None:
-            onward = Onward(upstream.legal, {name: codecs[name] for name in upstream.codecs})
+            onward = Onward(upstream.legal, {name: codecs[name] for name in upstream.codecs}, cfg.accuracy_floor)
         offered = placements(cut.table, cuts, {name: codecs[name] for name in names}, onward)
         return build_policy(profiles.cfg, offered, reply_timeout_s, steering.planner)
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midcut.protocols import Codec
-    from midcut.types import Cut, CutTable, ValueSpec
+    from midcut.types import Cut, CutTable, Floats, ValueSpec
 
 
 _MOST_ROWS: Final = 20_000
+_ROUNDING: Final = 1e-12
 
 
 class Onward(NamedTuple):
@@ -31,10 +32,12 @@ class Onward(NamedTuple):
     Attributes:
         legal: the cuts; beside them it can always run all that is left.
         codecs: by name; None to send tensors as they are.
+        accuracy_floor: the least share of inputs whose class both codecs together may leave as it is; None asks none.
     """
 
     legal: Sequence[int]
     codecs: Mapping[str, Codec] | None = None
+    accuracy_floor: float | None = None
 
 
 def placements(
@@ -54,13 +57,18 @@ def placements(
     if onward is None:
         return first
     second = _one_hop(table, sorted({*onward.legal, table.last}), onward.codecs)
-    rows, further = np.nonzero(_pairs(first, second))
+    pairs = _pairs(first, second)
+    if onward.accuracy_floor is not None:
+        # At worst, each codec changes the classes of other inputs.
+        changed = _changed(first, codecs)[:, None] + _changed(second, onward.codecs)
+        pairs &= changed <= 1.0 - onward.accuracy_floor + _ROUNDING
+    rows, further = np.nonzero(pairs)
     if len(rows) > _MOST_ROWS:
         same = np.array([[a == b for b in second.codec] for a in first.codec]) | second.on_edge
-        rows, further = np.nonzero(_pairs(first, second) & same)
+        rows, further = np.nonzero(pairs & same)
     if len(rows) > _MOST_ROWS and not all(table.cuts[cut].ends_module for cut in legal):
         ends = [[cut for cut in cuts if _is_coarse(table, cut)] for cuts in (legal, onward.legal)]
-        return placements(table, ends[0], codecs, Onward(ends[1], onward.codecs))
+        return placements(table, ends[0], codecs, onward._replace(legal=ends[1]))
     passes_on = ~second.on_edge[further]
     nothing = np.zeros(len(further))
     route_bytes = [_route_bytes(int(second.cut[row]), second.codec[row]) for row in further.tolist()]
@@ -84,6 +92,23 @@ def _pairs(first: Placements, second: Placements) -> NDArray[np.bool_]:
     in_order = second.cut >= first.cut[:, None]
     pairs: NDArray[np.bool_] = in_order & ~no_codec & (second.on_edge | ~paper[:, None])
     return pairs
+
+
+def _changed(hop: Placements, codecs: Mapping[str, Codec] | None) -> Floats:
+    """The share of inputs whose class each row's codec changes, as far as it is known; 0 where nothing is sent."""
+    shares = [
+        0.0 if at_end or codecs is None else 1.0 - _agreement(codecs.get(name), int(cut))
+        for name, cut, at_end in zip(hop.codec, hop.cut, hop.on_edge, strict=True)
+    ]
+    return np.array(shares)
+
+
+def _agreement(codec: Codec | None, cut: int) -> float:
+    if codec is None:
+        return 1.0
+    agreement_at = getattr(codec, "agreement_at", None)
+    agreement = codec.agreement if agreement_at is None else agreement_at(cut)
+    return 0.0 if agreement is None else float(agreement)
 
 
 def _is_coarse(table: CutTable, cut: int) -> bool:
@@ -198,7 +223,11 @@ def _takes(codec: Codec, spec: ValueSpec) -> bool:
 
 
 def offered_placements(
-    table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None, tiers: int
+    table: CutTable,
+    legal: Sequence[int],
+    codecs: Mapping[str, Codec] | None,
+    tiers: int,
+    accuracy_floor: float | None = None,
 ) -> Placements:
     """Placements over two tiers, or over three where the relay takes the same cuts and codecs."""
-    return placements(table, legal, codecs, Onward(legal, codecs) if tiers == 3 else None)
+    return placements(table, legal, codecs, Onward(legal, codecs, accuracy_floor) if tiers == 3 else None)

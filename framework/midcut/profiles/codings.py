@@ -79,9 +79,13 @@ class ProfiledCodec(EstimatedCodec):
 
     def usable_at(self, cut: int) -> bool:
         """Whether the codec agrees often enough at a cut; not where it was not measured."""
-        if self._floor is None or self._codec.agreement == 1.0:
-            return True
-        return min(self._coding.agreement.get(cut, 0.0), _NOT_EXACT) >= self._floor
+        return self._floor is None or self.agreement_at(cut) >= self._floor
+
+    def agreement_at(self, cut: int) -> float:
+        """The agreement at a cut; 0 where it was not measured."""
+        if self._codec.agreement == 1.0:
+            return 1.0
+        return min(self._coding.agreement.get(cut, 0.0), _NOT_EXACT)
 
     def encoded_bytes(self, spec: ValueSpec) -> int:
         measured = self._coding.value_bytes.get(spec.name)

@@ -46,7 +46,7 @@ def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]
     model = fill_profiles(cfg, "simulate", folder)
     table = find_profile(cfg.edge_profile, Role.edge, model).table
     cuts = legal_cuts(table, settings.cuts)
-    on_offer = offered_placements(table, cuts, build_measured_codecs(cfg, table), settings.tiers)
+    on_offer = offered_placements(table, cuts, build_measured_codecs(cfg, table), settings.tiers, cfg.accuracy_floor)
     planning, truth = (build_forecaster(cfg, nodes, on_offer) for nodes in (cfg.predictor, cfg.truth))
     setup = Setup(
         planning=planning,
@@ -96,7 +96,8 @@ def _system(name: str, words: list[str], cfg: DictConfig, table: CutTable) -> Po
         plan.objective = cfg.objective
     try:
         legal = legal_cuts(table, settings_of(plan, PlanConfig).cuts)
-        return build_policy(plan, offered_placements(table, legal, build_measured_codecs(plan, table), plan.tiers))
+        codecs = build_measured_codecs(plan, table)
+        return build_policy(plan, offered_placements(table, legal, codecs, plan.tiers, plan.accuracy_floor))
     except ConfigError as error:
         raise ConfigError(f"systems.{name}: {error}") from None
 

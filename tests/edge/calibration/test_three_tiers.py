@@ -1,0 +1,122 @@
+"""Calibration learns what a relay and the second hop take beside what was predicted of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from midcut.config.settings import CalibrationSettings
+from midcut.edge.calibration.calibration import Calibration
+from midcut.planning.policy import Policy
+from midcut.planning.tiers import MiddlePredictor, SecondLinkPredictor
+from midcut.testing import chain_placements
+from midcut.types import InferenceResult, Observation
+from midcut_costs.busy_seconds import Rented
+from midcut_planners.weighted_sum import WeightedSum
+
+SEEN = Observation(1500.0, 8000.0, 0.0, others={"second_bandwidth_kbps": 4000.0, "second_ping_ms": 0.0})
+ROWS = [(first, second) for first in range(4) for second in range(first, 4)]
+SIZES = [600_000.0, 200_000.0, 50_000.0, 0.0]
+
+
+class Table:
+    needs = frozenset()
+
+    def __init__(self, placements, seconds):
+        self._seconds = np.array(seconds)[placements.cut]
+
+    def seconds(self, observation):  # noqa: ARG002
+        return self._seconds
+
+
+class Bits:
+    needs = frozenset({"bandwidth_kbps", "ping_ms"})
+
+    def __init__(self, placements):
+        self._kbit = np.where(placements.on_edge, 0.0, placements.payload_bytes) * 8e-3
+
+    def seconds(self, observation):
+        return self._kbit / observation.bandwidth_kbps + 0.0 * observation.ping_ms
+
+
+class World:
+    """A relay that is `busy` times slower than predicted, behind which every transfer takes `wait_s` more."""
+
+    def __init__(self, busy, wait_s):
+        chain = chain_placements(SIZES)
+        first, second = (np.array(cuts) for cuts in zip(*ROWS, strict=True))
+        placed = replace(chain.take(first), onward=chain.take(second))
+        onward = placed.onward
+        relay = [Table(at, [0.12, 0.08, 0.04, 0.0]) for at in (placed, onward)]
+        between = {"relay": MiddlePredictor(*relay), "second_link": SecondLinkPredictor(Bits(onward), onward)}
+        edge, cloud = Table(placed, [0.0, 0.1, 0.2, 0.3]), Table(onward, [0.03, 0.02, 0.01, 0.0])
+        self.policy = Policy(
+            placed, edge, Bits(placed), cloud, Rented(0.0, 1.0), between=between, planner=WeightedSum(0.0)
+        )
+        self.true = self.policy.forecast(SEEN)
+        self.busy, self.wait_s = busy, wait_s
+        self.now_s = 0.0
+        self.calibration = Calibration(CalibrationSettings(), lambda: self.now_s)
+
+    def ask(self, row):
+        """Answer a request at a placement, as far as it goes."""
+        parts = {name: float(part_s[row]) for name, part_s in self.true.parts.items()}
+        first, second = ROWS[row]
+        parts["relay"] *= self.busy
+        parts["second_link"] += self.wait_s * (second < 3)
+        placement = self.policy.placements[row]
+        result = InferenceResult(
+            "x", None, first, "edge" if first == 3 else "relay" if second == 3 else "cloud", "",
+            parts["edge"], parts["link"], parts["cloud"], sum(parts.values()), 0.0, 0, {},
+            between={name: parts[name] for name in ("relay", "second_link")}, onward=placement.onward,
+        )  # fmt: skip
+        decision = SimpleNamespace(forecast=self.true, observation=SEEN)
+        self.now_s += sum(parts.values())
+        self.calibration.answered(decision, result, alone=True)
+
+    def corrected(self):
+        self.calibration.learn(self.policy, SEEN)
+        return self.policy.decide(SEEN, self.calibration.correct).forecast
+
+
+def test_a_slow_relay_and_an_overhead_behind_it_are_learnt_apart_from_the_rest():
+    world = World(busy=2.5, wait_s=0.01)
+    for round_ in range(30):
+        world.ask((1, 2, 5, 3, 7)[round_ % 5])
+        forecast = world.corrected()
+    np.testing.assert_allclose(forecast.between["relay"], 2.5 * world.true.between["relay"], rtol=0.05, atol=1e-4)
+    waits = np.array([0.01 if second < 3 else 0.0 for _, second in ROWS])
+    np.testing.assert_allclose(
+        forecast.between["second_link"], world.true.between["second_link"] + waits, rtol=0.1, atol=2e-3
+    )
+    for part in ("edge", "link", "cloud"):
+        np.testing.assert_allclose(forecast.parts[part], world.true.parts[part], rtol=0.02, atol=5e-4)
+    assert set(world.calibration.state()["parts"]) == {"edge", "link", "cloud", "here", "relay", "second_link"}
+
+
+def test_a_busy_relay_is_left_for_the_cloud_behind_it_or_the_edge():
+    world = World(busy=1.0, wait_s=0.0)
+    fastest = ROWS[int(world.corrected().latency_s.argmin())]
+    world.busy = 20.0
+    for _ in range(12):
+        world.ask(ROWS.index((0, 3)))
+    forecast = world.corrected()
+    first, second = ROWS[int(forecast.latency_s.argmin())]
+    assert fastest != (first, second)
+    assert second - first < 3
+    truth = sum(world.true.parts.values()) + 19.0 * world.true.between["relay"]
+    assert ROWS[int(truth.argmin())] == (first, second)
+
+
+def test_requests_that_end_at_the_relay_teach_its_seconds_and_none_of_the_cloud():
+    world = World(busy=3.0, wait_s=0.0)
+    for _ in range(10):
+        world.ask(ROWS.index((1, 3)))
+    forecast = world.corrected()
+    row = ROWS.index((1, 3))
+    assert forecast.between["relay"][row] == pytest.approx(0.24, rel=0.05)
+    assert world.calibration.state()["parts"]["cloud"]["samples"] == 0
+    assert "second_link" not in world.calibration.state()["parts"]
