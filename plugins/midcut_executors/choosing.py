@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import statistics
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+import torch
 
-from midcut.errors import ConfigError, MidcutError
+from midcut.errors import ConfigError
+from midcut.profiles import forget_speeds, speeds_of
 from midcut_executors.config import Accuracy, AutoConfig, OnnxRuntimeConfig, OpenVinoConfig
 from midcut_executors.inputs import noise
 from midcut_executors.native import Native
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from midcut.protocols import Executor, Network, Segment
 
@@ -23,9 +23,6 @@ _NEEDED: Final = {
     "onnxruntime": (("onnxruntime", "onnx", "onnxscript"), "onnx"),
     "openvino": (("openvino", "onnx", "onnxscript"), "openvino"),
 }
-_ROUNDS: Final = 7
-_LEAST_ROUNDS: Final = 3
-_LONGEST_S: Final = 3.0
 _WORTH_IT: Final = 0.95
 _log = structlog.get_logger("midcut.executor")
 
@@ -88,6 +85,7 @@ class Auto:
     ) -> None:
         AutoConfig(threads, tolerance, accuracy, segments)  # checks the bounds
         knobs: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "segments": segments, "accuracy": accuracy}
+        self._threads = threads
         self._candidates: list[Executor] = [Native()]
         if not missing("onnxruntime"):
             slower = Accuracy.float32 if accuracy is Accuracy.fast else accuracy
@@ -100,6 +98,11 @@ class Auto:
     def identity(self) -> str:
         chosen = sorted({executor.identity for executor in self._chosen.values()})
         return ", ".join(chosen) or "auto, not chosen yet"
+
+    @property
+    def tolerance(self) -> float | None:
+        """Of the chosen runtime; None for PyTorch."""
+        return next((getattr(executor, "tolerance", None) for executor in self._chosen.values()), None)
 
     @property
     def fused(self) -> bool:
@@ -130,50 +133,45 @@ class Auto:
             why = "no other runtime is installed: pip install 'midcut[onnx]'"
             _log.info("executor chosen", model=network.table.model, executor=self._candidates[0].identity, reason=why)
             return self._candidates[0]
-        segments: dict[str, Segment] = {}
-        inputs = noise(network)
-        for executor in self._candidates:
-            try:
-                segment = executor.prepare(network, 0, network.table.last)
-                segment.run(inputs)
-            except Exception as error:  # noqa: BLE001 - a runtime may raise anything; PyTorch is left
-                reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
-                _log.warning("not considered", executor=executor.identity, reason=" ".join(reason.split())[:300])
-            else:
-                segments[executor.identity] = segment
-        if self._candidates[0].identity not in segments:
-            return self._candidates[0]
-        seconds = _median_seconds(segments, inputs)
-        torch_s = seconds[self._candidates[0].identity]
-        best = min(seconds, key=seconds.__getitem__)
-        if seconds[best] > _WORTH_IT * torch_s:  # PyTorch keeps every bit
-            best = self._candidates[0].identity
+        threads = self._threads or torch.get_num_threads()
+        speeds = speeds_of(network, noise(network), self._candidates, threads)
+        for identity, reason in speeds.refused.items():
+            _log.warning("not considered", executor=identity, reason=reason)
+        in_torch = self._candidates[0]
+        if in_torch.identity not in speeds.seconds:
+            return in_torch
+        chosen = self._best(speeds.seconds)
+        if speeds.file is not None and not _works(chosen, network):
+            forget_speeds(network, threads)
+            return self._fastest(network)
+        ratio = speeds.seconds[chosen.identity] / speeds.seconds[in_torch.identity]
         _log.info(
             "executor chosen",
             model=network.table.model,
-            executor=best,
-            reason=f"{seconds[best] / torch_s:.2f} of the time of PyTorch",
-            milliseconds={name: round(value * 1e3, 3) for name, value in seconds.items()},
+            executor=chosen.identity,
+            reason=f"{ratio:.2f} of the time of PyTorch",
+            milliseconds={name: round(value * 1e3, 3) for name, value in speeds.seconds.items()},
+            measured="now" if speeds.file is None else f"at an earlier start: {speeds.file}",
         )
-        chosen = next(executor for executor in self._candidates if executor.identity == best)
         for executor in self._candidates:
             if executor is not chosen and executor not in self._chosen.values():
                 executor.close()  # frees what it made ready; it can be used again
         return chosen
 
+    def _best(self, seconds: Mapping[str, float]) -> Executor:
+        """The fastest; PyTorch, which keeps every bit, where that is little slower."""
+        best = min(seconds, key=seconds.__getitem__)
+        if seconds[best] > _WORTH_IT * seconds[self._candidates[0].identity]:
+            return self._candidates[0]
+        return next(executor for executor in self._candidates if executor.identity == best)
 
-def _median_seconds(segments: Mapping[str, Segment], inputs: Sequence[Any]) -> dict[str, float]:
-    """Seconds of each segment on one noise image; they take turns."""
-    measured: dict[str, list[float]] = {name: [] for name in segments}
-    began = time.perf_counter()
-    for number in range(1 + _ROUNDS):
-        for name, segment in segments.items():
-            seconds = segment.run(inputs)[1]
-            if number:  # the first run of each is slower
-                measured[name].append(seconds)
-        if number >= _LEAST_ROUNDS and time.perf_counter() - began > _LONGEST_S:
-            break
-    return {name: statistics.median(values) for name, values in measured.items()}
+
+def _works(executor: Executor, network: Network) -> bool:
+    try:
+        executor.prepare(network, 0, network.table.last)
+    except Exception:  # noqa: BLE001 - a runtime may raise anything; it is measured again
+        return False
+    return True
 
 
 def missing(name: str) -> list[str]:

@@ -63,7 +63,7 @@ class RuntimeExecutor:
         self.fused = True
         self.exact = exact
         self._compile = compile_model
-        self._tolerance = tolerance
+        self.tolerance = tolerance
         self._capacity = segments
         self._segments: OrderedDict[_Key, RuntimeSegment] = OrderedDict()
         self._exports: dict[str, tuple[Exported, list[torch.Tensor]]] = {}
@@ -184,10 +184,10 @@ class RuntimeExecutor:
         except Exception:  # noqa: BLE001 - the model takes no noise, such as indices
             return
         error = largest_error(segment.run(values)[0], expected)
-        if not error <= self._tolerance:
+        if not error <= self.tolerance:
             raise ExecutorError(
                 f"{self.identity} differs from PyTorch by {error:.1e} of the largest element, "
-                f"executor.tolerance is {self._tolerance:g}"
+                f"executor.tolerance is {self.tolerance:g}"
             )
         if start == 0 and stop == network.table.last:
             self._warn_if_constant(network, inputs, expected)
@@ -195,7 +195,7 @@ class RuntimeExecutor:
 
     def _warn_if_constant(self, network: Network, inputs: Sequence[torch.Tensor], output: Sequence[Any]) -> None:
         other = network.run(0, network.table.last, [value.flip(-1) if value.dim() else value for value in inputs])
-        if largest_error(other, output) <= self._tolerance:
+        if largest_error(other, output) <= self.tolerance:
             _log.warning(
                 "the model's output hardly depends on its input, so comparing outputs proves little",
                 model=network.table.model,

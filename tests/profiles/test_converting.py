@@ -22,11 +22,19 @@ def test_all_seconds_are_scaled_and_the_executor_is_named():
         assert after.whole_s == pytest.approx(before.whole_s * 0.25)
 
 
-def test_the_ratio_is_that_of_the_whole_model():
+def test_the_ratio_is_that_of_the_whole_model_and_is_measured_once(tmp_path, monkeypatch):
     import torch
+
+    monkeypatch.setenv("MIDCUT_CACHE", str(tmp_path))
+    runs = []
 
     class Instant(TorchExecutor):
         def run(self, segment):
+            runs.append(1)
             return segment(), 1e-9
 
-    assert 0.0 < time_ratio(small_network(), [torch.rand(1, 3, 12, 12)], Instant()) < 0.01
+    ratio = time_ratio(small_network(), [torch.rand(1, 3, 12, 12)], Instant(), 1)
+    assert 0.0 < ratio < 0.01
+    runs.clear()
+    assert time_ratio(small_network(), [torch.rand(1, 3, 12, 12)], Instant(), 1) == ratio
+    assert not runs

@@ -85,12 +85,16 @@ def test_any_model_is_planned_and_simulated_in_one_command(tmp_path):
     assert [row["cut"] for row in plan["rows"]] == [0, 1, 2, 3, 4]
 
 
-def test_auto_plans_with_this_machine(tmp_path):
+@pytest.mark.parametrize("executor", ["native", "onnxruntime"])
+def test_auto_plans_with_this_machine_in_the_runtime_that_an_edge_would_take(tmp_path, executor):
+    if executor != "native":
+        pytest.importorskip(executor)
     before = torch.get_num_threads()
     try:
-        cfg = compose("plan", ["model=mnist", "edge_profile=auto", "cloud_profile=auto"])
+        cfg = compose("plan", ["model=mnist", "edge_profile=auto", "cloud_profile=auto", f"executor={executor}"])
         fill_profiles(cfg, "plan", tmp_path, "http://cloud")
     finally:
         torch.set_num_threads(before)
     assert not read_profile(cfg.edge_profile).modelled
+    assert read_profile(cfg.edge_profile).executor.split(" ")[0] == ("" if executor == "native" else executor)
     assert read_profile(cfg.cloud_profile).modelled

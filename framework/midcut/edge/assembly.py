@@ -37,6 +37,7 @@ from midcut.exported import ExportedNetwork
 from midcut.exported.executor import ExportedExecutor
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import Onward, placements
+from midcut.profiles.choosing import fused_executor
 from midcut.profiles.clocks import CpuClocks
 from midcut.profiles.codings import ProfiledCodec, build_measured_codecs
 from midcut.serving.metrics import EdgeMetrics, new_registry
@@ -103,7 +104,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
     threads = settings.engine.thread_count
     executor = _executor(cfg, cut, threads)
-    fused = _fused(executor, cut)
+    fused = fused_executor(executor, cut)
     profiles = EdgeProfiles(cfg, cut, model, threads, fused)
     profiles.convert(cut, model.example, fused)
     warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
@@ -285,19 +286,6 @@ def _executor(cfg: DictConfig, cut: Partition | ExportedNetwork, threads: int) -
         executor: Executor = build(Kind.EXECUTOR, cfg.executor)
         return executor
     return ExportedExecutor(cut, component_name(Kind.EXECUTOR, cfg.executor), cfg.executor.get("threads") or threads)
-
-
-def _fused(executor: Executor, cut: Partition) -> Executor | None:
-    """Prepare the whole model; returns the executor if it can run it and merges nodes.
-
-    Of an emulated clock, it is the executor that runs inside it at full speed.
-    """
-    executor = getattr(executor, "full_speed", executor)
-    try:
-        executor.prepare(cut, 0, cut.table.last)
-    except Exception:  # noqa: BLE001 - the engine prepares it again, and logs why PyTorch runs it instead
-        return None
-    return executor if getattr(executor, "fused", False) else None
 
 
 def _coding_clock(executor: Executor) -> Callable[[], float | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import json
 from typing import TYPE_CHECKING
 
 import structlog
@@ -47,10 +46,8 @@ class EdgeProfiles:
         def captured() -> tuple[Partition, Sequence[Tensor]]:
             return cut, model.example
 
-        knobs = json.dumps(OmegaConf.to_container(cfg.executor, resolve=True), default=str)
         edge_spec = own_where_unknown(cfg.edge_profile, cut.table.model)
-        executor = knobs if fused is None else fused.identity
-        edge = edge_profile_file(edge_spec, cut.table.model, captured, folder, executor, threads, fused)
+        edge = edge_profile_file(edge_spec, cut.table.model, captured, folder, threads, lambda _: fused)
         specs = {part: own_where_unknown(cfg[f"{part}_profile"], cut.table.model) for part in ("cloud", "relay")}
         self._sent = {"cloud": sent_path(url, cut), "relay": sent_path(f"{url} as a relay", cut)}
         OmegaConf.update(self.cfg, "edge_profile", edge)
@@ -59,7 +56,7 @@ class EdgeProfiles:
             file = cloud_profile_file(spec, cut.table.model, captured, folder, sent_by)
             OmegaConf.update(self.cfg, f"{part}_profile", file)
         self.asked_parts = frozenset(part for part, spec in specs.items() if spec == AUTO)
-        self._model = cut.table.model
+        self._model, self._threads = cut.table.model, threads
 
     def convert(self, cut: Partition, inputs: Sequence[Tensor], fused: Executor | None) -> None:
         """Scale a profile of PyTorch to the executor that runs here, as an estimate."""
@@ -69,7 +66,7 @@ class EdgeProfiles:
             return
         if fused is None or profile.executor or isinstance(cut, ExportedNetwork):  # there is no PyTorch to compare with
             return
-        ratio = time_ratio(cut, inputs, fused)
+        ratio = time_ratio(cut, inputs, fused, self.cfg.executor.get("threads") or self._threads)
         path = cached_path(cut.table.model, Role.edge, "converted", self.cfg.edge_profile, fused.identity)
         OmegaConf.update(self.cfg, "edge_profile", str(write_cached(converted(profile, fused.identity, ratio), path)))
         _log.warning(

@@ -19,6 +19,7 @@ from midcut.profiles.profile import (
     write_profile,
 )
 from midcut.profiles.shipped import SHIPPED
+from midcut.profiles.speeds import Speeds, forget_speeds, speeds_of
 from midcut.terms import LayerFeatures, Normalisation, Role
 
 __all__ = [
@@ -34,15 +35,18 @@ __all__ = [
     "Profile",
     "Role",
     "Run",
+    "Speeds",
     "decode_profile",
     "find_fit",
     "find_layer_fit",
     "find_profile",
     "find_profiles",
+    "forget_speeds",
     "one_image_at_a_time",
     "read_fit",
     "read_layer_fit",
     "read_profile",
+    "speeds_of",
     "write_fit",
     "write_layer_fit",
     "write_profile",

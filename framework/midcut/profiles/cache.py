@@ -56,13 +56,13 @@ def write_cached(profile: Profile, path: Path) -> Path:
         return write_profile(profile, _temporary_folder() / path.name)
 
 
-def cache_folder() -> Path:
-    """The folder of cached profiles, which may not exist yet."""
+def cache_folder(what: str = "profiles") -> Path:
+    """The folder of cached profiles, or of something else that midcut caches; it may not exist yet."""
     named = os.environ.get(CACHE_ENV)
     if named:
-        return Path(named).expanduser() / "profiles"
+        return Path(named).expanduser() / what
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "midcut" / "profiles"
+    return Path(base).expanduser() / "midcut" / what
 
 
 @functools.cache

@@ -35,9 +35,8 @@ def edge_profile_file(
     model: str,
     captured: Captured,
     folder: Path,
-    executor: str,
     threads: int,
-    fused: Executor | None = None,
+    fused: Callable[[Partition], Executor | None],
 ) -> str:
     """The profile to plan the edge's seconds with, as a file or a device.
 
@@ -46,14 +45,30 @@ def edge_profile_file(
         model: name of the model.
         captured: returns the captured model and its inputs; called only where they are needed.
         folder: for estimates.
-        executor, threads, fused: what runs the model here, for `auto`; see `own_profile`.
+        threads: torch's, for `auto`.
+        fused: returns what runs the model here, if it merges nodes; called for `auto` only.
     """
     if spec != AUTO:
         return _estimated_if_unknown(spec, Role.edge, model, captured, folder)
     from midcut.profiles.own import own_profile  # noqa: PLC0415 - torch
 
     partition, inputs = captured()
-    return str(own_profile(partition, inputs, Role.edge, executor, threads, fused))
+    executor = fused(partition)
+    identity = "native" if executor is None else executor.identity
+    return str(own_profile(partition, inputs, Role.edge, identity, threads, executor))
+
+
+def fused_executor(executor: Executor, partition: Partition) -> Executor | None:
+    """Prepare the whole model; returns the executor if it can run it and merges nodes.
+
+    Of an emulated clock, it is the executor that runs inside it at full speed.
+    """
+    executor = getattr(executor, "full_speed", executor)
+    try:
+        executor.prepare(partition, 0, partition.table.last)
+    except Exception:  # noqa: BLE001 - whoever runs it prepares it again, and logs why PyTorch runs it instead
+        return None
+    return executor if getattr(executor, "fused", False) else None
 
 
 def cloud_profile_file(spec: str, model: str, captured: Captured, folder: Path, url: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
+
+from midcut.errors import ExecutorError
+from midcut.profiles.speeds import speeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,32 +18,50 @@ if TYPE_CHECKING:
 
     from midcut.graph import Partition
     from midcut.profiles.profile import Profile, Run
-    from midcut.protocols import Executor
-
-_LONGEST_S: Final = 2.0
-_MOST_ROUNDS: Final = 15
-_LEAST_ROUNDS: Final = 3
+    from midcut.protocols import Executor, Network
 
 
-def time_ratio(partition: Partition, inputs: Sequence[torch.Tensor], executor: Executor) -> float:
-    """Seconds of the whole model in an executor, as a share of PyTorch's: medians of runs that take turns.
+def time_ratio(partition: Partition, inputs: Sequence[torch.Tensor], executor: Executor, threads: int) -> float:
+    """Seconds of the whole model in an executor, as a share of PyTorch's, as measured now or at an earlier start.
+
+    Args:
+        threads: of one run.
 
     Raises:
         ExecutorError: the executor cannot run the model.
     """
-    last = partition.table.last
-    segment = executor.prepare(partition, 0, last)
-    theirs: list[float] = []
-    torch_s: list[float] = []
-    began = perf_counter()
-    partition.run(0, last, inputs)
-    segment.run(inputs)
-    while len(theirs) < _LEAST_ROUNDS or (len(theirs) < _MOST_ROUNDS and perf_counter() - began < _LONGEST_S):
-        started = perf_counter()
-        partition.run(0, last, inputs)
-        torch_s.append(perf_counter() - started)
-        theirs.append(segment.run(inputs)[1])
-    return statistics.median(theirs) / statistics.median(torch_s)
+    in_torch = _InTorch()
+    speeds = speeds_of(partition, inputs, (in_torch, executor), threads)
+    if executor.identity not in speeds.seconds:
+        raise ExecutorError(speeds.refused[executor.identity])
+    return speeds.seconds[executor.identity] / speeds.seconds[in_torch.identity]
+
+
+class _InTorch:
+    """The nodes in PyTorch, under the identity that `executor=native` has."""
+
+    def __init__(self) -> None:
+        import torch  # noqa: PLC0415 - an edge without it compares nothing
+
+        self.identity = f"native torch {torch.__version__}"
+
+    def prepare(self, network: Network, start: int, stop: int) -> _TorchSegment:
+        return _TorchSegment(network, start, stop)
+
+    def ready(self, network: Network, start: int, stop: int) -> bool:  # noqa: ARG002
+        return True
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class _TorchSegment:
+    def __init__(self, network: Network, start: int, stop: int) -> None:
+        self._run = partial(network.run, start, stop)
+
+    def run(self, values: Sequence[Any]) -> tuple[Sequence[Any], float]:
+        began = perf_counter()
+        return self._run(values), perf_counter() - began
 
 
 def converted(profile: Profile, executor: str, ratio: float) -> Profile:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from midcut.component import Kind
-from midcut.config.build import build_each, single_name
-from midcut.profiles.choosing import cloud_profile_file, edge_profile_file
+from midcut.config.build import build, build_each, single_name
+from midcut.profiles.choosing import cloud_profile_file, edge_profile_file, fused_executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.graph import Partition
+    from midcut.protocols import Executor
 
 _captured: dict[str, tuple[Partition, Sequence[torch.Tensor]]] = {}
 
@@ -62,7 +64,13 @@ def fill_profiles_of(
         title: name of the model in profiles.
         captured: returns the captured model and its inputs.
     """
-    edge = edge_profile_file(cfg.edge_profile, title, captured, folder, "native", 1)
+    with contextlib.ExitStack() as stack:
+
+        def fused(partition: Partition) -> Executor | None:
+            executor = stack.enter_context(contextlib.closing(build(Kind.EXECUTOR, cfg.executor)))
+            return fused_executor(executor, partition)
+
+        edge = edge_profile_file(cfg.edge_profile, title, captured, folder, 1, fused)
     cloud = cloud_profile_file(cfg.cloud_profile, title, captured, folder, url)
     OmegaConf.update(cfg, "edge_profile", edge)
     OmegaConf.update(cfg, "cloud_profile", cloud)

@@ -21,6 +21,7 @@ class PlanConfig:
 
     Attributes:
         model, telemetry, predictor, cost, objective, planner, codec: the chosen components and their settings.
+        executor: what `edge_profile=auto` is measured in.
         aim: the two columns of the forecast that planners weigh.
         cuts: which cuts are on offer.
         accuracy_floor: least share of inputs whose predicted class a codec must not change; codecs below it, or with an
@@ -49,6 +50,7 @@ class PlanConfig:
     objective: Any = field(default_factory=dict)
     planner: Any = MISSING
     codec: Any = field(default_factory=dict)
+    executor: Any = MISSING
     aim: AimSettings = field(default_factory=AimSettings)
     cuts: CutSettings = field(default_factory=CutSettings)
     accuracy_floor: float | None = None

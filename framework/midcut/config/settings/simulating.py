@@ -204,6 +204,7 @@ class SimulateConfig:
         truth: the predictors that stand for the real latency of each choice.
         cost, objective, strategy, codec: the cost model of both, further columns of a forecast, the planners and the
             codecs with their settings.
+        executor: what `edge_profile=auto` is measured in.
         scenario: the samples.
         aim: the two columns of the forecast that planners weigh.
         cuts: which cuts are on offer.
@@ -241,6 +242,7 @@ class SimulateConfig:
     objective: Any = field(default_factory=dict)
     strategy: Any = field(default_factory=dict)
     codec: Any = field(default_factory=dict)
+    executor: Any = MISSING
     scenario: Any = MISSING
     aim: AimSettings = field(default_factory=AimSettings)
     cuts: CutSettings = field(default_factory=CutSettings)

@@ -1,0 +1,153 @@
+"""Seconds of a whole model in several executors, measured in turn once, and read from the cache at later starts."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from msgspec import Struct
+
+from midcut.errors import FileError, MidcutError
+from midcut.profiles.cache import cache_folder
+from midcut.results.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midcut.protocols import Executor, Network, Segment
+
+_ROUNDS: Final = 7
+_LEAST_ROUNDS: Final = 3
+_LONGEST_S: Final = 3.0
+_LIMITS: Final = ("scaling_max_freq", "scaling_governor")
+_CPUFREQ: Final = Path("/sys/devices/system/cpu/cpufreq")
+_log = structlog.get_logger("midcut.profiles")
+
+
+class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One measurement, by names of executors."""
+
+    seconds: dict[str, float]
+    refused: dict[str, str]
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    """All measurements of one model under the same conditions."""
+
+    measured: tuple[_Entry, ...]
+    format: str = "midcut-speeds/1"
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Seconds of the same model in several executors.
+
+    Attributes:
+        seconds: identity -> median seconds of one run of the whole model.
+        refused: identity -> why an executor cannot run it.
+        file: of the cache if they were measured at an earlier time, else None.
+    """
+
+    seconds: Mapping[str, float]
+    refused: Mapping[str, str]
+    file: Path | None = None
+
+
+def speeds_of(network: Network, inputs: Sequence[Any], executors: Sequence[Executor], threads: int) -> Speeds:
+    """Measure executors, unless these were compared before: same machine, clock limits, weights, versions and threads.
+
+    Args:
+        inputs: of the model.
+        threads: of one run.
+    """
+    path = _path(network, threads)
+    names = {_name(executor): executor.identity for executor in executors}
+    entries = _read(path)
+    known = next((entry for entry in entries if names.keys() <= {*entry.seconds, *entry.refused}), None)
+    if known is not None:
+        return replace(_by_identity(known, names), file=path)
+    entry = _measure(network, inputs, executors)
+    _write(path, _File((*entries, entry)))
+    return _by_identity(entry, names)
+
+
+def forget_speeds(network: Network, threads: int) -> None:
+    """Remove what the cache has of a model, as it does not hold any more."""
+    _path(network, threads).unlink(missing_ok=True)
+
+
+def _by_identity(entry: _Entry, names: Mapping[str, str]) -> Speeds:
+    return Speeds(
+        {names[name]: seconds for name, seconds in entry.seconds.items() if name in names},
+        {names[name]: reason for name, reason in entry.refused.items() if name in names},
+    )
+
+
+def _name(executor: Executor) -> str:
+    """The identity, with the tolerance that decides whether an executor may run a model."""
+    tolerance = getattr(executor, "tolerance", None)
+    return executor.identity if tolerance is None else f"{executor.identity} within {tolerance:g}"
+
+
+def _measure(network: Network, inputs: Sequence[Any], executors: Sequence[Executor]) -> _Entry:
+    segments: dict[str, Segment] = {}
+    refused: dict[str, str] = {}
+    for executor in executors:
+        try:
+            segment = executor.prepare(network, 0, network.table.last)
+            segment.run(inputs)
+        except Exception as error:  # noqa: BLE001 - a runtime may raise anything
+            reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
+            refused[_name(executor)] = " ".join(reason.split())[:300]
+        else:
+            segments[_name(executor)] = segment
+    return _Entry(_median_seconds(segments, inputs), refused)
+
+
+def _median_seconds(segments: Mapping[str, Segment], inputs: Sequence[Any]) -> dict[str, float]:
+    """Seconds of each segment, which has run before; they take turns."""
+    measured: dict[str, list[float]] = {name: [] for name in segments}
+    began = perf_counter()
+    for number in range(1, 1 + _ROUNDS):
+        for name, segment in segments.items():
+            measured[name].append(segment.run(inputs)[1])
+        if number >= _LEAST_ROUNDS and perf_counter() - began > _LONGEST_S:
+            break
+    return {name: statistics.median(values) for name, values in measured.items()}
+
+
+def _path(network: Network, threads: int) -> Path:
+    from midcut.profiles.measuring import this_machine, versions  # noqa: PLC0415 - it imports this package
+
+    table = network.table
+    conditions = (table.fingerprint, this_machine(), _clock_limits(), threads, versions().get("midcut", ""))
+    digest = hashlib.sha256("\n".join(map(str, conditions)).encode()).hexdigest()[:16]
+    return cache_folder("speeds") / f"{table.model}-{digest}.json"
+
+
+def _clock_limits() -> tuple[str, ...]:
+    """Highest clock and governor of each group of cores; empty where the machine does not say them."""
+    files = (policy / name for policy in sorted(_CPUFREQ.glob("policy*")) for name in _LIMITS)
+    return tuple(file.read_text(encoding="ascii").strip() for file in files if file.is_file())
+
+
+def _read(path: Path) -> tuple[_Entry, ...]:
+    if not path.exists():
+        return ()
+    try:
+        return read_json(path, _File, "comparison of executors", "it is measured anew").measured
+    except FileError as error:
+        _log.warning("cached seconds not used", reason=str(error))
+        return ()
+
+
+def _write(path: Path, content: _File) -> None:
+    try:
+        write_json(path, content, "comparison of executors")
+    except FileError as error:
+        _log.warning("the next start measures the executors anew", reason=str(error))

@@ -1,0 +1,110 @@
+"""Seconds of a model in several executors: measured once, read from the cache at later starts."""
+
+from __future__ import annotations
+
+import pytest
+import structlog
+import torch
+
+from midcut.profiles import forget_speeds, speeds, speeds_of
+from midcut.testing import TorchExecutor
+from midcut.testing.networks import small_network
+
+NETWORK = small_network()
+INPUTS = [torch.rand(1, 3, 12, 12)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIDCUT_CACHE", str(tmp_path))
+    return tmp_path / "speeds"
+
+
+class Fixed(TorchExecutor):
+    def __init__(self, identity, seconds):
+        self.identity, self.seconds, self.runs = identity, seconds, 0
+
+    def run(self, segment):
+        self.runs += 1
+        return segment(), self.seconds
+
+
+class Broken(TorchExecutor):
+    identity = "broken 1"
+    tried = 0
+
+    def prepare(self, *_):
+        self.tried += 1
+        raise RuntimeError("no such\noperator")
+
+
+def test_a_later_start_measures_nothing_and_says_which_file_it_read(cache):
+    slow, fast = Fixed("slow 1", 0.5), Fixed("fast 1", 0.25)
+    assert speeds_of(NETWORK, INPUTS, [slow, fast], 1).seconds == {"slow 1": 0.5, "fast 1": 0.25}
+    assert slow.runs > 1
+    slow.runs = fast.runs = 0
+    again = speeds_of(NETWORK, INPUTS, [fast, slow], 1)
+    assert again.seconds == {"slow 1": 0.5, "fast 1": 0.25}
+    assert [again.file] == list(cache.iterdir())
+    assert slow.runs == fast.runs == 0
+
+
+def test_some_of_the_executors_that_were_compared_need_no_other_measurement():
+    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), Fixed("b 1", 2.0), Fixed("c 1", 3.0)], 1)
+    third = Fixed("c 1", 99.0)
+    assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 99.0), third], 1).seconds == {"a 1": 1.0, "c 1": 3.0}
+    assert not third.runs
+
+
+@pytest.mark.parametrize("other", ["version", "threads", "weights", "clock limits", "tolerance", "forgotten"])
+def test_under_other_conditions_it_is_measured_again(monkeypatch, other):
+    first, network, threads = Fixed("a 1", 1.0), NETWORK, 1
+    speeds_of(network, INPUTS, [first], 1)
+    second = Fixed("a 1", 2.0)
+    if other == "version":
+        second.identity = "a 2"
+    elif other == "threads":
+        threads = 2
+    elif other == "weights":
+        network = small_network()
+        network.table = network.table.__class__(**{**_fields(network.table), "weights": "others"})
+    elif other == "clock limits":
+        monkeypatch.setattr(speeds, "_clock_limits", lambda: ("600000",))
+    elif other == "tolerance":
+        second.tolerance = 0.5
+    else:
+        forget_speeds(network, threads)
+    assert speeds_of(network, INPUTS, [second], threads).seconds == {second.identity: 2.0}
+
+
+def _fields(table):
+    return {name: getattr(table, name) for name in table.__struct_fields__}
+
+
+def test_an_executor_that_cannot_run_the_model_is_not_tried_at_each_start():
+    broken = Broken()
+    for _ in range(2):
+        found = speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), broken], 1)
+        assert found.seconds == {"a 1": 1.0}
+        assert found.refused == {"broken 1": "RuntimeError: no such operator"}
+    assert broken.tried == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"measured": 3, "format": "midcut-speeds/1"}', b"\xff\x00"])
+def test_a_damaged_file_is_one_line_and_made_anew(cache, content):
+    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0)], 1)
+    (file,) = cache.iterdir()
+    file.write_bytes(content)
+    with structlog.testing.capture_logs() as logs:
+        assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 2.0)], 1).seconds == {"a 1": 2.0}
+    (line,) = logs
+    assert line["event"] == "cached seconds not used"
+    assert "\n" not in line["reason"]
+    assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 3.0)], 1).seconds == {"a 1": 2.0}
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(cache):
+    cache.write_text("a file where the folder should be")
+    with structlog.testing.capture_logs() as logs:
+        assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0)], 1).seconds == {"a 1": 1.0}
+    assert [entry["event"] for entry in logs] == ["the next start measures the executors anew"]
