@@ -83,6 +83,14 @@ def dense(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_contiguous() else tensor.contiguous()
 
 
+def with_order(tensor: Tensor, order: Sequence[int]) -> Tensor:
+    """Return a tensor whose elements lie in memory in another order of the dimensions; see `dim_order`."""
+    inverse = tuple(np.argsort(order).tolist())
+    if isinstance(tensor, np.ndarray):
+        return np.asarray(tensor.transpose(order), order="C").transpose(inverse)
+    return tensor.permute(tuple(order)).contiguous().permute(inverse)
+
+
 def concatenate(tensors: Sequence[Tensor]) -> Tensor:
     """Join tensors of equal shapes along their first dimension."""
     if isinstance(tensors[0], np.ndarray):

@@ -824,12 +824,15 @@ class Traceable:
         names: of the outputs.
         at: cut -> name of each value that crosses it, in the order of `Cut.values`; None for a value that is not an
             output of the module: a tensor in a form of its own. A number is a tensor of int64 without dimensions.
+        orders: name -> order of the dimensions in memory, where it is not the usual one, as `midcut.tensors.dim_order`
+            gives it. Nodes may rely on it, as a view does.
     """
 
     module: torch.nn.Module
     example: tuple[torch.Tensor, ...]
     names: tuple[str, ...]
     at: tuple[tuple[str | None, ...], ...]
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import structlog
 from midcut.errors import ExecutorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from midcut.types import Traceable
 
 Names: TypeAlias = tuple[tuple[str | None, ...], ...]
 
-_FORMAT: Final = "midcut-onnx/2"
+_FORMAT: Final = "midcut-onnx/3"
 _PACKAGES: Final = ("torch", "onnxscript", "onnx-ir")
 _MODEL, _WEIGHTS, _INDEX = "model.onnx", "weights.bin", "index.json"
 _log = structlog.get_logger("midcut.executor")
@@ -35,12 +35,14 @@ class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         versions: of the packages that made it.
         digests: file -> hash of its content.
         names: cut -> name of each value that crosses it; null for one that is not in the export.
+        orders: name -> order of its dimensions in PyTorch's memory, where it is not the usual one.
     """
 
     fingerprint: str
     versions: dict[str, str]
     digests: dict[str, str]
     names: Names
+    orders: dict[str, tuple[int, ...]]
     format: str = _FORMAT
 
 
@@ -60,8 +62,8 @@ class ExportCache:
         """The graph, beside its weights. It may be gone after this object."""
         return self._folder / _MODEL
 
-    def read(self) -> Names | None:
-        """The names of the export's values; None if there is no export, or one that cannot be trusted."""
+    def read(self) -> Index | None:
+        """What is known of the export; None if there is no export, or one that cannot be trusted."""
         why = "it was not written to its end"
         try:
             if not self._folder.exists():
@@ -70,7 +72,7 @@ class ExportCache:
             if (index.fingerprint, index.format, index.versions) != (self._fingerprint, _FORMAT, self._versions):
                 why = "it is of another model, or made by other versions"
             elif all(_digest(self._folder / name) == digest for name, digest in index.digests.items()):
-                return index.names
+                return index
             else:
                 why = "its content was changed"
         except (OSError, msgspec.DecodeError) as error:
@@ -78,7 +80,7 @@ class ExportCache:
         _log.warning("ONNX export in the cache is made anew", folder=str(self._folder), reason=why)
         return None
 
-    def write(self, model: ir.Model, names: Sequence[Sequence[str | None]]) -> None:
+    def write(self, model: ir.Model, traceable: Traceable) -> Index:
         """Write an export. A reader sees all of it, or nothing.
 
         Where the folder cannot be written, a temporary one stands in, for this process alone.
@@ -87,7 +89,7 @@ class ExportCache:
             ExecutorError: that cannot be written either.
         """
         try:
-            self._write(model, names)
+            return self._write(model, traceable)
         except OSError as error:
             _log.warning(
                 "the ONNX export is not cached, so the next start makes it anew",
@@ -98,17 +100,17 @@ class ExportCache:
             try:
                 self._stand_in = tempfile.TemporaryDirectory(prefix="midcut-onnx-")
                 self._folder = Path(self._stand_in.name) / self._folder.name
-                self._write(model, names)
+                return self._write(model, traceable)
             except OSError as second:
                 raise ExecutorError(f"the ONNX export cannot be written: {second}") from None
 
-    def _write(self, model: ir.Model, names: Sequence[Sequence[str | None]]) -> None:
+    def _write(self, model: ir.Model, traceable: Traceable) -> Index:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=self._folder.parent, prefix=".draft-"))
         try:
             ir.save(model, draft / _MODEL, external_data=_WEIGHTS)
             digests = {file.name: _digest(file) for file in draft.iterdir()}
-            index = Index(self._fingerprint, self._versions, digests, tuple(tuple(cut) for cut in names))
+            index = Index(self._fingerprint, self._versions, digests, traceable.at, dict(traceable.orders))
             (draft / _INDEX).write_bytes(msgspec.json.encode(index))
             shutil.rmtree(self._folder, ignore_errors=True)
             try:
@@ -118,6 +120,7 @@ class ExportCache:
                     raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        return index
 
 
 def cache_folder() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import onnx_ir as ir
@@ -14,10 +14,10 @@ from onnx_ir.convenience import extract
 from onnxscript import optimizer
 
 from midcut.errors import ExecutorError
-from midcut_executors.export_cache import ExportCache, Names
+from midcut_executors.export_cache import ExportCache, Index
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from midcut.protocols import Network
@@ -36,6 +36,7 @@ class Part:
         outputs: for each value at the last cut the number of the model's output, or None.
         passed: for each value at the last cut its position at the first cut if it is unchanged, or None.
         ints: the outputs of the model that are numbers at the last cut, as tensors without dimensions.
+        orders: output of the model -> order of its dimensions in memory that later nodes rely on.
     """
 
     model: ir.Model | None
@@ -43,6 +44,7 @@ class Part:
     outputs: tuple[int | None, ...]
     passed: tuple[int | None, ...]
     ints: tuple[int, ...] = ()
+    orders: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Exported:
@@ -58,10 +60,12 @@ class Exported:
     def __init__(self, network: Network, folder: Path) -> None:
         _quiet()
         cache = ExportCache(folder, network.table.model, network.table.fingerprint)
-        names = cache.read()
-        if names is None:
-            names = _export(network, cache)
-        self._names, self._cache = names, cache  # the cache may hold a temporary folder
+        index = cache.read() or _export(network, cache)
+        self._names, self._orders, self._cache = (
+            index.names,
+            index.orders,
+            cache,
+        )  # the cache may hold a temporary folder
         self._cuts = network.table.cuts
         self._model = ir.load(cache.model_file)
         self._values = {str(output.name): _source(output) for output in self._model.graph.outputs}
@@ -83,6 +87,7 @@ class Exported:
             wanted: list[ir.Value] = []
             outputs: list[int | None] = []
             ints: set[int] = set()
+            orders: dict[int, tuple[int, ...]] = {}
             for spec, name, position in zip(self._cuts[stop].values, self._names[stop], passed, strict=True):
                 value = self._value(name)
                 if position is not None:
@@ -95,10 +100,12 @@ class Exported:
                 outputs.append(wanted.index(value))
                 if not spec.is_tensor:
                     ints.add(wanted.index(value))
+                elif name in self._orders and stop < len(self._cuts) - 1:
+                    orders[wanted.index(value)] = self._orders[name]
             if not wanted:
                 return Part(None, (), tuple(outputs), passed)
             part = self._extract(start, sources, wanted)
-            return replace(part, outputs=tuple(outputs), passed=passed, ints=tuple(sorted(ints)))
+            return replace(part, outputs=tuple(outputs), passed=passed, ints=tuple(sorted(ints)), orders=orders)
 
     def _value(self, name: str | None) -> ir.Value | None:
         return None if name is None else self._values[name]
@@ -182,7 +189,7 @@ def _position(
     return names.index(spec.name) if spec.name in names else None
 
 
-def _export(network: Network, cache: ExportCache) -> Names:
+def _export(network: Network, cache: ExportCache) -> Index:
     traceable = network.traceable()
     try:
         with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
@@ -191,8 +198,7 @@ def _export(network: Network, cache: ExportCache) -> Names:
     except Exception as error:
         reason = f"PyTorch cannot export model {network.table.model!r} to ONNX: {_root_cause(error)}"
         raise ExecutorError(reason) from error
-    cache.write(program.model, traceable.at)
-    return traceable.at
+    return cache.write(program.model, traceable)
 
 
 def _dynamic(traceable: Traceable) -> Any:

@@ -15,7 +15,7 @@ import structlog
 import torch
 
 from midcut.errors import ExecutorError
-from midcut.tensors import largest_error
+from midcut.tensors import largest_error, with_order
 from midcut_executors.export_cache import cache_folder
 from midcut_executors.exported import Exported
 from midcut_executors.inputs import noise
@@ -219,6 +219,8 @@ class RuntimeSegment:
             computed = [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
             for number in part.ints:
                 computed[number] = int(arrays[number])
+            for number, order in part.orders.items():
+                computed[number] = with_order(computed[number], order)
         result = tuple(
             values[position] if position is not None else computed[output if output is not None else 0]
             for output, position in zip(part.outputs, part.passed, strict=True)

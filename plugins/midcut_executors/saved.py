@@ -66,8 +66,18 @@ def _save(export: Exported, start: int, stop: int, archive: zipfile.ZipFile, poo
     }
     name = f"{start}-{stop}.onnx"
     archive.writestr(name, proto.SerializeToString())
-    packs = needs_packing(proto)
-    return SavedSegment(start, stop, name, part.inputs, part.outputs, part.passed, moved, part.ints, packs)
+    return SavedSegment(
+        start,
+        stop,
+        name,
+        part.inputs,
+        part.outputs,
+        part.passed,
+        moved,
+        part.ints,
+        dict(part.orders),
+        needs_packing(proto),
+    )
 
 
 def needs_packing(proto: onnx.ModelProto) -> bool:

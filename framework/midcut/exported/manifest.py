@@ -40,6 +40,7 @@ class SavedSegment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         passed: for each value at `stop` its position at `start` if it is unchanged, or None.
         weights: name of an initializer -> number of its weight.
         ints: numbers of the graph's outputs that are numbers at `stop`, as tensors without dimensions.
+        orders: number of a graph's output -> order of its dimensions in memory, which nodes in PyTorch may rely on.
         pack: whether each session packs its matrices, which copies them.
     """
 
@@ -51,6 +52,7 @@ class SavedSegment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     passed: tuple[int | None, ...]
     weights: dict[str, int]
     ints: tuple[int, ...] = ()
+    orders: dict[int, tuple[int, ...]] = {}
     pack: bool = True
 
 

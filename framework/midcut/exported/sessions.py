@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from midcut.errors import ExecutorError
-from midcut.tensors import dense, to_numpy
+from midcut.tensors import dense, to_numpy, with_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,6 +125,8 @@ class ReadySegment:
             computed = self._session.run(None, dict(zip(self._names, arrays, strict=True)))
             for number in self._saved.ints:
                 computed[number] = int(computed[number])
+            for number, order in self._saved.orders.items():
+                computed[number] = with_order(computed[number], order)
         return tuple(
             values[position] if position is not None else computed[output if output is not None else 0]
             for output, position in zip(self._saved.outputs, self._saved.passed, strict=True)

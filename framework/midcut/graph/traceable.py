@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from midcut.graph.crossing import PLAIN
+from midcut.tensors import dim_order
 from midcut.types import Traceable
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def make_traceable(program: Program, forms: Mapping[int, Form], example: Sequenc
     current: dict[int, tuple[str | None, ...]] = {}
     versions: dict[int, list[int]] = {}
     at: list[tuple[str | None, ...]] = []
+    orders: dict[str, tuple[int, ...]] = {}
     # A caller may be in inference mode, whose tensors count no versions.
     with torch.inference_mode(mode=False), torch.no_grad():
         registers = program.load(0, [value.clone() for value in example])
@@ -61,16 +63,24 @@ def make_traceable(program: Program, forms: Mapping[int, Form], example: Sequenc
                     current[register] = _names(register, cut, parts)
                     versions[register] = found
                     records[cut].append((register, current[register]))
+                    orders |= _orders(current[register], parts)
             at.append(tuple(name for register in program.live[cut] for name in current[register]))
     names = tuple(name for record in records for _, parts in record for name in parts if name is not None)
     module = _EveryValue(program, forms, records).eval()
-    return Traceable(module, tuple(value.clone() for value in example), names, tuple(at))
+    return Traceable(module, tuple(value.clone() for value in example), names, tuple(at), orders)
 
 
 def _names(register: int, cut: int, parts: Sequence[Any]) -> tuple[str | None, ...]:
     return tuple(
         f"cut{cut}_value{register}_{position}" if _exportable(part) else None for position, part in enumerate(parts)
     )
+
+
+def _orders(names: Sequence[str | None], parts: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+    """The orders of dimensions that are not the usual one."""
+    tensors = {name: part for name, part in zip(names, parts, strict=True) if name and isinstance(part, torch.Tensor)}
+    found = {name: dim_order(part) for name, part in tensors.items()}
+    return {name: order for name, order in found.items() if order is not None}
 
 
 def _exportable(part: Any) -> bool:
