@@ -15,6 +15,7 @@
         ├── DamagedError          400  not the request that was sent: send it again
         ├── UnknownModelError     404
         ├── FingerprintError      409
+        ├── RepositoryError       409  a version that cannot be loaded or unloaded
         ├── TooLargeError         413
         ├── BusyError             503  retry later
         ├── OutOfMemoryError      503  retry later, or at another cloud
@@ -129,6 +130,12 @@ class UnknownModelError(WireError):
 
 class FingerprintError(WireError):
     """Both sides have the model, but with different weights, graphs or cuts."""
+
+    status = 409
+
+
+class RepositoryError(WireError):
+    """A version of a model cannot be loaded, or is not there to be unloaded."""
 
     status = 409
 

@@ -198,6 +198,11 @@ class CutTable(msgspec.Struct, frozen=True):
         """Hash that is equal on both sides if and only if every cut means the same on both."""
         return f"{self.graph}-{self.weights}"
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Name and fingerprint: what a server holds at most once."""
+        return self.model, self.fingerprint
+
 
 class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One choice of a planner: for each hop of a route a cut, and the codec for its payload.
@@ -747,6 +752,7 @@ class HeldModel(msgspec.Struct, frozen=True):
         upstream: the model at the upstream of a relay; None for a cloud that is none, or older.
         tiers: ids of the processes behind the listing, its own first, then those of its upstream.
         executor: what runs tails in the cloud, `Executor.identity`; empty if the cloud does not say.
+        versions: others of that name with other fingerprints.
     """
 
     fingerprint: str
@@ -758,6 +764,11 @@ class HeldModel(msgspec.Struct, frozen=True):
     tiers: tuple[str, ...] = ()
     executor: str = ""
     stages: tuple[str, ...] = ()
+    versions: tuple[HeldModel, ...] = ()
+
+    def version(self, fingerprint: str) -> HeldModel:
+        """The one with a fingerprint; this one where there is none."""
+        return next((held for held in self.versions if held.fingerprint == fingerprint), self)
 
 
 class InferenceResult(msgspec.Struct, frozen=True):

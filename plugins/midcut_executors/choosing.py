@@ -124,6 +124,14 @@ class Auto:
         chosen = self._chosen.get(network.table.fingerprint)
         return chosen is not None and chosen.ready(network, start, stop)
 
+    def drop(self, network: Network) -> None:
+        """Forget the choice and the segments of a network that runs no more."""
+        self._chosen.pop(network.table.fingerprint, None)
+        for executor in self._candidates:
+            drop = getattr(executor, "drop", None)  # PyTorch's prepares nothing
+            if drop is not None:
+                drop(network)
+
     def close(self) -> None:
         for executor in self._candidates:
             executor.close()

@@ -121,6 +121,13 @@ class RuntimeExecutor:
     def ready(self, network: Network, start: int, stop: int) -> bool:
         return (network.table.fingerprint, start, stop) in self._segments
 
+    def drop(self, network: Network) -> None:
+        """Forget the segments of a network that runs no more."""
+        with self._preparing, self._lock:
+            for key in [key for key in self._segments if key[0] == network.table.fingerprint]:
+                del self._segments[key]
+            self._exports.pop(network.table.fingerprint, None)
+
     def close(self) -> None:
         with self._lock:
             self._segments.clear()

@@ -15,12 +15,14 @@ import torch
 from midcut.errors import ConfigError, GraphError
 from midcut.types import LoadedModel
 from midcut_models.centre_crop import CentreCrop
+from midcut_models.mnist import PICKLE_SUFFIXES, read_weights
 from midcut_models.torchvision_shim import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DOWNLOAD_TIMEOUT_S = 30.0
+_FILES = (".safetensors", *PICKLE_SUFFIXES)
 _SLOW_INIT = (
     "googlenet",
     "inception_v3",
@@ -39,12 +41,16 @@ class Torchvision:
     def load(self) -> LoadedModel:
         models = import_torchvision().models
         enum = models.get_model_weights(self._name)
-        if self._weights is None:
+        file = Path(self._weights).expanduser() if self._weights and self._weights.endswith(_FILES) else None
+        if self._weights is None or file is not None:
             # The transforms with the smallest crop are those that fit a model built without weights.
             chosen, module = min(enum, key=_crop_size), self._random_module(models)
             note = (
                 f"random weights, seed {self._seed}: the classes mean nothing (weights=DEFAULT fetches trained weights)"
             )
+            if file is not None:
+                read_weights(module, file)
+                note = f"weights from {file}"
         else:
             if self._classes is not None:
                 raise ConfigError(f"model.{self._name}: num_classes needs random weights, not {self._weights}")
@@ -80,7 +86,9 @@ def _weights_by_name(enum: Any, name: str, model: str) -> Any:
         return enum[name.rpartition(".")[2]]
     except KeyError:
         known = ", ".join(["DEFAULT", *(member.name for member in enum)])
-        raise ConfigError(f"model.{model}.weights: {model} has no weights {name!r}; there are: {known}") from None
+        raise ConfigError(
+            f"model.{model}.weights: {model} has no weights {name!r}; there are: {known}, and any .safetensors file"
+        ) from None
 
 
 def _fetch_module(models: Any, model: str, weights: Any) -> torch.nn.Module:

@@ -77,10 +77,10 @@ class TorchvisionConfig:
     """A classification model of torchvision.
 
     Attributes:
-        weights: `DEFAULT` or a name of the model's weights enum, fetched by torchvision; null draws
-            random weights.
+        weights: `DEFAULT` or a name of the model's weights enum, fetched by torchvision, or a safetensors file with the
+            state dict; null draws random weights.
         seed: of the random weights; equal seeds give both sides equal weights.
-        num_classes: outputs of a model with random weights; null is ImageNet's 1000.
+        num_classes: outputs of a model with random weights or with a file's; null is ImageNet's 1000.
     """
 
     weights: str | None = None

@@ -74,6 +74,7 @@ def test_health_and_the_model_list(tiny, cloud_url):
             "refused": {},
             "nodes": 9,
             "codecs": ["raw", "base64"],
+            "stages": [],
             "probe": {"inputs": tiny.probe.inputs, "outputs": [list(output) for output in tiny.probe.outputs]},
             "executor": "",
         }

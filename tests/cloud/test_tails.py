@@ -57,7 +57,7 @@ class Gate(TorchExecutor):
 @asynccontextmanager
 async def queue(tiny, **knobs):
     settings, gate, registry = CloudSettings(**knobs), Gate(), CollectorRegistry()
-    batchers = {tiny.table.model: Batcher(tiny)} if settings.batch_requests > 1 else {}
+    batchers = {tiny.table.key: Batcher(tiny)} if settings.batch_requests > 1 else {}
     with Threads(settings.workers, "tail") as pool:
         tails = TailQueue(Segments(gate), pool, settings, CloudMetrics(registry), batchers)
         tails.read = lambda name, **labels: registry.get_sample_value(name, labels)

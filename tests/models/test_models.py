@@ -105,6 +105,18 @@ def test_an_unknown_weights_name_lists_what_there_is():
         Torchvision(name="squeezenet1_1", weights="V9").load()
 
 
+def test_a_torchvision_model_takes_weights_of_a_file(tmp_path):
+    theirs = Torchvision(name="squeezenet1_1", seed=7, num_classes=5).load().module
+    save_model(theirs, str(tmp_path / "own.safetensors"))
+    model = Torchvision(name="squeezenet1_1", weights=str(tmp_path / "own.safetensors"), num_classes=5).load()
+    assert same_bits(list(model.module.state_dict().values()), list(theirs.state_dict().values()))
+    assert model.note == f"weights from {tmp_path / 'own.safetensors'}"
+    with pytest.raises(GraphError, match="belong to another network"):
+        Torchvision(name="squeezenet1_1", weights=str(tmp_path / "own.safetensors")).load()
+    with pytest.raises(GraphError, match="midcut convert"):
+        Torchvision(name="squeezenet1_1", weights="own.pth").load()
+
+
 def test_weights_that_cannot_be_fetched_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):

@@ -12,6 +12,7 @@ import structlog
 from midcut import wire
 from midcut.cloud.profiles import OwnProfiles
 from midcut.cloud.relay import RelayedTail, read_stop
+from midcut.cloud.repository_routes import add_repository_routes
 from midcut.cloud.tails import TailQueue
 from midcut.cloud.worker import TailResult
 from midcut.serving import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from midcut.cloud.hosted import HostedModels
     from midcut.cloud.relay import Relay
+    from midcut.cloud.repository import Repository
     from midcut.config.settings import CloudSettings, PriceSettings, ServerSettings
     from midcut.graph import Partition
     from midcut.graph.segments import Segments
@@ -62,6 +64,7 @@ def make_app(
     cloud: CloudSettings,
     make_relay: Callable[[TailQueue], Relay] | None = None,
     price: PriceSettings | None = None,
+    repository: Repository | None = None,
 ) -> web.Application:
     """Build the cloud's application.
 
@@ -73,6 +76,7 @@ def make_app(
         cloud: settings of the queue and of batching.
         make_relay: makes what passes requests on to an upstream; None for a cloud that is no relay.
         price: what a busy second costs; None asks for nothing.
+        repository: loads and unloads further versions of models; None for a cloud that holds what it has.
     """
     app = new_app(hosted.body_limit_bytes, server)
     metrics = CloudMetrics(app[REGISTRY])
@@ -89,6 +93,7 @@ def make_app(
     app.router.add_get(wire.CONDITIONS_PATH, routes.conditions)
     app.router.add_post(wire.PROBE_PATH, routes.probe)
     app.router.add_get(wire.HEALTH_PATH, routes.health)
+    add_repository_routes(app, repository)
     return app
 
 
@@ -129,7 +134,8 @@ class _Routes:
             message, partition, values = await off_loop(len(body), self._hosted.read_paper_request, body)
             bind_request_id(request, message.request_id)
             parsed = perf_counter()
-            result = await self._tails.compute(partition, message.cut, values)
+            with self._hosted.version_of(partition).using():
+                result = await self._tails.compute(partition, message.cut, values)
         computed = perf_counter()
         reply = await off_loop(
             values_bytes(result.values),
@@ -146,8 +152,8 @@ class _Routes:
         response.headers[oip.CHECKSUM_HEADER] = oip.checksum([reply])  # the paper's message has no place for one
         return response
 
-    def resolve(self, name: str) -> ModelRef:
-        return self._hosted.resolve(name)
+    def resolve(self, name: str, version: str | None = None) -> ModelRef:
+        return self._hosted.resolve(name, version)
 
     async def infer_tensors(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
         started = perf_counter()
@@ -170,7 +176,8 @@ class _Routes:
             # Not by the event loop's clock: uvloop updates it once an iteration, in milliseconds.
             left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_S])
             stop = read_stop(call, cut, partition, self._relay)
-            result, relayed = await self._compute(partition, call, cut, stop, values, left_s)
+            with self._hosted.version_of(partition).using():
+                result, relayed = await self._compute(partition, call, cut, stop, values, left_s)
         computed = perf_counter()
         parameters: dict[str, str | int] = {
             "parse_us": int((parsed - received) * 1e6),
@@ -182,18 +189,18 @@ class _Routes:
             parameters[ROUTE_US] = times_text(relayed.beyond)
         if relayed.fallback:
             parameters[FALLBACK] = relayed.fallback[:_LONGEST_REASON]
-        outputs = _named_outputs(model_ref.table, call, relayed.values)
+        outputs = _named_outputs(partition.table, call, relayed.values)
         message = await off_loop(
             workload.encode_cost(call, relayed.values),
             encode_reply,
             call,
-            model_ref.table,
+            partition.table,
             outputs,
             parameters,
             self._hosted.reply_codec(call),
         )
         self._record_soon(
-            model_ref.table.model, call.codec, result, _Timestamps(started, received, parsed, computed, perf_counter())
+            partition.table.model, call.codec, result, _Timestamps(started, received, parsed, computed, perf_counter())
         )
         return message_response(message)
 

@@ -13,7 +13,9 @@ import torch
 
 from midcut.cloud.app import make_app
 from midcut.cloud.hosted import HostedModels
+from midcut.cloud.loading import VersionLoader
 from midcut.cloud.relay import Relay
+from midcut.cloud.repository import Repository
 from midcut.component import Kind
 from midcut.config.build import build, build_each, settings_of
 from midcut.config.settings import CloudConfig
@@ -25,6 +27,7 @@ from midcut.graph import partition
 from midcut.graph.device_partition import DevicePartition
 from midcut.graph.segments import Segments
 from midcut.serving import check_credentials
+from midcut.serving.access import is_loopback
 from midcut.serving.threads import Threads
 from midcut.wire import PAPER, codec_names
 
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.cloud.tails import TailQueue
-    from midcut.config.settings import CloudSettings, CutSettings, ServerSettings
+    from midcut.config.settings import CloudSettings, ServerSettings
     from midcut.graph import Partition
     from midcut.types import LoadedModel
 
@@ -74,7 +77,8 @@ def assemble(
     check_credentials(server)
     torch.set_num_threads(settings.thread_count)
     segments = Segments(build(Kind.EXECUTOR, cfg.executor))
-    models = given or _load(cfg, config.cuts)
+    _check_repository(config)
+    models, titles = (given, {}) if given else _load(cfg, config)
     partition_of_model = {
         name: parts if settings.device == "cpu" else DevicePartition(parts, model, settings.device)
         for name, (model, parts) in models.items()
@@ -92,8 +96,9 @@ def assemble(
             if settings.batch_requests > 1:
                 pool.call(hosted.learn_to_batch)
             make_relay = _relay_maker(cfg, config, hosted, segments)
-            app = make_app(hosted, segments, pool, server, settings, make_relay, config.price)
-            yield AssembledCloud(app, hosted, server, settings)
+            with _repository(cfg, config, hosted, segments, titles) as repository:
+                app = make_app(hosted, segments, pool, server, settings, make_relay, config.price, repository)
+                yield AssembledCloud(app, hosted, server, settings)
     finally:
         segments.close()
 
@@ -121,19 +126,61 @@ def _relay_maker(
     return lambda queue: Relay(hosted, queue, segments, clouds, hub, names)
 
 
+@contextmanager
+def _repository(
+    cfg: DictConfig, config: CloudConfig, hosted: HostedModels, segments: Segments, titles: dict[str, str]
+) -> Iterator[Repository | None]:
+    """The repository with its files loaded; None without `repository.folder`."""
+    settings, cloud = config.repository, config.cloud
+    if settings.folder is None:
+        yield None
+        return
+    loader = VersionLoader(cfg.model, titles, config.cuts, cloud.thread_count, settings.timeout_s)
+    begin = partial(torch.set_num_threads, cloud.thread_count)
+    with Threads(1, "repository", begin) as thread:
+        repository = Repository(hosted, loader, segments, thread, settings, batching=cloud.batch_requests > 1)
+        if settings.load_at_start:
+            repository.load_at_start()
+        try:
+            yield repository
+        finally:
+            loader.close()
+
+
+def _check_repository(config: CloudConfig) -> None:
+    """Raise ConfigError for settings that go with no repository, before models are loaded."""
+    server, key = config.server, "repository.folder"
+    if config.repository.folder is None:
+        return
+    if config.upstream_url is not None:
+        raise ConfigError(f"{key}: a relay holds the models that it starts with; unset upstream_url")
+    if config.cloud.device != "cpu":
+        raise ConfigError(f"{key} needs cloud.device=cpu, got {config.cloud.device}")
+    if config.cuts.cache is None:
+        raise ConfigError(f"{key} needs cuts.cache=FOLDER, as models are captured in a process of their own")
+    if not (server.admin_token_env or server.admin_token_file or is_loopback(server.host)):
+        raise ConfigError(
+            f"{key} lets clients load and unload models: set server.admin_token_env or server.admin_token_file, "
+            "or listen on 127.0.0.1"
+        )
+
+
 def tail_threads(settings: CloudSettings) -> Threads:
     """The threads that compute tails."""
     # torch.set_num_threads applies to the calling thread only, so each worker calls it.
     return Threads(settings.workers, "tail", partial(torch.set_num_threads, settings.thread_count))
 
 
-def _load(cfg: DictConfig, cuts: CutSettings) -> dict[str, tuple[LoadedModel, Partition]]:
-    if not cfg.model:
+def _load(cfg: DictConfig, config: CloudConfig) -> tuple[dict[str, tuple[LoadedModel, Partition]], dict[str, str]]:
+    """The models by name; and for each name that of its component."""
+    if not cfg.model and config.repository.folder is None:
         raise ConfigError("midcut cloud needs a model: set model=NAME or model='[NAME,NAME]'")
     loaded: dict[str, tuple[LoadedModel, Partition]] = {}
-    for component in build_each(Kind.MODEL, cfg.model).values():
+    titles: dict[str, str] = {}
+    for name, component in build_each(Kind.MODEL, cfg.model).items():
         model = component.load()
-        parts = partition(model, cuts)
+        parts = partition(model, config.cuts)
         loaded[model.name] = model, parts
+        titles[model.name] = name
         _log.info("model loaded", model=model.name, note=model.note, cuts=len(parts.legal), nodes=parts.node_count)
-    return loaded
+    return loaded, titles

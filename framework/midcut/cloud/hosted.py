@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from midcut import wire
 from midcut.chains import is_chain, role
+from midcut.cloud.version import HostedVersion
 from midcut.errors import FingerprintError, MalformedError, TooLargeError, UnknownModelError
 from midcut.graph.batcher import Batcher
-from midcut.serving import ModelRef
+from midcut.serving import ModelRef, unknown_version
 from midcut.serving.images import decode_batch
-from midcut.serving.reference_pictures import PictureInputs
 from midcut.wire import oip, oip_read, oip_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 class HostedModels:
     """Finds models and decodes requests for their tails. Stateless between requests.
 
+    A name may stand for several versions, which differ in their fingerprints: a request that states its fingerprint
+    gets that one, any other the newest.
+
     Args:
         partitions: model name -> the model with its legal cuts.
         max_batch: largest batch in one request.
@@ -39,9 +42,8 @@ class HostedModels:
         picture_limit_bytes: the largest body with pictures.
 
     Attributes:
-        partitions: model name -> the model with its legal cuts.
         own_id: names this cloud in lists of models, so that a relay notices that its upstream is itself.
-        batchers: model name -> what joins requests into batches; empty until `learn_to_batch` is called.
+        batchers: name and fingerprint -> what joins requests into batches; empty until `learn_to_batch` is called.
     """
 
     def __init__(
@@ -52,69 +54,136 @@ class HostedModels:
         models: Mapping[str, LoadedModel] | None = None,
         picture_limit_bytes: int = 0,
     ) -> None:
-        self.partitions = dict(partitions)
         self.own_id = os.urandom(8).hex()
         self._codecs = dict(codecs or {})
-        self._pictures = {name: PictureInputs(model) for name, model in (models or {}).items()}
+        self._picture_limit_bytes = picture_limit_bytes if models else 0
         self.max_batch = max_batch
-        tables = [table for partition in self.partitions.values() for table in partition.end_tables()]
-        self.body_limit_bytes = max(
-            wire.body_limit(tables, max_batch),
-            oip_tensors.json_limit(tables, max_batch),
-            picture_limit_bytes if self._pictures else 0,
-        )
-        self.batchers: dict[str, Batcher] = {}
+        self.batchers: dict[tuple[str, str], Batcher] = {}
         self._executor = ""
+        # Replaced, not changed, as threads that decode requests read them.
+        self._versions: dict[str, dict[str, HostedVersion]] = {}
+        self.body_limit_bytes = 0
+        for name, parts in partitions.items():
+            self.add(HostedVersion(parts, (models or {}).get(name)))
+
+    def add(self, version: HostedVersion) -> None:
+        """Hold a version; it is the newest one of its name."""
+        held = self._versions.get(version.name, {})
+        others = {key: other for key, other in held.items() if key != version.fingerprint}
+        self._versions[version.name] = others | {version.fingerprint: version}
+        if version.batcher is not None:
+            self.batchers[version.key] = version.batcher
+        self._limit_bodies()
+
+    def remove(self, name: str, fingerprint: str) -> HostedVersion:
+        """Hold a version no longer: no request finds it from now on."""
+        left = dict(self._versions[name])
+        version = left.pop(fingerprint)
+        if left:
+            self._versions[name] = left
+        else:
+            del self._versions[name]
+        self.batchers.pop(version.key, None)
+        self._limit_bodies()
+        return version
+
+    def _limit_bodies(self) -> None:
+        tables = [table for _, version in self.versions() for table in version.end_tables]
+        if tables:
+            self.body_limit_bytes = max(
+                wire.body_limit(tables, self.max_batch),
+                oip_tensors.json_limit(tables, self.max_batch),
+                self._picture_limit_bytes,
+            )
+
+    @property
+    def _names_text(self) -> str:
+        return ", ".join(self._versions) or "none"
 
     @property
     def names(self) -> list[str]:
-        return list(self.partitions)
+        return list(self._versions)
+
+    @property
+    def partitions(self) -> dict[str, Partition]:
+        """The newest version of each model, by name."""
+        return {name: _newest(held).partition for name, held in self._versions.items()}
+
+    def versions(self) -> Iterator[tuple[str, HostedVersion]]:
+        """Name and version of all that is held; of each name the newest comes last."""
+        return ((name, version) for name, held in self._versions.items() for version in list(held.values()))
 
     def listing(self) -> list[dict[str, Any]]:
-        """The entries of GET /v1/models."""
-        return [
-            {
-                "name": name,
-                "fingerprint": partition.table.fingerprint,
-                "cuts": len(partition.table.cuts),
-                "legal": list(partition.legal),
-                "refused": {str(cut): why for cut, why in partition.refused.items()},
-                "nodes": partition.node_count,
-                "codecs": wire.codec_names([*self._codecs, *([oip.FILE] if self._digests(name) else [])]),
-                "stages": [stage for stage, codec in self._codecs.items() if not is_chain(stage) and role(codec)],
-                "probe": partition.probe,
-                "executor": self._executor,
-            }
-            | ({"pictures": digests} if (digests := self._digests(name)) else {})
-            for name, partition in self.partitions.items()
-        ]
+        """The entries of GET /v1/models: the newest version of each, which lists the others of its name."""
+        entries = []
+        for name, held in self._versions.items():
+            *others, newest = [self._entry(name, version) for version in held.values()]
+            entries.append(newest | ({"versions": others} if others else {}))
+        return entries
 
-    def _digests(self, name: str) -> dict[str, str]:
-        return self._pictures[name].digests if name in self._pictures else {}
+    def _entry(self, name: str, version: HostedVersion) -> dict[str, Any]:
+        partition, digests = version.partition, version.digests
+        return {
+            "name": name,
+            "fingerprint": version.fingerprint,
+            "cuts": len(partition.table.cuts),
+            "legal": list(partition.legal),
+            "refused": {str(cut): why for cut, why in partition.refused.items()},
+            "nodes": partition.node_count,
+            "codecs": wire.codec_names([*self._codecs, *([oip.FILE] if digests else [])]),
+            "stages": [stage for stage, codec in self._codecs.items() if not is_chain(stage) and role(codec)],
+            "probe": partition.probe,
+            "executor": self._executor,
+        } | ({"pictures": digests} if digests else {})
 
     def warm_up(self, segments: Segments) -> None:
         """Run every model, so that the first request is not the slowest and the probes are known."""
-        for partition in self.partitions.values():
-            partition.warm_up()
-            partition.probe  # noqa: B018 - computed here, by a thread that may take its time
-            self._digests(partition.table.model)
-            segments.prepare(partition, 0, partition.table.last)
+        for _, version in self.versions():
+            self.prepare(version, segments)
+
+    def prepare(self, version: HostedVersion, segments: Segments) -> None:
+        """Run a model, so that its first request is not the slowest and its probe is known."""
+        partition = version.partition
+        partition.warm_up()
+        partition.probe  # noqa: B018 - computed here, by a thread that may take its time
+        version.digests  # noqa: B018 - likewise
+        version.end_tables  # noqa: B018 - likewise
+        segments.prepare(partition, 0, partition.table.last)
         self._executor = segments.identity
 
     def learn_to_batch(self) -> None:
         """Find out at which cuts several requests can be computed as one batch. Runs each model three times."""
-        self.batchers.update({name: Batcher(partition) for name, partition in self.partitions.items()})
+        for _, version in self.versions():
+            version.batcher = self.batchers[version.key] = Batcher(version.partition)
 
-    def partition(self, model: str) -> Partition:
-        """The model of that name.
+    def partition(self, model: str, fingerprint: str | None = None) -> Partition:
+        """The model of that name; the newest version where no fingerprint is stated.
 
         Raises:
             UnknownModelError: this cloud has no such model.
+            FingerprintError: no version of it has the fingerprint.
         """
-        partition = self.partitions.get(model)
-        if partition is None:
-            raise UnknownModelError(f"no model {model[:200]!r} here; there are: {', '.join(self.partitions)}")
-        return partition
+        return self._version(model, fingerprint).partition
+
+    def version_of(self, partition: Partition) -> HostedVersion:
+        """The version that a request was decoded for.
+
+        Raises:
+            UnknownModelError: it has been unloaded since.
+        """
+        return self._version(*partition.table.key)
+
+    def _version(self, model: str, fingerprint: str | None) -> HostedVersion:
+        held = self._versions.get(model)
+        if held is None:
+            raise UnknownModelError(f"no model {model[:200]!r} here; there are: {self._names_text}")
+        version = _newest(held) if fingerprint is None else held.get(fingerprint)
+        if version is None:
+            raise FingerprintError(
+                f"model {model!r} is {' and '.join(held)} here, not {str(fingerprint)[:80]!r}: "
+                "other weights, graph or cuts"
+            )
+        return version
 
     def find(self, model: str, cut: int, fingerprint: str | None) -> Partition:
         """The model that a request refers to.
@@ -127,12 +196,7 @@ class HostedModels:
             FingerprintError: this cloud's model of that name has another fingerprint.
             MalformedError: the cut is not offered.
         """
-        partition = self.partition(model)
-        expected = partition.table.fingerprint
-        if fingerprint is not None and fingerprint != expected:
-            raise FingerprintError(
-                f"model {model!r} is {expected} here, not {fingerprint[:80]!r}: other weights, graph or cuts"
-            )
+        partition = self.partition(model, fingerprint)
         if cut not in partition.legal:
             raise MalformedError(
                 f"cut {cut} of {model!r} is not offered: "
@@ -140,23 +204,29 @@ class HostedModels:
             )
         return partition
 
-    def resolve(self, name: str) -> ModelRef:
+    def resolve(self, name: str, version: str | None = None) -> ModelRef:
         """The model that a name in a path refers to; with `@13` at the end, that model from cut 13 on.
 
+        Args:
+            version: the fingerprint in the path; None refers to the newest version.
+
         Raises:
-            UnknownModelError: there is no such model here, or no such cut of it.
+            UnknownModelError: there is no such model here, or no such version or cut of it.
         """
-        partition, cut = self.partitions.get(name), None
-        if partition is None:
+        model, cut = name, None
+        if name not in self._versions:
             model, _, digits = name.rpartition("@")
-            partition = self.partitions.get(model)
             cut = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else -1
-            if partition is None or cut not in partition.legal:
-                raise UnknownModelError(
-                    f"no model {name[:200]!r} here; there are: {', '.join(self.partitions)}, "
-                    "and NAME@CUT for each cut that is offered"
-                )
-        return ModelRef(partition.table, cut, self.max_batch > 1)
+        held = self._versions.get(model)
+        found = None if held is None else _newest(held) if version is None else held.get(version)
+        if held is not None and found is None:
+            raise unknown_version(str(version), name, held)
+        if found is None or (cut is not None and cut not in found.partition.legal):
+            raise UnknownModelError(
+                f"no model {name[:200]!r} here; there are: {self._names_text}, "
+                "and NAME@CUT for each cut that is offered"
+            )
+        return ModelRef(found.partition.table, cut, self.max_batch > 1, version, tuple(held or ()))
 
     def size_to_make(self, model_ref: ModelRef, call: oip_read.InferCall) -> Callable[[], object] | None:
         """What has to be computed before a request for other sizes can be read; None for nothing.
@@ -165,10 +235,11 @@ class HostedModels:
             WireError: no cut on offer, another fingerprint, or sizes that the model does not take.
         """
         cut = model_ref.cut or call.cut or 0
-        partition = self.partition(model_ref.table.model)
+        fingerprint = _fingerprint(model_ref, call)
+        partition = self.partition(model_ref.table.model, fingerprint)
         if partition.sizes is None:
             return None
-        self.find(model_ref.table.model, cut, call.fingerprint)
+        self.find(model_ref.table.model, cut, fingerprint)
         shapes = self._input_shapes(partition, call, cut)
         found = partition.for_shapes(shapes)
         if found is partition:
@@ -196,13 +267,14 @@ class HostedModels:
         if model_ref.cut is not None and call.cut not in (None, model_ref.cut):
             raise MalformedError(f"the path says cut {model_ref.cut}, parameter cut says {call.cut}")
         cut = model_ref.cut or call.cut or 0
-        partition = self.find(model_ref.table.model, cut, call.fingerprint)
+        partition = self.find(model_ref.table.model, cut, _fingerprint(model_ref, call))
         partition = partition.make_for_shapes(self._input_shapes(partition, call, cut))
         where = f"cut {cut} of model {model_ref.table.model!r}"
-        oip_tensors.check_outputs(call, model_ref.table)
+        table = partition.table
+        oip_tensors.check_outputs(call, table)
         self.reply_codec(call)  # refused before anything is computed
         max_batch = 1 if partition.resized else self.max_batch
-        values = oip_tensors.request_values(call, partition.table.cuts[cut].values, self._codecs, max_batch, where)
+        values = oip_tensors.request_values(call, table.cuts[cut].values, self._codecs, max_batch, where)
         partition.check_values(cut, values)
         return partition, cut, values
 
@@ -221,8 +293,8 @@ class HostedModels:
             return None
         if model_ref.cut:
             raise MalformedError(f"{where}: BYTES is a picture for the whole model, not for cut {model_ref.cut}")
-        partition = self.find(table.model, 0, call.fingerprint)
-        if (pictures := self._pictures.get(table.model)) is None:
+        partition = self.find(table.model, 0, _fingerprint(model_ref, call))
+        if (pictures := self.version_of(partition).pictures) is None:
             raise MalformedError(f"{where} takes tensors here, no pictures")
         oip_tensors.check_outputs(call, table)
         self.reply_codec(call)
@@ -260,3 +332,14 @@ class HostedModels:
                 raise TooLargeError(
                     f"value {spec.name!r} is over a batch of {self.max_batch}, the largest accepted here"
                 )
+
+
+def _fingerprint(model_ref: ModelRef, call: oip_read.InferCall) -> str | None:
+    """The version that a request refers to, by its path or its parameter; None for the newest one."""
+    if model_ref.version is not None and call.fingerprint not in (None, model_ref.version):
+        raise FingerprintError(f"the path says version {model_ref.version}, parameter fingerprint says another")
+    return model_ref.version if call.fingerprint is None else call.fingerprint
+
+
+def _newest(held: dict[str, HostedVersion]) -> HostedVersion:
+    return held[next(reversed(held))]

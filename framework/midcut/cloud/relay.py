@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import structlog
 
 from midcut.chains import accepts
-from midcut.edge.clouds.capabilities import usable_cuts
+from midcut.edge.clouds.capabilities import held_model, usable_cuts
 from midcut.edge.tails import Tails
 from midcut.edge.tasks import cancel_task
 from midcut.errors import CloudError, LoopError, MalformedError
@@ -218,7 +218,7 @@ class Relay:
         self._models = {name: self._usable(partition, listed) for name, partition in self._hosted.partitions.items()}
 
     def _usable(self, partition: Partition, listed: Mapping[str, HeldModel]) -> UpstreamModel:
-        table, held = partition.table, listed.get(partition.table.model)
+        table, held = partition.table, held_model(listed, partition.table)
         cuts, why = usable_cuts(listed, table, partition.legal, partition.probe)
         usable = held is not None and held.fingerprint == table.fingerprint
         legal = tuple(cut for cut in cuts if held is not None and cut in held.legal and cut != table.last)

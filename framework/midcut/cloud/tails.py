@@ -47,7 +47,7 @@ class TailQueue:
         segments: runs the tails and times them.
         pool: the worker threads.
         settings: `workers`, `queue`, `queue_s`, `batch_requests` and `batch_delay_s`.
-        batchers: by model name; requests for other models are computed one by one.
+        batchers: by name and fingerprint; requests for other models are computed one by one.
         price: what a busy second costs.
 
     Attributes:
@@ -61,7 +61,7 @@ class TailQueue:
         pool: Threads,
         settings: CloudSettings,
         metrics: CloudMetrics,
-        batchers: Mapping[str, Batcher],
+        batchers: Mapping[tuple[str, str], Batcher],
         price: PriceSettings | None = None,
     ) -> None:
         self.load = CloudLoad(PriceSettings() if price is None else price)
@@ -77,7 +77,7 @@ class TailQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._held = 0
         self._tail_s = 0.0
-        self._recent_s: dict[tuple[str, int, int, int], deque[float]] = {}
+        self._recent_s: dict[tuple[tuple[str, str], int, int, int], deque[float]] = {}
         self._batchers = batchers if settings.batch_requests > 1 else {}
         self._worker = Worker(segments, self._batchers)
 
@@ -177,11 +177,11 @@ class TailQueue:
 
     def _job_kind(self, partition: Partition, cut: int, stop: int, values: Values) -> tuple[Any, ...]:
         """A key that is equal for requests that can be computed together; empty for one that cannot."""
-        batcher = self._batchers.get(partition.table.model)
+        batcher = self._batchers.get(partition.table.key)
         if batcher is None or partition.resized or not batcher.cuts.issuperset((cut, stop)):
             return ()
         layouts = (v if isinstance(v, int) else (v.dtype, v.shape, v.stride()) for v in values)
-        return (partition.table.model, cut, stop, *layouts)
+        return (partition.table.key, cut, stop, *layouts)
 
     def _start_workers(self) -> None:
         """Give waiting jobs to the free workers."""
@@ -282,7 +282,7 @@ class TailQueue:
             return [RuntimeError(f"{type(error).__name__}: {error}")] * len(group)
 
 
-def _tail_key(job: Job) -> tuple[str, int, int, int]:
+def _tail_key(job: Job) -> tuple[tuple[str, str], int, int, int]:
     """What the time of a tail depends on: model, both cuts, and number of elements."""
     elements = sum(1 if isinstance(value, int) else value.numel() for value in job.values)
-    return job.partition.table.model, job.cut, job.stop, elements
+    return job.partition.table.key, job.cut, job.stop, elements

@@ -70,10 +70,10 @@ class Worker:
 
     Args:
         segments: runs the tails and times them.
-        batchers: model name -> what joins requests into batches.
+        batchers: name and fingerprint -> what joins requests into batches.
     """
 
-    def __init__(self, segments: Segments, batchers: Mapping[str, Batcher]) -> None:
+    def __init__(self, segments: Segments, batchers: Mapping[tuple[str, str], Batcher]) -> None:
         self._segments = segments
         self._batchers = batchers
 
@@ -90,7 +90,7 @@ class Worker:
 
     def _run_batched(self, group: Sequence[Job]) -> list[TailResult]:
         started, first = perf_counter(), group[0]
-        batcher = self._batchers[first.partition.table.model]
+        batcher = self._batchers[first.partition.table.key]
 
         stacked = batcher.stack(first.cut, [job.values for job in group])
         outputs, compute_s = self._segments.run(first.partition, first.cut, first.stop, stacked)

@@ -68,6 +68,22 @@ def partition(model: LoadedModel, settings: CutSettings) -> Partition:
     if captured.refused:
         first = dict(itertools.islice(captured.refused.items(), _LOGGED_REASONS))
         log.warning("cuts not offered", model=model.name, count=len(captured.refused), cuts=first)
+    return _with_sizes(model, settings, captured)
+
+
+def partition_from_cache(model: LoadedModel, settings: CutSettings) -> Partition | None:
+    """The model as it was captured before, by this process or another; None where it would have to be traced.
+
+    Unlike `partition`, this may be called while other threads run models: tracers change torch's classes meanwhile.
+    """
+    key = usable_key(model, settings)
+    if settings.cache is None or not key:
+        return None
+    captured = restore(CaptureCache(settings.cache, key), model, settings, trace=False)
+    return None if captured is None else _with_sizes(model, settings, captured)
+
+
+def _with_sizes(model: LoadedModel, settings: CutSettings, captured: Partition) -> Partition:
     if model.ranges:
         captured.sizes = SizedPartitions(captured.table, functools.partial(resized, model, settings, captured))
     return captured

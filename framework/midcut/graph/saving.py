@@ -66,17 +66,20 @@ def _encoded_graph(program: Program, table: CutTable) -> tuple[list[Any] | None,
         raise
 
 
-def restore(cache: CaptureCache, model: LoadedModel, settings: CutSettings) -> Partition | None:
+def restore(cache: CaptureCache, model: LoadedModel, settings: CutSettings, *, trace: bool = True) -> Partition | None:
     """Return the model as it was captured before; None where that is not known, or no longer true.
 
     A module of the user, or that makes something at its first call, or has to be traced again, is run once on the
     example, and must give the same bits as the graph. Of others the cache's key covers everything.
 
+    Args:
+        trace: whether a graph that could not be saved may be traced again, which changes torch's classes meanwhile.
+
     Raises:
         ConfigError: the config allows no cut.
     """
     found = cache.load()
-    if found is None:
+    if found is None or (found[0].graph is None and not trace):
         return None
     entry, constants = found
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from midcut.protocols import Executor
 
 Values: TypeAlias = "Sequence[Any]"
-_Key: TypeAlias = tuple[str, int, int]
+_Key: TypeAlias = tuple[tuple[str, str], int, int]
 
 _log = structlog.get_logger("midcut.executor")
 
@@ -83,7 +83,7 @@ class Segments:
         if key not in self._failed:
             self._failed.add(key)
             reason = " ".join(str(error).split())[:300]
-            _log.warning("a run is repeated in PyTorch", model=key[0], cuts=f"{start} to {stop}", reason=reason)
+            _log.warning("a run is repeated in PyTorch", model=key[0][0], cuts=f"{start} to {stop}", reason=reason)
 
     def ready(self, partition: Partition, start: int, stop: int) -> bool:
         """Whether a request need not be run in PyTorch for lack of preparation."""
@@ -101,7 +101,7 @@ class Segments:
             reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
             _log.warning(
                 "a segment runs in PyTorch instead",
-                model=key[0],
+                model=key[0][0],
                 cuts=f"{start} to {stop}",
                 executor=self.identity,
                 reason=" ".join(reason.split())[:300],
@@ -134,6 +134,12 @@ class Segments:
         if then is not None:
             then()
 
+    def drop(self, partition: Partition) -> None:
+        """Release what was prepared for a model that runs no more."""
+        release = getattr(self._executor, "drop", None)
+        if release is not None:
+            release(partition)
+
     def close(self) -> None:
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
@@ -141,7 +147,7 @@ class Segments:
 
 
 def _key(partition: Partition, start: int, stop: int) -> _Key:
-    return partition.table.model, start, stop
+    return partition.table.key, start, stop
 
 
 def _run_in_torch(partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:

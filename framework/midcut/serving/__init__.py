@@ -6,7 +6,7 @@ from midcut.serving.access import OPEN_PATHS, check_credentials
 from midcut.serving.app import ARRIVED_S, METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
 from midcut.serving.error_responses import RefusedError, json_response
 from midcut.serving.in_flight import UPLOADS_PER_PLACE, InFlightCounter
-from midcut.serving.inference import ModelRef, add_inference_routes, message_response
+from midcut.serving.inference import ModelRef, add_inference_routes, message_response, unknown_version
 from midcut.serving.lifecycle import DRAIN, Drain, make_runner, serve, stop_signals
 from midcut.serving.request_body import discard_body, read_body, read_chunks
 
@@ -34,4 +34,5 @@ __all__ = [
     "read_chunks",
     "serve",
     "stop_signals",
+    "unknown_version",
 ]

@@ -27,6 +27,7 @@ OPEN_PATHS: Final = frozenset({wire.HEALTH_PATH, oip.LIVE_PATH, oip.READY_PATH})
 AUTHORISED: Final = web.RequestKey("authorised", bool)
 """Whether a request brings a token that may read; not set where no token is configured."""
 _CHANGES: Final = frozenset({"DELETE", "PUT", "PATCH"})
+_ADMIN_PATHS: Final = f"{oip.REPOSITORY_PATH}/models/"
 
 
 def check_credentials(settings: ServerSettings) -> None:
@@ -45,8 +46,8 @@ def check_tokens(token: Token, admin_token: Token, open_paths: frozenset[str] = 
 
     Args:
         token: for inference and everything that is read; None where nobody needs one.
-        admin_token: for what changes the server (DELETE, PUT, PATCH), and for all else. Where only the other one is
-            configured, nobody may change the server.
+        admin_token: for what changes the server (DELETE, PUT, PATCH, a cloud's models), and for all else. Where only
+            the other one is configured, nobody may change the server.
         open_paths: paths that need no token.
     """
 
@@ -62,7 +63,8 @@ def check_tokens(token: Token, admin_token: Token, open_paths: frozenset[str] = 
         request[AUTHORISED] = is_admin or is_user or user is None
         if request.path in open_paths:
             return await handler(request)
-        if request.method in _CHANGES and not is_admin:
+        changes = request.method in _CHANGES or request.path.startswith(_ADMIN_PATHS)
+        if changes and not is_admin:
             if is_user or (authorization and user is None):
                 why = "the token is not that of administration" if admin else "administration has no token here"
                 raise RefusedError(403, f"{why}: see admin_token_env and admin_token_file")
@@ -91,7 +93,7 @@ def _unauthorised(authorization: str) -> RefusedError:
 
 def warn_if_unprotected(settings: ServerSettings) -> None:
     """Log a warning where the server takes requests from anybody on the network, or tokens can be read on the way."""
-    if _is_loopback(settings.host):
+    if is_loopback(settings.host):
         return
     has_token = settings.token_env or settings.token_file or settings.admin_token_env or settings.admin_token_file
     if not (has_token or settings.tls_client_ca):
@@ -105,7 +107,7 @@ def warn_if_unprotected(settings: ServerSettings) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

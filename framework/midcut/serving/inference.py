@@ -17,7 +17,7 @@ from midcut.serving.lifecycle import DRAIN
 from midcut.wire import oip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -35,18 +35,22 @@ class ModelRef(NamedTuple):
     Attributes:
         cut: 13 for an alias like `alexnet@13`; None for the name alone, which is the whole model.
         batch: whether a request may have a larger batch than the model was captured with.
+        version: the fingerprint in the path; None where it has none.
+        versions: the fingerprints of all versions under that name, the newest one last; empty if it is the only one.
     """
 
     table: CutTable
     cut: int | None
     batch: bool = False
+    version: str | None = None
+    versions: tuple[str, ...] = ()
 
 
 class InferenceServer(Protocol):
     """What a server provides to the routes: its models, and the answers to requests."""
 
-    def resolve(self, name: str) -> ModelRef:
-        """Find the model for a name in a path. Raises UnknownModelError."""
+    def resolve(self, name: str, version: str | None = None) -> ModelRef:
+        """Find the model for a name, and perhaps a fingerprint, in a path. Raises UnknownModelError."""
         ...
 
     async def infer_tensors(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
@@ -127,7 +131,7 @@ class _Routes:
         outputs = [replace(spec, name=name) for name, spec in table.output_specs.items()]
         body = {
             "name": request.match_info["model"],
-            "versions": [table.fingerprint],
+            "versions": model_ref.versions or [table.fingerprint],
             "platform": oip.PLATFORM,
             "inputs": _metadata(inputs, () if model_ref.cut else table.ranges, model_ref),
             "outputs": _metadata(outputs, table.output_ranges, model_ref),
@@ -142,13 +146,13 @@ class _Routes:
         return await self._inference_server.infer_tensors(request, self._resolve(request))
 
     def _resolve(self, request: web.Request) -> ModelRef:
-        name, version = request.match_info["model"], request.match_info.get("version")
-        model_ref = self._inference_server.resolve(name)
-        if version is not None and version != model_ref.table.fingerprint:
-            raise UnknownModelError(
-                f"no version {version[:200]!r} of model {name[:200]!r} here; there is {model_ref.table.fingerprint}"
-            )
-        return model_ref
+        return self._inference_server.resolve(request.match_info["model"], request.match_info.get("version"))
+
+
+def unknown_version(version: str, name: str, fingerprints: Iterable[str]) -> UnknownModelError:
+    """The error for a version that a server does not hold."""
+    there = ", ".join(fingerprints)
+    return UnknownModelError(f"no version {version[:200]!r} of model {name[:200]!r} here; there is {there}")
 
 
 async def _get_server(_: web.Request) -> web.Response:

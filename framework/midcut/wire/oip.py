@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 SERVER_PATH: Final = "/v2"
 LIVE_PATH: Final = "/v2/health/live"
 READY_PATH: Final = "/v2/health/ready"
+REPOSITORY_PATH: Final = "/v2/repository"
 BINARY_TYPE: Final = "application/octet-stream"
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 EXTENSIONS: Final = ("binary_tensor_data", "parameters", "schedule_policy", "midcut_cut")

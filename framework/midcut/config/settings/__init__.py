@@ -24,7 +24,7 @@ from midcut.config.settings.scheduling import (
     ScheduleConfig,
     TierSettings,
 )
-from midcut.config.settings.serving import CloudSettings, PriceSettings, ServerSettings
+from midcut.config.settings.serving import CloudSettings, PriceSettings, RepositorySettings, ServerSettings
 from midcut.config.settings.simulating import (
     RANDOM_KINDS,
     ClaimSettings,
@@ -87,6 +87,7 @@ __all__ = [
     "PlanConfig",
     "PriceSettings",
     "ProfileConfig",
+    "RepositorySettings",
     "ScenarioDrawn",
     "ScenarioKind",
     "ScenarioTrace",

@@ -11,7 +11,13 @@ from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.bounds import check_over_zero, check_share, check_tiers
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.edge import CalibrationSettings, EngineSettings
-from midcut.config.settings.serving import CloudSettings, PriceSettings, ServerSettings, UpstreamSettings
+from midcut.config.settings.serving import (
+    CloudSettings,
+    PriceSettings,
+    RepositorySettings,
+    ServerSettings,
+    UpstreamSettings,
+)
 from midcut.terms import SlowStart
 
 
@@ -84,6 +90,7 @@ class CloudConfig:
         server: where to listen.
         cloud: how tails are computed.
         price: what the cloud asks for its busy seconds, told to edges with its load by `GET /v1/conditions`.
+        repository: further weights of the models, loaded and unloaded while the cloud runs.
         upstream_url: where a relay passes requests on whose second cut says so, a URL or a list in order of preference;
             null is a cloud that is no relay.
         upstream: how a relay treats its upstream.
@@ -98,6 +105,7 @@ class CloudConfig:
     server: ServerSettings = field(default_factory=ServerSettings)
     cloud: CloudSettings = field(default_factory=CloudSettings)
     price: PriceSettings = field(default_factory=PriceSettings)
+    repository: RepositorySettings = field(default_factory=RepositorySettings)
     upstream_url: Any = None
     upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
     telemetry: Any = field(default_factory=dict)

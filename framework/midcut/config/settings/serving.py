@@ -130,6 +130,31 @@ class PriceSettings:
 
 
 @dataclass
+class RepositorySettings:
+    """Weights that a cloud loads and unloads while it runs (the Open Inference Protocol's model repository).
+
+    Attributes:
+        folder: holds weights as MODEL/ANY.safetensors, MODEL as in `model=`; each file is a version of the model,
+            beside the others of that name. null is no repository. Loading and unloading need the administration token.
+        load_at_start: whether a start loads all of them; the file that was changed last is the newest version, which
+            requests without a fingerprint get.
+        most_versions: how many versions of all models may be held, those of `model=` included.
+        memory_mb: how many MB of weights may be held.
+        timeout_s: how long capturing a version may take.
+    """
+
+    folder: str | None = None
+    load_at_start: bool = True
+    most_versions: int = 8
+    memory_mb: float = 4096.0
+    timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "repository.most_versions")
+        check_over_zero(self, "repository.memory_mb", "repository.timeout_s")
+
+
+@dataclass
 class UpstreamSettings:
     """How a relay treats its upstream.
 

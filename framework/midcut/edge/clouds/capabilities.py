@@ -140,8 +140,9 @@ class CloudCapabilities:
             listener(models)
         legal, probe = self._partition.legal, self._partition.probe
         scope = usable_scope(models, self._partition.table, legal, self._all_codecs, probe)
-        if self._files is not None and FILE in scope.codecs:
-            scope = self._compare_decoders(models[self._partition.table.model].pictures, scope, self._files)
+        held = held_model(models, self._partition.table)
+        if self._files is not None and held is not None and FILE in scope.codecs:
+            scope = self._compare_decoders(held.pictures, scope, self._files)
         await self._use(scope)
         return ""
 
@@ -228,7 +229,7 @@ def usable_scope(
 ) -> Scope:
     """The legal cuts and the codecs that the cloud accepts. Without a common codec only the last cut is usable."""
     cuts, why = usable_cuts(models, table, legal, probe)
-    model = models.get(table.model)
+    model = held_model(models, table)
     onward = None
     if model is not None and model.upstream is not None and model.fingerprint == table.fingerprint:
         onward = _usable_onward(model.upstream, legal, codecs)
@@ -277,22 +278,29 @@ def find_mismatch(models: Mapping[str, HeldModel], table: CutTable, probe: Probe
 
     A cloud with another fingerprint refuses requests itself.
     """
-    model = models.get(table.model)
+    model = held_model(models, table)
     differs = "" if model is None or model.fingerprint != table.fingerprint else difference(probe, model.probe)
     return f"the cloud's model {table.model!r} gives another answer to the same input: {differs}" if differs else ""
 
 
 def _cloud_cuts(models: Mapping[str, HeldModel], table: CutTable, probe: Probe | None) -> tuple[frozenset[int], str]:
-    model = models.get(table.model)
+    model = held_model(models, table)
     if model is None:
         return frozenset(), f"the cloud does not hold model {table.model!r}; it holds: {', '.join(models) or 'none'}"
     if model.fingerprint != table.fingerprint:
+        there = " and ".join(held.fingerprint for held in (*model.versions, model))
         return frozenset(), (
-            f"the cloud's model {table.model!r} is {model.fingerprint}, here it is {table.fingerprint}: "
+            f"the cloud's model {table.model!r} is {there}, here it is {table.fingerprint}: "
             f"other {_what_differs(model.fingerprint, table)}"
         )
     mismatch = find_mismatch(models, table, probe)
     return frozenset() if mismatch else frozenset(model.legal), mismatch
+
+
+def held_model(models: Mapping[str, HeldModel], table: CutTable) -> HeldModel | None:
+    """What a cloud lists under a model's name: the version with the same fingerprint where it holds several."""
+    model = models.get(table.model)
+    return None if model is None else model.version(table.fingerprint)
 
 
 def _range_text(cuts: frozenset[int]) -> str:

@@ -9,7 +9,15 @@ from midcut.edge.frontend.answers import leaves
 from midcut.edge.picture_input import PictureInput
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
 from midcut.graph.outputs import named_leaves
-from midcut.serving import ARRIVED_S, REQUEST_ID, ModelRef, bind_request_id, message_response, read_chunks
+from midcut.serving import (
+    ARRIVED_S,
+    REQUEST_ID,
+    ModelRef,
+    bind_request_id,
+    message_response,
+    read_chunks,
+    unknown_version,
+)
 from midcut.serving.images import decode_batch
 from midcut.wire import oip, oip_read, workload
 from midcut.wire.oip_tensors import encode_reply, picture_files, request_values
@@ -55,9 +63,11 @@ class TensorAnswerer:
         largest = max((spec.payload_bytes for spec in self._table.cuts[0].values), default=1)
         self._max_batch = max(limit_bytes // max(largest, 1), 1)
 
-    def resolve(self, name: str) -> ModelRef:
+    def resolve(self, name: str, version: str | None = None) -> ModelRef:
         if name != self._table.model:
             raise UnknownModelError(f"no model {name[:200]!r} here; there is {self._table.model}")
+        if version not in (None, self._table.fingerprint):
+            raise unknown_version(str(version), name, [self._table.fingerprint])
         return ModelRef(self._table, None, batch=True)
 
     async def infer_tensors(self, request: web.Request, _: ModelRef) -> web.StreamResponse:

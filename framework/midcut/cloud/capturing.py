@@ -1,0 +1,71 @@
+"""Captures a model in a process of its own, for the cache: `python -m midcut.cloud.capturing < ORDER`.
+
+A tracer changes torch's classes while it runs, so that a cloud must not trace while it answers requests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import msgspec
+import torch
+from omegaconf import OmegaConf
+
+from midcut.cloud.version import weights_bytes
+from midcut.component import Kind
+from midcut.config.build import build
+from midcut.config.registry import registry
+from midcut.config.settings import CutSettings
+from midcut.errors import MidcutError
+from midcut.graph import partition
+
+_NICE = 5
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What to capture.
+
+    Attributes:
+        name: of the model component.
+        node: its config.
+        cuts: settings, with the folder of the cache.
+        threads: torch's; the cached entry is for that number.
+    """
+
+    name: str
+    node: dict[str, object]
+    cuts: CutSettings
+    threads: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of it.
+
+    Attributes:
+        error: one line; `""` if it worked.
+    """
+
+    fingerprint: str = ""
+    weights_bytes: int = 0
+    error: str = ""
+
+
+def main() -> None:
+    """Read an order from stdin, and write the outcome as JSON to stdout."""
+    os.nice(_NICE)  # the requests of the cloud go first
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    torch.set_num_threads(order.threads)
+    try:
+        # Merged into the component's own node, whose settings have types.
+        node: Any = OmegaConf.merge(registry().offers[Kind.MODEL, order.name].node, order.node)
+        model = build(Kind.MODEL, node, name=order.name).load()
+        outcome = Outcome(partition(model, order.cuts).table.fingerprint, weights_bytes(model.module))
+    except MidcutError as error:
+        outcome = Outcome(error=" ".join(str(error).split()))
+    sys.stdout.buffer.write(b"\n" + msgspec.json.encode(outcome))
+
+
+if __name__ == "__main__":
+    main()
