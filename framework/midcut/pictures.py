@@ -1,12 +1,14 @@
 """Pictures as an image viewer shows them: every mode of Pillow as 8-bit grey or RGB, or a refusal.
 
-A plain `Image.convert("RGB")` drops transparency, which shows the colour hidden below it, and clips 16-bit and
-floating-point pixels, which makes them white. Colour profiles are ignored, as training pipelines do. Importing this
-imports no torch.
+A plain `Image.convert("RGB")` drops transparency, which shows the colour hidden below it, clips 16-bit and
+floating-point pixels, which makes them white, and takes the numbers of every colour space, such as a phone's Display
+P3, for those of sRGB. Importing this imports no torch.
 """
 
 from __future__ import annotations
 
+import io
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 _SIXTEEN_BITS: Final = ("I;16", "I;16L", "I;16B", "I;16N")
 _FULL: Final = 65535
+# Of each colour, by which profiles are compared with sRGB, and the most by which they may differ to be taken for it.
+_LEVELS: Final = np.arange(0, 256, 51, dtype=np.uint8)
+_SAME: Final = 2
 # A visible part whose grey level differs less than this from the background, on average, could not be recognised.
 _LEAST_DIFFERENCE: Final = 32
 
@@ -30,6 +35,8 @@ def as_shown(image: Image.Image, background: str = "white") -> Image.Image:
       strokes on white, the background is black or white, whichever differs more.
     - 16 bits are scaled so that 65535 is white. So are the 32-bit integers in which Pillow stores some of them.
     - Floating-point pixels go from 0 (black) to 1 (white).
+    - Colours are converted to sRGB by the picture's own profile (ICC), if it has one that can be read. Without one, RGB
+      is sRGB, CMYK the plain complement, and LAB relative to D50, as in TIFF (ImageMagick takes D65).
 
     Args:
         background: a colour name or `#rrggbb`, as Pillow takes them.
@@ -39,16 +46,48 @@ def as_shown(image: Image.Image, background: str = "white") -> Image.Image:
         ValueError: there is no such background colour.
     """
     if image.mode in ("L", "RGB") and not image.has_transparency_data:
-        return image
+        return _by_profile(image)
     if image.mode in _SIXTEEN_BITS or image.mode in ("I", "F"):
         return _from_wide_pixels(image, background)
     if image.mode == "La":  # `convert` has a rule for its own counterpart only
         image = image.convert("LA")
     if image.has_transparency_data:
-        return _on_background(image.convert("RGBA"), background)
+        return _on_background(_by_profile(image.convert("RGBA")), background)
     if image.mode == "1":
         return image.convert("L")
-    return _from_lab(image) if image.mode == "LAB" else image.convert("RGB")
+    if image.mode == "LAB":
+        return _from_lab(image)
+    return _by_profile(image if image.mode == "CMYK" else image.convert("RGB")).convert("RGB")
+
+
+def _by_profile(image: Image.Image) -> Image.Image:
+    """The colours in sRGB, by the picture's profile; the picture itself where it has none, or one of sRGB."""
+    profile = image.info.get("icc_profile")
+    convert = _conversion(bytes(profile), image.mode) if isinstance(profile, bytes | bytearray) else None
+    if convert is None:
+        return image
+    shown = convert.apply(image)
+    return shown.convert("L") if image.mode == "L" else shown
+
+
+@lru_cache(maxsize=16)
+def _conversion(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """How a profile's colours become those of sRGB; None where they are, or it is broken or of another colour space."""
+    out = "RGBA" if mode == "RGBA" else "RGB"
+    # The usual short cut of tables is off by up to 30 of 255 where colours are dark.
+    flags = ImageCms.Flags.NOOPTIMIZE if mode == "CMYK" else ImageCms.Flags.NONE
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        convert = ImageCms.buildTransform(
+            source, ImageCms.createProfile("sRGB"), mode, out, ImageCms.Intent.RELATIVE_COLORIMETRIC, flags
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):  # a viewer shows the picture all the same
+        return None
+    if mode == "CMYK":
+        return convert
+    levels = Image.fromarray(np.stack(np.meshgrid(*[_LEVELS] * 3), -1).reshape(1, -1, 3)).convert(mode)
+    changed = ImageChops.difference(convert.apply(levels).convert("RGB"), levels.convert("RGB"))
+    return convert if max(high for _, high in changed.getextrema()) > _SAME else None
 
 
 def _from_wide_pixels(image: Image.Image, background: str) -> Image.Image:

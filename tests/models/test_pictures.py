@@ -174,6 +174,102 @@ def test_files_are_shown_as_imagemagick_shows_them(tmp_path, name):
     assert np.abs(ours - np.frombuffer(theirs, np.uint8).reshape(64, 64, 3)).max() <= 1
 
 
+PROFILES = Path("/usr/share/color/icc/ghostscript")
+
+
+def wide_gamut():
+    """A profile with the primaries of Display P3, as phones embed it, and sRGB's curve, made of Pillow's sRGB."""
+    primaries = ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    made = bytearray(srgb)
+    for name, primary in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True):
+        at = int.from_bytes(srgb[(entry := srgb.index(name)) + 4 : entry + 8], "big")
+        made[at + 8 : at + 20] = b"".join(round(value * 65536).to_bytes(4, "big", signed=True) for value in primary)
+    return bytes(made)
+
+
+def linear(level):
+    return level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4
+
+
+def curved(light):
+    return 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
+
+
+@pytest.mark.parametrize("colour", [(200, 100, 50), (30, 180, 40), (128, 128, 128), (255, 255, 255)])
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "P", "HEIF"])
+def test_a_phones_wide_colours_become_those_of_srgb_by_hand(tmp_path, colour, kind):
+    """The matrix from Display P3 to linear sRGB is the published one (CSS Color 4)."""
+    matrix = [[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]]
+    light = np.clip(np.array(matrix) @ [linear(level / 255) for level in colour], 0.0, 1.0)
+    expected = [255 * curved(value) for value in light]
+    image = Image.new("RGB", (32, 32), colour)
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+        path, how = tmp_path / "a.heic", {"quality": -1, "chroma": 444}
+    else:
+        path, how = tmp_path / "a.png", {}
+        image = image.quantize(4) if kind == "P" else image.convert(kind)
+    image.save(path, icc_profile=wide_gamut(), **how)
+    shown = np.asarray(as_shown(Image.open(path)).convert("RGB"))[9, 9]
+    assert np.abs(shown - np.array(expected)).max() <= (3 if kind == "HEIF" else 1.5)
+
+
+@pytest.mark.parametrize("profile", [b"", b"no profile", wide_gamut()[:200]])
+def test_a_broken_profile_and_one_of_srgb_change_nothing(profile):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for content in (profile, srgb):
+        for image in (PHOTO, GREY, PHOTO.convert("CMYK")):
+            tagged = image.copy()
+            tagged.info["icc_profile"] = content
+            plain = as_shown(image)
+            assert np.array_equal(np.asarray(as_shown(tagged)), np.asarray(plain))
+
+
+@pytest.mark.skipif(MAGICK is None or not PROFILES.is_dir(), reason="needs ImageMagick and Ghostscript's profiles")
+@pytest.mark.parametrize(
+    ("profile", "mode", "suffix"),
+    [
+        ("a98", "RGB", "png"),
+        ("a98", "RGB", "webp"),
+        ("rommrgb", "RGB", "tif"),
+        ("ps_rgb", "RGB", "jpg"),
+        ("default_cmyk", "CMYK", "tif"),
+        ("ps_cmyk", "CMYK", "jpg"),
+        ("sgray", "L", "png"),
+        ("ps_gray", "L", "jpg"),
+    ],
+)
+def test_a_picture_with_a_profile_is_shown_as_imagemagick_converts_it(tmp_path, profile, mode, suffix):
+    file = tmp_path / f"a.{suffix}"
+    how = {"lossless": True} if suffix == "webp" else {}
+    PHOTO.convert(mode).save(file, icc_profile=(PROFILES / f"{profile}.icc").read_bytes(), **how)
+    command = [MAGICK, file, "-profile", PROFILES / "srgb.icc", "-colorspace", "sRGB", "-depth", "8", "rgb:-"]
+    theirs = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.uint8)
+    ours = np.asarray(as_shown(Image.open(file)).convert("RGB")).astype(int)
+    assert np.abs(ours - theirs.reshape(64, 64, 3)).max() <= 2
+
+
+@pytest.mark.parametrize(("lab", "rgb"), [((53, 80, 67), (253, 0, 3)), ((60, 0, 0), (145, 145, 145))])
+def test_lab_is_relative_to_d50_as_in_tiff_by_hand(lab, rgb):
+    """Red is L*a*b* 54.3, 80.8, 69.9 under D50 (Lindbloom); under D65, which ImageMagick takes, 53.2, 80.1, 67.2."""
+    lightness, green_red, blue_yellow = lab
+    image = Image.new("LAB", (2, 2), (round(lightness * 2.55), 128 + green_red, 128 + blue_yellow))
+    fy = (lightness + 16) / 116
+    xyz = [
+        white * (f**3 if f > 6 / 29 else 3 * (6 / 29) ** 2 * (f - 4 / 29))
+        for white, f in zip((0.96422, 1.0, 0.82521), (fy + green_red / 500, fy, fy - blue_yellow / 200), strict=True)
+    ]
+    to_rgb = [  # from XYZ under D50, Bradford-adapted (Lindbloom)
+        [3.1338561, -1.6168667, -0.4906146],
+        [-0.9787684, 1.9161415, 0.0334540],
+        [0.0719453, -0.2289914, 1.4052427],
+    ]
+    expected = [255 * curved(min(max(light, 0.0), 1.0)) for light in np.array(to_rgb) @ xyz]
+    assert expected == pytest.approx(rgb, abs=4)
+    assert np.abs(np.array(as_shown(image).getpixel((0, 0))) - expected).max() <= 2.5
+
+
 def reader(channels=3, size=(8, 8), **settings):
     return ImageReader((channels, *size), [0.0], [1.0], ImageSettings(**settings))
 

@@ -15,7 +15,7 @@ from importlib import resources
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 from midcut.errors import WireError
 from midcut.pictures import as_shown
@@ -69,7 +69,7 @@ class PictureInputs:
         return found.hexdigest()[:_DIGITS]
 
     def _decoded(self, file_format: str) -> Iterator[Image.Image]:
-        """The reference pictures of a format; the first one also enlarged, and as JPEG at half its size."""
+        """The reference pictures of a format; the first one also enlarged, at half its size, and with a profile."""
         for position, data in enumerate(_references()[file_format]):
             image = read_image(data)
             yield image
@@ -78,6 +78,9 @@ class PictureInputs:
                 half = open_image(data)
                 half.draft(None, (half.width // 2, half.height // 2))
                 yield half.convert("RGB")
+                wide = image.convert("RGB")
+                wide.info["icc_profile"] = _swapped_srgb()
+                yield wide
         self._time(image)
 
     def _preprocess(self, image: Image.Image) -> Tensor:
@@ -98,6 +101,13 @@ class PictureInputs:
         began = perf_counter()
         self._preprocess(read_image(out.getvalue(), shape=tuple(self.model.example[0].shape)))
         self.seconds = perf_counter() - began
+
+
+@cache
+def _swapped_srgb() -> bytes:
+    """A profile like sRGB's, but with red in place of green: conversion by it shows how a side converts colours."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"swap").replace(b"gXYZ", b"rXYZ").replace(b"swap", b"gXYZ")
 
 
 class _OtherShapeError(Exception):
