@@ -87,7 +87,7 @@ def _conversion(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         return convert
     levels = Image.fromarray(np.stack(np.meshgrid(*[_LEVELS] * 3), -1).reshape(1, -1, 3)).convert(mode)
     changed = ImageChops.difference(convert.apply(levels).convert("RGB"), levels.convert("RGB"))
-    return convert if max(high for _, high in changed.getextrema()) > _SAME else None
+    return convert if np.asarray(changed).max() > _SAME else None
 
 
 def _from_wide_pixels(image: Image.Image, background: str) -> Image.Image:
