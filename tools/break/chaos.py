@@ -144,17 +144,19 @@ class Cloud:
         self._arguments = ["midcut", "cloud", f"model={model}", "cuts.verify=false", f"server.port={self.port}"]
         self._arguments += overrides
         self._process: Any = None
+        self._starts = 0
         self._lock = threading.Lock()  # one fault at a time
 
     def start(self) -> None:
         self._process = self._context.Process(target=serve, args=(self._arguments, str(self._log)), daemon=True)
         self._process.start()
+        self._starts += 1
 
     def wait_ready(self) -> None:
         until = time.monotonic() + START_S
         while time.monotonic() < until and self._process.is_alive():
             with suppress(OSError):
-                if " ready on " in self._log.read_text():
+                if self._log.read_text().count(" ready on ") >= self._starts:
                     return
             time.sleep(0.05)
         sys.exit(f"tools/break/chaos.py: the cloud did not start: {self._log.read_text()[-2000:]}")
