@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import UNSET
 
+from midcut.reporting.figures_codecs import draw_codecs_of_plan
 from midcut.reporting.formatting import objective_title
 from midcut.reporting.style import (
     BLACK,
@@ -56,46 +58,56 @@ _MAX_MARKED = 40
 def draw_plan(plan: Plan) -> Figure:
     """Latency of every placement in its parts, and its cost; the pick is shaded.
 
-    On three tiers the placements with one first cut stand side by side, by their second cut.
+    On three tiers the placements with one first cut stand side by side, by their second cut. On two tiers with several
+    codecs these are the fastest codec of each cut, and latency and bytes of each codec follow.
     """
-    coded = any(codec != "raw" for row in plan.rows for codec in (row.codec, row.second_codec or "raw"))
-    tiered = any(row.second_cut is not UNSET for row in plan.rows)
+    by_codec = _rows_by_codec(plan)
+    rows = _fastest_rows(plan) if by_codec else plan.rows
+    coded = any(codec != "raw" for row in rows for codec in (row.codec, row.second_codec or "raw"))
+    tiered = any(row.second_cut is not UNSET for row in rows)
     names = tuple(plan.objectives)
-    inches = (5.0 if coded else 4.6) + 1.3 * len(names)
-    panels = new_figure(2 + len(names), 1, inches, sharex=True, height_ratios=(1.6, *(1.0 for _ in ("cost", *names))))
-    figure, (latency, cost, *others) = panels
-    time, money = latency_unit(_column_values(plan.rows, "latency_s")), cost_unit(_column_values(plan.rows, "cost_usd"))
-    places = np.arange(len(plan.rows))
-    base = np.zeros(len(plan.rows))
+    heights = (1.6, *((1.1, 1.1) if by_codec else ()), 1.0, *(1.0 for _ in names))
+    inches = (5.0 if coded else 4.6) + 1.3 * (len(heights) - 2)
+    figure, (latency, *lower) = new_figure(len(heights), 1, inches, sharex=True, height_ratios=heights)
+    time, money = latency_unit(_column_values(rows, "latency_s")), cost_unit(_column_values(rows, "cost_usd"))
+    places = np.arange(len(rows))
+    base = np.zeros(len(rows))
     width = 1.0 if len(places) > _MAX_APART else 0.8
-    for name, (label, colour) in _parts_of(plan.rows).items():
-        height = np.nan_to_num(_column_values(plan.rows, name)) * time.factor
+    for name, (label, colour) in _parts_of(rows).items():
+        height = np.nan_to_num(_column_values(rows, name)) * time.factor
         latency.bar(places, height, bottom=base, color=colour, label=label, width=width)
         base += height
-    cost.bar(places, _column_values(plan.rows, "cost_usd") * money.factor, color="#777777", width=width)
+    if by_codec:
+        draw_codecs_of_plan(lower[:2], by_codec, {row.cut: place for place, row in enumerate(rows)}, time)
+        lower = lower[2:]
+    cost, *others = lower
+    cost.bar(places, _column_values(rows, "cost_usd") * money.factor, color="#777777", width=width)
     for axes, name in zip(others, names, strict=True):
-        values = np.array([np.nan if (value := row.objectives.get(name)) is None else value for row in plan.rows])
+        values = np.array([np.nan if (value := row.objectives.get(name)) is None else value for row in rows])
         axes.bar(places, values * shown_column(name).factor, color="#777777", width=width)
         axes.set_ylabel(f"predicted\n{objective_title(name)}")
-    pick = [_placement_key(row) for row in plan.rows].index(_placement_key(plan))
-    for axes in (latency, cost, *others):
+    pick = [_placement_key(row) for row in rows].index(_placement_key(plan))
+    for axes in figure.axes:
         axes.grid(visible=False, axis="x")
         axes.axvspan(pick - 0.5, pick + 0.5, color=RED, alpha=0.22, zorder=0, linewidth=0, label="picked")
+    for axes in (latency, cost, *others):
         from_zero(axes)
     lowest = others[-1] if others else cost
-    _name_placements(lowest, plan, coded=coded and not tiered)
+    _name_placements(lowest, rows, coded=coded and not tiered)
     lowest.set(xlim=(-0.7, len(places) - 0.3))
     cost.set_ylabel(f"predicted cost\n[{money.name} per inference]")
     latency.set(ylabel=f"predicted latency\n[{time.name}]", title=plan.model)
+    if by_codec:
+        lowest.set_xlabel("cut [nodes at the edge] and its fastest codec")
     if tiered:
         lowest.set_xlabel(f"first cut [nodes at the edge], in it the second cut; picked: {_placement_text(plan)}")
-    legend_above(figure, latency, columns=6)
+    legend_above(figure, *figure.axes, columns=6)
     return figure
 
 
-def _name_placements(axes: Axes, plan: Plan, *, coded: bool) -> None:
+def _name_placements(axes: Axes, rows: Sequence[PlanRow], *, coded: bool) -> None:
     """Tick labels: cut and codec of every placement, or of as many as there is room for; else each first cut."""
-    cuts = [row.cut for row in plan.rows]
+    cuts = [row.cut for row in rows]
     if len(set(cuts)) < len(cuts) and not coded:
         apart: list[int] = []
         for place in sorted({cut: place for place, cut in reversed(list(enumerate(cuts)))}.values()):
@@ -103,7 +115,7 @@ def _name_placements(axes: Axes, plan: Plan, *, coded: bool) -> None:
                 apart.append(place)
         axes.set_xticks(apart, [str(cuts[place]) for place in apart])
     else:
-        labels = [f"{row.cut} {row.codec}" if coded and row.request_bytes else str(row.cut) for row in plan.rows]
+        labels = [f"{row.cut} {row.codec}" if coded and row.request_bytes else str(row.cut) for row in rows]
         every = max(1, len(labels) // 24)
         axes.set_xticks(range(0, len(labels), every), labels[::every], rotation=90 if coded else 0)
     axes.set_xlabel("cut [nodes at the edge]" + (" and codec" if coded else ""))
@@ -121,6 +133,24 @@ def _placement_text(pick: Pick) -> str:
 def _parts_of(rows: Sequence[Any]) -> dict[str, tuple[str, str]]:
     """The parts of the latency that the rows have: three on two tiers, five on three."""
     return {name: part for name, part in _PARTS.items() if any(getattr(row, name) is not UNSET for row in rows)}
+
+
+def _rows_by_codec(plan: Plan) -> dict[str, list[PlanRow]]:
+    """Codec -> its rows that send something; empty for a single codec, and on three tiers, which have two a row."""
+    sending = [row for row in plan.rows if row.request_bytes]
+    codecs = dict.fromkeys(row.codec for row in sending)
+    if len(codecs) < 2 or any(row.second_cut is not UNSET for row in plan.rows):
+        return {}
+    return {codec: [row for row in sending if row.codec == codec] for codec in codecs}
+
+
+def _fastest_rows(plan: Plan) -> list[PlanRow]:
+    """For each cut the row of its fastest codec; at the picked cut the picked one."""
+    fastest: dict[int, PlanRow] = {}
+    for row in sorted(plan.rows, key=lambda row: math.inf if row.latency_s is None else row.latency_s):
+        fastest.setdefault(row.cut, row)
+    fastest[plan.cut] = next(row for row in plan.rows if (row.cut, row.codec) == (plan.cut, plan.codec))
+    return [fastest[cut] for cut in sorted(fastest)]
 
 
 def draw_streams(streams: Mapping[str, Sequence[Record]]) -> Figure:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from midcut.cli.coding_table import print_codings
 from midcut.cli.tables import table_console
 from midcut.component import Kind
 from midcut.config.build import build, build_each, settings_of, single_name
@@ -22,10 +23,12 @@ from midcut.graph import partition
 from midcut.profiles import Profile, write_profile
 from midcut.profiles.agreement import measure_codings, picture_files, read_pictures
 from midcut.profiles.clocks import CpuClocks
+from midcut.profiles.coding_rows import coded_cuts
 from midcut.profiles.codings import settings_text
 from midcut.profiles.measuring import finish, measure, this_machine, versions
 from midcut.profiles.power import EnergyMeter, PowerMeasurement, SampledEnergy, first_that_works
 from midcut.profiles.segments import measuring_segments
+from midcut.reporting import check_installed
 from midcut.terms import Role
 from midcut.wire.oip import FILE
 
@@ -38,10 +41,9 @@ if TYPE_CHECKING:
     from midcut.profiles import Run
     from midcut.profiles.profile import Coding
     from midcut.protocols import Executor
-    from midcut.types import CutTable, LoadedModel
+    from midcut.types import LoadedModel
 
 PRINTED_NODES = 10
-GOOD_AGREEMENT = 0.99
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -51,6 +53,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         the path of the profile, and the seconds of the whole model per clock, for the record of a sweep.
     """
     settings = settings_of(cfg, ProfileConfig)
+    if settings.plot:
+        check_installed("plot=true")
     name = single_name(Kind.MODEL, cfg.model, "profile")
     clocks = CpuClocks(Path(settings.cpufreq_root))
     clocks_mhz = _clocks_to_set(settings, clocks)
@@ -82,6 +86,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         codings = _measure_codings(cfg, captured, pictures, settings.stated_clock_mhz or clocks.current_mhz())
         profile = replace(profile, codings=codings)
     path = write_profile(profile, _output_path(settings, profile))
+    if settings.plot:
+        _draw_codings(profile, path.with_suffix(".png"))
     _print_summary(profile, path)
     return {
         "model": profile.model,
@@ -153,6 +159,16 @@ def _measure_codings(
     with Progress(*columns, transient=True) as progress:
         bar = progress.add_task(f"{captured.table.model}: codecs on pictures", total=len(pictures))
         return measure_codings(captured, pictures, codecs, clock_mhz, lambda: progress.advance(bar))
+
+
+def _draw_codings(profile: Profile, path: Path) -> None:
+    from midcut.reporting.figures_codecs import draw_codings  # noqa: PLC0415 - matplotlib, which profiling does not need
+    from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
+
+    pictures = max(coding.pictures for coding in profile.codings or ())
+    title = f"{profile.model} on {pictures} pictures, {profile.machine.name}"
+    with figure_style():
+        save_figure(draw_codings(title, coded_cuts(profile)), path)
 
 
 def _energy_meter(settings: ProfileConfig, stack: contextlib.ExitStack) -> EnergyMeter | None:
@@ -232,27 +248,9 @@ def _print_summary(profile: Profile, path: Path) -> None:
             + (f", {run.power_w:.2f} W computing, {run.idle_w:.2f} W idle" if run.power_w is not None else ""),
             highlight=False,
         )
-    for coding in profile.codings or ():
-        console.print(_coding_line(coding, profile.table), highlight=False, soft_wrap=True)
+    print_codings(profile, console)
     console.print(f"written: {path}", highlight=False, soft_wrap=True)
     if profile.batch != 1:
         console.print(
             f"measured with {profile.batch} images at once; predictors and fits need batch=1", highlight=False
         )
-
-
-def _coding_line(coding: Coding, table: CutTable) -> str:
-    """What a codec does at the interior cut where it sends least, of those where it agrees in 99 % of the pictures."""
-    sizes = {
-        cut: sum(coding.value_bytes.get(value.name, value.payload_bytes) for value in table.cuts[cut].values)
-        for cut, share in coding.agreement.items()
-        if cut and share >= GOOD_AGREEMENT
-    }
-    if not sizes:
-        return f"{coding.codec}: under {GOOD_AGREEMENT:.0%} agreement at every cut, on {coding.pictures} pictures"
-    cut = min(sizes, key=lambda index: sizes[index])
-    raw = table.cuts[cut].payload_bytes
-    return (
-        f"{coding.codec}: least at cut {cut}, {sizes[cut] / 1e3:.1f} kB of {raw / 1e3:.1f} kB, agreement "
-        f"{coding.agreement[cut]:.1%}, output error {coding.error[cut]:.1e}, on {coding.pictures} pictures"
-    )

@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from midcut.config.settings.bounds import check_at_least, check_over_zero, count_threads
 from midcut.config.settings.cutting import CutSettings
+from midcut.errors import ConfigError
 from midcut.terms import FitWhat, LayerFeatures, Role
 
 
@@ -36,6 +37,8 @@ class ProfileConfig:
             measured on them, at each cut, and goes into the profile; null measures none of it.
         pictures: how many of them are used at most.
         codec: codecs to measure so.
+        plot: with `agreement`, also draw bytes, seconds and agreement of the codecs at each cut, beside the profile
+            (needs the extra `report`).
         out: a `.json` file, or a folder for it; null is the run directory.
     """
 
@@ -56,11 +59,14 @@ class ProfileConfig:
     agreement: str | None = None
     pictures: int = 50
     codec: Any = field(default_factory=dict)
+    plot: bool = False
     out: str | None = None
 
     def __post_init__(self) -> None:
         count_threads("threads", self.threads)
         check_at_least(1, self, "repeats", "batch", "pictures")
+        if self.plot and self.agreement is None:
+            raise ConfigError("plot=true draws what codecs do to pictures: give agreement=FOLDER, a folder of them")
         check_over_zero(self, "power_idle_s", finite=True)
         check_at_least(0, self, "warmup")
         check_over_zero(self, "clocks_mhz", "stated_clock_mhz", finite=True)
