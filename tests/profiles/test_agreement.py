@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
+from midcut.cli.coding_table import print_codings
 from midcut.cli.verbs import profile as verb
 from midcut.component import Kind
 from midcut.config.build import build_each
@@ -17,6 +19,7 @@ from midcut.errors import ConfigError
 from midcut.planning.placements import placements
 from midcut.profiles import read_profile
 from midcut.profiles.agreement import measure_codings, picture_files, read_pictures
+from midcut.profiles.coding_rows import coded_cuts, narrowing_cuts
 from midcut.profiles.codings import build_measured_codecs, settings_text
 from midcut_models.mnist import DIGITS
 
@@ -112,9 +115,38 @@ def test_random_inputs_are_refused_by_name():
 @pytest.fixture
 def profile_file(tmp_path):
     out = tmp_path / "mnist-edge.json"
-    short = ["cuts.verify=false", "cuts.modules=true", "repeats=1", "warmup=0", "pictures=12", f"out={out}"]
-    verb.run(compose("profile", ["model=mnist", f"agreement={DIGITS}", *CODECS, *short]))
+    short = [
+        "cuts.verify=false",
+        "cuts.modules=true",
+        "repeats=1",
+        "warmup=0",
+        "pictures=12",
+        "plot=true",
+        f"out={out}",
+    ]
+    verb.run(compose("profile", ["model=mnist", f"agreement={DIGITS}", f"out={out}", *CODECS, *short]))
     return out
+
+
+def test_a_table_and_a_figure_show_each_codec_where_less_crosses_than_before(profile_file, capsys):
+    profile = read_profile(profile_file)
+    by_codec = coded_cuts(profile)
+    narrowing = narrowing_cuts(profile.table, [row.cut for row in by_codec["zstd"]])
+    sizes = [profile.table.cuts[cut].payload_bytes for cut in narrowing]
+    assert narrowing[0] == 0
+    assert sizes == sorted(set(sizes), reverse=True)
+    print_codings(profile, Console(width=200))
+    lines = capsys.readouterr().out.splitlines()
+    assert "on 12 pictures" in lines[0]
+    assert [line.split()[0] for line in lines[2:]] == [str(cut) for cut in narrowing]
+    first = next(row for row in by_codec["int4-zstd"] if row.cut == 0)
+    assert f"{first.sent_bytes / first.raw_bytes:.3f} {first.agreement:.1%}" in lines[2]
+    assert profile_file.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_a_figure_of_codecs_needs_pictures():
+    with pytest.raises(ConfigError, match="plot=true draws what codecs do to pictures: give agreement=FOLDER"):
+        verb.run(compose("profile", ["model=mnist", "plot=true"]))
 
 
 def test_a_plan_takes_sizes_and_agreement_at_each_cut_from_the_profile(profile_file):

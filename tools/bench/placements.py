@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""Compare the placement that midcut picks with a bare server that takes the JPEG and runs the whole model.
+"""Compare the placements that midcut picks with a bare server that takes the JPEG and runs the whole model.
 
-Photographs are posted as JPEG in turn: to the bare server through the link; to an edge, whose cloud is behind the same
-link; and to an edge with the default settings, which sends float32 tensors from PyTorch, or of another checkout
-(`--other DIR`, with its own .venv). Cloud and bare server run ONNX Runtime on one thread. The link is EMULATED
-(`midcut.proxies.link`), and so is the edge's clock, which stretches the network's runs, not decoding or coding.
-The edge with the default settings keeps its full clock. Ratios are within a turn; quartiles over the turns.
+    python tools/bench/placements.py --json placements.json
+    python tools/bench/placements.py --other ../older --json placements.json       # another checkout, with its .venv
+
+Photographs are posted as JPEG in turn: to the bare server through the link, and to edges whose cloud is behind such
+a link: with exact codecs and with `accuracy_floor=0.99`, at each clock; and to `before`, an edge with default settings, of
+`--other`, or of this checkout with PyTorch and float32 tensors. Cloud, bare server and edges run ONNX Runtime on one
+thread; `before` runs its own default. Each model is profiled first, at full clock. The link is EMULATED
+(`midcut.proxies.link`), and so is the edges' clock, which stretches the network's runs, not decoding or coding; that of
+`before` is the full one. Ratios are within a turn; quartiles over the turns. int8-zstd is taken to agree in 0.99 of all
+cases, which is not measured here, but by `midcut profile agreement=FOLDER`.
 """
 
 from __future__ import annotations
@@ -14,46 +19,73 @@ import argparse
 import http.client
 import io
 import json
+import os
+import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from common.figures import quartiles
-from common.processes import MIDCUT, READY, running, server
+from common.figures import quartiles, text_table
+from common.processes import MIDCUT, ONE_THREAD, READY, running
 from PIL import Image
+from rich.console import Console
 
 from midcut.proxies.link import ShapedLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PING_MS = 20.0
 FULL_MHZ = 1000.0
 PLAIN = ("cuts.verify=false", "hydra.run.dir=run")
-EXACT = "codec=[file,webp,zstd,raw]"
-LOSSY = (
-    "codec=[file,webp,zstd,raw,int8-zstd]",
-    "accuracy_floor=0.99",
-    "codec.int8-zstd.int8.agreement=0.99",
-)
+CODECS = {
+    "exact": ("codec=[file,webp,zstd,raw]",),
+    "floor 0.99": (
+        "codec=[file,webp,zstd,raw,int8-zstd]",
+        "accuracy_floor=0.99",
+        "codec.int8-zstd.int8.agreement=0.99",
+    ),
+}
+BARE, BEFORE = "bare", "before"
+
+
+@dataclass
+class Taken:
+    """What one receiver of the photographs took.
+
+    Attributes:
+        seconds: of each answer, in the order of the turns.
+        placements: cut, codec and who finished -> number of answers.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    placements: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def picked(self) -> str:
+        """The most frequent placement."""
+        return max(self.placements, key=lambda text: self.placements[text], default="")
 
 
 def main() -> int:
     options = arguments()
-    lines = []
+    began = perf_counter()
+    lines: list[dict[str, Any]] = []
     for name in options.models.split(","):
-        for kbps in options.links_kbps:
-            for clock in options.clocks:
-                with ExitStack() as stack:
-                    lines.append(measure(name, kbps, clock, options, stack))
-                print(json.dumps(lines[-1]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(lines, indent=1) + "\n")
+        with ExitStack() as stack:
+            for line in measure_model(name, options, stack):
+                lines.append(line)
+                print(json.dumps(line), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(lines, indent=1) + "\n")
+    report(lines, perf_counter() - began)
     return 0
 
 
@@ -62,31 +94,98 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", default="alexnet,efficientnet_lite0,mobilenet_v2", help="default: %(default)s")
     parser.add_argument("--links-kbps", type=int, nargs="+", default=[2_000, 10_000, 50_000])
     parser.add_argument("--clocks", type=float, nargs="+", default=[1.0, 0.4], help="shares of the edge's full clock")
-    parser.add_argument("--rounds", type=int, default=6, help="turns of all photographs")
-    parser.add_argument("--warmup", type=int, default=4, help="turns that are not counted")
-    parser.add_argument("--other", type=Path, help="another checkout, in place of this one with float32 tensors")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of all photographs")
+    parser.add_argument("--warmup", type=int, default=2, help="turns that are not counted")
+    parser.add_argument("--other", type=Path, help="another checkout, as `before`")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
 
-def measure(name: str, kbps: int, clock: float, options: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
-    """All figures of one model, link and clock."""
+@dataclass(frozen=True)
+class Setup:
+    """What all measurements of one model share.
+
+    Attributes:
+        urls: of the cloud, the bare server and the older cloud.
+        before: the command of the older midcut.
+        profiles, older_profiles: settings that name the profiles.
+    """
+
+    name: str
+    folder: Path
+    urls: dict[str, str]
+    before: Sequence[str]
+    profiles: Sequence[str]
+    older_profiles: Sequence[str]
+
+
+def measure_model(name: str, options: argparse.Namespace, stack: ExitStack) -> Iterator[dict[str, Any]]:
+    """All figures of one model: a line for each link and clock."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    midcut_cloud = ("cloud", folder / "cloud.log", f"model={name}", "server.port=0", *PLAIN)
-    cloud = stack.enter_context(server(*midcut_cloud, "executor=onnxruntime", "codec=[webp,zstd,int8]"))
-    bare_command = [sys.executable, str(Path(__file__).parent / "bare_pictures.py"), name]
-    bare = stack.enter_context(running(bare_command, folder / "bare.log", READY))[1]
-    edges = {}
-    for label, codecs in {"exact": (EXACT,), "floor 0.99": LOSSY}.items():
-        through = link(stack, cloud, kbps)
-        edges[label] = edge(stack, folder, MIDCUT, name, through, kbps, (*codecs, *clocked(folder, label, clock)))
     before = [str(options.other.resolve() / ".venv/bin/midcut")] if options.other else MIDCUT
-    old_cloud_command = [*before, "cloud", f"model={name}", "server.port=0", *PLAIN]
-    old_cloud = stack.enter_context(running(old_cloud_command, folder / "old-cloud.log", READY))[1]
-    edges["before"] = edge(stack, folder, before, name, link(stack, old_cloud, kbps), kbps, ())
-    asks = {label: poster(url, "/v1/infer") for label, url in edges.items()}
-    asks["bare"] = poster(link(stack, bare, kbps), "/infer")
-    return summary(asks, options) | {"model": name, "kbps": kbps, "clock": clock}
+    profiles = profile(MIDCUT, name, folder / "now", "executor=onnxruntime")
+    older_profiles = profile(before, name, folder / "older")
+    commands = {
+        "cloud": [*MIDCUT, "cloud", f"model={name}", "server.port=0", *PLAIN, "executor=onnxruntime"],
+        BARE: [sys.executable, str(Path(__file__).parent / "bare_pictures.py"), name],
+        BEFORE: [*before, "cloud", f"model={name}", "server.port=0", *PLAIN],
+    }
+    urls = start_all(stack, folder, commands)
+    setup = Setup(name, folder, urls, before, profiles, older_profiles)
+    for kbps in options.links_kbps:
+        yield from measure_link(setup, kbps, options)
+
+
+def measure_link(setup: Setup, kbps: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The figures of one model on one link: a line for each clock."""
+    with ExitStack() as stack:
+        commands = {
+            f"{label} {clock:g}": [
+                *edge(MIDCUT, setup, link(stack, setup.urls["cloud"], kbps), kbps, clock),
+                *(*codecs, *setup.profiles, *clocked(setup.folder, f"{label} {clock:g}", clock)),
+            ]
+            for label, codecs in CODECS.items()
+            for clock in options.clocks
+        }
+        to_older = link(stack, setup.urls[BEFORE], kbps)
+        commands[BEFORE] = [*edge(setup.before, setup, to_older, kbps, 1.0), *setup.older_profiles]
+        urls = start_all(stack, setup.folder, commands)
+        asks = {label: poster(url, "/v1/infer") for label, url in urls.items()}
+        asks[BARE] = poster(link(stack, setup.urls[BARE], kbps), "/infer")
+        taken = take_turns(asks, options)
+    return [{"model": setup.name, "kbps": kbps, "clock": clock} | summary(taken, clock) for clock in options.clocks]
+
+
+def start_all(stack: ExitStack, folder: Path, commands: dict[str, list[str]]) -> dict[str, str]:
+    """Start servers, two at a time, as starting takes longer than answering; returns their addresses."""
+
+    def started(item: tuple[str, list[str]]) -> str:
+        label, command = item
+        return stack.enter_context(running(command, folder / f"{label.replace(' ', '-')}.log", READY))[1]
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(commands, pool.map(started, commands.items()), strict=True))
+
+
+def profile(command: Sequence[str], name: str, folder: Path, *knobs: str) -> list[str]:
+    """Measure a model as edge and as cloud; returns the settings that name the profiles."""
+    folder.mkdir()
+    settings = []
+    for role in ("edge", "cloud"):
+        file = folder / f"{name}-{role}.json"
+        short = ("repeats=5", "warmup=2", f"stated_clock_mhz={FULL_MHZ}", f"out={file}", *PLAIN, *knobs)
+        done = subprocess.run(
+            [*command, "profile", f"model={name}", f"role={role}", *short],
+            cwd=folder,
+            env=os.environ | ONE_THREAD,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} profile model={name}: {done.stderr[-1000:]}")
+        settings.append(f"{role}_profile={file}")
+    return settings
 
 
 def link(stack: ExitStack, url: str, kbps: int) -> str:
@@ -95,30 +194,24 @@ def link(stack: ExitStack, url: str, kbps: int) -> str:
     return stack.enter_context(ShapedLink(url.removeprefix("http://"), lambda: state)).url
 
 
-def edge(
-    stack: ExitStack, folder: Path, command: Sequence[str], name: str, cloud: str, kbps: int, knobs: Sequence[str]
-) -> str:
-    """The address of an edge, whose telemetry knows the link."""
-    telemetry = (
-        "telemetry=constant",
-        f"telemetry.constant.bandwidth_kbps={kbps}",
-        f"telemetry.constant.ping_ms={PING_MS}",
-        f"telemetry.constant.clock_mhz={FULL_MHZ}",
-    )
-    overrides = (f"model={name}", f"cloud_url={cloud}", "input.port=0", "planner.w=0", *telemetry, *PLAIN, *knobs)
-    return stack.enter_context(running([*command, "edge", *overrides], folder / "edge.log", READY))[1]
+def edge(command: Sequence[str], setup: Setup, cloud: str, kbps: int, clock: float) -> list[str]:
+    """The command of an edge whose telemetry knows link and clock."""
+    telemetry = {"bandwidth_kbps": kbps, "ping_ms": PING_MS, "clock_mhz": FULL_MHZ * clock}
+    known = (f"telemetry.constant.{name}={value}" for name, value in telemetry.items())
+    served = (f"model={setup.name}", f"cloud_url={cloud}", "input.port=0", "planner.w=0", "telemetry=constant")
+    return [*command, "edge", *served, *known, *PLAIN]
 
 
 def clocked(folder: Path, label: str, clock: float) -> tuple[str, ...]:
     """The executor of an edge at a share of its full clock."""
     if clock == 1.0:
         return ("executor=onnxruntime",)
-    trace = folder / "clock.csv"
+    trace = folder / f"{clock:g}.csv"
     trace.write_text(f"time_s,clock_mhz\n0,{FULL_MHZ * clock}\n1,{FULL_MHZ * clock}\n")
     emulated = (
         f"executor.trace={trace} executor.max_clock_mhz={FULL_MHZ} executor.runtime=onnxruntime executor.loop=true"
     )
-    return ("executor=emulated_clock", f"executor.root={folder / label.replace(' ', '')}", *emulated.split())
+    return ("executor=emulated_clock", f"executor.root={folder / label.replace(' ', '-')}", *emulated.split())
 
 
 def poster(url: str, path: str) -> Callable[[bytes], tuple[float, dict[str, Any]]]:
@@ -150,26 +243,48 @@ def photographs() -> list[bytes]:
     return files
 
 
-def summary(asks: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Medians, ratios within a turn, and where the answers were computed."""
-    seconds: dict[str, list[float]] = {label: [] for label in asks}
-    picked: dict[str, dict[str, int]] = {label: {} for label in asks}
+def take_turns(asks: dict[str, Any], options: argparse.Namespace) -> dict[str, Taken]:
+    """Post all photographs to everybody in turn."""
+    taken = {label: Taken() for label in asks}
     for turn in range(options.warmup + options.rounds):
         for jpeg in photographs():
             for label, ask in asks.items():
                 took_s, answer = ask(jpeg)
                 if turn < options.warmup:
                     continue
-                seconds[label].append(took_s)
+                taken[label].seconds.append(took_s)
                 if answer:
                     placement = f"{answer['cut']} {answer.get('codec', 'raw')} {answer['finished_by']}"
-                    picked[label][placement] = picked[label].get(placement, 0) + 1
-    found: dict[str, Any] = {"ms": {label: round(float(np.median(taken)) * 1e3, 1) for label, taken in seconds.items()}}
-    for label in ("exact", "floor 0.99"):
-        for base in ("bare", "before"):
-            ratios = np.array(seconds[label]) / np.array(seconds[base])
-            found[f"{label} / {base}"] = f"{quartiles(ratios):.2f}"
-    return found | {"picked": picked}
+                    taken[label].placements[placement] = taken[label].placements.get(placement, 0) + 1
+    return taken
+
+
+def summary(taken: dict[str, Taken], clock: float) -> dict[str, Any]:
+    """Medians, ratios within a turn, and where the answers were computed, at one clock."""
+    found: dict[str, Any] = {
+        f"{label} ms": round(float(np.median(taken[label].seconds)) * 1e3, 1) for label in (BARE, BEFORE)
+    }
+    for label in CODECS:
+        mine = taken[f"{label} {clock:g}"]
+        found[f"{label} ms"] = round(float(np.median(mine.seconds)) * 1e3, 1)
+        found[f"{label} picked"] = mine.picked
+        for base in (BARE, BEFORE):
+            found[f"{label} / {base}"] = f"{quartiles(np.array(mine.seconds) / np.array(taken[base].seconds)):.2f}"
+    return found | {"placements": {label: one.placements for label, one in taken.items()}}
+
+
+def report(lines: Sequence[dict[str, Any]], took_s: float) -> None:
+    """Print all figures as a table."""
+    title = f"EMULATED link, ping {PING_MS:g} ms; medians, ratios within a turn (quartiles); {took_s:.0f} s in all"
+    columns = ["model", "Mbit/s", "clock", f"{BARE} ms", f"{BEFORE} ms"]
+    for label in CODECS:
+        columns += [f"{label} picked", f"{label} ms", f"{label} / {BARE}", f"{label} / {BEFORE}"]
+    table = text_table(title, columns, left=("model", *(f"{label} picked" for label in CODECS)))
+    table.box = None
+    for line in lines:
+        first = (line["model"], f"{line['kbps'] / 1e3:g}", f"{line['clock']:.0%}")
+        table.add_row(*first, *(str(line[column]) for column in columns[3:]))
+    Console(width=200).print(table)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -40,6 +39,7 @@ from midcut.planning.placements import Onward, placements
 from midcut.profiles.choosing import fused_executor
 from midcut.profiles.clocks import CpuClocks
 from midcut.profiles.codings import ProfiledCodec, build_measured_codecs
+from midcut.profiles.own import CPUFREQ
 from midcut.serving.metrics import EdgeMetrics, new_registry
 from midcut.serving.reference_pictures import PictureInputs
 from midcut.tensors import set_threads
@@ -291,7 +291,7 @@ def _executor(cfg: DictConfig, cut: Partition | ExportedNetwork, threads: int) -
 def _coding_clock(executor: Executor) -> Callable[[], float | None]:
     """A function that returns the clock at which codecs run; None where only the model runs at an emulated clock."""
     emulated = hasattr(executor, "full_speed")
-    return (lambda: None) if emulated else CpuClocks(Path("/sys/devices/system/cpu")).current_mhz
+    return (lambda: None) if emulated else CpuClocks(CPUFREQ).current_mhz
 
 
 def _load_store(cfg: DictConfig, calibration: Calibration, policy: Policy, cut: Partition) -> CalibrationStore | None:

@@ -34,8 +34,11 @@ def draw_codings(title: str, rows: Mapping[str, Sequence[CodedCut]]) -> Figure:
         _curve(size, number, codec, cuts, [row.sent_bytes / 1e3 for row in coded])
         _curve(seconds, number, codec, cuts, [max(row.coding_s * 1e3, 1e-3) for row in coded])
         _curve(agreement, number, codec, cuts, [row.agreement * 100 for row in coded])
-    size.set(ylabel="payload as encoded\n[kB]", yscale="log", title=title)
-    seconds.set(ylabel="encoding and decoding\n[ms]", yscale="log")
+    for axes, label in ((size, "payload as encoded\n[kB]"), (seconds, "encoding and decoding\n[ms]")):
+        _make_logarithmic(axes, label)
+    size.set_title(title)
+    least = min((row.agreement for coded in rows.values() for row in coded), default=0.0)
+    agreement.set_ylim(min(least * 100 - 2.0, 95.0), 101.0)
     agreement.set(ylabel="top-1 agreement\n[% of pictures]", xlabel="cut [nodes at the edge]")
     legend_above(figure, size, columns=5)
     return figure
@@ -58,9 +61,12 @@ def draw_codecs_of_plan(
         _curve(latency, number, codec, places, [(row.latency_s or 0.0) * time.factor for row in finite])
         _curve(size, number, codec, places, [row.request_bytes / 1e3 for row in finite])
     for axes, label in ((latency, f"latency by codec\n[{time.name}]"), (size, "sent bytes by codec\n[kB]")):
-        values = np.concatenate([line.get_ydata() for line in axes.lines])
-        axes.set(ylabel=label, yscale="log")
-        log_ticks(axes.yaxis, values)
+        _make_logarithmic(axes, label)
+
+
+def _make_logarithmic(axes: Axes, label: str) -> None:
+    axes.set(ylabel=label, yscale="log")
+    log_ticks(axes.yaxis, np.concatenate([line.get_ydata() for line in axes.lines]))
 
 
 def _curve(axes: Axes, number: int, name: str, cuts: Sequence[int], values: Sequence[float]) -> None:
