@@ -4,8 +4,8 @@
     python tools/bench/placements.py --json placements.json
     python tools/bench/placements.py --other ../older --json placements.json       # another checkout, with its .venv
 
-Photographs are posted as JPEG in turn: to the bare server through the link, and to edges whose cloud is behind such
-a link: with exact codecs and with `accuracy_floor=0.99`, at each clock; and to `before`, an edge with default settings, of
+Photographs are posted as JPEG in turn: to the bare server through the link, and to edges whose cloud is behind such a
+link: with exact codecs and with `accuracy_floor=0.99`, at each clock; and to `before`, an edge with the defaults of
 `--other`, or of this checkout with PyTorch and float32 tensors. Cloud, bare server and edges run ONNX Runtime on one
 thread; `before` runs its own default. Each model is profiled first, at full clock. The link is EMULATED
 (`midcut.proxies.link`), and so is the edges' clock, which stretches the network's runs, not decoding or coding; that of
