@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from midcut.traces import Trace, write_trace
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bed.calibration import Row
 
@@ -87,6 +88,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="KIND|FILE",
         help=f"play {kinds}, or a trace file (.up and .down: mahimahi's), while the command runs",
     )
+    parser.add_argument(
+        "--packets",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="mahimahi's traces packet by packet, the way of the name, or as rates, both ways; auto: by the link",
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the schedule")
     parser.add_argument("--duration", metavar="S", type=float, default=600.0, help="of the schedule (default 600)")
     parser.add_argument("--step", metavar="S", type=float, default=5.0, help="seconds a step holds (default 5)")
@@ -132,8 +139,7 @@ def _run(options: argparse.Namespace) -> int:
     stop = threading.Event()
     player = None
     if options.trace is not None:
-        trace = _schedule(options, bed.clock.max_mhz)
-        player = threading.Thread(target=schedule.play, args=(bed, trace, stop), name="schedule", daemon=True)
+        player = threading.Thread(target=_player(options, bed, stop), name="schedule", daemon=True)
         player.start()
     try:
         if options.words:
@@ -146,6 +152,17 @@ def _run(options: argparse.Namespace) -> int:
         stop.set()
         if player is not None:
             player.join()  # a step that has begun is still set and saved
+
+
+def _player(options: argparse.Namespace, bed: Bed, stop: threading.Event) -> Callable[[], object]:
+    """What plays the trace; a trace that cannot be played is refused before."""
+    trace = _schedule(options, bed.clock.max_mhz)
+    recorded = options.trace.endswith(schedule.RECORDED)
+    if options.packets == "yes" and not (recorded and bed.link.kind == "tun"):
+        raise BedError(f"--packets yes is for a mahimahi trace on link=tun, not for {options.trace} on {bed.link.kind}")
+    if recorded and options.packets != "no" and bed.link.kind == "tun":
+        return partial(schedule.play_packets, bed, Path(options.trace), stop)
+    return partial(schedule.play, bed, trace, stop)
 
 
 def _schedule(options: argparse.Namespace, max_clock_mhz: float) -> Trace:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bed.errors import BedError
 from bed.links import LEAST_KBPS
+from bed.tun import StandingTunLink
 from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn
 from midcut.recordings import read_recording
 from midcut.simulation.scenario import make_samples
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from midcut.types import Floats
 
 KINDS = ("constant", "step", "walk", "figure6")
+RECORDED = (".up", ".down")
 # Bounds; the standard deviation of a step is a share of the whole range, on a log scale except for the clock.
 _WALK = {"bandwidth_kbps": (2_000.0, 50_000.0), "ping_ms": (5.0, 100.0), "clock_mhz": (0.4, 1.0)}
 _WALK_SD = 0.15
@@ -38,8 +40,8 @@ def schedule(
     Args:
         kind: `constant`: 10 Mbit/s, 20 ms, full clock; `step`: at half time 1 Mbit/s and 40 % of the clock; `walk`:
             a random walk within 2 to 50 Mbit/s, 5 to 100 ms, 40 to 100 %; `figure6`: Poisson bandwidth and normal
-            clock (Luger, Aral, Brandic 2023, Figure 6); a file of mahimahi (.up, .down) in means over 0.1 s; anything
-            else is a trace file, e.g. of a drive.
+            clock (Luger, Aral, Brandic 2023, Figure 6); a file of mahimahi (.up, .down) in means over 0.1 s, both ways;
+            anything else is a trace file, e.g. of a drive.
         seed: of `walk` and `figure6`.
         duration_s, step_s: length of the schedule, and of a step.
         max_clock_mhz: full clock.
@@ -48,7 +50,7 @@ def schedule(
         BedError: the times do not make a schedule.
         FileError: the file is no trace.
     """
-    if kind.endswith((".up", ".down")):
+    if kind.endswith(RECORDED):
         return read_recording("mahimahi", Path(kind)).trace
     if kind not in KINDS:
         return read_trace(kind)
@@ -85,6 +87,22 @@ def play(bed: BedParts, trace: Trace, stop: threading.Event, *, speed: float = 1
         apply(bed, row)
     stop.wait(max(0.0, start + trace.period_s / speed - time.monotonic()))
     return len(trace.time_s)
+
+
+def play_packets(bed: BedParts, file: Path, stop: threading.Event) -> None:
+    """Play a mahimahi trace once, packet by packet, in the direction of its name; the other one keeps its rate.
+
+    Raises:
+        FileError: the file is no trace.
+    """
+    link, trace = bed.link, read_recording("mahimahi", file).trace
+    if not isinstance(link, StandingTunLink):
+        raise BedError(f"link={link.kind} plays no packets: the kernel takes rates; link=tun does")
+    link.play_packets("down" if file.suffix == ".down" else "up", file)
+    try:
+        stop.wait(trace.period_s)
+    finally:
+        link.stop_packets()
 
 
 def apply(bed: BedParts, row: Mapping[str, float]) -> None:

@@ -51,6 +51,19 @@ class StandingTunLink(Link):
     def apply(self, shape: Shape) -> None:
         send_command(self._control, {"both": link_settings(shape, self.overhead_ms)})
 
+    def play_packets(self, direction: str, file: Path) -> None:
+        """Let packets leave at the milliseconds of a mahimahi trace from now on, until `stop_packets`.
+
+        Args:
+            direction: `up`, edge to cloud, or `down`; the other one keeps its rate.
+            file: its last line is followed by its first.
+        """
+        send_command(self._control, {direction: {"opportunities": str(file.resolve())}})
+
+    def stop_packets(self) -> None:
+        """Go back to the rate."""
+        send_command(self._control, {"both": {"opportunities": None}})
+
     def close(self) -> None:
         """Nothing to do: it stays until `tools/testbed down`."""
 

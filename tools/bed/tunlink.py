@@ -1,15 +1,19 @@
 """The link as a process: carries packets between two TUN devices at a rate, after a delay, and drops some.
 
 Each direction is [loss] -> [queue with a byte limit] -> [serialiser] -> [propagation delay]; packets stay in order. It
-replaces the kernel's netem where that is missing. Standard library only, as it is started by its path:
+replaces the kernel's netem where that is missing. The serialiser has a rate, or the milliseconds of a mahimahi trace.
+Standard library only, as it is started by its path:
     python -I tunlink.py --edge-fd N --cloud-fd N --socket PATH [--core N] [--seed N] [--watch-fd N]
-Control is by datagrams of JSON, each answered: {} or {"both": {"rate_bps": 1e7, "delay_s": 0.01}}.
+Control is by datagrams of JSON, each answered: {} or {"both": {"rate_bps": 1e7, "delay_s": 0.01}} or
+{"up": {"opportunities": "FILE.up"}}, which plays a file from now on, again and again; null ends that.
 """
 
 from __future__ import annotations
 
 import argparse
+import bisect
 import json
+import math
 import os
 import random
 import select
@@ -18,18 +22,61 @@ import socket
 import time
 from collections import deque
 from contextlib import suppress
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 ETHERNET_BYTES = 14  # a TUN device carries no Ethernet header; the wire that is emulated does
 MIN_QUEUE_BYTES = 200_000
+OPPORTUNITY_BYTES = 1500  # of the IP packet: mahimahi's 1504 count the 4 bytes that its TUN device puts before it
 _PACKETS_AT_ONCE = 16
 _IDLE_S = 1.0
+_ROUNDING_S = 1e-7
 _MAX_PACKET_BYTES = 65_535
 _PRIORITY = 50
+
+
+class Opportunities:
+    """mahimahi's link: at each millisecond of a trace, a packet of 1500 bytes may leave.
+
+    Smaller packets share an opportunity, larger ones take several; bytes that no packet uses are lost. After its last
+    line the trace starts again.
+
+    Args:
+        times_ms: not decreasing, the last over 0.
+        start_s: when the trace begins, by the clock of `departure_s`.
+    """
+
+    def __init__(self, times_ms: Sequence[int], start_s: float) -> None:
+        self._times_ms, self._start_s = times_ms, start_s
+        self._next, self._left_bytes = 0, OPPORTUNITY_BYTES
+
+    def departure_s(self, packet_bytes: int, now_s: float) -> float:
+        """When a packet that is queued now, after all others, has left."""
+        if self._at_s(self._next) < now_s - _ROUNDING_S:
+            self._skip_to(now_s - _ROUNDING_S)
+        while packet_bytes > self._left_bytes:
+            packet_bytes -= self._left_bytes
+            self._advance(self._next + 1)
+        self._left_bytes -= packet_bytes
+        return self._at_s(self._next)
+
+    def _at_s(self, number: int) -> float:
+        rounds, at = divmod(number, len(self._times_ms))
+        return self._start_s + (rounds * self._times_ms[-1] + self._times_ms[at]) / 1e3
+
+    def _skip_to(self, now_s: float) -> None:
+        """Go to the first opportunity from now on."""
+        elapsed_ms, last_ms = (now_s - self._start_s) * 1e3, self._times_ms[-1]
+        rounds = max(math.ceil(elapsed_ms / last_ms) - 1, 0)  # its last opportunity counts in the round that it ends
+        rest_ms = min(elapsed_ms - rounds * last_ms, last_ms)
+        self._advance(rounds * len(self._times_ms) + bisect.bisect_left(self._times_ms, rest_ms))
+
+    def _advance(self, number: int) -> None:
+        self._next, self._left_bytes = number, OPPORTUNITY_BYTES
 
 
 class Direction:
@@ -46,6 +93,7 @@ class Direction:
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._free_s = 0.0  # when the serialiser will have sent all it has
         self.rate_bps, self.delay_s, self.loss = 0.0, 0.0, 0.0
+        self._opportunities: Opportunities | None = None
         self.delivered = self.dropped = self.wire_bytes = 0
 
     @property
@@ -58,8 +106,10 @@ class Direction:
         """Limit of the queue: the packets on their way, and 200 kB."""
         return MIN_QUEUE_BYTES + self.rate_bps * 2 * self.delay_s / 8
 
-    def set(self, knobs: Mapping[str, float], now_s: float) -> None:
-        """Change rate, delay or loss. Queued packets are sent at the new rate."""
+    def set(self, knobs: Mapping[str, Any], now_s: float) -> None:
+        """Change rate, delay, loss or trace. Queued packets are sent at the new rate."""
+        if "opportunities" in knobs:
+            self._play(knobs["opportunities"], now_s)
         rate_bps = float(knobs.get("rate_bps", self.rate_bps))
         if rate_bps != self.rate_bps:
             backlog_s = max(0.0, self._free_s - now_s)
@@ -76,7 +126,12 @@ class Direction:
             return
         size = len(packet) + ETHERNET_BYTES
         sent_s = now_s
-        if self.rate_bps:
+        if self._opportunities is not None:
+            if self._queued_bytes(now_s) + size > MIN_QUEUE_BYTES:
+                self.dropped += 1
+                return
+            sent_s = self._opportunities.departure_s(len(packet), now_s)
+        elif self.rate_bps:
             start_s = max(now_s, self._free_s)
             if (start_s - now_s) * self.rate_bps / 8 + size > self.queue_bytes:
                 self.dropped += 1
@@ -92,6 +147,14 @@ class Direction:
         while waiting and waiting[0][0] <= now_s:
             self._deliver(waiting.popleft()[1])
             self.delivered += 1
+
+    def _play(self, file: str | None, now_s: float) -> None:
+        self._opportunities = None if file is None else Opportunities(read_times_ms(Path(file)), now_s)
+
+    def _queued_bytes(self, now_s: float) -> int:
+        """Bytes of the packets that have not left yet."""
+        waiting = takewhile(lambda each: each[0] - self.delay_s > now_s, reversed(self._waiting))
+        return sum(len(packet) + ETHERNET_BYTES for _, packet in waiting)
 
     def _rescale(self, now_s: float, factor: float) -> None:
         """Scale the remaining time of packets that are not through the serialiser yet."""
@@ -148,10 +211,18 @@ class Link:
                 for direction in {"up": [self._up], "down": [self._down], "both": [self._up, self._down]}[name]:
                     direction.set(knobs, time.monotonic())
             reply: dict[str, Any] = {"up": _status(self._up), "down": _status(self._down)}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             reply = {"error": f"not a command: {error!r}"}
         with suppress(OSError):  # the client may be gone
             self._control.sendto(json.dumps(reply).encode(), sender)
+
+
+def read_times_ms(file: Path) -> list[int]:
+    """The lines of a mahimahi trace."""
+    times_ms = [int(line) for line in file.read_text(encoding="ascii").split()]
+    if not times_ms or times_ms[0] < 0 or times_ms[-1] <= 0 or any(a > b for a, b in pairwise(times_ms)):
+        raise ValueError(f"{file} is no trace of mahimahi: milliseconds that do not decrease, the last over 0")
+    return times_ms
 
 
 def _status(direction: Direction) -> dict[str, float]:

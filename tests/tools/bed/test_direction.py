@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from bed.tunlink import Direction
+from bed.tunlink import Direction, Opportunities, read_times_ms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +78,88 @@ def test_the_seed_says_which_packets_are_lost():
 changes = st.fixed_dictionaries(
     {"rate_bps": st.sampled_from([0.0, 1e5, 1e6, 5e7]), "delay_s": st.floats(0, 0.2), "after_s": st.floats(0, 0.05)}
 )
+
+
+def played(lines, tmp_path, start_s=0.0):
+    delivered = []
+    direction = Direction(delivered.append, random.Random(0))
+    direction.delivered_packets = delivered
+    (tmp_path / "link.up").write_text("".join(f"{line}\n" for line in lines))
+    direction.set({"opportunities": str(tmp_path / "link.up")}, start_s)
+    return direction
+
+
+def test_a_packet_leaves_at_an_opportunity_of_the_trace(tmp_path):
+    link = played([2, 2, 7, 10], tmp_path, start_s=100.0)
+    for _ in range(3):
+        link.push(bytes(1500), 100.0)
+    assert departures(link, 101.0) == pytest.approx([100.002, 100.007])
+    assert len(link.delivered_packets) == 3
+    link.push(bytes(1500), 100.0081)
+    link.push(bytes(1500), 100.0081)  # the trace starts again after 10 ms
+    assert departures(link, 101.0) == pytest.approx([100.010, 100.012])
+    link.push(bytes(100), 100.0125)  # the second of 12 ms is over, and lost
+    link.push(bytes(1400), 100.0125)  # both fit into one opportunity
+    link.push(bytes(1), 100.0125)
+    assert departures(link, 101.0) == pytest.approx([100.017, 100.020])
+
+
+def test_the_delay_comes_after_the_trace_and_a_rate_takes_over_when_it_ends(tmp_path):
+    link = played([5], tmp_path)
+    link.set({"delay_s": 0.1}, 0.0)
+    link.push(bytes(1500), 0.001)
+    assert departures(link, 1.0) == pytest.approx([0.105])
+    link.set({"opportunities": None, "rate_bps": 1e6}, 1.0)
+    link.push(bytes(1486), 1.0)
+    assert departures(link, 2.0) == pytest.approx([1.112])
+
+
+def test_the_queue_before_a_trace_holds_200_kb(tmp_path):
+    link = played([1000], tmp_path)
+    for _ in range(300):
+        link.push(bytes(1486), 0.0)
+    assert link.dropped == 300 - 133
+    departures(link, 0.5 + 100)
+    link.push(bytes(1486), 100.5)
+    assert link.dropped == 300 - 133
+
+
+def step_by_step(lines, packets, until_ms):
+    """mahimahi's queue, a millisecond at a time: arrival in ms and bytes -> departure in ms."""
+    waiting, left, gone = list(packets), [], []
+    for now in range(until_ms):
+        while waiting and waiting[0][0] <= now:
+            left.append(waiting.pop(0)[1])
+        for _ in range(sum((now - line) % lines[-1] == 0 and now >= line for line in lines)):
+            room = 1500
+            while left and room:
+                used = min(room, left[0])
+                room, left[0] = room - used, left[0] - used
+                if not left[0]:
+                    left.pop(0)
+                    gone.append(now)
+    return gone
+
+
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=8).map(sorted).filter(lambda lines: lines[-1] > 0),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 2000)), min_size=1, max_size=12),
+)
+def test_packets_leave_when_mahimahis_would(lines, packets):
+    arrivals, at_ms = [], 0
+    for pause_ms, size in packets:
+        at_ms += pause_ms
+        arrivals.append((at_ms, size))
+    opportunities = Opportunities(lines, 0.0)
+    gone = [round(opportunities.departure_s(size, at_ms / 1e3) * 1e3) for at_ms, size in arrivals]
+    assert gone == step_by_step(lines, arrivals, 600)
+
+
+def test_a_file_that_is_no_trace_is_refused(tmp_path):
+    for text in ("", "0\n", "3\n2\n", "-1\n4\n", "two\n"):
+        (tmp_path / "wrong.up").write_text(text)
+        with pytest.raises(ValueError):  # noqa: PT011 - the link's process answers with it
+            read_times_ms(tmp_path / "wrong.up")
 
 
 @given(st.lists(changes, min_size=1, max_size=30))

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def test_what_one_command_sets_the_next_one_finds(up):
     second.link.set(ping_ms=40)
     assert second.link.shape.bandwidth_kbps == 5000
     assert second.link.process == up.link.process
+
+
+def test_a_mahimahi_trace_is_played_packet_by_packet_one_way(up, tmp_path):
+    trace = tmp_path / "slow.up"
+    trace.write_text("".join(f"{number * 200}\n" for number in range(1, 300)))
+    stop, began = threading.Event(), time.monotonic()
+    player = threading.Thread(target=cli.schedule.play_packets, args=(up, trace, stop))
+    up.link.play_packets("up", trace)
+    player.start()
+    for _ in range(5):  # each asks with one packet, which waits for the next opportunity
+        with pytest.raises(BedError):
+            up.edge.dial(up.cloud.address, 9)
+    assert time.monotonic() - began > 0.7
+    stop.set()
+    player.join()
+    assert cli.main(["run", "--trace", "walk", "--packets", "yes"]) == 1
 
 
 def test_finding_it_changes_nothing(up):
