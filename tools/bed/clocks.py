@@ -61,6 +61,10 @@ class Clock(ABC):
         """Overrides that `midcut edge` and `midcut profile` need on this bed, with telemetry=[cpufreq,...] chosen."""
         return [f"telemetry.cpufreq.root={self.root}"]
 
+    def edge_overrides_for(self, executor: str) -> list[str]:
+        """Overrides that a `midcut edge` with an executor needs on this bed."""
+        return [f"executor={executor}", *self.edge_overrides]
+
     def set(self, mhz: float) -> None:
         """Change the clock, and what telemetry reads.
 
@@ -162,6 +166,9 @@ class CooperativeClock(Clock):
     def edge_overrides(self) -> list[str]:
         executor = ["executor=emulated_clock", f"executor.root={self.root}", f"executor.max_clock_mhz={self.max_mhz:g}"]
         return [*super().edge_overrides, *executor, "executor.trace=null"]
+
+    def edge_overrides_for(self, executor: str) -> list[str]:
+        return [*self.edge_overrides, f"executor.runtime={executor}"]
 
     def apply(self, mhz: float, slowdown: float) -> None:
         write_slowdown(self.root, slowdown)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bed import Bed, BedOptions, Plan
 from bed.calibration import LIMIT, measure, require_within
 
+from evaluation.options import NATIVE
 from evaluation.site import MAX_CLOCK_MHZ, MIN_CLOCK_MHZ, Site
 
 if TYPE_CHECKING:
@@ -82,10 +83,13 @@ def _calibration(bed: Bed, *, strict: bool) -> list[Row]:
 
 
 def site_on(bed: Bed, options: Options, model: str, overrides: Sequence[str] = (), *, w: float) -> Site:
-    """A site on a bed. Profiles are shared by the experiments: not those of another core, or of fewer repeats."""
+    """A site on a bed. Experiments share profiles: not those of another core or executor, or of fewer repeats."""
     repeats = 5 if options.quick else 20
-    folder = options.out / "sites" / f"core-{bed.options.max_clock_mhz:g}-repeats-{repeats}"
-    return Site(bed, folder, model, overrides, w=w, repeats=repeats, seed=options.seed)
+    name = f"core-{bed.options.max_clock_mhz:g}-repeats-{repeats}"
+    if options.executor != NATIVE:
+        name += f"-{options.executor}"
+    folder = options.out / "sites" / name
+    return Site(bed, folder, model, overrides, w=w, repeats=repeats, seed=options.seed, executor=options.executor)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+NATIVE = "native"
 MODELS = ("alexnet", "vgg16", "resnet18", "mobilenet_v2", "mnist")
 
 
@@ -29,6 +30,7 @@ class Options:
         clock, link: kinds for the bed; `auto` takes what suits the experiment and the machine.
         core_mhz: what full speed of the edge's core is called; None for what suits the model. The edge runs at 600 to
             1500 MHz, and is as much slower than the cloud.
+        executor: what runs the network at the edge; the cloud's is PyTorch.
         off_bed: go on although the bed's calibration is off by more than 3 %; the report shows by how much.
         minutes, step_s: of a trace, and how long each of its steps lasts.
     """
@@ -45,6 +47,7 @@ class Options:
     clock: str = "auto"
     link: str = "auto"
     core_mhz: float | None = None
+    executor: str = NATIVE
     off_bed: bool = False
     minutes: float = 10.0
     step_s: float = 5.0

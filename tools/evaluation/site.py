@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from common.processes import MIDCUT, stop
 
 from evaluation.client import Answer, EdgeClient, noise_image
-from evaluation.processes import SiteError, require_ready, start_on
+from evaluation.options import NATIVE
+from evaluation.processes import LOG, SiteError, require_ready, start_on
 from evaluation.profiling import ensure_fit, ensure_profiles
 from midcut.profiles import read_profile
 
@@ -37,6 +38,7 @@ CLOCKS_MHZ = (600.0, 800.0, 1000.0, 1200.0, 1500.0)
 MIN_CLOCK_MHZ, MAX_CLOCK_MHZ = CLOCKS_MHZ[0], CLOCKS_MHZ[-1]
 CLOUD_PORT, EDGE_PORT = 8700, 8701
 FORECAST_S = 60.0
+READY_S = 600.0
 PAYLOAD_SHARE = 1448 / 1514  # of the line's rate that is TCP payload; the rest is headers
 # Megabytes over a slow link take over the usual 10 s; the client waits longer still (`client.TIMEOUT_S`).
 TRANSPORT_TIMEOUT = "transport.timeout_s=60"
@@ -46,6 +48,7 @@ TELEMETRY = (
     "telemetry.bandwidth_probe.interval_s=5",
     "engine.interval_s=0.25",
 )
+_REPEATED = 2  # cuts at which a request also follows a change of conditions
 _numbers = count()
 
 
@@ -93,16 +96,28 @@ class Site:
         w: the planner's weight.
         repeats: of the profiles.
         seed: of the image that is posted.
+        executor: what runs the network at the edge.
     """
 
     def __init__(
-        self, bed: Bed, folder: Path, model: str, overrides: Sequence[str] = (), *, w: float, repeats: int, seed: int
+        self,
+        bed: Bed,
+        folder: Path,
+        model: str,
+        overrides: Sequence[str] = (),
+        *,
+        w: float,
+        repeats: int,
+        seed: int,
+        executor: str = NATIVE,
     ) -> None:
         self.bed, self.folder, self.model = bed, folder.resolve(), model
         self.conditions: Conditions | None = None
         self._overrides, self._w, self._repeats = tuple(overrides), w, repeats
         self._client = EdgeClient(lambda: bed.edge.connect(EDGE_PORT), noise_image(model, seed))
         self._number = next(_numbers)
+        self._executor = executor
+        self._answered: set[int] = set()
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
@@ -118,7 +133,7 @@ class Site:
 
     def _start(self) -> None:
         bed = self.bed
-        self.profiles = ensure_profiles(bed, self.folder, self.model, CLOCKS_MHZ, MIDCUT, self._repeats)
+        self.profiles = ensure_profiles(bed, self.folder, self.model, CLOCKS_MHZ, MIDCUT, self._repeats, self._executor)
         bed.clock.set(bed.clock.max_mhz)  # starting at full speed takes long enough
         cloud = (f"model={self.model}", f"server.host={bed.cloud.address}", f"server.port={CLOUD_PORT}")
         self._start_server(bed.cloud, "cloud", cloud)
@@ -126,14 +141,17 @@ class Site:
             *(f"model={self.model}", f"cloud_url=http://{bed.cloud.address}:{CLOUD_PORT}", f"planner.w={self._w:g}"),
             *(f"edge_profile={self.profiles}", f"cloud_profile={self.profiles}"),
             *("input=server", "input.host=0.0.0.0", f"input.port={EDGE_PORT}"),
-            *(TRANSPORT_TIMEOUT, *TELEMETRY, "executor=native", *bed.clock.edge_overrides, *self._overrides),
+            *(TRANSPORT_TIMEOUT, *TELEMETRY, *bed.clock.edge_overrides_for(self._executor), *self._overrides),
         )
         self._start_server(bed.edge, "edge", edge)
 
     def _start_server(self, host: Host, verb: str, overrides: Sequence[str]) -> None:
-        run = self.folder / "runs" / f"{verb}-{self.model}-{self._number}"
+        run = self._run_folder(verb)
         self._processes.append(process := start_on(host, [*MIDCUT, verb, *overrides, f"hydra.run.dir={run}"], run))
         require_ready(process, f"midcut {verb}", run)
+
+    def _run_folder(self, verb: str) -> Path:
+        return self.folder / "runs" / f"{verb}-{self.model}-{self._number}"
 
     def close(self) -> None:
         """End the edge, then the cloud; also where starting was cut short."""
@@ -157,6 +175,28 @@ class Site:
             AnswerError: it was lost.
         """
         return self._client.infer(cut)
+
+    def warm_up(self, cuts: Sequence[int]) -> None:
+        """Answer requests at cuts where the edge has not answered yet, and wait until its runtime has the heads ready.
+
+        Raises:
+            SiteError: that took too long.
+        """
+        for cut in dict.fromkeys([*(cut for cut in cuts if cut not in self._answered), *cuts[-_REPEATED:]]):
+            self.infer(cut)
+        self._answered.update(cuts)
+        if self._executor == NATIVE:
+            return
+        heads = {f"cuts='0 to {cut}'" for cut in cuts if 0 < cut < self.profile().table.last}
+        until = time.monotonic() + READY_S
+        while True:
+            log = (self._run_folder("edge") / LOG).read_text(encoding="utf-8").splitlines()
+            ready = [line for line in log if "segment ready" in line or "runs in PyTorch instead" in line]
+            if all(any(head in line for line in ready) for head in heads):
+                return
+            if time.monotonic() > until:
+                raise SiteError(f"{self._executor} did not make the heads of cuts {list(cuts)} ready in {READY_S:g} s")
+            time.sleep(0.25)
 
     def decision(self) -> dict[str, Any]:
         """What the edge runs now: `cut`, `observation`, and with `forecast` a row for every placement."""

@@ -14,6 +14,7 @@ from evaluation.beds import clock_kind, core_mhz, open_bed, site_on
 from evaluation.matrix.points import choose_cuts, draw
 from evaluation.matrix.report import evaluation, print_table
 from evaluation.matrix.results import WEIGHTS, progress_line
+from evaluation.options import NATIVE
 from evaluation.policies import OfflinePolicies, forecast_of, observation_of, picks, rows_by_cut, true_observation
 from evaluation.rows import Rows
 from evaluation.statistics import COLUMNS
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 SETTLE_S = 20.0
 SETTLE_BYTES = 250_000  # enough to measure a bandwidth by
-WARM_UP = 2
 
 
 def run(options: Options) -> None:
@@ -55,8 +55,9 @@ def run(options: Options) -> None:
 
 
 def points_of(options: Options, rows: Sequence[Row]) -> list[Row]:
-    """The points measured with the cores that are asked for; another core makes another experiment."""
-    return [row for row in rows if row.get("core_mhz") == core_mhz(options, row["model"])]
+    """The points measured with the core and executor that are asked for; others make another experiment."""
+    asked = [row for row in rows if row.get("executor", NATIVE) == options.executor]
+    return [row for row in asked if row.get("core_mhz") == core_mhz(options, row["model"])]
 
 
 def missing_points(options: Options, rows: Sequence[Row], model: str) -> list[tuple[int, Conditions]]:
@@ -75,7 +76,7 @@ def _measure_on_bed(options: Options, models: list[str], full_mhz: float, rows: 
             print(f"{model}: profiles and processes; clock {bed.clock.kind}, link {bed.link.kind}", flush=True)
             with site_on(bed, options, model, w=0.0) as site:
                 offline = OfflinePolicies.of(site)
-                for number, (index, conditions) in enumerate(missing_points(options, rows.all, model)):
+                for index, conditions in missing_points(options, rows.all, model):
                     rows.add(
                         model=model,
                         index=index,
@@ -83,15 +84,14 @@ def _measure_on_bed(options: Options, models: list[str], full_mhz: float, rows: 
                         core_mhz=full_mhz,
                         clock=bed.clock.kind,
                         link=bed.link.kind,
-                        **_measure_point(site, offline, conditions, options, warm=number > 0),
+                        executor=options.executor,
+                        **_measure_point(site, offline, conditions, options),
                     )
                     print(progress_line(points_of(options, rows.all), options.points), flush=True)
                     rows.write_evaluation()  # a kill loses neither the bed nor its calibration
 
 
-def _measure_point(
-    site: Site, offline: OfflinePolicies, conditions: Conditions, options: Options, *, warm: bool
-) -> dict[str, Any]:
+def _measure_point(site: Site, offline: OfflinePolicies, conditions: Conditions, options: Options) -> dict[str, Any]:
     began = time.monotonic()
     site.set(conditions)
     settled = site.settle(SETTLE_S, cut=_settling_cut(offline, conditions))
@@ -106,8 +106,7 @@ def _measure_point(
     }
     all_picks = {cut for by_weight in picked.values() for cut in by_weight.values()}
     cuts, left_out = choose_cuts(forecasts["told"], conditions, options.cuts, all_picks)
-    for cut in cuts[-WARM_UP:] if warm else cuts:  # an edge that has just started answers each cut once
-        site.infer(cut)
+    site.warm_up(cuts)
     speeds: list[dict[str, float]] = []
     requests: list[dict[str, Any]] = []
     observations: list[dict[str, Any]] = []
