@@ -753,6 +753,7 @@ class HeldModel(msgspec.Struct, frozen=True):
         tiers: ids of the processes behind the listing, its own first, then those of its upstream.
         executor: what runs tails in the cloud, `Executor.identity`; empty if the cloud does not say.
         versions: others of that name with other fingerprints.
+        software: versions of what runs in the cloud; empty for an older cloud.
     """
 
     fingerprint: str
@@ -765,6 +766,7 @@ class HeldModel(msgspec.Struct, frozen=True):
     executor: str = ""
     stages: tuple[str, ...] = ()
     versions: tuple[HeldModel, ...] = ()
+    software: str = ""
 
     def version(self, fingerprint: str) -> HeldModel:
         """The one with a fingerprint; this one where there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,12 @@ from midcut_telemetry.cloud import Endpoint, KeepAliveConnection, StatusError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_ASK_AGAIN_S = 60.0
 _OWN = ("clock_mhz", "bandwidth_kbps", "ping_ms")
 
 
 class Conditions:
-    """Asks `GET /v1/conditions`. An older cloud has none, and then there are no fields."""
+    """Asks `GET /v1/conditions`. An older cloud has none: there are no fields, and it is asked once a minute only."""
 
     def __init__(
         self,
@@ -33,13 +35,17 @@ class Conditions:
     ) -> None:
         self.interval_s = interval_s
         access = (token_env, token_file, tls_ca, tls_cert, tls_key)
+        self._silent_until_s = 0.0
         self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
 
     def read(self) -> Mapping[str, float]:
+        if time.monotonic() < self._silent_until_s:
+            return {}
         try:
             fields = json.loads(self._connection.exchange("GET", wire.CONDITIONS_PATH)[1])
         except StatusError as error:
             if error.status == HTTPStatus.NOT_FOUND:
+                self._silent_until_s = time.monotonic() + _ASK_AGAIN_S
                 return {}
             raise
         except ValueError as error:

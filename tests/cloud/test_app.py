@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from midcut import wire
 from midcut.types import TailRequest
+from midcut.wire.version import software
 
 
 def ask(url, method, path, body=None, headers=None):
@@ -77,6 +78,7 @@ def test_health_and_the_model_list(tiny, cloud_url):
             "stages": [],
             "probe": {"inputs": tiny.probe.inputs, "outputs": [list(output) for output in tiny.probe.outputs]},
             "executor": "",
+            "software": software(),
         }
     ]
 

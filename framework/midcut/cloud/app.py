@@ -120,6 +120,7 @@ class _Routes:
     ) -> None:
         self._pixels, self._pool = pixels, pool
         self._misfits: set[str] = set()
+        self._asked_unnamed = False
         self._hosted = hosted
         self._tails = tails
         self._metrics = metrics
@@ -240,7 +241,15 @@ class _Routes:
         )
 
     async def models(self, request: web.Request) -> web.Response:
-        why = version.misfit(request.headers.get(version.VERSION_HEADER))
+        stated = request.headers.get(version.VERSION_HEADER)
+        if stated is None and not self._asked_unnamed:
+            self._asked_unnamed = True
+            _log.info(
+                "a client that names no wire version asks for the models: wire 1 if it is an edge, which fits",
+                peer=request.remote,
+                here=version.software(),
+            )
+        why = version.misfit(stated)
         if why and why not in self._misfits:  # at most as many as there are versions below the oldest one
             self._misfits.add(why)
             _log.warning(why, peer=request.remote)

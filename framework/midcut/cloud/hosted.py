@@ -14,6 +14,7 @@ from midcut.graph.batcher import Batcher
 from midcut.serving import ModelRef, unknown_version
 from midcut.serving.images import decode_batch
 from midcut.wire import oip, oip_read, oip_tensors
+from midcut.wire.version import software
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -134,6 +135,7 @@ class HostedModels:
             "stages": [stage for stage, codec in self._codecs.items() if not is_chain(stage) and role(codec)],
             "probe": partition.probe,
             "executor": self._executor,
+            "software": software(),
         } | ({"pictures": digests} if digests else {})
 
     def warm_up(self, segments: Segments) -> None:

@@ -7,6 +7,8 @@ drops what an old version needs, and at least two versions are always understood
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import metadata
 from typing import Final
 
 from midcut.errors import VersionError
@@ -31,6 +33,16 @@ def check_version(
     raise VersionError(
         f"{address} speaks wire versions {cloud[0]} to {cloud[1]}, this edge {edge[0]} to {edge[1]}: update {older}"
     )
+
+
+@cache
+def software() -> str:
+    """The versions on which messages and captured graphs depend: `midcut 0.1.0 (wire 2), torch 2.13.0`."""
+    own = f"midcut {metadata.version('midcut')} (wire {VERSION})"
+    try:
+        return f"{own}, torch {metadata.version('torch')}"
+    except metadata.PackageNotFoundError:
+        return own
 
 
 def misfit(header: str | None) -> str:

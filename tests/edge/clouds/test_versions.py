@@ -9,8 +9,9 @@ import aiohttp
 import pytest
 import structlog
 
+from midcut.edge.clouds.capabilities import find_mismatch
 from midcut.errors import CloudVersionError, VersionError
-from midcut.wire.version import OLDEST, VERSION, VERSION_HEADER, check_version, misfit
+from midcut.wire.version import OLDEST, VERSION, VERSION_HEADER, check_version, misfit, software
 from midcut_transports.http import ListingTransport
 
 
@@ -101,3 +102,48 @@ def tiny_input(tiny):
     import torch
 
     return torch.zeros(tiny.table.cuts[0].values[0].shape)
+
+
+class FirstCloud(LaterCloud):
+    """A cloud of version 1, as they were before versions were named: its list of models has nothing of it."""
+
+    def __init__(self, table, graph):
+        super().__init__(None)
+        entry = {"name": table.model, "fingerprint": f"{graph}-{table.weights}", "legal": [0, 1, 2], "cuts": 10}
+        self.greeting = json.dumps({"models": [entry]}).encode()
+
+
+async def test_a_cloud_of_version_1_is_understood_and_one_with_another_graph_is_one_line_with_both_versions(
+    bench, tiny
+):
+    first = FirstCloud(tiny.table, "0123456789abcdef")
+
+    async def answer(reader, writer):
+        try:
+            await first(reader, writer)
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    transport = ListingTransport(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 5.0, 5.0)
+    with structlog.testing.capture_logs() as logs:
+        async with bench(transport=transport, scoped=True) as b:
+            assert (await b.clouds.listing())["tiny"].legal == (0, 1, 2)
+            assert (await b.engine.infer([tiny_input(tiny)])).finished_by == "edge"
+            first.greeting = first.greeting.replace(b"0123456789abcdef", tiny.table.graph.encode())
+            assert find_mismatch(await b.clouds.listing(), tiny.table, None) == ""
+    server.close()
+    (line,) = [line for line in logs if line["event"] == "planning for the edge alone"]
+    assert "other graph or cuts; the cloud is an older midcut" in line["reason"]
+    assert "(wire 1)" in line["reason"]
+    assert software() in line["reason"]
+    assert f"wire {VERSION}" in software()
+
+
+async def test_a_cloud_logs_once_that_clients_name_no_version(running_cloud):
+    with structlog.testing.capture_logs() as logs, running_cloud() as url:
+        async with aiohttp.ClientSession(url) as session:
+            for _ in range(3):
+                async with session.get("/v1/models") as response:
+                    assert (await response.json())["models"][0]["software"] == software()
+    assert len([line for line in logs if "names no wire version" in line["event"]]) == 1

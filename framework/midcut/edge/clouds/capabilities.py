@@ -14,6 +14,7 @@ from midcut.errors import CloudError, CloudRefusedError, CloudVersionError
 from midcut.graph.probe import difference
 from midcut.types import UpstreamModel
 from midcut.wire.oip import FILE
+from midcut.wire.version import software
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -291,7 +292,7 @@ def _cloud_cuts(models: Mapping[str, HeldModel], table: CutTable, probe: Probe |
         there = " and ".join(held.fingerprint for held in (*model.versions, model))
         return frozenset(), (
             f"the cloud's model {table.model!r} is {there}, here it is {table.fingerprint}: "
-            f"other {_what_differs(model.fingerprint, table)}"
+            f"other {_what_differs(model, table)}"
         )
     mismatch = find_mismatch(models, table, probe)
     return frozenset() if mismatch else frozenset(model.legal), mismatch
@@ -307,8 +308,13 @@ def _range_text(cuts: frozenset[int]) -> str:
     return f"{min(cuts)} to {max(cuts)}" if cuts else "none"
 
 
-def _what_differs(fingerprint: str, table: CutTable) -> str:
-    graph, _, weights = fingerprint.partition("-")
+def _what_differs(model: HeldModel, table: CutTable) -> str:
+    """What is other there; with the versions of both sides where the graph is, which they may capture differently."""
+    graph, _, weights = model.fingerprint.partition("-")
     parts = (("graph or cuts", graph != table.graph), ("weights", weights != table.weights))
-    differing = [name for name, differs in parts if differs]
-    return " and ".join(differing) if differing else "format of fingerprints"
+    differing = [name for name, differs in parts if differs] or ["format of fingerprints"]
+    text = " and ".join(differing)
+    if differing == ["weights"] or model.software == software():
+        return text
+    there = model.software or "an older midcut, which does not name its version (wire 1)"
+    return f"{text}; the cloud is {there}, this edge {software()}: update the older one"
