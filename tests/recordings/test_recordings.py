@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def test_csv_columns_by_name_or_number_and_in_other_units(read):
         ("cooked", "0 1\n", "one row alone has no duration"),
         ("cooked", "0 1\nx 2\n", r":2: the time in seconds must be a number"),
         ("cooked", "0 1\n1\n", r":2: 2 columns are needed"),
-        ("norway", "1 2 3 4 5 0\n", r":1: 5 bytes in 0 ms"),
+        ("norway", "1 2 3 4 5 0\n", "there is no row of data"),
         ("ghent", "1 2 3\n", r":1: 6 columns are needed"),
         ("ucc", "a,b\n1,2\n", "the column 'Timestamp' is not there"),
         ("ucc", UCC_HEADER + "\n" + ucc_row("16.12.2019", 1), ":2: Timestamp must be like"),
@@ -137,6 +138,96 @@ def test_a_file_of_another_kind_is_refused_in_one_line(read, name, text, complai
         read(name, text, columns={"time_s": "t", "bandwidth_kbps": "b"})
     assert "\n" not in str(refusal.value)
     assert "recording" in str(refusal.value)
+
+
+AS_RECORDED = {
+    "mahimahi": "0\n99\n100\n350\n400\n",
+    "cooked": "0\t2.5\n1\t1.25\n2.5\t8\n",
+    "norway": "1289406399 5000 59.8 10.7 100000 1000\n1289406400 6000 59.8 10.7 0 1000\n",
+    "ghent": "1453121728123 5000 51.0 3.7 100000 1000\n1453121729123 6000 51.0 3.7 0 1000\n",
+    "ucc": f"{UCC_HEADER}\n{ucc_row('2019.12.16_13.40.04', 900)}\n{ucc_row('2019.12.16_13.40.05', 0)}\n",
+    "iperf3": iperf3(),
+    "csv": "t,Mbps\n0,1.5\n1,2.5\n",
+}
+
+
+@pytest.mark.parametrize("name", AS_RECORDED)
+def test_line_ends_a_byte_order_mark_and_gzip_change_nothing(tmp_path, name):
+    options = ReadOptions(columns={"time_s": "t", "bandwidth_kbps": "Mbps*1000"} if name == "csv" else {})
+    text = AS_RECORDED[name].encode()
+    ways = [text, text.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + text, gzip.compress(text)]
+    ways.append(gzip.compress(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")))
+    found = []
+    for number, way in enumerate(ways):
+        path = tmp_path / f"{number}"
+        path.write_bytes(way)
+        found.append(rows(read_recording(name, path, options)))
+    assert all(each == found[0] for each in found)
+    assert len(found[0]) > 1
+
+
+NEGATIVE = {
+    "mahimahi": ("99", "-99"),
+    "cooked": ("1.25", "-1.25"),
+    "norway": ("100000", "-5"),
+    "ghent": ("100000", "-5"),
+}
+NEGATIVE |= {"ucc": (",900,", ",-9,"), "csv": ("2.5", "-2.5")}
+
+
+@pytest.mark.parametrize("name", AS_RECORDED)
+def test_what_is_no_recording_is_one_line(tmp_path, name):
+    columns = {"time_s": "t", "bandwidth_kbps": "Mbps*1000"} if name == "csv" else {}
+    wrong = ["", "\n\n", "PK\x03\x04", "<html>not found</html>"]
+    if name in NEGATIVE:
+        wrong.append(AS_RECORDED[name].replace(*NEGATIVE[name]))
+    for number, text in enumerate(wrong):
+        path = tmp_path / f"wrong{number}"
+        path.write_text(text)
+        with pytest.raises(FileError) as refused:
+            read_recording(name, path, ReadOptions(columns=columns))
+        assert str(refused.value).startswith(f"{path}:")
+        assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_gzip_file_is_one_line(tmp_path):
+    path = tmp_path / "cut.up.gz"
+    path.write_bytes(gzip.compress(b"1\n2\n" * 1000)[:-9])
+    with pytest.raises(FileError, match=r"cut.up.gz: cannot be decompressed: "):
+        read_recording("mahimahi", path)
+
+
+def test_semicolons_and_decimal_commas_are_read_as_a_spreadsheet_writes_them(read):
+    columns = {"time_s": "t", "bandwidth_kbps": "Mbps*1000"}
+    assert rows(read("csv", "t;Mbps;note\n0;1,5;a, b\n0,5;2;c\n", columns=columns)) == [(0.0, 1500.0), (0.5, 2000.0)]
+    assert rows(read("csv", "t\tMbps\n0\t1,5\n1\t2.5\n", columns=columns)) == [(0.0, 1500.0), (1.0, 2500.0)]
+    with pytest.raises(FileError, match=":2: 3 cells for 2 columns"):
+        read("csv", "t,Mbps\n0,1,5\n1,2,5\n", columns=columns)
+    assert rows(read("csv", "t,Mbps\n0,1,\n", columns=columns)) == [(0.0, 1000.0)]
+
+
+def test_a_cell_without_a_number_takes_the_one_before_it(read):
+    columns = {"time_s": "t", "bandwidth_kbps": "kbps"}
+    assert rows(read("csv", "t,kbps\n0,8\n1,NaN\n2,-\n3,\n4,5\n", columns=columns))[1:4] == [(1, 8), (2, 8), (3, 8)]
+    with pytest.raises(FileError, match=r":2: bandwidth_kbps must be a finite number"):
+        read("csv", "t,kbps\n0,nan\n1,5\n", columns=columns)
+    with pytest.raises(FileError, match=r":2: the rate in Mbit/s must be a finite number"):
+        read("cooked", "0 1\n1 nan\n")
+
+
+def test_a_recording_that_runs_backwards_is_refused(read):
+    text = "".join(f"{9 - number},5\n" for number in range(9))
+    with pytest.raises(FileError, match="8 rows go back in time: the rows must be in order of time"):
+        read("csv", "t,kbps\n" + text, columns={"time_s": "t", "bandwidth_kbps": "kbps"})
+
+
+def test_a_row_of_a_byte_log_in_which_no_time_passed_is_left_out_and_counted(read):
+    text = "1 5000 59 10 100000 1000\n1 5000 59 10 3000 0\n2 6000 59 10 50000 1000\n"
+    recording = read("norway", text)
+    assert rows(recording) == [(0.0, 800.0), (1.0, 400.0)]
+    assert recording.notes == ("1 rows of 0 ms left out",)
+    with pytest.raises(FileError, match=":2: 3000 bytes in 0 ms have no rate"):
+        read("norway", text, repeats=Repeats.refuse)
 
 
 def test_bins_conserve_what_the_link_carries():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
+import zlib
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +18,10 @@ from midcut.traces import TIME, Trace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+
+_GZIP: Final = b"\x1f\x8b"
+_MOST_BYTES: Final = 1 << 30
 
 
 class Repeats(Enum):
@@ -47,6 +54,7 @@ class Rows:
     _values: list[list[Mapping[str, float]]] = field(default_factory=list)
     _merged: int = 0
     _skipped: int = 0
+    _without_duration: int = 0
 
     def __len__(self) -> int:
         return len(self._times)
@@ -69,14 +77,20 @@ class Rows:
         self._times.append(time_s)
         self._values.append([values])
 
+    def leave_out(self) -> None:
+        """Count a row in which no time passed."""
+        self._without_duration += 1
+
     def recording(self, notes: Sequence[str] = ()) -> Recording:
         """The trace with its first row at time zero.
 
         Raises:
-            FileError: there was no row.
+            FileError: there was no row, or most go back.
         """
         if not self._times:
             raise FileError(f"{self.path}: there is no row of data")
+        if self._skipped > len(self._times):
+            raise FileError(f"{self.path}: {self._skipped} rows go back in time: the rows must be in order of time")
         names = self._values[0][0]
         rows = [{name: float(np.mean([value[name] for value in same])) for name in names} for same in self._values]
         times = (round(time_s - self._times[0], 6) for time_s in self._times)
@@ -84,22 +98,38 @@ class Rows:
         counted = (
             (self._merged, "rows with the time of the one before merged"),
             (self._skipped, "rows that go back left out"),
+            (self._without_duration, "rows of 0 ms left out"),
         )
         return Recording(trace, (*notes, *(f"{count} {what}" for count, what in counted if count)))
 
 
 def read_text(path: Path) -> str:
-    """The text of a file.
+    """The text of a file, which may be compressed by gzip.
 
     Raises:
         FileError: it cannot be read, or is not text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise FileError(f"{path}: cannot read the recording: {error.strerror or error}") from None
+    if data.startswith(_GZIP):
+        data = _unpack(path, data)
+    try:
+        return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()
     except UnicodeDecodeError:
         raise FileError(f"{path}: the recording is not UTF-8 text") from None
+
+
+def _unpack(path: Path, data: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            text = file.read(_MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(f"{path}: cannot be decompressed: {error}") from None
+    if len(text) > _MOST_BYTES:
+        raise FileError(f"{path}: more than {_MOST_BYTES >> 20} MiB when decompressed")
+    return text
 
 
 def words_of_lines(path: Path, least: int) -> Iterator[tuple[int, list[str]]]:

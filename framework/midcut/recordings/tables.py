@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_MISSING = ("", "-")
+_MISSING = ("", "-", "nan", "na", "n/a", "null", "none")
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _UCC_TIME = "%Y.%m.%d_%H.%M.%S"
 
 
@@ -27,8 +29,8 @@ def read_table(path: Path, repeats: Repeats, columns: Mapping[str, str]) -> Reco
         path: the file.
         repeats: what becomes of rows that repeat a time or go back.
         columns: field -> name of its column, or #N for the column number N from 0, with `*FACTOR` after it where the
-            unit is another one: `{"time_s": "ms*0.001", "bandwidth_kbps": "#15*1000"}`. An empty cell, or `-`, takes
-            the value before it.
+            unit is another one: `{"time_s": "ms*0.001", "bandwidth_kbps": "#15*1000"}`. An empty cell, `-` or `nan`
+            takes the value before it.
 
     Raises:
         ConfigError: the columns lack time_s, or name a field that there is not.
@@ -44,12 +46,14 @@ def read_table(path: Path, repeats: Repeats, columns: Mapping[str, str]) -> Reco
     _, header = next(lines)
     places = {name: _place(path, header, column) for name, column in columns.items()}
     for line, cells in lines:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise FileError(f"{path}:{line}: {len(cells)} cells for {len(header)} columns")
         values = {}
         for name, (at, factor) in places.items():
             if at >= len(cells):
                 raise FileError(f"{path}:{line}: column {columns[name]} is missing: {len(cells)} cells")
             cell = cells[at].strip()
-            if cell in _MISSING and name in before:
+            if cell.lower() in _MISSING and name in before:
                 values[name] = before[name]
             else:
                 values[name] = _time_or_number(path, line, name, cell) * factor
@@ -75,12 +79,12 @@ def read_ucc(path: Path, repeats: Repeats, direction: str) -> Recording:
         if len(cells) != len(header):
             raise FileError(f"{path}:{line}: {len(cells)} cells for {len(header)} columns")
         rate = cells[places[column]].strip()
-        if rate in _MISSING:
+        if rate.lower() in _MISSING:
             continue
         kbps = number_of(path, line, column, rate)
         read.append((line, _ucc_time(path, line, cells[places["Timestamp"]].strip()), kbps))
         ping = "-" if ping_at is None else cells[ping_at].strip()
-        pings.append(None if ping in _MISSING else number_of(path, line, "PINGAVG", ping))
+        pings.append(None if ping.lower() in _MISSING else number_of(path, line, "PINGAVG", ping))
     filled = _fill_gaps(pings)
     rows = Rows(path, repeats)
     for number, (line, time_s, kbps) in enumerate(read):
@@ -106,17 +110,26 @@ def _fill_gaps(values: list[float | None]) -> list[float]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(read_text(path)))
+    text = read_text(path)
+    first = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     empty = True
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                yield reader.line_num, [cell.strip() for cell in cells] if empty else cells
+                yield reader.line_num, [cell.strip() if empty else _with_point(cell, delimiter) for cell in cells]
                 empty = False
     except csv.Error as error:
         raise FileError(f"{path}:{reader.line_num}: not CSV: {error}") from None
     if empty:
         raise FileError(f"{path}: the file is empty; a header row is needed")
+
+
+def _with_point(cell: str, delimiter: str) -> str:
+    """A cell with a decimal point, where commas do not separate cells."""
+    is_decimal = delimiter != "," and _DECIMAL_COMMA.fullmatch(cell.strip())
+    return cell.replace(",", ".") if is_decimal else cell
 
 
 def _place(path: Path, header: list[str], column: str) -> tuple[int, float]:

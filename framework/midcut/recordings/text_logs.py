@@ -99,6 +99,9 @@ def read_byte_log(path: Path, repeats: Repeats) -> Recording:
             for what, column in (("the time in ms", 1), ("the bytes", 4), ("the ms since the last row", 5))
         )
         if took_ms == 0.0:
-            raise FileError(f"{path}:{line}: {size:g} bytes in 0 ms have no rate")
+            if repeats is Repeats.refuse:
+                raise FileError(f"{path}:{line}: {size:g} bytes in 0 ms have no rate")
+            rows.leave_out()
+            continue
         rows.add(line, (at_ms - took_ms) / 1e3, {"bandwidth_kbps": size * 8 / took_ms})
     return rows.recording()
