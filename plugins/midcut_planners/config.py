@@ -91,6 +91,9 @@ class LinUcbConfig:
         importance: share of the bonus that is left out.
         horizon: number of requests that `forced` expects.
         forced: send at least every ceil(horizon^(1/4))-th request.
+        budget: share of the seconds that may be spent on trying cuts that are believed to be slower; 0 tries none, as
+            published.
+        optimism: size of the bonus for which of them is tried, seconds.
     """
 
     alpha: float = 0.02
@@ -100,6 +103,8 @@ class LinUcbConfig:
     importance: float = 0.0
     horizon: int = 500
     forced: bool = False
+    budget: float = 0.015
+    optimism: float = 0.3
 
 
 @dataclass

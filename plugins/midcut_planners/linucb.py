@@ -27,6 +27,10 @@ class LinUcb:
     have a constant, and old requests count less and less, so that a change of the link is followed. The weight has no
     effect.
 
+    A cut that is believed to be slow is not tried by that, so that a link that has become faster stays unused. With a
+    `budget`, each answered request earns a share of the best cut's seconds, and where the most promising other cut
+    costs no more than what was earned, it is tried (after Wu et al. 2016, Conservative Bandits, ICML).
+
     Args:
         alpha: size of the bonus, seconds.
         beta: ridge regularisation.
@@ -35,6 +39,8 @@ class LinUcb:
         importance: share of the bonus that is left out; frames that matter are not for exploring.
         forced: send at least every ceil(horizon^(1/4))-th request, so that a cut at the edge is not kept for ever.
         horizon: number of requests that `forced` expects.
+        budget: share of the seconds that may be spent on trying cuts that are believed to be slower; 0 tries none.
+        optimism: like `alpha`, for which other cut is the most promising one, seconds.
 
     Raises:
         ConfigError: a setting is out of bounds.
@@ -52,6 +58,8 @@ class LinUcb:
         horizon: int = 500,
         *,
         forced: bool = False,
+        budget: float = 0.015,
+        optimism: float = 0.3,
     ) -> None:
         for name, value, legal in (
             ("alpha", alpha, 0.0 <= alpha < math.inf),
@@ -60,13 +68,19 @@ class LinUcb:
             ("anchor", anchor, 0.0 < anchor < math.inf),
             ("importance", importance, 0.0 <= importance <= 1.0),
             ("horizon", horizon, horizon >= 1),
+            ("budget", budget, 0.0 <= budget < 1.0),
+            ("optimism", optimism, 0.0 <= optimism < math.inf),
         ):
             if not legal:
                 raise ConfigError(f"planner linucb: {name}={value} is out of bounds")
         self._alpha, self._beta = alpha * math.sqrt(1.0 - importance), beta
         self._discount, self._anchor = discount, anchor
         self._every = math.ceil(horizon**0.25) if forced else 0
+        self._budget, self._optimism = budget, optimism
+        self._earned_s, self._best_s = 0.0, 0.0
+        self._trial: tuple[Placement, float] | None = None
         self._answers = 0
+        self._features_of: dict[Placement, Floats] = {}
         self._scale: Floats | None = None
         self._placements: Placements | None = None
         self._features: Floats = np.zeros((0, 0))
@@ -77,22 +91,26 @@ class LinUcb:
         """See `midcut.protocols.Planner`."""
         weights = check_weight(w)
         check_forecast(forecast)
-        estimate = forecast.edge_s + self._tail_estimate(forecast.placements)
+        mean_s, spread = self._tail_estimate(forecast.placements)
+        expected_s = forecast.edge_s + mean_s
+        estimate_s = expected_s - self._alpha * spread
         sends = ~forecast.placements.on_edge
         if self._every and self._answers % self._every == self._every - 1 and sends.any():
-            estimate = np.where(sends, estimate, np.inf)
-        picks: Ints = np.asarray(estimate.argmin(axis=-1))
+            estimate_s = np.where(sends, estimate_s, np.inf)
+        picks: Ints = np.asarray(estimate_s.argmin(axis=-1))
+        if self._budget and picks.ndim == 0 and not self._lacks_one(forecast.placements):
+            picks = self._within_budget(forecast.placements, int(picks), expected_s, estimate_s, spread)
         return np.broadcast_to(picks, np.broadcast_shapes(picks.shape, weights.shape))
 
     def answered(self, placement: Placement, observation: Observation, result: InferenceResult) -> None:  # noqa: ARG002
         """See `midcut.protocols.Learner`: learn the delay of a request that the cloud answered."""
         self._answers += 1
-        if result.finished_by != "cloud" or self._placements is None:
-            return
-        rows = range(len(self._placements))
-        row = next((row for row in rows if self._placements[row] == placement), None)
-        if row is not None:
-            self.learn(self._features[row], sum(result.parts.values()) - result.edge_s)
+        self._earned_s += self._budget * self._best_s
+        if self._trial is not None and self._trial[0] == placement:
+            self._earned_s -= self._trial[1]
+        features = self._features_of.get(placement)
+        if result.finished_by == "cloud" and features is not None:
+            self.learn(features, sum(result.parts.values()) - result.edge_s)
 
     def learn(self, features: Floats, delay_s: float) -> None:
         """Add one delay with its features, shape (F,)."""
@@ -102,15 +120,33 @@ class LinUcb:
         # What no request shows for long becomes uncertain, but keeps its mean: it does not fade to zero seconds.
         self._moments = keep * self._moments + features * delay_s + forgotten * present
 
-    def _tail_estimate(self, placements: Placements) -> Floats:
-        """Learnt delay minus bonus, seconds, shape (P,)."""
+    def _within_budget(
+        self, placements: Placements, pick: int, expected_s: Floats, estimate_s: Floats, spread: Floats
+    ) -> Ints:
+        """The most promising other cut, if what it is expected to cost has been earned; else the pick."""
+        self._best_s = max(float(expected_s[pick]), 0.0)
+        self._trial = None
+        hoped_s = expected_s - self._optimism * spread
+        hoped_s[pick] = np.inf
+        other = int(hoped_s.argmin())
+        costs_s = max(float(expected_s[other]) - self._best_s, 0.0)
+        if hoped_s[other] >= estimate_s[pick] or costs_s > self._earned_s:
+            return np.asarray(pick)
+        self._trial = placements[other], costs_s
+        return np.asarray(other)
+
+    def _lacks_one(self, placements: Placements) -> bool:
+        """Whether these are the placements without one of them, which is asked for a runner-up only."""
+        return len(placements) == len(self._features_of) - 1
+
+    def _tail_estimate(self, placements: Placements) -> tuple[Floats, Floats]:
+        """Learnt delay, seconds, and how uncertain it is, each of shape (P,)."""
         if placements is not self._placements:
             self._use(placements)
         inverse = np.linalg.inv(self._precision)
         mean = self._features @ (inverse @ self._moments)
         spread = np.einsum("pf,fg,pg->p", self._features, inverse, self._features)
-        estimate: Floats = mean - self._alpha * np.sqrt(np.maximum(spread, 0.0))
-        return estimate
+        return mean, np.sqrt(np.maximum(spread, 0.0))
 
     def _use(self, placements: Placements) -> None:
         """Take the features of these placements; what was learnt stays."""
@@ -120,6 +156,8 @@ class LinUcb:
             self._scale = np.where(largest > 0.0, largest, 1.0)
             self._precision, self._moments = self._beta * np.eye(raw.shape[1]), np.zeros(raw.shape[1])
         self._placements, self._features = placements, raw / self._scale
+        if not self._lacks_one(placements):
+            self._features_of = {placements[row]: self._features[row] for row in range(len(placements))}
 
 
 def tail_features(placements: Placements) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,8 @@ class OneFeature(LinUcb):
         self._placements, self._features = placed, np.array([[1.0], [0.5], [0.0]])
 
     def estimates(self, forecast):
-        return forecast.edge_s + self._tail_estimate(forecast.placements)
+        mean_s, spread = self._tail_estimate(forecast.placements)
+        return forecast.edge_s + mean_s - self._alpha * spread
 
 
 def test_the_worked_example():
@@ -43,7 +46,7 @@ def test_the_worked_example():
 
     placed, zero = chain_placements([1, 1, 1]), np.zeros(3)
     forecast = Forecast(placed, np.array([0.0, 0.05, 0.2]), zero, zero, zero)
-    planner = OneFeature(alpha=0.1, beta=1.0, discount=1.0, forced=False)
+    planner = OneFeature(alpha=0.1, beta=1.0, discount=1.0, forced=False, budget=0.0)
     seen = []
     for estimates in ([-0.1, 0.0, 0.2], [0.0793, 0.0896, 0.2], [0.1423, 0.1211, 0.2]):
         np.testing.assert_allclose(planner.estimates(forecast), estimates, atol=5e-5)
@@ -71,15 +74,27 @@ class World:
         return Forecast(self.placed, edge_s, link_s, cloud_s, np.zeros(len(self.placed)))
 
 
-def regrets(planner, world, bandwidths, seed):
-    """Relative regret to the oracle of every request; delays vary by 5 %. The planner sees the edge's seconds only."""
+class Run(NamedTuple):
+    """What a planner picked for each of 500 requests: the regret to the oracle, and whether it was a trial."""
+
+    regret: np.ndarray
+    trial: np.ndarray
+
+
+def run(planner, world, bandwidths, seed):
+    """Delays vary by 5 %. The planner sees the edge's seconds only, and a runner-up is asked for, as at an edge."""
     rng = np.random.default_rng(seed)
-    rows = []
-    for bandwidth in bandwidths:
-        true = world.forecast(bandwidth)
-        zero = np.zeros(len(true))
-        seen = Forecast(world.placed, true.edge_s, zero, zero, zero)
+    regret, trial, seen_at = [], [], {}
+    for number, bandwidth in enumerate(bandwidths):
+        if bandwidth not in seen_at:
+            true, zero = world.forecast(bandwidth), np.zeros(len(world.placed))
+            seen_at[bandwidth] = true, Forecast(world.placed, true.edge_s, zero, zero, zero)
+        true, seen = seen_at[bandwidth]
         row = int(planner.choose(seen, 0.5))
+        if number % 50 == 0:
+            planner.choose(seen.without(row), 0.5)
+        forced = planner._every and planner._answers % planner._every == planner._every - 1
+        trial.append(bool(planner._trial or forced))
         noise = rng.normal(1.0, 0.05)
         on_edge = bool(world.placed.on_edge[row])
         planner.answered(
@@ -90,33 +105,68 @@ def regrets(planner, world, bandwidths, seed):
                 float(true.link_s[row] * noise), float(true.cloud_s[row] * noise), 0.0, 0.0, 0, {},
             ),
         )  # fmt: skip
-        rows.append(true.latency_s[row] / true.latency_s.min() - 1.0)
-    return np.array(rows)
+        regret.append(true.latency_s[row] / true.latency_s.min() - 1.0)
+    return Run(np.array(regret), np.array(trial))
 
 
-@pytest.mark.parametrize("forced", [False, True])
+def last_100(make_planner, world, links):
+    """Means over the runs, one for each link: of the last 100 requests, and of those that were no trial."""
+    runs = [run(make_planner(), world, bandwidths, seed) for seed, bandwidths in enumerate(links)]
+    everything = np.mean([each.regret[-100:].mean() for each in runs])
+    chosen = np.mean([each.regret[-100:][~each.trial[-100:]].mean() for each in runs])
+    return float(everything), float(chosen)
+
+
+def steady_links(first_seed=1000, count=20):
+    """Constants were tuned on other links, of the seeds from 5000 on."""
+    return [np.full(500, np.random.default_rng(first_seed + n).uniform(2_000, 50_000)) for n in range(count)]
+
+
 @pytest.mark.parametrize("model", ["alexnet", "vgg16"])
-def test_the_last_100_of_500_requests_are_within_3_percent_of_the_oracle(world, model, forced):
-    means = []
-    for seed in range(20):
-        bandwidth = np.random.default_rng(1000 + seed).uniform(2_000, 50_000)
-        planner = LinUcb(forced=forced)
-        means.append(regrets(planner, world[model], np.full(500, bandwidth), seed)[-100:].mean())
-    unforced = np.array(means)
-    # Every fifth request is sent at all costs with `forced`: where the edge alone is best, that is its price.
-    assert unforced.mean() <= (0.25 if forced else 0.03), unforced
+def test_the_last_100_of_500_requests_are_within_3_percent_of_the_oracle(world, model):
+    everything, chosen = last_100(LinUcb, world[model], steady_links())
+    assert everything <= 0.03
+    assert chosen <= 0.015
 
 
-def test_after_a_step_of_the_link_forgetting_finds_the_best_cut_again(world):
-    bandwidths = np.concatenate([np.full(250, 50_000.0), np.full(250, 5_000.0)])
-    means = {}
-    for discount in (1.0, 0.95):
-        runs = [
-            regrets(LinUcb(discount=discount), world["alexnet"], bandwidths, seed)[-50:].mean() for seed in range(20)
-        ]
-        means[discount] = float(np.mean(runs))
-    assert means[0.95] <= 0.03
-    assert means[0.95] <= means[1.0]
+@pytest.mark.parametrize("model", ["alexnet", "vgg16"])
+def test_forced_requests_cost_what_they_cost_and_the_others_are_within_3_percent(world, model):
+    everything, chosen = last_100(lambda: LinUcb(forced=True, budget=0.0), world[model], steady_links(count=8))
+    assert chosen <= 0.03
+    # Every fifth request is sent at all costs: where the edge alone is best, that is its price.
+    assert everything <= 0.25
+
+
+def step(first_kbps, second_kbps, count=8):
+    return [np.repeat([first_kbps, second_kbps], 250)] * count
+
+
+def test_after_a_step_to_a_slower_link_forgetting_finds_the_best_cut_again(world):
+    links = step(50_000.0, 5_000.0)
+    forgetting, _ = last_100(LinUcb, world["alexnet"], links)
+    assert forgetting <= 0.03
+    never, _ = last_100(lambda: LinUcb(discount=1.0), world["alexnet"], links)
+    assert forgetting <= never
+
+
+def test_after_a_step_to_a_faster_link_a_budget_finds_what_the_published_rule_never_tries(world):
+    links = step(5_000.0, 50_000.0)
+    published, _ = last_100(lambda: LinUcb(budget=0.0), world["alexnet"], links)
+    assert published >= 0.5
+    budgeted, _ = last_100(LinUcb, world["alexnet"], links)
+    assert budgeted <= 0.4 * published
+
+
+def test_a_running_edge_asks_for_runners_up_and_learns_all_the_same(world):
+    planner = LinUcb()
+    true = world["alexnet"].forecast(20_000.0)
+    row = int(planner.choose(true, 0.5))
+    planner.choose(true.without(row), 0.5)
+    before = planner._moments.copy()
+    placement = world["alexnet"].placed[row]
+    result = InferenceResult("", None, placement.cut, "cloud", "", 0.0, 0.4, 0.1, 0.5, 0.0, 0, {})
+    planner.answered(placement, Observation(), result)
+    assert (planner._moments != before).any()
 
 
 def test_it_is_a_learner_and_features_are_of_what_follows_the_cut(world):
@@ -139,6 +189,9 @@ def test_it_is_a_learner_and_features_are_of_what_follows_the_cut(world):
         ("discount", 1.1),
         ("importance", 2.0),
         ("horizon", 0),
+        ("budget", 1.0),
+        ("budget", float("nan")),
+        ("optimism", -0.1),
     ],
 )
 def test_bad_knobs_get_one_line(knob, value):

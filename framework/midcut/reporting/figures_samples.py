@@ -17,6 +17,7 @@ from midcut.reporting.style import (
     legend_above,
     new_figure,
     strategy_colour,
+    strategy_dash,
     strategy_marker,
     whole_ticks,
 )
@@ -143,7 +144,11 @@ def _sample_figure(simulation: Simulation, by_label: dict[str, Series]) -> _Samp
             np.array(series.sample_latency_s) * latency.factor,
             np.array(series.sample_cost_usd) * cost.factor,
             tuple(numbers[place] for place in placed[label]) if named else series.picks,
-            {"color": strategy_colour(series.strategy, strategies), "linewidth": 2.4 - 0.3 * min(place, 5)},
+            {
+                "color": strategy_colour(series.strategy, strategies),
+                "linestyle": strategy_dash(series.strategy, strategies),
+                "linewidth": 2.4 - 0.3 * min(place, 5),
+            },
             strategy_marker(series.strategy, strategies),
         )
         for place, (label, series) in enumerate(by_label.items())

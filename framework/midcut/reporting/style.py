@@ -115,6 +115,13 @@ def strategy_marker(strategy: str, others: Sequence[str] = ()) -> str:
     return MARKERS.get(strategy) or _MORE_MARKERS[_index_among_others(strategy, others) % len(_MORE_MARKERS)]
 
 
+def strategy_dash(strategy: str, others: Sequence[str] = ()) -> Any:
+    """A strategy's line style: those of other plugins that share a colour differ in it."""
+    if strategy in COLOURS:
+        return DASHES[0]
+    return DASHES[_index_among_others(strategy, others) // len(_MORE_COLOURS) % len(DASHES)]
+
+
 def _index_among_others(strategy: str, others: Sequence[str]) -> int:
     names_without_colour = sorted({name for name in others if name not in COLOURS} | {strategy})
     return names_without_colour.index(strategy)
