@@ -24,6 +24,7 @@ from midcut.errors import (
 from midcut.types import TailReply
 from midcut.wire import oip
 from midcut.wire.oip import RAW
+from midcut.wire.trace_context import trace_headers
 from midcut.wire.version import VERSION, VERSION_HEADER, check_version
 from midcut.wire.watched_files import ClientTls, Token
 from midcut.wire.workload import TEXT_WEIGHT, off_loop, values_bytes
@@ -145,7 +146,12 @@ class HttpTransport:
             raise CloudRefusedError(str(error), http_status=HTTPStatus.BAD_REQUEST) from error
         integrity = Integrity(encoded.model, encoded.header_length, encoded.pieces, expected=self._checks_requests)
         left_s = timeout_s - (perf_counter() - started)
-        headers = _id_header(request.request_id) + encoded.headers + ("" if self._plain else integrity.header)
+        headers = (
+            _id_header(request.request_id)
+            + trace_headers()
+            + encoded.headers
+            + ("" if self._plain else integrity.header)
+        )
         limit_bytes = _REPLY_BYTES if request.reply_limit_bytes is None else request.reply_limit_bytes
         answer = await self._exchange("POST", encoded.path, left_s, headers, encoded.pieces, limit_bytes, integrity)
         left_s = timeout_s - (perf_counter() - started)

@@ -16,6 +16,7 @@ from midcut.cloud.worker import Job, TailResult, Worker
 from midcut.config.settings import PriceSettings
 from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
+from midcut.wire.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,6 +111,12 @@ class TailQueue:
             ExpiredError: the deadline has passed.
             MalformedError: the tail does not run on these values.
         """
+        with span("tail", model=partition.table.model, cut=cut):
+            return await self._compute(partition, cut, values, left_s, stop)
+
+    async def _compute(
+        self, partition: Partition, cut: int, values: Values, left_s: float | None, stop: int | None
+    ) -> TailResult:
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._settings.queue + self._free_workers * self._settings.batch_requests:
             raise self._busy_error(f"{len(self._waiting)} requests wait")

@@ -23,6 +23,7 @@ from midcut.planning.patience import patience_s
 from midcut.planning.pricing import request_usd
 from midcut.types import InferenceResult, Placement, TailRequest, TierTimes, Usage
 from midcut.wire.oip import FILE, RAW
+from midcut.wire.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,7 +178,10 @@ class EdgeEngine:
         self._under_way += 1
         begun, alone = self._begun, self._under_way == 1 and not self._tails.busy
         try:
-            result = await self._answer(decision, inputs, request_id, deadline_s, placement)
+            with span("inference", model=self._table.model) as recorded:
+                result = await self._answer(decision, inputs, request_id, deadline_s, placement)
+                recorded.set_attribute("midcut.cut", result.cut)
+                recorded.set_attribute("midcut.finished_by", result.finished_by)
         finally:
             self._under_way -= 1
         self.parts.observers.inferred(result)
@@ -222,7 +226,8 @@ class EdgeEngine:
             patience_s = self._patience_s(decision, used)
         cut = used.cut
         # At cut 0 the head has no nodes, so there is no need to wait for the compute thread.
-        payload, edge_s = await self._local.run(network, 0, cut, inputs) if cut else (network.head(0, inputs), 0.0)
+        with span("head", cut=cut):
+            payload, edge_s = await self._local.run(network, 0, cut, inputs) if cut else (network.head(0, inputs), 0.0)
         request = TailRequest(
             self._table.model,
             cut,

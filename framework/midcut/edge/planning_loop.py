@@ -16,6 +16,7 @@ from midcut.edge.dwelling import Dwelling, PlanningCounts
 from midcut.edge.tasks import cancel_task
 from midcut.errors import ConfigError, MidcutError
 from midcut.types import Decision
+from midcut.wire.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,7 +183,10 @@ class PlanningLoop:
     def _step(self, periodic: bool) -> Decision:
         policy = self._policy  # read once: `replan` may replace it during this step
         before = self._decision
-        decision = self._dwelling.settle(policy, self._decide(policy), before, periodic=periodic)
+        with span("plan") as recorded:
+            decision = self._dwelling.settle(policy, self._decide(policy), before, periodic=periodic)
+            recorded.set_attribute("midcut.cut", decision.placement.cut)
+            recorded.set_attribute("midcut.reason", decision.reason)
         self._decision = decision
         self.counts.add(decision, before)
         self.runner_up = _runner_up(policy, decision)

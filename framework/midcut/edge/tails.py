@@ -20,6 +20,7 @@ from midcut.graph.segments import Segments
 from midcut.tensors import set_threads
 from midcut.types import TailReply, Transfer
 from midcut.wire.sizes import PAPER
+from midcut.wire.tracing import span
 from midcut.wire.workload import values_bytes
 
 if TYPE_CHECKING:
@@ -311,14 +312,18 @@ class Tails:
             values = (await request.picture.tensor(),)
             self._partition.check_inputs(values)
             decode_s = request.picture.decode_s
-        values, edge_s = await self._here.run(work.network, request.cut, self._table.last, values)
+        with span("tail", cut=request.cut):
+            values, edge_s = await self._here.run(work.network, request.cut, self._table.last, values)
         self._times.record(request.cut, perf_counter() - began)  # waiting for the thread included
         return values, decode_s + edge_s
 
     async def _ask_cloud(self, work: _Work) -> _CloudOutcome:
         started, request = perf_counter(), work.request
         try:
-            with self._hub.exchanging(_most_bytes(request)):
+            with (
+                self._hub.exchanging(_most_bytes(request)),
+                span("link", "CLIENT", cut=request.cut, codec=request.codec),
+            ):
                 reply = await self._clouds.infer(request, partial(self._check, work))
         except CloudError as error:
             if isinstance(error, CloudRefusedError) and error.http_status in _OTHER_MODEL:

@@ -21,6 +21,8 @@ from midcut.serving.error_responses import BUSY_LOG, BusyLog, errors_as_json
 from midcut.serving.lifecycle import DRAIN, Drain
 from midcut.serving.metrics import ServerMetrics, new_registry
 from midcut.serving.origins import check_origins
+from midcut.wire.trace_context import PARENT_HEADER, STATE_HEADER, passing_on, read_trace_context
+from midcut.wire.tracing import span
 from midcut.wire.watched_files import Token
 
 if TYPE_CHECKING:
@@ -107,12 +109,15 @@ def _observe_requests(metrics: ServerMetrics) -> Middleware:
         request_id = client_id if _REQUEST_ID.fullmatch(client_id) else os.urandom(16).hex()
         request[REQUEST_ID] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)  # each request has its own context in aiohttp
+        context = read_trace_context(*(request.headers.getall(name, ()) for name in (PARENT_HEADER, STATE_HEADER)))
         status = 499  # nginx's status for a client that closed the connection
         started = request[ARRIVED_S] = perf_counter()
         metrics.request_started()
         try:
-            response = await handler(request)
-            status = response.status
+            with passing_on(context), span(_route(request), "SERVER", context, request_id=request_id) as recorded:
+                response = await handler(request)
+                status = response.status
+                recorded.set_attribute("http.response.status_code", status)
         finally:
             if UPLOAD in request:
                 request.app[BODIES].release(request[UPLOAD])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from midcut.cloud.assembly import assemble
 from midcut.serving import event_loop, serve
+from midcut.wire.tracing import start_tracing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
 def run(cfg: DictConfig) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests in flight and return."""
-    with assemble(cfg) as cloud:
-        event_loop.run(_serve(cloud))
+    end_tracing = start_tracing("midcut cloud")
+    try:
+        with assemble(cfg) as cloud:
+            event_loop.run(_serve(cloud))
+    finally:
+        end_tracing()
 
 
 async def _serve(cloud: AssembledCloud) -> None:

@@ -31,6 +31,7 @@ from midcut.results.lines import reserved_space
 from midcut.results.stream import PLOT, RECORDS, SUMMARY, read_records, write_summary
 from midcut.serving import check_credentials, event_loop, serve, stop_signals
 from midcut.tensors import set_threads
+from midcut.wire.tracing import start_tracing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,10 +51,12 @@ def run(cfg: DictConfig) -> dict[str, Any] | None:
     source = _checked_source(cfg)  # before the model is loaded
     outputs = Outputs(build_each(Kind.OUTPUT, cfg.output))
     threads = count_threads("engine.threads", cfg.engine.threads)
+    end_tracing = start_tracing("midcut edge")
     try:
         return event_loop.run(_run(assemble(cfg), source, outputs, threads))
     finally:
         outputs.close()
+        end_tracing()
 
 
 def _checked_source(cfg: DictConfig) -> InputServer | InputFolder | Input:
