@@ -223,5 +223,9 @@ class CloudRefusedError(CloudError):
         self.retry_after_s = retry_after_s
 
 
+class CloudStrangerError(CloudRefusedError):
+    """The server at a cloud's address is something else, such as a web page or another vendor's: it is sent nothing."""
+
+
 class CloudVersionError(CloudRefusedError):
     """The cloud speaks versions of the messages that this edge does not: no request to it can be answered."""

@@ -42,7 +42,7 @@ def make_module(path: str, kwargs: Mapping[str, Any], seed: int, knob: str) -> t
                 made = made.module()
     except ConfigError:
         raise
-    except Exception as error:  # the user's constructor may raise anything
+    except (Exception, SystemExit) as error:  # the user's constructor may raise anything
         raise GraphError(f"{path}(**{dict(kwargs)}) failed: {_error_line(error)}") from error
     if not isinstance(made, torch.nn.Module):
         raise GraphError(f"{path} returned a {type(made).__name__}, not a torch.nn.Module")
@@ -84,7 +84,7 @@ def _find(path: str, knob: str) -> Any:
             if count > 1 and f"{module_name}.".startswith(f"{error.name}."):  # this part may be a class
                 continue
             raise _cannot_import(module_name, path, knob, error) from error
-        except Exception as error:  # the user's file may raise anything
+        except (Exception, SystemExit) as error:  # the user's file may raise anything
             raise _cannot_import(module_name, path, knob, error) from error
         return _attribute(module, parts[count:], path, knob)
     raise ConfigError(f"{knob}: cannot import '' of {path!r}: a path has a module and a name, such as my_net.Net")
@@ -101,11 +101,11 @@ def _attribute(owner: Any, names: list[str], path: str, knob: str) -> Any:
     return owner
 
 
-def _cannot_import(module_name: str, path: str, knob: str, error: Exception) -> ConfigError:
+def _cannot_import(module_name: str, path: str, knob: str, error: BaseException) -> ConfigError:
     return ConfigError(
         f"{knob}: cannot import {module_name!r} of {path!r}, from {Path.cwd()} or installed: {_error_line(error)}"
     )
 
 
-def _error_line(error: Exception) -> str:
+def _error_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -14,6 +14,7 @@ from midcut import wire
 from midcut.errors import (
     CloudError,
     CloudRefusedError,
+    CloudStrangerError,
     CloudTimeoutError,
     CloudUnreachableError,
     CloudVersionError,
@@ -59,6 +60,7 @@ def http_transport(*, plain: bool = False, **settings: Any) -> HttpTransport:
 
 # Statuses of a server without midcut's list of models; 0 is a list that is not midcut's.
 _TELLS_ITS_NAME = (0, 400, 404, 405)
+_NO_SUCH_LIST = (301, 302, 303, 307, 308, 404, 405)
 
 
 class HttpTransport:
@@ -229,7 +231,9 @@ class ListingTransport(HttpTransport):
             return await self._list_models()
         except CloudRefusedError as error:
             if error.http_status in _TELLS_ITS_NAME and (reason := await self._name_stranger()):
-                raise CloudRefusedError(reason, http_status=error.http_status) from None
+                raise CloudStrangerError(reason, http_status=error.http_status) from None
+            if error.http_status in _NO_SUCH_LIST:
+                raise CloudStrangerError(str(error), http_status=error.http_status) from None
             raise
 
     async def _name_stranger(self) -> str:
@@ -252,7 +256,10 @@ class ListingTransport(HttpTransport):
             raise CloudVersionError(str(error)) from None
         except MalformedError as error:
             where = self._address + self._prefix + wire.MODELS_PATH
-            raise CloudRefusedError(f"{where} is not the list of models of a midcut cloud: {error}") from None
+            reason = f"{where} is not the list of models of a midcut cloud: {error}"
+            # A midcut cloud says that it knows checksums: its list was damaged on the way.
+            kind = CloudRefusedError if self._checks_requests else CloudStrangerError
+            raise kind(reason) from None
 
     async def profile(self, model: str, tier: int = 0) -> bytes:
         path = wire.PROFILE_PATH.format(model=quote(model, safe="")) + (f"?tier={tier}" if tier else "")

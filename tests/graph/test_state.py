@@ -215,6 +215,30 @@ def test_a_model_that_fails_on_its_own_example_says_so_in_one_line(cut_up):
     assert "\n" not in str(caught.value)
 
 
+class Returns(nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.layer, self.wrap = nn.Linear(4, 4), wrap
+
+    def forward(self, x):
+        return self.wrap(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "named"),
+    [
+        (lambda y: y.detach().numpy(), "numpy.ndarray"),
+        (lambda y: (value for value in y), "builtins.generator"),
+        (lambda y: {"kept": {1, 2}, "y": y}, "builtins.set"),
+        (lambda y: torch.distributions.Categorical(logits=y), "torch.distributions.categorical.Categorical"),
+    ],
+)
+def test_an_output_that_is_no_tensor_is_refused_by_its_type(cut_up, wrap, named):
+    with pytest.raises(GraphError, match=f"Returns returns a {named}, where tensors, numbers") as caught:
+        cut_up(Returns(wrap), torch.rand(1, 4))
+    assert "\n" not in str(caught.value)
+
+
 def test_token_ids_that_are_given_as_floats_say_how_they_are_given(cut_up):
     with pytest.raises(GraphError, match=r"token ids need a dtype and a range: inputs={NAME: {dtype: int64") as caught:
         cut_up(nn.Embedding(9, 4), torch.rand(1, 3))

@@ -272,6 +272,7 @@ def test_a_modules_image_is_scaled_cut_and_normalised():
         ({"path": "torch.pi"}, ConfigError, "is a float, not a class or factory"),
         ({"path": "Linear"}, ConfigError, "cannot import ''"),
         ({"kwargs": {"in_features": 3}}, GraphError, r"failed: TypeError"),
+        ({"path": "sys.exit", "kwargs": {}}, GraphError, r"sys.exit\(\*\*{}\) failed: SystemExit"),
         ({"path": "builtins.dict", "kwargs": {}}, GraphError, "returned a dict, not a torch.nn.Module"),
         ({"input_shapes": []}, ConfigError, "one shape per input"),
         ({"input_shapes": [[0]]}, ConfigError, "sizes from 1"),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from midcut.errors import CloudRefusedError
+from midcut.errors import CloudRefusedError, CloudStrangerError
 from midcut_transports.http import http_transport
 
 
@@ -39,13 +39,14 @@ def answering(answers, **headers):
         server.shutdown()
 
 
-def listing_error(url):
+def listing_error(url, kind=CloudStrangerError):
     async def go():
         transport = http_transport(url=url, timeout_s=30.0, connect_timeout_s=30.0)
         await transport.open()
         try:
-            with pytest.raises(CloudRefusedError) as caught:
+            with pytest.raises(kind) as caught:
                 await transport.listing()
+            assert type(caught.value) is kind
         finally:
             await transport.close()
         return str(caught.value)
@@ -98,3 +99,9 @@ def test_a_redirect_to_a_page_for_signing_in():
 def test_a_web_server_is_no_midcut_cloud(body):
     with answering({"*": (200, body)}) as url:
         assert "is not the list of models of a midcut cloud" in listing_error(url)
+
+
+def test_a_midcut_cloud_whose_list_was_damaged_is_no_stranger():
+    with answering({"/v1/models": (200, b'{"models": [{]}')}, **{"Midcut-Checksum": "crc32"}) as url:
+        line = listing_error(url, CloudRefusedError)
+        assert "is not the list of models of a midcut cloud" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NAMES = 3
+# What an output may consist of, beside containers that torch's pytree knows.
+_LEAVES = (
+    torch.Tensor, int, float, complex, str, bytes, type(None), enum.Enum,
+    torch.dtype, torch.device, torch.layout, torch.memory_format,
+)  # fmt: skip
 
 
 class Observed(NamedTuple):
@@ -48,6 +54,7 @@ def observe(module: torch.nn.Module, example: Sequence[torch.Tensor]) -> Observe
     untouched = ModuleState(module)
     first = run_once(module, example)
     register_dataclasses(first)
+    _check_leaves(type(module).__name__, first)
     made = untouched.changes()
     state = ModuleState(module)
     # Only here, because kernels may differ while operators are watched.
@@ -77,12 +84,22 @@ def run_once(module: torch.nn.Module, inputs: Sequence[torch.Tensor], what: str 
     try:
         with torch.no_grad():
             return module(*[value.detach().clone() for value in inputs])
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         line = " ".join(str(error).split())[:300]
         shapes = ", ".join(f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}" for value in inputs)
         raise GraphError(
             f"{type(module).__name__} fails on {what} ({shapes}): {type(error).__name__}: {line}{_hint(line, inputs)}"
         ) from error
+
+
+def _check_leaves(model: str, output: Any) -> None:
+    """Refuse an output that has something in it which cannot be compared, nor sent."""
+    for leaf in pytree.tree_leaves(output):
+        if not isinstance(leaf, _LEAVES):
+            raise GraphError(
+                f"{model} returns a {type(leaf).__module__}.{type(leaf).__qualname__}, where tensors, numbers, and "
+                "tuples, lists, dicts and dataclasses of these can be returned"
+            )
 
 
 def _hint(line: str, inputs: Sequence[torch.Tensor]) -> str:

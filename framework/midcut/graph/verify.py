@@ -10,7 +10,7 @@ reference's and the same strides, but own their memory. After each node a shadow
   deterministic functions of these, so all later nodes give the same results, and the shadow can stop. In a chain of
   nodes this happens after one node.
 - All bits are equal, but layout or sharing differs (a view and its base arrive as two tensors). The shadow goes on, if
-  need be to the end, where equal bits suffice.
+  need be to the end, where equal bits suffice. Two shadows in which it differs in the same way go on as one.
 
 So a cut passes exactly when its tail gives the reference's output bit for bit; it is also refused if a difference
 appears that a later node would have hidden. That the reference equals the module is checked separately.
@@ -65,19 +65,30 @@ def examine(program: Program, example: Sequence[torch.Tensor], *, verify: bool) 
     Raises:
         GraphError: a node writes into a constant, so a second run would differ from the first.
     """
+    try:
+        return _examine(program, example, _Copies(shared=True) if verify else None)
+    except _CopyWrittenError:
+        return _examine(program, example, _Copies(shared=False))
+
+
+def _examine(program: Program, example: Sequence[torch.Tensor], copies: _Copies | None) -> Examination:
+    """Run the program once, with shadows that begin with these copies; None runs no shadows."""
     result = Examination()
     memory = _MemoryTracker(program, result)
     with torch.no_grad():
         values = [example[register].detach().clone() for register in program.live[0]]
         reference = program.load(0, values)
-        shadows: dict[int, Registers] = {}
+        shadows: list[_Shadow] = []
         crossed: dict[int, Any] = {}  # register -> versions of its value when it was last sent and compared
         for index in range(len(program)):
             _record_values(program, index, reference, result)
             before = _versions(reference, program.live[index])
-            if verify and index not in result.refused:
-                values = [received(result.forms[register], reference[register]) for register in program.live[index]]
-                shadows[index] = program.load(index, values)
+            if copies is not None and index not in result.refused:
+                values = [
+                    copies.receive(register, result.forms[register], reference[register])
+                    for register in program.live[index]
+                ]
+                shadows.append(_Shadow(program.load(index, values), [index]))
             step = program.steps[index]
             memory.before_step(step, reference)
             reference[step.out] = step.call(reference)
@@ -86,7 +97,9 @@ def examine(program: Program, example: Sequence[torch.Tensor], *, verify: bool) 
             after = _versions(reference, program.live[index + 1])
             written = {register for register, version in after.items() if version != before.get(register)}
             unsent = {register for register, version in before.items() if version != crossed.get(register)}
-            _advance_shadows(program, index, reference, shadows, result, written, unsent)
+            shadows = _advance_shadows(program, index, reference, shadows, result, written, unsent)
+            if copies is not None:
+                copies.keep_only(program.live[index + 1])
             if index not in result.refused:
                 crossed |= before
         last = len(program)
@@ -137,16 +150,57 @@ def _same_quantisation(a: torch.Tensor, b: torch.Tensor) -> bool:
     )
 
 
+class _CopyWrittenError(Exception):
+    """A node wrote into a copy that several shadows share."""
+
+
+class _Copies:
+    """Values as they arrive over the wire. Most cross many cuts unchanged, and are copied once for all of them.
+
+    Args:
+        shared: whether shadows share copies, which is right as long as no node writes into one.
+    """
+
+    def __init__(self, *, shared: bool) -> None:
+        self._shared = shared
+        self._known: dict[int, tuple[tuple[int, ...], Any, tuple[int, ...]]] = {}
+
+    def receive(self, register: int, form: Form, value: Any) -> Any:
+        """The copy of a register's value."""
+        versions = _versions_of(value)
+        known = self._known.get(register)
+        if known is not None and known[0] == versions:
+            return known[1]
+        copy = received(form, value)
+        if self._shared:
+            self._known[register] = (versions, copy, _versions_of(copy))
+        return copy
+
+    def keep_only(self, live: Sequence[int]) -> None:
+        """Forget other registers. Raises _CopyWrittenError where a copy was written to."""
+        if any(_versions_of(copy) != versions for _, copy, versions in self._known.values()):
+            raise _CopyWrittenError
+        self._known = {register: self._known[register] for register in live if register in self._known}
+
+
+@dataclass
+class _Shadow:
+    """A run from the values at one or several cuts, as they arrive over the wire."""
+
+    registers: Registers
+    cuts: list[int]
+
+
 def _advance_shadows(
     program: Program,
     index: int,
     reference: Registers,
-    shadows: dict[int, Registers],
+    shadows: Sequence[_Shadow],
     result: Examination,
     written: set[int],
     unsent: set[int],
-) -> None:
-    """Run one node in every shadow; remove shadows that have proved or refuted their cut.
+) -> list[_Shadow]:
+    """Run one node in every shadow; returns the shadows that have neither proved nor refuted their cuts yet.
 
     Args:
         written: registers that the node wrote to in the reference. No others are compared again, as most of the time
@@ -154,28 +208,36 @@ def _advance_shadows(
         unsent: those of the cut before the node that have not crossed another cut yet.
     """
     live = program.live[index + 1]
-    for cut, registers in list(shadows.items()):
-        before = _versions(registers, program.live[index])
-        program.advance(registers, index)
-        changed = {r for r, version in _versions(registers, live).items() if version != before.get(r)} | written
-        if cut == index:
+    expected = _layout(reference, live)
+    left: dict[tuple[Any, ...], _Shadow] = {}
+    for shadow in shadows:
+        before = _versions(shadow.registers, program.live[index])
+        program.advance(shadow.registers, index)
+        after = _versions(shadow.registers, live)
+        changed = {r for r, version in after.items() if version != before.get(r)} | written
+        if index in shadow.cuts:
             changed |= unsent
         compared = (r for r in live if r in changed)
-        different = next((r for r in compared if not same_bits(reference[r], registers[r])), None)
+        different = next((r for r in compared if not same_bits(reference[r], shadow.registers[r])), None)
         if different is not None:
-            size = _size_of_difference(reference[different], registers[different])
-            result.refused[cut] = (
+            size = _size_of_difference(reference[different], shadow.registers[different])
+            why = (
                 f"its tail differs from the whole model: value {program.names[different]!r} after node "
                 f"{index} ({program.steps[index].name!r}){size}"
             )
-            del shadows[cut]
-        elif _layout(reference, live) == _layout(registers, live):
-            del shadows[cut]
+            result.refused.update(dict.fromkeys(shadow.cuts, why))
+        elif (layout := _layout(shadow.registers, live)) != expected:
+            left.setdefault(layout, _Shadow(shadow.registers, [])).cuts.extend(shadow.cuts)
+    return list(left.values())
 
 
 def _versions(registers: Registers, which: Sequence[int]) -> dict[int, tuple[int, ...]]:
     """Register -> how often each of its tensors, or one that it shares memory with, was written to."""
-    return {r: tuple(tensor._version for tensor in _tensors_in(registers[r])) for r in which}  # noqa: SLF001
+    return {register: _versions_of(registers[register]) for register in which}
+
+
+def _versions_of(value: Any) -> tuple[int, ...]:
+    return tuple(tensor._version for tensor in _tensors_in(value))  # noqa: SLF001  # the only counter of writes
 
 
 def _size_of_difference(a: Any, b: Any) -> str:
@@ -188,7 +250,7 @@ def _size_of_difference(a: Any, b: Any) -> str:
     return f", by up to {(a.double() - b.double()).abs().max().item():.1e}"
 
 
-def _layout(registers: Registers, live: Sequence[int]) -> list[Any]:
+def _layout(registers: Registers, live: Sequence[int]) -> tuple[Any, ...]:
     """Strides, alignment and sharing of memory of the live tensors."""
     first: dict[int, tuple[int, int]] = {}
     layout = []
@@ -196,7 +258,7 @@ def _layout(registers: Registers, live: Sequence[int]) -> list[Any]:
         start = tensor.data_ptr()
         owner, base = first.setdefault(tensor.untyped_storage().data_ptr(), (position, start))
         layout.append((tensor.stride(), start % 64, owner, start - base))
-    return layout
+    return tuple(layout)
 
 
 def _tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from midcut.edge.clouds.capabilities import CloudCapabilities, usable_cuts, usable_scope
 from midcut.edge.clouds.failover import Clouds
-from midcut.errors import CloudRefusedError, CloudUnreachableError, ConfigError
+from midcut.errors import CloudRefusedError, CloudStrangerError, CloudUnreachableError, ConfigError
 from midcut.testing import LoopbackTransport
 from midcut.types import HeldModel, Placement, Probe, UpstreamModel
 
@@ -193,18 +193,24 @@ async def test_a_listing_that_fails_changes_nothing(bench, tiny, tiny_model, tro
         assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
 
 
-@pytest.mark.parametrize("status", [404, 308])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(CloudRefusedError, 404), (CloudRefusedError, 308), (CloudStrangerError, 404), (CloudStrangerError, 0)],
+)
 async def test_a_server_that_is_no_midcut_cloud_is_sent_nothing_until_one_is_there(
-    bench, tiny, tiny_model, status, monkeypatch
+    bench, tiny, tiny_model, status, error, monkeypatch
 ):
     monkeypatch.setattr("midcut.edge.clouds.capabilities._REPEAT_S", 0.05)
     monkeypatch.setattr("midcut.edge.clouds.capabilities._MIN_GAP_S", 0.0)
     transport = Listing(tiny, range(10))
-    transport.trouble = CloudRefusedError("127.0.0.1:1 is mlserver 1.7.1, not a midcut cloud", http_status=status)
+    transport.trouble = error("127.0.0.1:1 is mlserver 1.7.1, not a midcut cloud", http_status=status)
     with structlog.testing.capture_logs() as logs:
         async with bench(transport=transport, scoped=True) as b:
             assert legal(b) == [9]
             assert (await b.engine.infer(tiny_model.example)).finished_by == "edge"
+            if error is CloudStrangerError:  # nor where a client chooses the cut
+                chosen = await b.engine.infer(tiny_model.example, placement=Placement(0))
+                assert (chosen.finished_by, chosen.fallback) == ("edge", str(transport.trouble))
             assert transport.requests == []
             transport.trouble = None
             await b.until(lambda: legal(b) == list(range(10)) and b.engine.decision.placement.cut != 9)

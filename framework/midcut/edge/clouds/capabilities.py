@@ -10,7 +10,7 @@ import structlog
 
 from midcut.chains import accepts
 from midcut.edge.tasks import cancel_task
-from midcut.errors import CloudError, CloudRefusedError, CloudVersionError
+from midcut.errors import CloudError, CloudRefusedError, CloudStrangerError, CloudVersionError
 from midcut.graph.probe import difference
 from midcut.types import UpstreamModel
 from midcut.wire.oip import FILE
@@ -126,7 +126,8 @@ class CloudCapabilities:
             async with asyncio.timeout(_TIMEOUT_S):
                 models = await lister.listing()
         except CloudRefusedError as error:
-            if error.http_status not in _NO_SUCH_CLOUD and not isinstance(error, CloudVersionError):
+            certain = isinstance(error, CloudStrangerError | CloudVersionError)
+            if error.http_status not in _NO_SUCH_CLOUD and not certain:
                 return str(error)
             await self._use(self._edge_alone(str(error)))
             return ""

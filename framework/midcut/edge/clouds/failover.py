@@ -17,6 +17,7 @@ from midcut.edge.tasks import cancel_task
 from midcut.errors import (
     CloudError,
     CloudRefusedError,
+    CloudStrangerError,
     CloudTimeoutError,
     CloudUnreachableError,
     CloudVersionError,
@@ -177,7 +178,7 @@ class Clouds:
     async def _greet(self, cloud: _Cloud, lister: ModelLister) -> Mapping[str, HeldModel]:
         try:
             models = await lister.listing()
-        except CloudVersionError as error:
+        except (CloudStrangerError, CloudVersionError) as error:
             cloud.greeted, cloud.mismatch = True, str(error)
             raise
         cloud.greeted, cloud.models = True, models
