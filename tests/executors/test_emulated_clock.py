@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from midcut.edge.assembly import _fused
 from midcut.errors import ConfigError, FileError
+from midcut.profiles.choosing import fused_executor
 from midcut.testing import ExecutorSuite
 from midcut_executors.emulated_clock import CpufreqTree, EmulatedClock, write_slowdown
 from midcut_executors.hooks import midcut_executors
@@ -221,5 +221,5 @@ def test_a_profile_is_measured_with_the_runtime_inside_at_full_speed(tmp_path, t
     path = trace(tmp_path, "time_s,clock_mhz\n0,400\n")
     slow = EmulatedClock(path, str(tmp_path / "root"), 1000.0, None, 1.0, loop=True, runtime="onnxruntime")
     with closing(slow):
-        assert _fused(slow, tiny) is slow.full_speed
+        assert fused_executor(slow, tiny) is slow.full_speed
         assert slow.full_speed.identity.startswith("onnxruntime")
