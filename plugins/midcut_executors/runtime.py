@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _Key: TypeAlias = tuple[str, int, int]
 _SMALL_BYTES: Final = 512 * 1024 * 1024
 _AT_LEAST: Final = 4
+_LARGEST_BYTES: Final = 2**31  # of a message of protobuf
 _log = structlog.get_logger("midcut.executor")
 
 
@@ -150,14 +151,17 @@ class RuntimeExecutor:
     def _make(self, network: Network, start: int, stop: int) -> RuntimeSegment:
         export, inputs = self._export(network)
         part = export.part(start, stop)
+        weight_bytes = 0 if part.model is None else _weight_bytes(part.model)
         try:
-            weight_bytes = 0 if part.model is None else _weight_bytes(part.model)
             compiled = None if part.model is None else self._compile(part.model)
             segment = RuntimeSegment(replace(part, model=None), compiled, weight_bytes)
         except ExecutorError:
             raise
         except Exception as error:  # runtimes raise classes of their own
-            raise ExecutorError(f"{self.identity} does not take nodes {start} to {stop}: {error}") from error
+            reason = " ".join(str(error).split())[:300]
+            if weight_bytes >= _LARGEST_BYTES:
+                reason = f"their weights are {weight_bytes / 1e9:.1f} GB, and an ONNX graph holds less than 2.15 GB"
+            raise ExecutorError(f"{self.identity} does not take nodes {start} to {stop}: {reason}") from error
         self._verify(network, start, stop, segment, inputs)
         _return_memory()
         return segment

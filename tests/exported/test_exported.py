@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from midcut.config.build import build_each
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, GraphError
+from midcut.exported.folder import digest
 
 DIGITS = Path(__file__).parents[2] / "plugins/midcut_models/digits"
 
@@ -169,6 +171,40 @@ def test_a_folder_that_is_no_whole_export_is_one_line(folder, tmp_path, damage, 
         edge.run(cfg)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def _damage_graphs(folder, path, damaged):
+    """Copy an export with an operator that no runtime has in some of its graphs, and digests that fit."""
+    shutil.copytree(folder, path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    with zipfile.ZipFile(folder / "graphs.zip") as old, zipfile.ZipFile(path / "graphs.zip", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"Gemm", b"Xemm") if name in damaged else old.read(name))
+    manifest["digests"]["graphs.zip"] = digest(path / "graphs.zip")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("damaged", ["0-10.onnx", "8-13.onnx"])
+def test_a_cut_with_an_operator_that_the_runtime_lacks_is_run_as_the_whole_model(folder, unsplit, tmp_path, damaged):
+    _damage_graphs(folder, tmp_path / "copy", [damaged])
+    cut = 10 if damaged.startswith("0") else 8
+    only = [f"cuts.first_cut={cut}", f"cuts.last_cut={cut}", "cloud_url=http://127.0.0.1:9"]
+    finished = _edge(tmp_path / "copy", tmp_path, *only)
+    assert finished.returncode == 0, finished.stderr
+    assert {Path(record["file"]).name: record["class"] for record in _records(tmp_path)} == {
+        name: int(probabilities.argmax()) for name, probabilities in unsplit[1].items()
+    }
+    (line,) = [line for line in finished.stderr.splitlines() if "a segment cannot run" in line]
+    assert "ONNX Runtime does not take nodes" in line
+
+
+def test_a_whole_model_that_the_runtime_does_not_take_is_one_line(folder, tmp_path):
+    _damage_graphs(folder, tmp_path / "copy", ["0-13.onnx"])
+    finished = _edge(tmp_path / "copy", tmp_path)
+    assert finished.returncode == 1
+    (line,) = [line for line in finished.stderr.splitlines() if line.startswith("midcut edge: ")]
+    assert "ONNX Runtime does not take nodes 0 to 13" in line
+    assert "Traceback" not in finished.stderr
 
 
 def test_an_executor_that_needs_torch_is_refused(folder):

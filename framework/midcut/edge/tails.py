@@ -146,7 +146,7 @@ class LocalCompute:
         return self._segments.ready(self._partition, start, stop)
 
     def inexact(self, cut: int) -> bool:
-        """Whether a cut must be run as the whole model, as the executor promises its bits and cannot give them here."""
+        """Whether a cut must be run as the whole model; see `Segments.inexact`."""
         return self._segments.inexact(self._partition, cut)
 
     def prepare_soon(self, start: int, stop: int) -> None:

@@ -38,6 +38,7 @@ class ExportedNetwork:
         ExecutorError: ONNX Runtime is not installed.
     """
 
+    has_torch = False
     resized = False
     sizes = None
 

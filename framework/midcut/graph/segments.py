@@ -49,8 +49,17 @@ class Segments:
         return self._executor if getattr(self._executor, "fused", False) else None
 
     def inexact(self, partition: Partition, cut: int) -> bool:
-        """Whether an executor that promises the bits of the whole model refuses a head, or has not compared it yet."""
-        if not getattr(self._executor, "exact", False) or partition.resized or cut in (0, partition.table.last):
+        """Whether a cut must be run as the whole model.
+
+        An executor that promises the bits of the whole refuses its head, or has not compared it yet; or an exported
+        model, for which PyTorch cannot stand in, has a head or tail that its runtime does not take.
+        """
+        last = partition.table.last
+        if cut in (0, last) or partition.resized:
+            return False
+        if not getattr(partition, "has_torch", True):
+            return not self.prepare(partition, 0, cut) or _key(partition, cut, last) in self._refused
+        if not getattr(self._executor, "exact", False):
             return False
         return _key(partition, 0, cut) in self._refused or not self._executor.ready(partition, 0, cut)
 
@@ -99,8 +108,9 @@ class Segments:
         except Exception as error:  # noqa: BLE001 - a runtime may raise anything; PyTorch can run it
             self._refused.add(key)
             reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
+            stands_in = getattr(partition, "has_torch", True)
             _log.warning(
-                "a segment runs in PyTorch instead",
+                "a segment runs in PyTorch instead" if stands_in else "a segment cannot run: its cut is not used",
                 model=key[0][0],
                 cuts=f"{start} to {stop}",
                 executor=self.identity,
