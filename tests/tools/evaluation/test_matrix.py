@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from bed.clocks import CooperativeClock
+from evaluation.matrix.measure import points_of
 from evaluation.matrix.noise import noise_of
 from evaluation.matrix.report import evaluation
 from evaluation.matrix.results import point_result, points_by_model, progress_line, with_interval
+from evaluation.options import Options
 from evaluation.profiling import scale_to_clocks
 from evaluation.rows import Rows
 from evaluation.statistics import Choice
@@ -162,3 +165,18 @@ def test_the_edges_profile_at_other_clocks_is_scaled_by_construction():
     assert (slow.clock_mhz, slow.node_s, slow.whole_s) == (600.0, pytest.approx((0.05,)), pytest.approx(0.06))
     assert (fast.clock_mhz, fast.node_s, fast.whole_s) == (1500.0, pytest.approx((0.02,)), pytest.approx(0.024))
     assert "by construction" in scale_to_clocks(profile, (600.0,)).origin
+
+
+def test_points_of_another_executor_are_of_another_experiment(tmp_path):
+    rows = [row() | {"core_mhz": 6000.0}, row() | {"core_mhz": 6000.0, "executor": "onnxruntime"}]
+    assert points_of(Options(out=tmp_path), rows) == rows[:1]
+    assert points_of(Options(out=tmp_path, executor="onnxruntime"), rows) == rows[1:]
+
+
+def test_an_edge_with_a_clock_of_its_own_runs_the_executor_inside_it(tmp_path):
+    clock = CooperativeClock(tmp_path, 6000.0)
+    try:
+        assert clock.edge_overrides_for("onnxruntime")[-1] == "executor.runtime=onnxruntime"
+        assert "executor=onnxruntime" not in clock.edge_overrides_for("onnxruntime")
+    finally:
+        clock.close()
