@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -409,6 +409,16 @@ class Network(Protocol):
             GraphError: the network cannot be exported from here; the message says why.
         """
         ...
+
+
+@runtime_checkable
+class PicturedNetwork(Protocol):
+    """A network whose model takes pictures."""
+
+    pictures: Callable[[str, int, str], list[tuple[Tensor, ...]]] | None
+    """Reads the model's inputs from at most that many pictures of a folder; the last argument is the setting that
+    names the folder. None where the preprocessing is not known. It raises ConfigError or FileError, each one line: no
+    such folder, under ten pictures, noise, a model of several inputs, a picture that cannot be read."""
 
 
 class Segment(Protocol):

@@ -55,7 +55,7 @@ def openvino(**knobs: Any) -> Executor:
     return OpenVino(**knobs)
 
 
-def by_name(name: str, accuracy: Accuracy = Accuracy.float32) -> Executor:
+def by_name(name: str, accuracy: Accuracy = Accuracy.float32, calibration: str | None = None) -> Executor:
     """Make an executor whose other knobs have their defaults.
 
     Raises:
@@ -64,9 +64,9 @@ def by_name(name: str, accuracy: Accuracy = Accuracy.float32) -> Executor:
     knobs: dict[str, Any] = {"threads": None, "tolerance": None, "segments": 32, "accuracy": accuracy}
     makers: dict[str, Callable[[], Executor]] = {
         "native": Native,
-        "onnxruntime": lambda: onnxruntime(**knobs),
+        "onnxruntime": lambda: onnxruntime(**knobs, calibration=calibration),
         "openvino": lambda: openvino(**knobs),
-        "auto": lambda: Auto(**knobs),
+        "auto": lambda: Auto(**knobs, calibration=calibration),
     }
     if name not in makers:
         raise ConfigError(f"executor.runtime={name!r} must be one of {', '.join(makers)}")
@@ -82,14 +82,17 @@ class Auto:
         tolerance: float | None,
         segments: int,
         accuracy: Accuracy = Accuracy.float32,
+        calibration: str | None = None,
     ) -> None:
-        AutoConfig(threads, tolerance, accuracy, segments)  # checks the bounds
+        AutoConfig(threads, tolerance, accuracy, calibration, segments)  # checks the bounds
         knobs: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "segments": segments, "accuracy": accuracy}
         self._threads = threads
         self._candidates: list[Executor] = [Native()]
         if not missing("onnxruntime"):
-            slower = Accuracy.float32 if accuracy is Accuracy.fast else accuracy
-            self._candidates.append(onnxruntime(**knobs | {"accuracy": slower}))
+            in_float32 = accuracy is Accuracy.fast
+            self._candidates.append(onnxruntime(**knobs | ({"accuracy": Accuracy.float32} if in_float32 else {})))
+            if calibration is not None:
+                self._candidates.append(onnxruntime(**knobs, calibration=calibration))
         if not missing("openvino"):
             self._candidates.append(openvino(**knobs))
         self._chosen: dict[str, Executor] = {}

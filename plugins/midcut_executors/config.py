@@ -20,11 +20,11 @@ class Accuracy(StrEnum):
     fast = "fast"
 
 
-def tolerance_of(accuracy: Accuracy, tolerance: float | None) -> float:
+def tolerance_of(accuracy: Accuracy, tolerance: float | None, fast: float = 0.05) -> float:
     """The largest difference from PyTorch, as a share of a value's largest element."""
     if tolerance is not None:
         return tolerance
-    return 0.05 if accuracy is Accuracy.fast else TOLERANCE
+    return fast if accuracy is Accuracy.fast else TOLERANCE
 
 
 @dataclass
@@ -34,26 +34,34 @@ class NativeConfig:
 
 @dataclass
 class OnnxRuntimeConfig:
-    """ONNX Runtime on the CPU, in float32. Needs the extra `onnx`.
+    """ONNX Runtime on the CPU, in float32 unless `accuracy=fast`. Needs the extra `onnx`.
 
     Attributes:
         threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
         tolerance: largest difference from PyTorch, as a share of a value's largest element; a segment that differs by
-            more runs in PyTorch. null is 0.001, and 0.05 with `accuracy=fast`.
+            more runs in PyTorch. null is 0.001, and 0.25 of the median picture with `accuracy=fast`.
         accuracy: `float32` is within `tolerance` of PyTorch; with `bits`, head plus tail have the bits of the whole
-            model in this runtime, and a cut where they have not is run as the whole model at the edge.
+            model in this runtime, and a cut where they have not is run as the whole model at the edge; `fast` is 8-bit
+            integers, which needs `calibration`.
+        calibration: with `accuracy=fast`, a folder with ten or more pictures of what the edge will see: they give the
+            ranges of the integers, and segments are compared with PyTorch on them.
         segments: how many heads and tails stay ready at most; fewer of a model whose weights are large.
     """
 
     threads: int | None = None
     tolerance: float | None = None
     accuracy: Accuracy = Accuracy.float32
+    calibration: str | None = None
     segments: int = 32
 
     def __post_init__(self) -> None:
         _check(self.threads, self.tolerance, self.segments)
-        if self.accuracy is Accuracy.fast:
-            raise ConfigError("executor.accuracy=fast needs executor=openvino (or auto, with OpenVINO installed)")
+        _check_calibration(self.accuracy, self.calibration)
+        if self.accuracy is Accuracy.fast and self.calibration is None:
+            raise ConfigError(
+                "executor.accuracy=fast needs executor.calibration=FOLDER, pictures of what the edge will see; "
+                "without, executor=openvino (or auto, with OpenVINO installed)"
+            )
 
 
 @dataclass
@@ -86,20 +94,24 @@ class AutoConfig:
     Attributes:
         threads: of one run; null is as many as PyTorch (`engine.threads`, `cloud.threads`).
         tolerance: largest difference from PyTorch, as a share of a value's largest element; a segment that differs by
-            more runs in PyTorch. null is 0.001, and 0.05 with `accuracy=fast`.
+            more runs in PyTorch. null is 0.001; with `accuracy=fast` 0.05 in OpenVINO and 0.25 in ONNX Runtime.
         accuracy: `float32` is within `tolerance` of PyTorch; with `bits`, head plus tail have the bits of the whole
             model in this runtime, and a cut where they have not is run as the whole model at the
-            edge; `fast` is bfloat16 in OpenVINO, where the processor has it.
+            edge; `fast` is bfloat16 in OpenVINO, where the processor has it, and 8-bit integers in ONNX Runtime, with
+            `calibration`.
+        calibration: as for ONNX Runtime.
         segments: how many heads and tails stay ready.
     """
 
     threads: int | None = None
     tolerance: float | None = None
     accuracy: Accuracy = Accuracy.float32
+    calibration: str | None = None
     segments: int = 32
 
     def __post_init__(self) -> None:
         _check(self.threads, self.tolerance, self.segments)
+        _check_calibration(self.accuracy, self.calibration)
 
 
 @dataclass
@@ -134,3 +146,8 @@ def _check(threads: int | None, tolerance: float | None, segments: int) -> None:
         raise ConfigError(f"executor.tolerance={tolerance:g} must be more than 0")
     if segments < 2:
         raise ConfigError(f"executor.segments={segments} must be 2 or more: a head and a tail")
+
+
+def _check_calibration(accuracy: Accuracy, calibration: str | None) -> None:
+    if calibration is not None and accuracy is not Accuracy.fast:
+        raise ConfigError(f"executor.calibration is of 8-bit integers: executor.accuracy=fast, not {accuracy}")

@@ -71,6 +71,16 @@ class Exported:
         self._values = {str(output.name): _source(output) for output in self._model.graph.outputs}
         self._lock = threading.Lock()
 
+    @property
+    def model_file(self) -> Path:
+        """The whole network, whose outputs are the values of all cuts."""
+        return self._cache.model_file
+
+    @property
+    def copies(self) -> Mapping[str, str]:
+        """Output of the whole network -> name of the value in a part that it is a copy of."""
+        return {name: str(value.name) for name, value in self._values.items()}
+
     def part(self, start: int, stop: int) -> Part:
         """Extract and simplify the nodes between two cuts.
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import tempfile
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+import structlog
 import torch
 from onnx import numpy_helper
 
+from midcut.errors import ConfigError, MidcutError
+from midcut.protocols import PicturedNetwork
+from midcut_executors.comparing import INT8_TOLERANCE, TOLERANCE
 from midcut_executors.config import Accuracy, tolerance_of
 from midcut_executors.runtime import RuntimeExecutor
 from midcut_executors.saved import needs_packing, save_segments
@@ -27,10 +32,15 @@ if TYPE_CHECKING:
 
     from midcut.exported.manifest import SavedSegments
     from midcut.protocols import Network
-    from midcut_executors.runtime import Compiled
+    from midcut_executors.exported import Exported
+    from midcut_executors.int8 import Quantiser
+    from midcut_executors.runtime import Compiled, Inputs
 
 _POOLED_BYTES: Final = 1024  # smaller weights stay in their session
 _LARGE_BYTES: Final = 1024 * 1024
+_PICTURES: Final = 30
+_COMPARED_PICTURES: Final = 5
+_log = structlog.get_logger("midcut.executor")
 
 
 class OnnxRuntime(RuntimeExecutor):
@@ -40,7 +50,9 @@ class OnnxRuntime(RuntimeExecutor):
         threads: of one run; None as many as PyTorch.
         tolerance: see RuntimeExecutor.
         segments: see RuntimeExecutor.
-        accuracy: with `bits`, no convolution works on blocks of channels, as what is merged there depends on the cut.
+        accuracy: with `bits`, no convolution works on blocks of channels, as what is merged there depends on the cut;
+            with `fast`, 8-bit integers.
+        calibration: folder of pictures whose values give the ranges of the integers, for `fast`.
     """
 
     def __init__(
@@ -49,15 +61,18 @@ class OnnxRuntime(RuntimeExecutor):
         tolerance: float | None,
         segments: int,
         accuracy: Accuracy = Accuracy.float32,
+        calibration: str | None = None,
     ) -> None:
+        self._calibration = calibration
+        self._quantisers: dict[str, Quantiser] = {}
         self._threads = threads or torch.get_num_threads()
         self._pool = WeightPool()
         _share_arena()
         self._exact = accuracy is Accuracy.bits
         super().__init__(
-            f"onnxruntime {ort.__version__} {accuracy}",
+            f"onnxruntime {ort.__version__} {'int8' if accuracy is Accuracy.fast else accuracy}",
             self._session,
-            tolerance_of(accuracy, tolerance),
+            tolerance_of(accuracy, tolerance, INT8_TOLERANCE),
             segments,
             exact=self._exact,
         )
@@ -66,10 +81,45 @@ class OnnxRuntime(RuntimeExecutor):
         """As `midcut.exported.manifest.SegmentWriter.save`."""
         return save_segments(network, cuts, graphs, weights, self.identity)
 
-    def _session(self, model: ir.Model) -> Compiled:
+    def drop(self, network: Network) -> None:
+        super().drop(network)
+        self._quantisers.pop(network.table.fingerprint, None)
+
+    def close(self) -> None:
+        super().close()
+        self._quantisers.clear()
+
+    def _samples(self, network: Network, export: Exported) -> Sequence[Inputs]:
+        if self._calibration is None:
+            return super()._samples(network, export)
+        pictures = network.pictures if isinstance(network, PicturedNetwork) else None
+        try:
+            if pictures is None:
+                raise ConfigError(f"no pictures become inputs of model {network.table.model!r} here")
+            inputs = pictures(self._calibration, _PICTURES, "executor.calibration")
+        except MidcutError as error:
+            _log.warning("executor.accuracy=fast computes in float32", model=network.table.model, reason=str(error))
+            if not self._quantisers:
+                self.identity, self.tolerance = f"onnxruntime {ort.__version__} float32", TOLERANCE
+            return super()._samples(network, export)
+        from midcut_executors.int8 import Quantiser  # noqa: PLC0415 - only where it is chosen
+
+        began = time.perf_counter()
+        self._quantisers[network.table.fingerprint] = Quantiser(export, inputs, self._options())
+        took_s = round(time.perf_counter() - began, 1)
+        _log.info("ranges of 8-bit integers", model=network.table.model, pictures=len(inputs), took_s=took_s)
+        return inputs[:_COMPARED_PICTURES]
+
+    def _compile_part(self, network: Network, model: ir.Model) -> Compiled:
+        return self._session(model, self._quantisers.get(network.table.fingerprint))
+
+    def _session(self, model: ir.Model, quantiser: Quantiser | None = None) -> Compiled:
         """Optimise once, for this processor, and run what came out with the weights of the pool."""
-        large = _take_large(model)
-        model = ir.external_data.load_to_model(model)
+        large = _take_large(model) if quantiser is None else {}
+        if quantiser is None:
+            given = ir.to_proto(ir.external_data.load_to_model(model))
+        else:
+            given = quantiser.quantise(model, self._options())
         with tempfile.TemporaryDirectory(prefix="midcut-onnx-") as folder:
             optimised = str(Path(folder) / "optimised.onnx")
             options = self._options()
@@ -77,7 +127,7 @@ class OnnxRuntime(RuntimeExecutor):
             options.add_session_config_entry("session.disable_prepacking", "1")  # this session never runs
             if self._exact:
                 options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+            ort.InferenceSession(given.SerializeToString(), options, providers=["CPUExecutionProvider"])
             proto = onnx.load(optimised)
         held = {name: self._pool.insert(proto, name, weight) for name, weight in large.items()}
         options = self._options()
@@ -86,7 +136,9 @@ class OnnxRuntime(RuntimeExecutor):
         options.add_external_initializers(list(held), [weight.value for weight in held.values()])
         for name, weight in held.items():
             options.add_initializer(name, weight.value)  # else each session keeps the copy that it makes of it
-        options.add_session_config_entry("session.disable_prepacking", str(int(not needs_packing(proto))))
+        options.add_session_config_entry(
+            "session.disable_prepacking", str(int(quantiser is None and not needs_packing(proto)))
+        )
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import itertools
+import statistics
 import threading
 import time
 from collections import OrderedDict
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from midcut.protocols import Network
     from midcut_executors.exported import Part
 
+    Inputs: TypeAlias = Sequence[torch.Tensor]
     Compiled: TypeAlias = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
 
 _Key: TypeAlias = tuple[str, int, int]
@@ -67,7 +69,7 @@ class RuntimeExecutor:
         self.tolerance = tolerance
         self._capacity = segments
         self._segments: OrderedDict[_Key, RuntimeSegment] = OrderedDict()
-        self._exports: dict[str, tuple[Exported, list[torch.Tensor]]] = {}
+        self._exports: dict[str, tuple[Exported, Sequence[Inputs]]] = {}
         self._refused: dict[str, str] = {}
         self._lock = threading.Lock()
         self._preparing = threading.Lock()
@@ -101,7 +103,7 @@ class RuntimeExecutor:
         cut = stop if start == 0 else start if stop == last else last
         if cut in (0, last):
             return {}
-        _, inputs = self._export(network)
+        inputs = self._export(network)[1][0]
         chain = {}
         for ends in ((0, last), (0, cut), (cut, last)):
             key = (network.table.fingerprint, *ends)
@@ -149,11 +151,11 @@ class RuntimeExecutor:
         return min(max(fitting, _AT_LEAST), self._capacity)
 
     def _make(self, network: Network, start: int, stop: int) -> RuntimeSegment:
-        export, inputs = self._export(network)
+        export, samples = self._export(network)
         part = export.part(start, stop)
         weight_bytes = 0 if part.model is None else _weight_bytes(part.model)
         try:
-            compiled = None if part.model is None else self._compile(part.model)
+            compiled = None if part.model is None else self._compile_part(network, part.model)
             segment = RuntimeSegment(replace(part, model=None), compiled, weight_bytes)
         except ExecutorError:
             raise
@@ -162,11 +164,18 @@ class RuntimeExecutor:
             if weight_bytes >= _LARGEST_BYTES:
                 reason = f"their weights are {weight_bytes / 1e9:.1f} GB, and an ONNX graph holds less than 2.15 GB"
             raise ExecutorError(f"{self.identity} does not take nodes {start} to {stop}: {reason}") from error
-        self._verify(network, start, stop, segment, inputs)
+        self._verify(network, start, stop, segment, samples)
         _return_memory()
         return segment
 
-    def _export(self, network: Network) -> tuple[Exported, list[torch.Tensor]]:
+    def _compile_part(self, network: Network, model: ir.Model) -> Compiled:  # noqa: ARG002 - it may depend on it
+        return self._compile(model)
+
+    def _samples(self, network: Network, export: Exported) -> Sequence[Inputs]:  # noqa: ARG002 - likewise
+        """Inputs on which segments are compared with PyTorch."""
+        return [noise(network)]
+
+    def _export(self, network: Network) -> tuple[Exported, Sequence[Inputs]]:
         key = network.table.fingerprint
         if key in self._refused:
             raise ExecutorError(self._refused[key])
@@ -178,30 +187,38 @@ class RuntimeExecutor:
                 self._refused[key] = str(error)
                 raise
             _log.info("ONNX export ready", model=network.table.model, took_s=round(time.perf_counter() - began, 2))
-            self._exports[key] = export, noise(network)
+            self._exports[key] = export, self._samples(network, export)
         return self._exports[key]
 
     def _verify(
-        self, network: Network, start: int, stop: int, segment: RuntimeSegment, inputs: Sequence[torch.Tensor]
+        self,
+        network: Network,
+        start: int,
+        stop: int,
+        segment: RuntimeSegment,
+        samples: Sequence[Inputs],
     ) -> None:
-        """Compare a segment with PyTorch, on one noise image.
+        """Compare a segment with PyTorch; of several samples, the median counts.
 
         Raises:
             ExecutorError: they differ by more than the tolerance.
         """
+        compared = []
         try:
-            values = network.run(0, start, inputs)
-            expected = network.run(start, stop, values)
+            for inputs in samples:
+                values = network.run(0, start, inputs)
+                expected = network.run(start, stop, values)
+                compared.append((values, expected))
         except Exception:  # noqa: BLE001 - the model takes no noise, such as indices
             return
-        error = largest_error(segment.run(values)[0], expected)
+        error = statistics.median(largest_error(segment.run(values)[0], expected) for values, expected in compared)
         if not error <= self.tolerance:
             raise ExecutorError(
                 f"{self.identity} differs from PyTorch by {error:.1e} of the largest element, "
                 f"executor.tolerance is {self.tolerance:g}"
             )
         if start == 0 and stop == network.table.last:
-            self._warn_if_constant(network, inputs, expected)
+            self._warn_if_constant(network, samples[0], compared[0][1])
             _log.info("executor compared with PyTorch", model=network.table.model, executor=self.identity, error=error)
 
     def _warn_if_constant(self, network: Network, inputs: Sequence[torch.Tensor], output: Sequence[Any]) -> None:

@@ -329,5 +329,7 @@ def test_a_refused_cut_is_run_as_the_whole_where_bits_are_promised():
 
 
 def test_fast_in_onnx_runtime_is_one_line():
-    with pytest.raises(ConfigError, match=r"executor\.accuracy=fast needs executor=openvino"):
+    with pytest.raises(
+        ConfigError, match=r"executor\.accuracy=fast needs executor\.calibration=FOLDER.*executor=openvino"
+    ):
         choosing.onnxruntime(threads=None, tolerance=None, segments=8, accuracy=Accuracy.fast)

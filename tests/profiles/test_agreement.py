@@ -18,9 +18,10 @@ from midcut.config.composition import compose
 from midcut.errors import ConfigError
 from midcut.planning.placements import placements
 from midcut.profiles import read_profile
-from midcut.profiles.agreement import measure_codings, picture_files, read_pictures
+from midcut.profiles.agreement import measure_codings
 from midcut.profiles.coding_rows import coded_cuts, narrowing_cuts
 from midcut.profiles.codings import build_measured_codecs, settings_text
+from midcut.serving.picture_folder import picture_files, read_pictures
 from midcut_models.mnist import DIGITS
 
 

@@ -12,6 +12,7 @@ import contextlib
 import os
 import statistics
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     from midcut.protocols import Executor, Segment
 
 BATCHES = (1, 2, 8)
+CALIBRATION = 40
 LEVELS = {
-    "onnxruntime": (Accuracy.bits, Accuracy.float32),
+    "onnxruntime": (Accuracy.bits, Accuracy.float32, Accuracy.fast),
     "openvino": (Accuracy.bits, Accuracy.float32, Accuracy.fast),
 }
 
@@ -115,16 +117,24 @@ def measure(name: str, executor: Executor, options: argparse.Namespace) -> tuple
 
 
 def print_agreement(count: int) -> None:
-    """Compare the first class of the trained network in each runtime and level with PyTorch's."""
+    """Compare the first class of the trained network in each runtime and level with PyTorch's.
+
+    Crops that come before those give the ranges of 8-bit integers.
+    """
     model = load(compose("edge", ["model=efficientnet_lite0"]))
     parts = partition(model, CutSettings())
     last = parts.table.last
-    inputs = [[model.preprocess(crop)] for crop in crops(count)]
+    pictures = list(crops(CALIBRATION + count))
+    inputs = [[model.preprocess(crop)] for crop in pictures[CALIBRATION:]]
     expected = [int(parts.run(0, last, given)[0].argmax()) for given in inputs]
     table = text_table(f"EfficientNet-Lite0, {count} crops", ("runtime", "same class", "largest error"), ("runtime",))
-    for runtime, levels in LEVELS.items():
-        for level in levels:
-            with contextlib.closing(by_name(runtime, level)) as executor:
+    with tempfile.TemporaryDirectory() as folder:
+        for number, crop in enumerate(pictures[:CALIBRATION]):
+            crop.save(f"{folder}/{number}.png")
+        levels = [(runtime, level) for runtime, found in LEVELS.items() for level in found]
+        for runtime, level in levels:
+            calibration = folder if (runtime, level) == ("onnxruntime", Accuracy.fast) else None
+            with contextlib.closing(by_name(runtime, level, calibration)) as executor:
                 segment = executor.prepare(parts, 0, last)
                 outputs = [segment.run(given)[0] for given in inputs]
                 same = sum(int(output[0].argmax()) == label for output, label in zip(outputs, expected, strict=True))
@@ -142,7 +152,7 @@ def main() -> int:
     parser.add_argument("--runtime", default="onnxruntime", help="onnxruntime or openvino")
     parser.add_argument("--cuts", type=int, default=12, help="about how many cuts of each model")
     parser.add_argument("--rounds", type=int, default=7, help="runs of each variant")
-    parser.add_argument("--accuracy", default="float32", help="bits, float32, or fast (openvino)")
+    parser.add_argument("--accuracy", default="float32", help="bits, float32, or fast (openvino here)")
     parser.add_argument(
         "--agreement",
         type=int,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
@@ -13,7 +13,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from midcut.config.settings import Capture, Order
-from midcut.errors import GraphError, MidcutError
+from midcut.errors import ConfigError, GraphError, MidcutError
 from midcut.graph.attention import has_fast_path, without_fast_path
 from midcut.graph.cache import CaptureCache, usable_key
 from midcut.graph.capture import capture
@@ -30,6 +30,7 @@ from midcut.graph.stateless import observe
 from midcut.graph.varying import find_varying
 from midcut.graph.verify import same_bits
 from midcut.planning.cuts import legal_cuts
+from midcut.serving.picture_folder import picture_files, read_pictures
 from midcut.types import CutTable
 
 if TYPE_CHECKING:
@@ -86,7 +87,14 @@ def partition_from_cache(model: LoadedModel, settings: CutSettings) -> Partition
 def _with_sizes(model: LoadedModel, settings: CutSettings, captured: Partition) -> Partition:
     if model.ranges:
         captured.sizes = SizedPartitions(captured.table, functools.partial(resized, model, settings, captured))
+    captured.pictures = functools.partial(_pictures, model)
     return captured
+
+
+def _pictures(model: LoadedModel, folder: str, most: int, knob: str) -> list[tuple[Any, ...]]:
+    if len(model.example) != 1:
+        raise ConfigError(f"{knob}: model {model.name!r} takes {len(model.example)} inputs, so no pictures")
+    return [(value,) for value in read_pictures(model, picture_files(folder, most, knob), knob)]
 
 
 def _capture_anew(model: LoadedModel, settings: CutSettings) -> Partition:

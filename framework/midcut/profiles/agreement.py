@@ -3,74 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from midcut.errors import ConfigError, FileError, MalformedError
+from midcut.errors import ConfigError, MalformedError
 from midcut.profiles.profile import Coding
-from midcut.serving.formats import suffixes
-from midcut.serving.images import prepared_input, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from PIL import Image
-
     from midcut.graph import Partition
     from midcut.protocols import Codec
-    from midcut.types import LoadedModel, Tensor, ValueSpec
-
-# With fewer pictures, one that changes its class moves the agreement by more than a tenth.
-LEAST_PICTURES: Final = 10
-# Correlation of neighbouring pixels: 0.9 and more in photographs, 0 in noise, some tenths in dithered drawings.
-_LEAST_CORRELATION: Final = 0.2
-
-
-def picture_files(folder: str, most: int) -> list[Path]:
-    """The pictures of a folder; of more than `most`, that many, evenly spread over their names.
-
-    Raises:
-        ConfigError: there is no such folder, or it has too few pictures. Random inputs are named as what they are.
-    """
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        why = " (random inputs agree with anything: their class hardly depends on them)" if folder == "random" else ""
-        raise ConfigError(f"agreement={folder} is not a folder of pictures{why}")
-    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes() and file.is_file()]
-    if len(files) < LEAST_PICTURES:
-        raise ConfigError(
-            f"agreement={folder} has {len(files)} pictures, and agreement takes {LEAST_PICTURES} or more of what the "
-            "edge will see"
-        )
-    chosen = np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(int)
-    return [files[position] for position in chosen]
-
-
-def read_pictures(model: LoadedModel, files: Sequence[Path]) -> list[Tensor]:
-    """The model's inputs for pictures.
-
-    Raises:
-        FileError: one cannot be read.
-        ConfigError: the pictures are noise.
-    """
-    inputs, correlations = [], []
-    for file in files:
-        try:
-            image = read_image(file.read_bytes(), shape=tuple(model.example[0].shape))
-            inputs.append(prepared_input(model, image))
-        except (OSError, MalformedError) as error:
-            raise FileError(f"agreement: {file} cannot be used: {error}") from None
-        correlations.append(_neighbour_correlation(image))
-    if float(np.median(correlations)) < _LEAST_CORRELATION:
-        raise ConfigError(
-            "agreement: these pictures are noise, for which a model's class hardly changes whatever is sent, so that "
-            "any codec would agree: give pictures of what the edge will see"
-        )
-    return inputs
+    from midcut.types import Tensor, ValueSpec
 
 
 def measure_codings(
@@ -182,11 +129,3 @@ def _classes(output: Tensor) -> Tensor:
 def _error(output: Tensor, expected: Tensor) -> float:
     """||y' - y|| / ||y||."""
     return float((output - expected).norm() / expected.norm().clamp_min(torch.finfo(torch.float32).tiny))
-
-
-def _neighbour_correlation(image: Image.Image) -> float:
-    grey = np.asarray(image.convert("L"), dtype=np.float64)
-    left, right = grey[:, :-1].ravel(), grey[:, 1:].ravel()
-    if left.size < 2 or left.std() == 0.0 or right.std() == 0.0:
-        return 1.0
-    return float(np.corrcoef(left, right)[0, 1])

@@ -21,7 +21,7 @@ from midcut.config.settings import ProfileConfig
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.profiles import Profile, write_profile
-from midcut.profiles.agreement import measure_codings, picture_files, read_pictures
+from midcut.profiles.agreement import measure_codings
 from midcut.profiles.clocks import CpuClocks
 from midcut.profiles.coding_rows import coded_cuts
 from midcut.profiles.codings import settings_text
@@ -29,6 +29,7 @@ from midcut.profiles.measuring import finish, measure, this_machine, versions
 from midcut.profiles.power import EnergyMeter, PowerMeasurement, SampledEnergy, first_that_works
 from midcut.profiles.segments import measuring_segments
 from midcut.reporting import check_installed
+from midcut.serving.picture_folder import picture_files, read_pictures
 from midcut.terms import Role
 from midcut.wire.oip import FILE
 
