@@ -239,3 +239,22 @@ def test_no_body_does_anything_but_be_read_or_refused(place, value, data, length
         read(header, data, length=length)
     except WireError as error:
         assert len(str(error).splitlines()) == 1  # noqa: PT017 - or it is read
+
+
+@pytest.mark.parametrize(("size", "refused"), [(24, False), (65_000, False), (70_000, True)])
+def test_what_is_far_larger_encoded_than_decoded_never_reaches_a_codec(size, refused):
+    class Packed:
+        name = "packed"
+
+        def decode(self, *_):
+            return NUMBERS
+
+    parameters = {"binary_data_size": size, "dtype": "float32", "shape": "1,2,3"}
+    tensors = [{"name": "a", "shape": [size], "datatype": "UINT8", "parameters": parameters}]
+    header = json.dumps({"inputs": tensors, "parameters": {"codec": "packed"}}).encode()
+    call = oip_read.read_infer(Body([header + bytes(size)]), str(len(header)))
+    if refused:
+        with pytest.raises(TooLargeError, match="'a' takes 70000 bytes in codec packed, over the limit of 65584"):
+            request_values(call, SPECS[:1], {"packed": Packed()}, 1, "here")
+    else:
+        assert request_values(call, SPECS[:1], {"packed": Packed()}, 1, "here")[0] is NUMBERS

@@ -8,10 +8,11 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from midcut.errors import BusyError, MalformedError, OutOfMemoryError
 from midcut.serving.error_responses import is_exhausted
+from midcut.serving.file_structure import MOST_EXIF_BYTES, bound_texts, check_structure, without_exif_item
 from midcut.serving.formats import formats, why_unknown
 from midcut.tensors import concatenate
 
@@ -26,9 +27,22 @@ _SMALL_PIXELS: Final = 1_000_000
 # A JPEG of more pixels is decoded at a fraction of its size, which is still this many times the model's input.
 _LARGE_PIXELS: Final = 4_000_000
 _DRAFT: Final = 4
+# These decoders, transparency and wide pixels take up to 16 bytes a pixel instead of 5, and count as so many pixels.
+_HEAVY: Final = 3
+_HEAVY_FORMATS: Final = frozenset({"WEBP", "AVIF", "HEIF"})
+_LIGHT_MODES: Final = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 # Pillow allocates pixels in blocks. glibc gives blocks of more than 32 MB back to the system as soon as they are freed;
 # smaller ones stay with the thread that freed them, so that each thread would hold a large picture's memory.
 _BLOCK_BYTES: Final = 64 * 1024 * 1024
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class PixelBudget:
@@ -40,6 +54,7 @@ class PixelBudget:
     """
 
     def __init__(self, max_pixels: int, patience_s: float | None) -> None:
+        bound_texts()
         Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]  # Pillow documents it, without types
         self.max_pixels = max_pixels
         self._patience_s = patience_s
@@ -48,11 +63,12 @@ class PixelBudget:
 
     @asynccontextmanager
     async def hold(self, pixels: int) -> AsyncIterator[None]:
-        """Hold an image's pixels while it is decoded and preprocessed.
+        """Hold an image's pixels while it is decoded and preprocessed; no more than there are.
 
         Raises:
             BusyError: there was no room in time.
         """
+        pixels = min(pixels, self.max_pixels)
         if pixels <= _SMALL_PIXELS:
             yield
             return
@@ -87,14 +103,21 @@ class PixelBudget:
             turn.set_result(None)
 
 
+def _weighed_pixels(image: Image.Image) -> int:
+    """Pixels of an opened image, those of a heavy one threefold."""
+    heavy = image.format in _HEAVY_FORMATS or image.mode not in _LIGHT_MODES or image.has_transparency_data
+    return image.width * image.height * (_HEAVY if heavy else 1)
+
+
 def open_image(data: bytes | bytearray | memoryview, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read an image's header; nothing is decoded.
 
     Raises:
-        MalformedError: an unknown format, a broken header, or too many pixels.
+        MalformedError: an unknown format, a broken header, too many pixels, or a file of too many blocks.
     """
+    check_structure(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=formats())
+        image = Image.open(io.BytesIO(without_exif_item(data)), formats=formats())
     except UnidentifiedImageError:
         raise MalformedError(why_unknown(data)) from None
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise many types of errors for broken files
@@ -126,12 +149,26 @@ def _decode(image: Image.Image, shape: tuple[int, ...] | None) -> Image.Image:
             side = _DRAFT * max(shape[-2:])
             image.draft(None, (side, side))
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)  # else it makes a copy, even of a picture that is upright
+        return upright(image)
+    except MalformedError:
+        raise
     except Exception as error:  # noqa: BLE001 - as above
         if is_exhausted(error):
             raise OutOfMemoryError("there is no memory to decode the image") from None
         raise _broken(error) from None
-    return image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF or XMP says. `ImageOps.exif_transpose` rewrites the EXIF too, in seconds for a MB.
+
+    Raises:
+        MalformedError: its EXIF is too large to be read.
+    """
+    size = len(image.info.get("exif") or b"")  # some formats have None
+    if size > MOST_EXIF_BYTES:
+        raise MalformedError(f"the image has {size} bytes of EXIF, over the limit of {MOST_EXIF_BYTES}")
+    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _broken(error: Exception) -> MalformedError:
@@ -161,7 +198,7 @@ async def decode_input(model: LoadedModel, data: bytes | bytearray | memoryview,
 
 async def decode_opened(model: LoadedModel, image: Image.Image, budget: PixelBudget) -> Tensor:
     """Decode and preprocess an image whose header is read. Raises like `decode_input`."""
-    async with budget.hold(image.width * image.height):
+    async with budget.hold(_weighed_pixels(image)):
         return await asyncio.to_thread(_preprocess, model, image)
 
 

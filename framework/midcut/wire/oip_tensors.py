@@ -52,6 +52,9 @@ _JSON_DTYPES: Final = {
     "FP32": np.float32, "FP64": np.float64,
 }  # fmt: skip
 # The longest double with a comma and a blank; and the JSON around the numbers.
+# No codec makes so much of a tensor; what is beyond would only keep a decoder busy.
+_MOST_ENCODED: Final = 2
+_MORE_ENCODED_BYTES: Final = 64 * 1024
 _JSON_NUMBER_BYTES: Final = 26
 _JSON_HEADER_BYTES: Final = 16 * 1024
 _JSON_NUMBER_TYPES: Final[dict[str, tuple[type, ...]]] = {"b": (bool,), "u": (int,), "i": (int,), "f": (int, float)}
@@ -341,6 +344,11 @@ def _decode_encoded(tensor: WireTensor, spec: ValueSpec, codec: Codec) -> Tensor
     header = tensor.header
     if tensor.pieces is None or header.datatype != "UINT8" or header.shape != (sum(map(len, tensor.pieces)),):
         raise MalformedError(f"{spec.name!r}: encoded by codec {codec.name}, it must be binary UINT8 of shape [bytes]")
+    limit_bytes = _MOST_ENCODED * spec.payload_bytes + _MORE_ENCODED_BYTES
+    if header.shape[0] > limit_bytes:
+        raise TooLargeError(
+            f"{spec.name!r} takes {header.shape[0]} bytes in codec {codec.name}, over the limit of {limit_bytes}"
+        )
     parameters = {
         key[len(CODEC_PREFIX) :]: value
         for key, value in header.given_parameters.items()

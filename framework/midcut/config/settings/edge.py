@@ -129,7 +129,8 @@ class InputServer(ServerSettings):
         kind: set by input=NAME.
         max_body_mb: largest request body, MB; never less than the model's own input needs.
         max_pixels: an image of more pixels is refused before it is decoded; of large images, no more pixels than that
-            are decoded at once; each takes 4 to 5 bytes.
+            are decoded at once; each takes up to 5 bytes. Of WebP, AVIF, transparent and 16-bit images one takes up
+            to 16 and counts threefold, so that a very large one is decoded alone.
         max_requests: inferences under way at the same time; further ones are refused with 503 and Retry-After. A
             connection that comes back sooner waits for its turn.
         queue_s: so are those that would wait for longer than this for the ones under way.

@@ -80,7 +80,7 @@ class CloudSettings:
             has arrived.
         max_picture_mb: largest request with a picture's file in place of the model's input, MB.
         max_pixels: a picture of more pixels is refused before it is decoded; of large pictures, no more than that
-            are decoded at once.
+            are decoded at once; see the edge's input.max_pixels for their memory.
         device: where tails run: cpu, cuda, cuda:1. Away from the CPU they are not bit-identical to the edge's.
     """
 

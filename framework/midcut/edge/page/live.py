@@ -9,9 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from PIL import Image, ImageOps
-
 from midcut.pictures import as_shown
+from midcut.serving.images import open_image, upright
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,11 +119,11 @@ class LiveRecord:
 def thumbnail(data: bytes | bytearray) -> str:
     """A small picture as a `data:` URL; `""` where there is none to show."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_image(data) as picture:
             picture.draft("RGB", (_SIDE_PIXELS, _SIDE_PIXELS))
             if picture.width * picture.height > _MOST_PIXELS:
                 return ""
-            shown = as_shown(ImageOps.exif_transpose(picture))
+            shown = as_shown(upright(picture))
         shown.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS))
         out = io.BytesIO()
         shown.save(out, "JPEG", quality=80)

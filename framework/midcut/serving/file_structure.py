@@ -1,0 +1,146 @@
+"""Bounds of what surrounds a picture's pixels in its file: Pillow goes through it in Python, a second per MB and more.
+
+A limit of bytes does not help: 63 kB of compressed text take a second and 63 MB, and a file of 32 MB may consist of
+millions of empty blocks. Pictures that people take have some dozens of blocks.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, Final
+
+from PIL import PngImagePlugin
+
+from midcut.errors import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MOST_EXIF_BYTES: Final = 1_000_000
+# Blocks of a file, whatever their kind, and values of one tag of a TIFF file. Pillow takes up to 9 us for one.
+_MOST_BLOCKS: Final = 16_384
+_MOST_VALUES: Final = 65_536
+# Variants of two formats that Pillow decodes in Python, at up to 2 s per MB.
+_MOST_SLOW_BYTES: Final = 2_000_000
+_MOST_TEXT_BYTES: Final = 4_000_000
+_HEADER_BYTES: Final = 4096
+_PNM_HEADER: Final = re.compile(rb"P([1-6])" + 3 * rb"(?:(?:\s|#[^\r\n]*[\r\n])+(\d+))?")
+_FAST_PNM: Final = (255, 65535)
+_START_OF_SCAN: Final = 0xDA
+# TIFF: bytes of each type that becomes one Python number for each value; the others stay bytes.
+_NUMBERS: Final = frozenset({3, 4, 5, 8, 9, 10, 11, 12, 13, 16})
+_EXIF_ITEM: Final = re.compile(rb"(infe[\x02\x03].{3}(?:..|....)..)Exif", re.DOTALL)
+
+
+def bound_texts() -> None:
+    """Have Pillow refuse PNG files whose compressed texts are large."""
+    PngImagePlugin.MAX_TEXT_MEMORY = _MOST_TEXT_BYTES  # documented by Pillow, for the whole process
+
+
+def check_structure(data: bytes | bytearray | memoryview) -> None:
+    """Refuse a file whose structure would take Pillow long; whether it is a picture is not checked.
+
+    Raises:
+        MalformedError: too many blocks, too many values of a tag, or too much of a variant that is slow to decode.
+    """
+    view = memoryview(data)
+    head = bytes(view[:12])
+    for magic, blocks in _BLOCKS.items():
+        if head.startswith(magic):
+            _count(blocks(view))
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        _check_tiff(view, "<" if head[:1] == b"I" else ">", big=43 in head[2:4])
+    elif head[:1] == b"P" and head[1:2].isdigit():
+        _check_pnm(view)
+    elif head[:2] == b"BM" and view[30:34].tobytes() in (b"\1\0\0\0", b"\2\0\0\0"):
+        _check_slow(view, "a run-length encoded BMP")
+
+
+def without_exif_item(data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
+    """An AVIF or HEIF file without its EXIF, which Pillow reads and rewrites; how it is turned stands elsewhere."""
+    if bytes(data[4:8]) != b"ftyp" or _EXIF_ITEM.search(data) is None:
+        return data
+    return _EXIF_ITEM.sub(rb"\1skip", bytes(data))
+
+
+def _count(blocks: Iterator[object]) -> None:
+    for number, _ in enumerate(blocks):
+        if number >= _MOST_BLOCKS:
+            raise MalformedError(f"the image's file has over {_MOST_BLOCKS} blocks: save it anew")
+
+
+def _png_blocks(data: memoryview) -> Iterator[int]:
+    at = 8
+    while at + 8 <= len(data):
+        yield at
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+
+
+def _jpeg_blocks(data: memoryview) -> Iterator[int]:
+    """Markers before the pixels; fill bytes and what is no marker count as well, as Pillow skips them one by one."""
+    at = 2
+    while at + 4 <= len(data):
+        yield at
+        if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
+            at += 1
+            continue
+        marker = data[at + 1]
+        if marker == _START_OF_SCAN:
+            return
+        alone = marker == 0x01 or 0xD0 <= marker <= 0xD9  # no length follows
+        at += 2 if alone else 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
+
+
+def _gif_blocks(data: memoryview) -> Iterator[int]:
+    """Blocks before the first picture."""
+    flags = data[10] if len(data) > 10 else 0
+    at = 13 + (3 * (2 << (flags & 7)) if flags & 0x80 else 0)
+    while at + 2 <= len(data) and data[at] not in b",;":
+        yield at
+        if data[at] != 0x21:
+            at += 1
+            continue
+        at += 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+
+
+def _check_tiff(data: memoryview, order: str, *, big: bool) -> None:
+    """Check the tags of the first picture, which is the one that is read."""
+    start, counts, entry = (8, "Q", "HHQQ") if big else (4, "H", "HHII")
+    try:
+        (at,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, start)
+        (count,) = struct.unpack_from(f"{order}{counts}", data, at)
+        at += struct.calcsize(f"{order}{counts}")
+        if count > _MOST_VALUES:
+            raise MalformedError(f"the image's file has {count} tags: save it anew")
+        for number in range(count):
+            tag, kind, values, _ = struct.unpack_from(f"{order}{entry}", data, at + number * (20 if big else 12))
+            if values > _MOST_VALUES and kind in _NUMBERS:
+                raise MalformedError(f"the image's file has {values} values of the tag {tag}: save it anew")
+    except struct.error:
+        return  # cut off: Pillow says so
+
+
+def _check_pnm(data: memoryview) -> None:
+    found = _PNM_HEADER.match(data[:_HEADER_BYTES])
+    if found is None or (found[3] is None and found[1] not in (b"1", b"4")):
+        if len(data) > _HEADER_BYTES:
+            raise MalformedError(f"the image's header is not complete after {_HEADER_BYTES} bytes")
+        return
+    if found[1] in b"123" or (found[1] != b"4" and int(found[3][:9]) not in _FAST_PNM):
+        _check_slow(data, "a PNM with numbers as text or of other than 8 or 16 bits")
+
+
+def _check_slow(data: memoryview, what: str) -> None:
+    if len(data) > _MOST_SLOW_BYTES:
+        raise MalformedError(f"the image is {what}, of which {_MOST_SLOW_BYTES} bytes are read at most: save it as PNG")
+
+
+_BLOCKS: Final[dict[bytes, Callable[[memoryview], Iterator[int]]]] = {
+    b"\x89PNG\r\n\x1a\n": _png_blocks,
+    b"\xff\xd8": _jpeg_blocks,
+    b"GIF8": _gif_blocks,
+}
