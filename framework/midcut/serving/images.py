@@ -168,7 +168,11 @@ def upright(image: Image.Image) -> Image.Image:
     if size > MOST_EXIF_BYTES:
         raise MalformedError(f"the image has {size} bytes of EXIF, over the limit of {MOST_EXIF_BYTES}")
     turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return image if turn is None else image.transpose(turn)
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    image.close()  # gives its pixels back before the turned ones are preprocessed
+    return turned
 
 
 def _broken(error: Exception) -> MalformedError:
