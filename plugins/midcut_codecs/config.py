@@ -61,9 +61,9 @@ class Float16Config:
 
 @dataclass
 class Int8Config:
-    """Quantisation to equal steps between the smallest and the largest value: one byte for a float32's four.
+    """Quantisation to equal steps between the smallest and the largest value: 256 for int8, 64 for int6, 16 for int4.
 
-    256 steps for `int8`, 64 for `int6`, 16 for `int4`; fewer pay in a chain, where `zstd` leaves less of them.
+    One byte for a float32's four, half a byte with `int4`; `int6` pays in a chain, where `zstd` leaves less of it.
 
     Attributes:
         scale: one range for the whole tensor, or one for each channel (dimension 1).

@@ -30,7 +30,7 @@ def midcut_codecs() -> Sequence[Component]:
         Component("fp16", Float16Config, "midcut_codecs.rounded.Float16", "half precision, lossy: 1/2 of the bytes"),
         Component("int8", Int8Config, "midcut_codecs.rounded.Int8", "256 steps per channel, lossy: 1/4 of the bytes"),
         Component("int6", Int8Config, "midcut_codecs.rounded.Int6", "64 steps per channel, lossy: for int6-zstd"),
-        Component("int4", Int8Config, "midcut_codecs.rounded.Int4", "16 steps per channel, lossy: for int4-zstd"),
+        Component("int4", Int8Config, "midcut_codecs.rounded.Int4", "16 steps per channel, lossy: 1/8 of the bytes"),
         Component("zstd", ZstdConfig, "midcut_codecs.packed.Zstd", "Zstandard where it saves enough, lossless"),
         Component("webp", WebpConfig, "midcut_codecs.pictures.Webp", "pictures as WebP, lossless"),
         Component("png", PngConfig, "midcut_codecs.pictures.Png", "pictures as PNG, lossless"),

@@ -34,14 +34,22 @@ def activation():
 
 
 @pytest.mark.parametrize("bits", [8, 6, 4])
-def test_values_are_those_of_affine_quantisation_per_channel(bits):
-    value, chosen = activation(), codec(f"int{bits}-zstd")
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1.0, -1.0), (200.0, 30.0)])
+def test_values_are_those_of_affine_quantisation_per_channel(bits, scale, shift):
+    value, chosen = activation() * scale + shift, codec(f"int{bits}-zstd")
     decoded = chosen.decode(chosen.encode(value), SPEC).numpy()
     array = value.numpy().astype(np.float64)
     low, high = (reduce(array, axis=(0, 2, 3), keepdims=True) for reduce in (np.min, np.max))
-    step = (high - low) / (2**bits - 1)
+    if bits < 8:  # offsets and steps are float16, and reach over all values
+        low16, high = low.astype(np.float16), high.astype(np.float64)
+        low = np.where(low16 > low, np.nextafter(low16, np.float16(-np.inf)), low16).astype(np.float64)
+        step16 = ((high - low) / (2**bits - 1)).astype(np.float16)
+        over = step16 < (high - low) / (2**bits - 1)
+        step = np.where(over, np.nextafter(step16, np.float16(np.inf)), step16).astype(np.float64)
+    else:
+        step = (high - low) / (2**bits - 1)
     expected = np.round((array - low) / step) * step + low
-    off_by_a_step = np.abs(decoded - expected) > 1e-5
+    off_by_a_step = np.abs(decoded - expected) > step * 0.01
     assert off_by_a_step.mean() < 1e-3  # float32 rounds a tie the other way here and there
     assert np.abs(decoded - array).max() <= step.max() * 0.5001
 
@@ -51,6 +59,27 @@ def test_fewer_bits_take_fewer_bytes_and_none_take_more_than_the_codes_alone():
     sizes = [codec(name).encode(value).size_bytes for name in ("int8", "int8-zstd", "int6-zstd", "int4-zstd")]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[3] < 0.55 * sizes[0]
+
+
+def test_four_bits_are_half_a_byte_and_a_table_is_no_larger_than_its_elements():
+    for shape in ((1, 16, 7, 7), (1, 5, 3, 3), (2, 3, 5)):  # the last two have an odd number of elements, or of both
+        value = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        encoded = codec("int4").encode(value)
+        assert encoded.size_bytes == (value.numel() + 1) // 2 + 4 * shape[1]
+        decoded = codec("int4").decode(encoded, ValueSpec("x", "float32", shape))
+        assert (decoded - value).abs().max() <= 0.51 * (value.max() - value.min()) / 15
+    pooled = torch.randn(1, 1280, 1, 1)
+    assert codec("int8").encode(pooled).size_bytes == 1280 + 8
+    assert codec("int4").encode(pooled).size_bytes == 640 + 4
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-9])
+@pytest.mark.parametrize(("name", "steps"), [("int4", 15), ("int6", 63)])
+def test_values_that_float16_cannot_hold_take_a_float32_table(name, steps, scale):
+    value = activation() * scale
+    encoded = codec(name).encode(value)
+    assert not encoded.parameters
+    assert (codec(name).decode(encoded, SPEC) - value).abs().max() <= value.max() / steps * 0.505
 
 
 def test_the_second_stage_is_the_formats_own_and_the_first_that_of_the_codec_alone():
