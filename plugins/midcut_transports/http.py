@@ -226,13 +226,18 @@ class HttpTransport:
 class ListingTransport(HttpTransport):
     """Sends requests to a midcut cloud, which also lists its models."""
 
+    _listed = False
+
     async def listing(self) -> Mapping[str, HeldModel]:
         try:
             return await self._list_models()
+        except CloudVersionError:
+            raise
         except CloudRefusedError as error:
             if error.http_status in _TELLS_ITS_NAME and (reason := await self._name_stranger()):
                 raise CloudStrangerError(reason, http_status=error.http_status) from None
-            if error.http_status in _NO_SUCH_LIST:
+            # What is no HTTP, from a server that never listed models: an answer that was damaged is another matter.
+            if error.http_status in _NO_SUCH_LIST or (not error.http_status and not self._listed):
                 raise CloudStrangerError(str(error), http_status=error.http_status) from None
             raise
 
@@ -251,15 +256,15 @@ class ListingTransport(HttpTransport):
         body = b"".join(answer.chunks)
         try:
             check_version(wire.read_wire_versions(body), address=self._address)
-            return wire.read_models(body)
+            models = wire.read_models(body)
         except VersionError as error:
             raise CloudVersionError(str(error)) from None
         except MalformedError as error:
             where = self._address + self._prefix + wire.MODELS_PATH
-            reason = f"{where} is not the list of models of a midcut cloud: {error}"
-            # A midcut cloud says that it knows checksums: its list was damaged on the way.
-            kind = CloudRefusedError if self._checks_requests else CloudStrangerError
-            raise kind(reason) from None
+            raise CloudRefusedError(f"{where} is not the list of models of a midcut cloud: {error}") from None
+
+        self._listed = True
+        return models
 
     async def profile(self, model: str, tier: int = 0) -> bytes:
         path = wire.PROFILE_PATH.format(model=quote(model, safe="")) + (f"?tier={tier}" if tier else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import socket
 import threading
 from contextlib import contextmanager
 
@@ -101,7 +102,40 @@ def test_a_web_server_is_no_midcut_cloud(body):
         assert "is not the list of models of a midcut cloud" in listing_error(url)
 
 
-def test_a_midcut_cloud_whose_list_was_damaged_is_no_stranger():
-    with answering({"/v1/models": (200, b'{"models": [{]}')}, **{"Midcut-Checksum": "crc32"}) as url:
-        line = listing_error(url, CloudRefusedError)
-        assert "is not the list of models of a midcut cloud" in line
+def test_a_midcut_cloud_whose_list_is_damaged_later_is_no_stranger():
+    answers = {"/v1/models": (200, b'{"models": []}')}
+
+    async def go(url):
+        transport = http_transport(url=url, timeout_s=30.0, connect_timeout_s=30.0)
+        await transport.open()
+        try:
+            assert await transport.listing() == {}
+            answers["/v1/models"] = (200, b'{"models": [{]}')
+            with pytest.raises(CloudRefusedError, match="is not the list of models") as caught:
+                await transport.listing()
+            assert type(caught.value) is CloudRefusedError
+        finally:
+            await transport.close()
+
+    with answering(answers) as url:
+        asyncio.run(go(url))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [b"SSH-2.0-OpenSSH_9.6\r\n", b"-ERR unknown command\r\n", b"220 mail ESMTP\r\n", b"\x15\x03\x01\x00\x02\x02F"],
+)
+def test_a_server_of_another_protocol_is_a_stranger(words):
+    def answer(listener):
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(words)
+                connection.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        assert "sent invalid HTTP" in listing_error(f"http://127.0.0.1:{listener.getsockname()[1]}")

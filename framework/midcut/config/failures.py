@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import re
 
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
@@ -18,6 +18,8 @@ def one_line(error: Exception) -> str:
     """The first line of the error and of its cause, with the key; for an unknown key also the keys that exist."""
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=..."
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, _first_line(error))
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}:{mark.line + 1}: not YAML: {error.problem}"
@@ -30,6 +32,17 @@ def one_line(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException):
         parts += [_with_key(cause), _known_keys(cause)]
     return "; ".join(dict.fromkeys(part.rstrip(".") for part in parts if part))
+
+
+def _unreadable(override: str, why: str) -> str:
+    """What is wrong with an override that breaks Hydra's grammar, and how its value is written."""
+    name, _, value = override.partition("=")
+    if value[:1] in ("[", "{"):
+        return f"cannot read {override!r}: its brackets, quotes or commas do not fit together ({why})"
+    quoted = value.replace('"', '\\"')
+    return (
+        f"cannot read {override!r} ({why}): quote a value with special characters, in the shell '{name}=\"{quoted}\"'"
+    )
 
 
 def _first_line(error: BaseException) -> str:
