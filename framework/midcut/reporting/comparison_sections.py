@@ -63,7 +63,7 @@ _DWELL = (
     _TITLE,
     _PLANNER,
     Column("w", "w", as_weight),
-    Column("dwell", "dwell [samples]"),
+    Column("dwell", "dwell [planning steps]"),
     Column("switches_per_100", "switches per 100", as_number),
     Column("latency_s", "latency [ms]", in_milliseconds),
     Column("latency_change_percent", "latency change [%]", as_signed),

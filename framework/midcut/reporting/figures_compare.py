@@ -229,7 +229,7 @@ def draw_dwell(curves: Mapping[str, Sequence[tuple[int, float, float, float]]]) 
                 linestyle=DASHES[place % len(DASHES)], linewidth=max(1.3, 2.8 - 0.5 * place), clip_on=False,
             )  # fmt: skip
     for name, panel in zip(names, axes, strict=True):
-        panel.set(xlabel="dwell [samples]", ylabel=name)
+        panel.set(xlabel="dwell [planning steps]", ylabel=name)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylim(0, None)
     legend_above(figure, axes[0])
