@@ -60,6 +60,7 @@ class TelemetrySource(Protocol):
     `max_age_s`: how long its values are valid, seconds, if that is less than `engine.max_age_s`.
     `quiet = True`: it measures the link, so it is read only while no exchange with the cloud is under way.
     `standby = True`: after its first read it is read only while the sources before it do not give its fields.
+    It may also be a `TransferListener` or an `AgeingSource`.
     """
 
     def read(self) -> Mapping[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from midcut.errors import CloudError, TelemetryError
+from midcut.protocols import AgeingSource
 from midcut.testing.fakes import installed_fields
+from midcut.types import RunningExchange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -44,6 +47,16 @@ class TelemetrySourceSuite:
         with closing(self.make()) as source:
             source.read()
             source.read()
+
+    def test_what_it_brings_up_to_date_between_reads_is_of_the_same_fields(self) -> None:
+        with closing(self.make()) as source:
+            source.read()
+            if not isinstance(source, AgeingSource):
+                return
+            for running in ([], [RunningExchange(time.monotonic() - 5.0, 100_000)]):
+                present = source.present(running)
+                assert set(present) <= installed_fields()
+                assert all(np.isfinite(value) and value >= 0 for value in present.values())
 
     def make_broken(self) -> TelemetrySource | None:
         """Make a source whose measurement fails; None where it cannot fail."""
