@@ -15,11 +15,12 @@ import torch
 from midcut.errors import ConfigError, GraphError
 from midcut.types import LoadedModel
 from midcut_models.centre_crop import CentreCrop
+from midcut_models.inputs import square_ranges
 from midcut_models.mnist import PICKLE_SUFFIXES, read_weights
 from midcut_models.torchvision_shim import import_torchvision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _DOWNLOAD_TIMEOUT_S = 30.0
 _FILES = (".safetensors", *PICKLE_SUFFIXES)
@@ -32,7 +33,16 @@ _SLOW_INIT = (
 class Torchvision:
     """A classification model of torchvision by its name."""
 
-    def __init__(self, *, name: str, weights: str | None = None, seed: int = 0, num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        weights: str | None = None,
+        seed: int = 0,
+        num_classes: int | None = None,
+        sides: Sequence[int] = (),
+    ) -> None:
+        self._sides = sides
         self._name = name
         self._weights = weights
         self._seed = seed
@@ -65,6 +75,7 @@ class Torchvision:
             preprocess=_make_preprocess(chosen.transforms()),
             labels=tuple(chosen.meta["categories"]) if self._classes is None else (),
             note=note,
+            ranges=square_ranges(self._sides, (3, size, size), f"model.{self._name}"),
         )
 
     def _random_module(self, models: Any) -> torch.nn.Module:

@@ -81,11 +81,14 @@ class TorchvisionConfig:
             state dict; null draws random weights.
         seed: of the random weights; equal seeds give both sides equal weights.
         num_classes: outputs of a model with random weights or with a file's; null is ImageNet's 1000.
+        sides: smallest and largest height and width that a request's tensor may have, e.g. `[64,512]`; empty is only
+            the weights' own size, to which pictures are fitted in any case.
     """
 
     weights: str | None = None
     seed: int = 0
     num_classes: int | None = None
+    sides: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -153,6 +156,7 @@ class TimmConfig:
         pretrained: fetch trained weights from the Hugging Face hub; false draws random ones.
         weights: a safetensors file with the state dict, instead.
         seed: of random weights.
+        sides: smallest and largest height and width that a request's tensor may have; empty is only timm's size.
         title: name of the model at edge and cloud and in profiles.
     """
 
@@ -160,6 +164,7 @@ class TimmConfig:
     pretrained: bool = False
     weights: str | None = None
     seed: int = 0
+    sides: list[int] = field(default_factory=list)
     title: str = "${.name}"
 
 

@@ -97,6 +97,27 @@ def make_ranges(
     return tuple(ranges)
 
 
+def square_ranges(sides: Sequence[int], shape: Sequence[int], knob: str) -> tuple[ShapeRange, ...]:
+    """Return the sizes of a classifier's only input whose height and width may be between two sides.
+
+    Args:
+        sides: the smallest and the largest; nothing is the shape alone.
+        shape: of the example, channels first.
+        knob: the config path of the model, for errors.
+
+    Raises:
+        ConfigError: other than two, or the example's are not between them.
+    """
+    if not sides:
+        return ()
+    if len(sides) != 2 or not 1 <= sides[0] <= min(shape[1:]) <= max(shape[1:]) <= sides[1]:
+        raise ConfigError(
+            f"{knob}.sides: the smallest and the largest side, with {list(shape[1:])} between them, got {list(sides)}"
+        )
+    low, high = ((shape[0], side, side) for side in sides)
+    return (ShapeRange(low, high),)
+
+
 def call_by_name(module: torch.nn.Module, names: Sequence[str], knob: str) -> torch.nn.Module:
     """Return a module whose positional inputs are the arguments of these names, in this order.
 

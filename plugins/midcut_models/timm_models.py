@@ -13,17 +13,23 @@ from midcut_models.centre_crop import CentreCrop
 from midcut_models.config import Fit, ImageSettings, Interpolation
 from midcut_models.described import Described, described
 from midcut_models.images import ImageReader
+from midcut_models.inputs import square_ranges
 from midcut_models.mnist import read_weights
 from midcut_models.torchvision_shim import import_torchvision
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL import Image
 
 
 class Timm:
     """A model of timm by its name."""
 
-    def __init__(self, *, name: str, pretrained: bool, weights: str | None, seed: int, title: str) -> None:
+    def __init__(
+        self, *, name: str, pretrained: bool, weights: str | None, seed: int, title: str, sides: Sequence[int] = ()
+    ) -> None:
+        self._sides = sides
         self._name = name
         self._pretrained = pretrained
         self._weights = weights
@@ -50,6 +56,7 @@ class Timm:
             preprocess=_make_preprocess(timm.data.create_transform(**settings, is_training=False)),
             labels=_labels(timm, module),
             note=f"timm {self._name}, {note}",
+            ranges=square_ranges(self._sides, settings["input_size"], "model.timm"),
         )
 
     def _make(self, timm: Any) -> torch.nn.Module:

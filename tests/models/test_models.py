@@ -420,6 +420,19 @@ def test_ranges_of_sizes_are_given_with_shapes_or_with_named_inputs(own):
         module(**knobs(f"{own}.Tokens", input_ids=free | {"smallest": [7]})).load()
 
 
+def test_a_classifier_of_torchvision_takes_tensors_of_other_sides(single_threaded):  # noqa: ARG001
+    model = Torchvision(name="squeezenet1_1", sides=[64, 224]).load()
+    parts = cut(model).make_for_shapes(((1, 3, 90, 70),))
+    image = torch.rand(1, 3, 90, 70)
+    with torch.no_grad():
+        whole = model.module(image)
+    for at in parts.legal:
+        assert same_bits(parts.assemble(parts.tail(at, parts.head(at, [image]))), whole)
+    for sides in ([64], [225, 300], [64, 100], [0, 300], [64, 224, 300]):
+        with pytest.raises(ConfigError, match=r"model.squeezenet1_1.sides: .*, with \[224, 224\] between them, got \["):
+            Torchvision(name="squeezenet1_1", sides=sides).load()
+
+
 def test_inputs_are_given_by_name_in_any_order_and_others_may_be_left_out(own):
     values = {"dtype": "int64", "shape": [3], "values": [4, 5, 6]}
     segments = {"dtype": "float32", "shape": [3], "values": 0.5}
