@@ -213,8 +213,8 @@ def test_an_operator_that_onnx_lacks_runs_in_pytorch_with_one_line():
 @pytest.mark.usefixtures("cache")
 def test_a_segment_that_differs_from_pytorch_is_refused():
     class Wrong(OnnxRuntime):
-        def _session(self, model):
-            compiled = super()._session(model)
+        def _session(self, *given):
+            compiled = super()._session(*given)
             return lambda arrays: [output * 1.01 for output in compiled(arrays)]
 
     network = small_network()
