@@ -181,6 +181,7 @@ class RuntimeExecutor:
             raise ExecutorError(self._refused[key])
         if key not in self._exports:
             began = time.perf_counter()
+            _log.info("exporting to ONNX, unless the cache has it", model=network.table.model)
             try:
                 export = Exported(network, cache_folder())
             except ExecutorError as error:  # the next cut need not wait for the same end

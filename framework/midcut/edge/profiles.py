@@ -53,7 +53,7 @@ class EdgeProfiles:
         OmegaConf.update(self.cfg, "edge_profile", edge)
         for part, spec in specs.items():
             sent_by = url if part == "cloud" else f"{url} as a relay"
-            file = cloud_profile_file(spec, cut.table.model, captured, folder, sent_by)
+            file = cloud_profile_file(spec, cut.table.model, captured, folder, sent_by, quiet=part == "relay")
             OmegaConf.update(self.cfg, f"{part}_profile", file)
         self.asked_parts = frozenset(part for part, spec in specs.items() if spec == AUTO)
         self._model, self._threads = cut.table.model, threads

@@ -71,13 +71,16 @@ def fused_executor(executor: Executor, partition: Partition) -> Executor | None:
     return executor if getattr(executor, "fused", False) else None
 
 
-def cloud_profile_file(spec: str, model: str, captured: Captured, folder: Path, url: str) -> str:
+def cloud_profile_file(
+    spec: str, model: str, captured: Captured, folder: Path, url: str, *, quiet: bool = False
+) -> str:
     """The profile to plan the cloud's seconds with, until the cloud sends its own.
 
     Args:
         spec: a value of `cloud_profile`.
         url: of the cloud, for `auto`: what it sent last is used.
         model, captured, folder: as for the edge.
+        quiet: do not log that it is an estimate, for a part that there may not be.
     """
     if spec != AUTO:
         return _estimated_if_unknown(spec, Role.cloud, model, captured, folder)
@@ -86,7 +89,7 @@ def cloud_profile_file(spec: str, model: str, captured: Captured, folder: Path, 
     if read_cached(path) is not None:
         return str(path)
     better = "the cloud's own seconds, which an edge takes from it; or cloud_profile=FILE"
-    return _estimate("cloud", Role.cloud, captured, folder, better)
+    return _estimate("cloud", Role.cloud, captured, folder, better, quiet=quiet)
 
 
 def sent_path(url: str, partition: Partition) -> Path:
@@ -110,10 +113,11 @@ def _estimated_if_unknown(spec: str, role: Role, model: str, captured: Captured,
     return _estimate(spec, role, captured, folder, better)
 
 
-def _estimate(device: str, role: Role, captured: Captured, folder: Path, better: str) -> str:
+def _estimate(device: str, role: Role, captured: Captured, folder: Path, better: str, *, quiet: bool = False) -> str:
     profile = estimate(captured()[0].table, device, role)
     path = write_cached(profile, folder / f"{profile.model}-{role}-estimate.json")
-    _log.warning(
+    log = _log.debug if quiet else _log.warning
+    log(
         f"no profile of {profile.model} as {role}: its seconds are an estimate from operations and bytes",
         device=profile.machine.name,
         file=str(path),
