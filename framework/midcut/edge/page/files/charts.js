@@ -20,7 +20,7 @@ const MidcutCharts = (() => {
   function make(id, options, data) {
     const place = document.getElementById(id);
     const size = () => ({ width: Math.max(place.clientWidth, 50), height: place.clientHeight });
-    const plot = new uPlot({ ...size(), legend: { show: false }, padding: [12, 12, 0, 0], ...options }, data, place);
+    const plot = new uPlot({ ...size(), legend: { show: false }, padding: [12, 26, 0, 0], ...options }, data, place);
     new ResizeObserver(() => plot.setSize(size())).observe(place);
     return plot;
   }
@@ -37,7 +37,7 @@ const MidcutCharts = (() => {
     let last = 1;
     const plot = make(id, {
       cursor: { drag: { setScale: false } },
-      scales: { y: { range: () => [-0.5, last + 0.5] } },
+      scales: { y: { range: () => [-Math.max(0.5, 0.06 * last), last + Math.max(0.5, 0.06 * last)] } },
       axes: [axis({ values: clock, space: 70, size: 28 }), axis({ size: 36, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500] })],
       series: [{}, { stroke: () => colour("accent"), width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }],
     }, [[], []]);

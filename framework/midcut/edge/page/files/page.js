@@ -63,7 +63,7 @@ function say(text, kind) {
 
 const number = (value, digits = 3) => (value === null || value === undefined ? "–" : Number(value.toPrecision(digits)).toLocaleString("en"));
 const seconds = value => `${MidcutCharts.fine(value * 1e3)} ms`;
-const dollars = value => (value === null ? "–" : value === 0 ? "$0" : value >= 1 ? `$${value.toFixed(2)}` : `$${value < 1e-6 ? value.toExponential(1) : Number(value.toPrecision(2)).toFixed(Math.min(9, 1 - Math.floor(Math.log10(value))))}`);
+const dollars = value => (value === null ? "–" : value === 0 ? "$0" : value >= 0.01 ? `$${value.toFixed(2)}` : `${Number((value * 1e6).toPrecision(3))} µ$`);
 
 function rows(id, lines) {
   byId(id).replaceChildren(...lines.map(([name, value, small, kind]) => {
