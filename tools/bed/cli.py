@@ -161,7 +161,7 @@ def _player(options: argparse.Namespace, bed: Bed, stop: threading.Event) -> Cal
     if options.packets == "yes" and not (recorded and bed.link.kind == "tun"):
         raise BedError(f"--packets yes is for a mahimahi trace on link=tun, not for {options.trace} on {bed.link.kind}")
     if recorded and options.packets != "no" and bed.link.kind == "tun":
-        return partial(schedule.play_packets, bed, Path(options.trace), stop)
+        return partial(schedule.play_packets, bed, Path(options.trace), stop, loop=bool(options.words))
     return partial(schedule.play, bed, trace, stop)
 
 

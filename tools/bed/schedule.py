@@ -89,8 +89,13 @@ def play(bed: BedParts, trace: Trace, stop: threading.Event, *, speed: float = 1
     return len(trace.time_s)
 
 
-def play_packets(bed: BedParts, file: Path, stop: threading.Event) -> None:
-    """Play a mahimahi trace once, packet by packet, in the direction of its name; the other one keeps its rate.
+def play_packets(bed: BedParts, file: Path, stop: threading.Event, *, loop: bool = False) -> None:
+    """Play a mahimahi trace packet by packet, in the direction of its name; the other one keeps its rate.
+
+    Args:
+        bed, stop: as for `play`.
+        file: the trace.
+        loop: play it again and again until `stop`, as mahimahi does; otherwise once.
 
     Raises:
         FileError: the file is no trace.
@@ -100,7 +105,7 @@ def play_packets(bed: BedParts, file: Path, stop: threading.Event) -> None:
         raise BedError(f"link={link.kind} plays no packets: the kernel takes rates; link=tun does")
     link.play_packets("down" if file.suffix == ".down" else "up", file)
     try:
-        stop.wait(trace.period_s)
+        stop.wait(None if loop else trace.period_s)
     finally:
         link.stop_packets()
 
