@@ -16,7 +16,7 @@ from midcut.component import Kind
 from midcut.config.build import build_each
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
-from midcut.errors import ConfigError, GraphError
+from midcut.errors import ConfigError, FileError, GraphError
 from midcut.exported.folder import digest
 
 DIGITS = Path(__file__).parents[2] / "plugins/midcut_models/digits"
@@ -211,6 +211,29 @@ def test_an_executor_that_needs_torch_is_refused(folder):
     exported = ["model=exported", f"model.exported.folder={folder}", "telemetry=constant", "input.port=0"]
     with pytest.raises(ConfigError, match="executor=native needs PyTorch; an exported model runs in ONNX Runtime"):
         edge.run(compose("edge", [*exported, "executor=native"]))
+
+
+@pytest.mark.parametrize(
+    ("knob", "reason"),
+    [
+        ("executor.threads=0", r"executor\.threads=0 must be 1 or more, or null"),
+        ("executor.accuracy=bits", r"executor\.accuracy=bits needs PyTorch"),
+        ("executor.accuracy=fast", r"executor\.accuracy=fast needs PyTorch"),
+    ],
+)
+def test_what_an_exported_model_cannot_promise_is_one_line(folder, knob, reason):
+    exported = ["model=exported", f"model.exported.folder={folder}", "telemetry=constant", "input.port=0"]
+    with pytest.raises(ConfigError, match=reason):
+        edge.run(compose("edge", [*exported, "executor=onnxruntime", knob]))
+
+
+@pytest.mark.parametrize("where", ["file/export", "/proc/none/export"])
+def test_an_export_to_where_nothing_can_be_written_is_one_line(tmp_path, where):
+    from midcut.cli.verbs import export
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match=r"export cannot be written: .*; out=FOLDER names another folder"):
+        export.run(compose("export", ["model=mnist", f"out={tmp_path / where}"]))
 
 
 @pytest.mark.parametrize("size", [(224, 224), (500, 333), (91, 640), (256, 300), (30, 31), (2000, 20)])

@@ -33,7 +33,7 @@ from midcut.edge.routes import build_transports, configs_by_url, telemetry_sourc
 from midcut.edge.steering import Steering
 from midcut.edge.telemetry.hub import TelemetryHub
 from midcut.exported import ExportedNetwork
-from midcut.exported.executor import ExportedExecutor
+from midcut.exported.executor import FLOAT32, ExportedExecutor
 from midcut.planning.assembly import build_codecs, build_policy
 from midcut.planning.placements import Onward, placements
 from midcut.profiles.choosing import fused_executor
@@ -285,7 +285,10 @@ def _executor(cfg: DictConfig, cut: Partition | ExportedNetwork, threads: int) -
     if not isinstance(cut, ExportedNetwork):
         executor: Executor = build(Kind.EXECUTOR, cfg.executor)
         return executor
-    return ExportedExecutor(cut, component_name(Kind.EXECUTOR, cfg.executor), cfg.executor.get("threads") or threads)
+    knobs, given = cfg.executor, cfg.executor.get("threads")
+    chosen = component_name(Kind.EXECUTOR, knobs)
+    accuracy = knobs.get("accuracy", FLOAT32)
+    return ExportedExecutor(cut, chosen, threads if given is None else given, str(getattr(accuracy, "value", accuracy)))
 
 
 def _coding_clock(executor: Executor) -> Callable[[], float | None]:

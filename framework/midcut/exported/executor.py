@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from midcut.exported.network import ExportedNetwork
     from midcut.exported.sessions import ReadySegment
 
+FLOAT32: Final = "float32"
 _FITTING: Final = ("auto", "onnxruntime")
 
 
@@ -20,21 +21,28 @@ class ExportedExecutor:
         network: the model.
         name: of the executor that the config names.
         threads: of one run.
+        accuracy: that the config asks for.
 
     Raises:
-        ConfigError: the config names an executor that needs PyTorch.
+        ConfigError: the config names an executor or an accuracy that needs PyTorch, or less than one thread.
     """
 
     fused = True
 
-    def __init__(self, network: ExportedNetwork, name: str, threads: int) -> None:
+    def __init__(self, network: ExportedNetwork, name: str, threads: int, accuracy: str = FLOAT32) -> None:
         if name not in _FITTING:
             raise ConfigError(
                 f"executor={name} needs PyTorch; an exported model runs in ONNX Runtime: executor=onnxruntime"
             )
+        if accuracy != FLOAT32:
+            raise ConfigError(
+                f"executor.accuracy={accuracy} needs PyTorch; an exported model has executor.accuracy={FLOAT32}"
+            )
+        if threads < 1:
+            raise ConfigError(f"executor.threads={threads} must be 1 or more, or null")
         self._sessions = network.sessions
         self._sessions.threads = threads
-        self.identity = f"onnxruntime {self._sessions.version} float32"
+        self.identity = f"onnxruntime {self._sessions.version} {FLOAT32}"
 
     def prepare(self, network: Any, start: int, stop: int) -> ReadySegment:  # noqa: ARG002 - it runs one network only
         return self._sessions.prepare(start, stop)

@@ -39,13 +39,16 @@ def write_folder(
         path: the folder; an earlier export there is replaced when the new one is complete.
 
     Raises:
-        FileError: there is something else than an export.
+        FileError: there is something else than an export, or the folder cannot be written.
         ExecutorError: PyTorch cannot export the model.
     """
     if path.exists() and not (path / MANIFEST).exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileError(f"{path} is there already and is no export; out=FOLDER names another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=".export-"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=".export-"))
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror}; out=FOLDER names another folder") from None
     try:
         saved = writer.save(cut, cut.legal, draft / GRAPHS, draft / WEIGHTS)
         save_file({str(position): to_numpy(value) for position, value in enumerate(model.example)}, draft / EXAMPLE)

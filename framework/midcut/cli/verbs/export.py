@@ -36,7 +36,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     with contextlib.closing(build(Kind.EXECUTOR, cfg.executor)) as executor:
         if not isinstance(executor, SegmentWriter):
             chosen = component_name(Kind.EXECUTOR, cfg.executor)
-            raise ConfigError(f"executor={chosen} cannot write a model as files; executor=onnxruntime can")
+            raise ConfigError(
+                f"executor={chosen} cannot write a model as files; onnxruntime can: pip install 'midcut[onnx]'"
+            )
         torch.set_num_threads(1)
         model = build_each(Kind.MODEL, cfg.model)[name].load()
         captured = partition(model, settings.cuts)
