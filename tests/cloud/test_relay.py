@@ -177,6 +177,21 @@ def test_a_cloud_without_an_upstream_refuses_a_route(net):
     [
         (("upstream_url=http://127.0.0.1:8700",), "upstream_url=http://127.0.0.1:8700 is this cloud itself"),
         (("upstream_url=5",), "upstream_url must be a URL"),
+        (("upstream_url=nonsense",), "upstream_url must be http://host:port, or https://, got 'nonsense'"),
+        (("upstream_url=ftp://x",), "upstream_url must be http://host:port, or https://, got 'ftp://x'"),
+        (
+            ("upstream_url='http://x:99999'",),
+            "upstream_url must be http://host:port, or https://, got 'http://x:99999'",
+        ),
+        (("upstream_url='http://:80'",), "upstream_url must be http://host:port, or https://, got 'http://:80'"),
+        (("upstream_url=[http://x,y]",), "upstream_url must be http://host:port, or https://, got 'y'"),
+        (("upstream_url=[]",), "upstream_url must be a URL or a list of URLs"),
+        (("upstream_url=http://x", "upstream.retry_after_s=-1"), "upstream.retry_after_s must be at least 0, got -1"),
+        (("upstream_url=http://x", "upstream.max_age_s=0"), "upstream.max_age_s must be over 0, got 0"),
+        (
+            ("upstream_url=http://x", "price.base_usd_per_hour=-1"),
+            "price.base_usd_per_hour must be finite and at least",
+        ),
         (("upstream_url=http://x", "upstream.breaker_failures=0"), "upstream.breaker_failures must be at least 1"),
     ],
 )

@@ -30,6 +30,7 @@ from midcut.serving import check_credentials
 from midcut.serving.access import is_loopback
 from midcut.serving.threads import Threads
 from midcut.wire import PAPER, codec_names
+from midcut.wire.addresses import is_http_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +76,7 @@ def assemble(
     config = settings_of(cfg, CloudConfig)
     settings, server = config.cloud, config.server
     check_credentials(server)
+    upstreams = _upstreams(cfg, config)
     torch.set_num_threads(settings.thread_count)
     segments = Segments(build(Kind.EXECUTOR, cfg.executor))
     _check_repository(config)
@@ -95,7 +97,7 @@ def assemble(
             pool.call(partial(hosted.warm_up, segments))
             if settings.batch_requests > 1:
                 pool.call(hosted.learn_to_batch)
-            make_relay = _relay_maker(cfg, config, hosted, segments)
+            make_relay = _relay_maker(cfg, config, upstreams, hosted, segments)
             with _repository(cfg, config, hosted, segments, titles) as repository:
                 app = make_app(hosted, segments, pool, server, settings, make_relay, config.price, repository)
                 yield AssembledCloud(app, hosted, server, settings)
@@ -103,21 +105,28 @@ def assemble(
         segments.close()
 
 
-def _relay_maker(
-    cfg: DictConfig, config: CloudConfig, hosted: HostedModels, segments: Segments
-) -> Callable[[TailQueue], Relay] | None:
-    """What makes the relay once there is a queue; None without `upstream_url`.
+def _upstreams(cfg: DictConfig, config: CloudConfig) -> dict[str, DictConfig]:
+    """URL -> config of each upstream of a relay; none without `upstream_url`.
 
     Raises:
         ConfigError: a URL that is not one, or that is this cloud's own.
     """
-    if config.upstream_url is None:
-        return None
-    configs = configs_by_url(cfg, "upstream_url")
+    configs = {} if config.upstream_url is None else configs_by_url(cfg, "upstream_url")
     own = {f"{host}:{config.server.port}" for host in (config.server.host, "localhost", "127.0.0.1", "[::1]")}
     for url in configs:
+        if not is_http_url(url):
+            raise ConfigError(f"upstream_url must be http://host:port, or https://, got {url!r:.200}")
         if url.partition("://")[2].rstrip("/") in own:
             raise ConfigError(f"upstream_url={url} is this cloud itself: name the next one")
+    return configs
+
+
+def _relay_maker(
+    cfg: DictConfig, config: CloudConfig, configs: dict[str, DictConfig], hosted: HostedModels, segments: Segments
+) -> Callable[[TailQueue], Relay] | None:
+    """What makes the relay once there is a queue; None without an upstream."""
+    if not configs:
+        return None
     codecs = build_each(Kind.CODEC, cfg.codec)
     upstream = config.upstream
     clouds = Clouds(build_transports(configs, codecs), upstream.retry_after_s, upstream.breaker_failures)
