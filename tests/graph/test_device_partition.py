@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from midcut.errors import ConfigError
+from midcut.config.settings import CutSettings
+from midcut.errors import ConfigError, MalformedError
+from midcut.graph import partition
 from midcut.graph.batcher import Batcher
 from midcut.graph.device_partition import DevicePartition
+from midcut.types import LoadedModel, ShapeRange
 
 DEVICES = ["cpu:0", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
@@ -27,6 +31,28 @@ def test_tails_run_there_and_answers_come_back(tiny, tiny_model, device):
         torch.testing.assert_close(output, whole, rtol=1e-4, atol=1e-5)
         assert all(torch.equal(a, b) for a, b in zip(values, before, strict=True))
     assert Batcher(placed).cuts == Batcher(tiny).cuts
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_other_sizes_run_there_too(device):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Conv2d(4, 2, 1)).eval()
+    example = (torch.rand(1, 3, 8, 8),)
+    ranges = (ShapeRange((3, 4, 4), (3, 20, 20)),)
+    model = LoadedModel("net", module, example, lambda _: example[0], ranges=ranges)
+    placed = DevicePartition(partition(model, CutSettings()), model, device)
+    assert len(placed.end_tables()) == 2
+    for shape in ((1, 3, 8, 8), (1, 3, 15, 5), (2, 3, 20, 20)):
+        image = torch.rand(shape)
+        found = placed.make_for_shapes((shape,))
+        assert found is placed.for_shapes((shape,))
+        with torch.inference_mode():
+            whole = module(image)
+        for cut in found.legal:
+            (output,) = found.tail(cut, found.head(cut, [image]))
+            assert output.device.type == "cpu"
+            torch.testing.assert_close(output, whole, rtol=1e-4, atol=1e-5)
+    with pytest.raises(MalformedError, match="it takes"):
+        placed.for_shapes(((1, 3, 21, 4),))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -239,6 +239,27 @@ def test_an_output_that_is_no_tensor_is_refused_by_its_type(cut_up, wrap, named)
     assert "\n" not in str(caught.value)
 
 
+class BranchesOnValues(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.layer(x)
+        return torch.stack([row * 2 for row in y]) if y.sum() > 0 else y
+
+
+def test_what_no_tracer_can_capture_is_said_in_plain_words(cut_up):
+    with pytest.raises(GraphError) as caught:
+        cut_up(BranchesOnValues(), torch.rand(1, 4))
+    by_fx, by_export = str(caught.value).removeprefix("model 'toy' cannot be captured; ").split("; ")
+    assert by_fx == "fx cannot capture BranchesOnValues: it branches on a value or a size (TraceError)"
+    assert by_export == (
+        "export cannot capture BranchesOnValues: a branch or a size depends on values, such as the number of boxes "
+        "found (GuardOnDataDependentSymNode)"
+    )
+
+
 def test_token_ids_that_are_given_as_floats_say_how_they_are_given(cut_up):
     with pytest.raises(GraphError, match=r"token ids need a dtype and a range: inputs={NAME: {dtype: int64") as caught:
         cut_up(nn.Embedding(9, 4), torch.rand(1, 3))

@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 _COMPARISONS = (operator.ge, operator.le, operator.gt, operator.lt, operator.eq, operator.ne)
 _NO_EFFECT = {*_COMPARISONS, operator.getitem, getattr, "size", "dim"}
 _LONGEST_REASON = 300
+# Part of a tracer's error, which may have hundreds of symbols -> what it means.
+_PLAIN_REASONS = (
+    (
+        "Could not guard on data-dependent",
+        "a branch or a size depends on values, such as the number of boxes found",
+    ),
+    ("Could not extract specialized integer", "a size depends on values, such as the number of boxes found"),
+    ("cannot be used as inputs to control flow", "it branches on a value or a size"),
+    ("Proxy object cannot be iterated", "it loops over a tensor"),
+)
 _ASSERTIONS = ("_assert", "sym_constrain_range", "_guards_fn")
 
 
@@ -62,12 +72,16 @@ def capture(
     except GraphError:
         raise
     except Exception as error:  # tracing runs the module's code, which may raise anything
-        first_line = next(iter(str(error).strip().splitlines()), "")[:_LONGEST_REASON]
-        raise GraphError(
-            f"{how.value} cannot capture {type(module).__name__}: {type(error).__name__}: {first_line}"
-        ) from error
+        raise GraphError(f"{how.value} cannot capture {type(module).__name__}: {_plain_reason(error)}") from error
     finally:
         state.restore()  # tracers leave constants on the module, and the module's code their proxies and fake tensors
+
+
+def _plain_reason(error: Exception) -> str:
+    """Why a tracer failed, in words for the usual reasons, else the first line of its error."""
+    first_line = next(iter(str(error).strip().splitlines()), "")
+    plain = next((plain for part, plain in _PLAIN_REASONS if part in first_line), "")
+    return f"{plain} ({type(error).__name__})" if plain else f"{type(error).__name__}: {first_line[:_LONGEST_REASON]}"
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ class DevicePartition(Partition):
         if program is None:
             raise GraphError(f"model {model.name!r} has different nodes on {device} than on the CPU")
         on_cpu.share(program, self)
+        self.sizes = on_cpu.sizes
 
     def run(self, start: int, stop: int, values: Sequence[Any]) -> tuple[Any, ...]:
         moved = [value.to(self._device) if isinstance(value, torch.Tensor) else value for value in values]
