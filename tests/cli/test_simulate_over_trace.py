@@ -129,3 +129,22 @@ def test_giving_up_needs_a_recorded_link(midcut):
     finished = midcut("simulate", "model=alexnet", "give_up_factor=1.5", "hydra.run.dir=run")
     assert finished.returncode != 0
     assert finished.stderr.strip().endswith("it needs scenario=trace")
+
+
+def test_on_three_tiers_all_five_parts_and_both_cuts_are_recorded(midcut, tmp_path):
+    rows = [f"{t},{8000 if t % 4 < 2 else 2000},4000,30" for t in range(12)]
+    header = "time_s,bandwidth_kbps,second_bandwidth_kbps,second_ping_ms"
+    (tmp_path / "link.csv").write_text("\n".join([header, *rows, ""]))
+    words = ("scenario=trace", "scenario.path=link.csv", "scenario.clock_mhz=1500", "scenario.ping_ms=20")
+    finished = midcut("simulate", "model=alexnet", "tiers=3", *words, "strategy=[weighted_sum]", "hydra.run.dir=run")
+    assert finished.returncode == 0, finished.stderr
+    simulation = read_simulation(tmp_path / "run/simulation.json")
+    (series,) = (each for each in simulation.series if each.strategy == "weighted_sum")
+    trace = series.over_trace
+    parts = (trace.edge_s, trace.link_s, trace.relay_s, trace.second_link_s, trace.cloud_s)
+    np.testing.assert_allclose(np.sum(parts, axis=0), series.sample_latency_s)
+    assert all(second >= first for first, second in zip(series.picks, series.second_picks, strict=True))
+    assert len(simulation.second_cuts) == len(simulation.cuts) == 276
+    figure, _ = draw_over_trace(simulation)
+    assert len(figure.axes[3].lines) == 2
+    assert figure.axes[3].get_ylabel() == "cuts\n[dashed: second]"

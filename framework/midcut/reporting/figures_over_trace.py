@@ -11,8 +11,10 @@ from midcut.reporting.series_selection import middle_weight, series_at_weight
 from midcut.reporting.style import (
     BLACK,
     BLUE,
+    CYAN,
     GREEN,
     GREY,
+    PURPLE,
     RED,
     YELLOW,
     legend_above,
@@ -30,7 +32,13 @@ if TYPE_CHECKING:
 
 MAX_STRATEGIES = 4
 _BESIDE: Final = ("edge_only", "cloud_only")
-_PARTS: Final = (("edge_s", "edge", BLUE), ("link_s", "link", YELLOW), ("cloud_s", "cloud", GREEN))
+_PARTS: Final = (
+    ("edge_s", "edge", BLUE),
+    ("link_s", "link", YELLOW),
+    ("relay_s", "relay", GREEN),
+    ("second_link_s", "second link", PURPLE),
+    ("cloud_s", "cloud", CYAN),
+)
 _ENDED: Final = ((1, "edge gave up waiting", "x"), (2, "time-out", "v"))
 _LEAST_MBPS: Final = 0.01
 
@@ -48,6 +56,7 @@ def draw_over_trace(simulation: Simulation) -> tuple[Figure, str] | None:
     if not chosen or not simulation.time_s:
         return None
     time_s = np.array(simulation.time_s)
+    tiered = any(series.second_picks for series in chosen)
     figure, grid = new_figure(3, len(chosen), 6.6, sharex=True, sharey="row", height_ratios=(1, 0.8, 1.2))
     rows = np.array(grid).reshape(3, len(chosen))
     for column, series in enumerate(chosen):
@@ -55,13 +64,16 @@ def draw_over_trace(simulation: Simulation) -> tuple[Figure, str] | None:
         link.set_title(strategy_label(series.strategy))
         _draw_link(link, simulation, series, time_s)
         cut.plot(time_s, series.picks, color=RED, drawstyle="steps-post", linewidth=1.2)
+        if series.second_picks:
+            cut.plot(time_s, series.second_picks, color=GREEN, drawstyle="steps-post", linestyle="--", linewidth=1.2)
         _draw_latency(latency, series, time_s)
         latency.set_xlabel("time [s]")
     rows[0, 0].set_yscale("log")
     log_ticks(rows[0, 0].yaxis, np.concatenate([line.get_ydata() for axes in rows[0] for line in axes.lines]))
     rows[2, 0].set_ylim(bottom=0.0)
-    whole_ticks(rows[1, 0], (pick for series in chosen for pick in series.picks))
-    for axes, label in zip(rows[:, 0], ("link\n[Mbit/s]", "cut\n[nodes at the edge]", "latency [s]"), strict=True):
+    whole_ticks(rows[1, 0], (pick for series in chosen for pick in (*series.picks, *series.second_picks)))
+    cut_label = "cuts\n[dashed: second]" if tiered else "cut\n[nodes at the edge]"
+    for axes, label in zip(rows[:, 0], ("link\n[Mbit/s]", cut_label, "latency [s]"), strict=True):
         axes.set_ylabel(label)
     legend_above(figure, *rows[0], *rows[2], columns=7)
     at = "" if w is None else f" at w = {w:g}"
@@ -90,6 +102,8 @@ def _draw_latency(axes: Axes, series: Series, time_s: Floats) -> None:
         return
     base = np.zeros(len(time_s))
     for name, label, colour in _PARTS:
+        if not getattr(trace, name):
+            continue
         top = base + np.array(getattr(trace, name))
         axes.fill_between(time_s, base, top, step="post", color=colour, linewidth=0, label=label)
         base = top

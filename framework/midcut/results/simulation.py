@@ -34,6 +34,7 @@ class OverTrace(msgspec.Struct, frozen=True):
         edge_s, link_s, cloud_s: the parts of each latency.
         ended: 0 where the reply came in time, 1 where the edge gave up (`give_up_factor`), 2 after a time-out.
         seen_kbps: the bandwidth that the picker saw, 0 where it knew none; empty for strategies that look at none.
+        relay_s, second_link_s: the parts between link and cloud on three tiers; else empty.
     """
 
     edge_s: tuple[float, ...]
@@ -41,6 +42,8 @@ class OverTrace(msgspec.Struct, frozen=True):
     cloud_s: tuple[float, ...]
     ended: tuple[int, ...]
     seen_kbps: tuple[float, ...] = ()
+    relay_s: tuple[float, ...] = ()
+    second_link_s: tuple[float, ...] = ()
 
 
 class Series(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from midcut.types import Floats, Forecast, Ints
 
 IN_TIME, GIVEN_UP, TIMED_OUT = 0, 1, 2
-_PARTS: Final = ("edge_s", "link_s", "cloud_s")
 
 
 @dataclass
@@ -62,13 +61,14 @@ class PickOutcomes:
     def over_trace(self, chunk: Chunk, picks: Ints, trace_picks: Sequence[TracePicks]) -> dict[str, Floats]:
         """The fields of `midcut.results.simulation.OverTrace`, each of shape (W, n)."""
         base, number = chunk.truth.base, np.arange(picks.shape[1])
-        parts = {name: np.array([getattr(base, name)[number, row] for row in picks]) for name in _PARTS}
+        parts = {f"{name}_s": np.array([part_s[number, row] for row in picks]) for name, part_s in base.parts.items()}
         timed_out = self._timed_out(chunk, picks)
         ended = np.where(timed_out, TIMED_OUT, IN_TIME)
         for row, (forecast, late) in self.given_up.items():
             ended[row][late] = GIVEN_UP
-            for name in _PARTS:
-                parts[name][row] = np.where(late, getattr(forecast, name)[number, picks[row]], parts[name][row])
+            for name, part_s in forecast.parts.items():
+                taken = parts[f"{name}_s"]
+                taken[row] = np.where(late, part_s[number, picks[row]], taken[row])
         seen = [np.nan_to_num(np.exp(row.log_kbps)) for row in trace_picks]
         return {**parts, "ended": ended, "seen_kbps": np.array(seen) if seen else np.empty((len(picks), 0))}
 
