@@ -83,6 +83,17 @@ def test_a_request_without_a_reply_in_time_is_finished_at_the_edge(simulated):
     assert sum(latency > 3.0 for latency in picked) <= 5  # it stops to send while the link is down
 
 
+def test_an_outage_is_noticed_by_the_transfers_that_are_stuck_in_it(simulated):
+    rows = [(t, 0 if 20 <= t < 29 else 30_000) for t in range(60)]
+    stuck = {}
+    for observed in ("decay", "last_transfer"):
+        picked = simulated(rows, f"scenario.observed={observed}")[("weighted_sum", 0.0)]
+        assert min(picked["sample_latency_s"]) == pytest.approx(picked["sample_latency_s"][10])  # it sends before
+        stuck[observed] = sum(latency > 1.0 for latency in picked["sample_latency_s"])
+    assert stuck["last_transfer"] >= 8
+    assert stuck["decay"] <= 3
+
+
 def test_an_edge_that_gives_up_loses_the_outage_but_not_the_request(simulated, tmp_path):
     rows = [(t, 0 if t % 10 in {6, 7, 8} else 20_000) for t in range(60)]
     waited = simulated(rows)[("weighted_sum", 0.0)]
