@@ -219,3 +219,16 @@ def test_quantised_values_that_differ_only_in_scale_or_zero_point_are_different(
     assert not same_bits(make(integers, 0.5, 1), make(integers, 0.25, 1))
     assert not same_bits(make(integers, 0.5, 1), make(integers, 0.5, 2))
     assert not same_bits(make(integers, 0.5, 1), integers)
+
+
+class Phases(nn.Module):
+    def forward(self, x):
+        return torch.view_as_real(x * 2.0).sum(-1)
+
+
+def test_a_networks_own_complex_input_is_taken_as_it_is_and_as_it_crosses(cut_up):
+    module, example = Phases(), torch.rand(1, 4, dtype=torch.complex64)
+    parts = cut_up(module, example)
+    for inputs in ([example], [torch.view_as_real(example)]):
+        for cut in parts.legal:
+            assert torch.equal(parts.assemble(parts.tail(cut, parts.head(cut, inputs))), module(example))

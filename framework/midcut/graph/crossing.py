@@ -139,7 +139,7 @@ class Complex:
 
     def put_together(self, parts: Iterator[Any]) -> Any:
         part = next(parts)
-        if not isinstance(part, torch.Tensor):
+        if not isinstance(part, torch.Tensor) or part.is_complex():  # the model's own input, which crossed nothing
             return part
         # The innermost dimension must be the pair; another dim order is possible around it.
         return torch.view_as_complex(part if part.stride(-1) == 1 else part.contiguous())
