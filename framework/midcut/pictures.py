@@ -17,6 +17,8 @@ from PIL import Image, ImageChops, ImageCms, ImageColor, ImageStat
 from midcut.errors import MalformedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
 _SIXTEEN_BITS: Final = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -26,6 +28,8 @@ _LEVELS: Final = np.arange(0, 256, 51, dtype=np.uint8)
 _SAME: Final = 2
 # A visible part whose grey level differs less than this from the background, on average, could not be recognised.
 _LEAST_DIFFERENCE: Final = 32
+# Of a transparent picture that are composited at once.
+_STRIP_PIXELS: Final = 1_000_000
 
 
 def as_shown(image: Image.Image, background: str = "white") -> Image.Image:
@@ -52,7 +56,7 @@ def as_shown(image: Image.Image, background: str = "white") -> Image.Image:
     if image.mode == "La":  # `convert` has a rule for its own counterpart only
         image = image.convert("LA")
     if image.has_transparency_data:
-        return _on_background(_by_profile(image.convert("RGBA")), background)
+        return _on_background(_by_profile(image if image.mode == "RGBA" else image.convert("RGBA")), background)
     if image.mode == "1":
         return image.convert("L")
     if image.mode == "LAB":
@@ -120,26 +124,46 @@ def _scale_floats(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _on_background(picture: Image.Image, background: str) -> Image.Image:
-    """Composite an RGBA picture on the background, or on black or white where it would hardly be seen on that."""
-    alpha = picture.getchannel("A")
-    grey = picture.convert("RGB").convert("L")
-    level = Image.new("RGB", (1, 1), ImageColor.getrgb(background)[:3]).convert("L").getpixel((0, 0))
-    if _difference(grey, alpha, level) < _LEAST_DIFFERENCE:
-        background = max(("white", "black"), key=lambda name: _difference(grey, alpha, 255 if name == "white" else 0))
-    below = Image.new("RGBA", picture.size, (*ImageColor.getrgb(background)[:3], 255))
-    shown = Image.alpha_composite(below, picture).convert("RGB")
-    red, green, blue = shown.split()
-    is_grey = not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
-    return red if is_grey else shown
+    """Composite an RGBA picture on the background, or on black or white where it would hardly be seen on that.
+
+    In strips of rows: of a large picture nothing but the result takes memory of its size.
+    """
+    if min(_differences(picture, [background])) < _LEAST_DIFFERENCE:
+        white, black = _differences(picture, ["white", "black"])
+        background = "white" if white >= black else "black"
+    colour = (*ImageColor.getrgb(background)[:3], 255)
+    shown, is_grey = Image.new("RGB", picture.size), True
+    for top, strip in _strips(picture):
+        on_top = Image.alpha_composite(Image.new("RGBA", strip.size, colour), strip).convert("RGB")
+        red, green, blue = on_top.split()
+        is_grey = is_grey and not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
+        shown.paste(on_top, (0, top))
+    return shown.getchannel("R") if is_grey else shown
 
 
-def _difference(grey: Image.Image, alpha: Image.Image, level: Any) -> float:
-    """Mean difference between a grey level and the visible part of a picture; infinite if nothing is visible."""
-    visible = float(ImageStat.Stat(alpha).sum[0])
-    if visible == 0.0:
-        return float("inf")
-    apart = ImageChops.difference(grey, Image.new("L", grey.size, int(level)))
-    return float(ImageStat.Stat(ImageChops.multiply(apart, alpha)).sum[0]) * 255.0 / visible
+def _strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Parts of a picture from top to bottom, each with its first row."""
+    rows = max(1, _STRIP_PIXELS // max(picture.width, 1))
+    for top in range(0, picture.height, rows):
+        yield top, picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+
+
+def _differences(picture: Image.Image, backgrounds: Sequence[str]) -> list[float]:
+    """Mean difference between the grey level of each background and the visible part of an RGBA picture.
+
+    Infinite if nothing is visible.
+    """
+    levels = [
+        Image.new("RGB", (1, 1), ImageColor.getrgb(name)[:3]).convert("L").getpixel((0, 0)) for name in backgrounds
+    ]
+    visible, apart = 0.0, [0.0] * len(levels)
+    for _, strip in _strips(picture):
+        alpha, grey = strip.getchannel("A"), strip.convert("RGB").convert("L")
+        visible += float(ImageStat.Stat(alpha).sum[0])
+        for position, level in enumerate(levels):
+            difference = ImageChops.difference(grey, Image.new("L", grey.size, int(level)))  # type: ignore[arg-type]
+            apart[position] += float(ImageStat.Stat(ImageChops.multiply(difference, alpha)).sum[0])
+    return [total * 255.0 / visible if visible else float("inf") for total in apart]
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

@@ -886,9 +886,12 @@ class Frame:
         source: name of the input, without a password.
         at_s: when it was taken or arrived, seconds since the epoch.
         number: counts the frames of the input from 0, those that were not taken included.
+        data: the file of a picture, where the frame came as one: it may be sent as it came, and `image` need not be
+            decoded yet; None where it did not.
     """
 
     image: Image.Image
     source: str
     at_s: float
     number: int
+    data: bytes | None = None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from midcut.errors import ConfigError, FileError
 from midcut.types import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+_JPEG = b"\xff\xd8"
 _STREAMS = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "tcp://")
 
 
@@ -54,13 +59,13 @@ class Video:
         container = self._open()
         try:
             began, first_s = time.monotonic(), None
-            for number, frame in enumerate(container.decode(video=0)):
+            for number, (time_s, image, data) in enumerate(_pictures(container)):
                 if number % self._every:
                     continue
-                if self.live and not self.endless and frame.time is not None:
-                    first_s = frame.time if first_s is None else first_s
-                    time.sleep(max(began + float(frame.time - first_s) - time.monotonic(), 0.0))
-                yield Frame(image=frame.to_image(), source=self.source, at_s=time.time(), number=number)
+                if self.live and not self.endless and time_s is not None:
+                    first_s = time_s if first_s is None else first_s
+                    time.sleep(max(began + time_s - first_s - time.monotonic(), 0.0))
+                yield Frame(image=image(), source=self.source, at_s=time.time(), number=number, data=data)
         except _import_av().error.FFmpegError as error:
             raise FileError(f"{self.source}: {_reason(error)}") from None
         finally:
@@ -111,6 +116,33 @@ def camera(
         format="v4l2",
         options=options,
     )
+
+
+_Picture = tuple[float | None, "Callable[[], Image.Image]", bytes | None]
+
+
+def _pictures(container: Any) -> Iterator[_Picture]:
+    """Time, picture, and the file of it where the video is one of JPEG files (MJPEG), as most cameras send them."""
+    stream = container.streams.video[0]
+    for packet in container.demux(stream):
+        data = bytes(packet) if stream.codec_context.name == "mjpeg" else b""
+        if _is_whole(data, stream):
+            time_s = None if packet.pts is None else float(packet.pts * packet.time_base)
+            yield time_s, partial(Image.open, io.BytesIO(data)), data
+            continue
+        for frame in packet.decode():
+            yield frame.time, frame.to_image, None
+
+
+def _is_whole(data: bytes, stream: Any) -> bool:
+    """Whether data are the JPEG of one frame; interlaced video has two, one for each field."""
+    if not data.startswith(_JPEG):
+        return False
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            return bool(image.size == (stream.width, stream.height))
+    except Exception:  # noqa: BLE001 - Pillow raises many types of errors for broken files; FFmpeg says what it is
+        return False
 
 
 def _import_av() -> Any:

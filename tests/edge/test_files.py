@@ -74,7 +74,13 @@ FORMATS = {
     "PNG": lambda image: saved(image, "PNG"),
     "PNG 16 bits": lambda image: saved(wide(image), "PNG"),
     "PNG alpha": lambda image: saved(with_alpha(image), "PNG"),
+    "PNG grey with alpha": lambda image: saved(with_alpha(image.convert("L")), "PNG"),
+    "PNG of a palette, a colour transparent": lambda image: saved(image.quantize(30), "PNG", transparency=3),
+    "PNG of 1 bit": lambda image: saved(image.convert("1"), "PNG"),
+    "PNG of 16 bits, a level transparent": lambda image: saved(wide(image), "PNG", transparency=257 * 9),
     "WebP": lambda image: saved(image, "WEBP", quality=70),
+    "WebP lossless": lambda image: saved(image, "WEBP", lossless=True),
+    "WebP alpha": lambda image: saved(with_alpha(image), "WEBP", quality=60),
     "GIF": lambda image: saved(image.quantize(40), "GIF"),
     "TIFF": lambda image: saved(image, "TIFF", compression="tiff_lzw"),
 }

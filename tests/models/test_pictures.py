@@ -105,6 +105,23 @@ def test_strokes_of_the_backgrounds_colour_are_seen_all_the_same(tmp_path, ink, 
     assert abs(shown[3, 3] - shown[0, 0]) > 200
 
 
+@pytest.mark.parametrize("kind", ["colours", "grey", "white on white", "nothing visible", "opaque"])
+def test_a_transparent_picture_is_the_same_in_strips(monkeypatch, kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 45, 4), dtype=np.uint8)
+    if kind == "grey":
+        pixels[..., 1:3] = pixels[..., :1]
+    if kind == "white on white":
+        pixels[..., :3] = 250
+    if kind in ("nothing visible", "opaque"):
+        pixels[..., 3] = 255 if kind == "opaque" else 0
+    image = Image.fromarray(pixels)
+    whole = [as_shown(image, background) for background in ("white", "#808080")]
+    monkeypatch.setattr("midcut.pictures._STRIP_PIXELS", 200)
+    strips = [as_shown(image, background) for background in ("white", "#808080")]
+    assert [part.mode for part in strips] == [part.mode for part in whole]
+    assert all(np.array_equal(np.asarray(one), np.asarray(other)) for one, other in zip(strips, whole, strict=True))
+
+
 def test_a_picture_of_which_nothing_is_visible_is_the_background():
     assert as_shown(Image.new("RGBA", (2, 2), (255, 255, 255, 0)), "#102030").getpixel((0, 0)) == (16, 32, 48)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from midcut.edge.frontend.frames import FrameReader
 from midcut.edge.frontend.stream import Window, infer_record
+from midcut.edge.picture_input import PictureInput
 from midcut.results.lines import LineFile
-from midcut.serving.images import prepared_input
+from midcut.serving.images import MAX_PIXELS, PixelBudget, prepared_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,5 +77,9 @@ async def _next_frame(reader: FrameReader, stopping: asyncio.Task[Any]) -> Frame
 
 
 async def _infer_frame(engine: EdgeEngine, model: LoadedModel, frame: Frame) -> Record:
-    inputs = await asyncio.to_thread(prepared_input, model, frame.image)
+    inputs: Any
+    if frame.data is None:
+        inputs = await asyncio.to_thread(prepared_input, model, frame.image)
+    else:
+        inputs = await PictureInput.open(model, frame.data, PixelBudget(MAX_PIXELS, None))
     return await infer_record(engine, model, inputs, frame.source, frame_at_s=frame.at_s)
