@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -176,6 +177,12 @@ class CutTable(msgspec.Struct, frozen=True):
         if not self.outputs:  # a table made by an older version
             return {spec.name: spec for spec in values}
         return {output.name: values[output.value] for output in self.outputs}
+
+    @property
+    def largest_growth(self) -> float:
+        """How many times the elements of the example an input may have; 1 where its sizes are fixed."""
+        pairs = zip(self.ranges, self.cuts[0].values, strict=False)
+        return max((math.prod(entry.largest) / math.prod(spec.shape[1:]) for entry, spec in pairs), default=1.0)
 
     @property
     def reply_names(self) -> tuple[str, ...]:

@@ -217,3 +217,4 @@ def test_work_and_bytes_grow_with_the_size():
     convolutions = [i for i, node in enumerate(parts.table.nodes) if node.op == "Conv2d"]
     assert large.table.nodes[convolutions[0]].macs == 4 * parts.table.nodes[convolutions[0]].macs
     assert large.table.fingerprint == parts.table.fingerprint
+    assert parts.table.largest_growth == 9.0

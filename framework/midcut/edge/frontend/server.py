@@ -96,7 +96,9 @@ class _Routes:
         self._settings = settings
         self.pixels = PixelBudget(settings.max_pixels, settings.body_timeout_s)
         table = engine.partition.table
-        self.limit_bytes = max(int(settings.max_body_mb * 1_000_000), wire.body_limit([table]))
+        self.limit_bytes = max(
+            int(settings.max_body_mb * 1_000_000), int(wire.body_limit([table]) * table.largest_growth)
+        )
 
     async def infer(self, request: web.Request) -> web.Response:
         kind = request.content_type
