@@ -4,9 +4,10 @@
 Clouds are processes, each behind a proxy that breaks connections (`midcut.testing.faults`). They are killed
 (SIGKILL) and started again, frozen (SIGSTOP) and thawed, made to answer garbage, cut off in the middle of a body,
 reset, slowed down and sliced; bits are flipped both ways, open connections are forgotten by the network, and answers
-are replaced by refusals, oversized ones and false times. All that at random moments of a stream of small inferences at
-random cuts. Every output is compared with the unsplit model's, bit for bit. Exits with 1 if an answer is missing or
-wrong.
+are replaced by refusals, oversized ones and false times. Strangers send pictures that keep a decoder busy, and take no
+answers. With `--two-addresses` the clouds' name has an address that never answers, before the right one. All that at
+random moments of a stream of small inferences at random cuts. Every output is compared with the unsplit model's, bit
+for bit. Exits with 1 if an answer is missing or wrong.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from common.processes import free_port
 from lies import FalseRefusal, ForgottenWay, Liar, Oversized
 from rich.console import Console
 from rich.table import Table
+from strangers import TWO_ADDRESSES, hostile_files, read_slowly, send_picture, two_addresses
 
 from midcut import cli
 from midcut.config.composition import compose
@@ -71,6 +73,8 @@ PER_KILL = {
     "false refusal": 0.5,
     "oversized": 0.5,
     "lying": 0.5,
+    "hostile picture": 0.5,
+    "slow readers": 0.3,
 }
 
 
@@ -107,10 +111,12 @@ def main() -> int:
     parser.add_argument("--deadline", type=float, default=0.25, help="seconds; 0 is none")
     parser.add_argument("--codec", default="raw", help="raw, or base64 for the paper's interface")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--two-addresses", action="store_true", help="each cloud has a silent address, too")
     parser.add_argument("--executor", default="native", help="of the edge; answers of another one may differ by 1e-3")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    hostile_files()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     # Clouds are forked from a process that has imported everything; otherwise 100 starts would take minutes.
     context = multiprocessing.get_context("forkserver")
@@ -124,6 +130,8 @@ def main() -> int:
             cloud.proxy = stack.enter_context(FaultProxy(f"127.0.0.1:{cloud.port}", seed=options.seed))
             for stream_ in Stream:
                 cloud.proxy.add(cloud.way, stream_)
+        if options.two_addresses:
+            stack.enter_context(two_addresses([int(cloud.proxy.url.rsplit(":", 1)[1]) for cloud in clouds]))
         outcome = asyncio.run(stream(options, clouds))
     figures = summary(options, outcome)
     if options.json:
@@ -140,6 +148,7 @@ class Cloud:
     def __init__(self, context: Any, model: str, log: Path, *overrides: str) -> None:
         self.port = free_port()
         self.way = ForgottenWay()
+        self.model = model
         self._context, self._log = context, log
         self._arguments = ["midcut", "cloud", f"model={model}", "cuts.verify=false", f"server.port={self.port}"]
         self._arguments += overrides
@@ -191,7 +200,8 @@ def serve(arguments: list[str], log: str) -> None:
 async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Outcome:
     """Send inferences at the given rate while faults come and go."""
     outcome, rng = Outcome(), random.Random(options.seed)
-    urls = ",".join(cloud.proxy.url for cloud in clouds)
+    name = TWO_ADDRESSES if options.two_addresses else "127.0.0.1"
+    urls = ",".join(cloud.proxy.url.replace("127.0.0.1", name) for cloud in clouds)
     engine_knobs = ("engine.retry_after_s=0.1", f"engine.deadline_s={options.deadline or 'null'}")
     edge = (
         f"model={options.model}",
@@ -248,6 +258,10 @@ def inflict(name: str, cloud: Cloud, severity: float) -> None:
         cloud.freeze(duration_s)
     elif name == "forgotten way":
         cloud.way.era.number += 1
+    elif name == "hostile picture":
+        send_picture(cloud.port, cloud.model, severity)
+    elif name == "slow readers":
+        read_slowly(cloud.port, duration_s)
     else:
         direction = Stream.upstream if name == "flip upward" else Stream.downstream
         with cloud.proxy.under(make_toxic(name, severity), direction):

@@ -3,8 +3,9 @@
 
 Each server is a process of its own. A request is a valid one with something broken (`malformed_requests.py`). A
 refusal must be a 4xx with a reason in JSON, in one line; where the end of the request cannot be known, the server may
-close the connection instead. Then come slow clients, which must be disconnected, and decompression bombs, which must
-be refused before they are decompressed. Exits with 1 at any 5xx, an invalid answer, a dead server or a leak of memory.
+close the connection instead. Then come slow clients, which must be disconnected, decompression bombs, which must be
+refused before they are decompressed, and pictures that must not keep the server busy. Exits with 1 at any 5xx, an
+invalid answer, a dead server or a leak of memory.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from common.processes import MIDCUT, start_ready
+from hostile_pictures import hostile_pictures
 from malformed_requests import Request, RequestBreaker, Sample, largest, png_bomb
 from raw_http import RawConnection, exchange, headers_of
 from rich.console import Console
@@ -43,6 +45,7 @@ CONNECTIONS = 4
 # returns memory at once, so that growth measured here is a leak of the server.
 MALLOC_SETTINGS = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "131072"}
 SLOW_S = 4.0  # how long the servers wait for headers or a body
+PICTURE_S = 20.0  # how long a server may take for a hostile picture; it takes a few at most
 WARM_UP = 2000  # malformed requests before memory is first measured
 
 
@@ -99,6 +102,7 @@ def attack(name: str, samples: list[Sample], options: argparse.Namespace, log: P
         result = asyncio.run(fuzz(process, port, samples, options))
         result.wrong += asyncio.run(check_slow_clients(port, samples[0]))
         result.wrong += asyncio.run(check_bombs(process.pid, port, samples[0]))
+        result.wrong += asyncio.run(check_pictures(port, samples[0]))
         if process.poll() is not None:
             result.wrong.append(f"the server ended with {process.returncode}")
     finally:
@@ -232,6 +236,20 @@ async def check_bombs(pid: int, port: int, sample: Sample) -> list[str]:
             wrong.append(f"a bomb ({kind}, {len(body)} bytes) was answered {status} {answer[:100]!r}")
     growth_mb = rss_mb(pid) - before
     return [*wrong, *([f"bombs grew memory by {growth_mb:.0f} MB"] if growth_mb > 50 else [])]
+
+
+async def check_pictures(port: int, sample: Sample) -> list[str]:
+    """Pictures that are work for a decoder must be answered or refused soon, whatever the route; returns faults."""
+    wrong = []
+    for name, file in hostile_pictures().items():
+        headers = headers_of(sample, **{"Content-Type": "image/png", "Content-Length": str(len(file))})
+        began = time.perf_counter()
+        status, answer = await exchange(port, Request(name, sample.path, headers, file))
+        if status != 200 and not 400 <= status < 500:
+            wrong.append(f"a picture ({name}, {len(file)} bytes) was answered {status} {answer[:100]!r}")
+        if (took_s := time.perf_counter() - began) > PICTURE_S:
+            wrong.append(f"a picture ({name}, {len(file)} bytes) took {took_s:.1f} s")
+    return wrong
 
 
 def rss_mb(pid: int) -> float:

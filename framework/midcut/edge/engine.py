@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from midcut import wire
+from midcut.edge.answer_price import AnswerPrice
 from midcut.edge.file_choice import FILE_AT_0
 from midcut.edge.picture_input import FileRequest, PictureInput
 from midcut.edge.size_choice import SizeChoice
 from midcut.edge.tails import LocalCompute, Tails
 from midcut.errors import MalformedError
 from midcut.planning.patience import patience_s
-from midcut.planning.pricing import request_usd
 from midcut.types import InferenceResult, Placement, TailRequest, TierTimes, Usage
 from midcut.wire.oip import FILE, RAW
 from midcut.wire.tracing import span
@@ -86,6 +86,7 @@ class EdgeEngine:
 
     def __init__(self, parts: EdgeParts) -> None:
         self.parts = parts
+        self._price = AnswerPrice(parts.cost)
         self._partition = parts.partition
         self._table = parts.partition.table
         self._names = [[spec.name for spec in cut.values] for cut in self._table.cuts]
@@ -368,7 +369,7 @@ class EdgeEngine:
             link_s=link_s,
             cloud_s=cloud_s,
             latency_s=latency_s,
-            cost_usd=float(request_usd(self.parts.cost, usage)),
+            cost_usd=self._price.usd(usage),
             sent_bytes=reply.sent_bytes if reply is not None else 0,
             predicted=_predicted_row(decision, Placement(request.cut, request.codec, request.onward)),
             server_s=reply.server_s if reply is not None else 0.0,

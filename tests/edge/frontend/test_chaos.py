@@ -27,5 +27,6 @@ def test_whatever_breaks_no_answer_is_lost_and_none_is_wrong(tmp_path, codec, cl
     assert figures["faults"] == {
         "kill": 4, "freeze": 2, "garbage": 4, "cut mid-body": 4, "reset": 2, "slow": 2, "swallow": 1, "slice": 1,
         "flip upward": 4, "flip downward": 4, "forgotten way": 1, "false refusal": 2, "oversized": 2, "lying": 2,
+        "hostile picture": 2, "slow readers": 1,
     }  # fmt: skip
     assert set(figures["finished by"]) == {"cloud", "edge"}
