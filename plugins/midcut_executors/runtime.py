@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import itertools
-import statistics
 import threading
 import time
 from collections import OrderedDict
@@ -17,9 +16,11 @@ import torch
 
 from midcut.errors import ExecutorError
 from midcut.tensors import largest_error, with_order
+from midcut_executors.comparing import TOLERANCE
 from midcut_executors.export_cache import cache_folder
 from midcut_executors.exported import Exported
 from midcut_executors.inputs import noise
+from midcut_executors.verifying import CHANGE_TOLERANCE, compare, last_varying_cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _Key: TypeAlias = tuple[str, int, int]
 _SMALL_BYTES: Final = 512 * 1024 * 1024
 _AT_LEAST: Final = 4
+_ROUNDING: Final = 1e-5
+_CLEAR: Final = 10.0  # times the tolerance: a change in which a wrong runtime cannot hide
 _LARGEST_BYTES: Final = 2**31  # of a message of protobuf
 _log = structlog.get_logger("midcut.executor")
 
@@ -71,6 +74,7 @@ class RuntimeExecutor:
         self._segments: OrderedDict[_Key, RuntimeSegment] = OrderedDict()
         self._exports: dict[str, tuple[Exported, Sequence[Inputs]]] = {}
         self._refused: dict[str, str] = {}
+        self._varying: dict[str, int] = {}
         self._lock = threading.Lock()
         self._preparing = threading.Lock()
 
@@ -199,36 +203,52 @@ class RuntimeExecutor:
         segment: RuntimeSegment,
         samples: Sequence[Inputs],
     ) -> None:
-        """Compare a segment with PyTorch; of several samples, the median counts.
+        """Compare a segment with PyTorch.
 
         Raises:
-            ExecutorError: they differ by more than the tolerance.
+            ExecutorError: they differ by more than the tolerance, or follow what they are given differently.
         """
-        compared = []
-        try:
-            for inputs in samples:
-                values = network.run(0, start, inputs)
-                expected = network.run(start, stop, values)
-                compared.append((values, expected))
-        except Exception:  # noqa: BLE001 - the model takes no noise, such as indices
+        found = compare(network, start, stop, segment, samples)
+        if found is None:
             return
-        error = statistics.median(largest_error(segment.run(values)[0], expected) for values, expected in compared)
-        if not error <= self.tolerance:
+        if not found.error <= self.tolerance:
             raise ExecutorError(
-                f"{self.identity} differs from PyTorch by {error:.1e} of the largest element, "
+                f"{self.identity} differs from PyTorch by {found.error:.1e} of the largest element, "
                 f"executor.tolerance is {self.tolerance:g}"
             )
-        if start == 0 and stop == network.table.last:
-            self._warn_if_constant(network, samples[0], compared[0][1])
-            _log.info("executor compared with PyTorch", model=network.table.model, executor=self.identity, error=error)
-
-    def _warn_if_constant(self, network: Network, inputs: Sequence[torch.Tensor], output: Sequence[Any]) -> None:
-        other = network.run(0, network.table.last, [value.flip(-1) if value.dim() else value for value in inputs])
-        if largest_error(other, output) <= self.tolerance:
-            _log.warning(
-                "the model's output hardly depends on its input, so comparing outputs proves little",
-                model=network.table.model,
+        rounding = _ROUNDING if self.tolerance <= TOLERANCE else self.tolerance
+        whole = start == 0 and stop == network.table.last
+        if found.change <= rounding:
+            if stop == network.table.last:
+                self._compare_before(network, start, samples[0], warn=whole)
+        elif not found.change_error <= max(CHANGE_TOLERANCE, 2.0 * self.tolerance) + rounding / found.change:
+            raise ExecutorError(
+                f"{self.identity} does not follow its input as PyTorch does: the output changes by {found.change:.1e} "
+                f"of its largest element, and {found.change_error:.1e} of that differently"
             )
+        if whole:
+            _log.info(
+                "executor compared with PyTorch", model=network.table.model, executor=self.identity, error=found.error
+            )
+
+    def _compare_before(self, network: Network, start: int, inputs: Inputs, *, warn: bool) -> None:
+        """Compare the nodes up to the last cut whose values depend on the input, where the output does not.
+
+        Raises:
+            ExecutorError: they differ.
+        """
+        key = network.table.fingerprint
+        if key not in self._varying:
+            try:
+                self._varying[key] = last_varying_cut(network, inputs, _CLEAR * self.tolerance)
+            except Exception:  # noqa: BLE001 - a model that takes no mirrored inputs
+                self._varying[key] = 0
+        cut = self._varying[key]
+        if warn:
+            done = f"it is compared at cut {cut}, too" if cut else "no cut has values that do, so this proves little"
+            _log.warning(f"the model's output hardly depends on its input: {done}", model=network.table.model)
+        if cut > start:
+            self._make(network, start, cut)
 
 
 class RuntimeSegment:
