@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import warnings
@@ -212,7 +213,7 @@ def _export(network: Network, cache: ExportCache) -> Index:
 
 
 def _dynamic(traceable: Traceable) -> Any:
-    """Export for any batch size, or for one image where the model does not allow that."""
+    """Export for any batch size, or for one sample where the model does not allow that."""
     doubled = tuple(torch.cat([value, value]) if value.dim() else value for value in traceable.example)
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} if value.dim() else None for value in traceable.example)
@@ -224,10 +225,13 @@ def _dynamic(traceable: Traceable) -> Any:
         "input_names": [f"input{position}" for position in range(len(doubled))],
         "output_names": list(traceable.names),
     }
-    try:
+    with contextlib.suppress(Exception):  # the last attempt raises the error again if it has another cause
         return torch.onnx.export(traceable.module, doubled, dynamic_shapes=(shapes,), **options)
-    except Exception:  # noqa: BLE001  # the second attempt raises the error again if it has another cause
-        return torch.onnx.export(traceable.module, traceable.example, **options)
+    with contextlib.suppress(Exception):
+        # Taken apart into simpler operators: ONNX has no form of some, such as attention of three dimensions.
+        whole = torch.export.export(traceable.module, doubled, dynamic_shapes=(shapes,), strict=False)
+        return torch.onnx.export(whole.run_decompositions(), doubled, **options)
+    return torch.onnx.export(traceable.module, traceable.example, **options)
 
 
 def _root_cause(error: BaseException) -> str:

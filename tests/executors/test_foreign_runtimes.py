@@ -166,7 +166,7 @@ def test_a_model_that_cannot_be_exported_is_tried_once_not_at_every_cut(monkeypa
         for cut in network.legal[1:]:
             with pytest.raises(ExecutorError, match="PyTorch cannot export model 'unknown' to ONNX: No ONNX function"):
                 executor.prepare(network, 0, cut)
-        assert len(tried) == 2  # for any batch, and for one image
+        assert len(tried) == 3  # for any batch, taken apart, and for one image
 
 
 @pytest.mark.usefixtures("cache")
