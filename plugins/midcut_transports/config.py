@@ -16,8 +16,7 @@ class HttpConfig:
             longer than usual, is given up, and the request is sent again on a new one.
         max_idle_s: a connection that was unused for longer is closed, since firewalls may have forgotten it.
         plain: the server is another vendor's: it runs whole models (cut 0) and has no fingerprint to compare.
-        reply_codec: one of the edge's codecs, which the cloud encodes its replies with; null is none. Forecasts do not
-            know of it: calibration learns what it saves.
+        reply_codec: one of the edge's codecs, which the cloud encodes its replies with (maps of classes); null is none.
         token_env, token_file: environment variable or file with the bearer token to send; null sends none.
         tls_ca: file with the CA that signed the cloud's certificate, PEM; null trusts the system's CAs.
         tls_cert, tls_key: files with the client's certificate and its private key, PEM; null sends none.

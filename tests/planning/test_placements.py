@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from midcut import wire
 from midcut.errors import ConfigError
@@ -146,3 +147,17 @@ def test_two_lossy_hops_keep_an_accuracy_floor_together():
     both = {("raw", "raw"), ("raw", "fp16"), ("fp16", "raw")}
     assert pairs[None] == pairs[0.988] == both | {("fp16", "fp16")}
     assert pairs[0.994] == pairs[0.99] == both
+
+
+def test_replies_that_are_encoded_are_planned_with_their_bytes_and_seconds():
+    last = TABLE.cuts[2].values[0]
+    wide = ValueSpec(last.name, "float32", (1, 21, 100, 100))
+    table = replace(TABLE, cuts=(*TABLE.cuts[:2], replace(TABLE.cuts[2], values=(wide,))))
+    offered = {"raw": codecs()["raw"], "base64": codecs()["base64"]}
+    plain, coded = (placements(table, (0, 2), offered, None, reply) for reply in (None, codecs()["fp16"]))
+    raw, paper, here = range(3)
+    assert plain.reply_bytes[raw] - coded.reply_bytes[raw] == pytest.approx(wide.payload_bytes / 2, abs=100)
+    assert coded.codec_s[raw] == pytest.approx(wide.payload_bytes / 200e6)
+    assert coded.reply_bytes[paper] == plain.reply_bytes[paper]
+    assert coded.codec_s[paper] == plain.codec_s[paper]
+    assert coded.reply_bytes[here] == coded.codec_s[here] == 0.0

@@ -109,7 +109,9 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     profiles.convert(cut, model.example, fused)
     warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
     codecs = _measured_codecs(build_measured_codecs(profiles.cfg, cut.table), cut, model, _coding_clock(executor))
-    reply_timeout_s = OmegaConf.select(cfg, "transport.timeout_s")  # a plugin's transport may have none
+    # A plugin's transport may have neither.
+    reply_timeout_s, reply_codec = (OmegaConf.select(cfg, f"transport.{name}") for name in ("timeout_s", "reply_codec"))
+    reply_codec = codecs.get(str(reply_codec))
 
     steering = Steering(cfg, cut.legal)  # one planner for all policies, as it may learn
 
@@ -117,7 +119,7 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
         onward = None
         if upstream is not None:
             onward = Onward(upstream.legal, {name: codecs[name] for name in upstream.codecs}, cfg.accuracy_floor)
-        offered = placements(cut.table, cuts, {name: codecs[name] for name in names}, onward)
+        offered = placements(cut.table, cuts, {name: codecs[name] for name in names}, onward, reply_codec)
         return build_policy(profiles.cfg, offered, reply_timeout_s, steering.planner)
 
     policy = policy_for(cut.legal, tuple(codecs))

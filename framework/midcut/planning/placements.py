@@ -41,7 +41,11 @@ class Onward(NamedTuple):
 
 
 def placements(
-    table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None = None, onward: Onward | None = None
+    table: CutTable,
+    legal: Sequence[int],
+    codecs: Mapping[str, Codec] | None = None,
+    onward: Onward | None = None,
+    reply_codec: Codec | None = None,
 ) -> Placements:
     """Placements for the cuts `legal`, with the exact number of bytes that each sends and receives.
 
@@ -52,8 +56,9 @@ def placements(
             on offer at cut 0 only; everywhere else the edge decodes the picture, in the seconds that this codec states.
         onward: what a relay can do with the rest, for the placements of three tiers: all pairs of cuts k1 <= k2, with
             a codec each. Beyond 20,000 pairs only those with one codec for both hops, then only ends of modules.
+        reply_codec: encodes what the cloud, or the relay, sends back; None sends it as it is.
     """
-    first = _one_hop(table, legal, codecs)
+    first = _one_hop(table, legal, codecs, reply_codec)
     if onward is None:
         return first
     second = _one_hop(table, sorted({*onward.legal, table.last}), onward.codecs)
@@ -120,7 +125,9 @@ def _route_bytes(cut: int, codec: str) -> float:
     return len(f',"{ROUTE}":"{route_text(Placement(cut, codec))}"')
 
 
-def _one_hop(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None) -> Placements:
+def _one_hop(
+    table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] | None, reply_codec: Codec | None = None
+) -> Placements:
     offered: Mapping[str, Codec | None] = {"raw": None} if codecs is None else codecs
     rows = [
         Placement(index, name)
@@ -133,8 +140,10 @@ def _one_hop(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] 
     cuts = [table.cuts[row.cut] for row in rows]
     on_edge = np.array([row.cut == table.last for row in rows], dtype=np.bool_)
     row_codecs = [offered.get(row.codec) for row in rows]
-    reply = {name: float(wire.reply_bytes(table, codec)) for name, codec in offered.items()}
+    reply = {name: float(wire.reply_bytes(table, codec, reply_codec)) for name, codec in offered.items()}
     codings = [_coding(*pair) for pair in zip(cuts, row_codecs, strict=True)]
+    reply_s = _coding(table.cuts[table.last], reply_codec).seconds
+    answered_s = np.array([0.0 if row.codec == wire.PAPER else reply_s for row in rows])
     request = [wire.request_bytes(table, row.cut, codec) for row, codec in zip(rows, row_codecs, strict=True)]
     return Placements(
         model=table.model,
@@ -151,7 +160,7 @@ def _one_hop(table: CutTable, legal: Sequence[int], codecs: Mapping[str, Codec] 
         codec=tuple(row.codec for row in rows),
         prepare_s=np.array([0.0 if row.codec == FILE else prepare_s for row in rows]),
         prepare_mhz=getattr(file_codec, "clock_mhz", None) or 0.0,
-        codec_s=np.where(on_edge, 0.0, np.array([coding.seconds for coding in codings])),
+        codec_s=np.where(on_edge, 0.0, np.array([coding.seconds for coding in codings]) + answered_s),
         encode_s=np.where(on_edge, 0.0, np.array([coding.encode_s for coding in codings])),
         encode_mhz_s=np.where(on_edge, 0.0, np.array([coding.encode_mhz_s for coding in codings])),
     )

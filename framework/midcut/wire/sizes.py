@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec.structs import replace
 
 from midcut.errors import MalformedError
 from midcut.types import Encoded
@@ -108,15 +107,20 @@ def request_bytes(table: CutTable, cut_index: int, codec: Codec | None = None) -
     return request_head_bytes(body, path=oip.infer_path(table.model), header_length=header_length) + body
 
 
-def reply_bytes(table: CutTable, codec: Codec | None = None) -> int:
-    """Bytes of one reply, HTTP header included; exact but for the digits of its times. `codec` as for a request."""
+def reply_bytes(table: CutTable, codec: Codec | None = None, reply_codec: Codec | None = None) -> int:
+    """Bytes of one reply, HTTP header included; exact but for the digits of its times.
+
+    Args:
+        codec: as for a request.
+        reply_codec: encodes the tensors of replies, but for those of the paper; None sends their own bytes.
+    """
     cut = table.cuts[table.last]
     if codec is not None and codec.name == PAPER:
         empty = ReplyMessage(request_id=_REQUEST_ID, values=_empty_values(cut), compute_s=_SECONDS, server_s=_SECONDS)
         body = len(msgspec.json.encode(empty)) + _base64_bytes(cut)
         return reply_head_bytes(body) + body
     named = zip(table.reply_names, cut.values, strict=True)
-    tensors = [_tensor_size(replace(spec, name=name), None) for name, spec in named]
+    tensors = [_tensor_size(spec, reply_codec, name) for name, spec in named]
     parameters: dict[str, str | int | float | bool] = {**_TIMES_US, oip.CHECKSUM: oip.checksum(())}
     reply = oip.ReplyHeader(table.model, [entry for entry, _ in tensors], table.fingerprint, _REQUEST_ID, parameters)
     header_length = len(oip.encode_header(reply))
@@ -158,10 +162,11 @@ def _content_headers(header_length: int | None) -> str:
     return f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEADER_LENGTH}: {header_length}\r\n"
 
 
-def _tensor_size(spec: ValueSpec, codec: Codec | None) -> tuple[oip.TensorHeader, int]:
-    """The header entry of a value, and how many bytes of it follow the JSON header."""
+def _tensor_size(spec: ValueSpec, codec: Codec | None, name: str = "") -> tuple[oip.TensorHeader, int]:
+    """The header entry of a value, under another name where one is given, and the bytes that follow the JSON header."""
+    name = name or spec.name
     if not spec.is_tensor:
-        return oip.int_header(spec.name, 1)[0], 0
+        return oip.int_header(name, 1)[0], 0
     if codec is not None and codec.name != oip.RAW:
         try:
             size = codec.encoded_bytes(spec)
@@ -169,5 +174,5 @@ def _tensor_size(spec: ValueSpec, codec: Codec | None) -> tuple[oip.TensorHeader
             pass
         else:
             encoded = Encoded((bytes(size),))  # zeros that are never touched take almost no memory
-            return oip.encoded_header(spec.name, spec.dtype, spec.shape, encoded)[0], size
-    return oip.tensor_header(spec.name, spec.dtype, spec.shape, spec.payload_bytes), spec.payload_bytes
+            return oip.encoded_header(name, spec.dtype, spec.shape, encoded)[0], size
+    return oip.tensor_header(name, spec.dtype, spec.shape, spec.payload_bytes), spec.payload_bytes
