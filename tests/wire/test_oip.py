@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
+import zlib
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from midcut.errors import MalformedError, TooLargeError, WireError
 from midcut.types import TailRequest, ValueSpec
-from midcut.wire import oip_read
+from midcut.wire import oip, oip_read
 from midcut.wire.body import Body
 from midcut.wire.oip_tensors import encode_infer, request_values
 
@@ -258,3 +259,12 @@ def test_what_is_far_larger_encoded_than_decoded_never_reaches_a_codec(size, ref
             request_values(call, SPECS[:1], {"packed": Packed()}, 1, "here")
     else:
         assert request_values(call, SPECS[:1], {"packed": Packed()}, 1, "here")[0] is NUMBERS
+
+
+def test_the_checksum_is_that_of_zlib_whatever_computes_it():
+    pieces = [bytes(range(256)) * 40, b"", memoryview(bytearray(b"abc" * 999))]
+    assert oip.checksum(pieces) == f"{zlib.crc32(b''.join(pieces)):08x}"
+    checksum = oip.RequestChecksum("mnist", "12")
+    for piece in pieces:
+        checksum.add(piece)
+    assert checksum.text == f"{zlib.crc32(b'mnist' + bytes([10]) + b'12' + bytes([10]) + b''.join(pieces)):08x}"
