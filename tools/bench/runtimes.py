@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Heads and tails in a foreign runtime: their time and their error, beside the whole model there and in PyTorch.
 
-All times of a model are medians of rounds in which the variants take turns, in one process. Weights are as loaded, but
-batch normalisation gets statistics from noise, and a last layer of zeros gets noise, so that outputs depend on inputs.
+All times of a model are medians of rounds in which the variants take turns, in one process; processor time. Weights
+are as loaded, but batch normalisation gets statistics from noise, and a last layer of zeros gets noise, so that
+outputs depend on inputs.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ LEVELS = {
 
 
 def runs_in_turn(segments: Sequence[Sequence[Segment]], inputs: Sequence[Any], rounds: int) -> list[float]:
-    """Median seconds of each chain of segments."""
+    """Median seconds of processor time of each chain of segments: of one thread, and not of what else runs here."""
     seconds: list[list[float]] = [[] for _ in segments]
     for _ in range(rounds):
         for column, chain in zip(seconds, segments, strict=True):
-            values, started = inputs, time.perf_counter()
+            values, started = inputs, time.process_time()
             for segment in chain:
                 values, _ = segment.run(values)
-            column.append(time.perf_counter() - started)
+            column.append(time.process_time() - started)
     return [statistics.median(column) for column in seconds]
 
 
