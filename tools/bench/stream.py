@@ -95,14 +95,15 @@ def main() -> int:
             folder = Path(name) / which
             folder.mkdir()
             builds[which] = Build(python, folder, options, stack)
-        alone = builds["this"].stream("input.in_flight=1")
-        sending_s = alone.part_s("sent_bytes") * 8 / (options.kbps * 1e3)
-        parts_s = alone.part_s("edge_s"), sending_s, alone.part_s("cloud_s")
-        period_s = max(parts_s)
+        alone: list[Stream] = []
         streams: dict[str, list[Stream]] = {which: [] for which in builds}
         for _ in range(options.rounds):
+            alone.append(builds["this"].stream("input.in_flight=1"))
             for which, build in builds.items():
                 streams[which].append(build.stream(*(("input.in_flight=4",) if which == "this" else ())))
+        edge_s, cloud_s = (float(np.median([each.part_s(name) for each in alone])) for name in ("edge_s", "cloud_s"))
+        parts_s = edge_s, alone[0].part_s("sent_bytes") * 8 / (options.kbps * 1e3), cloud_s
+        period_s = max(parts_s)
         paced = builds["this"].stream(f"input.rate_hz={0.9 / period_s}")
     text = ", ".join(f"{part} {seconds * 1e3:.1f} ms" for part, seconds in zip(PARTS, parts_s, strict=True))
     console.print(
