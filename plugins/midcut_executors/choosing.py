@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import structlog
 import torch
@@ -15,7 +15,7 @@ from midcut_executors.inputs import noise
 from midcut_executors.native import Native
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from midcut.protocols import Executor, Network, Segment
 
@@ -73,6 +73,11 @@ def by_name(name: str, accuracy: Accuracy = Accuracy.float32, calibration: str |
     return makers[name]()
 
 
+@runtime_checkable
+class _Sampled(Protocol):
+    def samples(self, network: Network) -> Sequence[Sequence[Any]]: ...
+
+
 class Auto:
     """Measures the whole model in PyTorch and in each installed runtime, and uses the fastest for all its segments."""
 
@@ -122,6 +127,12 @@ class Auto:
         if key not in self._chosen:
             self._chosen[key] = self._fastest(network)
         return self._chosen[key].prepare(network, start, stop)
+
+    def samples(self, network: Network) -> Sequence[Sequence[Any]]:
+        """The inputs on which the chosen runtime is compared with PyTorch."""
+        chosen = self._chosen[network.table.fingerprint]
+        found: Sequence[Sequence[Any]] = chosen.samples(network) if isinstance(chosen, _Sampled) else [noise(network)]
+        return found
 
     def ready(self, network: Network, start: int, stop: int) -> bool:
         chosen = self._chosen.get(network.table.fingerprint)

@@ -125,6 +125,14 @@ class RuntimeExecutor:
             )
         return chain
 
+    def samples(self, network: Network) -> Sequence[Inputs]:
+        """The inputs on which segments of a network are compared with PyTorch.
+
+        Raises:
+            ExecutorError: PyTorch cannot export it.
+        """
+        return self._export(network)[1]
+
     def ready(self, network: Network, start: int, stop: int) -> bool:
         return (network.table.fingerprint, start, stop) in self._segments
 

@@ -15,6 +15,9 @@ from torch import nn
 from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, ExecutorError
 from midcut.graph import partition
+from midcut.profiles import Role, Run
+from midcut.profiles.measuring import finish
+from midcut.profiles.segments import measuring_segments
 from midcut.tensors import largest_error
 from midcut.testing.networks import small_network
 from midcut.types import LoadedModel
@@ -92,6 +95,20 @@ def test_a_part_that_integers_change_too_much_stays_in_pytorch(pictures):
     parts = network()
     with closing(fast(pictures, 1e-6)) as executor, pytest.raises(ExecutorError, match=r"int8 differs from PyTorch by"):
         executor.prepare(parts, 0, parts.table.last)
+
+
+def test_a_profile_has_the_errors_of_integers_on_the_pictures(pictures):
+    parts = network()
+    last = parts.table.last
+    nodes = Run(None, (1e-3,) * last, (0.0,) * last, 1e-3 * last, 0.0, 1)
+    with closing(fast(pictures)) as executor:
+        passes = measuring_segments(parts, parts.example, Role.edge, nodes, executor, 1)
+        errors = finish(passes, lambda: None).cut_errors
+        samples = executor.samples(parts)
+        whole = executor.prepare(parts, 0, last)
+        expected = [largest_error(whole.run(inputs)[0], parts.run(0, last, inputs)) for inputs in samples]
+    assert len(samples) == 5
+    assert errors[last] == pytest.approx(sorted(expected)[2])
 
 
 def broken(folder):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+import statistics
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from msgspec.structs import replace
@@ -66,20 +67,34 @@ def measuring_segments(
         whole_s=float(medians[whole]),
         whole_spread_s=float(high - low),
         repeats=repeats,
-        cut_errors=_cut_errors(partition, role, cuts, segments, values),
+        cut_errors=_cut_errors(partition, role, cuts, segments, _samples(partition, inputs, executor)),
     )
 
 
+def _samples(partition: Partition, inputs: Sequence[Any], executor: Executor) -> Sequence[Sequence[Any]]:
+    """The pictures on which the executor is compared with PyTorch; without any the inputs that are measured with."""
+    samples = getattr(executor, "samples", None)
+    found = () if samples is None else cast("Sequence[Sequence[Any]]", samples(partition))
+    return found if len(found) > 1 else [inputs]
+
+
 def _cut_errors(
-    partition: Partition, role: Role, cuts: Sequence[int], segments: Sequence[Segment], values: Sequence[Sequence[Any]]
+    partition: Partition, role: Role, cuts: Sequence[int], segments: Sequence[Segment], samples: Sequence[Sequence[Any]]
 ) -> dict[int, float]:
-    """What a measured head or tail changes of the output, with the rest in PyTorch; infinite errors are left out."""
+    """What a measured head or tail changes of the output, with the rest in PyTorch; infinite errors are left out.
+
+    Of several samples, the median counts.
+    """
     last = partition.table.last
     errors = {}
-    for cut, segment, given in zip(cuts, segments, values, strict=True):
-        found = segment.run(given)[0]
-        expected = partition.run(0 if role is Role.edge else cut, last, given)
-        error = largest_error(partition.run(cut, last, found) if role is Role.edge else found, expected)
+    for cut, segment in zip(cuts, segments, strict=True):
+        found = []
+        for inputs in samples:
+            given = inputs if role is Role.edge else partition.run(0, cut, inputs)
+            output = segment.run(given)[0]
+            expected = partition.run(0 if role is Role.edge else cut, last, given)
+            found.append(largest_error(partition.run(cut, last, output) if role is Role.edge else output, expected))
+        error = statistics.median(found)
         if math.isfinite(error):
             errors[cut] = error
     return errors
