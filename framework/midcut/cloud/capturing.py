@@ -5,6 +5,8 @@ A tracer changes torch's classes while it runs, so that a cloud must not trace w
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from typing import Any
@@ -54,6 +56,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Read an order from stdin, and write the outcome as JSON to stdout."""
+    atexit.register(gc.freeze)  # as the command line does
     os.nice(_NICE)  # the requests of the cloud go first
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     torch.set_num_threads(order.threads)
