@@ -124,7 +124,7 @@ def _upstreams(cfg: DictConfig, config: CloudConfig) -> dict[str, DictConfig]:
 def _relay_maker(
     cfg: DictConfig, config: CloudConfig, configs: dict[str, DictConfig], hosted: HostedModels, segments: Segments
 ) -> Callable[[TailQueue], Relay] | None:
-    """What makes the relay once there is a queue; None without an upstream."""
+    """A function that makes the relay from the queue; None without an upstream."""
     if not configs:
         return None
     codecs = build_each(Kind.CODEC, cfg.codec)

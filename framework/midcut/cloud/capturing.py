@@ -31,7 +31,7 @@ class Order(msgspec.Struct, frozen=True):
 
     Attributes:
         name: of the model component.
-        node: its config.
+        node: config of the model component.
         cuts: settings, with the folder of the cache.
         threads: torch's; the cached entry is for that number.
     """

@@ -61,7 +61,7 @@ class HostedModels:
         self.max_batch = max_batch
         self.batchers: dict[tuple[str, str], Batcher] = {}
         self._executor = ""
-        # Replaced, not changed, as threads that decode requests read them.
+        # Name -> fingerprint -> version. Inner dicts are replaced, never changed: threads that decode read them.
         self._versions: dict[str, dict[str, HostedVersion]] = {}
         self.body_limit_bytes = 0
         for name, parts in partitions.items():
@@ -274,7 +274,7 @@ class HostedModels:
         where = f"cut {cut} of model {model_ref.table.model!r}"
         table = partition.table
         oip_tensors.check_outputs(call, table)
-        self.reply_codec(call)  # refused before anything is computed
+        self.reply_codec(call)  # an unknown codec is refused here, before anything is computed
         max_batch = 1 if partition.resized else self.max_batch
         values = oip_tensors.request_values(call, table.cuts[cut].values, self._codecs, max_batch, where)
         partition.check_values(cut, values)
@@ -283,7 +283,7 @@ class HostedModels:
     async def read_pictures(
         self, model_ref: ModelRef, call: oip_read.InferCall, budget: PixelBudget
     ) -> tuple[Partition, int, list[torch.Tensor | int]] | None:
-        """Decode a request whose input is pictures' files into model, cut and values; None if its inputs are tensors.
+        """Decode a request whose inputs are picture files: its model, cut and values; None if its inputs are tensors.
 
         Raises:
             WireError: other fingerprint, no picture, one over the budget, or one that the model cannot use.

@@ -59,11 +59,11 @@ class RelayedTail(NamedTuple):
 
 
 class Relay:
-    """Passes requests on to an upstream, as stateless as any cloud: each request says where its parts end.
+    """Passes requests on to an upstream, and keeps nothing of them: each says at which cuts this and later tiers stop.
 
     Args:
         hosted: the models of this cloud.
-        queue: computes the layers that are not passed on to the upstream.
+        queue: finishes a request here where the upstream does not.
         segments: for the seconds that a whole model takes here.
         clouds: the upstream, or several in order of preference, each with a breaker.
         hub: telemetry of the link to the upstream.

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 _NEWEST_WEIGHT: Final = 0.2
 # Handing work to a thread and back takes about this long, so that shorter tails run on the event loop itself.
 _THREAD_ROUND_TRIP_S: Final = 3e-4
-_RECENT_TAILS: Final = 5
+# Run times that are remembered of each kind of tail (`_tail_key`); it is quick if the two shortest are short.
+_REMEMBERED_RUNS: Final = 5
 
 
 class TailQueue:
@@ -52,7 +53,8 @@ class TailQueue:
         price: what a busy second costs.
 
     Attributes:
-        in_flight: wraps the routes' handlers; raises BusyError before a body is read while the queue is full.
+        in_flight: counts the requests of the handlers that it wraps. It may raise BusyError before a body is read:
+            where the queue is full, the wait would be too long, or too many requests are in flight.
         load: how busy the workers are.
     """
 
@@ -267,7 +269,7 @@ class TailQueue:
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
             if len(group) == 1 and not group[0].partition.resized:
                 # The number of keys is bounded by the cuts and batch sizes, as values are checked.
-                self._recent_s.setdefault(_tail_key(group[0]), deque(maxlen=_RECENT_TAILS)).append(newest_s)
+                self._recent_s.setdefault(_tail_key(group[0]), deque(maxlen=_REMEMBERED_RUNS)).append(newest_s)
 
     def _observe_batch_size(self, kind: tuple[Any, ...], left: int) -> None:
         """Report how many jobs of a kind were queued together: those that left the queue and those that wait."""

@@ -30,7 +30,7 @@ class AnswerPrice:
     def usd(self, usage: Usage) -> float:
         """US dollars of one answer, finite."""
         why: list[str] = []
-        for price in (self._whole, self._by_seconds):
+        for price in (self._by_usage, self._by_seconds):
             try:
                 usd = price(usage)
             except Exception as error:  # noqa: BLE001 - a plugin's cost model
@@ -46,7 +46,7 @@ class AnswerPrice:
         self._fails = bool(why)
         return usd
 
-    def _whole(self, usage: Usage) -> float:
+    def _by_usage(self, usage: Usage) -> float:
         return float(request_usd(self._cost, usage))
 
     def _by_seconds(self, usage: Usage) -> float:

@@ -344,9 +344,9 @@ class Tails:
         return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s - reply.beyond_s, 0.0))
 
     def _check(self, work: _Work, reply: TailReply) -> Awaitable[None] | None:
-        """Raise CloudRefusedError for a reply that is not this model's output for this batch.
+        """Raise CloudRefusedError for a reply with impossible times, or whose values cannot be this model's output.
 
-        Returns what is still to be awaited: the same computation here, for one answer in so many.
+        Returns a further check to await, or None: for a share of the answers the tail is computed here too.
         """
         _check_times(reply)
         network, request, last = work.network, work.request, self._table.last
@@ -385,7 +385,7 @@ def _check_times(reply: TailReply) -> None:
     longest_s = reply.wall_s * _CLOCKS + _CLOCKS_S
     own_s = reply.compute_s + reply.beyond_s
     for name, seconds in (("compute", own_s), ("server", reply.server_s)):
-        if not 0.0 <= seconds <= longest_s:  # so is NaN
+        if not 0.0 <= seconds <= longest_s:  # true for NaN too, which is refused as well
             raise CloudRefusedError(
                 f"the cloud reports {seconds:.3g} {name} seconds of an exchange that took {reply.wall_s:.3g} s"
             )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _TITLE = Column("simulation", "simulation", number=False)
 _PLANNER = Column("planner", "planner", strategy_label, number=False)
-_FRONTS = (
+_FRONT_COLUMNS = (
     _TITLE,
     _PLANNER,
     Column("weights", "weights"),
@@ -40,7 +40,7 @@ _FRONTS = (
     Column("objective_regret", "regret to oracle", as_percent),
     Column("switches_per_100", "switches per 100", as_number),
 )
-_ERRORS = (
+_ERROR_COLUMNS = (
     _TITLE,
     Column("policy", "picked by", number=False),
     Column("part", "part", number=False),
@@ -48,7 +48,7 @@ _ERRORS = (
     Column("p95", "95 % under", as_percent),
     Column("bias", "bias", lambda value: f"{as_signed(value * 100)} %"),
 )
-_POLICIES = (
+_POLICY_COLUMNS = (
     Column("strategy", "strategy", strategy_label, number=False),
     Column("w", "w", as_weight),
     Column("policy", "picked by", number=False),
@@ -59,7 +59,7 @@ _POLICIES = (
     Column("latency_regret", "over fastest", as_percent),
     Column("objective_regret", "regret to oracle", as_percent),
 )
-_DWELL = (
+_DWELL_COLUMNS = (
     _TITLE,
     _PLANNER,
     Column("w", "w", as_weight),
@@ -110,7 +110,7 @@ def planners_section(simulations: Mapping[str, Simulation]) -> Section | None:
         text = "Planners over all weights. Right is better on the left half, left is better on the right half."
         pictures = (Picture("planners", text, _draw_fronts(fronts)),)
     return Section(
-        "planners", "Planners compared", tables=(Table("planners", _FRONTS, rows, caption),), pictures=pictures
+        "planners", "Planners compared", tables=(Table("planners", _FRONT_COLUMNS, rows, caption),), pictures=pictures
     )
 
 
@@ -170,7 +170,7 @@ def errors_section(simulations: Mapping[str, Simulation]) -> Section | None:
         draw_dots([titles[folder] for folder in inexact], panels),
     )  # fmt: skip
     return Section(
-        "errors", "Predictors against the truth", tables=(Table("errors", _ERRORS, rows, caption),),
+        "errors", "Predictors against the truth", tables=(Table("errors", _ERROR_COLUMNS, rows, caption),),
         pictures=(picture,), notes=(note,) if note else (),
     )  # fmt: skip
 
@@ -220,7 +220,7 @@ def _policy_section(group: Sequence[Simulation], key: str) -> Section:
         for name in names
         for policy, strategies in series.items()
     ]
-    columns = _POLICIES if base == _REFERENCE else _columns_relative_to(base)
+    columns = _POLICY_COLUMNS if base == _REFERENCE else _columns_relative_to(base)
     panels = [
         ratio_panel(title, f"times that of {base}", {
             policy: [_ratio_dot(strategies[name], series[base][name], field) for name in names]
@@ -244,7 +244,9 @@ def _policy_section(group: Sequence[Simulation], key: str) -> Section:
 
 
 def _columns_relative_to(base: str) -> tuple[Column, ...]:
-    return tuple(replace(column, title=column.title.replace("over default", f"over {base}")) for column in _POLICIES)
+    return tuple(
+        replace(column, title=column.title.replace("over default", f"over {base}")) for column in _POLICY_COLUMNS
+    )
 
 
 def _policy_row(series: Series, base: Series, policy: str) -> tuple[Any, ...]:
@@ -283,7 +285,7 @@ def dwell_section(simulations: Mapping[str, Simulation]) -> Section | None:
         pictures.append(Picture(f"dwell-{place}", caption, draw_dwell(points)))
     if not rows:
         return None
-    table = Table("dwell", _DWELL, rows, "Changes are relative to the same planner without dwell.")
+    table = Table("dwell", _DWELL_COLUMNS, rows, "Changes are relative to the same planner without dwell.")
     return Section("dwell", "Fewer switches: dwell", tables=(table,), pictures=tuple(pictures))
 
 

@@ -56,7 +56,7 @@ def draw_evaluation_figure(figure: evaluation.Figure, styles: SeriesStyles) -> F
 
     Args:
         figure: a figure for which `has_values` is true.
-        styles: name of a series -> its style, for all names of the evaluation.
+        styles: gives the style of each series; made from all figures of the evaluation.
     """
     shared_x = x_axis(figure.series)
     panels = _split_into_panels(figure, styles)

@@ -68,7 +68,7 @@ def draw_plan(plan: Plan) -> Figure:
     names = tuple(plan.objectives)
     heights = (1.6, *((1.1, 1.1) if by_codec else ()), 1.0, *(1.0 for _ in names))
     inches = (5.0 if coded else 4.6) + 1.3 * (len(heights) - 2)
-    figure, (latency, *lower) = new_figure(len(heights), 1, inches, sharex=True, height_ratios=heights)
+    figure, (latency, *panels_below) = new_figure(len(heights), 1, inches, sharex=True, height_ratios=heights)
     time, money = latency_unit(_column_values(rows, "latency_s")), cost_unit(_column_values(rows, "cost_usd"))
     places = np.arange(len(rows))
     base = np.zeros(len(rows))
@@ -78,9 +78,9 @@ def draw_plan(plan: Plan) -> Figure:
         latency.bar(places, height, bottom=base, color=colour, label=label, width=width)
         base += height
     if by_codec:
-        draw_codecs_of_plan(lower[:2], by_codec, {row.cut: place for place, row in enumerate(rows)}, time)
-        lower = lower[2:]
-    cost, *others = lower
+        draw_codecs_of_plan(panels_below[:2], by_codec, {row.cut: place for place, row in enumerate(rows)}, time)
+        panels_below = panels_below[2:]
+    cost, *others = panels_below
     cost.bar(places, _column_values(rows, "cost_usd") * money.factor, color="#777777", width=width)
     for axes, name in zip(others, names, strict=True):
         values = np.array([np.nan if (value := row.objectives.get(name)) is None else value for row in rows])

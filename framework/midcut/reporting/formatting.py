@@ -56,7 +56,7 @@ def objective_title(column: str) -> str:
 
 
 def objective_text(column: str) -> Callable[[float], str]:
-    """A function that shows the values of a further column of a forecast."""
+    """A function that writes a value of a column beside latency and cost as text, in the unit of `objective_title`."""
     factor = shown_column(column).factor
     return lambda value: as_number(value * factor)
 

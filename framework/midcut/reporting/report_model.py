@@ -139,20 +139,20 @@ def _suffixes(group: Sequence[Section]) -> list[str]:
     names.append("folder")
     for name in names:
         values = [section.facts.get(name, "") for section in group]
-        before = _combined(group, chosen)
+        before = _join_facts(group, chosen)
         if (
             all(values)
             and max(map(len, values)) <= _LONGEST_FACT
-            and len(set(_combined(group, [*chosen, name]))) > len(set(before))
+            and len(set(_join_facts(group, [*chosen, name]))) > len(set(before))
         ):
             chosen.append(name)
-    combined = _combined(group, chosen)
-    if len(set(combined)) == len(group):
-        return combined
-    return [f"{text}, {place}".removeprefix(", ") for place, text in enumerate(combined, start=1)]
+    joined_facts = _join_facts(group, chosen)
+    if len(set(joined_facts)) == len(group):
+        return joined_facts
+    return [f"{text}, {place}".removeprefix(", ") for place, text in enumerate(joined_facts, start=1)]
 
 
-def _combined(group: Sequence[Section], names: Sequence[str]) -> list[str]:
+def _join_facts(group: Sequence[Section], names: Sequence[str]) -> list[str]:
     return [", ".join(section.facts[name] for name in names) for section in group]
 
 

@@ -134,7 +134,7 @@ def _parse_range(text: str) -> list[float]:
         raise ConfigError(f"w={text}: a range of weights is start:stop:step, e.g. 0:1:0.01") from None
     if not (step > 0 and 1 <= count <= _MAX_WEIGHTS):
         raise ConfigError(f"w={text}: a range of weights ascends in at most {_MAX_WEIGHTS - 1} steps, e.g. 0:1:0.01")
-    # Decimal arithmetic gives exactly the typed numbers: 0.07, not 0.07000000000000001.
+    # Decimal arithmetic gives exactly the numbers as they are written: 0.07, not 0.07000000000000001.
     return [float(start + step * number) for number in range(count)]
 
 

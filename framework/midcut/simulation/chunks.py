@@ -155,7 +155,7 @@ class ForecastChunks:
 
 
 def broadcast_forecast(forecaster: Forecaster, observation: Observation, count: int) -> Forecast:
-    """A forecast with a row per sample, also where no predictor depends on the observation; shape (count, P)."""
+    """A forecast of shape (samples, placements), also where no predictor depends on the observation."""
     forecast = forecaster.forecast(observation)
     shape = (count, len(forecast))
     if forecast.latency_s.shape == forecast.cost_usd.shape == shape:

@@ -88,8 +88,8 @@ class TraceChunk:
         run: the recorded link and the rules by which requests go over it.
         time_s: when each request arrives, shape (n,).
         kbit: size of what each placement transfers, shape (P,).
-        edge_s: after how much computation it begins, for each request, shape (n, P).
-        transfer_s: how long that takes for each request, shape (n, P); infinite where it had no reply in time.
+        edge_s: seconds of computation at the edge before the transfer begins, for each request, shape (n, P).
+        transfer_s: seconds of that transfer, shape (n, P); infinite where there was no reply in time.
         probe_s: how long a probe would take that starts when the request arrives, shape (n,).
         setting: number of the request's other conditions, which `forecast_at` takes, shape (n,).
         forecast_at: setting -> the forecast at each bandwidth level, shape (L, P).
@@ -112,7 +112,7 @@ class TraceTruth(NamedTuple):
 
     Attributes:
         forecast: all of it.
-        edge_s: after how much computation the transfer begins.
+        edge_s: seconds of computation at the edge before the transfer begins.
         transfer_s: of the transfer alone; infinite where there was no reply in time.
     """
 

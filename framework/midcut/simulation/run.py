@@ -51,7 +51,7 @@ class Setup:
         dwell: planners are also evaluated with each of these dwells, in samples.
         keep_samples: the result lists every sample if there are at most this many.
         claims: published numbers to compare with.
-        systems: name -> a policy with predictors, planner, weight and aim of its own, judged by the same truth.
+        systems: name -> a policy with its own predictors, planner, weight and columns to weigh; judged by `truth` too.
     """
 
     planning: Forecaster
@@ -118,7 +118,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
 
     keep = len(samples) <= setup.keep_samples
     evaluations = evaluate(in_chunks(samples), strategies, placements, setup.dwell, keep=keep)
-    over_seeds = repeated_means(in_chunks(repeated), strategies) if repeated else {}
+    means_over_seeds = repeated_means(in_chunks(repeated), strategies) if repeated else {}
     means = {evaluation.strategy.name: evaluation.metrics.means() for evaluation in evaluations}
     return Simulation(
         **vars(names),
@@ -128,10 +128,10 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         cuts=tuple(placements.cut.tolist()),
         layers=tuple(placements.layer.tolist()),
         weights=setup.weights,
-        series=tuple(series for evaluation in evaluations for series in evaluation.series(over_seeds)),
+        series=tuple(series for evaluation in evaluations for series in evaluation.series(means_over_seeds)),
         fronts=tuple(front for evaluation in evaluations if (front := evaluation.front())),
         errors=part_errors(setup.planning, setup.truth, samples),
-        claims=tuple(simulated_claim(claim, setup.weights, means, over_seeds) for claim in setup.claims),
+        claims=tuple(simulated_claim(claim, setup.weights, means, means_over_seeds) for claim in setup.claims),
         clock_mhz=_values_to_keep(samples.fields.get("clock_mhz"), keep=keep),
         bandwidth_kbps=_values_to_keep(samples.fields.get("bandwidth_kbps"), keep=keep),
         ping_ms=_values_to_keep(samples.fields.get("ping_ms"), keep=keep),

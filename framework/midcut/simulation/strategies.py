@@ -103,7 +103,7 @@ class PlannerStrategy:
         self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
         self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
-        self._observers: dict[int, list[LinkObserver]] = {}
+        self._pickers: dict[int, list[LinkObserver]] = {}
         self._tables: dict[int, list[PickTable]] = {}
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
@@ -136,12 +136,10 @@ class PlannerStrategy:
 
     def _observe(self, chunk: TraceChunk, dwell: int = 0) -> Ints:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
-        observers = self._observers.setdefault(dwell, [])
-        if not observers:
-            observers += [LinkObserver(chunk.run, dwell) for _ in self.weights]
-        self.trace_picks = [
-            observer.picks(chunk, partial(self._table, chunk, row)) for row, observer in enumerate(observers)
-        ]
+        pickers = self._pickers.setdefault(dwell, [])
+        if not pickers:
+            pickers += [LinkObserver(chunk.run, dwell) for _ in self.weights]
+        self.trace_picks = [picker.picks(chunk, partial(self._table, chunk, row)) for row, picker in enumerate(pickers)]
         return np.array([picks.rows for picks in self.trace_picks], dtype=np.intp)
 
     def _table(self, chunk: TraceChunk, weight: int, setting: int) -> PickTable:

@@ -25,7 +25,7 @@ _UNUSED_WEIGHT = 0.5
 
 
 class SystemStrategy:
-    """A policy with predictors, planner, weight and aim of its own.
+    """A policy with its own predictors, planner, weight and pair of columns to weigh (its aim).
 
     Args:
         name: name of the system in results.

@@ -24,7 +24,7 @@ def image_files(settings: InputFolder) -> list[Path]:
     """The folder's images, sorted by name, without repeats.
 
     Raises:
-        ConfigError: `input.pattern` is not a glob inside the folder.
+        ConfigError: `input.pattern` is absolute, or not a valid glob.
         FileError: there is no such folder, or no image in it.
     """
     files, images = _matching_files(settings), matching_images(settings)

@@ -146,7 +146,9 @@ class Window:
 
     def add(self, source: str, task: asyncio.Task[Record]) -> None:
         self._tasks.append((source, task))
-        task.add_done_callback(lambda _: self._write_answered())  # also where no further request comes
+        task.add_done_callback(
+            lambda _: self._write_answered()
+        )  # its line is written when it and all before it are answered, also where no request comes after it
 
     async def make_room(self) -> None:
         """Wait for the oldest request while there are as many as allowed."""
