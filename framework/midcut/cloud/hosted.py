@@ -132,7 +132,7 @@ class HostedModels:
             "refused": {str(cut): why for cut, why in partition.refused.items()},
             "nodes": partition.node_count,
             "codecs": wire.codec_names([*self._codecs, *([oip.FILE] if digests else [])]),
-            "stages": [stage for stage, codec in self._codecs.items() if not is_chain(stage) and role(codec)],
+            "stages": [name for name, codec in self._codecs.items() if not is_chain(name) and role(codec)],
             "probe": partition.probe,
             "executor": self._executor,
             "software": software(),
@@ -231,7 +231,7 @@ class HostedModels:
         return ModelRef(found.partition.table, cut, self.max_batch > 1, version, tuple(held or ()))
 
     def size_to_make(self, model_ref: ModelRef, call: oip_read.InferCall) -> Callable[[], object] | None:
-        """What has to be computed before a request for other sizes can be read; None for nothing.
+        """A function to call before a request for other sizes can be read; None where nothing has to be made.
 
         Raises:
             WireError: no cut on offer, another fingerprint, or sizes that the model does not take.

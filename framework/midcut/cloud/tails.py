@@ -89,7 +89,7 @@ class TailQueue:
         """Hold a place for a request whose body has been read, so that none is decoded and then refused.
 
         Raises:
-            BusyError: the queue is full.
+            BusyError: the queue is full, or the wait would be longer than `queue_s`.
         """
         self._check_room()
         self._held += 1

@@ -34,7 +34,7 @@ class FileSizes:
     """The codec `file` with the usual size of this edge's files as its estimate.
 
     Args:
-        pictures: how this edge preprocesses them. A cloud is assumed to be as quick.
+        pictures: digests and seconds of this edge's preprocessing. A cloud is assumed to take the same seconds.
         clock_mhz: of this edge now; None if unknown.
 
     Attributes:

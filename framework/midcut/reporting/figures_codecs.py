@@ -22,7 +22,7 @@ _MARKERS: Final = "os^vDP*X<>"
 
 
 def draw_codings(title: str, rows: Mapping[str, Sequence[CodedCut]]) -> Figure:
-    """Bytes, seconds and top-1 agreement of every codec at every cut, as measured on pictures.
+    """Bytes, seconds of coding, and top-1 agreement with the unsplit model of every codec at every cut, on pictures.
 
     Args:
         title: the model and what it was measured on.

@@ -98,7 +98,7 @@ def draw_samples(simulation: Simulation) -> tuple[Figure, str] | None:
     """Draw latency, cost and cut per sample at the middle weight.
 
     Returns:
-        the figure and its caption; None where the file has no samples.
+        the figure and its caption; None where the file has no picks of single samples.
     """
     w = middle_weight(simulation)
     series = distinct_series(series_at_weight(simulation, w))
@@ -137,13 +137,14 @@ def _sample_figure(simulation: Simulation, by_label: dict[str, Series]) -> _Samp
     strategies = [series.strategy for series in by_label.values()]
     named = any(series.codecs or series.second_picks for series in by_label.values())
     placed = {label: _placements_of(series) for label, series in by_label.items()} if named else {}
-    numbers = {place: number for number, place in enumerate(sorted({p for each in placed.values() for p in each}))}
+    every = sorted({placement for each in placed.values() for placement in each})
+    number_of = {placement: number for number, placement in enumerate(every)}
     curves = [
         _StrategyCurve(
             label,
             np.array(series.sample_latency_s) * latency.factor,
             np.array(series.sample_cost_usd) * cost.factor,
-            tuple(numbers[place] for place in placed[label]) if named else series.picks,
+            tuple(number_of[place] for place in placed[label]) if named else series.picks,
             {
                 "color": strategy_colour(series.strategy, strategies),
                 "linestyle": strategy_dash(series.strategy, strategies),
@@ -153,7 +154,7 @@ def _sample_figure(simulation: Simulation, by_label: dict[str, Series]) -> _Samp
         )
         for place, (label, series) in enumerate(by_label.items())
     ]
-    names = tuple(_placement_name(place) for place in numbers)
+    names = tuple(_placement_name(place) for place in number_of)
     return _SampleFigure(simulation, tuple(curves), latency, cost, names)
 
 

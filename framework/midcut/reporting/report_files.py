@@ -60,7 +60,7 @@ def html_page(report: Report, svg: Mapping[str, str]) -> str:
 
 
 def markdown_text(report: Report) -> str:
-    """The tables, with the figures beside them as PNG."""
+    """The report in Markdown, with links to the figures as PNG."""
     lines = [f"# {_escape(report.title)}", "", _escape(report.lead), ""]
     for section in report.sections:
         lines += _section_lines(section, 2)

@@ -87,7 +87,7 @@ class SeriesStyles:
 
 
 def _distinct_style(neighbours: Sequence[SeriesStyle]) -> SeriesStyle:
-    """A style that no neighbour has; when the colours are used up, they come again with other dashes."""
+    """A style unlike those of names in the same figures; when no colour is left, they come again with other dashes."""
     colours, markers = [style.colour for style in neighbours], [style.marker for style in neighbours]
     colour = min(PALETTE, key=colours.count)
     return SeriesStyle(colour, min(_MARKERS, key=markers.count), DASHES[colours.count(colour) % len(DASHES)])

@@ -17,7 +17,7 @@ _DIFFERING = ("weights", "series", "fronts", "claims")
 def merge_sweeps(simulations: Mapping[str, Simulation], sweeps: Iterable[str]) -> dict[str, Simulation]:
     """Merge the simulations of each sweep that differ in their weights only.
 
-    A merged simulation has no front metrics: these need every weight on the same samples at once.
+    A merged simulation has no metrics of the Pareto front: these need the picks at all weights together.
 
     Args:
         simulations: name of a folder -> the simulation in it.

@@ -34,7 +34,7 @@ _MAX_WEIGHTS = 10_001
 
 
 def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]:
-    """Build what a config describes.
+    """Build the setup of a simulation, and the names of its parts, from its config.
 
     Args:
         cfg: the config, composed for `midcut simulate`.

@@ -178,7 +178,7 @@ class LinkObserver:
     nothing is known of the link, and the edge computes.
 
     Args:
-        run: how requests go.
+        run: the recorded link and the rules by which requests go over it.
         dwell: `engine.dwell` of the edge, in planning steps.
     """
 

@@ -127,7 +127,7 @@ class PlannerStrategy:
         return held
 
     def _see_all(self, chunk: Chunk, picks: Ints) -> None:
-        """Note that these picks were made by the link's own rate."""
+        """Record in the chunk that these picks were decided by the link's own rate."""
         if chunk.run is None or isinstance(self._planner, Learner):
             return
         log_kbps = np.log(np.maximum(chunk.observation.bandwidth_kbps, OUTAGE_KBPS))

@@ -30,7 +30,7 @@ class StrategyMetrics:
     """Collects the metrics of one strategy over all samples, at each of W weights of a planner.
 
     Args:
-        placements: the placements, one for each row that can be picked.
+        placements: all that can be picked; a pick is an index into them.
         weights: one per row of picks; None where the strategy follows no weight.
         samples: total number of samples.
         keep: whether to keep the pick, latency and cost of every sample for the result.

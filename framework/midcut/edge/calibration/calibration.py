@@ -28,7 +28,7 @@ _log = structlog.get_logger("midcut.edge")
 _COMPUTING: Final = Prior(ratio_sd=1.0, offset_sd_s=0.0003, lowest=0.001, highest=1000.0)
 # A request has an overhead of some milliseconds at any size; the bandwidth itself is measured by telemetry.
 _SENDING: Final = Prior(ratio_sd=0.1, offset_sd_s=0.005, lowest=0.6, highest=1.6, slack=0.3, noise_s=0.001)
-# A request that sends nothing still waits for being handed from thread to thread.
+# A request that sends nothing still spends some time being passed from thread to thread.
 _WAITING_HERE: Final = Prior(ratio_sd=1e-3, offset_sd_s=0.001, lowest=1.0, highest=1.0, slack=0.3)
 # Separating bandwidth from overhead takes more requests than fitting one factor.
 _LINK_WINDOWS: Final = 2
@@ -49,7 +49,7 @@ _REUSED_SHARE: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One request, from the event loop. `rest_s`: latency beyond the parts; None if other requests ran too."""
+    """What the event loop records of a request. `rest_s`: latency beyond the parts; None if other requests ran too."""
 
     forecast: Forecast
     pause_s: float | None
@@ -173,7 +173,7 @@ class Calibration:
         return {"window": self._settings.window, "forget_s": self._settings.forget_s, "parts": parts}
 
     def samples(self) -> dict[str, list[Sample]]:
-        """Part -> its samples, oldest first, with `at_s` as seconds ago, as a file stores them."""
+        """Part -> its samples, oldest first, with `at_s` as seconds ago; `restore` takes them in this form."""
         with self._lock:
             self._add_answers()
             now_s = self._clock()

@@ -23,7 +23,9 @@ _CLOCK_SETTLES_S: Final = 5.0
 
 @dataclass(frozen=True)
 class StaleSampleFilter:
-    """Judges samples by a new prediction. Returns each unchanged, or as final (no placement), or None if it is stale.
+    """Judges samples by a new prediction.
+
+    Its methods return a sample unchanged, or without placement (it is not judged again), or None if it is stale.
 
     Attributes:
         forecast: the present forecast, before calibration corrects it.

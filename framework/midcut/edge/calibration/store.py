@@ -60,7 +60,7 @@ class CalibrationStore:
         self._failed = False
 
     def load(self) -> None:
-        """Restore the samples of the file; they are as old as they really are, so that they may have faded."""
+        """Restore the samples of the file. Their age counts from when they were measured, so they may have faded."""
         if why := _why_not_replaced(self._path):
             self._log_failure("calibration starts empty and is not saved: its file is no calibration", why)
             return
