@@ -150,7 +150,7 @@ class Auto:
         for executor in self._candidates:
             executor.close()
 
-    def _fastest(self, network: Network) -> Executor:
+    def _fastest(self, network: Network, *, again: bool = True) -> Executor:
         if len(self._candidates) == 1:
             why = "no other runtime is installed: pip install 'midcut[onnx]'"
             _log.info("executor chosen", model=network.table.model, executor=self._candidates[0].identity, reason=why)
@@ -163,9 +163,9 @@ class Auto:
         if in_torch.identity not in speeds.seconds:
             return in_torch
         chosen = self._best(speeds.seconds)
-        if speeds.file is not None and not _works(chosen, network):
+        if again and speeds.file is not None and not _works(chosen, network):
             forget_speeds(network, threads)
-            return self._fastest(network)
+            return self._fastest(network, again=False)
         ratio = speeds.seconds[chosen.identity] / speeds.seconds[in_torch.identity]
         _log.info(
             "executor chosen",

@@ -118,13 +118,17 @@ def test_an_edge_with_dwell_sees_the_transfers_of_what_it_held(midcut, tmp_path)
     rows = [(t, 600 if t % 7 < 3 else 30_000) for t in range(120)]
     (tmp_path / "link.csv").write_text("time_s,bandwidth_kbps\n" + "".join(f"{t},{kbps}\n" for t, kbps in rows))
     words = ("scenario=trace", "scenario.path=link.csv", "scenario.clock_mhz=1500", "scenario.ping_ms=20")
-    more = ("w=0", "strategy=[weighted_sum]", "dwell=[1,4]", "scenario.interval_s=2", "hydra.run.dir=run")
+    more = ("w=0", "strategy=[weighted_sum]", "dwell=[0,1,4]", "scenario.interval_s=2", "hydra.run.dir=run")
     series = {}
     for factor in ("null", "1.5"):
         finished = midcut("simulate", "model=alexnet", *words, *more, f"give_up_factor={factor}")
         assert finished.returncode == 0, finished.stderr
         found = json.loads((tmp_path / "run/simulation.json").read_text())["series"]
-        series[factor] = {row.get("dwell", 0): row for row in found if row["strategy"] == "weighted_sum"}
+        without = [
+            row["sample_latency_s"] for row in found if row["strategy"] == "weighted_sum" and not row.get("dwell")
+        ]
+        assert without == without[:1] * 2  # no dwell, and a dwell of 0
+        series[factor] = {row.get("dwell", 0): row for row in found}
     for of in series.values():
         assert of[1]["sample_latency_s"] == of[0]["sample_latency_s"]  # a dwell of one step changes nothing
         assert of[4]["sample_latency_s"] != of[0]["sample_latency_s"]

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 import midcut
 from midcut.errors import MalformedError
-from midcut.types import Placement
+from midcut.types import Placement, TailRequest
+from midcut.wire.messages import encode_request
 
 FAST = ("telemetry=constant", "executor=native")
 
@@ -78,6 +79,22 @@ def test_a_batch_of_another_size_is_limited_as_any_other(net):
                 assert reason in result.fallback
                 assert (not reason) == (result.fallback == "")
                 assert torch.equal(result.output, whole(net, image))
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("samples", [3, 10**9])
+def test_the_papers_route_limits_a_batch_of_another_size_before_anything_is_made(net, samples):
+    request = TailRequest("net", 1, net.partition.table.fingerprint, (torch.rand(1, 1),), "r", input_shapes=((samples, 3, 48, 48),))
+
+    async def go():
+        async with (
+            midcut.Cloud("server.port=0", "cloud.max_batch=2", models=[net]) as cloud,
+            aiohttp.ClientSession(cloud.url) as session,
+            session.post("/v1/infer", data=encode_request(request)) as answer,
+        ):
+            assert answer.status == 413
+            assert f"{samples} samples are over a batch of 2" in await answer.text()
 
     asyncio.run(go())
 

@@ -6,7 +6,8 @@ import pytest
 import structlog
 import torch
 
-from midcut.profiles import forget_speeds, speeds, speeds_of
+from midcut.profiles import converting, forget_speeds, speeds, speeds_of
+from midcut.profiles.converting import time_ratio
 from midcut.testing import TorchExecutor
 from midcut.testing.networks import small_network
 
@@ -108,3 +109,23 @@ def test_a_cache_that_cannot_be_written_costs_only_time(cache):
     with structlog.testing.capture_logs() as logs:
         assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0)], 1).seconds == {"a 1": 1.0}
     assert [entry["event"] for entry in logs] == ["the next start measures the executors anew"]
+
+
+def test_a_clock_that_cannot_be_read_is_left_out(monkeypatch, tmp_path):
+    for name, limit in (("policy0", "1500000"), ("policy4", None)):
+        (tmp_path / name).mkdir()
+        if limit is None:
+            (tmp_path / name / "scaling_max_freq").mkdir()  # to read it fails, as where all cores are off
+        else:
+            (tmp_path / name / "scaling_max_freq").write_text(limit)
+    monkeypatch.setattr(speeds, "_CPUFREQ", tmp_path)
+    assert speeds._clock_limits() == ("1500000",)
+
+
+def test_what_was_refused_once_is_tried_again_where_it_runs_now():
+    executor = Fixed("late 1", 1.0)
+    in_torch = converting._InTorch()
+    refused = Broken()
+    refused.identity = executor.identity
+    assert executor.identity in speeds_of(NETWORK, INPUTS, [in_torch, refused], 1).refused
+    assert time_ratio(NETWORK, INPUTS, executor, 1) > 0.0

@@ -230,6 +230,11 @@ class HostedModels:
             )
         return ModelRef(found.partition.table, cut, self.max_batch > 1, version, tuple(held or ()))
 
+    @property
+    def has_sizes(self) -> bool:
+        """Whether any model takes inputs of several sizes."""
+        return any(one.partition.sizes is not None for held in self._versions.values() for one in held.values())
+
     def size_to_make(self, model_ref: ModelRef, call: oip_read.InferCall) -> Callable[[], object] | None:
         """A function to call before a request for other sizes can be read; None where nothing has to be made.
 
@@ -246,10 +251,7 @@ class HostedModels:
         found = partition.for_shapes(shapes)
         if found is partition:
             return None
-        if shapes[0][0] > self.max_batch:
-            raise TooLargeError(
-                f"{shapes[0][0]} samples are over a batch of {self.max_batch}, the largest accepted here"
-            )
+        self._check_samples(shapes)
         return partial(partition.make_for_shapes, shapes) if found is None else None
 
     def _input_shapes(self, partition: Partition, call: oip_read.InferCall, cut: int) -> Shapes:
@@ -321,11 +323,20 @@ class HostedModels:
         shapes = message.input_shapes
         if not shapes and not message.cut:
             shapes = tuple(() if isinstance(value, int) else value.shape for value in message.values)
+        if partition.sizes is not None and partition.for_shapes(shapes) is not partition:
+            self._check_samples(shapes)
         partition = partition.make_for_shapes(shapes)
         self._check_batch(partition.table, message)
         values = wire.decode_values(message.values)
         partition.check_values(message.cut, values)
         return message, partition, values
+
+    def _check_samples(self, shapes: Shapes) -> None:
+        """Refuse a batch over the limit before the model is run at its size."""
+        if shapes[0][0] > self.max_batch:
+            raise TooLargeError(
+                f"{shapes[0][0]} samples are over a batch of {self.max_batch}, the largest accepted here"
+            )
 
     def _check_batch(self, table: CutTable, message: wire.InferMessage) -> None:
         """Refuse a batch over the limit before it is decoded, as values may become larger in the tail."""

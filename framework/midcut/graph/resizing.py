@@ -114,7 +114,8 @@ def resized(model: LoadedModel, settings: CutSettings, parts: Partition, shapes:
         cuts=make_cuts(program, find_refusals(program, examination, varying), expected),
         nodes=describe_nodes(program, examination, model.module, inputs),
     )
-    made = Captured(program, table, expected, examination.forms, structure, inputs, any_batch=False)
+    one = tuple(value[:1].clone() for value in inputs)  # many sizes are kept
+    made = Captured(program, table, expected, examination.forms, structure, one, any_batch=False)
     return Partition(made, tuple(cut for cut in parts.legal if not table.cuts[cut].refused), resized=True)
 
 

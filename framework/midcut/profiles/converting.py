@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from midcut.errors import ExecutorError
-from midcut.profiles.speeds import speeds_of
+from midcut.profiles.speeds import forget_speeds, speeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,9 @@ def time_ratio(partition: Partition, inputs: Sequence[torch.Tensor], executor: E
     """
     in_torch = _InTorch()
     speeds = speeds_of(partition, inputs, (in_torch, executor), threads)
+    if executor.identity not in speeds.seconds and speeds.file is not None:  # it was refused then, and may run now
+        forget_speeds(partition, threads)
+        speeds = speeds_of(partition, inputs, (in_torch, executor), threads)
     if executor.identity not in speeds.seconds:
         raise ExecutorError(speeds.refused[executor.identity])
     return speeds.seconds[executor.identity] / speeds.seconds[in_torch.identity]

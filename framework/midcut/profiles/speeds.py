@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import statistics
 from dataclasses import dataclass, replace
@@ -79,7 +80,8 @@ def speeds_of(network: Network, inputs: Sequence[Any], executors: Sequence[Execu
 
 def forget_speeds(network: Network, threads: int) -> None:
     """Remove what the cache has of a model, as it does not hold any more."""
-    _path(network, threads).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        _path(network, threads).unlink(missing_ok=True)
 
 
 def _by_identity(entry: _Entry, names: Mapping[str, str]) -> Speeds:
@@ -133,8 +135,11 @@ def _path(network: Network, threads: int) -> Path:
 
 def _clock_limits() -> tuple[str, ...]:
     """Highest clock and governor of each group of cores; empty where the machine does not say them."""
-    files = (policy / name for policy in sorted(_CPUFREQ.glob("policy*")) for name in _LIMITS)
-    return tuple(file.read_text(encoding="ascii").strip() for file in files if file.is_file())
+    found = []
+    for file in (policy / name for policy in sorted(_CPUFREQ.glob("policy*")) for name in _LIMITS):
+        with contextlib.suppress(OSError):  # missing, or all cores of the group are off
+            found.append(file.read_text(encoding="ascii").strip())
+    return tuple(found)
 
 
 def _read(path: Path) -> tuple[_Entry, ...]:

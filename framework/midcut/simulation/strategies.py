@@ -103,7 +103,7 @@ class PlannerStrategy:
         self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
         self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
-        self._pickers: dict[int, list[LinkObserver]] = {}
+        self._pickers: dict[int | None, list[LinkObserver]] = {}  # dwell -> one for each weight; None: without dwell
         self._tables: dict[int, list[PickTable]] = {}
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
@@ -134,11 +134,11 @@ class PlannerStrategy:
         factor = chunk.run.give_up_factor
         self.trace_picks = [TracePicks(row, log_kbps, _patience_s(chunk.predicted, row, factor)) for row in picks]
 
-    def _observe(self, chunk: TraceChunk, dwell: int = 0) -> Ints:
+    def _observe(self, chunk: TraceChunk, dwell: int | None = None) -> Ints:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
         pickers = self._pickers.setdefault(dwell, [])
         if not pickers:
-            pickers += [LinkObserver(chunk.run, dwell) for _ in self.weights]
+            pickers += [LinkObserver(chunk.run, dwell or 0) for _ in self.weights]
         self.trace_picks = [picker.picks(chunk, partial(self._table, chunk, row)) for row, picker in enumerate(pickers)]
         return np.array([picks.rows for picks in self.trace_picks], dtype=np.intp)
 
