@@ -85,7 +85,8 @@ def test_a_batch_of_another_size_is_limited_as_any_other(net):
 
 @pytest.mark.parametrize("samples", [3, 10**9])
 def test_the_papers_route_limits_a_batch_of_another_size_before_anything_is_made(net, samples):
-    request = TailRequest("net", 1, net.partition.table.fingerprint, (torch.rand(1, 1),), "r", input_shapes=((samples, 3, 48, 48),))
+    fingerprint, shapes = net.partition.table.fingerprint, ((samples, 3, 48, 48),)
+    request = TailRequest("net", 1, fingerprint, (torch.rand(1, 1),), "r", input_shapes=shapes)
 
     async def go():
         async with (

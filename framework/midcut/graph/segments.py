@@ -106,7 +106,11 @@ class Segments:
         try:
             self._executor.prepare(partition, start, stop)
         except Exception as error:  # noqa: BLE001 - a runtime may raise anything; PyTorch can run it
-            self._refused.add(key)
+            with self._lock:  # two threads may prepare it at the same time
+                known = key in self._refused
+                self._refused.add(key)
+            if known:
+                return False
             reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
             stands_in = getattr(partition, "has_torch", True)
             _log.warning(
