@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import difflib
-import gc
 import importlib
 import importlib.metadata
 import os
@@ -96,8 +94,6 @@ Any verb takes Hydra's overrides and flags:
 def main() -> None:
     """Entry point of the `midcut` command."""
     arguments = sys.argv[1:]
-    # At exit Python searches all of torch's objects for cycles, seconds on a slow or busy machine; nothing needs that.
-    atexit.register(gc.freeze)
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     try:
         try:
