@@ -40,6 +40,15 @@ def test_price_rises_with_what_the_workers_computed_and_falls_when_they_rest():
     assert load.conditions()["cloud_price_usd_per_hour"] == pytest.approx(0.5)
 
 
+def test_the_load_falls_while_nobody_asks():
+    clock = Clock()
+    load = CloudLoad(PriceSettings(window_s=5.0), clock)
+    load.computed(0.1, 10.0)
+    for idle_s, left in ((0.0, 1.0), (5.0, 1 / math.e), (50.0, math.exp(-10))):
+        clock.now_s = idle_s
+        assert load.conditions()["cloud_load"] == pytest.approx(100.0 * left)
+
+
 def test_recent_rate_is_the_sum_of_fading_amounts():
     rate, amounts = RecentRate(3.0), [(0.0, 2.0), (1.5, 1.0), (1.5, 4.0), (7.0, 0.5)]
     for at_s, amount in amounts:

@@ -12,6 +12,8 @@ from aiohttp.test_utils import TestServer
 from midcut.config.settings import InputServer
 from midcut.serving import json_response, new_app
 
+UNLOAD = "/v2/repository/models/mnist/unload"
+
 
 def ask(requests, **settings):
     """Statuses and bodies of (method, path, headers), from a server that has a page at `/` and takes POST and PUT."""
@@ -21,7 +23,14 @@ def ask(requests, **settings):
 
     async def go():
         app = new_app(1000, InputServer(**settings), browsed=frozenset({"/"}))
-        for method, path in (("GET", "/"), ("GET", "/data"), ("POST", "/data"), ("PUT", "/data"), ("DELETE", "/data")):
+        for method, path in (
+            ("POST", UNLOAD),
+            ("GET", "/"),
+            ("GET", "/data"),
+            ("POST", "/data"),
+            ("PUT", "/data"),
+            ("DELETE", "/data"),
+        ):
             app.router.add_route(method, path, answer)
         async with TestServer(app, host="127.0.0.1") as server, ClientSession() as session:
             found = []
@@ -94,3 +103,9 @@ def test_every_name_is_known_where_a_token_guards_or_the_settings_say_so(setting
     headers = {"Host": "any.example", "Authorization": "Bearer secret"}
     ((status, _),) = ask([("GET", "/", headers)], **settings)
     assert status == 200
+
+
+def test_a_site_that_points_its_name_here_loads_and_unloads_no_model():
+    rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
+    (refused, _), (taken, _) = ask([("POST", UNLOAD, rebound), ("POST", UNLOAD, {})])
+    assert (refused, taken) == (421, 200)

@@ -94,12 +94,13 @@ class Repository:
             known = self._file(name, file)
             try:
                 self._check_count()
+                stamp = _stamp(file)
                 version = self._pool.call(partial(self._make, name, file, trace=True))
             except RepositoryError as error:
                 known.reason = str(error)
                 _log.warning("not loaded", model=name, weights=file.name, reason=str(error))
             else:
-                self._hold(version, known, file)
+                self._hold(version, known, stamp)
 
     def index(self, *, ready: bool = False) -> list[dict[str, str]]:
         """The entries of POST /v2/repository/index: versions by fingerprint, files that are not loaded by their name.
@@ -193,8 +194,12 @@ class Repository:
         known.state, known.reason = State.loading, ""
         try:
             async with self._one_at_a_time:
+                stamp = _stamp(file)  # before it is read: it may change meanwhile
                 version = await self._make_anew(name, file)
-                self._hold(version, known, file)
+                self._hold(version, known, stamp)
+        except OSError as error:
+            known.state, known.reason = State.unavailable, f"{file.name} cannot be read: {error.strerror or error}"
+            raise RepositoryError(known.reason) from None
         except BaseException as error:
             known.state, known.reason = State.unavailable, str(error) or "the cloud is shutting down"
             raise
@@ -229,13 +234,15 @@ class Repository:
             version.batcher = Batcher(version.partition)
         return version
 
-    def _hold(self, version: HostedVersion, known: _File, file: Path) -> None:
+    def _hold(self, version: HostedVersion, known: _File, stamp: tuple[int, int]) -> None:
         self._hosted.add(version)
-        known.state, known.reason, known.stamp = State.ready, "", _stamp(file)
+        known.state, known.reason, known.stamp = State.ready, "", stamp
         known.fingerprint = version.fingerprint
 
     async def _unload(self, name: str, fingerprint: str) -> None:
         async with self._one_at_a_time:
+            if not any(each.key == (name, fingerprint) for _, each in self._hosted.versions()):  # twice at once
+                raise UnknownModelError(f"version {fingerprint} of model {name[:200]!r} is not loaded")
             version = self._hosted.remove(name, fingerprint)
             self._unloading[version.key] = version
             for known in self._files_of(name, fingerprint):

@@ -157,7 +157,9 @@ class FileChoice:
         link_s = forecast.link_s.copy()
         more_bytes = size_bytes - float(forecast.placements.request_bytes[row])
         link_s[row] = max(link_s[row] + more_bytes * 8 / 1000 / kbps, 0.0)
-        sized = policy.complete(decision.observation, forecast.edge_s, link_s, forecast.cloud_s)
+        sized = policy.complete(
+            decision.observation, forecast.edge_s, link_s, forecast.cloud_s, between=forecast.between
+        )
         return _row(policy, sized) == row
 
 

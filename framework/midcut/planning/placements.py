@@ -90,12 +90,12 @@ def placements(
 def _pairs(first: Placements, second: Placements) -> NDArray[np.bool_]:
     """Which pairs of rows are placements.
 
-    The relay does not go back and has no file of a picture, and the paper's message knows no relay.
+    The relay does not go back. A picture's file is sent over one hop only, and the paper's message knows no relay.
     """
-    paper = np.array([codec == wire.PAPER for codec in first.codec])
+    one_hop = np.array([codec in (wire.PAPER, FILE) for codec in first.codec])
     no_codec = np.array([codec in (wire.PAPER, FILE) for codec in second.codec])
     in_order = second.cut >= first.cut[:, None]
-    pairs: NDArray[np.bool_] = in_order & ~no_codec & (second.on_edge | ~paper[:, None])
+    pairs: NDArray[np.bool_] = in_order & ~no_codec & (second.on_edge | ~one_hop[:, None])
     return pairs
 
 

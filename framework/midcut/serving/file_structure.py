@@ -29,7 +29,7 @@ _PNM_HEADER: Final = re.compile(rb"P([1-6])" + 3 * rb"(?:(?:\s|#[^\r\n]*[\r\n])+
 _FAST_PNM: Final = (255, 65535)
 _START_OF_SCAN: Final = 0xDA
 # TIFF: bytes of each type that becomes one Python number for each value; the others stay bytes.
-_NUMBERS: Final = frozenset({3, 4, 5, 8, 9, 10, 11, 12, 13, 16})
+_NUMBERS: Final = frozenset({3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 16})
 _EXIF_ITEM: Final = re.compile(rb"(infe[\x02\x03].{3}(?:..|....)..)Exif", re.DOTALL)
 
 

@@ -34,6 +34,8 @@ _LIGHT_MODES: Final = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 # Pillow allocates pixels in blocks. glibc gives blocks of more than 32 MB back to the system as soon as they are freed;
 # smaller ones stay with the thread that freed them, so that each thread would hold a large picture's memory.
 _BLOCK_BYTES: Final = 64 * 1024 * 1024
+# Where a picture keeps how it is to be turned.
+_ORIENTED: Final = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -171,6 +173,8 @@ def upright(image: Image.Image) -> Image.Image:
     if turn is None:
         return image
     turned = image.transpose(turn)
+    for name in _ORIENTED:  # a preprocessing of the user's may turn it too
+        turned.info.pop(name, None)
     image.close()  # gives its pixels back before the turned ones are preprocessed
     return turned
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from midcut.serving.error_responses import RefusedError
+from midcut.wire import oip
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHANGES: Final = frozenset({"DELETE", "PUT", "PATCH"})
+_ADMIN_PATHS: Final = f"{oip.REPOSITORY_PATH}/models/"
 # Names that nobody can own in the public name system (RFC 6761, 6762, 8375, ICANN's .internal, and common usage).
-_PRIVATE_SUFFIXES: Final = ("local", "localhost", "internal", "lan", "home", "home.arpa", "test")
+_PRIVATE_SUFFIXES: Final = ("local", "localhost", "internal", "lan", "home", "home.arpa", "svc", "test")
 
 
 def check_origins(names: Collection[str], browsed: frozenset[str]) -> Middleware:
@@ -41,7 +43,8 @@ def check_origins(names: Collection[str], browsed: frozenset[str]) -> Middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method not in _READS and _is_foreign(request):
             raise RefusedError(403, "a page of another site may not ask this server")
-        if request.method in _CHANGES or request.path in browsed:
+        changes = request.method in _CHANGES or request.path.startswith(_ADMIN_PATHS)
+        if changes or request.path in browsed:
             name = _host_name(request.headers.get("Host", ""))
             if not ("*" in known or name in known or _is_private(name)):
                 raise RefusedError(

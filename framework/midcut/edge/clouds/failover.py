@@ -40,6 +40,8 @@ _LISTING_TIMEOUT_S: Final = 3.0
 _RECENT_ANSWERS: Final = 32
 # Without any answer for this long, time-outs count as failures however short they were.
 _SILENT_S: Final = 10.0
+# A server that is no midcut cloud of this version is asked for its models again, where there are others beside it.
+_GREET_AGAIN_S: Final = 30.0
 
 
 @dataclass(eq=False)
@@ -51,6 +53,7 @@ class _Cloud:
     answered_at: float = 0.0
     greeted: bool = False
     mismatch: str = ""
+    mismatch_s: float = 0.0
     models: Mapping[str, HeldModel] = field(default_factory=dict)
     last_failure: str = "it was never asked"
     recovering: asyncio.Task[None] | None = None
@@ -128,6 +131,7 @@ class Clouds:
         """Why no cloud may be asked now; `""` if one may."""
         whys = []
         for cloud in self._clouds:
+            self._forget_stranger(cloud)
             why = cloud.mismatch or cloud.breaker.blocked_reason()
             if not why:
                 return ""
@@ -179,9 +183,9 @@ class Clouds:
         try:
             models = await lister.listing()
         except (CloudStrangerError, CloudVersionError) as error:
-            cloud.greeted, cloud.mismatch = True, str(error)
+            cloud.greeted, cloud.mismatch, cloud.mismatch_s = True, str(error), perf_counter()
             raise
-        cloud.greeted, cloud.models = True, models
+        cloud.greeted, cloud.models, cloud.mismatch_s = True, models, 0.0
         cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
         return models
 
@@ -203,8 +207,17 @@ class Clouds:
     def _with_url(self, cloud: _Cloud, reason: str) -> str:
         return f"{cloud.url}: {reason}" if reason and len(self._clouds) > 1 else reason
 
+    def _forget_stranger(self, cloud: _Cloud) -> None:
+        """Greet a cloud of several again some time after it was a stranger: what is before it may be restarting.
+
+        A cloud alone is asked again by `CloudCapabilities`.
+        """
+        if len(self._clouds) > 1 and cloud.mismatch_s and perf_counter() - cloud.mismatch_s > _GREET_AGAIN_S:
+            cloud.greeted, cloud.mismatch, cloud.mismatch_s = False, "", 0.0
+
     def _next_cloud(self, tried: list[_Cloud]) -> _Cloud | None:
         for cloud in self._clouds:
+            self._forget_stranger(cloud)
             if cloud not in tried and not cloud.mismatch and not cloud.breaker.blocked_reason():
                 return cloud
         return None
