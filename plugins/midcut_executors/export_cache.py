@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -17,6 +19,8 @@ import structlog
 from midcut.errors import ExecutorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from midcut.types import Traceable
 
 Names: TypeAlias = tuple[tuple[str | None, ...], ...]
@@ -64,21 +68,24 @@ class ExportCache:
 
     def read(self) -> Index | None:
         """What is known of the export; None if there is no export, or one that cannot be trusted."""
-        why = "it was not written to its end"
+        index, why = self._find()
+        if why:
+            _log.warning("ONNX export in the cache is made anew", folder=str(self._folder), reason=why)
+        return index
+
+    def _find(self) -> tuple[Index | None, str]:
+        """The index, or None and why what is there cannot be trusted; `""` if nothing is there."""
         try:
             if not self._folder.exists():
-                return None
+                return None, ""
             index = msgspec.json.decode((self._folder / _INDEX).read_bytes(), type=Index)
             if (index.fingerprint, index.format, index.versions) != (self._fingerprint, _FORMAT, self._versions):
-                why = "it is of another model, or made by other versions"
-            elif all(_digest(self._folder / name) == digest for name, digest in index.digests.items()):
-                return index
-            else:
-                why = "its content was changed"
+                return None, "it is of another model, or made by other versions"
+            if all(_digest(self._folder / name) == digest for name, digest in index.digests.items()):
+                return index, ""
         except (OSError, msgspec.DecodeError) as error:
-            why = str(error)
-        _log.warning("ONNX export in the cache is made anew", folder=str(self._folder), reason=why)
-        return None
+            return None, str(error)
+        return None, "its content was changed"
 
     def write(self, model: ir.Model, traceable: Traceable) -> Index:
         """Write an export. A reader sees all of it, or nothing.
@@ -112,15 +119,26 @@ class ExportCache:
             digests = {file.name: _digest(file) for file in draft.iterdir()}
             index = Index(self._fingerprint, self._versions, digests, traceable.at, dict(traceable.orders))
             (draft / _INDEX).write_bytes(msgspec.json.encode(index))
-            shutil.rmtree(self._folder, ignore_errors=True)
-            try:
+            with _locked(self._folder.parent):
+                faster, _ = self._find()
+                if faster is not None:  # another process may be using its export now
+                    return faster
+                shutil.rmtree(self._folder, ignore_errors=True)
                 draft.rename(self._folder)
-            except OSError:  # another process was faster
-                if not (self._folder / _INDEX).exists():
-                    raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return index
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that replace an export in the folder waiting."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def cache_folder() -> Path:

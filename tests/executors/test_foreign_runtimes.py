@@ -23,6 +23,7 @@ from midcut_executors.config import Accuracy
 runtime = pytest.importorskip("midcut_executors.onnxruntime", reason="needs the extra `onnx`", exc_type=ImportError)
 OnnxRuntime = runtime.OnnxRuntime
 runtime_module = pytest.importorskip("midcut_executors.runtime")
+export_cache = pytest.importorskip("midcut_executors.export_cache")
 
 
 @pytest.fixture
@@ -47,6 +48,16 @@ def test_a_second_process_finds_the_export(cache):
     written = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert prepare(network) == []
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == written
+
+
+def test_an_export_of_a_process_that_was_faster_stays_as_it_may_be_in_use(cache, monkeypatch):
+    network = small_network()
+    prepare(network)
+    (folder,) = cache.iterdir()
+    inode = folder.stat().st_ino
+    monkeypatch.setattr(export_cache.ExportCache, "read", lambda _: None)  # it was not there yet
+    prepare(network)
+    assert [(each, each.stat().st_ino) for each in cache.iterdir()] == [(folder, inode)]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "weights.bin", "index.json"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 import structlog
 import torch
@@ -82,13 +85,17 @@ def _fields(table):
     return {name: getattr(table, name) for name in table.__struct_fields__}
 
 
-def test_an_executor_that_cannot_run_the_model_is_not_tried_at_each_start():
+def test_an_executor_that_cannot_run_the_model_is_not_tried_at_each_start(cache):
     broken = Broken()
     for _ in range(2):
         found = speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), broken], 1)
         assert found.seconds == {"a 1": 1.0}
         assert found.refused == {"broken 1": "RuntimeError: no such operator"}
     assert broken.tried == 1
+    (file,) = cache.iterdir()
+    os.utime(file, (time.time() - 3600,) * 2)
+    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), broken], 1)
+    assert broken.tried == 2  # the disk may have been full then
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"measured": 3, "format": "midcut-speeds/1"}', b"\xff\x00"])

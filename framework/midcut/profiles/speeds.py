@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import statistics
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 7
 _LEAST_ROUNDS: Final = 3
 _LONGEST_S: Final = 3.0
+# Starts that follow one another quickly do not repeat an export that fails; later ones try it again.
+_REFUSAL_S: Final = 600.0
 _LIMITS: Final = ("scaling_max_freq", "scaling_governor")
 _CPUFREQ: Final = Path("/sys/devices/system/cpu/cpufreq")
 _log = structlog.get_logger("midcut.profiles")
@@ -69,7 +72,10 @@ def speeds_of(network: Network, inputs: Sequence[Any], executors: Sequence[Execu
     path = _path(network, threads)
     names = {_name(executor): executor.identity for executor in executors}
     entries = _read(path)
-    known = next((entry for entry in entries if names.keys() <= {*entry.seconds, *entry.refused}), None)
+    # A refusal may have come from a full disk or from lack of memory.
+    recent = not path.exists() or time.time() - path.stat().st_mtime < _REFUSAL_S
+    answers = ((entry, {*entry.seconds, *(entry.refused if recent else ())}) for entry in entries)
+    known = next((entry for entry, answered in answers if names.keys() <= answered), None)
     if known is not None:
         return replace(_by_identity(known, names), file=path)
     entry = _measure(network, inputs, executors)
