@@ -8,8 +8,8 @@ bytes: what one would write without midcut.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 
 import numpy as np
 import torch
@@ -48,4 +48,6 @@ async def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="name of a model of midcut")
+    asyncio.run(main(parser.parse_args().model))
