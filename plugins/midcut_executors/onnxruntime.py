@@ -43,6 +43,13 @@ _COMPARED_PICTURES: Final = 5
 _log = structlog.get_logger("midcut.executor")
 
 
+def _inputs_of_pictures(network: Network, folder: str) -> Sequence[Inputs]:
+    pictures = network.pictures if isinstance(network, PicturedNetwork) else None
+    if pictures is None:
+        raise ConfigError(f"no pictures become inputs of model {network.table.model!r} here")
+    return pictures(folder, _PICTURES, "executor.calibration")
+
+
 class OnnxRuntime(RuntimeExecutor):
     """Runs segments in ONNX Runtime on the CPU. All segments share one copy of each weight.
 
@@ -76,6 +83,11 @@ class OnnxRuntime(RuntimeExecutor):
             segments,
             exact=self._exact,
         )
+        self._in_int8 = self.identity, self.tolerance
+        self._in_float32 = (
+            f"onnxruntime {ort.__version__} float32",
+            tolerance_of(Accuracy.float32, tolerance, TOLERANCE),
+        )
 
     def save(self, network: Network, cuts: Sequence[int], graphs: Path, weights: Path) -> SavedSegments:
         """As `midcut.exported.manifest.SegmentWriter.save`."""
@@ -92,20 +104,21 @@ class OnnxRuntime(RuntimeExecutor):
     def _samples(self, network: Network, export: Exported) -> Sequence[Inputs]:
         if self._calibration is None:
             return super()._samples(network, export)
-        pictures = network.pictures if isinstance(network, PicturedNetwork) else None
         try:
-            if pictures is None:
-                raise ConfigError(f"no pictures become inputs of model {network.table.model!r} here")
-            inputs = pictures(self._calibration, _PICTURES, "executor.calibration")
-        except MidcutError as error:
-            _log.warning("executor.accuracy=fast computes in float32", model=network.table.model, reason=str(error))
-            if not self._quantisers:
-                self.identity, self.tolerance = f"onnxruntime {ort.__version__} float32", TOLERANCE
-            return super()._samples(network, export)
-        from midcut_executors.int8 import Quantiser  # noqa: PLC0415 - only where it is chosen
+            inputs = _inputs_of_pictures(network, self._calibration)
+            from midcut_executors.int8 import Quantiser  # noqa: PLC0415 - only where it is chosen
 
-        began = time.perf_counter()
-        self._quantisers[network.table.fingerprint] = Quantiser(export, inputs, self._options())
+            began = time.perf_counter()
+            quantiser = Quantiser(export, inputs, self._options())
+        except Exception as error:  # noqa: BLE001 - the runtime that takes the ranges raises classes of its own
+            reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
+            reason = " ".join(reason.split())[:300]
+            _log.warning("executor.accuracy=fast computes in float32", model=network.table.model, reason=reason)
+            if not self._quantisers:
+                self.identity, self.tolerance = self._in_float32
+            return super()._samples(network, export)
+        self._quantisers[network.table.fingerprint] = quantiser
+        self.identity, self.tolerance = self._in_int8  # another model may have stayed in float32
         took_s = round(time.perf_counter() - began, 1)
         _log.info("ranges of 8-bit integers", model=network.table.model, pictures=len(inputs), took_s=took_s)
         return inputs[:_COMPARED_PICTURES]

@@ -227,12 +227,15 @@ class Clouds:
     ) -> TailReply:
         cloud.breaker.begin_try()
         started = perf_counter()
+        adapting = False  # done here: its failures say nothing of the cloud
         try:
             async with asyncio.timeout(request.timeout_s):
                 await self._check_first(cloud)
                 held = cloud.models.get(request.model)
                 if held is not None and self.adapter is not None and not self.adapter.takes(held, request):
+                    adapting = True
                     request = await self.adapter.adapt(held, request)
+                    adapting = False
                 reply = await cloud.transport.infer(request)
             answered_at = perf_counter()
             if (checking := check(reply)) is not None:
@@ -242,7 +245,7 @@ class Clouds:
             raise
         except Exception as error:
             failure = _as_cloud_error(error, request.timeout_s)
-            if _is_evidence(cloud, failure, request.timeout_s):
+            if not adapting and _is_evidence(cloud, failure, request.timeout_s):
                 self._record_failure(cloud, failure, perf_counter() - started)
             else:
                 cloud.breaker.abandon_try()
