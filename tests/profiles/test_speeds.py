@@ -136,3 +136,12 @@ def test_what_was_refused_once_is_tried_again_where_it_runs_now():
     refused.identity = executor.identity
     assert executor.identity in speeds_of(NETWORK, INPUTS, [in_torch, refused], 1).refused
     assert time_ratio(NETWORK, INPUTS, executor, 1) > 0.0
+
+
+def test_a_small_model_runs_long_enough_that_a_busy_moment_does_not_count():
+    class BusyAtFirst(Fixed):
+        def run(self, segment):
+            output, seconds = super().run(segment)
+            return output, 20 * seconds if self.runs <= 9 else seconds
+
+    assert speeds_of(NETWORK, INPUTS, [BusyAtFirst("a 1", 0.25)], 1).seconds == {"a 1": 0.25}
