@@ -77,11 +77,14 @@ def normalised(image: Image.Image, mean: Sequence[float], std: Sequence[float]) 
 
     The same float32 operations as torchvision's, so the same bits.
     """
-    pixels = np.asarray(image, dtype=np.float32) / np.float32(255.0)
-    planes = pixels.reshape(image.height, image.width, -1).transpose(2, 0, 1)
+    planes = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
     offset, scale = (np.asarray(list(numbers), np.float32).reshape(-1, 1, 1) for numbers in (mean, std))
-    # Not by `newaxis`, which gives the batch dimension a stride of 0.
-    return np.ascontiguousarray((planes - offset) / scale).reshape(1, *planes.shape)
+    values = np.empty((1, *planes.shape), np.float32)
+    values[0] = planes
+    values /= np.float32(255.0)
+    values -= offset
+    values /= scale
+    return values
 
 
 def _fit(image: Image.Image, size: tuple[int, int], settings: ImageSettings) -> Image.Image:
