@@ -36,6 +36,7 @@ class LoadResult:
         wrong: number of answers that are not the unsplit model's.
         failures: reason why there was no answer -> how often.
         busy: answers with status 503, which `failures` counts too.
+        asleep_s: how long patient clients slept, added up.
     """
 
     seconds: float = 0.0
@@ -43,6 +44,7 @@ class LoadResult:
     wrong: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     busy: int = 0
+    asleep_s: float = 0.0
 
     def figures(self) -> dict[str, float]:
         """Requests per second, latencies, and how many answers failed or were wrong."""
@@ -55,6 +57,7 @@ class LoadResult:
             "failed": sum(self.failures.values()),
             "wrong": self.wrong,
             "busy": self.busy,
+            "asleep": self.asleep_s / self.seconds,
         }
 
 
@@ -106,14 +109,19 @@ class LoadGenerator:
                 continue
             try:
                 while time.perf_counter() < until:
-                    await self._exchange(reader, writer, message, result)
+                    await self._exchange(reader, writer, message, until, result)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
                 result.failures[f"{type(error).__name__}: {error}"] += 1
             finally:
                 writer.close()
 
     async def _exchange(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes, result: LoadResult
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        message: bytes,
+        until: float,
+        result: LoadResult,
     ) -> None:
         sent = time.perf_counter()
         writer.write(message)
@@ -124,7 +132,7 @@ class LoadGenerator:
         latency_s = time.perf_counter() - sent
         if not head.startswith(b"HTTP/1.1 200"):
             result.failures[f"{head[9:12].decode()} {body[:100].decode(errors='replace')}"] += 1
-            await self._after_refusal(head, result)
+            await self._after_refusal(head, until, result)
             return
         scores = np.frombuffer(body[-self.expected.nbytes :], dtype="<f4")
         if np.abs(scores - self.expected).max() <= TOLERANCE * np.abs(self.expected).max():
@@ -132,10 +140,13 @@ class LoadGenerator:
         else:
             result.wrong += 1
 
-    async def _after_refusal(self, head: bytes, result: LoadResult) -> None:
+    async def _after_refusal(self, head: bytes, until: float, result: LoadResult) -> None:
+        """Sleep where the client is patient, but not beyond the end, which would count as time without answers."""
         result.busy += head.startswith(b"HTTP/1.1 503")
         if self.patient and (asked := re.search(rb"(?i)\r\nretry-after: (\d+)", head)):
-            await asyncio.sleep(int(asked[1]) * random.uniform(1.0, 1.5))
+            asleep_s = min(int(asked[1]) * random.uniform(1.0, 1.5), until - time.perf_counter())
+            result.asleep_s += max(asleep_s, 0.0)
+            await asyncio.sleep(asleep_s)
 
 
 def example_load(model: LoadedModel, parts: Partition, cut: int) -> LoadGenerator:

@@ -2,9 +2,9 @@
 """What overload leaves of a server: right answers per second under far too many clients, relative to few clients.
 
 A cloud and an edge (which computes all by itself) are each asked by few clients, whom they never refuse, and then by
-many: impatient ones, who come back at once after a 503, and polite ones, who obey Retry-After. Every answer is compared
-with the unsplit model's. Meanwhile another client asks for `/health` now and then. With `--before PYTHON`, the servers
-of another checkout take turns with these.
+many: impatient ones, who come back at once after a 503, and polite ones, who obey Retry-After (`asleep`: how many do at
+a time). Every answer is compared with the unsplit model's. Meanwhile another client asks for `/health` now and then.
+With `--before PYTHON`, the servers of another checkout take turns with these.
 """
 
 from __future__ import annotations
@@ -167,15 +167,15 @@ def medians(found: list[dict[str, float]]) -> dict[str, float]:
 
 
 def report(table: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    columns = ("server", "build", "clients", "ok/s", "of few's", "p50 ms", "p99 ms", "503", "health p99", "failed",
-               "wrong")  # fmt: skip
+    columns = ("server", "build", "clients", "ok/s", "of few's", "p50 ms", "p99 ms", "503", "asleep", "health p99",
+               "failed", "wrong")  # fmt: skip
     title = f"{options.model} under overload: medians of {options.rounds} rounds of {options.seconds:g} s"
     text = text_table(title, columns, left=("server", "build", "clients"))
     for row in table:
         text.add_row(
             row["server"], row["build"], f"{row['clients']} {row['kind']}", f"{row['rate']:.0f}",
             f"{row['share']:.2f}", f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", f"{row['busy_share']:.0%}",
-            f"{row['health_p99_ms']:.0f}", f"{row['failed']:.0f}", f"{row['wrong']:.0f}",
+            f"{row['asleep']:.0f}", f"{row['health_p99_ms']:.0f}", f"{row['failed']:.0f}", f"{row['wrong']:.0f}",
         )  # fmt: skip
     Console(width=120).print(text)
 

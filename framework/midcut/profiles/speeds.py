@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from midcut.protocols import Executor, Network, Segment
 
-# A small model's rounds are over in milliseconds, which another process may have had for itself: they go on for a while.
+# Rounds of a small model go on for a while: another process may have had all of a few milliseconds.
 _ROUNDS: Final = 7
 _SHORTEST_S: Final = 0.3
 _MOST_ROUNDS: Final = 201
