@@ -83,6 +83,19 @@ def test_a_request_without_a_reply_in_time_is_finished_at_the_edge(simulated):
     assert sum(latency > 3.0 for latency in picked) <= 5  # it stops to send while the link is down
 
 
+def test_after_a_time_out_the_edges_breaker_holds_requests_back(simulated):
+    rows = [(t, 0 if 20 <= t < 62 else 50_000) for t in range(90)]
+    series = simulated(rows, "scenario.observed=last_transfer", "reply_timeout_s=5")
+    picked = series[("weighted_sum", 0.0)]["sample_latency_s"]
+    # The transfer of the request at 20 s begins after its head of h < 1 s, and fails at 25 + h. By then six are under
+    # way; the last fails at 30 + h, and the breaker stays open for 5 s. The try at 36 s fails at 41 + h (then 10 s),
+    # the one at 52 s at 57 + h (then 20 s), and the one at 78 s succeeds.
+    assert [t for t, latency in enumerate(picked) if latency > 5.0] == [20, 21, 22, 23, 24, 25, 36, 52]
+    edge = series[("edge_only", None)]["sample_latency_s"][0]
+    assert all(picked[t] == pytest.approx(edge) for t in (26, 35, 37, 60, 77))
+    assert picked[78] == pytest.approx(picked[10])
+
+
 def test_an_outage_is_noticed_by_the_transfers_that_are_stuck_in_it(simulated):
     rows = [(t, 0 if 20 <= t < 29 else 30_000) for t in range(60)]
     stuck = {}

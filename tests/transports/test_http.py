@@ -15,9 +15,9 @@ import torch
 from msgspec.structs import replace
 
 from midcut import wire
-from midcut.edge.clouds.breaker import BreakerState
 from midcut.edge.clouds.failover import Clouds
 from midcut.errors import CloudError, CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
+from midcut.planning.breaker import BreakerState
 from midcut.protocols import ModelLister
 from midcut.proxies.faults import FaultProxy
 from midcut.proxies.toxics import Garbage

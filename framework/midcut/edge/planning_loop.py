@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 
 from midcut.config.settings import Fallback
-from midcut.edge.clouds.breaker import BreakerState
 from midcut.edge.dwelling import Dwelling, PlanningCounts
 from midcut.edge.tasks import cancel_task
 from midcut.errors import ConfigError, MidcutError
+from midcut.planning.breaker import BreakerState
 from midcut.types import Decision
 from midcut.wire.tracing import span
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from midcut.config.settings import Observed
+from midcut.config.settings import EngineSettings, Observed
 from midcut.planning import OUTAGE_KBPS
+from midcut.planning.breaker import Breaker, BreakerState
 from midcut.planning.dwell import DwellAge
 from midcut.wire.rate_estimate import LastTransfer, LinkRate
 
@@ -168,14 +170,29 @@ class _Sent(NamedTuple):
     began_s: float
     kbit: float
     took_s: float
+    is_probe: bool = False
+
+
+class Decided(NamedTuple):
+    """What a request does, and why.
+
+    Attributes:
+        row: the placement.
+        log_kbps: logarithm of the bandwidth that the picker saw; NaN where it knew none, or sends nothing.
+        patience_s: how long the edge waits for link and cloud; infinite where it does not give up.
+    """
+
+    row: int
+    log_kbps: float
+    patience_s: float
 
 
 class LinkObserver:
     """One picker that runs through requests in order, and sees of the link only what its own transfers have shown.
 
     A transfer is seen when it has ended, and `lag_s` later; the decayed estimate also sees how long those that still
-    run have taken. Without any for `PROBE_AFTER_S`, a probe is sent. After a time-out, as before the first probe,
-    nothing is known of the link, and the edge computes.
+    run have taken. Without any for `PROBE_AFTER_S`, a probe is sent. Before the first transfer nothing is known of the
+    link, and the edge computes, as it does after a time-out while the edge's circuit breaker is open.
 
     Args:
         run: the recorded link and the rules by which requests go over it.
@@ -187,9 +204,11 @@ class LinkObserver:
         self._age = DwellAge(dwell)
         self._timeout_s = math.inf if run.timeout_s is None else run.timeout_s
         self._estimate = LinkRate() if run.observed is Observed.decay else LastTransfer()
+        engine = EngineSettings()
+        self._breaker = Breaker(engine.breaker_failures, engine.retry_after_s, lambda: self._now_s)
         self._pending: list[_Sent] = []
-        self._probe_at_s = self._plan_at_s = -math.inf
-        self._decision = (-1, math.nan, math.inf)
+        self._now_s = self._probe_at_s = self._plan_at_s = -math.inf
+        self._decision = Decided(-1, math.nan, math.inf)
 
     def picks(self, chunk: TraceChunk, table_of: Callable[[int], PickTable]) -> TracePicks:
         """The pick for each request of the chunk.
@@ -198,45 +217,87 @@ class LinkObserver:
             chunk: the requests, in order of arrival.
             table_of: setting -> the pick at each bandwidth level.
         """
-        kbit, pending, edge_s, transfer_s = chunk.kbit.tolist(), self._pending, chunk.edge_s, chunk.transfer_s
+        kbit, edge_s, transfer_s = chunk.kbit.tolist(), chunk.edge_s, chunk.transfer_s
         columns = zip(chunk.time_s.tolist(), chunk.probe_s.tolist(), chunk.setting.tolist(), strict=True)
-        decisions, starts, pick = [self._decision], [0], self._decision[0]
+        last = self._decision
+        decisions, starts = [last], [0]
         for number, (time_s, probe_s, setting) in enumerate(columns):
-            if pending and pending[0][0] <= time_s:
-                self._see(time_s)
-            if time_s >= self._probe_at_s:
-                self._probe(time_s, probe_s)
-            if time_s >= self._plan_at_s:
-                self._plan_at_s = time_s + self._run.interval_s
-                self._decision = self._decided(time_s, table_of(setting), chunk.edge_row)
-                pick = self._decision[0]
-                decisions.append(self._decision)
+            decided = self.decide(time_s, probe_s, partial(table_of, setting), chunk.edge_row)
+            if decided is not last:
+                last = decided
+                decisions.append(decided)
                 starts.append(number)
-            if kbit[pick] > 0.0:
-                self._send(time_s + edge_s.item(number, pick), kbit[pick], transfer_s.item(number, pick))
+            row = decided[0]
+            if kbit[row] > 0.0:
+                self.send(time_s + edge_s.item(number, row), kbit[row], transfer_s.item(number, row))
         lasted = np.diff(starts, append=len(chunk.time_s))
         rows, log_kbps, patience_s = (np.repeat(column, lasted) for column in zip(*decisions, strict=True))
         return TracePicks(rows, log_kbps, patience_s)
 
-    def _see(self, time_s: float) -> None:
-        pending = self._pending
-        while pending and pending[0][0] <= time_s:
-            at_s, _, kbit, took_s = heapq.heappop(pending)
-            if took_s < math.inf:
-                self._estimate.add(at_s, kbit / took_s)
-            else:  # it failed: the edge plans at once, and knows nothing of the link
-                self._estimate.clear()
-                self._plan_at_s = -math.inf
+    def decide(self, time_s: float, probe_s: float, table: Callable[[], PickTable], edge_row: int) -> Decided:
+        """What a request does that arrives at a time, not before the last one.
 
-    def _decided(self, time_s: float, table: PickTable, edge_row: int) -> tuple[int, float, float]:
+        Args:
+            time_s: when it arrives.
+            probe_s: how long a probe would take that starts then.
+            table: gives the pick at each bandwidth level.
+            edge_row: a placement that sends nothing; -1 where there is none.
+        """
+        pending = self._pending
+        if pending and pending[0][0] <= time_s:
+            self._see(time_s)
+        if time_s >= self._probe_at_s:
+            self._probe(time_s, probe_s)
+        blocked = False
+        if self._breaker.state is not BreakerState.closed:
+            self._now_s = time_s
+            if self._breaker.state is BreakerState.open and self._breaker.wait_s <= 0.0:
+                self._breaker.half_open()
+                self._plan_at_s = -math.inf
+            blocked = edge_row >= 0 and bool(self._breaker.blocked_reason())
+        if time_s >= self._plan_at_s:
+            self._plan_at_s = time_s + self._run.interval_s
+            open_now = self._breaker.state is BreakerState.open and edge_row >= 0
+            self._decision = self._on_edge(edge_row) if open_now else self._decided(time_s, table(), edge_row)
+        return self._on_edge(edge_row) if blocked and self._decision.row != edge_row else self._decision
+
+    def send(self, began_s: float, kbit: float, took_s: float) -> None:
+        """Record the transfer of the request that was decided last; `took_s` is infinite without a reply in time."""
+        if took_s <= 0.0:
+            return
+        ended_s = began_s + min(took_s, self._timeout_s)
+        if self._breaker.state is BreakerState.half_open:
+            self._breaker.begin_try()
+        self._probe_at_s = ended_s if took_s == math.inf else ended_s + PROBE_AFTER_S
+        seen_s = ended_s if took_s == math.inf else ended_s + self._run.lag_s
+        heapq.heappush(self._pending, _Sent(seen_s, began_s, kbit, took_s))
+
+    def _see(self, time_s: float) -> None:
+        pending, was = self._pending, self._breaker.state
+        while pending and pending[0][0] <= time_s:
+            self._now_s, _, kbit, took_s, is_probe = heapq.heappop(pending)
+            if took_s == math.inf:
+                self._breaker.record_failure("no answer in time", self._timeout_s)
+            else:
+                self._estimate.add(self._now_s, kbit / took_s)
+                if not is_probe and self._breaker.reason:
+                    self._breaker.record_success()
+        if self._breaker.state is not was:
+            self._plan_at_s = -math.inf
+
+    def _decided(self, time_s: float, table: PickTable, edge_row: int) -> Decided:
         lag_s = self._run.lag_s
         running = [(sent.began_s + lag_s, sent.kbit) for sent in self._pending]
         log_kbps = self._estimate.log_kbps(time_s, running)
         if log_kbps is None:
-            return (edge_row if edge_row >= 0 else table.rows[0], math.nan, math.inf)
-        level = min(max(int((log_kbps - _LOG_LOW) * _LEVELS_PER_LOG + 0.5), 0), LEVELS - 1)
+            return self._on_edge(edge_row if edge_row >= 0 else table.rows[0])
+        level = level_of(log_kbps)
         row = self._settled(table.rows[level])
-        return row, log_kbps, math.inf if table.patience_s is None else table.patience_s.item(level, row)
+        return Decided(row, log_kbps, math.inf if table.patience_s is None else table.patience_s.item(level, row))
+
+    @staticmethod
+    def _on_edge(row: int) -> Decided:
+        return Decided(row, math.nan, math.inf)
 
     def _settled(self, wanted: int) -> int:
         """The row in use from this step on: dwell may hold the one before, but not one without an estimate."""
@@ -250,15 +311,14 @@ class LinkObserver:
     def _probe(self, time_s: float, probe_s: float) -> None:
         self._probe_at_s = time_s + PROBE_AFTER_S
         if 0.0 < probe_s < self._timeout_s:
-            heapq.heappush(self._pending, _Sent(time_s + probe_s + self._run.lag_s, time_s, PROBE_KBIT, probe_s))
+            heapq.heappush(
+                self._pending, _Sent(time_s + probe_s + self._run.lag_s, time_s, PROBE_KBIT, probe_s, is_probe=True)
+            )
 
-    def _send(self, time_s: float, kbit: float, took_s: float) -> None:
-        if took_s == math.inf:
-            self._probe_at_s = time_s + self._timeout_s
-            heapq.heappush(self._pending, _Sent(self._probe_at_s, time_s, kbit, took_s))
-        elif took_s > 0.0:
-            self._probe_at_s = time_s + took_s + PROBE_AFTER_S
-            heapq.heappush(self._pending, _Sent(time_s + took_s + self._run.lag_s, time_s, kbit, took_s))
+
+def level_of(log_kbps: float) -> int:
+    """Number of the bandwidth level that is nearest to a logarithm of kbit/s."""
+    return min(max(int((log_kbps - _LOG_LOW) * _LEVELS_PER_LOG + 0.5), 0), LEVELS - 1)
 
 
 def levels_observation(observation: Observation) -> Observation:

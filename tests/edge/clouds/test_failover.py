@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from midcut.config.composition import compose
-from midcut.edge.clouds.breaker import BreakerState
 from midcut.edge.clouds.failover import Clouds
 from midcut.edge.routes import configs_by_url, telemetry_sources
 from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
+from midcut.planning.breaker import BreakerState
 from midcut.testing import LoopbackTransport
 from midcut.types import TailReply, TailRequest
 

@@ -161,8 +161,8 @@ class UpstreamSettings:
     Attributes:
         breaker_failures: after so many failures in a row, or one that took longer than retry_after_s, requests are
             finished here.
-        retry_after_s: how long, or four times the duration of the failed try if that is longer; then one request tries
-            the upstream again. 0 tries with every request.
+        retry_after_s: how long, or as long as the failed try took if that is longer, twice and four times as long after
+            the next failures; then one request tries the upstream again. 0 tries with every request.
         max_age_s: a value of the link's telemetry that is older is not reported.
     """
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec.structs import replace
 
-from midcut.edge.clouds.breaker import Breaker, BreakerState
 from midcut.edge.tasks import cancel_task
 from midcut.errors import (
     CloudError,
@@ -23,6 +22,7 @@ from midcut.errors import (
     CloudVersionError,
     WireError,
 )
+from midcut.planning.breaker import Breaker, BreakerState
 from midcut.protocols import ModelLister, ProfileSource
 
 if TYPE_CHECKING:

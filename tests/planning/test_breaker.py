@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from midcut.edge.clouds.breaker import Breaker, BreakerState
+from midcut.planning.breaker import Breaker, BreakerState
 
 
 class Clock:
@@ -90,11 +90,25 @@ def test_without_a_wait_it_never_opens(took_s):
         assert (breaker.state, breaker.blocked_reason()) == (BreakerState.closed, "")
 
 
-def test_a_try_that_failed_slowly_is_repeated_more_seldom():
-    breaker, _ = half_opened()
-    breaker.begin_try()
+def test_slow_failures_are_tried_again_after_as_long_then_twice_then_four_times_as_long():
+    clock = Clock()
+    breaker = Breaker(3, 2.0, clock)
+    for number, rest_s in enumerate((10.0, 20.0, 40.0, 40.0)):
+        breaker.begin_try()
+        assert breaker.record_failure("no answer in 10 s", 10.0) is (number == 0)
+        assert breaker.blocked_reason() == f"the cloud failed, next try in {rest_s:.2f} s: no answer in 10 s"
+        clock.now_s += rest_s
+        breaker.half_open()
+    breaker.record_success()
     breaker.record_failure("no answer in 10 s", 10.0)
-    assert breaker.blocked_reason() == "the cloud failed, next try in 40.00 s: no answer in 10 s"
+    assert breaker.wait_s == 10.0  # a success ends the series
+
+
+def test_requests_that_fail_together_count_as_one_try():
+    breaker = Breaker(3, 2.0, Clock())
+    for _ in range(5):  # all were sent before the first one failed
+        breaker.record_failure("no answer in 10 s", 10.0)
+    assert breaker.wait_s == 10.0
 
 
 def test_a_cloud_that_asks_to_be_left_alone_is():

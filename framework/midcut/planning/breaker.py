@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# After a slow failure (a time-out) the breaker stays open for longer, so that tries take at most a fifth of the time.
-_REST_PER_TRY: Final = 4.0
+# After a slow failure (a time-out) the breaker stays open as long as the failed try took, then twice and four times as
+# long: most outages of a link are over after the first rest, and tries of a cloud that hangs take a fifth of the time.
+_MOST_REST_PER_TRY: Final = 4.0
 # The longest Retry-After that is respected, so that a cloud cannot keep the breaker open for ever.
 _LONGEST_REQUESTED_S: Final = 60.0
 
@@ -32,8 +33,8 @@ class Breaker:
 
     Args:
         failures: number of failures in a row after which it opens.
-        retry_after_s: how long it stays open, or four times as long as the failed try took where that is more;
-            0 never opens it.
+        retry_after_s: how long it stays open, or as long as the failed try took where that is more, twice as long when
+            the next try fails too, then four times; 0 never opens it.
     """
 
     def __init__(self, failures: int, retry_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +42,7 @@ class Breaker:
         self._retry_after_s = retry_after_s
         self._clock = clock
         self._state = BreakerState.closed
-        self._in_a_row = 0
+        self._in_a_row = self._failed_tries = 0
         self._until_s = 0.0
         self._reason = ""
         self._trying = False
@@ -79,7 +80,8 @@ class Breaker:
     def record_success(self) -> bool:
         """Record that the request was answered. Returns whether that ends a series of failures."""
         ended = self._in_a_row > 0
-        self._state, self._in_a_row, self._reason, self._trying = BreakerState.closed, 0, "", False
+        self._state, self._reason, self._trying = BreakerState.closed, "", False
+        self._in_a_row = self._failed_tries = 0
         return ended
 
     def record_failure(self, reason: str, took_s: float = 0.0, requested_s: float | None = None) -> bool:
@@ -91,9 +93,10 @@ class Breaker:
             requested_s: the wait that the cloud asked for (Retry-After); opens the breaker at once.
         """
         self._in_a_row += 1
+        self._failed_tries += self._state is BreakerState.half_open
         self._reason, self._trying = reason, False
         rest_s = (
-            max(self._retry_after_s, _REST_PER_TRY * took_s)
+            max(self._retry_after_s, min(2.0**self._failed_tries, _MOST_REST_PER_TRY) * took_s)
             if requested_s is None
             else min(requested_s, _LONGEST_REQUESTED_S)
         )
