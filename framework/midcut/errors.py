@@ -32,6 +32,7 @@ The command line prints that line without a traceback; with HYDRA_FULL_ERROR=1 i
 
 from __future__ import annotations
 
+import errno
 import unicodedata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 # Control characters, those that turn the direction of text, surrogates, and separators of lines and paragraphs.
 _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_EXHAUSTED: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+_ALLOCATORS: Final = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory")
 
 
 class MidcutError(Exception):
@@ -229,3 +232,17 @@ class CloudStrangerError(CloudRefusedError):
 
 class CloudVersionError(CloudRefusedError):
     """The cloud speaks versions of the messages that this edge does not: no request to it can be answered."""
+
+
+def is_exhausted(error: BaseException | None) -> bool:
+    """Whether memory or file descriptors ran out, in this error or one that it came from: the request may be valid.
+
+    Torch has an exception class for the memory of GPUs only; for the CPU's, and for other runtimes', the text tells it.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
+            return True
+        if "OutOfMemoryError" in type(error).__name__ or any(text in str(error) for text in _ALLOCATORS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -12,7 +12,7 @@ from midcut.config.settings import CutSettings, EngineSettings
 from midcut.errors import CloudRefusedError, CloudTimeoutError, ConfigError, CutError, ExecutorError, MalformedError
 from midcut.graph import partition
 from midcut.testing import LoopbackTransport, TorchExecutor
-from midcut.types import LoadedModel, TailReply, TailRequest
+from midcut.types import LoadedModel, TailReply, TailRequest, TierTimes
 from midcut_transports.http import HttpTransport
 
 FAST = {"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}  # cut 0
@@ -122,6 +122,18 @@ async def test_seconds_that_cannot_be_are_not_believed(bench, tiny, tiny_model, 
     assert (result.finished_by, result.cloud_s) == ("edge", 0.0)
     assert "of an exchange that took" in result.fallback
     assert result.cost_usd == pytest.approx(result.edge_s)
+
+
+@pytest.mark.parametrize(("bytes_", "finisher"), [(2000, "cloud"), (10**15, "edge")])
+async def test_bytes_behind_a_relay_that_cannot_be_are_not_believed(bench, tiny, tiny_model, bytes_, finisher):
+    class Relaying(LoopbackTransport):
+        async def infer(self, request):
+            return replace(await super().infer(request), beyond=(TierTimes(0.0, 0.0, bytes_, 100),))
+
+    async with bench(legal=MIDDLE, transport=Relaying(tiny)) as b:
+        result = await b.engine.infer(tiny_model.example)
+    assert torch.equal(result.output, whole(tiny_model))
+    assert result.finished_by == finisher
 
 
 class Miscomputing(LoopbackTransport):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from midcut.config.settings import Capture, CutSettings
-from midcut.errors import GraphError, MalformedError
+from midcut.errors import GraphError, MalformedError, OutOfMemoryError
 from midcut.graph import partition
 from midcut.tensors import as_received
 from midcut.types import LoadedModel, ShapeRange
@@ -165,6 +165,24 @@ def test_a_size_that_the_model_does_not_take_is_refused_and_not_tried_again():
         with pytest.raises(MalformedError, match=r"does not take inputs of shape \[1, 1, 9, 8\]: Unet fails on these"):
             parts.make_for_shapes(((1, 1, 9, 8),))
     assert not runs
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_lack_of_memory_says_nothing_of_a_size_which_is_tried_again(error):
+    module = seeded(Unet)
+    ranges = (ShapeRange((1, 4, 4), (1, 64, 64)),)
+    parts = partition(
+        LoadedModel("net", module, (torch.rand(1, 1, 8, 8),), lambda _: None, ranges=ranges), CutSettings()
+    )
+
+    def exhausted(*_):
+        raise error
+
+    hook = module.register_forward_pre_hook(exhausted)
+    with pytest.raises(OutOfMemoryError):
+        parts.make_for_shapes(((1, 1, 12, 8),))
+    hook.remove()
+    assert differing(parts, (torch.rand(1, 1, 12, 8),), module)[0] == []
 
 
 def test_a_size_at_which_the_module_takes_another_way_is_refused_and_never_wrong():

@@ -48,6 +48,17 @@ def exif(values, orientation=6):
     return b"MM\0*" + struct.pack(">IH", 8, 2) + tags + struct.pack(">I", 0) + b"\1" * (values * 8)
 
 
+def overlapping(order=">"):
+    """A directory whose tags point to the same bytes."""
+    tags = b"".join(struct.pack(f"{order}HHII", 0x9000 + number, 7, 1500, 600) for number in range(40))
+    head = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}IH", 8, 40)
+    return (head + tags + bytes(4)).ljust(2100, b"\1")
+
+
+def segment(kind, content):
+    return b"\xff" + bytes([kind]) + struct.pack(">H", 2 + len(content)) + content
+
+
 def tiff(tag, kind, values):
     shorts = {256: 28, 257: 28, 258: 8, 259: 1, 262: 1, 277: 1, 278: 28}
     tags = {number: (3, 1, struct.pack("<HH", value, 0)) for number, value in shorts.items()}
@@ -83,6 +94,17 @@ HOSTILE = {
     "GIF junk": gif(b"\0" * MANY),
     "EXIF of a PNG": png(chunk(b"eXIf", exif(200_000))),
     "EXIF of a WebP": saved("WEBP", exif=b"Exif\0\0" + exif(200_000)),
+    "overlapping EXIF of a JPEG": jpeg(segment(0xE1, b"Exif\0\0" + overlapping())),
+    "and in two parts": jpeg(
+        segment(0xE1, b"Exif\0\0" + overlapping("<")[:999]) + segment(0xE1, b"Exif\0\0" + overlapping("<")[999:])
+    ),
+    "overlapping list of a JPEG's pictures": jpeg(segment(0xE2, b"MPF\0" + overlapping())),
+    "overlapping EXIF of a PNG": png(chunk(b"eXIf", overlapping())),
+    "and as hexadecimal text": png(
+        chunk(b"tEXt", b"Raw profile type exif\0\nexif\n2100\n" + overlapping().hex().encode())
+    ),
+    "overlapping EXIF of a WebP": saved("WEBP", exif=b"Exif\0\0" + overlapping()),
+    "overlapping tags of a TIFF": overlapping("<"),
     "TIFF numbers": tiff(282, 5, 70_000),
     "TIFF bits per sample": tiff(258, 3, 70_000),
     "TIFF strips": tiff(273, 4, 70_000),

@@ -3,8 +3,9 @@
 
 A cloud and an edge (which computes all by itself) are each asked by few clients, whom they never refuse, and then by
 many: impatient ones, who come back at once after a 503, and polite ones, who obey Retry-After (`asleep`: how many do at
-a time). Every answer is compared with the unsplit model's. Meanwhile another client asks for `/health` now and then.
-With `--before PYTHON`, the servers of another checkout take turns with these.
+a time). `work` is the server's processor time per right answer, relative to few clients: other work on the machine does
+not change it much. Every answer is compared with the unsplit model's. Meanwhile another client asks for `/health` now
+and then. With `--before PYTHON`, the servers of another checkout take turns with these.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -27,7 +29,7 @@ import torch
 from bench.load_generator import LoadGenerator
 from common.engines import load
 from common.figures import text_table
-from common.processes import READY, running
+from common.processes import READY, start_ready, stop
 from rich.console import Console
 
 from midcut.config.composition import compose
@@ -45,6 +47,18 @@ if TYPE_CHECKING:
 FEW: Final = 16
 HEALTH: Final = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 HEALTH_EVERY_S: Final = 0.02
+
+
+class Server(NamedTuple):
+    """A running server."""
+
+    url: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """The processor time that it has taken."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:
@@ -70,11 +84,13 @@ def main() -> int:
         for build, python in builds.items():
             for verb in loads:
                 command = [python, "-m", "midcut.cli", verb, f"model={model.name}", *knobs(verb)]
-                servers[build, verb] = stack.enter_context(running(command, Path(folder) / f"{build}-{verb}", READY))[1]
+                process, match = start_ready(command, Path(folder) / f"{build}-{verb}", READY)
+                stack.callback(stop, process)
+                servers[build, verb] = Server(match[1], process.pid)
         for round_ in range(options.rounds + 1):
-            for (build, verb), url in servers.items():
+            for (build, verb), server in servers.items():
                 seconds = options.seconds if round_ else max(options.seconds, 2.0)  # the first round warms up
-                found = event_loop.run(measure(loads[verb], url, options, seconds))
+                found = event_loop.run(measure(loads[verb], server, options, seconds))
                 for case, figures in found.items() if round_ else ():
                     rows.setdefault((verb, build, *case), []).append(figures)
     table = [
@@ -118,27 +134,30 @@ def unsplit(model: LoadedModel) -> np.ndarray[tuple[int, ...], np.dtype[np.float
 
 
 async def measure(
-    generator: LoadGenerator, url: str, options: argparse.Namespace, seconds: float
+    generator: LoadGenerator, server: Server, options: argparse.Namespace, seconds: float
 ) -> dict[tuple[int, str], dict[str, float]]:
     """Figures of few clients, and of each number and kind of many, relative to those."""
-    few = await measure_load(generator, url, FEW, seconds)
+    few = await measure_load(generator, server, FEW, seconds)
     found = {(FEW, "few"): few}
     for clients in map(int, options.clients.split(",")):
         for kind in ("impatient", "polite"):
             load_ = replace(generator, patient=kind == "polite")
-            found[clients, kind] = await measure_load(load_, url, clients, seconds)
+            found[clients, kind] = await measure_load(load_, server, clients, seconds)
     for figures in found.values():
         figures["share"] = figures["rate"] / few["rate"]
+        figures["work"] = figures["cpu_ms"] / few["cpu_ms"]
     return found
 
 
-async def measure_load(generator: LoadGenerator, url: str, clients: int, seconds: float) -> dict[str, float]:
-    host, port = url.removeprefix("http://").rsplit(":", 1)
+async def measure_load(generator: LoadGenerator, server: Server, clients: int, seconds: float) -> dict[str, float]:
+    host, port = server.url.removeprefix("http://").rsplit(":", 1)
     health = asyncio.create_task(health_seconds(host, int(port), time.perf_counter() + seconds))
-    result = await generator.run(url, clients, seconds)
+    before_s = server.cpu_s()
+    result = await generator.run(server.url, clients, seconds)
     if not result.latencies_s:
-        raise SystemExit(f"{url} answers nothing right: {result.wrong} wrong, {result.failures.most_common(3)}")
+        raise SystemExit(f"{server.url} answers nothing right: {result.wrong} wrong, {result.failures.most_common(3)}")
     figures = result.figures()
+    figures["cpu_ms"] = (server.cpu_s() - before_s) / figures["answers"] * 1e3
     answers = figures["answers"] + figures["failed"]
     figures["busy_share"] = result.busy / answers if answers else 0.0
     figures["failed"] -= result.busy
@@ -167,15 +186,16 @@ def medians(found: list[dict[str, float]]) -> dict[str, float]:
 
 
 def report(table: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    columns = ("server", "build", "clients", "ok/s", "of few's", "p50 ms", "p99 ms", "503", "asleep", "health p99",
-               "failed", "wrong")  # fmt: skip
+    columns = ("server", "build", "clients", "ok/s", "of few's", "work", "p50 ms", "p99 ms", "503", "asleep",
+               "health p99", "failed", "wrong")  # fmt: skip
     title = f"{options.model} under overload: medians of {options.rounds} rounds of {options.seconds:g} s"
     text = text_table(title, columns, left=("server", "build", "clients"))
     for row in table:
         text.add_row(
             row["server"], row["build"], f"{row['clients']} {row['kind']}", f"{row['rate']:.0f}",
-            f"{row['share']:.2f}", f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", f"{row['busy_share']:.0%}",
-            f"{row['asleep']:.0f}", f"{row['health_p99_ms']:.0f}", f"{row['failed']:.0f}", f"{row['wrong']:.0f}",
+            f"{row['share']:.2f}", f"{row['work']:.2f}", f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}",
+            f"{row['busy_share']:.0%}", f"{row['asleep']:.0f}", f"{row['health_p99_ms']:.0f}",
+            f"{row['failed']:.0f}", f"{row['wrong']:.0f}",
         )  # fmt: skip
     Console(width=120).print(text)
 

@@ -11,8 +11,7 @@ import msgspec
 import structlog
 import torch
 
-from midcut.errors import DeviceError, MalformedError, OutOfMemoryError
-from midcut.serving.error_responses import is_exhausted
+from midcut.errors import DeviceError, MalformedError, OutOfMemoryError, is_exhausted
 
 if TYPE_CHECKING:
     import asyncio

@@ -47,6 +47,9 @@ _FORGET: Final = 0.9
 # The two clocks of an exchange differ, and a cloud reports its seconds in whole microseconds.
 _CLOCKS: Final = 1.02
 _CLOCKS_S: Final = 0.001
+# Codecs and text make a payload larger, and so do headers.
+_SLACK: Final = 2
+_HEADERS_BYTES: Final = 65_536
 # After an answer that was computed wrongly, a cloud is left alone for this long.
 _WRONG_ANSWER_S: Final = 60.0
 
@@ -320,11 +323,9 @@ class Tails:
     async def _ask_cloud(self, work: _Work) -> _CloudOutcome:
         started, request = perf_counter(), work.request
         try:
-            with (
-                self._hub.exchanging(_most_bytes(request)),
-                span("link", "CLIENT", cut=request.cut, codec=request.codec),
-            ):
-                reply = await self._clouds.infer(request, partial(self._check, work))
+            with span("link", "CLIENT", cut=request.cut, codec=request.codec):
+                exchanging = partial(self._hub.exchanging, _most_bytes(request))
+                reply = await self._clouds.infer(request, partial(self._check, work), exchanging)
         except CloudError as error:
             if isinstance(error, CloudRefusedError) and error.http_status in _OTHER_MODEL:
                 self._on_other_model()
@@ -344,12 +345,13 @@ class Tails:
         return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s - reply.beyond_s, 0.0))
 
     def _check(self, work: _Work, reply: TailReply) -> Awaitable[None] | None:
-        """Raise CloudRefusedError for a reply with impossible times, or whose values cannot be this model's output.
+        """Raise CloudRefusedError for impossible times or bytes, or values that cannot be this model's output.
 
         Returns a further check to await, or None: for a share of the answers the tail is computed here too.
         """
         _check_times(reply)
         network, request, last = work.network, work.request, self._table.last
+        _check_bytes(reply, network.table, request)
         try:
             network.check_values(last, reply.values)
         except MalformedError as error:
@@ -388,6 +390,20 @@ def _check_times(reply: TailReply) -> None:
         if not 0.0 <= seconds <= longest_s:  # true for NaN too, which is refused as well
             raise CloudRefusedError(
                 f"the cloud reports {seconds:.3g} {name} seconds of an exchange that took {reply.wall_s:.3g} s"
+            )
+
+
+def _check_bytes(reply: TailReply, table: CutTable, request: TailRequest) -> None:
+    """Raise CloudRefusedError for more bytes behind a relay than a hop can have, which the cost would believe."""
+    if not reply.beyond:
+        return
+    largest = max(cut.payload_bytes for cut in table.cuts)
+    batch = max(values_bytes(request.values) / max(table.cuts[request.cut].payload_bytes, 1), 1.0)
+    most = _SLACK * largest * batch + _HEADERS_BYTES
+    for times in reply.beyond:
+        if max(times.sent_bytes, times.received_bytes) > most:
+            raise CloudRefusedError(
+                f"the relay reports {max(times.sent_bytes, times.received_bytes)} bytes of a hop of at most {most:.0f}"
             )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
-from midcut.errors import MalformedError
+from midcut.errors import MalformedError, OutOfMemoryError, is_exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +55,7 @@ class SizedPartitions:
 
         Raises:
             MalformedError: as for `find`.
+            OutOfMemoryError: there is no memory for it now, which is not remembered.
         """
         with self._making:  # one at a time: several would slow each other, and requests, down
             found = self.find(shapes)
@@ -65,6 +66,8 @@ class SizedPartitions:
                 _log.info("size verified", model=self._table.model, inputs=_shapes_text(shapes))
             except Exception as error:  # noqa: BLE001 - the user's code and kernels may raise anything
                 reason = " ".join(str(error).split())[:300]
+                if is_exhausted(error):
+                    raise OutOfMemoryError(f"no memory for inputs of {_shapes_text(shapes)}: {reason}") from None
                 made = f"model {self._table.model!r} does not take inputs of {_shapes_text(shapes)}: {reason}"
             with self._lock:
                 self._known[shapes] = made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from typing import TYPE_CHECKING, Final
@@ -11,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from midcut import wire
-from midcut.errors import BusyError, WireError
+from midcut.errors import BusyError, WireError, is_exhausted
 from midcut.wire import oip
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ RECEIVED: Final = web.RequestKey("received", str)
 # A reason may quote what the client sent, up to a whole body, which is too long for a response or a log.
 _MOST_CHARACTERS: Final = 1000
 _BUSY_EVERY_S: Final = 1.0
-_EXHAUSTED: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
-_ALLOCATOR: Final = "DefaultCPUAllocator"
 
 
 class RefusedError(WireError):
@@ -90,16 +87,6 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
             return _error_response(request, busy.status, str(busy), busy.headers)
         _log.exception("request failed", path=request.path[:200])
         return json_response(wire.encode_error("internal error; see the server's log"), 500)
-
-
-def is_exhausted(error: BaseException) -> bool:
-    """Whether memory or file descriptors ran out, which says nothing against the request.
-
-    Torch has an exception class for the memory of GPUs only; for the CPU's the text tells it.
-    """
-    if isinstance(error, OSError):
-        return error.errno in _EXHAUSTED
-    return isinstance(error, MemoryError) or "OutOfMemoryError" in type(error).__name__ or _ALLOCATOR in str(error)
 
 
 def _error_response(request: web.Request, status: int, reason: str, headers: Mapping[str, str]) -> web.Response:

@@ -30,6 +30,11 @@ _FAST_PNM: Final = (255, 65535)
 _START_OF_SCAN: Final = 0xDA
 # TIFF: bytes of each type that becomes one Python number for each value; the others stay bytes.
 _NUMBERS: Final = frozenset({3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 16})
+_TYPE_BYTES: Final = {
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8
+}  # fmt: skip
+_APP1: Final = 0xE1
+_APP2: Final = 0xE2
 _EXIF_ITEM: Final = re.compile(rb"(infe[\x02\x03].{3}(?:..|....)..)Exif", re.DOTALL)
 
 
@@ -49,8 +54,10 @@ def check_structure(data: bytes | bytearray | memoryview) -> None:
     for magic, blocks in _BLOCKS.items():
         if head.startswith(magic):
             _count(blocks(view))
+    if head[:2] == b"\xff\xd8":
+        _check_jpeg_tags(view)
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        _check_tiff(view, "<" if head[:1] == b"I" else ">", big=43 in head[2:4])
+        _check_tiff(view, _MOST_VALUES)
     elif head[:1] == b"P" and head[1:2].isdigit():
         _check_pnm(view)
     elif head[:2] == b"BM" and view[30:34].tobytes() in (b"\1\0\0\0", b"\2\0\0\0"):
@@ -92,6 +99,20 @@ def _jpeg_blocks(data: memoryview) -> Iterator[int]:
         at += 2 if alone else 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
 
 
+def _check_jpeg_tags(data: memoryview) -> None:
+    """Check EXIF, which may be in several parts, and the directory of several pictures: Pillow reads both at once."""
+    exif = bytearray()
+    for at in _jpeg_blocks(data):
+        if data[at] != 0xFF or data[at + 1] not in (_APP1, _APP2):
+            continue
+        content = bytes(data[at + 4 : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")])
+        if data[at + 1] == _APP1 and content.startswith(b"Exif\0\0"):
+            exif += content[6:]
+        elif data[at + 1] == _APP2 and content.startswith(b"MPF\0"):
+            _check_tiff(memoryview(content)[4:])
+    check_exif(exif)
+
+
 def _gif_blocks(data: memoryview) -> Iterator[int]:
     """Blocks before the first picture."""
     flags = data[10] if len(data) > 10 else 0
@@ -107,9 +128,26 @@ def _gif_blocks(data: memoryview) -> Iterator[int]:
         at += 1
 
 
-def _check_tiff(data: memoryview, order: str, *, big: bool) -> None:
-    """Check the tags of the first picture, which is the one that is read."""
-    start, counts, entry = (8, "Q", "HHQQ") if big else (4, "H", "HHII")
+def check_exif(exif: bytes | bytearray) -> None:
+    """Refuse EXIF that would take Pillow long, or much memory.
+
+    Raises:
+        MalformedError: it is too large, or its tags together are larger than it is.
+    """
+    if len(exif) > MOST_EXIF_BYTES:
+        raise MalformedError(f"the image has {len(exif)} bytes of EXIF, over the limit of {MOST_EXIF_BYTES}")
+    _check_tiff(memoryview(exif)[6 if exif.startswith(b"Exif\0\0") else 0 :])
+
+
+def _check_tiff(data: memoryview, most_values: int | None = None) -> None:
+    """Check the tags of the first directory, which is the one that is read.
+
+    Before version 13, Pillow copies the bytes of each tag, of which many may point to the same ones.
+    """
+    head = bytes(data[:4])
+    order, big = "<" if head[:1] == b"I" else ">", 43 in head[2:]
+    start, counts, entry, inline = (8, "Q", "HHQQ", 8) if big else (4, "H", "HHII", 4)
+    copied_bytes = 0
     try:
         (at,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, start)
         (count,) = struct.unpack_from(f"{order}{counts}", data, at)
@@ -117,9 +155,14 @@ def _check_tiff(data: memoryview, order: str, *, big: bool) -> None:
         if count > _MOST_VALUES:
             raise MalformedError(f"the image's file has {count} tags: save it anew")
         for number in range(count):
-            tag, kind, values, _ = struct.unpack_from(f"{order}{entry}", data, at + number * (20 if big else 12))
-            if values > _MOST_VALUES and kind in _NUMBERS:
+            tag, kind, values, where = struct.unpack_from(f"{order}{entry}", data, at + number * (20 if big else 12))
+            if most_values is not None and values > most_values and kind in _NUMBERS:
                 raise MalformedError(f"the image's file has {values} values of the tag {tag}: save it anew")
+            size = values * _TYPE_BYTES.get(kind, 0)
+            if size > inline and where + size <= len(data):
+                copied_bytes += size
+            if copied_bytes > len(data):
+                raise MalformedError("the image's tags are together larger than its file: save it anew")
     except struct.error:
         return  # cut off: Pillow says so
 

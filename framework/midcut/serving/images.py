@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from midcut.errors import BusyError, MalformedError, OutOfMemoryError
-from midcut.serving.error_responses import is_exhausted
-from midcut.serving.file_structure import MOST_EXIF_BYTES, bound_texts, check_structure, without_exif_item
+from midcut.errors import BusyError, MalformedError, OutOfMemoryError, is_exhausted
+from midcut.serving.file_structure import bound_texts, check_exif, check_structure, without_exif_item
 from midcut.serving.formats import formats, why_unknown
 from midcut.tensors import concatenate
 
@@ -164,11 +163,9 @@ def upright(image: Image.Image) -> Image.Image:
     """Turn a picture as its EXIF or XMP says. `ImageOps.exif_transpose` rewrites the EXIF too, in seconds for a MB.
 
     Raises:
-        MalformedError: its EXIF is too large to be read.
+        MalformedError: its EXIF is too large to be read, or not EXIF.
     """
-    size = len(image.info.get("exif") or b"")  # some formats have None
-    if size > MOST_EXIF_BYTES:
-        raise MalformedError(f"the image has {size} bytes of EXIF, over the limit of {MOST_EXIF_BYTES}")
+    check_exif(_exif(image))
     turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     if turn is None:
         return image
@@ -177,6 +174,17 @@ def upright(image: Image.Image) -> Image.Image:
         turned.info.pop(name, None)
     image.close()  # gives its pixels back before the turned ones are preprocessed
     return turned
+
+
+def _exif(image: Image.Image) -> bytes:
+    """The EXIF that Pillow would read, empty where there is none; PNG files may have it as hexadecimal digits."""
+    exif = image.info.get("exif")
+    if exif is None and isinstance(text := image.info.get("Raw profile type exif"), str):
+        try:
+            return bytes.fromhex("".join(text.split("\n")[3:]))
+        except ValueError:
+            raise MalformedError("the image's EXIF is not hexadecimal") from None
+    return bytes(exif or b"")  # some formats have None
 
 
 def _broken(error: Exception) -> MalformedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from unittest.mock import AsyncMock
 
 import pytest
@@ -53,6 +54,31 @@ def fine(_):
 
 async def asked(clouds, request=REQUEST, check=fine):
     return (await clouds.infer(request, check)).values[0]
+
+
+async def test_an_exchange_is_over_before_its_answer_is_checked():
+    """Telemetry waits for a pause between exchanges: computing a tail again takes long, and not the link."""
+    under_way, seen = [], []
+
+    @contextmanager
+    def exchanging():
+        under_way.append(1)
+        try:
+            yield
+        finally:
+            under_way.pop()
+
+    class Noticing(Plain):
+        async def infer(self, request):
+            seen.append(len(under_way))
+            return await super().infer(request)
+
+    async def check_longer():
+        seen.append(len(under_way))
+
+    clouds = Clouds({"a": Noticing()}, retry_after_s=60.0)
+    await clouds.infer(REQUEST, lambda _: check_longer(), exchanging)
+    assert seen == [1, 0]
 
 
 async def test_an_impatient_client_does_not_take_the_cloud_from_the_others():

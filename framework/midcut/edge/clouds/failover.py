@@ -27,6 +27,7 @@ from midcut.protocols import ModelLister, ProfileSource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from midcut.edge.clouds.adapting import CodecAdapter
     from midcut.protocols import Transport
@@ -138,13 +139,19 @@ class Clouds:
             whys.append(self._with_url(cloud, why))
         return "; ".join(whys)
 
-    async def infer(self, request: TailRequest, check: Callable[[TailReply], Awaitable[None] | None]) -> TailReply:
+    async def infer(
+        self,
+        request: TailRequest,
+        check: Callable[[TailReply], Awaitable[None] | None],
+        exchanging: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> TailReply:
         """Have the tail computed.
 
         Args:
             request: its `timeout_s` covers both tries together.
             check: raises a WireError for a reply that does not fit the request, at once or when awaited; this counts as
                 a failure of the cloud.
+            exchanging: makes a context for each exchange, which is left before the reply is checked.
 
         Raises:
             CloudError: no cloud gave a valid reply.
@@ -156,7 +163,8 @@ class Clouds:
             left_s = None if request.timeout_s is None else request.timeout_s - (perf_counter() - began)
             tried.append(cloud)
             try:
-                return await self._try(cloud, replace(request, timeout_s=left_s) if tried[1:] else request, check)
+                limited = replace(request, timeout_s=left_s) if tried[1:] else request
+                return await self._try(cloud, limited, check, exchanging)
             except CloudError as failure:
                 error = failure
                 if isinstance(failure, CloudRefusedError) and failure.http_status in _REQUEST_FAULTS:
@@ -223,7 +231,11 @@ class Clouds:
         return None
 
     async def _try(
-        self, cloud: _Cloud, request: TailRequest, check: Callable[[TailReply], Awaitable[None] | None]
+        self,
+        cloud: _Cloud,
+        request: TailRequest,
+        check: Callable[[TailReply], Awaitable[None] | None],
+        exchanging: Callable[[], AbstractContextManager[None]],
     ) -> TailReply:
         cloud.breaker.begin_try()
         started = perf_counter()
@@ -236,7 +248,8 @@ class Clouds:
                     adapting = True
                     request = await self.adapter.adapt(held, request)
                     adapting = False
-                reply = await cloud.transport.infer(request)
+                with exchanging():
+                    reply = await cloud.transport.infer(request)
             answered_at = perf_counter()
             if (checking := check(reply)) is not None:
                 await checking
