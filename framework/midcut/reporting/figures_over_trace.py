@@ -55,12 +55,13 @@ def draw_over_trace(simulation: Simulation) -> tuple[Figure, str] | None:
     chosen += [series for series in listed if series.strategy in _BESIDE]
     if not chosen or not simulation.time_s:
         return None
-    time_s = np.array(simulation.time_s)
     tiered = any(series.second_picks for series in chosen)
     figure, grid = new_figure(3, len(chosen), 6.6, sharex=True, sharey="row", height_ratios=(1, 0.8, 1.2))
     rows = np.array(grid).reshape(3, len(chosen))
     for column, series in enumerate(chosen):
         link, cut, latency = rows[:, column]
+        trace = series.over_trace
+        time_s = np.array(trace.time_s if trace is not None and trace.time_s else simulation.time_s)
         link.set_title(strategy_label(series.strategy))
         _draw_link(link, simulation, series, time_s)
         cut.plot(time_s, series.picks, color=RED, drawstyle="steps-post", linewidth=1.2)
@@ -88,8 +89,8 @@ def _draw_link(axes: Axes, simulation: Simulation, series: Series, time_s: Float
     trace = series.over_trace
     carried = np.array(simulation.capacity_kbps or simulation.bandwidth_kbps) / 1e3
     if len(carried):
-        axes.plot(time_s, np.where(carried >= _LEAST_MBPS, carried, np.nan), color=GREY, drawstyle="steps-post",
-                  linewidth=1.0, label="link carried")  # fmt: skip
+        carried = np.where(carried >= _LEAST_MBPS, carried, np.nan)
+        axes.plot(simulation.time_s, carried, color=GREY, drawstyle="steps-post", linewidth=1.0, label="link carried")
     if trace is not None and trace.seen_kbps:
         seen = np.array(trace.seen_kbps) / 1e3
         axes.plot(time_s, np.where(seen >= _LEAST_MBPS, seen, np.nan), color=BLACK, drawstyle="steps-post",

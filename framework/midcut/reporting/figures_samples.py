@@ -49,6 +49,7 @@ class _StrategyCurve:
     Attributes:
         label: text of the curve in the legend.
         picks: the picked cut of each sample, or the number of the picked placement.
+        time_s: when each request arrived, where every strategy has times of its own; else empty.
         style: arguments of matplotlib's `plot`.
     """
 
@@ -58,6 +59,7 @@ class _StrategyCurve:
     picks: tuple[int, ...]
     style: dict[str, Any]
     marker: str
+    time_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def _sample_figure(simulation: Simulation, by_label: dict[str, Series]) -> _Samp
                 "linewidth": 2.4 - 0.3 * min(place, 5),
             },
             strategy_marker(series.strategy, strategies),
+            () if series.over_trace is None else series.over_trace.time_s,
         )
         for place, (label, series) in enumerate(by_label.items())
     ]
@@ -180,9 +183,10 @@ def _draw_lines(content: _SampleFigure, x: Floats, name: str) -> Figure:
     steps = {"drawstyle": "steps-post"} if timed else {}
     for curve in content.curves:
         style = curve.style | steps | ({"marker": curve.marker} if len(x) <= MAX_MARKED else {})
-        latency.plot(x, curve.latency, label=curve.label, **style)
-        cost.plot(x, curve.cost, **style)
-        cut.plot(x, curve.picks, **style)
+        at = np.array(curve.time_s) if curve.time_s else x
+        latency.plot(at, curve.latency, label=curve.label, **style)
+        cost.plot(at, curve.cost, **style)
+        cut.plot(at, curve.picks, **style)
     _name_axes(content, latency, cost, cut)
     cut.set_xlabel(name)
     cut.margins(x=0.02)

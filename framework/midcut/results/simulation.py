@@ -35,6 +35,7 @@ class OverTrace(msgspec.Struct, frozen=True):
         ended: 0 where the reply came in time, 1 where the edge gave up (`give_up_factor`), 2 after a time-out.
         seen_kbps: the bandwidth that the picker saw, 0 where it knew none; empty for strategies that look at none.
         relay_s, second_link_s: the parts between link and cloud on three tiers; else empty.
+        time_s: when each request arrived, where every strategy has times of its own; else empty (`Simulation.time_s`).
     """
 
     edge_s: tuple[float, ...]
@@ -44,6 +45,7 @@ class OverTrace(msgspec.Struct, frozen=True):
     seen_kbps: tuple[float, ...] = ()
     relay_s: tuple[float, ...] = ()
     second_link_s: tuple[float, ...] = ()
+    time_s: tuple[float, ...] = ()
 
 
 class Series(msgspec.Struct, frozen=True):

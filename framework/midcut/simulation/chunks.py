@@ -15,6 +15,7 @@ from midcut.simulation.over_trace import (
     TraceRun,
     TraceTruth,
     levels_observation,
+    measured,
     transferred_kbit,
     true_forecast,
 )
@@ -50,6 +51,7 @@ class ForecastChunks:
 
     Attributes:
         total: number of samples in all; `size`: of one repetition; `repetitions`: how many of these.
+        static_best: row with the smallest mean J for every weight and repetition, shape (W, R).
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class ForecastChunks:
         self.total, self.size, self.repetitions = len(samples), size, len(samples) // size
         self._weights = tuple(weights)
         self._step = max(1, min(CHUNK_VALUES // len(truth.placements), CHUNK_DECISIONS // len(weights)))
-        self._static_best = self._find_static_best()
+        self.static_best = self._find_static_best()
 
     def chunks(self) -> Iterator[tuple[Ints, Chunk]]:
         """Every chunk in order, with the repetition that each of its samples belongs to, shape (n,)."""
@@ -80,8 +82,8 @@ class ForecastChunks:
             seen = self._samples.seen(start, start + count)
             predicted = broadcast_forecast(self._planning, seen, count)
             over_trace = self._over_trace(start, observation, true) if self._run is not None else None
-            best = self._static_best[:, repetition]
-            given_up = self._given_up(observation, forecast)
+            best = self.static_best[:, repetition]
+            given_up = None if self._run is None else giving_up(self._truth, observation, forecast, self._run)
             yield repetition, Chunk(predicted, TruthTable(forecast), best, over_trace, seen, self._run, given_up)
             self._advance(count)
 
@@ -96,25 +98,12 @@ class ForecastChunks:
             self._true_of_chunk[start] = found
         return self._true_of_chunk[start]
 
-    def _given_up(self, observation: Observation, forecast: Forecast) -> Callable[[Floats], Forecast] | None:
-        on_edge = np.flatnonzero(self._truth.placements.on_edge)
-        if self._run is None or self._run.give_up_factor is None or not len(on_edge):
-            return None
-        shape = forecast.latency_s.shape
-        whole_s = np.broadcast_to(forecast.edge_s[:, on_edge[:1]], shape)
-
-        def complete(patience_s: Floats) -> Forecast:
-            waited_s = np.broadcast_to(patience_s[:, None], shape)
-            return self._truth.complete(observation, whole_s, waited_s, np.zeros(shape))
-
-        return complete
-
     def _over_trace(self, start: int, observation: Observation, true: TraceTruth) -> TraceChunk | None:
         run = self._run
         if run is None or run.observed is Observed.perfect:
             return None
         time_s = self._samples.time_s[start : start + len(true.transfer_s)]
-        others = [np.asarray(value) for name, value in observation.values().items() if name != "bandwidth_kbps"]
+        others = [values for name, values in measured(observation).items() if name != "bandwidth_kbps"]
         settings = np.stack([*others, np.zeros(len(time_s))], axis=-1)
         _, first, setting = np.unique(settings, axis=0, return_index=True, return_inverse=True)
 
@@ -142,7 +131,7 @@ class ForecastChunks:
             yield start, np.arange(start, stop) // self.size, self._samples.observation(start, stop)
 
     def _find_static_best(self) -> Ints:
-        """Row with the smallest mean J for every weight and repetition. J is linear in w, so two means suffice."""
+        # J is linear in w, so two means suffice.
         shape = (self.repetitions, len(self._truth.placements))
         latency, cost = np.zeros(shape), np.zeros(shape)
         for start, repetition, observation in self._observations():
@@ -152,6 +141,23 @@ class ForecastChunks:
             self._advance(0)
         # Ties go to the one that is faster on average, then the cheaper, then the first.
         return np.array([np.lexsort((cost, latency, (1.0 - w) * latency + w * cost))[:, 0] for w in self._weights])
+
+
+def giving_up(
+    truth: Forecaster, observation: Observation, forecast: Forecast, run: TraceRun
+) -> Callable[[Floats], Forecast] | None:
+    """What requests take that the edge gives up, as `Chunk.given_up`; None where it gives none up."""
+    on_edge = np.flatnonzero(truth.placements.on_edge)
+    if run.give_up_factor is None or not len(on_edge):
+        return None
+    shape = forecast.latency_s.shape
+    whole_s = np.broadcast_to(forecast.edge_s[:, on_edge[:1]], shape)
+
+    def complete(patience_s: Floats) -> Forecast:
+        waited_s = np.broadcast_to(patience_s[:, None], shape)
+        return truth.complete(observation, whole_s, waited_s, np.zeros(shape))
+
+    return complete
 
 
 def broadcast_forecast(forecaster: Forecaster, observation: Observation, count: int) -> Forecast:

@@ -146,7 +146,7 @@ def true_forecast(truth: Forecaster, observation: Observation, time_s: Floats, r
 
 def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats:
     """What each placement sends over the recorded link, by what its seconds depend on the bandwidth, shape (P,)."""
-    one = {name: np.asarray(value, dtype=np.float64).ravel()[:1] for name, value in observation.values().items()}
+    one = {name: values.ravel()[:1] for name, values in measured(observation).items()}
 
     def seconds_at(kbps: float) -> Floats:
         at = replace_fields(observation, one | {"bandwidth_kbps": np.array([kbps])})
@@ -156,6 +156,12 @@ def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats
     # At such rates nothing but the bytes counts: slow start waits for nothing.
     kbit: Floats = (seconds_at(OUTAGE_KBPS) - seconds_at(2 * OUTAGE_KBPS)) * 2 * OUTAGE_KBPS
     return np.where(kbit > 1e-6, kbit, 0.0)
+
+
+def measured(observation: Observation) -> dict[str, Floats]:
+    """The fields that have values, as arrays."""
+    given = observation.values().items()
+    return {name: np.asarray(value, dtype=np.float64) for name, value in given if value is not None}
 
 
 def replace_fields(observation: Observation, fields: dict[str, Floats]) -> Observation:
@@ -323,7 +329,5 @@ def level_of(log_kbps: float) -> int:
 
 def levels_observation(observation: Observation) -> Observation:
     """One sample's other conditions at every bandwidth level."""
-    fields = {
-        name: np.full(LEVELS, float(np.asarray(value).ravel()[0])) for name, value in observation.values().items()
-    }
+    fields = {name: np.full(LEVELS, float(values.ravel()[0])) for name, values in measured(observation).items()}
     return replace_fields(observation, fields | {"bandwidth_kbps": _LEVELS_KBPS})

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.config.settings import ScenarioTrace
+from midcut.config.settings import Arrivals, ScenarioTrace
 from midcut.errors import ConfigError
 from midcut.planning import check_weight
 from midcut.results.simulation import Simulation
+from midcut.simulation.back_to_back import BackToBack
 from midcut.simulation.chunks import ForecastChunks
 from midcut.simulation.claims import check_claims, simulated_claim
 from midcut.simulation.evaluate import evaluate, repeated_means
 from midcut.simulation.over_trace import TraceRun
 from midcut.simulation.prediction_errors import part_errors
-from midcut.simulation.scenario import draw_repetitions, has_random_field, make_samples
+from midcut.simulation.scenario import RecordedTrace, draw_repetitions, has_random_field, make_samples
 from midcut.simulation.strategies import make_strategies
 from midcut.simulation.systems import system_strategies
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from midcut.config.settings import ClaimSettings, ScenarioDrawn
     from midcut.planning.policy import Forecaster, Policy
     from midcut.protocols import Planner
+    from midcut.results.simulation import Front, Series
+    from midcut.simulation.claims import Means
     from midcut.simulation.scenario import Samples
     from midcut.simulation.strategies import Strategy
     from midcut.types import Floats
@@ -97,7 +100,8 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
     strategies = make_strategies(setup.planners, setup.weights, setup.reply_timeout_s)
     strategies += system_strategies(setup.systems.items(), setup.truth.placements)
     _check_setup(setup, strategies)
-    samples = make_samples(setup.scenario)
+    trace = RecordedTrace(setup.scenario) if isinstance(setup.scenario, ScenarioTrace) else None
+    samples = make_samples(setup.scenario) if trace is None else trace.steady()
     _check_samples(setup, samples)
     repeated = None
     if setup.population and has_random_field(setup.scenario):
@@ -117,9 +121,16 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         )
 
     keep = len(samples) <= setup.keep_samples
-    evaluations = evaluate(in_chunks(samples), strategies, placements, setup.dwell, keep=keep)
-    means_over_seeds = repeated_means(in_chunks(repeated), strategies) if repeated else {}
-    means = {evaluation.strategy.name: evaluation.metrics.means() for evaluation in evaluations}
+    means_over_seeds: dict[str, Means] = {}
+    fronts: tuple[Front, ...] = ()
+    if trace is not None and (one_by_one := _back_to_back(setup, strategies, trace, samples)) is not None:
+        all_series = tuple(one_by_one.evaluate(samples, advance, keep=keep))
+    else:
+        evaluations = evaluate(in_chunks(samples), strategies, placements, setup.dwell, keep=keep)
+        means_over_seeds = repeated_means(in_chunks(repeated), strategies) if repeated else {}
+        all_series = tuple(series for evaluation in evaluations for series in evaluation.series(means_over_seeds))
+        fronts = tuple(front for evaluation in evaluations if (front := evaluation.front()))
+    means = _means(all_series)
     return Simulation(
         **vars(names),
         model=placements.model,
@@ -128,8 +139,8 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         cuts=tuple(placements.cut.tolist()),
         layers=tuple(placements.layer.tolist()),
         weights=setup.weights,
-        series=tuple(series for evaluation in evaluations for series in evaluation.series(means_over_seeds)),
-        fronts=tuple(front for evaluation in evaluations if (front := evaluation.front())),
+        series=all_series,
+        fronts=fronts,
         errors=part_errors(setup.planning, setup.truth, samples),
         claims=tuple(simulated_claim(claim, setup.weights, means, means_over_seeds) for claim in setup.claims),
         clock_mhz=_values_to_keep(samples.fields.get("clock_mhz"), keep=keep),
@@ -155,6 +166,29 @@ def _trace_run(setup: Setup, samples: Samples) -> TraceRun | None:
         setup.reply_timeout_s,
         setup.give_up_factor,
     )
+
+
+def _back_to_back(
+    setup: Setup, strategies: Sequence[Strategy], trace: RecordedTrace, samples: Samples
+) -> BackToBack | None:
+    """What sends one request after the other; None where requests arrive at steady times."""
+    if not isinstance(setup.scenario, ScenarioTrace) or setup.scenario.arrivals is not Arrivals.back_to_back:
+        return None
+    run = _trace_run(setup, samples)
+    if run is None:
+        raise ConfigError("scenario.arrivals=back_to_back needs a trace with bandwidth_kbps")
+    return BackToBack(setup.planning, setup.truth, trace, strategies, setup.weights, run, setup.dwell)
+
+
+def _means(all_series: Sequence[Series]) -> dict[str, Means]:
+    """Strategy -> its mean latency and cost at each of its weights, without dwell."""
+    rows: dict[str, dict[float | None, Series]] = {}
+    for series in all_series:
+        rows.setdefault(series.strategy, {}).setdefault(series.w, series)  # the first one is without dwell
+    return {
+        name: {metric: np.array([getattr(row, metric) for row in at.values()]) for metric in ("latency_s", "cost_usd")}
+        for name, at in rows.items()
+    }
 
 
 def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:

@@ -18,7 +18,6 @@ from midcut.types import FIELDS, Observation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from midcut.traces import Trace
     from midcut.types import Floats, Ints
 
 MAX_SAMPLES = 10_000_000
@@ -72,6 +71,45 @@ class Samples:
         return Observation.of(values, at_s=0.0)
 
 
+class RecordedTrace:
+    """A trace whose telemetry is known at every time from its first row on; after its end it starts again.
+
+    Raises:
+        ConfigError: far more samples than can be simulated.
+        FileError: the trace cannot be used.
+    """
+
+    def __init__(self, scenario: ScenarioTrace) -> None:
+        given = {"clock_mhz": scenario.clock_mhz, "ping_ms": scenario.ping_ms}
+        fill = {name: value for name, value in given.items() if value is not None}
+        self._trace = fill_columns(read_trace(scenario.path).rebased(), fill)
+        self._scenario = scenario
+        duration_s, step_s = self._trace.duration_s, scenario.step_s
+        if duration_s / step_s >= MAX_SAMPLES:
+            raise ConfigError(f"scenario.step_s={step_s:g} makes more than {MAX_SAMPLES:,} samples of {duration_s:g} s")
+        self._capacity = LinkCapacity(self._trace) if "bandwidth_kbps" in self._trace.fields else None
+
+    def steady(self) -> Samples:
+        """One sample every `step_s`, from the first row to the last."""
+        # 1e-12: a step that divides the duration still reaches the end in spite of rounding.
+        count = math.floor(self._trace.duration_s / self._scenario.step_s * (1 + 1e-12)) + 1
+        return self.at(np.arange(count, dtype=np.float64) * self._scenario.step_s)
+
+    def at(self, time_s: Floats) -> Samples:
+        """Samples at times of one's choice, 0 or later, shape (S,)."""
+        trace = self._trace
+        fields = {name: values[self._rows_at(time_s)] for name, values in trace.fields.items()}
+        if self._capacity is None:
+            return Samples(fields, time_s)
+        seen_kbps = trace.fields["bandwidth_kbps"][self._rows_at(np.maximum(time_s - self._scenario.lag_s, 0.0))]
+        return Samples(fields, time_s, self._capacity, seen_kbps)
+
+    def _rows_at(self, time_s: Floats) -> Ints:
+        rows_s, within_s = self._trace.time_s, np.mod(time_s, self._trace.period_s)
+        rows: Ints = np.maximum(np.searchsorted(rows_s, within_s * (1 + 1e-12), side="right") - 1, 0)
+        return rows
+
+
 def make_samples(scenario: ScenarioDrawn | ScenarioTrace) -> Samples:
     """The samples of a scenario.
 
@@ -79,7 +117,9 @@ def make_samples(scenario: ScenarioDrawn | ScenarioTrace) -> Samples:
         ConfigError: a knob is missing, or gives a value that no telemetry can have; the message names the knob.
         FileError: the trace cannot be used.
     """
-    return _sample_trace(scenario) if isinstance(scenario, ScenarioTrace) else _draw_samples(scenario, (scenario.seed,))
+    if isinstance(scenario, ScenarioTrace):
+        return RecordedTrace(scenario).steady()
+    return _draw_samples(scenario, (scenario.seed,))
 
 
 def draw_repetitions(scenario: ScenarioDrawn, seeds: range) -> Samples:
@@ -165,26 +205,3 @@ def _check_values(name: str, values: Floats) -> None:
     if not good.all():
         bound = "0 or more" if may_be_zero else "over 0"
         raise ConfigError(f"scenario.{name} must be finite and {bound} at every sample, got {values[~good].flat[0]:g}")
-
-
-def _sample_trace(scenario: ScenarioTrace) -> Samples:
-    given = {"clock_mhz": scenario.clock_mhz, "ping_ms": scenario.ping_ms}
-    fill = {name: value for name, value in given.items() if value is not None}
-    trace = fill_columns(read_trace(scenario.path).rebased(), fill)
-    if trace.duration_s / scenario.step_s >= MAX_SAMPLES:
-        raise ConfigError(
-            f"scenario.step_s={scenario.step_s:g} makes more than {MAX_SAMPLES:,} samples of {trace.duration_s:g} s"
-        )
-    # 1e-12: a step that divides the duration still reaches the end in spite of rounding.
-    count = math.floor(trace.duration_s / scenario.step_s * (1 + 1e-12)) + 1
-    time_s = np.arange(count, dtype=np.float64) * scenario.step_s
-    fields = {name: values[_rows_at(trace, time_s)] for name, values in trace.fields.items()}
-    if "bandwidth_kbps" not in fields:
-        return Samples(fields, time_s)
-    seen_kbps = trace.fields["bandwidth_kbps"][_rows_at(trace, np.maximum(time_s - scenario.lag_s, 0.0))]
-    return Samples(fields, time_s, LinkCapacity(trace), seen_kbps)
-
-
-def _rows_at(trace: Trace, time_s: Floats) -> Ints:
-    rows: Ints = np.maximum(np.searchsorted(trace.time_s, time_s * (1 + 1e-12), side="right") - 1, 0)
-    return rows

@@ -65,6 +65,7 @@ class Strategy(Protocol):
     Attributes:
         name: name of the strategy in results and claims.
         is_planner: whether it is an installed planner.
+        learns: whether a pick depends on what the ones before took.
         weights: one per row of picks; None where the strategy follows no weight.
         trace_picks: for each row of the last picks, what was seen of a recorded link; empty for strategies that see
             nothing of it, whose requests wait until the time-out.
@@ -72,6 +73,7 @@ class Strategy(Protocol):
 
     name: str
     is_planner: bool
+    learns: bool
     weights: tuple[float | None, ...]
     trace_picks: Sequence[TracePicks]
 
@@ -99,6 +101,7 @@ class PlannerStrategy:
         self.name = name
         self.weights: tuple[float | None, ...] = tuple(weights)
         self.weighted = planner.w is not None
+        self.learns = isinstance(planner, Learner)
         self.trace_picks: Sequence[TracePicks] = ()
         self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
@@ -130,9 +133,15 @@ class PlannerStrategy:
         """Record in the chunk that these picks were decided by the link's own rate."""
         if chunk.run is None or isinstance(self._planner, Learner):
             return
+        self.trace_picks = [self.sees(chunk, row) for row in picks]
+
+    @staticmethod
+    def sees(chunk: Chunk, rows: Ints) -> TracePicks:
+        """Picks, shape (n,), with what was seen where that is the link's own rate."""
         log_kbps = np.log(np.maximum(chunk.observation.bandwidth_kbps, OUTAGE_KBPS))
-        factor = chunk.run.give_up_factor
-        self.trace_picks = [TracePicks(row, log_kbps, _patience_s(chunk.predicted, row, factor)) for row in picks]
+        factor = None if chunk.run is None else chunk.run.give_up_factor
+        patience = np.full(np.shape(rows), np.inf) if factor is None else patience_s(chunk.predicted, rows, factor)
+        return TracePicks(rows, log_kbps, patience)
 
     def _observe(self, chunk: TraceChunk, dwell: int | None = None) -> Ints:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
@@ -144,11 +153,14 @@ class PlannerStrategy:
 
     def _table(self, chunk: TraceChunk, weight: int, setting: int) -> PickTable:
         if setting not in self._tables:
-            forecast, factor = chunk.forecast_at(setting), chunk.run.give_up_factor
-            chosen = choose_in_time(self._planner, forecast, self._weight_column, self._reply_timeout_s)
-            patience = None if factor is None else all_patience_s(forecast, factor)
-            self._tables[setting] = [PickTable(rows.tolist(), patience) for rows in chosen]
+            self._tables[setting] = self.tables(chunk.forecast_at(setting), chunk.run.give_up_factor)
         return self._tables[setting][weight]
+
+    def tables(self, forecast: Forecast, give_up_factor: float | None) -> list[PickTable]:
+        """The picks at every bandwidth level of a forecast, shape (L, P), for each weight."""
+        chosen = choose_in_time(self._planner, forecast, self._weight_column, self._reply_timeout_s)
+        patience = None if give_up_factor is None else all_patience_s(forecast, give_up_factor)
+        return [PickTable(rows.tolist(), patience) for rows in chosen]
 
     def _learn(self, chunk: Chunk) -> Ints:
         """Let a planner that learns choose sample by sample, and tell it what each choice took."""
@@ -173,7 +185,7 @@ class PlannerStrategy:
 class FixedStrategy:
     """One of the strategies that need no planner."""
 
-    is_planner = False
+    is_planner = learns = False
     trace_picks: Sequence[TracePicks] = ()
 
     def __init__(self, name: str, weights: Sequence[float]) -> None:
@@ -205,10 +217,6 @@ class FixedStrategy:
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:  # noqa: ARG002 - it has no limit
         """As `Strategy` defines it."""
         return None
-
-
-def _patience_s(forecast: Forecast, rows: Ints, factor: float | None) -> Floats:
-    return np.full(np.shape(rows), np.inf) if factor is None else patience_s(forecast, rows, factor)
 
 
 def make_strategies(

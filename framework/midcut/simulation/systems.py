@@ -44,7 +44,7 @@ class SystemStrategy:
         if name in FIXED_NAMES:
             raise ConfigError(f"systems.{name}: that strategy is evaluated in any case; choose another name")
         self.name = name
-        self._policy = policy
+        self._policy, self.learns = policy, isinstance(policy.planner, Learner)
         known = {placements[row]: row for row in range(len(placements))}
         offered = [policy.placements[row] for row in range(len(policy.placements))]
         missing = [placement for placement in offered if placement not in known]

@@ -27,6 +27,7 @@ from midcut.config.settings.scheduling import (
 from midcut.config.settings.serving import CloudSettings, PriceSettings, RepositorySettings, ServerSettings
 from midcut.config.settings.simulating import (
     RANDOM_KINDS,
+    Arrivals,
     ClaimSettings,
     Distribution,
     DistributionKind,
@@ -62,6 +63,7 @@ __all__ = [
     "SCHEMAS",
     "AimSettings",
     "ApplicationSettings",
+    "Arrivals",
     "CalibrationSettings",
     "Capture",
     "ClaimSettings",

@@ -130,14 +130,23 @@ class Observed(Enum):
     perfect = "perfect"
 
 
+class Arrivals(Enum):
+    """When requests arrive: one every `step_s`, or each when the one before has ended."""
+
+    steady = "steady"
+    back_to_back = "back_to_back"
+
+
 @dataclass
 class ScenarioTrace:
-    """Requests over a recorded trace, one every `step_s`. A transfer takes as long as the trace takes to deliver it.
+    """Requests over a recorded trace. A transfer takes as long as the trace takes to deliver it.
 
     Attributes:
         kind: set by scenario=NAME.
         path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms; `midcut trace import` makes them.
         step_s: seconds between two requests, from the trace's first row to its end.
+        arrivals: `steady`, or `back_to_back`: as many requests, each when the one before has ended, so that every
+            strategy has times of its own; the trace starts again at its end.
         clock_mhz, ping_ms: for a trace without that column, as recorded links mostly are.
         observed: what planners see of the link: `decay` (as `passive_bandwidth.estimate=decay`) and `last_transfer`
             only what their own transfers have shown, with a probe of 200 kB after 10 s without one; `perfect` the true
@@ -149,6 +158,7 @@ class ScenarioTrace:
     kind: ScenarioKind = ScenarioKind.trace
     path: str = MISSING
     step_s: float = 1.0
+    arrivals: Arrivals = Arrivals.steady
     clock_mhz: float | None = None
     ping_ms: float | None = None
     observed: Observed = Observed.decay

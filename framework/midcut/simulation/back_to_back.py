@@ -1,0 +1,236 @@
+"""Requests over a recorded link that arrive when the one before has ended: every strategy has times of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec.structs import replace
+
+from midcut.config.settings import Observed
+from midcut.errors import ConfigError
+from midcut.planning.dwell import Dwell
+from midcut.simulation.chunks import ForecastChunks, broadcast_forecast, giving_up
+from midcut.simulation.over_trace import (
+    LEVELS,
+    PROBE_KBIT,
+    LinkObserver,
+    TracePicks,
+    levels_observation,
+    measured,
+    transferred_kbit,
+    true_forecast,
+)
+from midcut.simulation.strategies import Chunk, PlannerStrategy
+from midcut.simulation.strategy_metrics import StrategyMetrics
+from midcut.simulation.truth_table import TruthTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from midcut.planning.policy import Forecaster
+    from midcut.results.simulation import Series
+    from midcut.simulation.over_trace import PickTable, TraceRun, TraceTruth
+    from midcut.simulation.scenario import RecordedTrace, Samples
+    from midcut.simulation.strategies import Strategy
+    from midcut.types import Floats, Ints, Observation
+
+_MOST_TABLES = 64
+"""Conditions (clocks, pings) whose tables of picks are held at once: some 100 kB each."""
+
+
+@dataclass
+class _Lane:
+    """One strategy at one weight, with or without dwell, on its own way through the trace.
+
+    Attributes:
+        row: number of the weight among the strategy's own.
+        observer: sees of the link what its own transfers have shown; None for strategies that see its rate, or nothing.
+        dwell: holds the picks of a planner that sees the link's rate.
+        ticks: the dwell in planning steps, for the result.
+        time_s, rows, log_kbps, patience_s: arrival of each request so far, its placement, and what was seen.
+    """
+
+    strategy: Strategy
+    row: int
+    observer: LinkObserver | None
+    dwell: Dwell | None
+    ticks: int
+    time_s: list[float] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    log_kbps: list[float] = field(default_factory=list)
+    patience_s: list[float] = field(default_factory=list)
+
+    @property
+    def weight(self) -> float | None:
+        return self.strategy.weights[self.row]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the strategy follows its weight."""
+        return self.strategy.weighted if isinstance(self.strategy, PlannerStrategy) else True
+
+
+class BackToBack:
+    """Lets every strategy send one request after the other, and evaluates each over its own times.
+
+    Args:
+        planning, truth: as of `ForecastChunks`.
+        trace: what happens when.
+        strategies: the strategies to evaluate.
+        weights: the values of w of every strategy that follows a weight.
+        run: how requests go over the recorded link.
+        dwell: planners are also evaluated with each of these dwells.
+
+    Raises:
+        ConfigError: a planner that learns: it would have to learn on several ways at once.
+    """
+
+    def __init__(
+        self,
+        planning: Forecaster,
+        truth: Forecaster,
+        trace: RecordedTrace,
+        strategies: Sequence[Strategy],
+        weights: Sequence[float],
+        run: TraceRun,
+        dwell: Sequence[int] = (),
+    ) -> None:
+        learning = [strategy.name for strategy in strategies if strategy.learns]
+        if learning:
+            raise ConfigError(f"scenario.arrivals=back_to_back takes no planner that learns, got {learning[0]}")
+        self._planning, self._truth, self._trace, self._run = planning, truth, trace, run
+        self._strategies, self._weights = strategies, tuple(weights)
+        self._lanes = [lane for strategy in strategies for lane in self._lanes_of(strategy, dwell)]
+        self._tables: dict[tuple[str, tuple[float, ...]], list[PickTable]] = {}
+
+    def evaluate(self, samples: Samples, advance: Callable[[int], None], *, keep: bool) -> list[Series]:
+        """Send as many requests as there are samples, and return the results in the order of the strategies.
+
+        Args:
+            samples: requests at steady times: the best fixed placement is found on them.
+            advance: called for progress with the number of samples just done.
+            keep: whether to keep every request's placement and parts.
+        """
+        count = len(samples)
+        steady = ForecastChunks(
+            self._planning, self._truth, samples, count, self._weights, lambda _count: None, self._run
+        )
+        time_s = np.zeros(len(self._lanes))
+        for _ in range(count):
+            time_s = time_s + self._send(time_s, steady.static_best)
+            advance(1)
+        self._tables.clear()
+        return [series for lane in self._lanes for series in self._series(lane, keep=keep)]
+
+    def _lanes_of(self, strategy: Strategy, dwell: Sequence[int]) -> Iterator[_Lane]:
+        planner = isinstance(strategy, PlannerStrategy)
+        sees_own = planner and self._run.observed is not Observed.perfect
+        weighted = strategy.weighted if isinstance(strategy, PlannerStrategy) else True
+        for ticks in (None, *(dwell if planner else ())):
+            for row in range(len(strategy.weights) if weighted else 1):
+                observer = LinkObserver(self._run, ticks or 0) if sees_own else None
+                yield _Lane(strategy, row, observer, Dwell(ticks) if ticks and not sees_own else None, ticks or 0)
+
+    def _send(self, time_s: Floats, static_best: Ints) -> Floats:
+        """Send the next request of every lane; returns how long each takes, shape (lanes,)."""
+        count = len(self._lanes)
+        samples = self._trace.at(time_s)
+        observation = samples.observation(0, count)
+        true = true_forecast(self._truth, observation, time_s, self._run)
+        seen = samples.seen(0, count)
+        predicted = broadcast_forecast(self._planning, seen, count)
+        complete = giving_up(self._truth, observation, true.forecast, self._run)
+        best = np.broadcast_to(static_best[:, :1], (len(static_best), count))
+        chunk = Chunk(predicted, TruthTable(true.forecast), best, None, seen, self._run, complete)
+        self._pick(chunk, true, time_s, observation)
+        rows = np.array([lane.rows[-1] for lane in self._lanes])
+        latency_s: Floats = true.forecast.latency_s[np.arange(count), rows]
+        if complete is not None:
+            waited_s = np.array([lane.patience_s[-1] for lane in self._lanes])
+            given_up = complete(np.where(np.isfinite(waited_s), waited_s, 0.0)).latency_s[np.arange(count), rows]
+            latency_s = np.where(np.isfinite(waited_s), np.minimum(latency_s, given_up), latency_s)
+        return latency_s
+
+    def _pick(self, chunk: Chunk, true: TraceTruth, time_s: Floats, observation: Observation) -> None:
+        kbit = transferred_kbit(self._truth, observation).tolist()
+        probe_s = self._run.capacity.transfer_s(time_s, np.full(len(time_s), PROBE_KBIT))
+        on_edge = np.flatnonzero(self._truth.placements.on_edge)
+        edge_row = int(on_edge[0]) if len(on_edge) else -1
+        picked = {lane.strategy.name: lane.strategy.picks(chunk) for lane in self._lanes if lane.observer is None}
+        for number, lane in enumerate(self._lanes):
+            lane.time_s.append(float(time_s[number]))
+            if lane.observer is None:
+                self._record(lane, chunk, number, int(picked[lane.strategy.name][lane.row, number]))
+                continue
+            table = partial(self._table, lane, observation, number)
+            decided = lane.observer.decide(float(time_s[number]), float(probe_s[number]), table, edge_row)
+            lane.rows.append(decided.row)
+            lane.log_kbps.append(decided.log_kbps)
+            lane.patience_s.append(decided.patience_s)
+            if kbit[decided.row] > 0.0:
+                began_s = float(time_s[number] + true.edge_s[number, decided.row])
+                lane.observer.send(began_s, kbit[decided.row], float(true.transfer_s[number, decided.row]))
+
+    @staticmethod
+    def _record(lane: _Lane, chunk: Chunk, number: int, row: int) -> None:
+        """Record the pick of a strategy that sees the link's rate, or nothing of it."""
+        if lane.dwell is not None:
+            row = int(lane.dwell.apply(np.array([row]))[0])
+        lane.rows.append(row)
+        if isinstance(lane.strategy, PlannerStrategy):
+            seen = lane.strategy.sees(chunk, np.full(len(chunk.truth), row))
+            lane.log_kbps.append(float(seen.log_kbps[number]))
+            lane.patience_s.append(float(seen.patience_s[number]))
+        else:
+            lane.patience_s.append(np.inf)
+
+    def _table(self, lane: _Lane, observation: Observation, number: int) -> PickTable:
+        """The picks of a lane's planner at every bandwidth level, under the lane's other conditions."""
+        values = {name: np.broadcast_to(given, len(self._lanes)) for name, given in measured(observation).items()}
+        others = tuple(float(value[number]) for name, value in values.items() if name != "bandwidth_kbps")
+        key = lane.strategy.name, others
+        if key not in self._tables:
+            if len(self._tables) >= _MOST_TABLES:
+                self._tables.clear()
+            one: Mapping[str, Floats] = {name: value[number : number + 1] for name, value in values.items()}
+            levels = levels_observation(type(observation).of(one, at_s=observation.at_s))
+            forecast = broadcast_forecast(self._planning, levels, LEVELS)
+            self._tables[key] = self._planner(lane).tables(forecast, self._run.give_up_factor)
+        return self._tables[key][lane.row]
+
+    @staticmethod
+    def _planner(lane: _Lane) -> PlannerStrategy:
+        assert isinstance(lane.strategy, PlannerStrategy)  # noqa: S101 - only these have an observer
+        return lane.strategy
+
+    def _series(self, lane: _Lane, *, keep: bool) -> list[Series]:
+        """The result of a lane, over its own times."""
+        times_s = np.array(lane.time_s)
+        weights = (0.0 if lane.weight is None else lane.weight,)
+        chunks = ForecastChunks(
+            self._planning, self._truth, self._trace.at(times_s), len(times_s), weights, lambda _count: None, self._run
+        )
+        metrics = StrategyMetrics(self._truth.placements, (lane.weight,), len(times_s), keep=keep)
+        start = 0
+        for _, chunk in chunks.chunks():
+            part = slice(start, start + len(chunk.truth))
+            picks = np.array([lane.rows[part]], dtype=np.intp)
+            seen = [self._seen(lane, part)] if lane.log_kbps else []
+            metrics.add(chunk, picks, lane.strategy.limit_not_met(chunk, picks), seen)
+            start = part.stop
+        strategy = lane.strategy
+        rows = metrics.series(strategy.name, planner=strategy.is_planner, weighted=lane.weighted, dwell=lane.ticks)
+        return [
+            series
+            if series.over_trace is None
+            else replace(series, over_trace=replace(series.over_trace, time_s=tuple(lane.time_s)))
+            for series in rows
+        ]
+
+    @staticmethod
+    def _seen(lane: _Lane, part: slice) -> TracePicks:
+        columns = (lane.rows[part], lane.log_kbps[part], lane.patience_s[part])
+        return TracePicks(*(np.array(column) for column in columns))

@@ -1,0 +1,142 @@
+"""Requests that arrive when the one before has ended, with times worked out beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from midcut.config.settings import Arrivals, Observed, ScenarioTrace
+from midcut.errors import ConfigError
+from midcut.planning import OUTAGE_KBPS
+from midcut.planning.policy import Forecaster
+from midcut.simulation.run import Names, Setup, simulate
+from midcut.testing import chain_placements
+from midcut_planners.linucb import LinUcb
+from midcut_planners.weighted_sum import WeightedSum
+
+NAMES = Names("title", {}, {}, {}, "free", ())
+KBIT = np.array([1000.0, 0.0])
+
+
+class Seconds:
+    """The same seconds at any time."""
+
+    needs = frozenset()
+
+    def __init__(self, *seconds):
+        self._seconds = np.array(seconds)
+
+    def seconds(self, _observation):
+        return self._seconds
+
+
+class Link:
+    """1000 kbit at cut 0, nothing at cut 1."""
+
+    needs = frozenset({"bandwidth_kbps"})
+
+    def seconds(self, observation):
+        return KBIT / np.maximum(np.asarray(observation.bandwidth_kbps), OUTAGE_KBPS)[..., None]
+
+
+class EdgeCosts:
+    def cost_usd(self, edge_s, _link_s, _cloud_s):
+        return edge_s
+
+
+@pytest.fixture
+def sent(tmp_path):
+    """Sends requests over a link of 1000 kbit/s for 2 s, then 250 for 8 s; the edge needs 0.75 s."""
+
+    def run(*, planners=None, step_s=2.5, rows=((0, 1000), (2, 250), (6, 250)), **knobs):
+        (tmp_path / "link.csv").write_text("time_s,bandwidth_kbps\n" + "".join(f"{t},{kbps}\n" for t, kbps in rows))
+        trace = {"arrivals": Arrivals.back_to_back}
+        trace |= {key: knobs.pop(key) for key in ("arrivals", "observed", "lag_s", "interval_s") if key in knobs}
+        scenario = ScenarioTrace(path=str(tmp_path / "link.csv"), step_s=step_s, **trace)
+        forecaster = Forecaster(
+            chain_placements([125_000.0, 0.0]), Seconds(0.0, 0.75), Link(), Seconds(0.0, 0.0), EdgeCosts()
+        )
+        setup = Setup(forecaster, forecaster, planners or {"weighted_sum": WeightedSum(0.0)}, (0.0,), scenario, **knobs)
+        return {(series.strategy, series.dwell): series for series in simulate(setup, NAMES).series}
+
+    return run
+
+
+def test_each_request_arrives_when_the_one_before_has_ended(sent):
+    series = sent(step_s=1.5)  # 6 s from the first row to the last: five requests
+    cloud = series["cloud_only", 0]
+    # The trace lasts 10 s: its last row as long as the one before. From 0 and 1 s: 1 s each. From 2 s: 1000 kbit at
+    # 250 kbit/s. From 6 s: as many. At 10 s it starts again.
+    assert cloud.over_trace.time_s == pytest.approx((0.0, 1.0, 2.0, 6.0, 10.0))
+    assert cloud.sample_latency_s == pytest.approx((1.0, 1.0, 4.0, 4.0, 1.0))
+    assert cloud.latency_s == pytest.approx(11 / 5)
+    assert cloud.latency_regret == pytest.approx(2.2 / 0.75 - 1)  # the edge is the fastest at all these times
+    edge = series["edge_only", 0]
+    assert edge.over_trace.time_s == pytest.approx((0.0, 0.75, 1.5, 2.25, 3.0))
+    assert edge.latency_s == series["oracle", 0].latency_s == pytest.approx(0.75)
+
+
+def test_a_transfer_may_begin_at_one_rate_and_end_at_another(sent):
+    series = sent(step_s=3.0, rows=((0, 1600), (1, 400), (6, 400)))  # three requests
+    # From 0: 0.625 s. From 0.625: 600 kbit until 1 s, 400 more in 1 s. From 2 s: 2.5 s.
+    assert series["cloud_only", 0].over_trace.time_s == pytest.approx((0.0, 0.625, 2.0))
+    assert series["cloud_only", 0].sample_latency_s == pytest.approx((0.625, 1.375, 2.5))
+    # Who knows the link sends the first, and computes from then on: 0.75 s each.
+    oracle = series["oracle", 0]
+    assert (oracle.picks, oracle.over_trace.time_s) == ((0, 1, 1), pytest.approx((0.0, 0.625, 1.375)))
+
+
+def test_a_planner_sees_what_its_own_transfers_have_shown(sent):
+    rows = ((0, 2000), (2, 400), (30, 400))
+    series = sent(step_s=10.0, rows=rows, observed=Observed.last_transfer, interval_s=0.0)["weighted_sum", 0]
+    # Four requests. Nothing is known at 0 s: the edge, and a probe of 1600 kbit, which ends at 0.8 s and shows
+    # 2000 kbit/s. The second, at 0.75 s, does not see it yet. At 1.5 s cut 0 looks like 0.5 s, and takes it to the
+    # last kbit: 1000 kbit until 2 s. The next is sent at 2 s by that rate, and takes 2.5 s.
+    assert series.picks == (1, 1, 0, 0)
+    assert series.over_trace.time_s == pytest.approx((0.0, 0.75, 1.5, 2.0))
+    assert series.sample_latency_s == pytest.approx((0.75, 0.75, 0.5, 2.5))
+    assert series.over_trace.seen_kbps == pytest.approx((0.0, 0.0, 2000.0, 2000.0))
+    perfect = sent(step_s=10.0, rows=rows, observed=Observed.perfect)["weighted_sum", 0]
+    assert perfect.picks == (0, 0, 0, 0)  # 0.5 s each: at 2 s
+    assert perfect.over_trace.time_s == pytest.approx((0.0, 0.5, 1.0, 1.5))
+
+
+def test_the_edge_goes_on_when_it_gives_up_and_the_transfer_is_still_seen(sent):
+    rows = ((0, 2000), (2, 400), (30, 400))
+    knobs = {"observed": Observed.last_transfer, "interval_s": 0.0, "give_up_factor": 1.5}
+    series = sent(step_s=7.5, rows=rows, **knobs)["weighted_sum", 0]
+    # As above until 2 s. Then the edge waits 1.5 times 0.5 s, and takes 0.75 s itself. At 3.5 s the transfer still
+    # runs, until 4.5 s, and the last one that has ended shows 2000 kbit/s: again.
+    # Patience goes by the nearest of the levels of bandwidth, which are 3 % apart.
+    assert series.over_trace.time_s == pytest.approx((0.0, 0.75, 1.5, 2.0, 3.5), abs=0.01)
+    assert series.sample_latency_s == pytest.approx((0.75, 0.75, 0.5, 1.5, 1.5), abs=0.01)
+    assert series.over_trace.ended == (0, 0, 0, 1, 1)
+
+
+def test_dwell_and_time_outs_go_with_it(sent):
+    rows = ((0, 2000), (2, 0), (22, 2000), (24, 2000))
+    knobs = {"observed": Observed.perfect, "reply_timeout_s": 3.0, "dwell": (0, 3)}
+    series = sent(step_s=4.0, rows=rows, **knobs)  # seven requests
+    # Cloud only: four in 0.5 s each; from 2 s on a time-out of 3 s and the edge's 0.75 s, three times.
+    cloud = series["cloud_only", 0]
+    assert cloud.over_trace.time_s == pytest.approx((0.0, 0.5, 1.0, 1.5, 2.0, 5.75, 9.5))
+    assert cloud.over_trace.ended == (0, 0, 0, 0, 2, 2, 2)
+    # The planner sees the outage at 2 s, and with a dwell of 3 too, as cut 0 has been in use for four.
+    assert series["weighted_sum", 0].picks == series["weighted_sum", 3].picks == (0, 0, 0, 0, 1, 1, 1)
+    held = sent(step_s=4.0, rows=rows, **knobs | {"dwell": (5,)})["weighted_sum", 5]
+    assert held.picks == (0, 0, 0, 0, 0, 1, 1)
+    assert held.sample_latency_s[4] == pytest.approx(3.75)
+
+
+def test_a_planner_that_learns_is_refused_in_one_line(sent):
+    with pytest.raises(ConfigError, match=r"takes no planner that learns, got linucb$"):
+        sent(planners={"linucb": LinUcb()})
+
+
+def test_steady_requests_have_one_time_for_all_and_need_no_field_that_no_predictor_needs(sent):
+    series = sent(step_s=1.5, arrivals=Arrivals.steady, observed=Observed.decay)
+    cloud = series["cloud_only", 0]
+    # From 0 s: 1 s. From 1.5 s: 500 kbit until 2 s, then 2 s. From 3, 4.5 and 6 s at 250 kbit/s: 4 s.
+    assert cloud.sample_latency_s == pytest.approx((1.0, 2.5, 4.0, 4.0, 4.0))
+    assert cloud.over_trace.time_s == ()
+    assert series["weighted_sum", 0].picks[0] == 1
