@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EDGE_ADDRESS, CLOUD_ADDRESS = "10.77.0.1", "10.77.0.2"
 FRAME_BYTES = 1514  # a full packet on the wire: Ethernet, IP and TCP headers and its segment
 SEGMENT_BYTES = 1448  # what a full packet carries of a TCP stream
+PAYLOAD_SHARE = SEGMENT_BYTES / FRAME_BYTES  # of the line's rate that is TCP payload; the rest is headers
 DEVICE = "mcb0"
 LEAST_KBPS = 8.0
 

@@ -23,7 +23,7 @@ from midcut.serving.images import model_input
 from midcut_executors.choosing import by_name
 
 
-async def main(name: str) -> None:
+async def main(name: str, host: str) -> None:
     """Serve until the process is ended."""
     torch.set_num_threads(1)
     model = load(compose("cloud", [f"model={name}", "cuts.verify=false"]))
@@ -41,13 +41,15 @@ async def main(name: str) -> None:
     app.router.add_post("/infer", infer)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0)
     await site.start()
-    print(f"bare server ready on http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    print(f"bare server ready on http://{host}:{runner.addresses[0][1]}", flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="name of a model of midcut")
-    asyncio.run(main(parser.parse_args().model))
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    options = parser.parse_args()
+    asyncio.run(main(options.model, options.host))

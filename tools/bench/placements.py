@@ -7,16 +7,16 @@
 Photographs are posted as JPEG in turn: to the bare server through the link, and to edges whose cloud is behind such a
 link: with exact codecs and with `accuracy_floor=0.99`, at each clock; and to `before`, an edge with the defaults of
 `--other`, or of this checkout with PyTorch and float32 tensors. Cloud, bare server and edges run ONNX Runtime on one
-thread; `before` runs its own default. Each model is profiled first, at full clock. The link is EMULATED
-(`midcut.proxies.link`), and so is the edges' clock, which stretches the network's runs, not decoding or coding; that of
-`before` is the full one. Ratios are within a turn; quartiles over the turns. int8-zstd is taken to agree in 0.99 of all
-cases, which is not measured here, but by `midcut profile agreement=FOLDER`.
+thread; `before` runs its own default. Each model is profiled first, at full clock. The link is a proxy
+(`midcut.proxies.link`), or with `--bed` a link of packets, whose rate counts headers too. The clock of the
+edges is EMULATED: it stretches the network's runs, not decoding or coding; that of `before` is the full one. Ratios are
+within a turn; quartiles over the turns. int8-zstd is taken to agree in 0.99 of all cases, which is not measured here,
+but by `midcut profile agreement=FOLDER`.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import io
 import json
 import os
@@ -29,18 +29,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from common.figures import quartiles, text_table
+from common.places import place
 from common.processes import MIDCUT, ONE_THREAD, READY, running
 from PIL import Image
 from rich.console import Console
 
-from midcut.proxies.link import ShapedLink
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from common.places import Place
+    from common.processes import Popen
 
 PING_MS = 20.0
 FULL_MHZ = 1000.0
@@ -78,14 +79,15 @@ def main() -> int:
     options = arguments()
     began = perf_counter()
     lines: list[dict[str, Any]] = []
-    for name in options.models.split(","):
-        with ExitStack() as stack:
-            for line in measure_model(name, options, stack):
-                lines.append(line)
-                print(json.dumps(line), flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(lines, indent=1) + "\n")
-    report(lines, perf_counter() - began)
+    with place(FULL_MHZ, PING_MS, on_bed=options.bed) as where:
+        for name in options.models.split(","):
+            with ExitStack() as stack:
+                for line in measure_model(name, options, where, stack):
+                    lines.append(line)
+                    print(json.dumps(line), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(lines, indent=1) + "\n")
+        report(lines, where.note, perf_counter() - began)
     return 0
 
 
@@ -97,6 +99,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="turns of all photographs")
     parser.add_argument("--warmup", type=int, default=2, help="turns that are not counted")
     parser.add_argument("--other", type=Path, help="another checkout, as `before`")
+    parser.add_argument("--bed", action="store_true", help="on a test bed: two hosts, real packets (root)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
@@ -113,55 +116,60 @@ class Setup:
 
     name: str
     folder: Path
+    where: Place
     urls: dict[str, str]
     before: Sequence[str]
     profiles: Sequence[str]
     older_profiles: Sequence[str]
 
 
-def measure_model(name: str, options: argparse.Namespace, stack: ExitStack) -> Iterator[dict[str, Any]]:
+def measure_model(name: str, options: argparse.Namespace, where: Place, stack: ExitStack) -> Iterator[dict[str, Any]]:
     """All figures of one model: a line for each link and clock."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     before = [str(options.other.resolve() / ".venv/bin/midcut")] if options.other else MIDCUT
     profiles = profile(MIDCUT, name, folder / "now", "executor=onnxruntime")
     older_profiles = profile(before, name, folder / "older")
+    served = (f"model={name}", f"server.host={where.cloud_host}", "server.port=0", *PLAIN)
+    bare = (str(Path(__file__).parent / "bare_pictures.py"), "--host", where.cloud_host, name)
     commands = {
-        "cloud": [*MIDCUT, "cloud", f"model={name}", "server.port=0", *PLAIN, "executor=onnxruntime"],
-        BARE: [sys.executable, str(Path(__file__).parent / "bare_pictures.py"), name],
-        BEFORE: [*before, "cloud", f"model={name}", "server.port=0", *PLAIN],
+        "cloud": [*MIDCUT, "cloud", *served, "executor=onnxruntime"],
+        BARE: [sys.executable, *bare],
+        BEFORE: [*before, "cloud", *served],
     }
-    urls = start_all(stack, folder, commands)
-    setup = Setup(name, folder, urls, before, profiles, older_profiles)
+    urls = start_all(stack, folder, commands, where.cloud_popen)
+    setup = Setup(name, folder, where, urls, before, profiles, older_profiles)
     for kbps in options.links_kbps:
         yield from measure_link(setup, kbps, options)
 
 
 def measure_link(setup: Setup, kbps: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The figures of one model on one link: a line for each clock."""
+    where = setup.where
     with ExitStack() as stack:
-        commands = {
-            f"{label} {clock:g}": [
-                *edge(MIDCUT, setup, link(stack, setup.urls["cloud"], kbps), kbps, clock),
-                *(*codecs, *setup.profiles, *clocked(setup.folder, f"{label} {clock:g}", clock)),
-            ]
-            for label, codecs in CODECS.items()
-            for clock in options.clocks
-        }
-        to_older = link(stack, setup.urls[BEFORE], kbps)
+        commands, clocks = {}, {BEFORE: 1.0}
+        for label, codecs in CODECS.items():
+            for clock in options.clocks:
+                own = f"{label} {clock:g}"
+                (folder := setup.folder / own.replace(" ", "-")).mkdir(exist_ok=True)
+                cloud = where.link(stack, setup.urls["cloud"], kbps)
+                known = (*codecs, *setup.profiles, *where.clock(folder, clock))
+                commands[own], clocks[own] = [*edge(MIDCUT, setup, cloud, kbps, clock), *known], clock
+        to_older = where.link(stack, setup.urls[BEFORE], kbps)
         commands[BEFORE] = [*edge(setup.before, setup, to_older, kbps, 1.0), *setup.older_profiles]
-        urls = start_all(stack, setup.folder, commands)
-        asks = {label: poster(url, "/v1/infer") for label, url in urls.items()}
-        asks[BARE] = poster(link(stack, setup.urls[BARE], kbps), "/infer")
+        urls = start_all(stack, setup.folder, commands, where.edge_popen)
+        asks = {label: poster(where, url, "/v1/infer", clocks[label]) for label, url in urls.items()}
+        asks[BARE] = poster(where, where.link(stack, setup.urls[BARE], kbps), "/infer", 1.0)
         taken = take_turns(asks, options)
     return [{"model": setup.name, "kbps": kbps, "clock": clock} | summary(taken, clock) for clock in options.clocks]
 
 
-def start_all(stack: ExitStack, folder: Path, commands: dict[str, list[str]]) -> dict[str, str]:
+def start_all(stack: ExitStack, folder: Path, commands: dict[str, list[str]], popen: Popen) -> dict[str, str]:
     """Start servers, two at a time, as starting takes longer than answering; returns their addresses."""
 
     def started(item: tuple[str, list[str]]) -> str:
         label, command = item
-        return stack.enter_context(running(command, folder / f"{label.replace(' ', '-')}.log", READY))[1]
+        log = folder / f"{label.replace(' ', '-')}.log"
+        return stack.enter_context(running(command, log, READY, popen=popen))[1]
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(commands, pool.map(started, commands.items()), strict=True))
@@ -188,37 +196,20 @@ def profile(command: Sequence[str], name: str, folder: Path, *knobs: str) -> lis
     return settings
 
 
-def link(stack: ExitStack, url: str, kbps: int) -> str:
-    """An emulated link to a server; each has its own, as they take turns."""
-    state = {"bandwidth_kbps": float(kbps), "ping_ms": PING_MS}
-    return stack.enter_context(ShapedLink(url.removeprefix("http://"), lambda: state)).url
-
-
 def edge(command: Sequence[str], setup: Setup, cloud: str, kbps: int, clock: float) -> list[str]:
     """The command of an edge whose telemetry knows link and clock."""
-    telemetry = {"bandwidth_kbps": kbps, "ping_ms": PING_MS, "clock_mhz": FULL_MHZ * clock}
+    telemetry = {"bandwidth_kbps": kbps * setup.where.payload_share, "ping_ms": PING_MS, "clock_mhz": FULL_MHZ * clock}
     known = (f"telemetry.constant.{name}={value}" for name, value in telemetry.items())
     served = (f"model={setup.name}", f"cloud_url={cloud}", "input.port=0", "planner.w=0", "telemetry=constant")
     return [*command, "edge", *served, *known, *PLAIN]
 
 
-def clocked(folder: Path, label: str, clock: float) -> tuple[str, ...]:
-    """The executor of an edge at a share of its full clock."""
-    if clock == 1.0:
-        return ("executor=onnxruntime",)
-    trace = folder / f"{clock:g}.csv"
-    trace.write_text(f"time_s,clock_mhz\n0,{FULL_MHZ * clock}\n1,{FULL_MHZ * clock}\n")
-    emulated = (
-        f"executor.trace={trace} executor.max_clock_mhz={FULL_MHZ} executor.runtime=onnxruntime executor.loop=true"
-    )
-    return ("executor=emulated_clock", f"executor.root={folder / label.replace(' ', '-')}", *emulated.split())
-
-
-def poster(url: str, path: str) -> Callable[[bytes], tuple[float, dict[str, Any]]]:
-    """Posts a JPEG over one connection; returns seconds and the answer."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
+def poster(where: Place, url: str, path: str, clock: float) -> Callable[[bytes], tuple[float, dict[str, Any]]]:
+    """Posts a JPEG over one connection to a server at a share of its clock; returns seconds and the answer."""
+    connection = where.connect(url)
 
     def post(jpeg: bytes) -> tuple[float, dict[str, Any]]:
+        where.set_clock(clock)
         began = perf_counter()
         connection.request("POST", path, jpeg, {"Content-Type": "image/jpeg"})
         response = connection.getresponse()
@@ -273,9 +264,9 @@ def summary(taken: dict[str, Taken], clock: float) -> dict[str, Any]:
     return found | {"placements": {label: one.placements for label, one in taken.items()}}
 
 
-def report(lines: Sequence[dict[str, Any]], took_s: float) -> None:
+def report(lines: Sequence[dict[str, Any]], note: str, took_s: float) -> None:
     """Print all figures as a table."""
-    title = f"EMULATED link, ping {PING_MS:g} ms; medians, ratios within a turn (quartiles); {took_s:.0f} s in all"
+    title = f"{note} Ping {PING_MS:g} ms; medians, ratios within a turn (quartiles); {took_s:.0f} s in all"
     columns = ["model", "Mbit/s", "clock", f"{BARE} ms", f"{BEFORE} ms"]
     for label in CODECS:
         columns += [f"{label} picked", f"{label} ms", f"{label} / {BARE}", f"{label} / {BEFORE}"]

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    Popen: TypeAlias = Callable[..., subprocess.Popen[str]]
 
 MIDCUT = [sys.executable, "-m", "midcut.cli"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -32,7 +34,7 @@ def start(
     log: Path,
     *,
     piped: bool = True,
-    popen: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
+    popen: Popen = subprocess.Popen,
 ) -> subprocess.Popen[str]:
     """Start a process that computes with one thread, in the folder of its log.
 
@@ -67,9 +69,11 @@ def stop(process: subprocess.Popen[Any], patience_s: float = STOP_S) -> None:
         process.stdout.close()
 
 
-def start_ready(command: Sequence[str], log: Path, pattern: str = READY) -> tuple[subprocess.Popen[str], re.Match[str]]:
+def start_ready(
+    command: Sequence[str], log: Path, pattern: str = READY, *, popen: Popen = subprocess.Popen
+) -> tuple[subprocess.Popen[str], re.Match[str]]:
     """A started process and the match that says it is ready; the program ends where that does not come."""
-    process = start(command, log)
+    process = start(command, log, popen=popen)
     if match := wait_ready(process, pattern):
         return process, match
     stop(process)
@@ -77,9 +81,11 @@ def start_ready(command: Sequence[str], log: Path, pattern: str = READY) -> tupl
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path, pattern: str) -> Iterator[re.Match[str]]:
+def running(
+    command: Sequence[str], log: Path, pattern: str, *, popen: Popen = subprocess.Popen
+) -> Iterator[re.Match[str]]:
     """A process that runs as long as the block; yields the match that said it is ready."""
-    process, match = start_ready(command, log, pattern)
+    process, match = start_ready(command, log, pattern, popen=popen)
     try:
         yield match
     finally:

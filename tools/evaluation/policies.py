@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from bed.links import PAYLOAD_SHARE
 
-from evaluation.site import PAYLOAD_SHARE
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
 from midcut.planning.assembly import build_codecs, build_policy

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from bed.links import PAYLOAD_SHARE
 from common.processes import MIDCUT, stop
 
 from evaluation.client import Answer, EdgeClient, noise_image
@@ -39,7 +40,6 @@ MIN_CLOCK_MHZ, MAX_CLOCK_MHZ = CLOCKS_MHZ[0], CLOCKS_MHZ[-1]
 CLOUD_PORT, EDGE_PORT = 8700, 8701
 FORECAST_S = 60.0
 READY_S = 600.0
-PAYLOAD_SHARE = 1448 / 1514  # of the line's rate that is TCP payload; the rest is headers
 # Megabytes over a slow link take over the usual 10 s; the client waits longer still (`client.TIMEOUT_S`).
 TRANSPORT_TIMEOUT = "transport.timeout_s=60"
 TELEMETRY = (

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bed.links import PAYLOAD_SHARE
 from evaluation.matrix.points import choose_cuts, draw
-from evaluation.site import PAYLOAD_SHARE, Conditions
+from evaluation.site import Conditions
 
 from midcut.types import Forecast, Placements
 

@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from bed.links import PAYLOAD_SHARE
 
-from evaluation.site import MAX_CLOCK_MHZ, MIN_CLOCK_MHZ, PAYLOAD_SHARE, Conditions
+from evaluation.site import MAX_CLOCK_MHZ, MIN_CLOCK_MHZ, Conditions
 from evaluation.statistics import spread_out
 
 if TYPE_CHECKING:

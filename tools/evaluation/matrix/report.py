@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from bed.links import PAYLOAD_SHARE
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from evaluation.matrix.noise import noise_of
 from evaluation.matrix.results import BASELINES, POLICIES, PointResult, points_by_model, statistic, with_interval
-from evaluation.site import PAYLOAD_SHARE
 from evaluation.statistics import mean, median, p95, part_errors
 from midcut.results.evaluation import Axis, Evaluation, Figure, Series, Table
 
