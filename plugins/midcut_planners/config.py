@@ -91,12 +91,13 @@ class LinUcbConfig:
         importance: share of the bonus that is left out.
         horizon: number of requests that `forced` expects.
         forced: send at least every ceil(horizon^(1/4))-th request.
-        budget: share of the seconds that may be spent on trying cuts that are believed to be slower; 0 tries none, as
-            published.
-        optimism: size of the bonus for which of them is tried, seconds.
+        budget: share of the seconds that may be spent on trying cuts that are believed to be slower; 0 tries none.
+            Published are a budget of 0 and an alpha of 0.02.
+        optimism: size of the bonus for which of them is tried, as a share of the best cut's seconds.
+        patience: number of requests whose earnings pay for what is tried, where less has been earned.
     """
 
-    alpha: float = 0.02
+    alpha: float = 0.0
     beta: float = 0.01
     discount: float = 0.95
     anchor: float = 0.03
@@ -104,7 +105,8 @@ class LinUcbConfig:
     horizon: int = 500
     forced: bool = False
     budget: float = 0.015
-    optimism: float = 0.3
+    optimism: float = 0.12
+    patience: int = 50
 
 
 @dataclass

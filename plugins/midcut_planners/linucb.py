@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from midcut.types import Floats, Forecast, InferenceResult, Ints, Node, Observation, Placement, Placements
 
 _GROUPS = (("conv", "depthwise", "pointwise"), ("linear", "matmul", "attention"), ("activation", "norm"))
+_BYTES = 2 * len(_GROUPS)  # index of the bytes among the features
 _FLOAT_BYTES = 4
+# In full scales, the seconds of the bytes are some 100 times as uncertain as those of the cloud, and change with the
+# link: a delay that is not as expected says something of the bytes first.
+_BYTES_WEIGHT = 100.0
 
 
 class LinUcb:
@@ -23,13 +27,14 @@ class LinUcb:
     The delay of what is not done at the edge, transfer and tail, is taken as linear in features of the tail: numbers
     and multiply-adds of its convolutions, dense layers and activations, and bytes sent. Each cut's estimate is its
     predicted edge seconds, plus the learnt delay, minus a bonus for what is not yet known: the smallest wins. Where
-    nothing is sent there is nothing to learn. Unlike in the published code, features are scaled by their maxima and
-    have a constant, and old requests count less and less, so that a change of the link is followed. The weight has no
-    effect.
+    nothing is sent there is nothing to learn, but what is known becomes uncertain there, too. Unlike in the published
+    code, features are scaled by their maxima and have a constant, seconds a byte are the first to be doubted, and old
+    requests count less and less, so that a change of the link is followed. The weight has no effect.
 
     A cut that is believed to be slow is not tried by that, so that a link that has become faster stays unused. With a
-    `budget`, each answered request earns a share of the best cut's seconds, and where the most promising other cut
-    costs no more than what was earned, it is tried (after Wu et al. 2016, Conservative Bandits, ICML).
+    `budget`, each answered request earns a share of the best cut's seconds, and the most promising other cut is tried
+    once what it is expected to cost has been earned (after Wu et al. 2016, Conservative Bandits, ICML). What would
+    have to be saved up for too long is passed over: a cheaper one says much of the link, too.
 
     Args:
         alpha: size of the bonus, seconds.
@@ -40,7 +45,8 @@ class LinUcb:
         forced: send at least every ceil(horizon^(1/4))-th request, so that a cut at the edge is not kept for ever.
         horizon: number of requests that `forced` expects.
         budget: share of the seconds that may be spent on trying cuts that are believed to be slower; 0 tries none.
-        optimism: like `alpha`, for which other cut is the most promising one, seconds.
+        optimism: like `alpha`, for which other cut is the most promising one, as a share of the best cut's seconds.
+        patience: number of requests whose earnings pay for what is tried, where less has been earned.
 
     Raises:
         ConfigError: a setting is out of bounds.
@@ -50,7 +56,7 @@ class LinUcb:
 
     def __init__(
         self,
-        alpha: float = 0.02,
+        alpha: float = 0.0,
         beta: float = 0.01,
         discount: float = 0.95,
         anchor: float = 0.03,
@@ -59,7 +65,8 @@ class LinUcb:
         *,
         forced: bool = False,
         budget: float = 0.015,
-        optimism: float = 0.3,
+        optimism: float = 0.12,
+        patience: int = 50,
     ) -> None:
         for name, value, legal in (
             ("alpha", alpha, 0.0 <= alpha < math.inf),
@@ -70,13 +77,14 @@ class LinUcb:
             ("horizon", horizon, horizon >= 1),
             ("budget", budget, 0.0 <= budget < 1.0),
             ("optimism", optimism, 0.0 <= optimism < math.inf),
+            ("patience", patience, patience >= 0),
         ):
             if not legal:
                 raise ConfigError(f"planner linucb: {name}={value} is out of bounds")
         self._alpha, self._beta = alpha * math.sqrt(1.0 - importance), beta
         self._discount, self._anchor = discount, anchor
         self._every = math.ceil(horizon**0.25) if forced else 0
-        self._budget, self._optimism = budget, optimism
+        self._budget, self._optimism, self._patience = budget, optimism, patience
         self._earned_s, self._best_s = 0.0, 0.0
         self._trial: tuple[Placement, float] | None = None
         self._answers = 0
@@ -103,7 +111,7 @@ class LinUcb:
         return np.broadcast_to(picks, np.broadcast_shapes(picks.shape, weights.shape))
 
     def answered(self, placement: Placement, observation: Observation, result: InferenceResult) -> None:  # noqa: ARG002
-        """See `midcut.protocols.Learner`: learn the delay of a request that the cloud answered."""
+        """See `midcut.protocols.Learner`: learn the delay of a request that the cloud answered; forget a little."""
         self._answers += 1
         self._earned_s += self._budget * self._best_s
         if self._trial is not None and self._trial[0] == placement:
@@ -111,14 +119,21 @@ class LinUcb:
         features = self._features_of.get(placement)
         if result.finished_by == "cloud" and features is not None:
             self.learn(features, sum(result.parts.values()) - result.edge_s)
+        elif self._scale is not None:
+            self._forget()
 
     def learn(self, features: Floats, delay_s: float) -> None:
         """Add one delay with its features, shape (F,)."""
+        self._forget()
+        self._precision += np.outer(features, features)
+        self._moments += features * delay_s
+
+    def _forget(self) -> None:
+        """What no request shows for long becomes uncertain, but keeps its mean: it does not fade to zero seconds."""
         keep, forgotten = self._discount, (1.0 - self._discount) * self._anchor
         present = np.linalg.solve(self._precision, self._moments)
-        self._precision = keep * self._precision + np.outer(features, features) + forgotten * np.eye(len(features))
-        # What no request shows for long becomes uncertain, but keeps its mean: it does not fade to zero seconds.
-        self._moments = keep * self._moments + features * delay_s + forgotten * present
+        self._precision = keep * self._precision + forgotten * np.eye(len(present))
+        self._moments = keep * self._moments + forgotten * present
 
     def _within_budget(
         self, placements: Placements, pick: int, expected_s: Floats, estimate_s: Floats, spread: Floats
@@ -126,13 +141,14 @@ class LinUcb:
         """The most promising other cut, if what it is expected to cost has been earned; else the pick."""
         self._best_s = max(float(expected_s[pick]), 0.0)
         self._trial = None
-        hoped_s = expected_s - self._optimism * spread
+        costs_s = np.maximum(expected_s - self._best_s, 0.0)
+        most_s = max(self._earned_s, self._patience * self._budget * self._best_s)
+        hoped_s = np.where(costs_s <= most_s, expected_s - self._optimism * self._best_s * spread, np.inf)
         hoped_s[pick] = np.inf
         other = int(hoped_s.argmin())
-        costs_s = max(float(expected_s[other]) - self._best_s, 0.0)
-        if hoped_s[other] >= estimate_s[pick] or costs_s > self._earned_s:
+        if hoped_s[other] >= estimate_s[pick] or costs_s[other] > self._earned_s:
             return np.asarray(pick)
-        self._trial = placements[other], costs_s
+        self._trial = placements[other], float(costs_s[other])
         return np.asarray(other)
 
     def _lacks_one(self, placements: Placements) -> bool:
@@ -154,6 +170,7 @@ class LinUcb:
         if self._scale is None or len(self._scale) != raw.shape[1]:
             largest = raw.max(axis=0, initial=0.0)
             self._scale = np.where(largest > 0.0, largest, 1.0)
+            self._scale[_BYTES] /= _BYTES_WEIGHT
             self._precision, self._moments = self._beta * np.eye(raw.shape[1]), np.zeros(raw.shape[1])
         self._placements, self._features = placements, raw / self._scale
         if not self._lacks_one(placements):

@@ -57,7 +57,7 @@ def test_the_worked_example():
 
 @pytest.fixture(scope="module")
 def world():
-    return {model: World(model) for model in ("alexnet", "vgg16")}
+    return {model: World(model) for model in ("alexnet", "vgg16", "mnist")}
 
 
 class World:
@@ -75,7 +75,7 @@ class World:
 
 
 class Run(NamedTuple):
-    """What a planner picked for each of 500 requests: the regret to the oracle, and whether it was a trial."""
+    """What a planner picked for each of 500 requests: the regret to the oracle, and whether it was a dear trial."""
 
     regret: np.ndarray
     trial: np.ndarray
@@ -94,7 +94,8 @@ def run(planner, world, bandwidths, seed):
         if number % 50 == 0:
             planner.choose(seen.without(row), 0.5)
         forced = planner._every and planner._answers % planner._every == planner._every - 1
-        trial.append(bool(planner._trial or forced))
+        costs = planner._trial is not None and planner._trial[1] > 0.01 * planner._best_s
+        trial.append(bool(costs or forced))
         noise = rng.normal(1.0, 0.05)
         on_edge = bool(world.placed.on_edge[row])
         planner.answered(
@@ -117,8 +118,8 @@ def last_100(make_planner, world, links):
     return float(everything), float(chosen)
 
 
-def steady_links(first_seed=1000, count=20):
-    """Constants were tuned on other links, of the seeds from 5000 on."""
+def steady_links(first_seed=9000, count=20):
+    """Constants were tuned on other links, of the seeds below 8000."""
     return [np.full(500, np.random.default_rng(first_seed + n).uniform(2_000, 50_000)) for n in range(count)]
 
 
@@ -137,24 +138,46 @@ def test_forced_requests_cost_what_they_cost_and_the_others_are_within_3_percent
     assert everything <= 0.25
 
 
+def test_where_the_edge_alone_is_far_ahead_nothing_is_sent_beyond_the_budget(world):
+    # 1.3 ms at the edge and 22 ms in the cloud: one trial is the earnings of a thousand requests.
+    everything, _ = last_100(LinUcb, world["mnist"], steady_links(count=8))
+    assert everything <= 0.015
+
+
 def step(first_kbps, second_kbps, count=8):
     return [np.repeat([first_kbps, second_kbps], 250)] * count
 
 
-def test_after_a_step_to_a_slower_link_forgetting_finds_the_best_cut_again(world):
+def drawn_steps(first_seed=9500, count=8):
+    """Pairs of a slow and a fast link."""
+    drawn = [np.random.default_rng(first_seed + n) for n in range(count)]
+    return [(rng.uniform(2_000, 10_000), rng.uniform(20_000, 60_000)) for rng in drawn]
+
+
+@pytest.mark.parametrize("model", ["alexnet", "vgg16"])
+def test_after_a_step_to_a_slower_link_forgetting_finds_the_best_cut_again(world, model):
     links = step(50_000.0, 5_000.0)
-    forgetting, _ = last_100(LinUcb, world["alexnet"], links)
+    forgetting, _ = last_100(LinUcb, world[model], links)
     assert forgetting <= 0.03
-    never, _ = last_100(lambda: LinUcb(discount=1.0), world["alexnet"], links)
-    assert forgetting <= never
+    never, _ = last_100(lambda: LinUcb(discount=1.0), world[model], links)
+    assert model == "vgg16" or forgetting <= never  # all in the cloud stays its best
+    drawn, _ = last_100(LinUcb, world[model], [np.repeat([fast, slow], 250) for slow, fast in drawn_steps()])
+    assert drawn <= 0.03
 
 
-def test_after_a_step_to_a_faster_link_a_budget_finds_what_the_published_rule_never_tries(world):
-    links = step(5_000.0, 50_000.0)
-    published, _ = last_100(lambda: LinUcb(budget=0.0), world["alexnet"], links)
-    assert published >= 0.5
+@pytest.mark.parametrize("model", ["alexnet", "vgg16"])
+def test_after_a_step_to_a_faster_link_the_best_cut_is_found_again(world, model):
+    links = step(5_000.0, 50_000.0) + [np.repeat([slow, fast], 250) for slow, fast in drawn_steps()]
+    everything, _ = last_100(LinUcb, world[model], links)
+    assert everything <= 0.03
+
+
+def test_where_the_edge_alone_was_best_only_trials_find_that_the_link_is_faster(world):
+    links = step(2_000.0, 40_000.0, count=20)
+    without, _ = last_100(lambda: LinUcb(budget=0.0), world["alexnet"], links[:4])
+    assert without >= 0.5
     budgeted, _ = last_100(LinUcb, world["alexnet"], links)
-    assert budgeted <= 0.4 * published
+    assert budgeted <= 0.03
 
 
 def test_a_running_edge_asks_for_runners_up_and_learns_all_the_same(world):
@@ -192,6 +215,7 @@ def test_it_is_a_learner_and_features_are_of_what_follows_the_cut(world):
         ("budget", 1.0),
         ("budget", float("nan")),
         ("optimism", -0.1),
+        ("patience", -1),
     ],
 )
 def test_bad_knobs_get_one_line(knob, value):
