@@ -1,4 +1,4 @@
-"""What cutting gains: latency and cost against running everything at the edge, and everything in the cloud."""
+"""What cutting gains: latency and cost against running everything at the edge, at a relay, and in the cloud."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from midcut.types import Forecast
 
-EDGE_ONLY, CLOUD_ONLY = "edge-only", "cloud-only"
+EDGE_ONLY, RELAY_ONLY, CLOUD_ONLY = "edge-only", "relay-only", "cloud-only"
 
 
 class Gain(Struct, frozen=True):
@@ -28,8 +28,15 @@ class Gain(Struct, frozen=True):
 
 
 def alternatives(forecast: Forecast) -> dict[str, dict[str, float]]:
-    """Latency and cost forecast for all at the edge and, by the fastest codec, all in the cloud; those on offer."""
-    ends = {EDGE_ONLY: forecast.placements.on_edge, CLOUD_ONLY: forecast.placements.cut == 0}
+    """Latency and cost forecast for all on one tier, by the fastest codecs; of the tiers that are on offer for that.
+
+    A cloud behind a relay runs everything where the relay passes the input on as it came.
+    """
+    placements = forecast.placements
+    ends = {EDGE_ONLY: placements.on_edge, CLOUD_ONLY: placements.cut == 0}
+    if placements.onward is not None:
+        ends[RELAY_ONLY] = ends[CLOUD_ONLY] & placements.onward.on_edge
+        ends[CLOUD_ONLY] = ends[CLOUD_ONLY] & (placements.onward.cut == 0)
     found = {}
     for name, places in ends.items():
         if places.any():
@@ -45,7 +52,7 @@ def mean_gains(pairs: Sequence[tuple[Mapping[str, float], Mapping[str, Mapping[s
         pairs: for each, the forecast of the placement in use, and those of the alternatives at that moment.
     """
     gains = {}
-    for name in (EDGE_ONLY, CLOUD_ONLY):
+    for name in (EDGE_ONLY, RELAY_ONLY, CLOUD_ONLY):
         both = [(used, others[name]) for used, others in pairs if name in others]
         if both:
             used, other = (_sum(side) for side in zip(*both, strict=True))

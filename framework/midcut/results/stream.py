@@ -80,8 +80,8 @@ class Record(Struct, frozen=True, kw_only=True):
         relay_s, second_link_s, second_cut, second_codec: of three tiers; absent on two.
         predicted: `latency_s`, `cost_usd`, `edge_s`, `link_s`, `cloud_s`, `cut` and `codec` as forecast for this
             placement; empty where there was no forecast.
-        alternatives: `edge-only` and `cloud-only` -> `latency_s` and `cost_usd` as forecast at the same time; empty
-            where there was no forecast.
+        alternatives: `edge-only`, `cloud-only` and, on three tiers, `relay-only` -> `latency_s` and `cost_usd` as
+            forecast at the same time; empty where there was no forecast.
         expected: the right label; absent, as `right` is, where none is known.
         right: whether class or label is the expected one.
     """
@@ -152,8 +152,8 @@ class Summary(Struct, frozen=True, kw_only=True):
         right, accuracy: number and share of the `graded` requests with the expected answer; None where none is graded.
         dropped: frames of a camera or stream that came while all places were taken.
         cloud_never_reached: why no cloud answered anything; `""` if one did.
-        gains: `edge-only` and `cloud-only` -> how much faster and cheaper the cuts in use were, all requests together,
-            by the forecasts in use.
+        gains: names of `alternatives` -> how much faster and cheaper the cuts in use were, all requests together, by
+            the forecasts in use.
         planning: what planning did, by name: `steps`, `switches`, `held` (by dwell), `fallbacks`, `unmet` (limits).
         calibration: state of the live calibration at the end; absent where it is disabled.
     """
