@@ -115,6 +115,8 @@ def main() -> int:
     parser.add_argument("--executor", default="native", help="of the edge; answers of another one may differ by 1e-3")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     options = parser.parse_args()
+    if unknown := set((options.only or "kill").split(",")) - {"kill", *PER_KILL}:
+        parser.error(f"no fault is named {', '.join(unknown)}; there are: kill, {', '.join(PER_KILL)}")
     torch.set_num_threads(1)
     hostile_files()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -240,8 +242,11 @@ async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Outcome:
 
 def draw_faults(options: argparse.Namespace, rng: random.Random) -> dict[int, list[str]]:
     """Number of a request -> kinds of the faults that begin when it is sent."""
-    names = ["kill"] * options.kills
-    for name, share in PER_KILL.items():
+    shares = {"kill": 1.0} | PER_KILL
+    if options.only:
+        shares = dict.fromkeys(options.only.split(","), 1.0)
+    names: list[str] = []
+    for name, share in shares.items():
         names += [name] * round(options.kills * share)
     faults: dict[int, list[str]] = {}
     for name in names:

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from common.processes import MIDCUT, start_ready
-from hostile_pictures import hostile_pictures
-from malformed_requests import Request, RequestBreaker, Sample, largest, png_bomb
+from hostile_pictures import hostile_pictures, png
+from malformed_requests import Request, RequestBreaker, Sample, largest
 from raw_http import RawConnection, exchange, headers_of
 from rich.console import Console
 from rich.table import Table
@@ -228,7 +228,7 @@ async def check_bombs(pid: int, port: int, sample: Sample) -> list[str]:
     for kind, headers, body in (
         ("gzip", {"Content-Encoding": "gzip"}, gzip.compress(bytes(50_000_000))),
         ("deflate", {"Content-Encoding": "deflate"}, zlib.compress(bytes(50_000_000))),
-        ("PNG", {"Content-Type": "image/png"}, png_bomb(40_000)),
+        ("PNG", {"Content-Type": "image/png"}, png(40_000, 40_000, bits=1, rows=20_000)),
     ):
         request = Request(kind, sample.path, headers_of(sample, **headers, **{"Content-Length": str(len(body))}), body)
         status, answer = await exchange(port, request)

@@ -19,14 +19,14 @@ def hostile_pictures() -> dict[str, bytes]:
         "thin": png(4000, 1),
         "narrow": png(1, 60_000),
         "deep": png(7000, 7000),
-        "deep and lossless": _saved("WEBP", Image.new("RGB", (7000, 7000)), lossless=True),
-        "16 bits": _saved("TIFF", Image.new("I;16", (5000, 5000)), compression="tiff_deflate"),
+        "deep and lossless": saved("WEBP", Image.new("RGB", (7000, 7000)), lossless=True),
+        "16 bits": saved("TIFF", Image.new("I;16", (5000, 5000)), compression="tiff_deflate"),
         "compressed texts": png(28, 28, text * 60),
         "blocks": png(28, 28, chunk(b"teXt") * _BLOCKS),
         "EXIF of a PNG": png(28, 28, chunk(b"eXIf", _exif(200_000))),
-        "EXIF of a WebP": _saved("WEBP", Image.new("RGB", (28, 28)), exif=b"Exif\0\0" + _exif(200_000)),
-        "segments": _between(_saved("JPEG", Image.new("L", (28, 28))), 2, b"\xff\xe5\0\2" * _BLOCKS),
-        "comments": _between(_saved("GIF", Image.new("L", (28, 28))), 13 + 768, b"\x21\xfe\1x\0" * _BLOCKS),
+        "EXIF of a WebP": saved("WEBP", Image.new("RGB", (28, 28)), exif=b"Exif\0\0" + _exif(200_000)),
+        "segments": _between(saved("JPEG", Image.new("L", (28, 28))), 2, b"\xff\xe5\0\2" * _BLOCKS),
+        "comments": _between(saved("GIF", Image.new("L", (28, 28))), 13 + 768, b"\x21\xfe\1x\0" * _BLOCKS),
         "grey levels": b"P5 1500 1300 3\n" + b"\1" * 1_950_000,
     }
 
@@ -36,15 +36,20 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, between: bytes = b"") -> bytes:
-    """A black PNG file, with further chunks before its pixels."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return (
-        _SIGNATURE + header + between + chunk(b"IDAT", zlib.compress(bytes((width + 1) * height), 9)) + chunk(b"IEND")
-    )
+def png(width: int, height: int, between: bytes = b"", *, bits: int = 8, rows: int | None = None) -> bytes:
+    """A black grey PNG file.
+
+    Args:
+        between: further chunks before its pixels.
+        rows: how many rows of pixels the file has; None is all that its header promises.
+    """
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    pixels = bytes((width * bits // 8 + 1) * (height if rows is None else rows))
+    return _SIGNATURE + header + between + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND")
 
 
-def _saved(kind: str, image: Image.Image, **options: object) -> bytes:
+def saved(kind: str, image: Image.Image, **options: object) -> bytes:
+    """A picture's file, of one of Pillow's formats."""
     data = io.BytesIO()
     image.save(data, kind, **options)
     return data.getvalue()

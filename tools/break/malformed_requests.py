@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import struct
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -236,14 +235,3 @@ def _nodes(tree: Any) -> list[Any]:
         return []
     inner = tree.values() if isinstance(tree, dict) else tree
     return [tree, *(node for child in inner for node in _nodes(child))]
-
-
-def png_bomb(side: int) -> bytes:
-    """A small PNG of side x side black pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = zlib.compress(bytes((side // 8 + 1) * min(side, 20_000)), 9)
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")

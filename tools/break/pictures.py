@@ -2,23 +2,22 @@
 """Send hostile pictures to a cloud's door for pictures, many at once, and measure its memory.
 
 They come as BYTES of the Open Inference Protocol, and as what the codecs webp, png and jpeg make of a tensor: bombs
-(few bytes that promise many pixels), thin pictures, truncated ones, and what is none. The cloud is a process of its
-own. A refusal must be a 4xx, or a 503 where others are decoded, with a reason in one line; a legal one is answered.
-Exits with 1 at any other answer, a dead cloud, or more memory than `--budget-mb` beyond what it had before.
+(few bytes that promise many pixels), truncated ones, what is none, and those of `hostile_pictures.py`. The cloud is a
+process of its own. A refusal must be a 4xx, or a 503 where others are decoded, with a reason in one line; a legal
+one is answered. Exits with 1 at any other answer, a dead cloud, or more memory than `--budget-mb` beyond what it had
+before.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import io
 import json
 import struct
 import sys
 import tempfile
 import threading
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from common.figures import text_table
 from common.processes import MIDCUT, READY, start_ready, stop
+from hostile_pictures import hostile_pictures, png, saved
 from PIL import Image
 from rich.console import Console
 
@@ -106,49 +106,32 @@ def kinds() -> dict[str, Kind]:
     """All kinds of requests by name."""
     ramp = np.add.outer(np.arange(480), np.arange(640)).astype(np.uint8)
     photo = Image.fromarray(np.stack([ramp, ramp.T.reshape(480, 640), ramp[::-1]], -1))
-    jpeg = saved(photo, "JPEG")
+    jpeg = saved("JPEG", photo)
     refused, busy = (400, 413, 415), (200, 503)
     found = {
         "a legal photograph": Kind(jpeg, (200,)),
-        "50 megapixels, PNG": Kind(saved(Image.new("RGB", (7000, 7000), "red"), "PNG"), busy),
-        "50 megapixels with alpha, PNG": Kind(saved(Image.new("RGBA", (7000, 7000), (9, 9, 9, 99)), "PNG"), busy),
-        "40 megapixels of 16 bits, PNG": Kind(saved(Image.new("I;16", (6300, 6300), 999), "PNG"), busy),
-        "49 megapixels, WebP": Kind(saved(Image.new("RGB", (7000, 7000), "red"), "WEBP"), busy),
-        "49 megapixels, progressive JPEG": Kind(saved(Image.new("RGB", (7000, 7000)), "JPEG", progressive=True), busy),
-        "thin PNG, 4000 x 1": Kind(saved(Image.new("RGB", (4000, 1), "red"), "PNG"), (200,)),
-        "thin PNG, 1 x 60000": Kind(saved(Image.new("RGB", (1, 60_000), "red"), "PNG"), (200,)),
-        "81 megapixels, PNG": Kind(saved(Image.new("1", (9000, 9000)), "PNG"), refused),
-        "2.5 gigapixels, PNG": Kind(png_promising(50_000, 50_000), refused),
+        "50 megapixels, PNG": Kind(saved("PNG", Image.new("RGB", (7000, 7000), "red")), busy),
+        "50 megapixels with alpha, PNG": Kind(saved("PNG", Image.new("RGBA", (7000, 7000), (9, 9, 9, 99))), busy),
+        "40 megapixels of 16 bits, PNG": Kind(saved("PNG", Image.new("I;16", (6300, 6300), 999)), busy),
+        "49 megapixels, WebP": Kind(saved("WEBP", Image.new("RGB", (7000, 7000), "red")), busy),
+        "49 megapixels, progressive JPEG": Kind(saved("JPEG", Image.new("RGB", (7000, 7000)), progressive=True), busy),
+        "81 megapixels, PNG": Kind(saved("PNG", Image.new("1", (9000, 9000))), refused),
+        "2.5 gigapixels, PNG": Kind(png(50_000, 50_000, rows=0), refused),
         "4 gigapixels, GIF": Kind(b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\x80\0\0" + bytes(6), refused),
         "half a JPEG": Kind(jpeg[: len(jpeg) // 2], refused),
-        "half a WebP": Kind(saved(photo, "WEBP")[:2000], refused),
-        "a PNG without pixels": Kind(png_promising(500, 500), refused),
+        "half a WebP": Kind(saved("WEBP", photo)[:2000], refused),
+        "a PNG without pixels": Kind(png(500, 500, rows=0), refused),
         "nothing": Kind(b"", refused),
         "no picture": Kind(bytes(range(256)) * 8, refused),
     }
+    found |= {f"hostile: {name}": Kind(file, (*busy, 400)) for name, file in hostile_pictures().items()}
     for codec, file_format in (("webp", "WEBP"), ("png", "PNG"), ("jpeg", "JPEG")):
-        bomb = saved(Image.new("RGB", (9000, 9000) if file_format != "WEBP" else (8000, 8000)), file_format)
+        bomb = saved(file_format, Image.new("RGB", (9000, 9000) if file_format != "WEBP" else (8000, 8000)))
         found[f"a bomb as codec {codec}"] = Kind(coded(bomb), refused, codec)
         found[f"half a file as codec {codec}"] = Kind(
-            coded(saved(photo.resize((SIDE, SIDE)), file_format)[:900]), refused, codec
+            coded(saved(file_format, photo.resize((SIDE, SIDE)))[:900]), refused, codec
         )
     return found
-
-
-def saved(image: Image.Image, file_format: str, **options: bool) -> bytes:
-    out = io.BytesIO()
-    image.save(out, file_format, **options)
-    return out.getvalue()
-
-
-def png_promising(width: int, height: int) -> bytes:
-    """A PNG whose header promises pixels that it does not have."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 def coded(file: bytes) -> bytes:
