@@ -212,6 +212,7 @@ class LinkObserver:
         self._estimate = LinkRate() if run.observed is Observed.decay else LastTransfer()
         engine = EngineSettings()
         self._breaker = Breaker(engine.breaker_failures, engine.retry_after_s, lambda: self._now_s)
+        self._failing = False  # the breaker is not closed
         self._pending: list[_Sent] = []
         self._now_s = self._probe_at_s = self._plan_at_s = -math.inf
         self._decision = Decided(-1, math.nan, math.inf)
@@ -228,17 +229,25 @@ class LinkObserver:
         last = self._decision
         decisions, starts = [last], [0]
         for number, (time_s, probe_s, setting) in enumerate(columns):
-            decided = self.decide(time_s, probe_s, partial(table_of, setting), chunk.edge_row)
-            if decided is not last:
-                last = decided
-                decisions.append(decided)
-                starts.append(number)
-            row = decided[0]
+            if self._has_news(time_s):
+                decided = self.decide(time_s, probe_s, partial(table_of, setting), chunk.edge_row)
+                if decided is not last:
+                    last = decided
+                    decisions.append(decided)
+                    starts.append(number)
+            row = last.row
             if kbit[row] > 0.0:
                 self.send(time_s + edge_s.item(number, row), kbit[row], transfer_s.item(number, row))
         lasted = np.diff(starts, append=len(chunk.time_s))
         rows, log_kbps, patience_s = (np.repeat(column, lasted) for column in zip(*decisions, strict=True))
         return TracePicks(rows, log_kbps, patience_s)
+
+    def _has_news(self, time_s: float) -> bool:
+        """Whether a request at a time may do something else than the one before it."""
+        pending = self._pending
+        if pending and pending[0][0] <= time_s:
+            return True
+        return time_s >= self._plan_at_s or time_s >= self._probe_at_s or self._failing
 
     def decide(self, time_s: float, probe_s: float, table: Callable[[], PickTable], edge_row: int) -> Decided:
         """What a request does that arrives at a time, not before the last one.
@@ -255,7 +264,7 @@ class LinkObserver:
         if time_s >= self._probe_at_s:
             self._probe(time_s, probe_s)
         blocked = False
-        if self._breaker.state is not BreakerState.closed:
+        if self._failing:
             self._now_s = time_s
             if self._breaker.state is BreakerState.open and self._breaker.wait_s <= 0.0:
                 self._breaker.half_open()
@@ -271,11 +280,12 @@ class LinkObserver:
         """Record the transfer of the request that was decided last; `took_s` is infinite without a reply in time."""
         if took_s <= 0.0:
             return
-        ended_s = began_s + min(took_s, self._timeout_s)
-        if self._breaker.state is BreakerState.half_open:
+        if self._failing:
             self._breaker.begin_try()
-        self._probe_at_s = ended_s if took_s == math.inf else ended_s + PROBE_AFTER_S
-        seen_s = ended_s if took_s == math.inf else ended_s + self._run.lag_s
+        if took_s == math.inf:
+            seen_s = self._probe_at_s = began_s + self._timeout_s
+        else:
+            seen_s, self._probe_at_s = began_s + took_s + self._run.lag_s, began_s + took_s + PROBE_AFTER_S
         heapq.heappush(self._pending, _Sent(seen_s, began_s, kbit, took_s))
 
     def _see(self, time_s: float) -> None:
@@ -288,6 +298,7 @@ class LinkObserver:
                 self._estimate.add(self._now_s, kbit / took_s)
                 if not is_probe and self._breaker.reason:
                     self._breaker.record_success()
+        self._failing = self._breaker.state is not BreakerState.closed
         if self._breaker.state is not was:
             self._plan_at_s = -math.inf
 
