@@ -441,8 +441,9 @@ class Executor(Protocol):
     """Makes segments of a network ready on this device. Several threads may use it at once.
 
     It may have the attribute `fused = True`: it merges nodes, so that profiles measure heads and tails, not nodes. With
-    `exact = True`, a cut whose head it refuses is run as the whole model, whose bits it promises. It may have a method
-    `drop(network)`, which releases what it holds of a network that a cloud has unloaded.
+    `exact = True`, a cut whose head it refuses is run as the whole model, whose bits it promises. `conditions` is text:
+    what its speed depends on besides its identity, such as threads; measured seconds are kept by both. It may have a
+    method `drop(network)`, which releases what it holds of a network that a cloud has unloaded.
     """
 
     @property

@@ -6,7 +6,6 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import structlog
-import torch
 
 from midcut.errors import ConfigError
 from midcut.profiles import forget_speeds, speeds_of
@@ -91,7 +90,6 @@ class Auto:
     ) -> None:
         AutoConfig(threads, tolerance, accuracy, calibration, segments)  # checks the bounds
         knobs: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "segments": segments, "accuracy": accuracy}
-        self._threads = threads
         self._candidates: list[Executor] = [Native()]
         if not missing("onnxruntime"):
             in_float32 = accuracy is Accuracy.fast
@@ -106,6 +104,11 @@ class Auto:
     def identity(self) -> str:
         chosen = sorted({executor.identity for executor in self._chosen.values()})
         return ", ".join(chosen) or "auto, not chosen yet"
+
+    @property
+    def conditions(self) -> str:
+        """Of the chosen executors."""
+        return "; ".join(sorted({getattr(executor, "conditions", "") for executor in self._chosen.values()}))
 
     @property
     def tolerance(self) -> float | None:
@@ -155,8 +158,7 @@ class Auto:
             why = "no other runtime is installed: pip install 'midcut[onnx]'"
             _log.info("executor chosen", model=network.table.model, executor=self._candidates[0].identity, reason=why)
             return self._candidates[0]
-        threads = self._threads or torch.get_num_threads()
-        speeds = speeds_of(network, noise(network), self._candidates, threads)
+        speeds = speeds_of(network, noise(network), self._candidates)
         for identity, reason in speeds.refused.items():
             _log.warning("not considered", executor=identity, reason=reason)
         in_torch = self._candidates[0]
@@ -164,7 +166,7 @@ class Auto:
             return in_torch
         chosen = self._best(speeds.seconds)
         if again and speeds.file is not None and not _works(chosen, network):
-            forget_speeds(network, threads)
+            forget_speeds(network)
             return self._fastest(network, again=False)
         ratio = speeds.seconds[chosen.identity] / speeds.seconds[in_torch.identity]
         _log.info(

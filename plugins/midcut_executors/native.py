@@ -19,6 +19,10 @@ class Native:
     def __init__(self) -> None:
         self.identity = f"native torch {torch.__version__}"
 
+    @property
+    def conditions(self) -> str:
+        return f"threads {torch.get_num_threads()}"
+
     def prepare(self, network: Network, start: int, stop: int) -> NativeSegment:
         return NativeSegment(network, start, stop)
 

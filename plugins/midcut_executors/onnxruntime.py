@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import tempfile
@@ -50,6 +51,16 @@ def _inputs_of_pictures(network: Network, folder: str) -> Sequence[Inputs]:
     return pictures(folder, _PICTURES, "executor.calibration")
 
 
+def _folder_state(folder: str) -> str:
+    """The path of a folder and a digest of its files' names, sizes and times."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).rglob("*")):
+        with contextlib.suppress(OSError):  # gone, or not to be read: another state
+            status = file.stat()
+            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return f"{Path(folder).resolve()} {digest.hexdigest()[:16]}"
+
+
 class OnnxRuntime(RuntimeExecutor):
     """Runs segments in ONNX Runtime on the CPU. All segments share one copy of each weight.
 
@@ -73,6 +84,9 @@ class OnnxRuntime(RuntimeExecutor):
         self._calibration = calibration
         self._quantisers: dict[str, Quantiser] = {}
         self._threads = threads or torch.get_num_threads()
+        self.conditions = f"threads {self._threads}"
+        if calibration is not None:
+            self.conditions += f", ranges of {_folder_state(calibration)}"
         self._pool = WeightPool()
         _share_arena()
         self._exact = accuracy is Accuracy.bits

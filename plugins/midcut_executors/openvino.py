@@ -41,10 +41,12 @@ class OpenVino(RuntimeExecutor):
         accuracy: Accuracy = Accuracy.float32,
     ) -> None:
         self._core = ov.Core()
+        threads = threads or torch.get_num_threads()
+        self.conditions = f"threads {threads}"
         precision = "bf16" if accuracy is Accuracy.fast and self._has_bfloat16() else "f32"
         self._options = {
             "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }

@@ -15,7 +15,7 @@ from torch import nn
 from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, ExecutorError
 from midcut.graph import partition
-from midcut.profiles import Role, Run
+from midcut.profiles import Role, Run, speed_key
 from midcut.profiles.measuring import finish
 from midcut.profiles.segments import measuring_segments
 from midcut.tensors import largest_error
@@ -179,6 +179,16 @@ def test_knobs_that_do_not_fit_are_one_line():
             make(**knobs, accuracy=Accuracy.float32, calibration="pictures")
     with pytest.raises(ConfigError, match=r"needs executor\.calibration=FOLDER"):
         choosing.onnxruntime(**knobs, accuracy=Accuracy.fast)
+
+
+def test_seconds_of_other_threads_or_pictures_are_not_taken_for_these(tmp_path):
+    keys = set()
+    for threads, number in ((1, 3), (2, 3), (1, 4)):
+        picture(number).save(tmp_path / "a.png")
+        with closing(OnnxRuntime(threads, None, 8, Accuracy.fast, str(tmp_path))) as executor:
+            keys.add(speed_key(executor))
+    assert len(keys) == 3
+    assert all(key.startswith("onnxruntime") for key in keys)
 
 
 @pytest.mark.parametrize(("int8_s", "expected"), [(1e-9, " int8"), (9.0, "native torch ")])

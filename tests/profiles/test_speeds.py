@@ -44,31 +44,33 @@ class Broken(TorchExecutor):
 
 def test_a_later_start_measures_nothing_and_says_which_file_it_read(cache):
     slow, fast = Fixed("slow 1", 0.5), Fixed("fast 1", 0.25)
-    assert speeds_of(NETWORK, INPUTS, [slow, fast], 1).seconds == {"slow 1": 0.5, "fast 1": 0.25}
+    assert speeds_of(NETWORK, INPUTS, [slow, fast]).seconds == {"slow 1": 0.5, "fast 1": 0.25}
     assert slow.runs > 1
     slow.runs = fast.runs = 0
-    again = speeds_of(NETWORK, INPUTS, [fast, slow], 1)
+    again = speeds_of(NETWORK, INPUTS, [fast, slow])
     assert again.seconds == {"slow 1": 0.5, "fast 1": 0.25}
     assert [again.file] == list(cache.iterdir())
     assert slow.runs == fast.runs == 0
 
 
 def test_some_of_the_executors_that_were_compared_need_no_other_measurement():
-    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), Fixed("b 1", 2.0), Fixed("c 1", 3.0)], 1)
+    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), Fixed("b 1", 2.0), Fixed("c 1", 3.0)])
     third = Fixed("c 1", 99.0)
-    assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 99.0), third], 1).seconds == {"a 1": 1.0, "c 1": 3.0}
+    assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 99.0), third]).seconds == {"a 1": 1.0, "c 1": 3.0}
     assert not third.runs
 
 
 @pytest.mark.parametrize("other", ["version", "threads", "weights", "clock limits", "tolerance", "forgotten"])
 def test_under_other_conditions_it_is_measured_again(monkeypatch, other):
-    first, network, threads = Fixed("a 1", 1.0), NETWORK, 1
-    speeds_of(network, INPUTS, [first], 1)
+    first, network = Fixed("a 1", 1.0), NETWORK
+    first.conditions = "threads 1"
+    speeds_of(network, INPUTS, [first])
     second = Fixed("a 1", 2.0)
+    second.conditions = first.conditions
     if other == "version":
         second.identity = "a 2"
     elif other == "threads":
-        threads = 2
+        second.conditions = "threads 2"
     elif other == "weights":
         network = small_network()
         network.table = network.table.__class__(**{**_fields(network.table), "weights": "others"})
@@ -77,8 +79,8 @@ def test_under_other_conditions_it_is_measured_again(monkeypatch, other):
     elif other == "tolerance":
         second.tolerance = 0.5
     else:
-        forget_speeds(network, threads)
-    assert speeds_of(network, INPUTS, [second], threads).seconds == {second.identity: 2.0}
+        forget_speeds(network)
+    assert speeds_of(network, INPUTS, [second]).seconds == {second.identity: 2.0}
 
 
 def _fields(table):
@@ -88,33 +90,33 @@ def _fields(table):
 def test_an_executor_that_cannot_run_the_model_is_not_tried_at_each_start(cache):
     broken = Broken()
     for _ in range(2):
-        found = speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), broken], 1)
+        found = speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), broken])
         assert found.seconds == {"a 1": 1.0}
         assert found.refused == {"broken 1": "RuntimeError: no such operator"}
     assert broken.tried == 1
     (file,) = cache.iterdir()
     os.utime(file, (time.time() - 3600,) * 2)
-    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), broken], 1)
+    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0), broken])
     assert broken.tried == 2  # the disk may have been full then
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"measured": 3, "format": "midcut-speeds/1"}', b"\xff\x00"])
 def test_a_damaged_file_is_one_line_and_made_anew(cache, content):
-    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0)], 1)
+    speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0)])
     (file,) = cache.iterdir()
     file.write_bytes(content)
     with structlog.testing.capture_logs() as logs:
-        assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 2.0)], 1).seconds == {"a 1": 2.0}
+        assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 2.0)]).seconds == {"a 1": 2.0}
     (line,) = logs
     assert line["event"] == "cached seconds not used"
     assert "\n" not in line["reason"]
-    assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 3.0)], 1).seconds == {"a 1": 2.0}
+    assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 3.0)]).seconds == {"a 1": 2.0}
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(cache):
     cache.write_text("a file where the folder should be")
     with structlog.testing.capture_logs() as logs:
-        assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0)], 1).seconds == {"a 1": 1.0}
+        assert speeds_of(NETWORK, INPUTS, [Fixed("a 1", 1.0)]).seconds == {"a 1": 1.0}
     assert [entry["event"] for entry in logs] == ["the next start measures the executors anew"]
 
 
@@ -134,8 +136,8 @@ def test_what_was_refused_once_is_tried_again_where_it_runs_now():
     in_torch = converting._InTorch()
     refused = Broken()
     refused.identity = executor.identity
-    assert executor.identity in speeds_of(NETWORK, INPUTS, [in_torch, refused], 1).refused
-    assert time_ratio(NETWORK, INPUTS, executor, 1) > 0.0
+    assert executor.identity in speeds_of(NETWORK, INPUTS, [in_torch, refused]).refused
+    assert time_ratio(NETWORK, INPUTS, executor) > 0.0
 
 
 def test_a_small_model_runs_long_enough_that_a_busy_moment_does_not_count():
@@ -144,4 +146,4 @@ def test_a_small_model_runs_long_enough_that_a_busy_moment_does_not_count():
             output, seconds = super().run(segment)
             return output, 20 * seconds if self.runs <= 9 else seconds
 
-    assert speeds_of(NETWORK, INPUTS, [BusyAtFirst("a 1", 0.25)], 1).seconds == {"a 1": 0.25}
+    assert speeds_of(NETWORK, INPUTS, [BusyAtFirst("a 1", 0.25)]).seconds == {"a 1": 0.25}

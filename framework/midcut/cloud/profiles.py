@@ -12,6 +12,7 @@ import torch
 from midcut.errors import MalformedError
 from midcut.profiles.cache import read_cached, write_cached
 from midcut.profiles.own import own_measuring, own_path
+from midcut.profiles.speeds import speed_key
 from midcut.serving import json_response
 from midcut.terms import Role
 
@@ -74,7 +75,7 @@ class OwnProfiles:
         return "none" if self._relay is None else "one"
 
     async def _profile(self, partition: Partition) -> bytes:
-        executor = f"native on {self._settings.device}" if self._fused is None else self._fused.identity
+        executor = f"native on {self._settings.device}" if self._fused is None else speed_key(self._fused)
         path = own_path(partition, Role.cloud, executor, self._settings.thread_count)
         profile = await asyncio.to_thread(read_cached, path)
         if profile is None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from midcut.edge.routes import configs_by_url
 from midcut.errors import FileError
 from midcut.exported import ExportedNetwork
-from midcut.profiles import Role, find_profile
+from midcut.profiles import Role, find_profile, speed_key
 from midcut.profiles.cache import cache_folder, cached_path, write_cached
 from midcut.profiles.choosing import AUTO, cloud_profile_file, edge_profile_file, own_where_unknown, sent_path
 from midcut.profiles.converting import converted, time_ratio
@@ -56,7 +56,7 @@ class EdgeProfiles:
             file = cloud_profile_file(spec, cut.table.model, captured, folder, sent_by, quiet=part == "relay")
             OmegaConf.update(self.cfg, f"{part}_profile", file)
         self.asked_parts = frozenset(part for part, spec in specs.items() if spec == AUTO)
-        self._model, self._threads = cut.table.model, threads
+        self._model = cut.table.model
 
     def convert(self, cut: Partition, inputs: Sequence[Tensor], fused: Executor | None) -> None:
         """Scale a profile of PyTorch to the executor that runs here, as an estimate."""
@@ -66,8 +66,8 @@ class EdgeProfiles:
             return
         if fused is None or profile.executor or isinstance(cut, ExportedNetwork):  # there is no PyTorch to compare with
             return
-        ratio = time_ratio(cut, inputs, fused, self.cfg.executor.get("threads") or self._threads)
-        path = cached_path(cut.table.model, Role.edge, "converted", self.cfg.edge_profile, fused.identity)
+        ratio = time_ratio(cut, inputs, fused)
+        path = cached_path(cut.table.model, Role.edge, "converted", self.cfg.edge_profile, speed_key(fused))
         OmegaConf.update(self.cfg, "edge_profile", str(write_cached(converted(profile, fused.identity, ratio), path)))
         _log.warning(
             f"the edge's profile is of PyTorch: its seconds are scaled by {ratio:.2f}, as measured here",

@@ -19,7 +19,7 @@ from midcut.profiles.profile import (
     write_profile,
 )
 from midcut.profiles.shipped import SHIPPED
-from midcut.profiles.speeds import Speeds, forget_speeds, speeds_of
+from midcut.profiles.speeds import Speeds, forget_speeds, speed_key, speeds_of
 from midcut.terms import LayerFeatures, Normalisation, Role
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "read_fit",
     "read_layer_fit",
     "read_profile",
+    "speed_key",
     "speeds_of",
     "write_fit",
     "write_layer_fit",

@@ -14,6 +14,7 @@ import structlog
 from midcut.profiles.cache import cached_path, read_cached, write_cached
 from midcut.profiles.estimating import can_estimate, estimate
 from midcut.profiles.shipped import SHIPPED
+from midcut.profiles.speeds import speed_key
 from midcut.terms import Role
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def edge_profile_file(
 
     partition, inputs = captured()
     executor = fused(partition)
-    identity = "native" if executor is None else executor.identity
-    return str(own_profile(partition, inputs, Role.edge, identity, threads, executor))
+    key = "native" if executor is None else speed_key(executor)
+    return str(own_profile(partition, inputs, Role.edge, key, threads, executor))
 
 
 def fused_executor(executor: Executor, partition: Partition) -> Executor | None:

@@ -21,32 +21,30 @@ if TYPE_CHECKING:
     from midcut.protocols import Executor, Network
 
 
-def time_ratio(partition: Partition, inputs: Sequence[torch.Tensor], executor: Executor, threads: int) -> float:
+def time_ratio(partition: Partition, inputs: Sequence[torch.Tensor], executor: Executor) -> float:
     """Seconds of the whole model in an executor, as a share of PyTorch's, as measured now or at an earlier start.
-
-    Args:
-        threads: of one run.
 
     Raises:
         ExecutorError: the executor cannot run the model.
     """
     in_torch = _InTorch()
-    speeds = speeds_of(partition, inputs, (in_torch, executor), threads)
+    speeds = speeds_of(partition, inputs, (in_torch, executor))
     if executor.identity not in speeds.seconds and speeds.file is not None:  # it was refused then, and may run now
-        forget_speeds(partition, threads)
-        speeds = speeds_of(partition, inputs, (in_torch, executor), threads)
+        forget_speeds(partition)
+        speeds = speeds_of(partition, inputs, (in_torch, executor))
     if executor.identity not in speeds.seconds:
         raise ExecutorError(speeds.refused[executor.identity])
     return speeds.seconds[executor.identity] / speeds.seconds[in_torch.identity]
 
 
 class _InTorch:
-    """The nodes in PyTorch, under the identity that `executor=native` has."""
+    """The nodes in PyTorch, under the identity and conditions that `executor=native` has."""
 
     def __init__(self) -> None:
         import torch  # noqa: PLC0415 - an edge without it compares nothing
 
         self.identity = f"native torch {torch.__version__}"
+        self.conditions = f"threads {torch.get_num_threads()}"
 
     def prepare(self, network: Network, start: int, stop: int) -> _TorchSegment:
         return _TorchSegment(network, start, stop)

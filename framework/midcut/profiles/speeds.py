@@ -37,7 +37,7 @@ _log = structlog.get_logger("midcut.profiles")
 
 
 class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
-    """One measurement, by names of executors."""
+    """One measurement, by names of executors: identity, conditions and tolerance."""
 
     seconds: dict[str, float]
     refused: dict[str, str]
@@ -65,14 +65,19 @@ class Speeds:
     file: Path | None = None
 
 
-def speeds_of(network: Network, inputs: Sequence[Any], executors: Sequence[Executor], threads: int) -> Speeds:
-    """Measure executors, unless these were compared before: same machine, clock limits, weights, versions and threads.
+def speed_key(executor: Executor) -> str:
+    """What the speed of an executor depends on, besides the model and the machine."""
+    conditions = getattr(executor, "conditions", "")
+    return f"{executor.identity}, {conditions}" if conditions else executor.identity
+
+
+def speeds_of(network: Network, inputs: Sequence[Any], executors: Sequence[Executor]) -> Speeds:
+    """Measure executors, unless these were compared before: same machine, clock limits, weights, versions, conditions.
 
     Args:
         inputs: of the model.
-        threads: of one run.
     """
-    path = _path(network, threads)
+    path = _path(network)
     names = {_name(executor): executor.identity for executor in executors}
     entries = _read(path)
     # A refusal may have come from a full disk or from lack of memory.
@@ -87,10 +92,10 @@ def speeds_of(network: Network, inputs: Sequence[Any], executors: Sequence[Execu
     return _by_identity(entry, names)
 
 
-def forget_speeds(network: Network, threads: int) -> None:
+def forget_speeds(network: Network) -> None:
     """Remove what the cache has of a model, as it does not hold any more."""
     with contextlib.suppress(OSError):
-        _path(network, threads).unlink(missing_ok=True)
+        _path(network).unlink(missing_ok=True)
 
 
 def _by_identity(entry: _Entry, names: Mapping[str, str]) -> Speeds:
@@ -101,9 +106,9 @@ def _by_identity(entry: _Entry, names: Mapping[str, str]) -> Speeds:
 
 
 def _name(executor: Executor) -> str:
-    """The identity, with the tolerance that decides whether an executor may run a model."""
+    """What its speed depends on, with the tolerance that decides whether an executor may run a model."""
     tolerance = getattr(executor, "tolerance", None)
-    return executor.identity if tolerance is None else f"{executor.identity} within {tolerance:g}"
+    return speed_key(executor) if tolerance is None else f"{speed_key(executor)} within {tolerance:g}"
 
 
 def _measure(network: Network, inputs: Sequence[Any], executors: Sequence[Executor]) -> _Entry:
@@ -134,11 +139,11 @@ def _median_seconds(segments: Mapping[str, Segment], inputs: Sequence[Any]) -> d
     return {name: statistics.median(values) for name, values in measured.items()}
 
 
-def _path(network: Network, threads: int) -> Path:
+def _path(network: Network) -> Path:
     from midcut.profiles.measuring import this_machine, versions  # noqa: PLC0415 - it imports this package
 
     table = network.table
-    conditions = (table.fingerprint, this_machine(), _clock_limits(), threads, versions().get("midcut", ""))
+    conditions = (table.fingerprint, this_machine(), _clock_limits(), versions().get("midcut", ""))
     digest = hashlib.sha256("\n".join(map(str, conditions)).encode()).hexdigest()[:16]
     return cache_folder("speeds") / f"{table.model}-{digest}.json"
 

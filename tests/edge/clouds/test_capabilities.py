@@ -219,6 +219,17 @@ async def test_a_server_that_is_no_midcut_cloud_is_sent_nothing_until_one_is_the
     assert line["reason"] == "127.0.0.1:1 is mlserver 1.7.1, not a midcut cloud"
 
 
+async def test_a_question_is_asked_also_where_files_change_size_at_the_same_moment(bench, tiny, monkeypatch):
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._MIN_GAP_S", 0.0)
+    async with bench(transport=Listing(tiny, range(10)), scoped=True) as b:
+        scope, seen = b.engine.parts.scope, []
+        scope.on_listing.append(lambda _: seen.append("listed"))
+        scope.on_replan.append(lambda: seen.append("planned"))
+        scope.ask_soon()
+        scope.replan_soon()
+        await b.until(lambda: {"listed", "planned"} <= set(seen))
+
+
 async def test_a_transport_that_cannot_list_is_not_asked(tiny):
     class Plain:
         async def open(self): ...

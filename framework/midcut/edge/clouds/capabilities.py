@@ -75,7 +75,7 @@ class CloudCapabilities:
         self._query_requested = asyncio.Event()
         self.on_replan: list[Callable[[], None]] = []
         self._replanning = asyncio.Lock()
-        self._replan_requested = False
+        self._ask_requested = self._replan_requested = False
         self._task: asyncio.Task[None] | None = None
         self.on_listing: list[Callable[[Mapping[str, HeldModel]], None]] = []
 
@@ -96,6 +96,7 @@ class CloudCapabilities:
 
     def ask_soon(self) -> None:
         """Ask for the cloud's capabilities again soon: it recovered or refused a request, so they may have changed."""
+        self._ask_requested = True
         self._query_requested.set()
 
     def replan_soon(self) -> None:
@@ -113,9 +114,13 @@ class CloudCapabilities:
                 async with asyncio.timeout(_REPEAT_S if self._scope.why else None):
                     await self._query_requested.wait()
             self._query_requested.clear()
-            replan, self._replan_requested = self._replan_requested, False
+            ask, replan = self._ask_requested, self._replan_requested
+            self._ask_requested = self._replan_requested = False
             try:
-                await (self.replan() if replan else self._update_scope(lister))
+                if replan:
+                    await self.replan()
+                if ask or not replan:
+                    await self._update_scope(lister)
             except Exception:  # noqa: BLE001 - no policy for these cuts; the current ones stay in use
                 _log.exception("planning on other cuts failed")
             await asyncio.sleep(_MIN_GAP_S)
