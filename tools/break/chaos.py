@@ -104,6 +104,7 @@ def main() -> int:
     parser.add_argument("--model", default="mnist", help="a model component")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--only", help="comma list of the faults that happen, each as often as --kills says")
     parser.add_argument(
         "--rate", type=float, default=40.0, help="inferences per second, sent whether or not earlier ones are answered"
     )
