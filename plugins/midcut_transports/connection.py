@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         """Send one request and read its answer.
 
         Args:
-            written: called when the whole request is written, while the cloud works on it.
+            written: called after each part of the body that is written, and at the end.
 
         Raises:
             ConnectionLostError, InvalidResponseError, TimeoutError: the connection cannot be used again.
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
                 transport.write(b"".join((header, *pieces)))
                 self._written = True
             else:
-                await self._write(transport, header, pieces)
+                await self._write(transport, header, pieces, written)
             if written is not None:
                 written()
             await self._done
@@ -165,7 +165,13 @@ class Connection(asyncio.Protocol):
             transport.abort()
         return answer
 
-    async def _write(self, transport: asyncio.Transport, header: bytes, pieces: Sequence[memoryview]) -> None:
+    async def _write(
+        self,
+        transport: asyncio.Transport,
+        header: bytes,
+        pieces: Sequence[memoryview],
+        written: Callable[[], object] | None,
+    ) -> None:
         transport.write(header)
         for piece in pieces:
             for at in range(0, piece.nbytes, _WRITE_BYTES):
@@ -174,6 +180,8 @@ class Connection(asyncio.Protocol):
                 if self._done is None or self._done.done():
                     return  # the server answered or closed before the whole request: the rest is not needed
                 transport.write(piece[at : at + _WRITE_BYTES])
+                if written is not None:
+                    written()
         self._written = True
 
     def _read_tcp_info(self) -> TcpInfo | None:

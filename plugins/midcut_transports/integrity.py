@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from midcut_transports.connection import Answer
 
-# The checksum of a larger request is computed after it is written, while the cloud works on it: 3 MB take 0.4 ms.
+# The checksum of a larger request is computed while it is written, part by part: each is in the processor's cache then,
+# and the cloud is busy reading.
 _EARLY_BYTES: Final = 256 * 1024
 _SERVER_FAULTS: Final = frozenset({501, 505})
 
@@ -37,17 +38,22 @@ class Integrity:
 
     def __init__(self, model: str, header_length: str, pieces: Sequence[memoryview], *, expected: bool) -> None:
         self._checksum = oip.RequestChecksum(model, header_length)
-        self._pieces: Sequence[memoryview] | None = pieces
+        self._parts = (piece[at : at + _EARLY_BYTES] for piece in pieces for at in range(0, piece.nbytes, _EARLY_BYTES))
         self._expected = expected
         self.reported: bool | None = None
         deferred = expected and sum(piece.nbytes for piece in pieces) > _EARLY_BYTES
         self.header = f"{oip.CHECKSUM_HEADER}: {oip.DEFERRED if deferred else self.text()}\r\n"
 
+    def advance(self) -> None:
+        """Add the next part of the body to the checksum, if there is one."""
+        for part in self._parts:
+            self._checksum.add(part)
+            return
+
     def text(self) -> str:
-        """The checksum, computed at the first call."""
-        for piece in self._pieces or ():
-            self._checksum.add(piece)
-        self._pieces = None
+        """The checksum, once what is left of the body is added."""
+        for part in self._parts:
+            self._checksum.add(part)
         return self._checksum.text
 
     def doubt(self, answer: Answer, *, last: bool = False) -> str:

@@ -151,7 +151,7 @@ class Pool:
         limits: Limits,
         integrity: Integrity | None,
     ) -> Answer:
-        answer = await connection.exchange(header, pieces, limits, None if integrity is None else integrity.text)
+        answer = await connection.exchange(header, pieces, limits, None if integrity is None else integrity.advance)
         self._answers_s.append(answer.wall_s)
         return answer
 
