@@ -96,6 +96,10 @@ def test_iperf3_counts_what_the_receiver_got(read):
     recording = read("iperf3", iperf3())
     assert [kbps for _, kbps in rows(recording)] == pytest.approx([9000 / 1.4, 5000 / 1.4])
     assert rows(recording, "ping_ms")[0] == (0.0, 20.5)
+    # 250 kB came within 4 s of a test whose intervals end after 2 s: 500 kbit/s, not 1000.
+    late = {"bytes": 250_000, "bits_per_second": 5e5, "start": 0, "end": 4, "seconds": 4, "sender": True}
+    late_end = {"streams": [], "sum_sent": {"bytes": 1_750_000}, "sum_received": late}
+    assert [kbps for _, kbps in rows(read("iperf3", iperf3(end=late_end)))] == pytest.approx([9000 / 14, 5000 / 14])
     reverse = read("iperf3", iperf3(start={"test_start": {"reverse": 1}}))
     assert rows(reverse) == [(0.0, 9000.0), (1.0, 5000.0)]
 

@@ -16,8 +16,8 @@ def read_iperf3(path: Path, repeats: Repeats) -> Recording:
     """The rate of every interval as the receiver saw it, and the sender's shortest round trip as ping.
 
     A sender counts what it wrote into its socket buffer, far more than the link carried at first. So its intervals are
-    scaled to the bytes that the receiver counted in all, unless the receiver's own intervals are in the file
-    (`iperf3 -R`, or `--get-server-output`).
+    scaled to the mean rate that the receiver counted, whose time ends later, unless the receiver's own intervals are in
+    the file (`iperf3 -R`, or `--get-server-output`).
 
     Raises:
         FileError: the file is not such an output, or the test failed (iperf3 -J then exits with 0 all the same).
@@ -55,12 +55,13 @@ def _intervals(path: Path, report: dict[str, Any]) -> tuple[list[tuple[float, fl
         end = report["end"]
         received = end.get("sum_received") or {}
         sent_kbit = sum((stop - start) * kbps for start, stop, kbps in sums)
-        received_kbit = float(received.get("bytes", 0.0)) * 8 / 1e3
-        if received_kbit <= 0.0:
+        sent_s = sum(stop - start for start, stop, _ in sums)
+        received_kbps = float(received.get("bits_per_second", 0.0)) / 1e3
+        if received_kbps <= 0.0 or not received.get("bytes"):
             raise FileError(f"{path}: end.sum_received has no bytes: only the receiver's count is the link's")
         if sent_kbit <= 0.0:
             raise FileError(f"{path}: no interval has any bytes")
-        factor = received_kbit / sent_kbit
+        factor = received_kbps / (sent_kbit / sent_s)
         note = f"the sender's intervals scaled by {factor:.3f} to what the receiver counted"
         return [(start, stop, kbps * factor) for start, stop, kbps in sums], (note,)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
