@@ -176,6 +176,9 @@ class RuntimeExecutor:
             if weight_bytes >= _LARGEST_BYTES:
                 reason = f"their weights are {weight_bytes / 1e9:.1f} GB, and an ONNX graph holds less than 2.15 GB"
             raise ExecutorError(f"{self.identity} does not take nodes {start} to {stop}: {reason}") from error
+        finally:
+            if part.model is not None:
+                _forget_weights(part.model)
         self._verify(network, start, stop, segment, samples)
         _return_memory()
         return segment
@@ -288,6 +291,12 @@ class RuntimeSegment:
 def _weight_bytes(model: ir.Model) -> int:
     weights = (value.const_value for value in model.graph.initializers.values())
     return sum(weight.nbytes for weight in weights if weight is not None)
+
+
+def _forget_weights(model: ir.Model) -> None:
+    """Release the weights of a graph now: its nodes are cycles, which may stay for long once they have grown old."""
+    for value in model.graph.initializers.values():
+        value.const_value = None
 
 
 def _to_numpy(value: torch.Tensor) -> NDArray[Any]:

@@ -50,6 +50,23 @@ def test_a_second_process_finds_the_export(cache):
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == written
 
 
+def test_weights_of_a_graph_are_released_when_its_segment_is_made(cache, monkeypatch):
+    network, graphs = small_network(), []
+    compile_part = OnnxRuntime._compile_part
+
+    def keep(self, network, model):  # as cycles among its nodes would keep it, until they are collected
+        graphs.append(model)
+        return compile_part(self, network, model)
+
+    monkeypatch.setattr(OnnxRuntime, "_compile_part", keep)
+    with closing(OnnxRuntime(1, 1e-3, 8)) as executor:
+        for start, stop in ((0, 3), (3, network.table.last)):
+            executor.prepare(network, start, stop)
+    assert len(graphs) == 2
+    for graph in graphs:
+        assert not [value for value in graph.graph.initializers.values() if value.const_value is not None]
+
+
 def test_an_export_of_a_process_that_was_faster_stays_as_it_may_be_in_use(cache, monkeypatch):
     network = small_network()
     prepare(network)
