@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WAIT_S = 10.0
+# Messages that the client keeps because the broker has not acknowledged them.
+_MOST_UNACKNOWLEDGED = 256
 _SENSORS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("label", "{{ value_json.label or value_json.class }}", {}),
     ("probability", "{{ (value_json.probability or 0) * 100 }}", {"unit_of_measurement": "%"}),
@@ -46,12 +49,16 @@ class Mqtt:
             raise ConfigError(f"output.mqtt.topic must be a topic without + and #, got {topic!r}")
         self._topic, self._prefix, self._name = topic.strip("/"), discovery_prefix, name
         self._client = Client(CallbackAPIVersion.VERSION2)
+        self._client.max_queued_messages_set(_MOST_UNACKNOWLEDGED)
+        self._connected, self._given_up = threading.Event(), False
+        self._refusal = ""
         if username is not None:
             self._client.username_pw_set(username, None if password_env is None else os.environ.get(password_env, ""))
         if tls:
             self._client.tls_set()
         self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
         self._client.on_connect = self._announce
+        self._client.on_disconnect = lambda *_: self._connected.clear()
         try:
             self._client.connect_async(host, port)
         except ValueError as error:
@@ -59,6 +66,12 @@ class Mqtt:
         self._client.loop_start()
 
     def write(self, result: Mapping[str, Any]) -> None:
+        # The client would keep what it cannot send, without a limit and without saying so. Only the first result of an
+        # outage waits for its end, which is what a start and a short outage need.
+        if not self._connected.wait(0.0 if self._given_up else _WAIT_S):
+            self._given_up = True
+            raise ConnectionError(f"no connection to the broker {self._client.host}:{self._client.port}{self._refusal}")
+        self._given_up = False
         message = self._client.publish(f"{self._topic}/result", msgspec.json.encode(result), qos=1)
         message.wait_for_publish(_WAIT_S)
         if not message.is_published():
@@ -70,7 +83,11 @@ class Mqtt:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _announce(self, client: Any, *_: Any) -> None:
+    def _announce(self, client: Any, _data: Any, _flags: Any, reason: Any, *_: Any) -> None:
+        self._refusal = f": {reason}" if reason.is_failure else ""
+        if reason.is_failure:
+            return
+        self._connected.set()
         client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
         if self._prefix is None:
             return

@@ -1,0 +1,267 @@
+"""Where results go: lines, webhooks, and a broker of MQTT, which is Debian's mosquitto."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from midcut.edge.frontend.outputs import Outputs
+from midcut.errors import ConfigError, FileError
+from midcut_models.mnist import DIGITS
+from midcut_outputs.config import MqttConfig, WebhookConfig
+from midcut_outputs.lines import JsonLines, stdout
+from midcut_outputs.webhook import Webhook
+
+RESULT = {"model": "mnist", "class": 7, "label": "seven", "probability": 0.75, "source": "door", "latency_s": 0.02}
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+
+def wait_for(condition, what, limit_s=60.0):
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, f"no {what} in {limit_s:g} s"
+        time.sleep(0.05)
+
+
+class Posted(BaseHTTPRequestHandler):
+    """Keeps what was posted, and answers with the server's `status`."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posts.append((self.headers["Content-Type"], self.headers["Authorization"], json.loads(body)))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def receiver():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Posted)
+    server.posts, server.status = [], 204
+    server.url = f"http://127.0.0.1:{server.server_port}/results"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_lines_are_added_to_a_file_and_go_to_stdout(tmp_path, capsys):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"before":1}\n')
+    for output in (JsonLines(str(path)), stdout()):
+        output.write(RESULT)
+        output.close()
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"before": 1}, RESULT]
+    assert json.loads(capsys.readouterr().out) == RESULT
+    with pytest.raises(FileError, match=r"output\.jsonl\.path=.*nowhere"):
+        JsonLines(str(tmp_path / "nowhere" / "results.jsonl"))
+
+
+def test_a_webhook_posts_each_result_with_its_token(receiver, monkeypatch):
+    monkeypatch.setenv("HOOK", "secret")
+    webhook = Webhook(**vars(WebhookConfig(receiver.url, token_env="HOOK")))
+    webhook.write(RESULT)
+    assert receiver.posts == [("application/json", "Bearer secret", RESULT)]
+    with pytest.raises(ConfigError, match=r"output\.webhook\.url must begin with http"):
+        Webhook(**vars(WebhookConfig("ftp://somewhere")))
+
+
+def test_an_output_that_fails_or_blocks_holds_up_nobody_and_the_others_get_all(receiver, tmp_path):
+    class Blocked:
+        go = threading.Event()
+
+        def write(self, _):
+            self.go.wait(60)
+
+        def close(self):
+            pass
+
+    receiver.status = 500
+    lines = tmp_path / "results.jsonl"
+    webhook, blocked = Webhook(**vars(WebhookConfig(receiver.url))), Blocked()
+    outputs = Outputs({"webhook": webhook, "blocked": blocked, "jsonl": JsonLines(str(lines))})
+    try:
+        for number in range(300):
+            outputs.emit(RESULT | {"n": number})
+            if number % 100 == 99:  # the two that work keep up; the blocked one holds 256 and the one it began with
+                wait_for(lambda sent=number + 1: outputs.counts()["jsonl"]["written"] == sent, "lines")
+                wait_for(lambda sent=number + 1: outputs.counts()["webhook"]["failed"] == sent, "posts")
+        assert outputs.counts()["blocked"] == {"written": 0, "failed": 0, "dropped": 300 - 257}
+    finally:
+        blocked.go.set()
+        outputs.close()
+    assert [json.loads(line)["n"] for line in lines.read_text().splitlines()] == list(range(300))
+
+
+@contextlib.contextmanager
+def broker(folder, port=0, anonymous="true"):
+    """A mosquitto of its own, and its port."""
+    if not port:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+    config = folder / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {anonymous}\npersistence false\n")
+    log = folder / "mosquitto.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen([MOSQUITTO, "-c", config], stdout=out, stderr=out)
+    try:
+        with socket.socket() as probe:
+            wait_for(lambda: process.poll() is not None or probe.connect_ex(("127.0.0.1", port)) == 0, "broker")
+        assert process.poll() is None, log.read_text()
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextlib.contextmanager
+def subscriber(port):
+    """A queue of (topic, JSON or text) of all that the broker has and gets."""
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    messages, subscribed = queue.Queue(), threading.Event()
+
+    def heard(_client, _data, message):
+        text = message.payload.decode()
+        messages.put((message.topic, json.loads(text) if text.startswith("{") else text))
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_message = heard
+    client.on_connect = lambda of, *_: of.subscribe("#", qos=1)
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    try:
+        assert subscribed.wait(60)
+        yield messages
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def messages_until(messages, topic, count=1):
+    """The messages up to the `count`-th of a topic."""
+    found = []
+    while sum(name == topic for name, _ in found) < count:
+        found.append(messages.get(timeout=60))
+    return found
+
+
+@pytest.fixture
+def mqtt():
+    pytest.importorskip("paho.mqtt", reason="extra mqtt is not installed")
+    if MOSQUITTO is None:
+        pytest.skip("Debian's mosquitto is not installed")
+    from midcut_outputs.mqtt import Mqtt
+
+    return lambda port, **knobs: Mqtt(**vars(MqttConfig(port=port, **knobs)))
+
+
+def test_a_broker_gets_each_result_and_home_assistant_the_sensors(mqtt, tmp_path):
+    with broker(tmp_path) as port, subscriber(port) as messages:
+        output = mqtt(port, topic="site/door", name="Front door")
+        output.write(RESULT)
+        output.close()
+        found = messages_until(messages, "site/door/status", 2)
+    assert [value for topic, value in found if topic == "site/door/status"] == ["online", "offline"]
+    assert [value for topic, value in found if topic == "site/door/result"] == [RESULT]
+    sensors = {topic: value for topic, value in found if topic.startswith("homeassistant/")}
+    assert set(sensors) == {
+        f"homeassistant/sensor/site_door/{name}/config" for name in ("label", "probability", "latency")
+    }
+    for sensor in sensors.values():
+        assert sensor["state_topic"] == "site/door/result"
+        assert sensor["availability_topic"] == "site/door/status"
+        assert sensor["device"]["name"] == "Front door"
+    assert len({sensor["unique_id"] for sensor in sensors.values()}) == 3
+
+
+def test_a_broker_that_comes_later_gets_the_result_that_waits(mqtt, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    output = mqtt(port, discovery_prefix=None)
+    writing = threading.Thread(target=lambda: output.write(RESULT))
+    writing.start()
+    with broker(tmp_path, port), subscriber(port) as messages:
+        found = messages_until(messages, "midcut/result")
+        writing.join(30)
+        output.close()
+    assert found[-1][1] == RESULT
+    assert not any(topic.startswith("homeassistant") for topic, _ in found)
+
+
+def test_without_a_broker_nothing_piles_up(mqtt, tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut_outputs.mqtt._WAIT_S", 0.2)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    output = mqtt(port, discovery_prefix=None)
+    for number in range(3):
+        with pytest.raises(ConnectionError, match=f"no connection to the broker 127.0.0.1:{port}"):
+            output.write(RESULT | {"n": number})
+    with broker(tmp_path, port), subscriber(port) as messages:
+        wait_for(output._connected.is_set, "connection")
+        output.write(RESULT | {"n": 3})
+        output.close()
+        found = messages_until(messages, "midcut/result")
+    assert found[-1][1]["n"] == 3
+
+
+def test_a_broker_that_refuses_is_quoted(mqtt, tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut_outputs.mqtt._WAIT_S", 0.2)
+    with broker(tmp_path, anonymous="false") as port:
+        output = mqtt(port)
+        wait_for(lambda: output._refusal, "refusal")
+        with pytest.raises(ConnectionError, match=f"{port}: Not authorized"):
+            output.write(RESULT)
+        output.close()
+
+
+def test_settings_that_no_broker_takes_are_refused(mqtt):
+    for knobs, line in (({"topic": "a/#"}, r"topic without \+ and #"), ({"host": ""}, r"output\.mqtt")):
+        with pytest.raises(ConfigError, match=line):
+            mqtt(1883, **knobs)
+
+
+@pytest.mark.usefixtures("mqtt")
+def test_labels_of_a_folder_reach_stdout_a_broker_and_a_webhook(receiver, tmp_path):
+    labels = [row.partition(",")[2] for row in (DIGITS / "labels.csv").read_text().split()[1:6]]
+    with broker(tmp_path) as port, subscriber(port) as messages:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "midcut.cli", "edge", "model=mnist", "telemetry=constant"),
+                *("cloud_url=http://127.0.0.1:9", "input=folder", f"input.path={DIGITS}", "input.limit=5"),
+                *("input.plot=false", "output=[stdout,mqtt,webhook]", f"output.mqtt.port={port}"),
+                *(f"output.webhook.url={receiver.url}", "hydra.run.dir=run"),
+            ],
+            cwd=tmp_path, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = messages_until(messages, "midcut/result", 5)
+    published = [value for topic, value in found if topic == "midcut/result"]
+    printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert published == printed == [post for _, _, post in receiver.posts]
+    assert sum(result["label"] == label for result, label in zip(published, labels, strict=True)) >= 4
+    written = (Path(tmp_path) / "run" / "results.jsonl").read_bytes().splitlines()
+    assert [result["latency_s"] for result in published] == [msgspec.json.decode(line)["latency_s"] for line in written]
