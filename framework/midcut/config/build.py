@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _T = TypeVar("_T")
+# A knob that takes the value of another setting: ${cloud_url}, ${oc.select:transport.tls_ca,null}.
+_REFERENCE: Final = re.compile(r"\$\{(?:oc\.select:)?(\w[\w.]*)(?:,[^}]*)?\}")
 
 
 def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
@@ -69,12 +71,32 @@ def component_name(kind: Kind, node: DictConfig) -> str:
 def _with_key(reason: str, node: DictConfig) -> str:
     """Why a component cannot be built, with the key of the knob that the reason mentions, else the component's."""
     place = str(node._get_full_key(None))  # noqa: SLF001 - OmegaConf has no public way to ask a node where it is
+    named = re.match(rf"{re.escape(place)}\.(\w+)\b", reason)
+    if place and named and named[1] in node:
+        return _given_key(node, named[1]) + reason[named.end() :]
     if not place or f"{place}." in reason:
         return reason
     knob = next((word for word in re.findall(r"\w+", reason) if word in node.keys()), None)  # noqa: SIM118 - a config node
     if knob is None:
         return f"{place}: {reason}"
-    return f"{place}.{reason}" if reason.startswith(knob) else f"{place}.{knob}: {reason}"
+    key = _given_key(node, knob)
+    return f"{key}{reason.removeprefix(knob)}" if reason.startswith(knob) else f"{key}: {reason}"
+
+
+def _given_key(node: DictConfig, knob: str) -> str:
+    """The full key of the setting that a knob takes its value from: the knob's own, unless it refers to another one."""
+    settings = OmegaConf.to_container(node._get_root(), resolve=False)  # noqa: SLF001 - as above
+
+    def value_of(key: str) -> Any:
+        value: Any = settings
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    key = f"{node._get_full_key(None)}.{knob}"  # noqa: SLF001
+    while (reference := _REFERENCE.fullmatch(str(value_of(key)))) and value_of(reference[1]) is not None:
+        key = reference[1]
+    return key
 
 
 def build_each(kind: Kind, nodes: DictConfig, **context: Any) -> dict[str, Any]:
