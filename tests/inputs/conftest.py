@@ -4,14 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-import midcut_models
+from midcut_models.mnist import DIGITS
 
-DIGITS = Path(midcut_models.__file__).parent / "digits"
 FRAMES_PER_SECOND = 10
 
 
@@ -23,19 +21,35 @@ def labels():
 
 
 @pytest.fixture
-def video(tmp_path, labels):
-    """A video of thirty shipped digits, made here, in a lossless codec."""
+def make_video(tmp_path, labels):
+    """Makes a video of thirty shipped digits, `repeat` times over; returns its path."""
     av = pytest.importorskip("av", reason="extra video is not installed")
-    path = tmp_path / "digits.mkv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=FRAMES_PER_SECOND)
-        stream.width = stream.height = 112
-        stream.pix_fmt = "bgr0"
-        for number in range(len(labels)):
-            picture = Image.open(DIGITS / f"{number:04}.png").convert("RGB").resize((112, 112))
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-        container.mux(stream.encode())
-    return path
+
+    def make(name, codec, pixels, repeat=1):
+        path = tmp_path / name
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=FRAMES_PER_SECOND)
+            stream.width = stream.height = 112
+            stream.pix_fmt = pixels
+            for number in list(range(len(labels))) * repeat:
+                picture = Image.open(DIGITS / f"{number:04}.png").convert("RGB").resize((112, 112))
+                container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            container.mux(stream.encode())
+        return path
+
+    return make
+
+
+@pytest.fixture
+def video(make_video):
+    """A video in a lossless codec."""
+    return make_video("digits.mkv", "ffv1", "bgr0")
+
+
+@pytest.fixture
+def mjpeg(make_video):
+    """The digits as a camera's MJPEG: each frame is the file of a picture."""
+    return make_video("digits.avi", "mjpeg", "yuvj420p")
 
 
 class Edge:

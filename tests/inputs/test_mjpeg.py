@@ -6,30 +6,12 @@ import io
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from PIL import Image
 
 import midcut
 from midcut.edge.frontend.frame_stream import _infer_frame
 from midcut_inputs.config import VideoConfig
 from midcut_inputs.video import Video
-from midcut_models.mnist import DIGITS
-
-
-@pytest.fixture
-def mjpeg(tmp_path, labels):
-    """The digits as a camera's MJPEG: each frame is the file of a picture."""
-    av = pytest.importorskip("av", reason="extra video is not installed")
-    path = tmp_path / "digits.avi"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=10)
-        stream.width = stream.height = 112
-        stream.pix_fmt = "yuvj420p"
-        for number in range(len(labels)):
-            picture = Image.open(DIGITS / f"{number:04}.png").convert("RGB").resize((112, 112))
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-        container.mux(stream.encode())
-    return path
 
 
 def frames_of(path, **knobs):

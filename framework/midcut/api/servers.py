@@ -17,7 +17,7 @@ from midcut.edge.frontend.answers import answer_fields
 from midcut.edge.frontend.server import app_of
 from midcut.edge.picture_input import PictureInput
 from midcut.errors import ConfigError
-from midcut.serving import serve
+from midcut.serving import Served
 from midcut.serving.images import PixelBudget
 from midcut.types import Placement
 
@@ -25,34 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
-    from aiohttp import web
 
     from midcut.api.cutting import CutModel
     from midcut.cloud.assembly import AssembledCloud
-    from midcut.config.settings import ServerSettings
     from midcut.edge.assembly import AssembledEdge
     from midcut.types import Decision, InferenceResult
-
-
-class _Served:
-    """An application that is served until it is stopped."""
-
-    def __init__(self, app: web.Application, settings: ServerSettings) -> None:
-        self._stop = asyncio.Event()
-        self._url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(serve(app, settings, self._url.set_result, self._stop))
-
-    async def url(self) -> str:
-        """The address, once it is served."""
-        waited: tuple[asyncio.Future[Any], ...] = (self._task, self._url)
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if not self._url.done():
-            await self._task  # raises what went wrong
-        return await self._url
-
-    async def stop(self) -> None:
-        self._stop.set()
-        await self._task
 
 
 class Cloud:
@@ -82,7 +59,7 @@ class Cloud:
             # Loading a model takes seconds, in which this program's event loop should go on.
             cloud: AssembledCloud = await asyncio.to_thread(assembling.__enter__)
             stack.push_async_callback(asyncio.to_thread, assembling.__exit__, None, None, None)
-            served = _Served(cloud.app, cloud.server)
+            served = Served(cloud.app, cloud.server)
             stack.push_async_callback(served.stop)
             self.url = await served.url()
             self._stack = stack.pop_all()
@@ -125,7 +102,7 @@ class Edge:
             stack.push_async_callback(assembled.engine.close)
             await assembled.engine.start()
             if self._serve:
-                served = _Served(app_of(assembled, settings), settings)
+                served = Served(app_of(assembled, settings), settings)
                 stack.push_async_callback(served.stop)
                 self.url = await served.url()
             self._stack = stack.pop_all()

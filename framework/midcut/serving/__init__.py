@@ -7,7 +7,7 @@ from midcut.serving.app import ARRIVED_S, METRICS_PATH, REGISTRY, REQUEST_ID, bi
 from midcut.serving.error_responses import RefusedError, json_response
 from midcut.serving.in_flight import UPLOADS_PER_PLACE, InFlightCounter
 from midcut.serving.inference import ModelRef, add_inference_routes, message_response, unknown_version
-from midcut.serving.lifecycle import DRAIN, Drain, make_runner, serve, stop_signals
+from midcut.serving.lifecycle import DRAIN, Drain, Served, make_runner, serve, stop_signals
 from midcut.serving.request_body import discard_body, read_body, read_chunks
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "InFlightCounter",
     "ModelRef",
     "RefusedError",
+    "Served",
     "add_inference_routes",
     "bind_request_id",
     "check_credentials",

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from midcut import wire
+from midcut.errors import ConfigError
 from midcut.serving.error_responses import RefusedError
 from midcut.wire import oip
 from midcut.wire.credentials import read_token, server_tls
@@ -36,9 +37,12 @@ def check_credentials(settings: ServerSettings) -> None:
     Raises:
         ConfigError: one of them cannot be used.
     """
-    read_token(settings.token_env, settings.token_file)
-    read_token(settings.admin_token_env, settings.admin_token_file, "admin_token")
-    server_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    try:
+        read_token(settings.token_env, settings.token_file)
+        read_token(settings.admin_token_env, settings.admin_token_file, "admin_token")
+        server_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    except ConfigError as error:
+        raise ConfigError(f"{settings.section}.{error}") from None
 
 
 def check_tokens(token: Token, admin_token: Token, open_paths: frozenset[str] = OPEN_PATHS) -> Middleware:

@@ -69,7 +69,7 @@ def new_app(
     layers: list[Middleware] = [_observe_requests(ServerMetrics(registry)), errors_as_json]
     if token.current() or admin_token.current():
         layers.append(check_tokens(token, admin_token, OPEN_PATHS | open_paths))
-    layers.append(check_origins(_known_names(settings), browsed))
+    layers.append(check_origins(_known_names(settings), browsed, settings.hosts))
     layers.append(_count_in_flight(OPEN_PATHS | streams | {METRICS_PATH}))
     app = web.Application(middlewares=layers, client_max_size=limit_bytes)
     app[DRAIN] = Drain()

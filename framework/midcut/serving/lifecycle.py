@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import web
@@ -103,6 +103,32 @@ async def serve(
         await listener.close()
     finally:
         await runner.cleanup()
+
+
+class Served:
+    """An application that is served from now on, until `stop`; see `serve`."""
+
+    def __init__(self, app: web.Application, settings: ServerSettings) -> None:
+        self._stop = asyncio.Event()
+        self._url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(serve(app, settings, self._url.set_result, self._stop))
+
+    async def url(self) -> str:
+        """The address, once it is served.
+
+        Raises:
+            ConfigError: it cannot be served there.
+        """
+        waited: tuple[asyncio.Future[Any], ...] = (self._task, self._url)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not self._url.done():
+            await self._task  # raises what went wrong
+        return await self._url
+
+    async def stop(self) -> None:
+        """Finish the requests in flight, and close."""
+        self._stop.set()
+        await self._task
 
 
 async def _wait(stop: asyncio.Event, tls: ssl.SSLContext | None, settings: ServerSettings) -> None:

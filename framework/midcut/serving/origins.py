@@ -26,7 +26,7 @@ _ADMIN_PATHS: Final = f"{oip.REPOSITORY_PATH}/models/"
 _PRIVATE_SUFFIXES: Final = ("local", "localhost", "internal", "lan", "home", "home.arpa", "svc", "test")
 
 
-def check_origins(names: Collection[str], browsed: frozenset[str]) -> Middleware:
+def check_origins(names: Collection[str], browsed: frozenset[str], own_hosts: Collection[str] = ()) -> Middleware:
     """A middleware that refuses what a page of another site makes a browser send.
 
     A page of another site may send, but not read: everything but GET, HEAD and OPTIONS is refused by the headers
@@ -36,13 +36,16 @@ def check_origins(names: Collection[str], browsed: frozenset[str]) -> Middleware
     Args:
         names: host names that browsers use, besides addresses and names that no site can own; `*` takes every name.
         browsed: paths that only browsers ask for, checked whatever the method.
+        own_hosts: hosts under which browsers reach this server by a proxy that changes `Host`, with the port unless it
+            is the scheme's own.
     """
-    known = {name.lower().rstrip(".") for name in (*names, socket.gethostname())}
+    known = {_host_name(name.lower()) for name in (*names, *own_hosts, socket.gethostname())}
+    own = {host.lower() for host in own_hosts}
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method not in _READS and _is_foreign(request):
-            raise RefusedError(403, "a page of another site may not ask this server")
+        if request.method not in _READS and _is_foreign(request, own):
+            raise RefusedError(403, "a page of another site may not ask this server; of its own: see the setting hosts")
         changes = request.method in _CHANGES or request.path.startswith(_ADMIN_PATHS)
         if changes or request.path in browsed:
             name = _host_name(request.headers.get("Host", ""))
@@ -55,7 +58,7 @@ def check_origins(names: Collection[str], browsed: frozenset[str]) -> Middleware
     return check
 
 
-def _is_foreign(request: web.Request) -> bool:
+def _is_foreign(request: web.Request, own_hosts: set[str]) -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in ("same-origin", "none")
@@ -68,7 +71,7 @@ def _is_foreign(request: web.Request) -> bool:
         return True
     # A page cannot set the second one without the server's consent; proxies in front do that.
     named = (request.headers.get(header, "").lower() for header in ("Host", "X-Forwarded-Host"))
-    return host.lower() not in set(named) - {""}
+    return host.lower() not in {*named, *own_hosts} - {""}
 
 
 def _host_name(host: str) -> str:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from midcut.cli.tables import table_console
 from midcut.component import Kind
 from midcut.config.build import build, build_each
-from midcut.config.settings import InputFolder, InputServer
+from midcut.config.settings import InputFolder, InputServer, StreamServer
 from midcut.config.settings.bounds import count_threads
 from midcut.edge.assembly import assemble
 from midcut.edge.frontend.folder import image_files, read_labels
@@ -29,7 +29,7 @@ from midcut.errors import ConfigError, FileError
 from midcut.reporting import check_installed
 from midcut.results.lines import reserved_space
 from midcut.results.stream import PLOT, RECORDS, SUMMARY, read_records, write_summary
-from midcut.serving import check_credentials, event_loop, serve, stop_signals
+from midcut.serving import Served, check_credentials, event_loop, serve, stop_signals
 from midcut.tensors import set_threads
 from midcut.wire.tracing import start_tracing
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.edge.assembly import AssembledEdge
+    from midcut.edge.page.live import LiveRecord
     from midcut.protocols import Input
 
 _log = structlog.get_logger("midcut.edge")
@@ -48,12 +49,14 @@ def run(cfg: DictConfig) -> dict[str, Any] | None:
     Returns:
         the stream's summary; a sweep records it.
     """
-    source = _checked_source(cfg)  # before the model is loaded
+    # Before the model is loaded.
+    source = _checked_source(cfg)
+    server = _checked_server(cfg, source)
     outputs = Outputs(build_each(Kind.OUTPUT, cfg.output))
     threads = count_threads("engine.threads", cfg.engine.threads)
     end_tracing = start_tracing("midcut edge")
     try:
-        return event_loop.run(_run(assemble(cfg), source, outputs, threads))
+        return event_loop.run(_run(assemble(cfg), source, server, outputs, threads))
     finally:
         outputs.close()
         end_tracing()
@@ -73,8 +76,21 @@ def _checked_source(cfg: DictConfig) -> InputServer | InputFolder | Input:
     return source
 
 
+def _checked_server(cfg: DictConfig, source: InputServer | InputFolder | Input) -> StreamServer:
+    server = cast("StreamServer", OmegaConf.to_object(cfg.server))
+    if server.enabled and isinstance(source, InputServer):
+        raise ConfigError("server.enabled=true is for streams: input=server serves already, with the settings of input")
+    if server.enabled:
+        check_credentials(server)
+    return server
+
+
 async def _run(
-    edge: AssembledEdge, source: InputServer | InputFolder | Input, outputs: Outputs, threads: int
+    edge: AssembledEdge,
+    source: InputServer | InputFolder | Input,
+    server: StreamServer,
+    outputs: Outputs,
+    threads: int,
 ) -> dict[str, Any] | None:
     # Images are decoded on the loop's own threads; torch's thread count holds on the thread that sets it.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(initializer=set_threads, initargs=(threads,)))
@@ -85,25 +101,36 @@ async def _run(
             app = app_of(edge, source, outputs.emit_each)
             await serve(app, source, _ready, stop)
             return None
-        return await _stream(edge, source, outputs, stop)
+        if not server.enabled:
+            return await _stream(edge, source, outputs, stop)
+        served = Served(app_of(edge, server, outputs.emit_each), server)
+        try:
+            _ready(await served.url())
+            return await _stream(edge, source, outputs, stop, edge.page.live)
+        finally:
+            await served.stop()
     finally:
         await edge.engine.close()
 
 
 async def _stream(
-    edge: AssembledEdge, source: InputFolder | Input, outputs: Outputs, stop: asyncio.Event
+    edge: AssembledEdge,
+    source: InputFolder | Input,
+    outputs: Outputs,
+    stop: asyncio.Event,
+    live: LiveRecord | None = None,
 ) -> dict[str, Any]:
     engine, model = edge.engine, edge.model
     folder = Path(HydraConfig.get().runtime.output_dir)
     with reserved_space(folder):
         if isinstance(source, InputFolder):
             name = source.path
-            done = await stream(engine, model, source, folder / RECORDS, stop, outputs.emit_each)
+            done = await stream(engine, model, source, folder / RECORDS, stop, outputs.emit_each, live)
         else:
             name = source.source
             sys.stdout.write(f"midcut edge takes frames of {name}\n")
             sys.stdout.flush()
-            done = await stream_frames(engine, model, source, folder / RECORDS, stop, outputs.emit_each)
+            done = await stream_frames(engine, model, source, folder / RECORDS, stop, outputs.emit_each, live)
     calibration = engine.calibration.state() if engine.calibration is not None else None
     summary = summarise(model.name, done, engine.parts.planning.counts, calibration, engine.parts.clouds.never_reached)
     write_summary(folder / SUMMARY, summary)

@@ -8,11 +8,13 @@ from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.cutting import Capture, CutSettings, Order
 from midcut.config.settings.edge import (
     CalibrationSettings,
+    EdgeServer,
     EngineSettings,
     Fallback,
     InputFolder,
     InputKind,
     InputServer,
+    StreamServer,
 )
 from midcut.config.settings.gaming import GameSettings, Turns
 from midcut.config.settings.measuring import ExportConfig, FitConfig, ProfileConfig
@@ -73,6 +75,7 @@ __all__ = [
     "Distribution",
     "DistributionKind",
     "EdgeConfig",
+    "EdgeServer",
     "EngineSettings",
     "ExportConfig",
     "Fallback",
@@ -96,6 +99,7 @@ __all__ = [
     "ScheduleConfig",
     "ServerSettings",
     "SimulateConfig",
+    "StreamServer",
     "TierSettings",
     "Turns",
 ]

@@ -123,11 +123,10 @@ class InputKind(Enum):
 
 
 @dataclass
-class InputServer(ServerSettings):
-    """Settings of `midcut edge input=server`: HTTP requests with one image or tensor each.
+class EdgeServer(ServerSettings):
+    """Settings of an edge's HTTP server.
 
     Attributes:
-        kind: set by input=NAME.
         max_body_mb: largest request body, MB; never less than the model's own input needs.
         max_pixels: an image of more pixels is refused before it is decoded; of large images, no more pixels than that
             are decoded at once; each takes up to 5 bytes. Of WebP, AVIF, transparent and 16-bit images one takes up
@@ -138,9 +137,6 @@ class InputServer(ServerSettings):
         page: serve a live page at `/`, which shows the cuts and changes w, planner and cut.
     """
 
-    _key: ClassVar[str] = "input"
-
-    kind: InputKind = InputKind.server
     port: int = 8701
     max_body_mb: float = 32.0
     max_pixels: int = 50_000_000
@@ -150,9 +146,33 @@ class InputServer(ServerSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(0, self, "input.max_body_mb", finite=True)
-        check_at_least(1, self, "input.max_pixels", "input.max_requests")
-        check_over_zero(self, "input.queue_s")
+        check_at_least(0, self, f"{self.section}.max_body_mb", finite=True)
+        check_at_least(1, self, f"{self.section}.max_pixels", f"{self.section}.max_requests")
+        check_over_zero(self, f"{self.section}.queue_s")
+
+
+@dataclass
+class InputServer(EdgeServer):
+    """Settings of `midcut edge input=server`: HTTP requests with one image or tensor each.
+
+    Attributes:
+        kind: set by input=NAME.
+    """
+
+    section: ClassVar[str] = "input"
+
+    kind: InputKind = InputKind.server
+
+
+@dataclass
+class StreamServer(EdgeServer):
+    """Settings of the server beside a stream: live page, metrics, health, and answers to requests in between.
+
+    Attributes:
+        enabled: serve while a folder, a camera or a video is streamed.
+    """
+
+    enabled: bool = False
 
 
 _PIPELINE_DEPTH = 4

@@ -10,7 +10,7 @@ from omegaconf import MISSING
 from midcut.config.settings.aiming import AimSettings
 from midcut.config.settings.bounds import check_over_zero, check_share, check_tiers
 from midcut.config.settings.cutting import CutSettings
-from midcut.config.settings.edge import CalibrationSettings, EngineSettings
+from midcut.config.settings.edge import CalibrationSettings, EngineSettings, StreamServer
 from midcut.config.settings.serving import (
     CloudSettings,
     PriceSettings,
@@ -137,6 +137,7 @@ class EdgeConfig:
             Predictor and telemetry take it from here.
         task: what the model's output means, which decides the answer to an image.
         input: a server, a folder of images, a camera or a video.
+        server: the live page, metrics and requests beside a stream.
         output: where results go besides: `output=[mqtt,webhook]`.
     """
 
@@ -161,6 +162,7 @@ class EdgeConfig:
     cloud_url: Any = "http://127.0.0.1:8700"
     slow_start: SlowStart = SlowStart.auto
     input: Any = MISSING
+    server: StreamServer = field(default_factory=StreamServer)
     output: Any = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -31,12 +31,13 @@ class ServerSettings:
             calibration. Where only the other token is set, nobody may.
         hosts: names by which browsers may open pages and change the server where no token is set, besides addresses,
             names without a dot and private ones (.local, .lan, .internal); `*` takes every name. Other names could be
-            those of a strange site that points its own name here.
+            those of a strange site that points its own name here. Also the hosts of a proxy that replaces `Host`
+            without `X-Forwarded-Host`, with the port unless it is 80 or 443: `edge.example.org:8443`.
         tls_cert, tls_key: files with certificate and key, PEM; null is plain HTTP.
         tls_client_ca: file with the CA whose certificates clients must show (mutual TLS); null asks for none.
     """
 
-    _key: ClassVar[str] = "server"
+    section: ClassVar[str] = "server"
 
     host: str = "127.0.0.1"
     port: int = 8700
@@ -56,10 +57,10 @@ class ServerSettings:
     tls_client_ca: str | None = None
 
     def __post_init__(self) -> None:
-        check_over_zero(self, f"{self._key}.body_timeout_s", f"{self._key}.idle_timeout_s")
-        check_at_least(0, self, f"{self._key}.bodies_mb", finite=True)
-        check_at_least(1, self, f"{self._key}.connections")
-        check_at_least(0, self, f"{self._key}.leave_s", f"{self._key}.drain_s")
+        check_over_zero(self, f"{self.section}.body_timeout_s", f"{self.section}.idle_timeout_s")
+        check_at_least(0, self, f"{self.section}.bodies_mb", finite=True)
+        check_at_least(1, self, f"{self.section}.connections")
+        check_at_least(0, self, f"{self.section}.leave_s", f"{self.section}.drain_s")
 
 
 @dataclass

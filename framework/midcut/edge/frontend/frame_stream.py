@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from midcut.edge.engine import EdgeEngine
     from midcut.edge.frontend.stream import StreamOutcome
+    from midcut.edge.page.live import LiveRecord
     from midcut.protocols import Input
     from midcut.results.stream import Record
     from midcut.types import Frame, LoadedModel
@@ -30,12 +31,14 @@ async def stream_frames(
     results: Path,
     stop: asyncio.Event,
     emit: Callable[[Mapping[str, Any]], None] | None = None,
+    live: LiveRecord | None = None,
 ) -> StreamOutcome:
     """Run an input through a started engine until it ends, its limit is reached, or `stop` is set.
 
     Args:
         results: file that gets one JSON line per frame that was answered.
         emit: gets each result as JSON fields, for the outputs.
+        live: gets each answer, for the live page.
 
     Raises:
         FileError: an input that is not endless failed.
@@ -56,7 +59,7 @@ async def stream_frames(
                     window.outcome.stopped = window.outcome.stopped or stop.is_set()
                     break
                 taken += 1
-                window.add(frame.source, asyncio.create_task(_infer_frame(engine, model, frame)))
+                window.add(frame.source, asyncio.create_task(_infer_frame(engine, model, frame, live)))
             await window.finish()
         finally:
             reader.close()
@@ -76,10 +79,11 @@ async def _next_frame(reader: FrameReader, stopping: asyncio.Task[Any]) -> Frame
     return arriving.result()
 
 
-async def _infer_frame(engine: EdgeEngine, model: LoadedModel, frame: Frame) -> Record:
+async def _infer_frame(engine: EdgeEngine, model: LoadedModel, frame: Frame, live: LiveRecord | None = None) -> Record:
     inputs: Any
     if frame.data is None:
         inputs = await asyncio.to_thread(prepared_input, model, frame.image)
     else:
         inputs = await PictureInput.open(model, frame.data, PixelBudget(MAX_PIXELS, None))
-    return await infer_record(engine, model, inputs, frame.source, frame_at_s=frame.at_s)
+    shown = frame.data or frame.image
+    return await infer_record(engine, model, inputs, frame.source, frame_at_s=frame.at_s, shown=shown, live=live)

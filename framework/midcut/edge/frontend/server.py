@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from prometheus_client import CollectorRegistry
 
-    from midcut.config.settings import InputServer
+    from midcut.config.settings import EdgeServer
     from midcut.edge.assembly import AssembledEdge
     from midcut.edge.engine import EdgeEngine
     from midcut.edge.page.live import LiveRecord
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def make_app(
     engine: EdgeEngine,
     model: LoadedModel,
-    settings: InputServer,
+    settings: EdgeServer,
     registry: CollectorRegistry | None = None,
     emit: Callable[[Mapping[str, Any]], None] | None = None,
     parts: PageParts | None = None,
@@ -73,7 +73,7 @@ def make_app(
 
 
 def app_of(
-    edge: AssembledEdge, settings: InputServer, emit: Callable[[Mapping[str, Any]], None] | None = None
+    edge: AssembledEdge, settings: EdgeServer, emit: Callable[[Mapping[str, Any]], None] | None = None
 ) -> web.Application:
     """The application of an assembled edge whose engine is started; see `make_app`."""
     return make_app(edge.engine, edge.model, settings, edge.metrics.registry, emit, edge.page)
@@ -84,7 +84,7 @@ class _Routes:
         self,
         engine: EdgeEngine,
         model: LoadedModel,
-        settings: InputServer,
+        settings: EdgeServer,
         admission: AdmissionLimit,
         emit: Callable[[Mapping[str, Any]], None] | None,
         live: LiveRecord | None,

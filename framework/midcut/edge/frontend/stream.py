@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from PIL import Image
+
     from midcut.config.settings import InputFolder
     from midcut.edge.engine import EdgeEngine
+    from midcut.edge.page.live import LiveRecord
     from midcut.types import Decision, LoadedModel
 
 _log = structlog.get_logger("midcut.stream")
@@ -79,6 +82,7 @@ async def stream(
     results: Path,
     stop: asyncio.Event,
     emit: Callable[[Mapping[str, Any]], None] | None = None,
+    live: LiveRecord | None = None,
 ) -> StreamOutcome:
     """Run the folder through a started engine.
 
@@ -86,6 +90,7 @@ async def stream(
         results: file that gets one JSON line per request, at once.
         stop: when set, the requests in flight are finished and the stream ends.
         emit: gets each result as JSON fields, for the outputs.
+        live: gets each answer, for the live page.
 
     Raises:
         FileError: no image could be read.
@@ -108,7 +113,7 @@ async def stream(
                     break
                 position += 1
                 expected = expected_label(labels, file, settings.path)
-                window.add(str(file), asyncio.create_task(_infer_file(engine, model, file, expected)))
+                window.add(str(file), asyncio.create_task(_infer_file(engine, model, file, expected, live)))
             window.outcome.stopped = window.outcome.stopped or (settings.watch and stop.is_set())
             await window.finish()
         finally:
@@ -199,10 +204,13 @@ class Window:
         )
 
 
-async def _infer_file(engine: EdgeEngine, model: LoadedModel, file: Path, expected: str | None) -> Record:
+async def _infer_file(
+    engine: EdgeEngine, model: LoadedModel, file: Path, expected: str | None, live: LiveRecord | None
+) -> Record:
+    data = await asyncio.to_thread(_read_file, file)
     # A budget for each file: those in flight are few, and the user's own.
-    inputs = await PictureInput.open(model, await asyncio.to_thread(_read_file, file), PixelBudget(MAX_PIXELS, None))
-    return await infer_record(engine, model, inputs, str(file), expected)
+    inputs = await PictureInput.open(model, data, PixelBudget(MAX_PIXELS, None))
+    return await infer_record(engine, model, inputs, str(file), expected, shown=data, live=live)
 
 
 def _answer_of(record: Record) -> Mapping[str, Any]:
@@ -218,6 +226,9 @@ async def infer_record(
     source: str,
     expected: str | None = None,
     frame_at_s: float | UnsetType = UNSET,
+    *,
+    shown: bytes | Image.Image | None = None,
+    live: LiveRecord | None = None,
 ) -> Record:
     """Classify one input, and describe the answer.
 
@@ -225,10 +236,14 @@ async def infer_record(
         source: the file or the input that the picture comes from.
         expected: the right label, if known.
         frame_at_s: when a frame was taken, seconds since the epoch.
+        shown: the picture for the live page.
+        live: gets the answer, for the live page.
     """
     decision = engine.decision  # `infer` uses the same one: it reads it before it first awaits
     result = await engine.infer(inputs if isinstance(inputs, PictureInput) else [inputs])
     answer = await asyncio.to_thread(answer_fields, model, result.output)
+    if live is not None:
+        live.answered(shown, answer, result)
     return Record(
         n=0,  # set when it is written
         at_s=time.time(),

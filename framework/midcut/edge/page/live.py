@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from PIL import Image
+
 from midcut.pictures import as_shown
 from midcut.serving.images import open_image, upright
 
@@ -52,12 +54,12 @@ class LastAnswer:
     """The last answer while a page is open.
 
     Attributes:
-        image: the picture as it came; None for tensors.
+        image: the picture as it came, a file or a frame; None for tensors.
         fields: the answer's fields, as the model's task makes them.
     """
 
     at_s: float
-    image: bytes | bytearray | None
+    image: bytes | bytearray | Image.Image | None
     fields: Mapping[str, Any]
     latency_s: float
     cut: int
@@ -97,7 +99,9 @@ class LiveRecord:
         predicted_s = result.predicted.get("latency_s")
         self.results.append(ResultPoint(time.time(), result.latency_s, predicted_s, result.cost_usd, result.cut))
 
-    def answered(self, image: bytes | bytearray | None, fields: Mapping[str, Any], result: InferenceResult) -> None:
+    def answered(
+        self, image: bytes | bytearray | Image.Image | None, fields: Mapping[str, Any], result: InferenceResult
+    ) -> None:
         """Hold the last answer while a page is open."""
         if self.watched:
             self.last = LastAnswer(time.time(), image, fields, result.latency_s, result.cut, result.finished_by)
@@ -116,17 +120,17 @@ class LiveRecord:
         return sum(point.cost_usd for point in recent) / max(time.time() - since_s, 1.0) * _MONTH_S
 
 
-def thumbnail(data: bytes | bytearray) -> str:
+def thumbnail(image: bytes | bytearray | Image.Image) -> str:
     """A small picture as a `data:` URL; `""` where there is none to show."""
     try:
-        with open_image(data) as picture:
+        with image.copy() if isinstance(image, Image.Image) else open_image(image) as picture:
             picture.draft("RGB", (_SIDE_PIXELS, _SIDE_PIXELS))
             if picture.width * picture.height > _MOST_PIXELS:
                 return ""
             shown = as_shown(upright(picture))
-        shown.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS))
-        out = io.BytesIO()
-        shown.save(out, "JPEG", quality=80)
+            shown.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS))
+            out = io.BytesIO()
+            shown.save(out, "JPEG", quality=80)
     except Exception:  # noqa: BLE001 - the answer was given; its picture is only shown
         return ""
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"

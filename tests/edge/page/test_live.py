@@ -1,0 +1,42 @@
+"""The picture that the live page shows of the last answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import pytest
+from PIL import Image
+
+from midcut.edge.page.live import thumbnail
+
+
+def file_of(image, kind):
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+def shown(image):
+    scheme, _, data = thumbnail(image).partition(",")
+    assert scheme == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+@pytest.mark.parametrize("size", [(100, 50), (1000, 500)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "frame"])
+def test_a_picture_of_any_kind_and_size_is_shown_small(mode, size, kind):
+    if kind == "JPEG" and mode in ("RGBA", "P"):
+        pytest.skip("JPEG has no such pixels")
+    image = Image.new("RGB", size, (200, 40, 40)).convert(mode, palette=Image.Palette.ADAPTIVE)
+    small = shown(image if kind == "frame" else file_of(image, kind))
+    assert small.size == (min(size[0], 320), min(size[0], 320) // 2)
+    expected, found = image.convert("RGB").getpixel((5, 5)), small.convert("RGB").getpixel((5, 5))
+    assert all(abs(one - other) < 6 for one, other in zip(expected, found, strict=True))
+    assert image.size == size  # a frame is left as it is
+
+
+def test_what_is_no_picture_shows_none():
+    assert thumbnail(b"no picture") == ""
+    assert thumbnail(file_of(Image.new("L", (3000, 2500)), "PNG")) == ""  # it would take long
