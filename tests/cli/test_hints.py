@@ -18,7 +18,7 @@ import pytest
             "Could not override 'bandwidth'; did you mean telemetry.constant.bandwidth_kbps=5000?",
         ),
         (("plan", "ping_ms=3"), "Could not override 'ping_ms'; did you mean telemetry.constant.ping_ms=3?"),
-        (("edge", "port=80"), "Could not override 'port'; did you mean input.port=80?"),
+        (("edge", "port=80"), "Could not override 'port'; did you mean input.port=80 or server.port=80?"),
         (("cloud", "workers=2"), "Could not override 'workers'; did you mean cloud.workers=2?"),
         (("plan", "planner=epsilon_constraint", "max_latency_s=1"), "did you mean planner.max_latency_s=1?"),
         (("plan", "model", "vgg16"), "'model vgg16' is no setting; settings are written NAME=VALUE: model=vgg16"),

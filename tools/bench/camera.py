@@ -19,10 +19,9 @@ from typing import Any
 import av
 import numpy as np
 from common.figures import quartiles
-from common.processes import MIDCUT, READY, running
+from common.linked import add_cut, add_link, add_model, cloud_behind_link, cut_settings
+from common.processes import MIDCUT, running
 from rich.console import Console
-
-from midcut.proxies.link import ShapedLink
 
 CONCURRENCIES = (1, 4)
 
@@ -42,29 +41,25 @@ def make_video(path: Path, frames: int, rate_hz: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="of a stream that runs already; none plays a video made here")
-    parser.add_argument("--model", default="alexnet", help="model component (default: %(default)s)")
-    parser.add_argument("--cut", type=int, default=13, help="the only one on offer (default: %(default)s)")
+    add_model(parser)
+    add_cut(parser)
     parser.add_argument("--frames", type=int, default=100, help="of the video, or to answer (default: %(default)s)")
     parser.add_argument("--rate-hz", type=int, default=20, help="of the video (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="streams of each kind in turn (default: %(default)s)")
-    parser.add_argument("--kbps", type=float, default=10_000.0, help="of the emulated link (default: %(default)s)")
-    parser.add_argument("--ping-ms", type=float, default=20.0, help="of the emulated link (default: %(default)s)")
+    add_link(parser)
     parser.add_argument("--mqtt-port", type=int, help="of a broker on this machine, for the labels")
     options = parser.parse_args()
     console = Console(width=120, highlight=False)
     summaries: dict[int, list[dict[str, Any]]] = {concurrency: [] for concurrency in CONCURRENCIES}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        cloud = (*MIDCUT, "cloud", f"model={options.model}", "server.port=0")
-        url = stack.enter_context(running(cloud, folder / "cloud.log", READY))[1]
-        shape = {"bandwidth_kbps": options.kbps, "ping_ms": options.ping_ms}
-        link = stack.enter_context(ShapedLink(url.removeprefix("http://"), lambda: shape))
+        url = stack.enter_context(cloud_behind_link(options, folder / "cloud.log"))
         if options.url is None:
             make_video(folder / "camera.mkv", options.frames, options.rate_hz)
         edge = (
             *(*MIDCUT, "edge", f"model={options.model}", "executor=native", "telemetry=constant", "input=video"),
             *(f"input.url={options.url or folder / 'camera.mkv'}", "input.realtime=true", f"hydra.run.dir={folder}"),
-            *(f"cuts.first_cut={options.cut}", f"cuts.last_cut={options.cut}", f"cloud_url=http://{link.address}"),
+            *(*cut_settings(options), f"cloud_url={url}"),
             *(() if options.url is None else (f"input.limit={options.frames}",)),
             *(() if options.mqtt_port is None else ("output=mqtt", f"output.mqtt.port={options.mqtt_port}")),
         )

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from common.engines import FixedPlan, load
 from common.figures import text_table
-from common.processes import server
+from common.linked import add_link, add_model, add_slower, cloud_behind_link
 from rich.console import Console
 
 from midcut.config.composition import compose
@@ -29,7 +29,6 @@ from midcut.config.settings import CutSettings
 from midcut.edge.assembly import assemble_fixed
 from midcut.graph import partition
 from midcut.graph.segments import Segments
-from midcut.proxies.link import ShapedLink
 from midcut.serving import event_loop
 from midcut.testing import TorchExecutor
 
@@ -151,21 +150,17 @@ async def _shortest_periods(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="alexnet", help="model component (default: %(default)s)")
+    add_model(parser)
     parser.add_argument("--requests", type=int, default=30, help="requests of each turn (default: %(default)s)")
-    parser.add_argument("--kbps", type=float, default=10_000.0, help="of the emulated link (default: %(default)s)")
-    parser.add_argument("--slower", type=float, default=8.0, help="stretches the heads (default: %(default)s)")
+    add_link(parser)
+    add_slower(parser, 8.0)
     parser.add_argument(
         "--longest-s", type=float, default=0.6, help="leaves out larger payloads (default: %(default)s)"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "processes.log"
-        with server("cloud", log, f"model={options.model}", "server.port=0") as url:
-            upstream = url.removeprefix("http://")
-            with ShapedLink(upstream, lambda: {"bandwidth_kbps": options.kbps, "ping_ms": 20.0}) as link:
-                return 1 if event_loop.run(measure(f"http://{link.address}", options)) else 0
+    with tempfile.TemporaryDirectory() as folder, cloud_behind_link(options, Path(folder) / "cloud.log") as url:
+        return 1 if event_loop.run(measure(url, options)) else 0
 
 
 if __name__ == "__main__":

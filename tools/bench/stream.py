@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 from common.figures import quartiles
-from common.processes import MIDCUT, READY, running
+from common.linked import FULL_MHZ, add_cut, add_link, add_model, add_slower, cloud_behind_link, cut_settings
+from common.processes import MIDCUT, running
 from rich.console import Console
 
-from midcut.proxies.link import ShapedLink
 from midcut_models.mnist import DIGITS
 
-FULL_MHZ = 1500.0
 PARTS = ("head", "sending", "tail")
 
 
@@ -52,11 +51,8 @@ class Build:
     def __init__(self, python: str, folder: Path, options: argparse.Namespace, stack: ExitStack) -> None:
         self._command = [python, *MIDCUT[1:]]
         self._folder, self._options = folder, options
-        log, cloud = folder / "cloud.log", (*self._command, "cloud", f"model={options.model}", "server.port=0")
-        url = stack.enter_context(running(cloud, log, READY))[1]
-        shape = {"bandwidth_kbps": options.kbps, "ping_ms": options.ping_ms}
-        link = stack.enter_context(ShapedLink(url.removeprefix("http://"), lambda: shape))
-        self._url, self._runs = f"http://{link.address}", 0
+        self._url = stack.enter_context(cloud_behind_link(options, folder / "cloud.log", self._command))
+        self._runs = 0
 
     def stream(self, *knobs: str) -> Stream:
         """Stream the digits to the end."""
@@ -66,7 +62,7 @@ class Build:
         command = (
             *(*self._command, "edge", f"model={options.model}", "input=folder", f"input.path={DIGITS}"),
             *(f"input.limit={options.images}", "input.plot=false", f"cloud_url={self._url}", "telemetry=constant"),
-            *(f"cuts.first_cut={options.cut}", f"cuts.last_cut={options.cut}", "transport.timeout_s=60"),
+            *(*cut_settings(options), "transport.timeout_s=60"),
             *("executor=emulated_clock", f"executor.max_clock_mhz={FULL_MHZ}", *clock, f"hydra.run.dir={run}"),
         )
         (self._folder / "clock.json").write_text(json.dumps([{"time_s": 0, "clock_mhz": FULL_MHZ / options.slower}]))
@@ -79,13 +75,12 @@ class Build:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--older", metavar="PYTHON", help="the older build's interpreter; none measures this one alone")
-    parser.add_argument("--model", default="alexnet", help="model component (default: %(default)s)")
-    parser.add_argument("--cut", type=int, default=13, help="the only one on offer (default: %(default)s)")
+    add_model(parser)
+    add_cut(parser)
     parser.add_argument("--images", type=int, default=60, help="of each stream (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="streams of each build in turn (default: %(default)s)")
-    parser.add_argument("--kbps", type=float, default=10_000.0, help="of the emulated link (default: %(default)s)")
-    parser.add_argument("--ping-ms", type=float, default=20.0, help="of the emulated link (default: %(default)s)")
-    parser.add_argument("--slower", type=float, default=2.0, help="stretches the edge's runs (default: %(default)s)")
+    add_link(parser)
+    add_slower(parser, 2.0)
     options = parser.parse_args()
     console = Console(width=120, highlight=False)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.figures import text_table
+from common.linked import FULL_MHZ, add_model, add_slower
 from common.processes import server
 from rich.console import Console
 
@@ -32,7 +33,6 @@ from midcut.serving import event_loop
 from midcut_models.mnist import DIGITS
 
 POLL_S = 0.25
-FULL_MHZ = 1500.0
 
 
 @dataclass
@@ -116,10 +116,10 @@ def run(turn_share: float, folder: Path, options: argparse.Namespace) -> list[Co
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="alexnet", help="model component (default: %(default)s)")
+    add_model(parser)
     parser.add_argument("--edges", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--rate", type=float, default=1.0, help="images a second of each (default: %(default)s)")
-    parser.add_argument("--slower", type=float, default=3.0, help="stretches the edges' clock (default: %(default)s)")
+    add_slower(parser, 3.0)
     parser.add_argument("--base", type=float, default=0.2, help="price of the idle cloud, $/h (default: %(default)s)")
     parser.add_argument("--slope", type=float, default=25.0, help="$/h for each busy second a second")
     parser.add_argument("--settle", type=float, default=60.0, help="seconds that may be unsettled")

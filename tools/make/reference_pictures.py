@@ -1,6 +1,5 @@
-"""Write the reference pictures by which edge and cloud compare their decoders.
-
-    python tools/make/reference_pictures.py
+#!/usr/bin/env python3
+"""Writes the reference pictures by which edge and cloud compare their decoders.
 
 They ship with midcut, because another encoder would write other files. Made once; a new file changes every digest, so
 that edges and clouds of different versions send each other pixels in place of files.
@@ -8,6 +7,7 @@ that edges and clouds of different versions send each other pixels in place of f
 
 from __future__ import annotations
 
+import argparse
 import io
 import zipfile
 from pathlib import Path
@@ -80,6 +80,7 @@ def files() -> dict[str, bytes]:
 
 def main() -> None:
     """Write the archive, with fixed times, so that it depends on the pictures only."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     pillow_heif.register_heif_opener()
     with zipfile.ZipFile(OUT, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files().items():

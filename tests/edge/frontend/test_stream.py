@@ -210,7 +210,7 @@ def test_requests_overlap_as_far_as_allowed_and_are_written_in_order(monkeypatch
 
     stages = Stages()
 
-    async def infer_file(_engine, _model, file, _expected):
+    async def infer_file(_engine, _model, file, _expected, *_):
         await stages.infer(file)
         return file
 
