@@ -64,7 +64,8 @@ class Series(msgspec.Struct, frozen=True):
         dominated: share of picks for which another placement is better in one objective and not worse in the other.
         distinct: number of different placements (cut and codec) picked over the samples.
         switches_per_100: per 100 samples, how often the pick differs from that of the sample before.
-        dwell: planning steps (samples, without a trace) that a placement stays in use at least; 0 is without dwell.
+        dwell: planning steps (samples, without a trace or with `observed=perfect`) that a placement stays in use at
+            least; 0 is without dwell.
         objectives: means of the further columns that were chosen (`objective=`), by name.
         unmet: share of samples where no placement satisfied the planner's own limit; None for planners without one.
         latency_ratio, cost_ratio: over repetitions, mean latency (cost) relative to the mean of `latency_optimal`

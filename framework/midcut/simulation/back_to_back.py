@@ -23,7 +23,7 @@ from midcut.simulation.over_trace import (
     transferred_kbit,
     true_forecast,
 )
-from midcut.simulation.strategies import Chunk, PlannerStrategy
+from midcut.simulation.strategies import MOST_TABLES, Chunk, PlannerStrategy
 from midcut.simulation.strategy_metrics import StrategyMetrics
 from midcut.simulation.truth_table import TruthTable
 
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from midcut.simulation.scenario import RecordedTrace, Samples
     from midcut.simulation.strategies import Strategy
     from midcut.types import Floats, Ints, Observation
-
-_MOST_TABLES = 64
-"""Conditions (clocks, pings) whose tables of picks are held at once: some 100 kB each."""
 
 
 @dataclass
@@ -193,7 +190,7 @@ class BackToBack:
         others = tuple(float(value[number]) for name, value in values.items() if name != "bandwidth_kbps")
         key = lane.strategy.name, others
         if key not in self._tables:
-            if len(self._tables) >= _MOST_TABLES:
+            if len(self._tables) >= MOST_TABLES:
                 self._tables.clear()
             one: Mapping[str, Floats] = {name: value[number : number + 1] for name, value in values.items()}
             levels = levels_observation(type(observation).of(one, at_s=observation.at_s))

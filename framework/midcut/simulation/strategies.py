@@ -32,6 +32,9 @@ LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY = "latency_optimal", "cost_
 STATIC_BEST, ORACLE = "static_best", "oracle"
 FIXED_NAMES = (LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY, STATIC_BEST, ORACLE)
 
+MOST_TABLES = 256
+"""Conditions (clocks, pings) whose tables of picks a planner holds at once: 100 kB each where the edge gives up."""
+
 _NOTHING_SEEN = Observation(at_s=0.0)
 
 
@@ -153,6 +156,8 @@ class PlannerStrategy:
 
     def _table(self, chunk: TraceChunk, weight: int, setting: int) -> PickTable:
         if setting not in self._tables:
+            if len(self._tables) >= MOST_TABLES:
+                self._tables.clear()
             self._tables[setting] = self.tables(chunk.forecast_at(setting), chunk.run.give_up_factor)
         return self._tables[setting][weight]
 
