@@ -50,7 +50,8 @@ def test_a_second_process_finds_the_export(cache):
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == written
 
 
-def test_weights_of_a_graph_are_released_when_its_segment_is_made(cache, monkeypatch):
+@pytest.mark.usefixtures("cache")
+def test_weights_of_a_graph_are_released_when_its_segment_is_made(monkeypatch):
     network, graphs = small_network(), []
     compile_part = OnnxRuntime._compile_part
 
