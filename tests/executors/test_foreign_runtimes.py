@@ -63,7 +63,7 @@ def test_weights_of_a_graph_are_released_when_its_segment_is_made(monkeypatch):
     with closing(OnnxRuntime(1, 1e-3, 8)) as executor:
         for start, stop in ((0, 3), (3, network.table.last)):
             executor.prepare(network, start, stop)
-    assert len(graphs) == 2
+    assert len(graphs) >= 2
     for graph in graphs:
         assert not [value for value in graph.graph.initializers.values() if value.const_value is not None]
 
