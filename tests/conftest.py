@@ -106,6 +106,35 @@ def tiny(tiny_model):
     return partition(tiny_model, CutSettings())
 
 
+@pytest.fixture(scope="session")
+def three_tiers():
+    """Makes a policy over pairs of cuts, from the seconds of tails from each cut on: at the edge, relay and cloud."""
+    import numpy as np
+
+    from midcut.planning.policy import Policy
+    from midcut.planning.tiers import MiddlePredictor, SecondLinkPredictor
+    from midcut.testing import FixedSeconds
+
+    class PayloadOverBandwidth:
+        needs = frozenset({"bandwidth_kbps", "ping_ms"})
+
+        def __init__(self, placements):
+            self._kbit = np.where(placements.on_edge, 0.0, placements.payload_bytes) * 8e-3
+
+        def seconds(self, observation):
+            return self._kbit / observation.bandwidth_kbps + 0.0 * observation.ping_ms
+
+    def make(placements, edge_s, relay_s, cloud_s, cost, planner=None):
+        first, second = placements.cut, placements.onward.cut
+        relay = (FixedSeconds(np.array(relay_s)[cut]) for cut in (first, second))
+        second_link = SecondLinkPredictor(PayloadOverBandwidth(placements.onward), placements.onward)
+        edge, cloud = FixedSeconds(np.array(edge_s)[first]), FixedSeconds(np.array(cloud_s)[second])
+        between = {"relay": MiddlePredictor(*relay), "second_link": second_link}
+        return Policy(placements, edge, PayloadOverBandwidth(placements), cloud, cost, between=between, planner=planner)
+
+    return make
+
+
 @pytest.fixture
 def held_cloud(tiny):
     """A transport whose cloud waits until `go_on` is set; `asked` is what came, and `reached` is released for each."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from contextlib import asynccontextmanager
 
 import pytest
 import torch
 
-import midcut
-from midcut.api.cutting import CutModel
 from midcut.cloud.assembly import assemble
 from midcut.config.composition import compose
 from midcut.errors import ConfigError, MalformedError
@@ -19,47 +16,16 @@ from midcut.types import Placement
 from midcut.wire.route import read_route, route_text
 from midcut_telemetry.conditions import Conditions
 
-pytestmark = pytest.mark.usefixtures("single_threaded")
-FAST = ("upstream.retry_after_s=0.05", "server.port=0", "telemetry=constant")
-
-
-@pytest.fixture(scope="module")
-def net(tiny, tiny_model):
-    return CutModel(tiny_model, tiny)
-
-
-@asynccontextmanager
-async def route(net, *device, relay=()):
-    """A cloud, a relay and an edge that begins at it, as a mapping."""
-    async with (
-        midcut.Cloud("server.port=0", models=[net]) as cloud,
-        midcut.Cloud(f"upstream_url={cloud.url}", *FAST, *relay, models=[net]) as middle,
-        midcut.Edge(
-            f"cloud_url={middle.url}",
-            "engine.retry_after_s=0.05",
-            "telemetry=constant",
-            "executor=native",
-            *device,
-            model=net,
-        ) as edge,
-    ):
-        yield {"cloud": cloud, "relay": middle, "edge": edge._assembled.engine}
-
 
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
 
-def whole(net):
-    with torch.inference_mode():
-        return net.loaded.module(*net.loaded.example)
-
-
-def test_every_pair_of_cuts_gives_the_bits_of_the_unsplit_model(net, tiny):
+def test_every_pair_of_cuts_gives_the_bits_of_the_unsplit_model(net, tiny, route, whole):
     async def go():
-        async with route(net) as tiers:
-            engine, expected = tiers["edge"], whole(net)
+        async with route() as tiers:
+            engine, expected = tiers.engine, whole()
             last = tiny.table.last
             for first in range(last):
                 for second in range(first, last + 1):
@@ -82,27 +48,27 @@ async def until(condition):
             await asyncio.sleep(0.02)
 
 
-def test_the_edge_learns_of_the_relay_by_its_list_of_models_and_plans_two_cuts(net):
+def test_the_edge_learns_of_the_relay_by_its_list_of_models_and_plans_two_cuts(net, route, whole):
     async def go():
         others = "telemetry.constant.others={second_bandwidth_kbps: 1e6, second_ping_ms: 1}"
-        async with route(net, others, "planner.w=0") as tiers:
-            engine = tiers["edge"]
+        async with route(edge=(others, "planner.w=0")) as tiers:
+            engine = tiers.engine
             await until(lambda: engine.decision.forecast is not None)
             forecast = engine.decision.forecast
             assert list(forecast.parts) == ["edge", "link", "relay", "second_link", "cloud"]
             assert len(forecast) == 10 * 11 / 2
             result = await engine.infer(net.loaded.example)
-            assert torch.equal(result.output, whole(net))
+            assert torch.equal(result.output, whole())
             assert result.predicted["second_cut"] >= result.cut
             assert set(engine.calibration.state()["parts"]) >= {"edge", "link", "cloud", "here"}
 
     asyncio.run(go())
 
 
-def test_a_relay_says_what_its_second_hop_is_like_and_a_cloud_its_load(net):
+def test_a_relay_says_what_its_second_hop_is_like_and_a_cloud_its_load(route):
     async def go():
-        async with route(net) as tiers:
-            relay, cloud = (Conditions(tiers[name].url, 30.0, 1.0) for name in ("relay", "cloud"))
+        async with route() as tiers:
+            relay, cloud = (Conditions(server.url, 30.0, 1.0) for server in (tiers.relay, tiers.cloud))
             await until_values(relay, {"second_bandwidth_kbps": 10_000.0, "second_ping_ms": 20.0})
             assert await asyncio.to_thread(cloud.read) == {"cloud_load": 0.0}
             for source in (relay, cloud):
@@ -117,38 +83,37 @@ async def until_values(source, expected):
             await asyncio.sleep(0.05)
 
 
-def test_without_its_upstream_a_relay_finishes_and_says_so_and_without_the_relay_the_edge_does(net):
+def test_without_its_upstream_a_relay_finishes_and_says_so_and_without_the_relay_the_edge_does(net, route, whole):
     async def go():
-        async with route(net) as tiers:
-            engine, placement = tiers["edge"], Placement(2, "raw", Placement(5))
-            await tiers["cloud"].__aexit__()
+        async with route() as tiers:
+            engine, placement = tiers.engine, Placement(2, "raw", Placement(5))
+            await tiers.cloud.__aexit__()
             result = await engine.infer(net.loaded.example, placement=placement)
-            assert torch.equal(result.output, whole(net))
+            assert torch.equal(result.output, whole())
             assert result.finished_by == "relay"
             assert result.fallback.startswith("the relay finished: ")
-            await tiers["relay"].__aexit__()
+            await tiers.relay.__aexit__()
             result = await engine.infer(net.loaded.example, placement=placement)
-            assert torch.equal(result.output, whole(net))
+            assert torch.equal(result.output, whole())
             assert result.finished_by == "edge"
             assert result.fallback
 
     asyncio.run(go())
 
 
-def test_two_relays_that_name_each_other_refuse_what_would_go_in_circles(net):
+def test_two_relays_that_name_each_other_refuse_what_would_go_in_circles(net, start, whole):
     async def go():
         port = free_port()
-        second = f"upstream_url=http://127.0.0.1:{port}"
         async with (
-            midcut.Cloud(second, *FAST, models=[net]) as b,
-            midcut.Cloud(f"upstream_url={b.url}", *FAST, f"server.port={port}", models=[net]) as a,
-            midcut.Edge(f"cloud_url={a.url}", "telemetry=constant", "executor=native", model=net) as edge,
+            start.relay(f"http://127.0.0.1:{port}") as b,
+            start.relay(b.url, f"server.port={port}") as a,
+            start.edge(a.url) as edge,
         ):
             placement = Placement(2, "raw", Placement(3, "raw", Placement(4, "raw", Placement(5))))
             async with asyncio.timeout(60):
                 while True:
                     result = await edge._assembled.engine.infer(net.loaded.example, placement=placement)
-                    assert torch.equal(result.output, whole(net))
+                    assert torch.equal(result.output, whole())
                     if "leads back to this relay" in result.fallback:
                         return
                     await asyncio.sleep(0.1)
@@ -156,15 +121,12 @@ def test_two_relays_that_name_each_other_refuse_what_would_go_in_circles(net):
     asyncio.run(go())
 
 
-def test_a_cloud_without_an_upstream_refuses_a_route(net):
+def test_a_cloud_without_an_upstream_refuses_a_route(net, start, whole):
     async def go():
-        async with (
-            midcut.Cloud("server.port=0", models=[net]) as cloud,
-            midcut.Edge(f"cloud_url={cloud.url}", "telemetry=constant", "executor=native", model=net) as edge,
-        ):
+        async with start.cloud() as cloud, start.edge(cloud.url) as edge:
             engine = edge._assembled.engine
             result = await engine.infer(net.loaded.example, placement=Placement(2, "raw", Placement(5)))
-            assert torch.equal(result.output, whole(net))
+            assert torch.equal(result.output, whole())
             assert "this cloud is no relay" in result.fallback
             with pytest.raises(MalformedError, match="go back"):
                 await engine.infer(net.loaded.example, placement=Placement(5, "raw", Placement(2)))

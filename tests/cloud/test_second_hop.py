@@ -4,40 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager
 
 import pytest
 import torch
 
-import midcut
-from midcut.api.cutting import CutModel
 from midcut.errors import MalformedError
 from midcut.proxies.link import ShapedLink
 from midcut.types import Placement
-
-pytestmark = pytest.mark.usefixtures("single_threaded")
-FAST = ("upstream.retry_after_s=0.05", "telemetry=constant")
-EDGE = ("engine.retry_after_s=0.05", "telemetry=constant", "executor=native")
-
-
-@pytest.fixture(scope="module")
-def net(tiny, tiny_model):
-    return CutModel(tiny_model, tiny)
-
-
-@asynccontextmanager
-async def route(net, *device, relay=()):
-    async with (
-        midcut.Cloud("server.port=0", models=[net]) as cloud,
-        midcut.Cloud(f"upstream_url={cloud.url}", "server.port=0", *FAST, *relay, models=[net]) as middle,
-        midcut.Edge(f"cloud_url={middle.url}", *EDGE, *device, model=net) as edge,
-    ):
-        yield edge._assembled.engine
-
-
-def whole(net, inputs=None):
-    with torch.inference_mode():
-        return net.loaded.module(*(inputs or net.loaded.example))
 
 
 async def passed_on(engine, inputs, placement):
@@ -50,29 +23,24 @@ async def passed_on(engine, inputs, placement):
             await asyncio.sleep(0.05)
 
 
-def test_each_hop_has_a_codec_of_its_own(net):
+def test_each_hop_has_a_codec_of_its_own(net, route, whole):
     async def go():
-        async with route(net, "codec=[raw,zstd,fp16]", "codec.fp16.agreement=1") as engine:
+        async with route(edge=("codec=[raw,zstd,fp16]", "codec.fp16.agreement=1")) as tiers:
             for first, second, exact in (("raw", "zstd", True), ("zstd", "raw", True), ("raw", "fp16", False)):
                 placement = Placement(2, first, Placement(5, second))
-                result = await passed_on(engine, net.loaded.example, placement)
+                result = await passed_on(tiers.engine, net.loaded.example, placement)
                 assert (result.codec, result.onward.codec) == (first, second)
-                assert torch.equal(result.output, whole(net)) == exact
-                torch.testing.assert_close(result.output, whole(net), rtol=0.01, atol=0.01)
+                assert torch.equal(result.output, whole()) == exact
+                torch.testing.assert_close(result.output, whole(), rtol=0.01, atol=0.01)
 
     asyncio.run(go())
 
 
-def test_a_codec_that_the_upstream_does_not_take_is_not_used_on_the_way_there(net):
+def test_a_codec_that_the_upstream_does_not_take_is_not_used_on_the_way_there(route):
     async def go():
-        async with (
-            midcut.Cloud("server.port=0", "codec=[zstd]", models=[net]) as cloud,
-            midcut.Cloud(f"upstream_url={cloud.url}", "server.port=0", *FAST, models=[net]) as middle,
-            midcut.Edge(
-                f"cloud_url={middle.url}", *EDGE, "codec=[raw,zstd,fp16]", "codec.fp16.agreement=1", model=net
-            ) as edge,
-        ):
-            engine = edge._assembled.engine
+        codecs = "codec=[raw,zstd,fp16]", "codec.fp16.agreement=1"
+        async with route(cloud=("codec=[zstd]",), edge=codecs) as tiers:
+            engine = tiers.engine
             async with asyncio.timeout(60):
                 while engine.parts.planning.policy.placements.onward is None:  # noqa: ASYNC110 - two servers' state
                     await asyncio.sleep(0.05)
@@ -83,10 +51,11 @@ def test_a_codec_that_the_upstream_does_not_take_is_not_used_on_the_way_there(ne
     asyncio.run(go())
 
 
-def test_requests_that_stop_at_a_relay_are_computed_there_together(net):
+def test_requests_that_stop_at_a_relay_are_computed_there_together(net, route, whole):
     async def go():
         batching = ("cloud.batch_requests=4", "cloud.batch_delay_s=0.2")
-        async with route(net, relay=batching) as engine:
+        async with route(relay=batching) as tiers:
+            engine = tiers.engine
             generator = torch.Generator().manual_seed(5)
             images = [torch.randn(net.loaded.example[0].shape, generator=generator) for _ in range(8)]
             placement = Placement(2, "raw", Placement(5))
@@ -94,28 +63,26 @@ def test_requests_that_stop_at_a_relay_are_computed_there_together(net):
             results = await asyncio.gather(*(engine.infer([image], placement=placement) for image in images))
             for image, result in zip(images, results, strict=True):
                 assert (result.finished_by, result.fallback) == ("cloud", "")
-                torch.testing.assert_close(result.output, whole(net, [image]), rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(result.output, whole([image]), rtol=1e-4, atol=1e-5)
 
     asyncio.run(go())
 
 
-def test_a_relay_that_leads_back_to_itself_by_another_address_says_so_and_the_edge_answers(net):
+def test_a_relay_that_leads_back_to_itself_by_another_address_says_so_and_the_edge_answers(net, start, whole):
     async def go():
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         with ShapedLink(f"127.0.0.1:{port}", dict) as link:
             async with (
-                midcut.Cloud(
-                    f"upstream_url=http://{link.address}", f"server.port={port}", *FAST, models=[net]
-                ) as relay,
-                midcut.Edge(f"cloud_url={relay.url}", *EDGE, model=net) as edge,
+                start.relay(f"http://{link.address}", f"server.port={port}") as relay,
+                start.edge(relay.url) as edge,
             ):
                 engine = edge._assembled.engine
                 async with asyncio.timeout(60):
                     while True:
                         placement = Placement(2, "raw", Placement(5))
                         result = await engine.infer(net.loaded.example, placement=placement)
-                        assert torch.equal(result.output, whole(net))
+                        assert torch.equal(result.output, whole())
                         if "leads back to this relay" in result.fallback:
                             break
                         await asyncio.sleep(0.1)

@@ -15,23 +15,13 @@ from midcut.edge.dwelling import Dwelling, PlanningCounts
 from midcut.errors import ConfigError
 from midcut.planning.dwell import Dwell
 from midcut.planning.policy import Policy
-from midcut.testing import chain_placements
+from midcut.testing import FixedSeconds, chain_placements
 from midcut.types import Decision, Observation, Placement
 from midcut_planners.epsilon_constraint import EpsilonConstraint
 from midcut_planners.weighted_sum import WeightedSum
 
 FAST = {"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}  # link 1 ms: cut 0
 SLOW = {"bandwidth_kbps": 1.0, "clock_mhz": 1000.0}  # link 1000 s: the last cut
-
-
-class Row:
-    needs = frozenset()
-
-    def __init__(self, seconds):
-        self._seconds = np.asarray(seconds, dtype=np.float64)
-
-    def seconds(self, _):
-        return self._seconds
 
 
 class EdgeSeconds:
@@ -53,8 +43,8 @@ class Scripted:
 
 def policy_of(planner, cuts=4):
     placements = chain_placements([1000.0] * cuts)
-    still = Row(np.zeros(cuts))
-    return Policy(placements, Row(np.arange(cuts, dtype=float)), still, still, EdgeSeconds(), planner)
+    still = FixedSeconds(np.zeros(cuts))
+    return Policy(placements, FixedSeconds(np.arange(cuts, dtype=float)), still, still, EdgeSeconds(), planner)
 
 
 def settled(dwelling, policy, steps):
@@ -174,8 +164,8 @@ async def test_losing_and_regaining_a_limit_is_logged_also_where_the_cut_stays(b
 
 def costs(cheapest, w):
     """A policy whose first cut costs 1 and whose second one costs what is given; latencies likewise."""
-    placements, zero = chain_placements([1000.0] * 2), Row([0.0, 0.0])
-    return Policy(placements, Row([1.0, cheapest]), zero, zero, EdgeSeconds(), WeightedSum(w))
+    placements, zero = chain_placements([1000.0] * 2), FixedSeconds([0.0, 0.0])
+    return Policy(placements, FixedSeconds([1.0, cheapest]), zero, zero, EdgeSeconds(), WeightedSum(w))
 
 
 def test_a_gain_that_is_too_small_holds_a_switch_back():
@@ -188,10 +178,10 @@ def test_a_gain_that_is_too_small_holds_a_switch_back():
 
 
 def test_a_small_gain_that_keeps_a_limit_is_no_reason_to_hold_back():
-    placements, zero = chain_placements([1000.0] * 2), Row([0.0, 0.0])
+    placements, zero = chain_placements([1000.0] * 2), FixedSeconds([0.0, 0.0])
     planner = EpsilonConstraint(max_latency_s=0.97)
-    first = Policy(placements, Row([0.5, 2.0]), zero, zero, EdgeSeconds(), planner)
-    policy = Policy(placements, Row([1.0, 0.95]), zero, zero, EdgeSeconds(), planner)
+    first = Policy(placements, FixedSeconds([0.5, 2.0]), zero, zero, EdgeSeconds(), planner)
+    policy = Policy(placements, FixedSeconds([1.0, 0.95]), zero, zero, EdgeSeconds(), planner)
     before = first.decide(Observation())
     assert before.placement.cut == 0
     dwelling = Dwelling(0, min_gain=0.1)

@@ -13,7 +13,7 @@ from midcut.config.settings import PriceSettings
 from midcut.edge.dwelling import Dwelling
 from midcut.errors import ConfigError, ForecastError
 from midcut.planning.policy import Policy
-from midcut.testing import ObjectiveSuite, chain_placements
+from midcut.testing import FixedSeconds, ObjectiveSuite, chain_placements
 from midcut.types import Forecast, Observation
 from midcut_objectives.energy import Energy
 from midcut_objectives.sharing import Sharing
@@ -34,16 +34,6 @@ class Clock:
 
     def __call__(self):
         return self.now_s
-
-
-class Row:
-    needs = frozenset()
-
-    def __init__(self, seconds):
-        self._seconds = np.asarray(seconds, dtype=np.float64)
-
-    def seconds(self, _):
-        return self._seconds
 
 
 class NoCost:
@@ -125,7 +115,13 @@ def play(turn_share, minutes, edges=3, seed=0):
     users = []
     for number in range(edges):
         sharing = Sharing(row.placements, rate_hz=1.0, clock=clock)
-        parts = (Row(row.edge_s), Row(row.link_s), Row(row.cloud_s), NoCost(), WeightedSum(0.0))
+        parts = (
+            FixedSeconds(row.edge_s),
+            FixedSeconds(row.link_s),
+            FixedSeconds(row.cloud_s),
+            NoCost(),
+            WeightedSum(0.0),
+        )
         policy = Policy(row.placements, *parts, objectives=(sharing,), aim=("user_cost", "cost_usd"))
         dwelling = Dwelling(0, turn_share)
         dwelling._random.seed(seed * edges + number)

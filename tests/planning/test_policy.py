@@ -6,23 +6,13 @@ import pytest
 from midcut.errors import ForecastError
 from midcut.planning import check_forecast
 from midcut.planning.policy import Policy
-from midcut.testing import chain_placements
+from midcut.testing import FixedSeconds, chain_placements
 from midcut.types import Observation
 
 PLACED = chain_placements([150_000, 30_000, 600_000, 4_000])
 EDGE_S = np.array([0.0, 0.1, 0.2, 3.0])
 LINK_S = np.array([12.0, 6.0, 9.0, 0.0])
 CLOUD_S = np.array([0.5, 4.5, 0.5, 0.0])
-
-
-class Fixed:
-    needs: frozenset[str] = frozenset()
-
-    def __init__(self, seconds):
-        self._seconds = seconds
-
-    def seconds(self, _):
-        return self._seconds
 
 
 class EdgeSecondsAsCost:
@@ -39,9 +29,8 @@ class Cheapest:
 
 
 def policy(reply_timeout_s=None, link_s=LINK_S):
-    return Policy(
-        PLACED, Fixed(EDGE_S), Fixed(link_s), Fixed(CLOUD_S), EdgeSecondsAsCost(), Cheapest(), reply_timeout_s
-    )
+    parts = (FixedSeconds(part_s) for part_s in (EDGE_S, link_s, CLOUD_S))
+    return Policy(PLACED, *parts, EdgeSecondsAsCost(), Cheapest(), reply_timeout_s)
 
 
 # Replies take 12.5, 10.5 and 9.5 s; the last cut sends no request.

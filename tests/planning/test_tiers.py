@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from midcut.planning.policy import Policy
 from midcut.planning.pricing import request_usd
-from midcut.planning.tiers import MiddlePredictor, SecondLinkPredictor
-from midcut.testing import chain_placements
+from midcut.testing import pair_placements
 from midcut.types import Observation, Placement, Usage
 from midcut_costs.busy_seconds import Rented
 from midcut_planners.epsilon_constraint import EpsilonConstraint
@@ -22,47 +19,19 @@ ROWS = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
 SEEN = Observation(1500.0, 8000.0, 0.0, others={"second_bandwidth_kbps": 4000.0, "second_ping_ms": 0.0})
 
 
-class Table:
-    """Seconds by cut."""
-
-    needs = frozenset()
-
-    def __init__(self, placements, seconds):
-        self._seconds = np.array(seconds)[placements.cut]
-
-    def seconds(self, observation):  # noqa: ARG002
-        return self._seconds
-
-
-class Bits:
-    """The payload over the bandwidth."""
-
-    needs = frozenset({"bandwidth_kbps", "ping_ms"})
-
-    def __init__(self, placements):
-        self._kbit = np.where(placements.on_edge, 0.0, placements.payload_bytes) * 8e-3
-
-    def seconds(self, observation):
-        return self._kbit / observation.bandwidth_kbps + 0.0 * observation.ping_ms
+@pytest.fixture
+def placements():
+    return pair_placements([100_000.0, 10_000.0, 0.0])
 
 
 @pytest.fixture
-def placements():
-    chain = chain_placements([100_000.0, 10_000.0, 0.0])
-    first, second = (np.array(cuts) for cuts in zip(*ROWS, strict=True))
-    return replace(chain.take(first), onward=chain.take(second))
-
-
-def policy(placements, planner):
-    onward = placements.onward
-    relay = [Table(at, [0.08, 0.04, 0.0]) for at in (placements, onward)]
-    between = {"relay": MiddlePredictor(*relay), "second_link": SecondLinkPredictor(Bits(onward), onward)}
+def policy(three_tiers):
     cost = Rented(0.0, 3600.0, relay_usd_per_hour=7200.0)  # the device is free, 2 a second at the edge, 1 in the cloud
-    edge, cloud = Table(placements, [0.0, 0.1, 0.2]), Table(onward, [0.02, 0.01, 0.0])
-    return Policy(placements, edge, Bits(placements), cloud, cost, between=between, planner=planner)
+    seconds = [0.0, 0.1, 0.2], [0.08, 0.04, 0.0], [0.02, 0.01, 0.0]
+    return lambda placements, planner: three_tiers(placements, *seconds, cost, planner)
 
 
-def test_latency_and_money_of_every_pair_of_cuts_are_those_of_the_worked_example(placements):
+def test_latency_and_money_of_every_pair_of_cuts_are_those_of_the_worked_example(placements, policy):
     forecast = policy(placements, None).forecast(SEEN)
     assert list(forecast.parts) == ["edge", "link", "relay", "second_link", "cloud"]
     assert forecast.latency_s == pytest.approx([0.32, 0.17, 0.18, 0.14, 0.15, 0.2])
@@ -76,13 +45,13 @@ def test_latency_and_money_of_every_pair_of_cuts_are_those_of_the_worked_example
 @pytest.mark.parametrize(("deadline_s", "met", "pick"), [
     (0.16, True, (1, 1)), (0.145, True, (1, 1)), (0.2001, True, (2, 2)), (0.13, False, (1, 1)),
 ])  # fmt: skip
-def test_the_cheapest_pair_within_a_deadline_is_that_of_the_worked_example(placements, deadline_s, met, pick):
+def test_the_cheapest_pair_within_a_deadline_is_that_of_the_worked_example(placements, policy, deadline_s, met, pick):
     decision = policy(placements, EpsilonConstraint(max_latency_s=deadline_s)).decide(SEEN)
     assert ROWS[decision.index] == pick
     assert decision.met is met
 
 
-def test_a_planner_written_before_there_were_three_tiers_picks_among_them(placements):
+def test_a_planner_written_before_there_were_three_tiers_picks_among_them(placements, policy):
     spec = importlib.util.spec_from_file_location("budget_planner", BUDGET)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -99,7 +68,7 @@ def test_a_cost_model_without_a_price_for_relays_prices_them_as_the_cloud():
     assert request_usd(Plain(), usage) == 1.0 + 10 * 7.0 + 100 * 7.0
 
 
-def test_without_anything_passed_on_the_second_hop_need_not_be_known(placements):
+def test_without_anything_passed_on_the_second_hop_need_not_be_known(placements, policy):
     alone = placements.take(np.array([2, 4, 5]))
     planned = policy(alone, None)
     assert not any(name.startswith("second") for name in planned.needs)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from midcut.results.gains import Gain, alternatives, gains_text, mean_gains
-from midcut.testing import chain_placements, random_forecast
+from midcut.testing import pair_placements, random_forecast
 from midcut.types import Forecast
 
 
@@ -21,11 +19,8 @@ def test_the_ends_are_running_all_at_one_side():
 
 
 def test_on_three_tiers_all_at_the_relay_is_not_all_in_the_cloud():
-    chain, rows = chain_placements([1000.0, 1000.0, 0.0]), [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-    first, second = (np.array(cuts) for cuts in zip(*rows, strict=True))
-    seconds = np.array([0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
-    zero = np.zeros(6)
-    forecast = Forecast(replace(chain.take(first), onward=chain.take(second)), seconds, zero, zero, zero)
+    seconds, zero = np.array([0.6, 0.5, 0.4, 0.3, 0.2, 0.1]), np.zeros(6)
+    forecast = Forecast(pair_placements([1000.0, 1000.0, 0.0]), seconds, zero, zero, zero)
     found = {name: each["latency_s"] for name, each in alternatives(forecast).items()}
     assert found == {"edge-only": 0.1, "relay-only": 0.4, "cloud-only": 0.6}
     gains = mean_gains([({"latency_s": 0.2, "cost_usd": 0.0}, alternatives(forecast))])

@@ -16,7 +16,14 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from midcut.testing.executors import TorchExecutor
-from midcut.testing.fakes import LoopbackTransport, ScriptedTelemetry, chain_placements, random_forecast
+from midcut.testing.fakes import (
+    FixedSeconds,
+    LoopbackTransport,
+    ScriptedTelemetry,
+    chain_placements,
+    pair_placements,
+    random_forecast,
+)
 
 if TYPE_CHECKING:
     from midcut.testing.codecs import CodecSuite
@@ -28,6 +35,7 @@ __all__ = [
     "CodecSuite",
     "CostModelSuite",
     "ExecutorSuite",
+    "FixedSeconds",
     "LatencyPredictorSuite",
     "LoopbackTransport",
     "ModelSuite",
@@ -39,6 +47,7 @@ __all__ = [
     "TorchExecutor",
     "TransportSuite",
     "chain_placements",
+    "pair_placements",
     "random_forecast",
 ]
 

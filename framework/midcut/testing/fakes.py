@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ from midcut.types import Forecast, HeldModel, Placements, TailReply
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from numpy.typing import ArrayLike
+
     from midcut.graph import Partition
-    from midcut.types import TailRequest
+    from midcut.types import Floats, Observation, TailRequest
 
 
 class LoopbackTransport:
@@ -130,6 +133,34 @@ def chain_placements(payload_bytes: Iterable[float], model: str = "chain") -> Pl
         layers=len(sizes) - 1,
         graph="",
     )
+
+
+def pair_placements(payload_bytes: Iterable[float], model: str = "chain") -> Placements:
+    """Placements of a chain on three tiers: every pair of cuts, (0, 0), (0, 1), ..., (N, N).
+
+    Args:
+        payload_bytes: bytes of the tensor, without encoding, at cut 0, 1, ..., N.
+    """
+    chain = chain_placements(payload_bytes, model)
+    first, second = np.triu_indices(len(chain))
+    return replace(chain.take(first), onward=chain.take(second))
+
+
+class FixedSeconds:
+    """A latency predictor that needs no observation.
+
+    Args:
+        seconds: what it predicts for each placement, shape (P,).
+    """
+
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, seconds: ArrayLike) -> None:
+        self._seconds = np.asarray(seconds, dtype=np.float64)
+
+    def seconds(self, observation: Observation) -> Floats:  # noqa: ARG002 - the protocol
+        """See `midcut.protocols.LatencyPredictor`."""
+        return self._seconds
 
 
 def random_forecast(

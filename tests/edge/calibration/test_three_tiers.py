@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +9,7 @@ import pytest
 
 from midcut.config.settings import CalibrationSettings
 from midcut.edge.calibration.calibration import Calibration
-from midcut.planning.policy import Policy
-from midcut.planning.tiers import MiddlePredictor, SecondLinkPredictor
-from midcut.testing import chain_placements
+from midcut.testing import pair_placements
 from midcut.types import InferenceResult, Observation
 from midcut_costs.busy_seconds import Rented
 from midcut_planners.weighted_sum import WeightedSum
@@ -22,40 +19,12 @@ ROWS = [(first, second) for first in range(4) for second in range(first, 4)]
 SIZES = [600_000.0, 200_000.0, 50_000.0, 0.0]
 
 
-class Table:
-    needs = frozenset()
-
-    def __init__(self, placements, seconds):
-        self._seconds = np.array(seconds)[placements.cut]
-
-    def seconds(self, observation):  # noqa: ARG002
-        return self._seconds
-
-
-class Bits:
-    needs = frozenset({"bandwidth_kbps", "ping_ms"})
-
-    def __init__(self, placements):
-        self._kbit = np.where(placements.on_edge, 0.0, placements.payload_bytes) * 8e-3
-
-    def seconds(self, observation):
-        return self._kbit / observation.bandwidth_kbps + 0.0 * observation.ping_ms
-
-
 class World:
     """A relay that is `busy` times slower than predicted, behind which every transfer takes `wait_s` more."""
 
-    def __init__(self, busy, wait_s):
-        chain = chain_placements(SIZES)
-        first, second = (np.array(cuts) for cuts in zip(*ROWS, strict=True))
-        placed = replace(chain.take(first), onward=chain.take(second))
-        onward = placed.onward
-        relay = [Table(at, [0.12, 0.08, 0.04, 0.0]) for at in (placed, onward)]
-        between = {"relay": MiddlePredictor(*relay), "second_link": SecondLinkPredictor(Bits(onward), onward)}
-        edge, cloud = Table(placed, [0.0, 0.1, 0.2, 0.3]), Table(onward, [0.03, 0.02, 0.01, 0.0])
-        self.policy = Policy(
-            placed, edge, Bits(placed), cloud, Rented(0.0, 1.0), between=between, planner=WeightedSum(0.0)
-        )
+    def __init__(self, three_tiers, busy, wait_s):
+        seconds = [0.0, 0.1, 0.2, 0.3], [0.12, 0.08, 0.04, 0.0], [0.03, 0.02, 0.01, 0.0]
+        self.policy = three_tiers(pair_placements(SIZES), *seconds, Rented(0.0, 1.0), WeightedSum(0.0))
         self.true = self.policy.forecast(SEEN)
         self.busy, self.wait_s = busy, wait_s
         self.now_s = 0.0
@@ -82,8 +51,8 @@ class World:
         return self.policy.decide(SEEN, self.calibration.correct).forecast
 
 
-def test_a_slow_relay_and_an_overhead_behind_it_are_learnt_apart_from_the_rest():
-    world = World(busy=2.5, wait_s=0.01)
+def test_a_slow_relay_and_an_overhead_behind_it_are_learnt_apart_from_the_rest(three_tiers):
+    world = World(three_tiers, busy=2.5, wait_s=0.01)
     for round_ in range(30):
         world.ask((1, 2, 5, 3, 7)[round_ % 5])
         forecast = world.corrected()
@@ -97,8 +66,8 @@ def test_a_slow_relay_and_an_overhead_behind_it_are_learnt_apart_from_the_rest()
     assert set(world.calibration.state()["parts"]) == {"edge", "link", "cloud", "here", "relay", "second_link"}
 
 
-def test_a_busy_relay_is_left_for_the_cloud_behind_it_or_the_edge():
-    world = World(busy=1.0, wait_s=0.0)
+def test_a_busy_relay_is_left_for_the_cloud_behind_it_or_the_edge(three_tiers):
+    world = World(three_tiers, busy=1.0, wait_s=0.0)
     fastest = ROWS[int(world.corrected().latency_s.argmin())]
     world.busy = 20.0
     for _ in range(12):
@@ -111,8 +80,8 @@ def test_a_busy_relay_is_left_for_the_cloud_behind_it_or_the_edge():
     assert ROWS[int(truth.argmin())] == (first, second)
 
 
-def test_requests_that_end_at_the_relay_teach_its_seconds_and_none_of_the_cloud():
-    world = World(busy=3.0, wait_s=0.0)
+def test_requests_that_end_at_the_relay_teach_its_seconds_and_none_of_the_cloud(three_tiers):
+    world = World(three_tiers, busy=3.0, wait_s=0.0)
     for _ in range(10):
         world.ask(ROWS.index((1, 3)))
     forecast = world.corrected()

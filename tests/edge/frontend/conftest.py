@@ -12,22 +12,12 @@ from midcut.config.settings import EngineSettings
 from midcut.edge.assembly import connect
 from midcut.planning.placements import placements
 from midcut.planning.policy import Policy
-from midcut.testing import LoopbackTransport, ScriptedTelemetry
+from midcut.testing import FixedSeconds, LoopbackTransport, ScriptedTelemetry
 
 
 @pytest.fixture(autouse=True)
 def one_thread(single_threaded):
     """The unsplit model is the reference."""
-
-
-class Part:
-    needs = frozenset()
-
-    def __init__(self, seconds):
-        self._seconds = np.asarray(seconds, dtype=np.float64)
-
-    def seconds(self, _):
-        return self._seconds
 
 
 class Priced:
@@ -55,7 +45,7 @@ def make_engine(tiny, executor):
     """An engine that stays at cut 4, with a loopback cloud unless another transport is given."""
 
     def make(transport=None, codecs=("raw",), seen=None):
-        parts = (Part([0.001, 0.01]), Part([0.002, 0.0]), Part([0.003, 0.0]))
+        parts = (FixedSeconds([0.001, 0.01]), FixedSeconds([0.002, 0.0]), FixedSeconds([0.003, 0.0]))
         return connect(
             tiny,
             EngineSettings(interval_s=5.0, retry_after_s=0.0),
