@@ -4,8 +4,8 @@
 Each server is a process of its own. A request is a valid one with something broken (`malformed_requests.py`). A
 refusal must be a 4xx with a reason in JSON, in one line; where the end of the request cannot be known, the server may
 close the connection instead. Then come slow clients, which must be disconnected, decompression bombs, which must be
-refused before they are decompressed, and pictures that must not keep the server busy. Exits with 1 at any 5xx, an
-invalid answer, a dead server or a leak of memory.
+refused before they are decompressed, pictures that must not keep the server busy, requests in which a bit was flipped,
+and readers that take no answer. Exits with 1 at any 5xx, an invalid answer, a dead server or a leak of memory.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import gzip
 import json
 import os
+import random
 import re
 import resource
 import sys
@@ -26,6 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import torch
 from common.processes import MIDCUT, start_ready
@@ -34,7 +36,10 @@ from malformed_requests import Request, RequestBreaker, Sample, largest
 from raw_http import RawConnection, exchange, headers_of
 from rich.console import Console
 from rich.table import Table
+from strangers import read_slowly
 from valid_requests import samples
+
+from midcut.wire import oip
 
 if TYPE_CHECKING:
     import subprocess
@@ -46,6 +51,7 @@ CONNECTIONS = 4
 MALLOC_SETTINGS = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "131072"}
 SLOW_S = 4.0  # how long the servers wait for headers or a body
 PICTURE_S = 20.0  # how long a server may take for a hostile picture; it takes a few at most
+FLIPS = 20  # of one bit, in each valid request
 WARM_UP = 2000  # malformed requests before memory is first measured
 
 
@@ -103,6 +109,8 @@ def attack(name: str, samples: list[Sample], options: argparse.Namespace, log: P
         result.wrong += asyncio.run(check_slow_clients(port, samples[0]))
         result.wrong += asyncio.run(check_bombs(process.pid, port, samples[0]))
         result.wrong += asyncio.run(check_pictures(port, samples[0]))
+        result.wrong += asyncio.run(check_damage(port, samples, options.seed))
+        result.wrong += asyncio.run(check_slow_readers(process.pid, port, samples[0]))
         if process.poll() is not None:
             result.wrong.append(f"the server ended with {process.returncode}")
     finally:
@@ -250,6 +258,38 @@ async def check_pictures(port: int, sample: Sample) -> list[str]:
         if (took_s := time.perf_counter() - began) > PICTURE_S:
             wrong.append(f"a picture ({name}, {len(file)} bytes) took {took_s:.1f} s")
     return wrong
+
+
+async def check_damage(port: int, samples: list[Sample], seed: int) -> list[str]:
+    """A request that a bit was flipped in on its way must be refused, by its checksum; returns faults."""
+    wrong, rng = [], random.Random(seed)
+    for sample in samples:
+        named = re.match("/v2/models/([^/]+)/", sample.path)
+        checksum = oip.RequestChecksum(unquote(named[1]) if named else "", sample.headers.get(oip.HEADER_LENGTH, ""))
+        checksum.add(sample.body)
+        headers = headers_of(sample, **{oip.CHECKSUM_HEADER: checksum.text})
+        for flipped in (False, *[True] * FLIPS):
+            body = bytearray(sample.body)
+            if flipped:
+                body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
+            status, answer = await exchange(port, Request("damaged", sample.path, headers, bytes(body)))
+            if (status != 400 or b"damaged" not in answer) if flipped else status != 200:
+                wrong.append(f"{'damaged' if flipped else 'whole'}: answered {status} {answer[:100]!r}")
+    return wrong
+
+
+async def check_slow_readers(pid: int, port: int, sample: Sample) -> list[str]:
+    """Clients that ask for much and take nothing must not take memory, nor the server from others; returns faults."""
+    before = rss_mb(pid)
+    readers = asyncio.create_task(asyncio.to_thread(read_slowly, port, SLOW_S))
+    wrong = []
+    while not readers.done():
+        status, answer = await exchange(port, Request("valid", sample.path, headers_of(sample), sample.body))
+        if status != 200:
+            wrong.append(f"beside slow readers a valid request was answered {status} {answer[:100]!r}")
+        await asyncio.sleep(0.1)
+    growth_mb = rss_mb(pid) - before
+    return [*wrong, *([f"slow readers grew memory by {growth_mb:.0f} MB"] if growth_mb > 50 else [])]
 
 
 def rss_mb(pid: int) -> float:
