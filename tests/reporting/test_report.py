@@ -355,6 +355,8 @@ def test_words():
         {"seed": 3, "clock_mhz": {"kind": "normal", "mean": 1e3, "values": [], "unit": 1.0}, "step_s": None}
     )
     assert text == "seed 3, clock_mhz normal (mean 1000)"
+    left_over = {"kind": "uniform", "low": 2.0, "high": 30.0, "mean": 9, "unit": 1000.0, "value": 120.0}
+    assert settings_text({"bandwidth_kbps": left_over, "others": {}}) == "bandwidth_kbps uniform (low 2, high 30)"
 
 
 def test_sections_side_by_side_have_titles_of_their_own(simulation, write_run, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from midcut.results.units import shown_column
 
@@ -88,6 +88,16 @@ def as_weight(value: float) -> str:
     return f"{value:g}"
 
 
+# A distribution has the settings of all kinds, and may have values of one that another file chose.
+_USED: Final = {
+    "constant": {"value"},
+    "values": {"values"},
+    "uniform": {"low", "high"},
+    "normal": {"mean", "sd", "low", "high"},
+    "poisson": {"mean", "low", "unit"},
+}
+
+
 def settings_text(values: Mapping[str, Any]) -> str:
     """A component's settings on one line, e.g. `bandwidth_kbps poisson (mean 9, unit 1000), seed 2189`."""
     return ", ".join(f"{name} {_setting(value)}" for name, value in values.items() if _is_informative(name, value))
@@ -95,13 +105,14 @@ def settings_text(values: Mapping[str, Any]) -> str:
 
 def _is_informative(name: str, value: Any) -> bool:
     """Whether a setting is worth showing: unset ones and the factor 1 are not."""
-    return value is not None and value != [] and (name, value) != ("unit", 1.0)
+    return value not in (None, [], {}) and (name, value) != ("unit", 1.0)
 
 
 def _setting(value: Any) -> str:
     if isinstance(value, dict):
-        settings = settings_text({name: inside for name, inside in value.items() if name != "kind"})
         kind = value.get("kind")
+        used = _USED.get(str(kind), value.keys() - {"kind"})
+        settings = settings_text({name: inside for name, inside in value.items() if name in used})
         return f"{kind} ({settings})" if kind and settings else str(kind or f"({settings})")
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_setting, value))}]"
