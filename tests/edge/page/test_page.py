@@ -59,7 +59,13 @@ async def test_events_show_what_is_decided_answered_and_spent(edge_url):
         assert name == "first"
         assert state["decisions"]
         assert state["planning"]["w"] == 0
-        assert len(state["decision"]["forecast"]) == len(state["planning"]["cuts"])
+        forecast = state["decision"]["forecast"]
+        rows = [dict(zip(forecast["columns"], row, strict=True)) for row in forecast["rows"]]
+        assert [row["cut"] for row in rows] == state["planning"]["cuts"]
+        async with session.get("/v1/decision") as response:
+            exact = (await response.json())["forecast"]
+        for name in forecast["columns"][2:]:  # numbers of four digits
+            assert [row[name] for row in rows] == pytest.approx([row[name] for row in exact], rel=5e-4)
         assert state["last"] is None
         before = state["requests"]
         sent = {"data": DIGIT.read_bytes(), "headers": {"Content-Type": "image/png"}}

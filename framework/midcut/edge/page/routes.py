@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from midcut.edge.page.live import LastAnswer, LiveRecord
     from midcut.edge.page.parts import PageParts
     from midcut.edge.steering import Steering
-    from midcut.types import LoadedModel
+    from midcut.types import Decision, LoadedModel
 
 EVENTS_PATH: Final = "/v1/events"
 _FILES: Final = Path(__file__).parent / "files"
@@ -46,6 +46,8 @@ _HEADERS: Final = {
     "Cache-Control": "no-cache",
     "Server": "midcut",
 }
+# What the page shows of a placement.
+_FORECAST_COLUMNS: Final = ("cut", "codec", "latency_s", "cost_usd", "edge_s", "link_s", "cloud_s")
 _MOST_PAGES: Final = 8
 _INTERVAL_S: Final = 1.0
 
@@ -116,7 +118,7 @@ class _State:
             "at_s": time.time(),
             "began_s": live.began_s,
             "planning": self._steering.state(),
-            "decision": decision_fields(self._engine.decision, table=True),
+            "decision": _decision_fields(self._engine.decision),
             "runner_up": None if runner_up is None else {name: runner_up[name] for name in ("cut", "codec")},
             "clouds": clouds.states(),
             "why": clouds.why or clouds.never_reached,
@@ -147,3 +149,18 @@ class _State:
             "finished_by": last.finished_by,
             "picture": self._picture,
         }
+
+
+def _decision_fields(decision: Decision) -> dict[str, Any]:
+    """A decision with its forecast as columns and rows of short numbers, as it is sent every second."""
+    forecast = decision.forecast
+    fields = decision_fields(decision)
+    if forecast is None:
+        return fields
+    rows = [forecast.row(index) for index in range(len(forecast))]
+    short = [[_short(row[name]) for name in _FORECAST_COLUMNS] for row in rows]
+    return fields | {"forecast": {"columns": _FORECAST_COLUMNS, "rows": short}}
+
+
+def _short(value: float | str) -> float | str:
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -102,7 +102,7 @@ function show(state, first) {
   byId("reason").textContent = decision.reason;
   charts.cuts.show([...decisions, [state.at_s, decision.cut]], last);
   charts.latency.show(decisions, results);
-  const clipped = charts.forecast.show(decision.forecast || [], decision, state.runner_up);
+  const clipped = charts.forecast.show(forecastRows(decision.forecast), decision, state.runner_up);
   byId("clipped").textContent = clipped ? `${clipped} longer than the chart` : "";
   if (!decision.forecast) byId("forecast-detail").textContent = "No forecast now: see the reason above.";
   showTelemetry(decision.observation);
@@ -116,6 +116,12 @@ function show(state, first) {
   ]);
   showLast(state.last);
   if (!busy) showControls(planning);
+}
+
+// A row for each placement, by the names of the columns.
+function forecastRows(forecast) {
+  if (!forecast) return [];
+  return forecast.rows.map(row => Object.fromEntries(forecast.columns.map((name, index) => [name, row[index]])));
 }
 
 function makeCharts() {
