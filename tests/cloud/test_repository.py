@@ -260,7 +260,7 @@ async def test_unloading_waits_for_the_requests_that_run_and_releases_what_was_p
         ("load", {"parameters": {"weights": "broken"}}, "net", 409, "cannot read the weights broken.safetensors"),
         ("load", {"parameters": {"weights": 1}}, "net", 400, "parameter weights must be text, got 1"),
         ("load", {"parameters": {"config": "[1]"}}, "net", 400, "parameter config is no JSON object"),
-        ("load", {"parameters": {"file:1/net.pt": "AA=="}}, "net", 400, "put them into the repository"),
+        ("load", {"parameters": {"file:1/net.pt": "AA=="}}, "net", 400, "copy them into repository.folder"),
         ("load", {"parameters": 3}, "net", 400, "the body is not a request of the model repository extension"),
         ("unload", {}, "other", 404, "model 'other' is not loaded; loaded versions of it: none"),
         ("unload", {"parameters": {"version": "9"}}, "net", 404, "version '9' of model 'net' is not loaded"),

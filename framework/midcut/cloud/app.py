@@ -248,8 +248,8 @@ class _Routes:
         if stated is None and not self._asked_unnamed:
             self._asked_unnamed = True
             _log.info(
-                "a client that names no wire version asks for the models: wire 1 if it is an edge, which is answered; "
-                "an edge whose models differ from these says so itself and computes alone",
+                "a client without a wire version asked for the models; if it is an edge, it speaks wire 1, which is "
+                "still supported, and if its models differ from these, it says so itself and computes alone",
                 peer=request.remote,
                 here=version.software(),
             )

@@ -157,7 +157,7 @@ def _repository(
 
 
 def _check_repository(config: CloudConfig) -> None:
-    """Raise ConfigError for settings that go with no repository, before models are loaded."""
+    """Raise ConfigError for settings that cannot be combined with a repository; called before models are loaded."""
     server, key = config.server, "repository.folder"
     if config.repository.folder is None:
         return

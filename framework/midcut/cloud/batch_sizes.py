@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Kind = tuple[Any, ...]
+    BatchKey = tuple[Any, ...]  # equal for requests that can be computed in one batch
 
 # Clients may send tensors in any memory layout, and each layout is a kind of its own.
 _MOST_KINDS: Final = 1024
@@ -25,13 +25,13 @@ class BatchSizeEstimator:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._expected: dict[Kind, int] = {}
+        self._expected: dict[BatchKey, int] = {}
 
-    def fills_a_batch(self, waiting: Mapping[Kind, int], kind: Kind) -> bool:
+    def fills_a_batch(self, waiting: Mapping[BatchKey, int], kind: BatchKey) -> bool:
         """Whether no more requests of a kind are expected. Of a new kind, a full batch is expected."""
         return waiting[kind] >= min(self._most, self._expected.get(kind, self._most))
 
-    def observe(self, kind: Kind, count: int) -> None:
+    def observe(self, kind: BatchKey, count: int) -> None:
         """Record how many requests of a kind were in the queue together."""
         if kind not in self._expected and len(self._expected) >= _MOST_KINDS:
             self._expected.clear()

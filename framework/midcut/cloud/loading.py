@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class VersionLoader:
-    """Makes versions. Its methods block, `close` apart.
+    """Makes versions. All methods except `close` block.
 
     Args:
         nodes: the configs of the models that were chosen at start, by name of the component.
@@ -116,7 +116,9 @@ class VersionLoader:
         elif (Kind.MODEL, component) in registry().offers:
             node = compose("cloud", [f"model=[{component}]"]).model[component]
         else:
-            raise RepositoryError(f"{name!r} is no model of `midcut plugins --kind model`, nor a title in model=")
+            raise RepositoryError(
+                f"{name!r} is not listed by `midcut plugins --kind model`, and no model in model= has this name"
+            )
         if "weights" not in node:
             raise RepositoryError(f"model {name!r} takes no file of weights")
         return component, OmegaConf.merge(node, {"weights": str(file)})

@@ -160,13 +160,13 @@ class Relay:
         )
         until_s = None if left_s is None else perf_counter() + left_s
         why = self.upstream(table.model).why
-        tail = await self._tails[table.model].finish(request, (), until_s, blocked=why, network=partition)
-        if tail.reply is None:
-            wasted = (TierTimes(tail.link_s, 0.0),) if tail.link_s > 0.0 else ()
-            return RelayedTail(tail.values, tail.edge_s, wasted, tail.fallback)
-        reply = tail.reply
-        first = TierTimes(tail.link_s, reply.compute_s, reply.sent_bytes, reply.received_bytes)
-        return RelayedTail(tail.values, beyond=(first, *reply.beyond), fallback=reply.fallback)
+        finished = await self._tails[table.model].finish(request, (), until_s, blocked=why, network=partition)
+        if finished.reply is None:
+            wasted = (TierTimes(finished.link_s, 0.0),) if finished.link_s > 0.0 else ()
+            return RelayedTail(finished.values, finished.edge_s, wasted, finished.fallback)
+        reply = finished.reply
+        first = TierTimes(finished.link_s, reply.compute_s, reply.sent_bytes, reply.received_bytes)
+        return RelayedTail(finished.values, beyond=(first, *reply.beyond), fallback=reply.fallback)
 
     def check(self, call: InferCall) -> None:
         """Refuse a request that goes round in circles.
@@ -177,14 +177,14 @@ class Relay:
         if self._loop:
             raise LoopError(self._loop)
         if call.hops >= MOST_HOPS:
-            raise LoopError(f"{call.hops} relays have passed this request on already, the most are {MOST_HOPS}")
+            raise LoopError(f"{call.hops} relays have passed this request on already, at most {MOST_HOPS} are allowed")
 
     async def _watch(self) -> None:
         while True:
             await self._ask()
-            amiss = self._loop or self._unreached or any(held.why for held in self._models.values())
+            has_problem = self._loop or self._unreached or any(held.why for held in self._models.values())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ASK_AGAIN_S if amiss else _ASK_EVERY_S):
+                async with asyncio.timeout(_ASK_AGAIN_S if has_problem else _ASK_EVERY_S):
                     await self._asked.wait()
             self._asked.clear()
 

@@ -56,7 +56,9 @@ class _File:
 
 
 class Repository:
-    """Loads and unloads versions while a cloud answers requests. Used on one event loop, but for `load_at_start`.
+    """Loads and unloads versions while a cloud answers requests.
+
+    Used on one event loop; only `load_at_start` is called before that loop runs.
 
     Args:
         hosted: gets the versions.
@@ -125,7 +127,7 @@ class Repository:
         return [entry for entry in entries if not ready or entry["state"] == State.ready]
 
     async def load(self, name: str, weights: str | None = None) -> None:
-        """Load versions of a model; goes on where whoever asked leaves.
+        """Load versions of a model; this continues even if the client that asked disconnects.
 
         Args:
             weights: name of a file, with or without its ending, which becomes the newest version even where it is

@@ -71,7 +71,9 @@ class _Routes:
         repository, parameters = self._repository, await _parameters(request)
         files = [key for key in parameters if key.startswith("file:")]
         if files:
-            raise MalformedError(f"a request brings no files, such as {files[0][:80]!r}: put them into the repository")
+            raise MalformedError(
+                f"files cannot be sent in a request (got {files[0][:80]!r}): copy them into repository.folder"
+            )
         await repository.load(request.match_info["model"], _text(parameters, _WEIGHTS))
         return json_response(b"{}")
 

@@ -115,10 +115,10 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
 
     steering = Steering(cfg, cut.legal)  # one planner for all policies, as it may learn
 
-    def policy_for(cuts: tuple[int, ...], names: tuple[str, ...], upstream: UpstreamModel | None = None) -> Policy:
+    def policy_for(cuts: tuple[int, ...], names: tuple[str, ...], forwarded: UpstreamModel | None = None) -> Policy:
         onward = None
-        if upstream is not None:
-            onward = Onward(upstream.legal, {name: codecs[name] for name in upstream.codecs}, cfg.accuracy_floor)
+        if forwarded is not None:  # what a relay can pass on
+            onward = Onward(forwarded.legal, {name: codecs[name] for name in forwarded.codecs}, cfg.accuracy_floor)
         offered = placements(cut.table, cuts, {name: codecs[name] for name in names}, onward, reply_codec)
         return build_policy(profiles.cfg, offered, reply_timeout_s, steering.planner)
 

@@ -18,7 +18,9 @@ _LEAST: Final = 1e-300
 
 
 class Dwelling:
-    """Keeps an engine from switching placements too often. Of dwell alone it is the rule of `midcut.planning.dwell`.
+    """Keeps an engine from switching placements too often.
+
+    With `ticks` alone it applies the same rule as `midcut.planning.dwell`.
 
     A fallback, and the first decision after it, take effect at once. So does a switch from a placement that is no
     longer offered.
@@ -92,7 +94,7 @@ class Dwelling:
             return f"the gain is under {self._min_gain:g}"
         share = self._turn_share * 0.5**self._recent_switches if self._turn_share < 1.0 else 1.0
         if share < 1.0 and self._random.random() >= share:
-            return f"a turn to switch comes in {share:.2g} of the steps, not in this one,"
+            return f"switching is allowed in a random share of {share:.2g} of the steps, not in this one,"
         return ""
 
 

@@ -107,7 +107,7 @@ def planners_section(simulations: Mapping[str, Simulation]) -> Section | None:
     }
     pictures: tuple[Picture, ...] = ()
     if fronts:
-        text = "Planners over all weights. Right is better on the left half, left is better on the right half."
+        text = "Planners over all weights. In the two left panels larger is better, in the two right panels smaller."
         pictures = (Picture("planners", text, _draw_fronts(fronts)),)
     return Section(
         "planners", "Planners compared", tables=(Table("planners", _FRONT_COLUMNS, rows, caption),), pictures=pictures

@@ -99,11 +99,13 @@ def _bed_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _unique_keys(titles: Sequence[str]) -> list[str]:
-    """Different names for scripts, made from the titles of columns."""
+    """Unique column keys, for scripts that read the report, made from the titles."""
     keys: list[str] = []
     for place, title in enumerate(titles, start=1):
         key = _script_name(title) or f"column_{place}"
-        keys.append(f"{key}_{place}" if key in keys else key)
+        while key in keys:
+            key = f"{key}_{place}"
+        keys.append(key)
     return keys
 
 

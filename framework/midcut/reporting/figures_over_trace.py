@@ -44,7 +44,7 @@ _LEAST_MBPS: Final = 0.01
 
 
 def draw_over_trace(simulation: Simulation) -> tuple[Figure, str] | None:
-    """Draw the planners, and edge only and cloud only beside them, at the middle weight.
+    """Draw the first planners, and beside them `edge_only` and `cloud_only`, at the weight nearest to 0.5.
 
     Returns:
         the figure and its caption; None where the file has no requests over a recorded link.

@@ -59,7 +59,8 @@ def draw_plan(plan: Plan) -> Figure:
     """Latency of every placement in its parts, and its cost; the pick is shaded.
 
     On three tiers the placements with one first cut stand side by side, by their second cut. On two tiers with several
-    codecs these are the fastest codec of each cut, and latency and bytes of each codec follow.
+    codecs each cut is drawn with its fastest codec, the picked cut with the picked one, and two more panels show the
+    latency and bytes of each codec.
     """
     by_codec = _rows_by_codec(plan)
     rows = _fastest_rows(plan) if by_codec else plan.rows

@@ -55,9 +55,9 @@ class SeriesStyles:
     def __init__(self, figures: Iterable[Figure]) -> None:
         neighbours: dict[str, set[str]] = {}
         for figure in figures:
-            for halves in zip(*(split_name(series.name) for series in figure.series), strict=True):
-                for name in filter(None, halves):
-                    neighbours.setdefault(name, set()).update(halves)
+            for names in zip(*(split_name(series.name) for series in figure.series), strict=True):
+                for name in filter(None, names):
+                    neighbours.setdefault(name, set()).update(names)
         self._styles: dict[str, SeriesStyle] = {name: style for name in neighbours if (style := _known_style(name))}
         for name, others in neighbours.items():
             if name not in self._styles:
@@ -73,9 +73,9 @@ class SeriesStyles:
         Where both halves do, the first gives the colour, and the second the dashes and the filling.
         """
         first, second = split_name(name)
-        halves = [split_name(series.name) for series in figure.series]
-        firsts, seconds = (list(dict.fromkeys(half[part] for half in halves)) for part in (0, 1))
-        if not second or len(firsts) == len(halves):
+        pairs = [split_name(series.name) for series in figure.series]
+        firsts, seconds = (list(dict.fromkeys(pair[part] for pair in pairs)) for part in (0, 1))
+        if not second or len(firsts) == len(pairs):
             return self.of_half(first)
         if len(firsts) == 1:
             return self.of_half(second)

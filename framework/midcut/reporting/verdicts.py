@@ -141,7 +141,7 @@ def _curve_rows(simulation: Simulation) -> Iterator[ReproductionRow]:
             f"w {curve[0].w:g} to {curve[-1].w:g}: latency {as_signed((latency[-1] / latency[0] - 1) * 100)} %, "
             f"cost {as_signed((cost[-1] / cost[0] - 1) * 100)} %, in {steps} {'step' if steps == 1 else 'steps'}"
         )
-        # Merged jobs of a sweep are the only simulations without front metrics.
+        # Only a simulation that was merged from the jobs of a sweep lacks the metrics of the Pareto front.
         weights = f"{len(curve)} weights" if simulation.fronts else f"{len(curve)} weights, one job a weight"
         what = f"{strategy_label(planner)}: latency rises and cost falls with w, {weights}"
         yield ReproductionRow(where, what, None, None, None, Verdict.shape if as_published else Verdict.missed, note)

@@ -16,7 +16,7 @@ from midcut.simulation.chunks import ForecastChunks, broadcast_forecast, giving_
 from midcut.simulation.over_trace import (
     LEVELS,
     PROBE_KBIT,
-    LinkObserver,
+    SimulatedPicker,
     TracePicks,
     levels_observation,
     measured,
@@ -52,7 +52,7 @@ class _Lane:
 
     strategy: Strategy
     row: int
-    observer: LinkObserver | None
+    observer: SimulatedPicker | None
     dwell: Dwell | None
     ticks: int
     time_s: list[float] = field(default_factory=list)
@@ -75,14 +75,14 @@ class BackToBack:
 
     Args:
         planning, truth: as of `ForecastChunks`.
-        trace: what happens when.
+        trace: link and telemetry at each time.
         strategies: the strategies to evaluate.
         weights: the values of w of every strategy that follows a weight.
         run: how requests go over the recorded link.
         dwell: planners are also evaluated with each of these dwells.
 
     Raises:
-        ConfigError: a planner that learns: it would have to learn on several ways at once.
+        ConfigError: a planner that learns: it would have to learn on several timelines at once.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class BackToBack:
         weighted = strategy.weighted if isinstance(strategy, PlannerStrategy) else True
         for ticks in (None, *(dwell if planner else ())):
             for row in range(len(strategy.weights) if weighted else 1):
-                observer = LinkObserver(self._run, ticks or 0) if sees_own else None
+                observer = SimulatedPicker(self._run, ticks or 0) if sees_own else None
                 yield _Lane(strategy, row, observer, Dwell(ticks) if ticks and not sees_own else None, ticks or 0)
 
     def _send(self, time_s: Floats, static_best: Ints) -> Floats:

@@ -145,7 +145,7 @@ def true_forecast(truth: Forecaster, observation: Observation, time_s: Floats, r
 
 
 def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats:
-    """What each placement sends over the recorded link, by what its seconds depend on the bandwidth, shape (P,)."""
+    """What each placement sends over the recorded link, by how its seconds change with the bandwidth, shape (P,)."""
     one = {name: values.ravel()[:1] for name, values in measured(observation).items()}
 
     def seconds_at(kbps: float) -> Floats:
@@ -153,7 +153,7 @@ def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats
         seconds: Floats = np.broadcast_to(forecaster.link.seconds(at), (1, len(forecaster.placements)))[0]
         return seconds
 
-    # At such rates nothing but the bytes counts: slow start waits for nothing.
+    # At such low rates only the bytes count: TCP's slow start adds no delay.
     kbit: Floats = (seconds_at(OUTAGE_KBPS) - seconds_at(2 * OUTAGE_KBPS)) * 2 * OUTAGE_KBPS
     return np.where(kbit > 1e-6, kbit, 0.0)
 
@@ -193,7 +193,7 @@ class Decided(NamedTuple):
     patience_s: float
 
 
-class LinkObserver:
+class SimulatedPicker:
     """One picker that runs through requests in order, and sees of the link only what its own transfers have shown.
 
     A transfer is seen when it has ended, and `lag_s` later; the decayed estimate also sees how long those that still

@@ -54,7 +54,7 @@ class PickOutcomes:
             self.given_up[row] = forecast, late[row]
         return late
 
-    def aimed(self, aim: tuple[str, str]) -> tuple[Floats, Floats]:
+    def weighed_columns(self, aim: tuple[str, str]) -> tuple[Floats, Floats]:
         """The two columns that planners weigh, each of shape (W, n)."""
         return self.columns[aim[0]], self.columns[aim[1]]
 

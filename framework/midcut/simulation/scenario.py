@@ -29,7 +29,7 @@ class Samples:
     """Telemetry values of every sample, in order of time.
 
     Attributes:
-        fields: clock_mhz, bandwidth_kbps, ping_ms -> values, shape (S,). A trace may lack some of them.
+        fields: clock_mhz, bandwidth_kbps, ping_ms and others -> values, shape (S,). A trace may lack some of them.
         time_s: time of every sample, shape (S,); empty for samples that were not read from a trace.
         capacity: of the recorded link; None where there is none.
         seen_kbps: the link's rate as a perfect observer with a lag sees it, shape (S,).

@@ -14,7 +14,7 @@ from midcut.planning import OUTAGE_KBPS
 from midcut.planning.patience import all_patience_s, patience_s
 from midcut.planning.policy import choose_in_time
 from midcut.protocols import Learner, LimitedPlanner
-from midcut.simulation.over_trace import LinkObserver, PickTable, TracePicks
+from midcut.simulation.over_trace import PickTable, SimulatedPicker, TracePicks
 from midcut.types import InferenceResult, Observation
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Chunk:
         static_best: row of the placement that is best on average, for every weight and sample, shape (W, n).
         observation: what is observed in each sample, arrays of shape (n,).
         run: how requests go over a recorded link; None where there is none.
-        given_up: seconds of patience, shape (n,) -> what requests take that the edge finishes after them; None where
-            no edge gives up.
+        given_up: seconds that the edge waits for the cloud, shape (n,) -> forecast of requests that it then finishes
+            itself; None where no edge gives up.
     """
 
     predicted: Forecast
@@ -109,7 +109,7 @@ class PlannerStrategy:
         self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
         self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
-        self._pickers: dict[int | None, list[LinkObserver]] = {}  # dwell -> one for each weight; None: without dwell
+        self._pickers: dict[int | None, list[SimulatedPicker]] = {}  # dwell -> one for each weight; None: without dwell
         self._tables: dict[int, list[PickTable]] = {}
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
@@ -133,7 +133,7 @@ class PlannerStrategy:
         return held
 
     def _see_all(self, chunk: Chunk, picks: Ints) -> None:
-        """Record in the chunk that these picks were decided by the link's own rate."""
+        """Set `trace_picks` for picks that were decided by the link's own rate."""
         if chunk.run is None or isinstance(self._planner, Learner):
             return
         self.trace_picks = [self.sees(chunk, row) for row in picks]
@@ -150,7 +150,7 @@ class PlannerStrategy:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
         pickers = self._pickers.setdefault(dwell, [])
         if not pickers:
-            pickers += [LinkObserver(chunk.run, dwell or 0) for _ in self.weights]
+            pickers += [SimulatedPicker(chunk.run, dwell or 0) for _ in self.weights]
         self.trace_picks = [picker.picks(chunk, partial(self._table, chunk, row)) for row, picker in enumerate(pickers)]
         return np.array([picks.rows for picks in self.trace_picks], dtype=np.intp)
 

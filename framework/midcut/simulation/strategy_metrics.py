@@ -52,7 +52,7 @@ class StrategyMetrics:
         self._ever_picked = np.zeros((rows, len(placements)), dtype=np.bool_)
         self._last_picks: Ints | None = None
         self._percentile = StreamingPercentile(samples, PERCENTILE)
-        self._limited = False
+        self._has_limit = False
         self._per_sample: list[tuple[Ints, Floats, Floats]] = []
         self._over_trace: list[dict[str, Floats]] = []
 
@@ -71,7 +71,7 @@ class StrategyMetrics:
         objective = truth.objective(weights, indices)
         if chunk.given_up is not None and trace_picks:
             late = took.give_up(chunk.given_up, picks, [row.patience_s for row in trace_picks])
-            objective = np.where(late, truth.objective_of(weights, *took.aimed(truth.base.aim)), objective)
+            objective = np.where(late, truth.objective_of(weights, *took.weighed_columns(truth.base.aim)), objective)
         for name in truth.objectives:
             sums = self._objective_sums.setdefault(name, np.zeros(len(self.weights)))
             sums += took.columns[name].sum(axis=-1)
@@ -82,7 +82,7 @@ class StrategyMetrics:
         self._sums["regret"] += regret.sum(axis=-1)
         self._sums["dominated"] += len(truth) - np.count_nonzero(truth.on_front.take(indices), axis=-1)
         if limit_not_met is not None:
-            self._limited = True
+            self._has_limit = True
             self._sums["limit_not_met"] += limit_not_met.sum(axis=-1)
         self._fastest_s += float(truth.column("latency_s").min(axis=-1).sum())
         self._ever_picked[np.arange(len(self.weights))[:, None], picks] = True
@@ -150,7 +150,7 @@ class StrategyMetrics:
                     switches_per_100=float(100.0 * self._switches[row] / self._samples),
                     dwell=dwell,
                     objectives={name: float(sums[row]) / self._samples for name, sums in self._objective_sums.items()},
-                    unmet=float(self.mean("limit_not_met")[row]) if self._limited else None,
+                    unmet=float(self.mean("limit_not_met")[row]) if self._has_limit else None,
                     **{key: dict(by_row[row]) for key, by_row in (ratios or {}).items()},
                     picks=tuple(self._placements.cut[picks].tolist()),
                     codecs=self._codecs_of(self._placements, picks),

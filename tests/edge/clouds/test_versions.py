@@ -146,4 +146,4 @@ async def test_a_cloud_logs_once_that_clients_name_no_version(running_cloud):
             for _ in range(3):
                 async with session.get("/v1/models") as response:
                     assert (await response.json())["models"][0]["software"] == software()
-    assert len([line for line in logs if "names no wire version" in line["event"]]) == 1
+    assert len([line for line in logs if "without a wire version" in line["event"]]) == 1

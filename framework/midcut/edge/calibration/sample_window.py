@@ -109,7 +109,7 @@ class SampleWindow:
             for back, sample in enumerate(reversed(self._samples))
         ]
         line = fit(columns[:, 0], columns[:, 1], np.array(weight[::-1]), self._prior)
-        # One number that is none would spoil every forecast until the sample is forgotten.
+        # A single NaN or infinity would spoil every forecast until the sample is forgotten.
         self._line = line if all(map(math.isfinite, line)) else AS_PREDICTED
 
     def _share_left(self, age_s: float) -> float:

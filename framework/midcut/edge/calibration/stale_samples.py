@@ -49,7 +49,7 @@ class StaleSampleFilter:
         return replace(sample, placement=None) if is_final else sample
 
     def link(self, sample: Sample) -> Sample | None:
-        """Judge a sample of the link: it is stale if the present link predicts the measured time better."""
+        """Judge a sample of the link: it is stale if the link has changed and now predicts the measured time better."""
         predicted_s = self._predict(self.forecast.link_s, sample)
         if predicted_s is not None and _has_moved(sample.predicted_s, predicted_s):
             error_before = abs(log_ratio(sample.measured_s, sample.predicted_s))

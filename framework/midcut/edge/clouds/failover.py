@@ -52,9 +52,9 @@ class _Cloud:
     breaker: Breaker
     recent_answers_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_ANSWERS))
     answered_at: float = 0.0
-    greeted: bool = False
+    asked: bool = False
     mismatch: str = ""
-    mismatch_s: float = 0.0
+    stranger_at_s: float = 0.0
     models: Mapping[str, HeldModel] = field(default_factory=dict)
     last_failure: str = "it was never asked"
     recovering: asyncio.Task[None] | None = None
@@ -108,7 +108,7 @@ class Clouds:
     @property
     def never_reached(self) -> str:
         """Why no cloud has ever answered; `""` if one has."""
-        if any(cloud.greeted or cloud.answered_at for cloud in self._clouds):
+        if any(cloud.asked or cloud.answered_at for cloud in self._clouds):
             return ""
         return "; ".join(f"{cloud.url}: {cloud.last_failure}" for cloud in self._clouds)
 
@@ -191,9 +191,9 @@ class Clouds:
         try:
             models = await lister.listing()
         except (CloudStrangerError, CloudVersionError) as error:
-            cloud.greeted, cloud.mismatch, cloud.mismatch_s = True, str(error), perf_counter()
+            cloud.asked, cloud.mismatch, cloud.stranger_at_s = True, str(error), perf_counter()
             raise
-        cloud.greeted, cloud.models, cloud.mismatch_s = True, models, 0.0
+        cloud.asked, cloud.models, cloud.stranger_at_s = True, models, 0.0
         cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
         return models
 
@@ -216,12 +216,12 @@ class Clouds:
         return f"{cloud.url}: {reason}" if reason and len(self._clouds) > 1 else reason
 
     def _forget_stranger(self, cloud: _Cloud) -> None:
-        """Greet a cloud of several again some time after it was a stranger: what is before it may be restarting.
+        """With several clouds, ask one again some time after no midcut cloud of a fitting version answered there.
 
-        A cloud alone is asked again by `CloudCapabilities`.
+        A proxy in front of it may have been restarting. If only one cloud is configured, `CloudCapabilities` asks it.
         """
-        if len(self._clouds) > 1 and cloud.mismatch_s and perf_counter() - cloud.mismatch_s > _GREET_AGAIN_S:
-            cloud.greeted, cloud.mismatch, cloud.mismatch_s = False, "", 0.0
+        if len(self._clouds) > 1 and cloud.stranger_at_s and perf_counter() - cloud.stranger_at_s > _GREET_AGAIN_S:
+            cloud.asked, cloud.mismatch, cloud.stranger_at_s = False, "", 0.0
 
     def _next_cloud(self, tried: list[_Cloud]) -> _Cloud | None:
         for cloud in self._clouds:
@@ -270,12 +270,12 @@ class Clouds:
 
     async def _check_first(self, cloud: _Cloud) -> None:
         """Raise CloudRefusedError if a cloud that was not asked for its models before computes something else."""
-        if not cloud.greeted and self.find_mismatch is not None and isinstance(cloud.transport, ModelLister):
+        if not cloud.asked and self.find_mismatch is not None and isinstance(cloud.transport, ModelLister):
             try:
                 async with asyncio.timeout(_LISTING_TIMEOUT_S):
                     await self._greet(cloud, cloud.transport)
             except CloudRefusedError:  # it answers, but lists no models
-                cloud.greeted = True
+                cloud.asked = True
             except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything; the request goes on
                 _log.debug("the cloud lists no models", url=cloud.url, reason=str(error))
         if cloud.mismatch:

@@ -46,7 +46,7 @@ class FrameReader:
         """The next frame; None at the end.
 
         Raises:
-            FileError: the input failed, and it is none that is opened again.
+            FileError, MidcutError: the input failed, and it is not live, so it is not opened again.
         """
         while not self._waiting and not self._ended:
             self._arrived.clear()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from midcut.types import Decision, InferenceResult
 
 _MOST_POINTS: Final = 600
-# Requests over which the rate of money is taken.
+# Seconds over which the money per month is averaged.
 _RATE_S: Final = 600.0
 _MONTH_S: Final = 730.0 * 3600.0
 _SIDE_PIXELS: Final = 320
@@ -92,6 +92,7 @@ class LiveRecord:
         )
 
     def inferred(self, result: InferenceResult) -> None:
+        """Count a finished request and keep its numbers."""
         self.requests += 1
         self.fallbacks += bool(result.fallback)
         self.sent_bytes += result.sent_bytes

@@ -107,7 +107,7 @@ class TelemetryHub:
         return Observation.of(values, source=source, age_s=age, missing=missing, pause_s=self._traffic.pause_s())
 
     def exchanging(self, sent_bytes: int = 0) -> AbstractContextManager[None]:
-        """Return a context that marks an exchange with the cloud, which sends at most so many bytes, as under way."""
+        """Return a context manager: while it is open, an exchange that sends at most `sent_bytes` counts as running."""
         return self._traffic.exchanging(sent_bytes)
 
     def transferred(self, transfer: Transfer) -> None:
