@@ -239,7 +239,9 @@ def is_exhausted(error: BaseException | None) -> bool:
 
     Torch has an exception class for the memory of GPUs only; for the CPU's, and for other runtimes', the text tells it.
     """
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # whoever raises an error from itself makes a circle
+        seen.add(id(error))
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
             return True
         if "OutOfMemoryError" in type(error).__name__ or any(text in str(error) for text in _ALLOCATORS):

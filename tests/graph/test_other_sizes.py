@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from torch.nn import functional
 
 from midcut.config.settings import Capture, CutSettings
 from midcut.errors import GraphError, MalformedError, OutOfMemoryError
-from midcut.graph import partition
+from midcut.graph import partition, sizes
 from midcut.tensors import as_received
 from midcut.types import LoadedModel, ShapeRange
 
@@ -168,20 +170,26 @@ def test_a_size_that_the_model_does_not_take_is_refused_and_not_tried_again():
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-def test_a_lack_of_memory_says_nothing_of_a_size_which_is_tried_again(error):
-    module = seeded(Unet)
+def test_a_lack_of_memory_says_nothing_of_a_size_which_is_tried_again(error, monkeypatch):
+    module, calls = seeded(Unet), []
     ranges = (ShapeRange((1, 4, 4), (1, 64, 64)),)
     parts = partition(
         LoadedModel("net", module, (torch.rand(1, 1, 8, 8),), lambda _: None, ranges=ranges), CutSettings()
     )
 
     def exhausted(*_):
+        calls.append(1)
         raise error
 
     hook = module.register_forward_pre_hook(exhausted)
-    with pytest.raises(OutOfMemoryError):
+    with pytest.raises(OutOfMemoryError, match="no memory for inputs of"):
         parts.make_for_shapes(((1, 1, 12, 8),))
+    tried = len(calls)
+    with pytest.raises(OutOfMemoryError, match="no memory for inputs of"):  # not captured anew for each request
+        parts.make_for_shapes(((1, 1, 12, 8),))
+    assert len(calls) == tried
     hook.remove()
+    monkeypatch.setattr(sizes, "monotonic", lambda: time.monotonic() + 61.0)
     assert differing(parts, (torch.rand(1, 1, 12, 8),), module)[0] == []
 
 

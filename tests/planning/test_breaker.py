@@ -104,6 +104,17 @@ def test_slow_failures_are_tried_again_after_as_long_then_twice_then_four_times_
     assert breaker.wait_s == 10.0  # a success ends the series
 
 
+def test_a_cloud_that_fails_for_ever_is_tried_for_ever():
+    clock = Clock()
+    breaker = Breaker(1, 1.0, clock)
+    for _ in range(2000):
+        breaker.begin_try()
+        breaker.record_failure("500", 3.0)
+        assert breaker.wait_s <= 12.0
+        clock.now_s += breaker.wait_s
+        breaker.half_open()
+
+
 def test_requests_that_fail_together_count_as_one_try():
     breaker = Breaker(3, 2.0, Clock())
     for _ in range(5):  # all were sent before the first one failed

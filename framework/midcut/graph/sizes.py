@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
@@ -20,6 +21,7 @@ Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 _log = structlog.get_logger(__name__)
 _MOST: Final = 64
+_NO_MEMORY_S: Final = 60.0
 
 
 class SizedPartitions:
@@ -33,6 +35,7 @@ class SizedPartitions:
     def __init__(self, table: CutTable, make: Callable[[Shapes], Partition]) -> None:
         self._table, self._make = table, make
         self._known: OrderedDict[Shapes, Partition | str] = OrderedDict()
+        self._no_memory: dict[Shapes, tuple[float, str]] = {}  # until when it is not tried again, and what is said
         self._lock, self._making = threading.Lock(), threading.Lock()
 
     def find(self, shapes: Shapes) -> Partition | None:
@@ -55,19 +58,26 @@ class SizedPartitions:
 
         Raises:
             MalformedError: as for `find`.
-            OutOfMemoryError: there is no memory for it now, which is not remembered.
+            OutOfMemoryError: there is no memory for it now; it is tried again after a minute.
         """
         with self._making:  # one at a time: several would slow each other, and requests, down
             found = self.find(shapes)
             if found is not None:
                 return found
+            until_s, reason = self._no_memory.get(shapes, (0.0, ""))
+            if monotonic() < until_s:
+                raise OutOfMemoryError(reason)
             try:
                 made: Partition | str = self._make(shapes)
                 _log.info("size verified", model=self._table.model, inputs=_shapes_text(shapes))
             except Exception as error:  # noqa: BLE001 - the user's code and kernels may raise anything
                 reason = " ".join(str(error).split())[:300]
                 if is_exhausted(error):
-                    raise OutOfMemoryError(f"no memory for inputs of {_shapes_text(shapes)}: {reason}") from None
+                    reason = f"no memory for inputs of {_shapes_text(shapes)}: {reason}"
+                    while len(self._no_memory) >= _MOST:
+                        del self._no_memory[next(iter(self._no_memory))]
+                    self._no_memory[shapes] = monotonic() + _NO_MEMORY_S, reason
+                    raise OutOfMemoryError(reason) from None
                 made = f"model {self._table.model!r} does not take inputs of {_shapes_text(shapes)}: {reason}"
             with self._lock:
                 self._known[shapes] = made

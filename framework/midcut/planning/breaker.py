@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # After a slow failure (a time-out) the breaker stays open as long as the failed try took, then twice and four times as
 # long: most outages of a link are over after the first rest, and tries of a cloud that hangs take a fifth of the time.
-_MOST_REST_PER_TRY: Final = 4.0
+_REST_PER_TRY: Final = (1.0, 2.0, 4.0)
 # The longest Retry-After that is respected, so that a cloud cannot keep the breaker open for ever.
 _LONGEST_REQUESTED_S: Final = 60.0
 
@@ -96,7 +96,7 @@ class Breaker:
         self._failed_tries += self._state is BreakerState.half_open
         self._reason, self._trying = reason, False
         rest_s = (
-            max(self._retry_after_s, min(2.0**self._failed_tries, _MOST_REST_PER_TRY) * took_s)
+            max(self._retry_after_s, _REST_PER_TRY[min(self._failed_tries, len(_REST_PER_TRY) - 1)] * took_s)
             if requested_s is None
             else min(requested_s, _LONGEST_REQUESTED_S)
         )

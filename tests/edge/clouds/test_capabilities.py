@@ -228,6 +228,11 @@ async def test_a_question_is_asked_also_where_files_change_size_at_the_same_mome
         scope.ask_soon()
         scope.replan_soon()
         await b.until(lambda: {"listed", "planned"} <= set(seen))
+        seen.clear()
+        monkeypatch.setattr(scope, "_policy_for", None)  # so that planning anew raises an error
+        scope.ask_soon()
+        scope.replan_soon()
+        await b.until(lambda: "listed" in seen)
 
 
 async def test_a_transport_that_cannot_list_is_not_asked(tiny):

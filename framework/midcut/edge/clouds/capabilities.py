@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
@@ -116,13 +117,12 @@ class CloudCapabilities:
             self._query_requested.clear()
             ask, replan = self._ask_requested, self._replan_requested
             self._ask_requested = self._replan_requested = False
-            try:
-                if replan:
-                    await self.replan()
-                if ask or not replan:
-                    await self._update_scope(lister)
-            except Exception:  # noqa: BLE001 - no policy for these cuts; the current ones stay in use
-                _log.exception("planning on other cuts failed")
+            for wanted, act in ((ask or not replan, partial(self._update_scope, lister)), (replan, self.replan)):
+                try:
+                    if wanted:
+                        await act()
+                except Exception:  # noqa: BLE001 - no policy for these cuts; the current ones stay in use
+                    _log.exception("planning on other cuts failed")
             await asyncio.sleep(_MIN_GAP_S)
 
     async def _update_scope(self, lister: ModelLister) -> str:

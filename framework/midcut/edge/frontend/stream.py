@@ -22,7 +22,7 @@ from midcut.edge.frontend.folder import (
     warn_of_labels,
 )
 from midcut.edge.picture_input import PictureInput
-from midcut.errors import FileError, MalformedError
+from midcut.errors import FileError, MalformedError, OutOfMemoryError
 from midcut.results.files import json_line
 from midcut.results.gains import alternatives
 from midcut.results.lines import LineFile
@@ -181,7 +181,7 @@ class Window:
             if task.cancelled():
                 continue
             error = task.exception()
-            if isinstance(error, MalformedError):
+            if isinstance(error, MalformedError | OutOfMemoryError):
                 self.outcome.skipped += 1
                 self.unreadable = f"{source.rpartition('/')[2]}: {error}"
                 _log.warning("image skipped", file=source, reason=str(error))
