@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from midcut.errors import MalformedError
+from midcut.serving import file_structure
 from midcut.serving.file_structure import check_structure
 from midcut.serving.images import PixelBudget, _weighed_pixels, open_image, read_image
 
@@ -55,6 +57,21 @@ def overlapping(order=">"):
     return (head + tags + bytes(4)).ljust(2100, b"\1")
 
 
+def directory(tags, at=8, order=">"):
+    """A directory of so many tags with their values inline."""
+    entries = b"".join(struct.pack(f"{order}HHII", 0x9000 + number, 4, 1, number) for number in range(tags))
+    head = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}I", at)
+    return head + struct.pack(f"{order}H", tags) + entries + bytes(4)
+
+
+def pointing(*offsets):
+    """A TIFF file whose tags of further directories point where they are told, and those directories' bytes at 4096."""
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, at) for tag, at in zip((34665, 34853, 40965), offsets, strict=False)
+    )
+    return (b"II*\0" + struct.pack("<IH", 8, len(offsets)) + entries + bytes(4)).ljust(4096, b"\0")
+
+
 def segment(kind, content):
     return b"\xff" + bytes([kind]) + struct.pack(">H", 2 + len(content)) + content
 
@@ -92,6 +109,12 @@ HOSTILE = {
     "JPEG markers without a length": jpeg(b"\xff\xd0" * MANY),
     "GIF comments": gif(b"\x21\xfe\1x\0" * MANY),
     "GIF junk": gif(b"\0" * MANY),
+    "Photoshop's blocks in one JPEG segment after another": jpeg(
+        segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5000) * 4
+    ),
+    "tags of several lists of a JPEG's pictures": jpeg(segment(0xE2, b"MPF\0" + directory(5000)) * 4),
+    "tags of EXIF": png(chunk(b"eXIf", directory(MANY))),
+    "parts of EXIF": jpeg(segment(0xE1, b"Exif\0\0" + directory(1)) * 65),
     "EXIF of a PNG": png(chunk(b"eXIf", exif(200_000))),
     "EXIF of a WebP": saved("WEBP", exif=b"Exif\0\0" + exif(200_000)),
     "overlapping EXIF of a JPEG": jpeg(segment(0xE1, b"Exif\0\0" + overlapping())),
@@ -108,6 +131,12 @@ HOSTILE = {
     "TIFF numbers": tiff(282, 5, 70_000),
     "TIFF bits per sample": tiff(258, 3, 70_000),
     "TIFF strips": tiff(273, 4, 70_000),
+    "values in a further directory of a TIFF": pointing(4096)
+    + struct.pack("<HHHII", 1, 0x9999, 4, 70_000, 4200).ljust(104, b"\0")
+    + bytes(280_000),
+    "and in one after another that is cut off": pointing(4096, 10**6, 10**9)
+    + struct.pack("<HHHII", 1, 0x9999, 4, 70_000, 4200).ljust(104, b"\0")
+    + bytes(280_000),
     "TIFF tags": b"MM\0+\0\x08\0\0" + struct.pack(">QQ", 16, 10**9),
     "a PNM comment": b"P5\n#" + b"x" * 5000 + b"\n28 28 255\n" + bytes(784),
     "PNM numbers as text": b"P2 1000 1100 255\n" + b"0 " * 1_100_000,
@@ -122,6 +151,60 @@ def test_a_file_that_is_no_picture_but_work_is_refused(name):
         read_image(HOSTILE[name])
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if "further directory" in name or "cut off" in name])
+def test_values_in_a_further_directory_of_a_tiff_are_bounded(name):
+    with pytest.raises(MalformedError, match="70000 values of the tag 39321"):
+        check_structure(HOSTILE[name])
+
+
+@pytest.mark.parametrize(
+    ("file", "looked_at"),
+    [
+        (jpeg(segment(0xE2, b"MPF\0" + directory(5000)) * 40), 16_385),
+        (png(chunk(b"eXIf", directory(MANY))), 0),  # of a PNG, EXIF is checked when it is decoded
+        (pointing(4096, 4096, 4096) + directory(30, order="<")[8:], 3 + 30),
+        (pointing(8, 8, 8), 3),
+    ],
+)
+def test_the_number_of_tags_that_are_looked_at_is_bounded(file, looked_at, monkeypatch):
+    seen = []
+    every = file_structure._directory_tags
+
+    def counted(*args, **options):
+        for found in every(*args, **options):
+            seen.append(found)
+            yield found
+
+    monkeypatch.setattr(file_structure, "_directory_tags", counted)
+    with contextlib.suppress(MalformedError):
+        check_structure(file)
+    assert len(seen) == looked_at
+
+
+def test_of_several_lists_of_pictures_pillow_keeps_the_last_one():
+    lists = segment(0xE2, b"MPF\0" + directory(1)) + segment(0xE2, b"MPF\0" + directory(2))
+    with pytest.warns(UserWarning, match="malformed MPO"), Image.open(io.BytesIO(jpeg(lists))) as image:
+        assert image.info["mp"] == directory(2)
+
+
+def test_what_photoshop_has_put_into_a_jpeg_is_counted_as_pillow_reads_it():
+    resources = [(0x0404, b"", b"abc"), (0x03ED, b"name", bytes(16)), (0x0425, b"xyz", b"")]
+    content = b"Photoshop 3.0\0"
+    for code, name, data in resources:
+        named = bytes([len(name)]) + name
+        content += b"8BIM" + struct.pack(">H", code) + named + bytes(len(named) % 2)
+        content += struct.pack(">I", len(data)) + data + bytes(len(data) % 2)
+    assert len(list(file_structure._photoshop_blocks(content))) == 3
+    with Image.open(io.BytesIO(jpeg(segment(0xED, content)))) as image:
+        assert list(image.info["photoshop"]) == [0x0404, 0x03ED, 0x0425]
+
+
+def test_a_picture_whose_exif_is_in_two_parts_is_read():
+    tags = exif(5000)
+    file = jpeg(segment(0xE1, b"Exif\0\0" + tags[:9000]) + segment(0xE1, b"Exif\0\0" + tags[9000:]))
+    assert read_image(file).size == (28, 28)
 
 
 def test_the_exif_of_an_avif_is_not_read_and_the_picture_is():
