@@ -8,7 +8,7 @@ import pytest
 from midcut.config.settings import Arrivals, Observed, ScenarioTrace
 from midcut.errors import ConfigError
 from midcut.planning import OUTAGE_KBPS
-from midcut.planning.policy import Forecaster
+from midcut.planning.policy import Forecaster, Policy
 from midcut.simulation.run import Names, Setup, simulate
 from midcut.testing import chain_placements
 from midcut_planners.linucb import LinUcb
@@ -48,14 +48,14 @@ class EdgeCosts:
 def sent(tmp_path):
     """Sends requests over a link of 1000 kbit/s for 2 s, then 250 for 8 s; the edge needs 0.75 s."""
 
-    def run(*, planners=None, step_s=2.5, rows=((0, 1000), (2, 250), (6, 250)), **knobs):
+    def run(*, planners=None, systems=None, step_s=2.5, rows=((0, 1000), (2, 250), (6, 250)), **knobs):
         (tmp_path / "link.csv").write_text("time_s,bandwidth_kbps\n" + "".join(f"{t},{kbps}\n" for t, kbps in rows))
         trace = {"arrivals": Arrivals.back_to_back}
         trace |= {key: knobs.pop(key) for key in ("arrivals", "observed", "lag_s", "interval_s") if key in knobs}
         scenario = ScenarioTrace(path=str(tmp_path / "link.csv"), step_s=step_s, **trace)
-        forecaster = Forecaster(
-            chain_placements([125_000.0, 0.0]), Seconds(0.0, 0.75), Link(), Seconds(0.0, 0.0), EdgeCosts()
-        )
+        parts = chain_placements([125_000.0, 0.0]), Seconds(0.0, 0.75), Link(), Seconds(0.0, 0.0), EdgeCosts()
+        forecaster = Forecaster(*parts)
+        knobs["systems"] = {name: Policy(*parts, planner=planner) for name, planner in (systems or {}).items()}
         setup = Setup(forecaster, forecaster, planners or {"weighted_sum": WeightedSum(0.0)}, (0.0,), scenario, **knobs)
         return {(series.strategy, series.dwell): series for series in simulate(setup, NAMES).series}
 
@@ -126,6 +126,21 @@ def test_dwell_and_time_outs_go_with_it(sent):
     held = sent(step_s=4.0, rows=rows, **knobs | {"dwell": (5,)})["weighted_sum", 5]
     assert held.picks == (0, 0, 0, 0, 0, 1, 1)
     assert held.sample_latency_s[4] == pytest.approx(3.75)
+
+
+def test_dwell_goes_with_systems_too_however_requests_arrive(sent):
+    rows = ((0, 2000), (2, 0), (22, 2000), (24, 2000))
+    knobs = {"observed": Observed.perfect, "reply_timeout_s": 3.0, "dwell": (0, 3, 5), "step_s": 4.0, "rows": rows}
+    series = sent(systems={"system": WeightedSum(0.0)}, **knobs)
+    # As the planner above: four requests in 0.5 s each, then the outage.
+    assert series["system", 0].picks == series["system", 3].picks == (0, 0, 0, 0, 1, 1, 1)
+    assert series["system", 5].picks == series["weighted_sum", 5].picks == (0, 0, 0, 0, 0, 1, 1)
+    assert series["system", 5].sample_latency_s[4] == pytest.approx(3.75)
+    # One request every 4 s: the outage from the second to the sixth. Cut 0 has been in use for three at the fourth.
+    steady = sent(systems={"system": WeightedSum(0.0)}, arrivals=Arrivals.steady, **knobs)
+    assert steady["system", 0].picks == (0, 1, 1, 1, 1, 1, 0)
+    assert steady["system", 3].picks == steady["weighted_sum", 3].picks == (0, 0, 0, 1, 1, 1, 0)
+    assert steady["system", 5].picks == (0, 0, 0, 0, 0, 1, 1)
 
 
 def test_a_planner_that_learns_is_refused_in_one_line(sent):

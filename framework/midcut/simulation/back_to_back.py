@@ -45,7 +45,7 @@ class _Lane:
     Attributes:
         row: number of the weight among the strategy's own.
         observer: sees of the link what its own transfers have shown; None for strategies that see its rate, or nothing.
-        dwell: holds the picks of a planner that sees the link's rate.
+        dwell: holds the picks of a planner or system that sees the link's rate.
         ticks: the dwell in planning steps, for the result.
         time_s, rows, log_kbps, patience_s: arrival of each request so far, its placement, and what was seen.
     """
@@ -64,11 +64,6 @@ class _Lane:
     def weight(self) -> float | None:
         return self.strategy.weights[self.row]
 
-    @property
-    def weighted(self) -> bool:
-        """Whether the strategy follows its weight."""
-        return self.strategy.weighted if isinstance(self.strategy, PlannerStrategy) else True
-
 
 class BackToBack:
     """Lets every strategy send one request after the other, and evaluates each over its own times.
@@ -79,7 +74,7 @@ class BackToBack:
         strategies: the strategies to evaluate.
         weights: the values of w of every strategy that follows a weight.
         run: how requests go over the recorded link.
-        dwell: planners are also evaluated with each of these dwells.
+        dwell: planners and systems are also evaluated with each of these dwells.
 
     Raises:
         ConfigError: a planner that learns: it would have to learn on several timelines at once.
@@ -123,11 +118,9 @@ class BackToBack:
         return [series for lane in self._lanes for series in self._series(lane, keep=keep)]
 
     def _lanes_of(self, strategy: Strategy, dwell: Sequence[int]) -> Iterator[_Lane]:
-        planner = isinstance(strategy, PlannerStrategy)
-        sees_own = planner and self._run.observed is not Observed.perfect
-        weighted = strategy.weighted if isinstance(strategy, PlannerStrategy) else True
-        for ticks in (None, *(dwell if planner else ())):
-            for row in range(len(strategy.weights) if weighted else 1):
+        sees_own = isinstance(strategy, PlannerStrategy) and self._run.observed is not Observed.perfect
+        for ticks in (None, *(dwell if strategy.is_planner else ())):
+            for row in range(len(strategy.weights) if strategy.weighted else 1):
                 observer = SimulatedPicker(self._run, ticks or 0) if sees_own else None
                 yield _Lane(strategy, row, observer, Dwell(ticks) if ticks and not sees_own else None, ticks or 0)
 
@@ -219,7 +212,7 @@ class BackToBack:
             metrics.add(chunk, picks, lane.strategy.limit_not_met(chunk, picks), seen)
             start = part.stop
         strategy = lane.strategy
-        rows = metrics.series(strategy.name, planner=strategy.is_planner, weighted=lane.weighted, dwell=lane.ticks)
+        rows = metrics.series(strategy.name, planner=strategy.is_planner, weighted=strategy.weighted, dwell=lane.ticks)
         return [
             series
             if series.over_trace is None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midcut.planning.dwell import Dwell
 from midcut.simulation.chunks import add_by_group
 from midcut.simulation.claims import ratio_intervals
-from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL, PlannerStrategy
+from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL
 from midcut.simulation.strategy_metrics import FrontCoverage, StrategyMetrics
 
 if TYPE_CHECKING:
@@ -45,13 +45,12 @@ class StrategyEvaluation:
         if self.coverage:
             self.coverage.add(chunk.truth, picks)
         for dwell, metrics in self.with_dwell.values():
-            held = cast("PlannerStrategy", self.strategy).dwelled(chunk, picks, dwell)
+            held = self.strategy.dwelled(chunk, picks, dwell)
             metrics.add(chunk, held, self.strategy.limit_not_met(chunk, held), self.strategy.trace_picks)
 
     def series(self, repeated: Mapping[str, Means]) -> Iterator[Series]:
         """The results, first without dwell and then with each."""
-        name, planner = self.strategy.name, self.strategy.is_planner
-        weighted = self.strategy.weighted if isinstance(self.strategy, PlannerStrategy) else True
+        name, planner, weighted = self.strategy.name, self.strategy.is_planner, self.strategy.weighted
         ratios = _ratios(self.strategy, repeated)
         yield from self.metrics.series(name, planner=planner, weighted=weighted, ratios=ratios)
         for ticks, (_, metrics) in self.with_dwell.items():
@@ -76,7 +75,7 @@ def evaluate(
         samples: the samples, each with its forecast and its truth.
         strategies: the strategies to evaluate.
         placements: the placements from which strategies pick.
-        dwell: planners are also evaluated with each of these dwells, in samples.
+        dwell: planners and systems are also evaluated with each of these dwells, in samples.
         keep: whether to keep the pick of every sample.
     """
 

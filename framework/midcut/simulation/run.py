@@ -51,7 +51,7 @@ class Setup:
         reply_timeout_s: see `midcut.planning.policy.choose_in_time`.
         give_up_factor: see `midcut.planning.patience`; for a trace only.
         population: number of repetitions with other seeds.
-        dwell: planners are also evaluated with each of these dwells; see `SimulateConfig`.
+        dwell: planners and systems are also evaluated with each of these dwells; see `SimulateConfig`.
         keep_samples: the result lists every sample if there are at most this many.
         claims: published numbers to compare with.
         systems: name -> a policy with its own predictors, planner, weight and columns to weigh; judged by `truth` too.

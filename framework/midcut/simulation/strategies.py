@@ -69,6 +69,7 @@ class Strategy(Protocol):
         name: name of the strategy in results and claims.
         is_planner: whether it is an installed planner.
         learns: whether a pick depends on what the ones before took.
+        weighted: False for a planner that follows no weight: it then picks the same at all of them.
         weights: one per row of picks; None where the strategy follows no weight.
         trace_picks: for each row of the last picks, what was seen of a recorded link; empty for strategies that see
             nothing of it, whose requests wait until the time-out.
@@ -77,11 +78,16 @@ class Strategy(Protocol):
     name: str
     is_planner: bool
     learns: bool
+    weighted: bool
     weights: tuple[float | None, ...]
     trace_picks: Sequence[TracePicks]
 
     def picks(self, chunk: Chunk) -> Ints:
         """Row of the picked placement for every weight and sample, shape (len(weights), n)."""
+        ...
+
+    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:
+        """The picks of the same chunk with dwell, which holds back switches, in the same shape."""
         ...
 
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:
@@ -90,11 +96,7 @@ class Strategy(Protocol):
 
 
 class PlannerStrategy:
-    """An installed planner, asked at every weight.
-
-    Attributes:
-        weighted: False for a planner that follows no weight: it then picks the same at all of them.
-    """
+    """An installed planner, asked at every weight."""
 
     is_planner = True
 
@@ -125,7 +127,7 @@ class PlannerStrategy:
         return picks
 
     def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:
-        """The picks with dwell; over a recorded link, what a picker with dwell sees follows from its own transfers."""
+        """As `Strategy` defines it; over a recorded link, what a picker with dwell sees follows from its transfers."""
         if chunk.over_trace is not None and not isinstance(self._planner, Learner):
             return self._observe(chunk.over_trace, dwell.ticks)
         held = dwell.apply(picks)
@@ -191,6 +193,7 @@ class FixedStrategy:
     """One of the strategies that need no planner."""
 
     is_planner = learns = False
+    weighted = True
     trace_picks: Sequence[TracePicks] = ()
 
     def __init__(self, name: str, weights: Sequence[float]) -> None:
@@ -211,6 +214,10 @@ class FixedStrategy:
         if self.name == COST_OPTIMAL:
             return lexicographic_argmin(predicted.cost_usd, predicted.latency_s)[None]
         return self._pick_at_one_cut(predicted)[None]
+
+    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:  # noqa: ARG002 - it sees nothing of the link
+        """As `Strategy` defines it."""
+        return dwell.apply(picks)
 
     def _pick_at_one_cut(self, predicted: Forecast) -> Ints:
         """Pick one given cut, with its fastest codec by the forecast; among equally fast ones the cheapest."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from midcut.planning.dwell import Dwell
     from midcut.planning.policy import Policy
     from midcut.simulation.over_trace import TracePicks
     from midcut.simulation.strategies import Chunk
@@ -36,7 +37,7 @@ class SystemStrategy:
         ConfigError: the policy offers a placement that is not among them.
     """
 
-    is_planner = True
+    is_planner = weighted = True
     weights: tuple[float | None, ...] = (None,)
     trace_picks: Sequence[TracePicks] = ()
 
@@ -61,6 +62,10 @@ class SystemStrategy:
             return self._learn(chunk, forecast)
         picks = np.broadcast_to(np.asarray(self._policy.planner.choose(forecast.aimed(), self._w)), (count,))
         return self._rows[picks][None]
+
+    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:  # noqa: ARG002 - it sees the link's own rate
+        """See `midcut.simulation.strategies.Strategy`."""
+        return dwell.apply(picks)
 
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:
         """See `midcut.simulation.strategies.Strategy`."""

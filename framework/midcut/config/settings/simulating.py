@@ -230,8 +230,9 @@ class SimulateConfig:
         give_up_factor: over a trace, `engine.give_up_factor` of the edge that is simulated: where link and cloud take
             this many times what was predicted, the edge starts the tail too, and the first result counts.
         population: repetitions of a drawn scenario, with the seeds 0, 1, ...
-        dwell: planners are also evaluated with these numbers of samples between two switches, at least; over a trace
-            of planning steps, as `engine.dwell`, or of requests with `scenario.observed=perfect`.
+        dwell: planners and systems are also evaluated with these numbers of samples between two switches, at least;
+            over a trace planners with so many planning steps, as `engine.dwell`, and with so many requests if
+            `scenario.observed=perfect`.
         keep_samples: up to that many samples are written out one by one.
         systems: whole systems to compare, by name: each a list of what one types after `midcut plan`, e.g.
             `{kang: ["policy=neurosurgeon", "planner=weighted_sum", "planner.w=1"]}`; null for none. Costs, objectives
