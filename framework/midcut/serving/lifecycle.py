@@ -106,12 +106,19 @@ async def serve(
 
 
 class Served:
-    """An application that is served from now on, until `stop`; see `serve`."""
+    """An application that is served from now on, until `stop`; see `serve`.
 
-    def __init__(self, app: web.Application, settings: ServerSettings) -> None:
-        self._stop = asyncio.Event()
+    A failure of the server after `url` is logged when it happens. Nothing raises it: the program's other work goes on.
+
+    Args:
+        stopping: stops the server too when somebody else sets it, as a signal does; `stop` sets it.
+    """
+
+    def __init__(self, app: web.Application, settings: ServerSettings, stopping: asyncio.Event | None = None) -> None:
+        self._stop = stopping or asyncio.Event()
         self._url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(serve(app, settings, self._url.set_result, self._stop))
+        self._task = asyncio.create_task(serve(app, settings, self._url.set_result, self._stop), name="server")
+        self._task.add_done_callback(self._log_failure)
 
     async def url(self) -> str:
         """The address, once it is served.
@@ -128,7 +135,13 @@ class Served:
     async def stop(self) -> None:
         """Finish the requests in flight, and close."""
         self._stop.set()
-        await self._task
+        await asyncio.wait({self._task})
+
+    def _log_failure(self, task: asyncio.Task[None]) -> None:
+        # Before it is served, `url` raises it.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._url.done():
+            _log.error("the server failed, no request is answered any more", url=self._url.result(), exc_info=error)
 
 
 async def _wait(stop: asyncio.Event, tls: ssl.SSLContext | None, settings: ServerSettings) -> None:

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import socket
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import aiohttp
 import pytest
 
 from midcut.cli.verbs import edge
 from midcut.config.composition import compose
 from midcut.errors import ConfigError, FileError, MidcutError
+from midcut.serving import DRAIN
+from midcut_models.mnist import DIGITS
 
 
 @pytest.mark.parametrize(
@@ -44,3 +54,39 @@ def test_a_config_that_cannot_run_is_one_line(overrides, error, part):
         edge.run(config)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_signal_turns_readiness_off_while_the_stream_still_runs_and_results_are_drawn_when_nothing_is_served(
+    monkeypatch,
+):
+    apps, urls, steps = [], [], []
+
+    def app_of(*args):
+        apps.append(make_app(*args))
+        return apps[0]
+
+    async def finish_window(_edge, _source, _outputs, stop, _live):
+        async with aiohttp.ClientSession(urls[0]) as session, session.get("/v2/health/ready") as response:
+            assert response.status == 200
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        async with asyncio.timeout(60):
+            while apps[0][DRAIN].ready:  # noqa: ASYNC110 - no event for it
+                await asyncio.sleep(0.01)
+        steps.append("streamed")
+        return SimpleNamespace(summary={})
+
+    def report(_):
+        assert apps[0][DRAIN].draining
+        with pytest.raises(OSError, match="refused"), socket.create_connection(urlsplit(urls[0]).netloc.split(":")):
+            pass
+        steps.append("reported")
+
+    make_app = edge.app_of
+    replaced = {"app_of": app_of, "_ready": urls.append, "_stream": finish_window, "_report": report}
+    for name, stand_in in replaced.items():
+        monkeypatch.setattr(edge, name, stand_in)
+    overrides = ["model=mnist", "cuts.verify=false", "telemetry=constant", "cloud_url=http://127.0.0.1:9"]
+    overrides += ["input=folder", f"input.path={DIGITS}", "server.enabled=true", "server.port=0"]
+    assert edge.run(compose("edge", overrides)) == {}
+    assert steps == ["streamed", "reported"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from midcut.edge.assembly import AssembledEdge
+    from midcut.edge.frontend.stream import StreamOutcome
     from midcut.edge.page.live import LiveRecord
     from midcut.protocols import Input
+    from midcut.results.stream import Summary
 
 _log = structlog.get_logger("midcut.edge")
 
@@ -102,15 +105,36 @@ async def _run(
             await serve(app, source, _ready, stop)
             return None
         if not server.enabled:
-            return await _stream(edge, source, outputs, stop)
-        served = Served(app_of(edge, server, outputs.emit_each), server)
-        try:
-            _ready(await served.url())
-            return await _stream(edge, source, outputs, stop, edge.page.live)
-        finally:
-            await served.stop()
+            streamed = await _stream(edge, source, outputs, stop)
+        else:
+            # The same signal stops both: readiness is off while the stream still finishes its window.
+            served = Served(app_of(edge, server, outputs.emit_each), server, stop)
+            try:
+                _ready(await served.url())
+                streamed = await _stream(edge, source, outputs, stop, edge.page.live)
+            finally:
+                await served.stop()
+        _report(streamed)
+        return cast("dict[str, Any]", msgspec.to_builtins(streamed.summary))
     finally:
         await edge.engine.close()
+
+
+@dataclass(frozen=True)
+class _Streamed:
+    """A stream that ended, with its summary on disk.
+
+    Attributes:
+        name: what was streamed: a folder or a camera.
+        plot: whether the plot is wanted.
+    """
+
+    folder: Path
+    model: str
+    name: str
+    outcome: StreamOutcome
+    summary: Summary
+    plot: bool
 
 
 async def _stream(
@@ -119,7 +143,7 @@ async def _stream(
     outputs: Outputs,
     stop: asyncio.Event,
     live: LiveRecord | None = None,
-) -> dict[str, Any]:
+) -> _Streamed:
     engine, model = edge.engine, edge.model
     folder = Path(HydraConfig.get().runtime.output_dir)
     with reserved_space(folder):
@@ -134,15 +158,24 @@ async def _stream(
     calibration = engine.calibration.state() if engine.calibration is not None else None
     summary = summarise(model.name, done, engine.parts.planning.counts, calibration, engine.parts.clouds.never_reached)
     write_summary(folder / SUMMARY, summary)
+    return _Streamed(folder, model.name, name, done, summary, source.plot)
+
+
+def _report(streamed: _Streamed) -> None:
+    """Print and draw a stream's results. It blocks for seconds: nothing may be served any more.
+
+    Raises:
+        FileError: the stream ended because a result could not be written.
+    """
+    folder, done = streamed.folder, streamed.outcome
     console = table_console()
-    console.print(summary_table(summary, f"{model.name}, {name}"), highlight=False)
+    console.print(summary_table(streamed.summary, f"{streamed.model}, {streamed.name}"), highlight=False)
     written = [RECORDS, SUMMARY]
-    if source.plot and done.records and not done.failure and _draw(folder, model.name):
+    if streamed.plot and done.records and not done.failure and _draw(folder, streamed.model):
         written.append(PLOT)
     console.print(f"in {folder}: {', '.join(written)}", highlight=False, soft_wrap=True)
     if done.failure:
         raise FileError(f"{done.failure}; the stream ended there, with {len(done.records)} answers in {RECORDS}")
-    return cast("dict[str, Any]", msgspec.to_builtins(summary))
 
 
 def _draw(folder: Path, name: str) -> bool:
