@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from midcut.config.settings import ClaimSettings, Metric
-from midcut.errors import PluginError
+from midcut.errors import ConfigError, PluginError
 from midcut_planners.epsilon_constraint import EpsilonConstraint
 from midcut_planners.knee import Knee
 from midcut_planners.weighted_sum import WeightedSum
@@ -97,6 +99,20 @@ def test_claims_by_hand(simulated):
     assert result.claims[0].published == 70.0
     assert result.claims[0].population is None
     assert result.claims[0].w == 1.0
+
+
+def test_a_claim_is_about_its_weight_in_any_order_and_no_weight_is_repeated(simulated):
+    truth = ([[2.0, 4.0, 8.0]], [[4.0, 2.0, 1.0]])
+    claims = [
+        ClaimSettings("Figure 9", "words", Metric.latency_s, "weighted_sum", "edge_only", 0.0, w) for w in (1.0, 0.0)
+    ]
+    result = simulated(truth, weights=(1.0, 0.5, 0.0), claims=tuple(claims))
+    # At w = 1 the cheapest, the edge alone with 8 s; at w = 0 the fastest with 2 s.
+    assert [entry.simulated for entry in result.claims] == pytest.approx([0.0, -75.0])
+    with pytest.raises(ConfigError, match=r"^w must not repeat a number, got 0.2 more than once$"):
+        simulated(truth, weights=(0.2, 0.2, 0.5), claims=(replace(claims[0], w=0.5),))
+    with pytest.raises(ConfigError, match=r"^dwell must not repeat a number, got 3 more than once$"):
+        simulated(truth, dwell=(0, 3, 3))
 
 
 def test_with_several_codecs_a_pick_is_a_cut_and_a_codec(simulated, series_of):

@@ -46,12 +46,12 @@ class Setup:
         planning: makes the forecasts that strategies decide on.
         truth: makes the forecasts that are taken as true, for the same placements.
         planners: name -> planner.
-        weights: one or more; every planner is asked at each.
+        weights: one or more, none repeated; every planner is asked at each.
         scenario: the scenario from which the samples are drawn.
         reply_timeout_s: see `midcut.planning.policy.choose_in_time`.
         give_up_factor: see `midcut.planning.patience`; for a trace only.
         population: number of repetitions with other seeds.
-        dwell: planners and systems are also evaluated with each of these dwells; see `SimulateConfig`.
+        dwell: planners and systems are also evaluated with each of these dwells, none repeated; see `SimulateConfig`.
         keep_samples: the result lists every sample if there are at most this many.
         claims: published numbers to compare with.
         systems: name -> a policy with its own predictors, planner, weight and columns to weigh; judged by `truth` too.
@@ -194,6 +194,10 @@ def _means(all_series: Sequence[Series]) -> dict[str, Means]:
 def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:
     if not setup.weights:
         raise ConfigError("w must be a number or a list of numbers, got none")
+    for knob, values in {"w": setup.weights, "dwell": setup.dwell}.items():
+        repeated = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+        if repeated:
+            raise ConfigError(f"{knob} must not repeat a number, got {repeated[0]:g} more than once")
     if setup.give_up_factor is not None and not isinstance(setup.scenario, ScenarioTrace):
         raise ConfigError("give_up_factor is about transfers over a recorded link: it needs scenario=trace")
     check_weight(np.array(setup.weights))
