@@ -143,6 +143,22 @@ def test_dwell_goes_with_systems_too_however_requests_arrive(sent):
     assert steady["system", 5].picks == (0, 0, 0, 0, 0, 1, 1)
 
 
+def test_only_a_planner_that_sees_its_own_transfers_has_a_circuit_breaker(sent):
+    # One request every 2 s over 2000 kbit/s, an outage from 2 to 32 s, and a time-out of 1.5 s.
+    knobs = {"rows": ((0, 2000), (2, 0), (32, 2000), (34, 2000)), "reply_timeout_s": 1.5, "step_s": 2.0}
+    knobs |= {"arrivals": Arrivals.steady, "systems": {"system": WeightedSum(0.0)}}
+    late = sent(observed=Observed.perfect, lag_s=100.0, **knobs)
+    # What shows the rate of 100 s before shows 2000 kbit/s throughout: each request of the outage waits.
+    assert late["weighted_sum", 0].over_trace.ended == (0, *(2,) * 15, 0, 0)
+    assert late["system", 0].over_trace.ended == late["cloud_only", 0].over_trace.ended == (0, *(2,) * 15, 0, 0)
+    # With a breaker: nothing is known at 0 s; the probe shows 2000 kbit/s at 0.8 s. The request at 2 s fails at 3.5 s,
+    # after longer than `engine.retry_after_s`. The edge computes for 1.5 s, until 5 s; the next one, at 6 s, fails at
+    # 7.5 s. Then for 3 s, until 10.5 s; the one at 12 s fails at 13.5 s. Then for 6 s at a time: those at 20 and 28 s.
+    own = sent(observed=Observed.last_transfer, interval_s=0.0, **knobs)["weighted_sum", 0]
+    assert [2 * number for number, ended in enumerate(own.over_trace.ended) if ended == 2] == [2, 6, 12, 20, 28]
+    assert [2 * number for number, pick in enumerate(own.picks) if pick == 0] == [2, 6, 12, 20, 28]
+
+
 def test_a_planner_that_learns_is_refused_in_one_line(sent):
     with pytest.raises(ConfigError, match=r"takes no planner that learns, got linucb$"):
         sent(planners={"linucb": LinUcb()})

@@ -141,6 +141,10 @@ class Arrivals(Enum):
 class ScenarioTrace:
     """Requests over a recorded trace. A transfer takes as long as the trace takes to deliver it.
 
+    Planners that see only their own transfers have a circuit breaker, as a running edge at the defaults of
+    `engine.breaker_failures` and `engine.retry_after_s`. Nothing holds requests back after a time-out for planners with
+    `observed=perfect` or that learn, for `systems` and for fixed strategies such as `cloud_only`.
+
     Attributes:
         kind: set by scenario=NAME.
         path: a CSV or JSON file with time_s, clock_mhz, bandwidth_kbps and ping_ms; `midcut trace import` makes them.
