@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,11 @@ _SENSORS: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 
 class Mqtt:
-    """Publishes each result; see `midcut.protocols.Output`. It connects in the background, again and again."""
+    """Publishes each result; see `midcut.protocols.Output`. It connects in the background, again and again.
+
+    Messages are delivered at least once (QoS 1). A result that the broker did not acknowledge in time counts as failed,
+    but the client keeps it and sends it again when it has connected anew: a subscriber may get it late, or twice.
+    """
 
     def __init__(
         self,
@@ -51,13 +56,14 @@ class Mqtt:
         self._client = Client(CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_MOST_UNACKNOWLEDGED)
         self._connected, self._given_up = threading.Event(), False
-        self._refusal = ""
+        self._problem = ""
         if username is not None:
             self._client.username_pw_set(username, None if password_env is None else os.environ.get(password_env, ""))
         if tls:
             self._client.tls_set()
         self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
         self._client.on_connect = self._announce
+        self._client.on_connect_fail = self._keep_reason
         self._client.on_disconnect = lambda *_: self._connected.clear()
         try:
             self._client.connect_async(host, port)
@@ -70,7 +76,7 @@ class Mqtt:
         # outage waits for its end, which is what a start and a short outage need.
         if not self._connected.wait(0.0 if self._given_up else _WAIT_S):
             self._given_up = True
-            raise ConnectionError(f"no connection to the broker {self._client.host}:{self._client.port}{self._refusal}")
+            raise ConnectionError(f"no connection to the broker {self._client.host}:{self._client.port}{self._problem}")
         self._given_up = False
         message = self._client.publish(f"{self._topic}/result", msgspec.json.encode(result), qos=1)
         message.wait_for_publish(_WAIT_S)
@@ -83,8 +89,13 @@ class Mqtt:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def _keep_reason(self, *_: Any) -> None:
+        """Replace what a broker said that is not reached any more. The client calls this where it handles the error."""
+        error = sys.exception()
+        self._problem = f": {getattr(error, 'strerror', None) or error}" if error is not None else ""
+
     def _announce(self, client: Any, _data: Any, _flags: Any, reason: Any, *_: Any) -> None:
-        self._refusal = f": {reason}" if reason.is_failure else ""
+        self._problem = f": {reason}" if reason.is_failure else ""
         if reason.is_failure:
             return
         self._connected.set()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -112,12 +113,23 @@ def test_an_output_that_fails_or_blocks_holds_up_nobody_and_the_others_get_all(r
 
 
 @contextlib.contextmanager
+def reserved_port():
+    """A port that nobody else gets, where nothing listens yet; a broker may, as it shares addresses too."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@contextlib.contextmanager
 def broker(folder, port=0, anonymous="true"):
     """A mosquitto of its own, and its port."""
-    if not port:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    with contextlib.nullcontext(port) if port else reserved_port() as number, mosquitto(folder, number, anonymous):
+        yield number
+
+
+@contextlib.contextmanager
+def mosquitto(folder, port, anonymous):
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {anonymous}\npersistence false\n")
     log = folder / "mosquitto.log"
@@ -127,7 +139,7 @@ def broker(folder, port=0, anonymous="true"):
         with socket.socket() as probe:
             wait_for(lambda: process.poll() is not None or probe.connect_ex(("127.0.0.1", port)) == 0, "broker")
         assert process.poll() is None, log.read_text()
-        yield port
+        yield
     finally:
         process.terminate()
         process.wait(30)
@@ -196,46 +208,55 @@ def test_a_broker_gets_each_result_and_home_assistant_the_sensors(mqtt, tmp_path
     assert len({sensor["unique_id"] for sensor in sensors.values()}) == 3
 
 
-def test_a_broker_that_comes_later_gets_the_result_that_waits(mqtt, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    output = mqtt(port, discovery_prefix=None)
-    writing = threading.Thread(target=lambda: output.write(RESULT))
-    writing.start()
-    with broker(tmp_path, port), subscriber(port) as messages:
-        found = messages_until(messages, "midcut/result")
-        writing.join(30)
-        output.close()
+def test_a_broker_that_comes_later_gets_the_result_that_waits(mqtt, tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut_outputs.mqtt._WAIT_S", 120.0)
+    listening = threading.Event()
+    with reserved_port() as port, ThreadPoolExecutor(1) as pool:
+        output = mqtt(port, discovery_prefix=None)
+        announce = output._client.on_connect
+
+        def announce_to_somebody(*args):  # a broker keeps no result for those who come later
+            listening.wait(60)
+            announce(*args)
+
+        output._client.on_connect = announce_to_somebody
+        writing = pool.submit(output.write, RESULT)
+        with broker(tmp_path, port), subscriber(port) as messages:
+            listening.set()
+            writing.result(120)
+            found = messages_until(messages, "midcut/result")
+            output.close()
     assert found[-1][1] == RESULT
     assert not any(topic.startswith("homeassistant") for topic, _ in found)
 
 
 def test_without_a_broker_nothing_piles_up(mqtt, tmp_path, monkeypatch):
     monkeypatch.setattr("midcut_outputs.mqtt._WAIT_S", 0.2)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    output = mqtt(port, discovery_prefix=None)
-    for number in range(3):
-        with pytest.raises(ConnectionError, match=f"no connection to the broker 127.0.0.1:{port}"):
-            output.write(RESULT | {"n": number})
-    with broker(tmp_path, port), subscriber(port) as messages:
-        wait_for(output._connected.is_set, "connection")
-        output.write(RESULT | {"n": 3})
-        output.close()
-        found = messages_until(messages, "midcut/result")
-    assert found[-1][1]["n"] == 3
+    with reserved_port() as port:
+        output = mqtt(port, discovery_prefix=None)
+        for number in range(3):
+            with pytest.raises(ConnectionError, match=f"no connection to the broker 127.0.0.1:{port}"):
+                output.write(RESULT | {"n": number})
+        monkeypatch.undo()
+        with broker(tmp_path, port), subscriber(port) as messages:
+            wait_for(output._connected.is_set, "connection")
+            output.write(RESULT | {"n": 3})
+            output.close()
+            found = messages_until(messages, "midcut/result")
+    assert [value["n"] for topic, value in found if topic == "midcut/result"] == [3]
 
 
 def test_a_broker_that_refuses_is_quoted(mqtt, tmp_path, monkeypatch):
     monkeypatch.setattr("midcut_outputs.mqtt._WAIT_S", 0.2)
     with broker(tmp_path, anonymous="false") as port:
         output = mqtt(port)
-        wait_for(lambda: output._refusal, "refusal")
+        wait_for(lambda: output._problem, "refusal")
         with pytest.raises(ConnectionError, match=f"{port}: Not authorized"):
             output.write(RESULT)
-        output.close()
+    wait_for(lambda: "authorized" not in output._problem, "failed connection")  # of the broker, which is down now
+    with pytest.raises(ConnectionError, match=f"{port}: Connection refused$"):
+        output.write(RESULT)
+    output.close()
 
 
 def test_settings_that_no_broker_takes_are_refused(mqtt):
