@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from PIL import Image
@@ -56,25 +57,49 @@ class Edge:
     """`midcut edge` in an empty folder; `results` are the lines that it wrote."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self._files = folder, {}
 
     def start(self, *overrides):
         fixed = ("model=mnist", "telemetry=constant", "cloud_url=http://127.0.0.1:9", "hydra.run.dir=run")
-        return subprocess.Popen(
-            [sys.executable, "-m", "midcut.cli", "edge", *fixed, *overrides],
-            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        # Files, because a process waits for a pipe that nobody reads.
+        files = [self.folder / f"{name}_{len(self._files)}.txt" for name in ("stdout", "stderr")]
+        with files[0].open("wb") as out, files[1].open("wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "midcut.cli", "edge", *fixed, *overrides],
+                cwd=self.folder, stdout=out, stderr=err,
+            )  # fmt: skip
+        self._files[process] = files
+        return process
+
+    def printed(self, process):
+        """What a process has written to stdout and stderr."""
+        return tuple(file.read_text() for file in self._files[process])
+
+    def first_line(self, process, limit_s=300.0):
+        """The first line on stdout."""
+        end = time.monotonic() + limit_s
+        while "\n" not in self.printed(process)[0]:
+            assert process.poll() is None and time.monotonic() < end, self.printed(process)  # noqa: PT018
+            time.sleep(0.05)
+        return self.printed(process)[0].partition("\n")[0]
 
     def run(self, *overrides):
         process = self.start(*overrides)
-        out, err = process.communicate(timeout=300)
-        return process.returncode, out, err
+        process.wait(300)
+        return process.returncode, *self.printed(process)
 
     def stop(self, process):
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=300)
+        process.wait(300)
+        out, err = self.printed(process)
         assert process.returncode == 0, err
         return out
+
+    def kill(self):
+        """End what a failed test left running."""
+        for process in self._files:
+            process.kill()
+            process.wait()
 
     @property
     def results(self):
@@ -90,4 +115,6 @@ class Edge:
 
 @pytest.fixture
 def edge(tmp_path):
-    return Edge(tmp_path)
+    started = Edge(tmp_path)
+    yield started
+    started.kill()

@@ -20,14 +20,10 @@ SERVED = ("server.enabled=true", "server.port=0", "input.plot=false")
 def streaming(edge, *overrides):
     """A stream that is stopped at the end, and its address."""
     process = edge.start(*SERVED, *overrides)
-    try:
-        first = process.stdout.readline()
-        found = re.fullmatch(r"midcut edge ready on (http://\S+)\n", first)
-        assert found, (first, process.communicate()[1] if not first else "")
-        yield found[1]
-        edge.stop(process)
-    finally:
-        process.kill()
+    found = re.fullmatch(r"midcut edge ready on (http://\S+)", edge.first_line(process))
+    assert found, edge.printed(process)
+    yield found[1]
+    edge.stop(process)
 
 
 def states(url):

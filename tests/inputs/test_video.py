@@ -133,8 +133,7 @@ def test_a_camera_by_rtsp_and_again_after_it_was_gone(edge, tmp_path, labels):
         try:
             wait_for(lambda: len(edge.results) > 3, "frames")
         except AssertionError:
-            process.kill()
-            pytest.fail(process.communicate()[1][-2000:])
+            pytest.fail(edge.printed(process)[1][-2000:])
     before = len(edge.results)
     with server(*rtsp, cwd=served):
         try:
