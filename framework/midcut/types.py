@@ -414,7 +414,7 @@ class Forecast:
         columns = (self.edge_s, self.link_s, self.cloud_s, self.column(self.aim[1]), self.uncorrected)
         return AimedForecast(self.placements, *columns, self.objectives, self.aim, self.between, base=self)
 
-    def at(self, index: int | Ints) -> Forecast:
+    def at(self, index: int | slice | Ints) -> Forecast:
         """Return the forecast of one of several observations, shape (P,) from (n, P), or of some, (m, P)."""
         parts = (self.edge_s[index], self.link_s[index], self.cloud_s[index], self.cost_usd[index])
         objectives = {name: values[index] for name, values in self.objectives.items()}

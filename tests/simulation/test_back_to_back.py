@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from midcut.config.settings import Arrivals, Observed, ScenarioTrace
 from midcut.errors import ConfigError
 from midcut.planning import OUTAGE_KBPS
 from midcut.planning.policy import Forecaster, Policy
+from midcut.simulation.chunks import ForecastChunks
 from midcut.simulation.run import Names, Setup, simulate
 from midcut.testing import chain_placements
 from midcut_planners.linucb import LinUcb
@@ -48,7 +51,7 @@ class EdgeCosts:
 def sent(tmp_path):
     """Sends requests over a link of 1000 kbit/s for 2 s, then 250 for 8 s; the edge needs 0.75 s."""
 
-    def run(*, planners=None, systems=None, step_s=2.5, rows=((0, 1000), (2, 250), (6, 250)), **knobs):
+    def run(*, planners=None, systems=None, weights=(0.0,), step_s=2.5, rows=((0, 1000), (2, 250), (6, 250)), **knobs):
         (tmp_path / "link.csv").write_text("time_s,bandwidth_kbps\n" + "".join(f"{t},{kbps}\n" for t, kbps in rows))
         trace = {"arrivals": Arrivals.back_to_back}
         trace |= {key: knobs.pop(key) for key in ("arrivals", "observed", "lag_s", "interval_s") if key in knobs}
@@ -56,8 +59,14 @@ def sent(tmp_path):
         parts = chain_placements([125_000.0, 0.0]), Seconds(0.0, 0.75), Link(), Seconds(0.0, 0.0), EdgeCosts()
         forecaster = Forecaster(*parts)
         knobs["systems"] = {name: Policy(*parts, planner=planner) for name, planner in (systems or {}).items()}
-        setup = Setup(forecaster, forecaster, planners or {"weighted_sum": WeightedSum(0.0)}, (0.0,), scenario, **knobs)
-        return {(series.strategy, series.dwell): series for series in simulate(setup, NAMES).series}
+        setup = Setup(
+            forecaster, forecaster, planners or {"weighted_sum": WeightedSum(0.0)}, weights, scenario, **knobs
+        )
+        several = len(weights) > 1
+        return {
+            (series.strategy, series.dwell, *((series.w,) if several else ())): series
+            for series in simulate(setup, NAMES).series
+        }
 
     return run
 
@@ -141,6 +150,52 @@ def test_dwell_goes_with_systems_too_however_requests_arrive(sent):
     assert steady["system", 0].picks == (0, 1, 1, 1, 1, 1, 0)
     assert steady["system", 3].picks == steady["weighted_sum", 3].picks == (0, 0, 0, 1, 1, 1, 0)
     assert steady["system", 5].picks == (0, 0, 0, 0, 0, 1, 1)
+
+
+FAST, CHEAP = 0.0, 1.0
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "at_last"),
+    [(None, 0), (2.0, 1)],  # 1000 kbit at 400 kbit/s are on offer without a time-out, and late with one of 2 s
+)
+def test_each_weight_goes_its_own_way(sent, timeout_s, at_last):
+    # Six requests. Until 2 s cut 0 takes 0.5 s, from then on 2.5 s; the edge takes 0.75 s and is what costs.
+    knobs = {"rows": ((0, 2000), (2, 400), (30, 400)), "step_s": 6.0, "observed": Observed.perfect, "dwell": (6,)}
+    series = sent(weights=(FAST, CHEAP), reply_timeout_s=timeout_s, **knobs)
+    for strategy in ("weighted_sum", "oracle"):
+        assert series[strategy, 0, FAST].picks == (0, 0, 0, 0, 1, 1)
+        assert series[strategy, 0, FAST].over_trace.time_s == pytest.approx((0.0, 0.5, 1.0, 1.5, 2.0, 2.75))
+        assert series[strategy, 0, CHEAP].picks == (0, 0, 0, 0, at_last, at_last)
+    assert series["weighted_sum", 6, FAST].picks == series["weighted_sum", 6, CHEAP].picks == (0,) * 6
+    # At steady times cut 0 is the fastest for the first of six requests only.
+    assert series["static_best", 0, FAST].picks == (1,) * 6
+    assert series["cost_optimal", 0, CHEAP].picks == (0,) * 6
+    assert series["latency_optimal", 0, FAST].picks == (0, 0, 0, 0, 1, 1)
+
+
+def test_each_request_asks_a_planner_for_its_own_weight_only(sent):
+    class Counting(WeightedSum):
+        decisions = 0
+
+        def choose(self, forecast, w):
+            picks = super().choose(forecast, w)
+            Counting.decisions += picks.size
+            return picks
+
+    knobs = {"observed": Observed.perfect, "weights": (0.0, 0.5, 1.0), "dwell": (2,), "step_s": 1.5}
+    sent(planners={"counting": Counting(0.0)}, **knobs)
+    assert Counting.decisions == 5 * 3 * 2  # requests, weights, with and without dwell
+
+
+def test_the_best_fixed_placement_is_looked_for_once_only(sent, monkeypatch):
+    passes = []
+    plain = ForecastChunks.static_best.func
+    counted = functools.cached_property(lambda chunks: passes.append(chunks) or plain(chunks))
+    counted.__set_name__(ForecastChunks, "static_best")
+    monkeypatch.setattr(ForecastChunks, "static_best", counted)
+    sent(weights=(0.0, 0.5, 1.0))
+    assert len(passes) == 1
 
 
 def test_only_a_planner_that_sees_its_own_transfers_has_a_circuit_breaker(sent):

@@ -197,7 +197,9 @@ def choose_in_time(planner: Planner, forecast: Forecast, w: float | Floats, repl
     patterns, pattern = np.unique(late, axis=0, return_inverse=True)
     for number, excluded in enumerate(patterns):
         (members,) = np.nonzero(pattern.ravel() == number)
-        rows[..., members] = np.flatnonzero(~excluded)[_rows(planner, forecast.at(members).only(~excluded).aimed(), w)]
+        weights = w if np.ndim(w) == 0 or np.shape(w)[-1] == 1 else np.asarray(w)[..., members]
+        offered = forecast.at(members).only(~excluded).aimed()
+        rows[..., members] = np.flatnonzero(~excluded)[_rows(planner, offered, weights)]
     return rows
 
 

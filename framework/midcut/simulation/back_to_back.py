@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from midcut.config.settings import Observed
 from midcut.errors import ConfigError
+from midcut.planning import check_forecast
 from midcut.planning.dwell import Dwell
 from midcut.simulation.chunks import ForecastChunks, broadcast_forecast, giving_up
 from midcut.simulation.over_trace import (
@@ -25,7 +26,6 @@ from midcut.simulation.over_trace import (
 )
 from midcut.simulation.strategies import MOST_TABLES, Chunk, PlannerStrategy
 from midcut.simulation.strategy_metrics import StrategyMetrics
-from midcut.simulation.truth_table import TruthTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +95,12 @@ class BackToBack:
             raise ConfigError(f"scenario.arrivals=back_to_back takes no planner that learns, got {learning[0]}")
         self._planning, self._truth, self._trace, self._run = planning, truth, trace, run
         self._strategies, self._weights = strategies, tuple(weights)
-        self._lanes = [lane for strategy in strategies for lane in self._lanes_of(strategy, dwell)]
+        self._lanes: list[_Lane] = []
+        self._groups: list[tuple[Strategy, slice]] = []
+        for strategy in strategies:
+            lanes = list(self._lanes_of(strategy, dwell))
+            self._groups.append((strategy, slice(len(self._lanes), len(self._lanes) + len(lanes))))
+            self._lanes += lanes
         self._tables: dict[tuple[str, tuple[float, ...]], list[PickTable]] = {}
 
     def evaluate(self, samples: Samples, advance: Callable[[int], None], *, keep: bool) -> list[Series]:
@@ -112,7 +117,7 @@ class BackToBack:
         )
         time_s = np.zeros(len(self._lanes))
         for _ in range(count):
-            time_s = time_s + self._send(time_s, steady.static_best)
+            time_s = time_s + self._send(time_s, steady.static_best[:, :1])
             advance(1)
         self._tables.clear()
         return [series for lane in self._lanes for series in self._series(lane, keep=keep)]
@@ -130,30 +135,55 @@ class BackToBack:
         samples = self._trace.at(time_s)
         observation = samples.observation(0, count)
         true = true_forecast(self._truth, observation, time_s, self._run)
-        seen = samples.seen(0, count)
-        predicted = broadcast_forecast(self._planning, seen, count)
-        complete = giving_up(self._truth, observation, true.forecast, self._run)
-        best = np.broadcast_to(static_best[:, :1], (len(static_best), count))
-        chunk = Chunk(predicted, TruthTable(true.forecast), best, None, seen, self._run, complete)
-        self._pick(chunk, true, time_s, observation)
+        check_forecast(true.forecast.aimed())
+        self._pick_by_rate(samples, true, static_best)
+        self._pick_by_transfers(true, time_s, observation)
+        for lane, at_s in zip(self._lanes, time_s.tolist(), strict=True):
+            lane.time_s.append(at_s)
         rows = np.array([lane.rows[-1] for lane in self._lanes])
         latency_s: Floats = true.forecast.latency_s[np.arange(count), rows]
+        complete = giving_up(self._truth, observation, true.forecast, self._run)
         if complete is not None:
             waited_s = np.array([lane.patience_s[-1] for lane in self._lanes])
             given_up = complete(np.where(np.isfinite(waited_s), waited_s, 0.0)).latency_s[np.arange(count), rows]
             latency_s = np.where(np.isfinite(waited_s), np.minimum(latency_s, given_up), latency_s)
         return latency_s
 
-    def _pick(self, chunk: Chunk, true: TraceTruth, time_s: Floats, observation: Observation) -> None:
+    def _pick_by_rate(self, samples: Samples, true: TraceTruth, static_best: Ints) -> None:
+        """Let the strategies pick that see the link's rate, or nothing of it: each for its own lanes."""
+        predicted = broadcast_forecast(self._planning, samples.seen(0, len(samples)), len(samples))
+        for strategy, own in self._groups:
+            lanes = self._lanes[own]
+            if lanes[0].observer is not None:
+                continue
+            best = partial(np.broadcast_to, static_best, (len(static_best), len(lanes)))
+            seen = samples.seen(own.start, own.stop)
+            chunk = Chunk(predicted.at(own), true.forecast.at(own), best, None, seen, self._run)
+            self._record(lanes, chunk, strategy.picks_at(chunk, np.array([lane.row for lane in lanes])))
+
+    def _record(self, lanes: list[_Lane], chunk: Chunk, rows: Ints) -> None:
+        """Record the picks of a strategy, after dwell, and what was seen."""
+        rows = np.array(
+            [
+                row if lane.dwell is None else int(lane.dwell.apply(np.array([row]))[0])
+                for lane, row in zip(lanes, rows.tolist(), strict=True)
+            ]
+        )
+        seen = PlannerStrategy.sees(chunk, rows) if isinstance(lanes[0].strategy, PlannerStrategy) else None
+        for number, lane in enumerate(lanes):
+            lane.rows.append(int(rows[number]))
+            if seen is not None:
+                lane.log_kbps.append(float(seen.log_kbps[number]))
+            lane.patience_s.append(np.inf if seen is None else float(seen.patience_s[number]))
+
+    def _pick_by_transfers(self, true: TraceTruth, time_s: Floats, observation: Observation) -> None:
+        """Let the planners pick that see only their own transfers, and send what they pick."""
         kbit = transferred_kbit(self._truth, observation).tolist()
         probe_s = self._run.capacity.transfer_s(time_s, np.full(len(time_s), PROBE_KBIT))
         on_edge = np.flatnonzero(self._truth.placements.on_edge)
         edge_row = int(on_edge[0]) if len(on_edge) else -1
-        picked = {lane.strategy.name: lane.strategy.picks(chunk) for lane in self._lanes if lane.observer is None}
         for number, lane in enumerate(self._lanes):
-            lane.time_s.append(float(time_s[number]))
             if lane.observer is None:
-                self._record(lane, chunk, number, int(picked[lane.strategy.name][lane.row, number]))
                 continue
             table = partial(self._table, lane, observation, number)
             decided = lane.observer.decide(float(time_s[number]), float(probe_s[number]), table, edge_row)
@@ -163,19 +193,6 @@ class BackToBack:
             if kbit[decided.row] > 0.0:
                 began_s = float(time_s[number] + true.edge_s[number, decided.row])
                 lane.observer.send(began_s, kbit[decided.row], float(true.transfer_s[number, decided.row]))
-
-    @staticmethod
-    def _record(lane: _Lane, chunk: Chunk, number: int, row: int) -> None:
-        """Record the pick of a strategy that sees the link's rate, or nothing of it."""
-        if lane.dwell is not None:
-            row = int(lane.dwell.apply(np.array([row]))[0])
-        lane.rows.append(row)
-        if isinstance(lane.strategy, PlannerStrategy):
-            seen = lane.strategy.sees(chunk, np.full(len(chunk.truth), row))
-            lane.log_kbps.append(float(seen.log_kbps[number]))
-            lane.patience_s.append(float(seen.patience_s[number]))
-        else:
-            lane.patience_s.append(np.inf)
 
     def _table(self, lane: _Lane, observation: Observation, number: int) -> PickTable:
         """The picks of a lane's planner at every bandwidth level, under the lane's other conditions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from midcut.simulation.over_trace import (
     true_forecast,
 )
 from midcut.simulation.strategies import Chunk
-from midcut.simulation.truth_table import TruthTable, scaled
+from midcut.simulation.truth_table import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,6 @@ class ForecastChunks:
 
     Attributes:
         total: number of samples in all; `size`: of one repetition; `repetitions`: how many of these.
-        static_best: row with the smallest mean J for every weight and repetition, shape (W, R).
     """
 
     def __init__(
@@ -71,7 +71,6 @@ class ForecastChunks:
         self.total, self.size, self.repetitions = len(samples), size, len(samples) // size
         self._weights = tuple(weights)
         self._step = max(1, min(CHUNK_VALUES // len(truth.placements), CHUNK_DECISIONS // len(weights)))
-        self.static_best = self._find_static_best()
 
     def chunks(self) -> Iterator[tuple[Ints, Chunk]]:
         """Every chunk in order, with the repetition that each of its samples belongs to, shape (n,)."""
@@ -82,9 +81,9 @@ class ForecastChunks:
             seen = self._samples.seen(start, start + count)
             predicted = broadcast_forecast(self._planning, seen, count)
             over_trace = self._over_trace(start, observation, true) if self._run is not None else None
-            best = self.static_best[:, repetition]
+            best = partial(self._static_best_of, repetition)
             given_up = None if self._run is None else giving_up(self._truth, observation, forecast, self._run)
-            yield repetition, Chunk(predicted, TruthTable(forecast), best, over_trace, seen, self._run, given_up)
+            yield repetition, Chunk(predicted, forecast, best, over_trace, seen, self._run, given_up)
             self._advance(count)
 
     def _true(self, start: int, observation: Observation, count: int) -> TraceTruth:
@@ -130,7 +129,13 @@ class ForecastChunks:
             stop = min(start + self._step, self.total)
             yield start, np.arange(start, stop) // self.size, self._samples.observation(start, stop)
 
-    def _find_static_best(self) -> Ints:
+    def _static_best_of(self, repetition: Ints) -> Ints:
+        best: Ints = self.static_best[:, repetition]
+        return best
+
+    @cached_property
+    def static_best(self) -> Ints:
+        """Row with the smallest mean J for every weight and repetition, shape (W, R), after a pass of the truth."""
         # J is linear in w, so two means suffice.
         shape = (self.repetitions, len(self._truth.placements))
         latency, cost = np.zeros(shape), np.zeros(shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -15,6 +15,7 @@ from midcut.planning.patience import all_patience_s, patience_s
 from midcut.planning.policy import choose_in_time
 from midcut.protocols import Learner, LimitedPlanner
 from midcut.simulation.over_trace import PickTable, SimulatedPicker, TracePicks
+from midcut.simulation.truth_table import TruthTable
 from midcut.types import InferenceResult, Observation
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from midcut.planning.dwell import Dwell
     from midcut.protocols import Planner
     from midcut.simulation.over_trace import TraceChunk, TraceRun
-    from midcut.simulation.truth_table import TruthTable
     from midcut.types import Floats, Forecast, Ints
 
 LATENCY_OPTIMAL, COST_OPTIMAL, EDGE_ONLY, CLOUD_ONLY = "latency_optimal", "cost_optimal", "edge_only", "cloud_only"
@@ -44,9 +44,9 @@ class Chunk:
 
     Attributes:
         predicted: the forecast that strategies decide on; arrays of shape (n, P).
-        truth: what the placements really take, for the same samples.
+        true: what the placements really take, for the same samples.
         over_trace: where pickers see of a recorded link only what their own transfers have shown.
-        static_best: row of the placement that is best on average, for every weight and sample, shape (W, n).
+        static_best: gives the row of the placement that is best on average, for every weight and sample, shape (W, n).
         observation: what is observed in each sample, arrays of shape (n,).
         run: how requests go over a recorded link; None where there is none.
         given_up: seconds that the edge waits for the cloud, shape (n,) -> forecast of requests that it then finishes
@@ -54,12 +54,17 @@ class Chunk:
     """
 
     predicted: Forecast
-    truth: TruthTable
-    static_best: Ints
+    true: Forecast
+    static_best: Callable[[], Ints]
     over_trace: TraceChunk | None = None
     observation: Observation = field(default_factory=lambda: _NOTHING_SEEN)
     run: TraceRun | None = None
     given_up: Callable[[Floats], Forecast] | None = None
+
+    @cached_property
+    def truth(self) -> TruthTable:
+        """`true`, sorted."""
+        return TruthTable(self.true)
 
 
 class Strategy(Protocol):
@@ -84,6 +89,18 @@ class Strategy(Protocol):
 
     def picks(self, chunk: Chunk) -> Ints:
         """Row of the picked placement for every weight and sample, shape (len(weights), n)."""
+        ...
+
+    def picks_at(self, chunk: Chunk, rows: Ints) -> Ints:
+        """The pick for each sample at one weight only; not of planners that learn or see their own transfers.
+
+        Args:
+            chunk: n samples.
+            rows: number of each sample's weight among `weights`, shape (n,).
+
+        Returns:
+            rows of the forecast, shape (n,).
+        """
         ...
 
     def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:
@@ -125,6 +142,11 @@ class PlannerStrategy:
         picks = choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
         self._see_all(chunk, picks)
         return picks
+
+    def picks_at(self, chunk: Chunk, rows: Ints) -> Ints:
+        """As `Strategy` defines it."""
+        weights = self._weight_column[rows, 0]
+        return choose_in_time(self._planner, chunk.predicted, weights, self._reply_timeout_s)
 
     def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:
         """As `Strategy` defines it; over a recorded link, what a picker with dwell sees follows from its transfers."""
@@ -207,13 +229,20 @@ class FixedStrategy:
         if self.name == ORACLE:
             return chunk.truth.best(self._all_weights)[0]
         if self.name == STATIC_BEST:
-            return chunk.static_best
+            return chunk.static_best()
         predicted = chunk.predicted
         if self.name == LATENCY_OPTIMAL:
             return lexicographic_argmin(predicted.latency_s, predicted.cost_usd)[None]
         if self.name == COST_OPTIMAL:
             return lexicographic_argmin(predicted.cost_usd, predicted.latency_s)[None]
         return self._pick_at_one_cut(predicted)[None]
+
+    def picks_at(self, chunk: Chunk, rows: Ints) -> Ints:
+        """As `Strategy` defines it."""
+        if self.name == ORACLE:
+            return chunk.truth.best_at(np.array(self._all_weights)[rows])
+        picks: Ints = self.picks(chunk)[rows, np.arange(len(rows))]
+        return picks
 
     def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:  # noqa: ARG002 - it sees nothing of the link
         """As `Strategy` defines it."""
@@ -255,7 +284,7 @@ def lexicographic_argmin(first: Floats, second: Floats) -> Ints:
 
 def result_of_pick(chunk: Chunk, sample: int, pick: int) -> InferenceResult:
     """What a pick really took, as an edge would report it."""
-    truth = chunk.truth.base
+    truth = chunk.true
     on_edge = bool(truth.placements.on_edge[pick])
     return InferenceResult(
         request_id="",

@@ -63,6 +63,11 @@ class SystemStrategy:
         picks = np.broadcast_to(np.asarray(self._policy.planner.choose(forecast.aimed(), self._w)), (count,))
         return self._rows[picks][None]
 
+    def picks_at(self, chunk: Chunk, rows: Ints) -> Ints:  # noqa: ARG002 - it has one weight
+        """See `midcut.simulation.strategies.Strategy`."""
+        picks: Ints = self.picks(chunk)[0]
+        return picks
+
     def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:  # noqa: ARG002 - it sees the link's own rate
         """See `midcut.simulation.strategies.Strategy`."""
         return dwell.apply(picks)

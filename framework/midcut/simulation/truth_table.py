@@ -112,6 +112,12 @@ class TruthTable:
             self._best[weights] = rows, smallest
         return self._best[weights]
 
+    def best_at(self, weights: Floats) -> Ints:
+        """As the rows of `best`, for a weight of each sample; both of shape (n,)."""
+        objective = self.objective(weights[:, None], np.arange(self._order.size).reshape(self._order.shape))
+        rows: Ints = self._order.take(objective.argmin(axis=-1) + self._starts)
+        return rows
+
     @cached_property
     def whole_area(self) -> Floats:
         """Area dominated by all placements; see `area`."""
