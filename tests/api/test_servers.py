@@ -87,6 +87,6 @@ async def test_what_cannot_be_is_one_clear_error(net, tiny_model):
 async def test_a_port_that_is_taken_is_said_and_leaves_nothing_running(net):
     async with midcut.Cloud("server.port=0", models=[net]) as cloud:
         port = cloud.url.rpartition(":")[2]
-        with pytest.raises(ConfigError, match=f"cannot listen on host=127.0.0.1 port={port}"):
+        with pytest.raises(ConfigError, match=f"cannot listen on server.host=127.0.0.1 server.port={port}"):
             async with midcut.Cloud(f"server.port={port}", models=[net]):
                 pass

@@ -13,7 +13,7 @@ import pytest
 import structlog
 import trustme
 
-from midcut.config.settings import ServerSettings
+from midcut.config.settings import InputServer, ServerSettings
 from midcut.errors import ConfigError, TelemetryError
 from midcut.serving.access import warn_if_unprotected
 from midcut.wire.credentials import client_tls, read_token, server_tls
@@ -218,6 +218,16 @@ def test_a_server_without_authentication_on_a_network_logs_a_warning(knobs, warn
     with structlog.testing.capture_logs() as logs:
         warn_if_unprotected(ServerSettings(**knobs))
     assert [entry["log_level"] for entry in logs] == (["warning"] if warns else [])
+
+
+@pytest.mark.parametrize(("settings", "section"), [(ServerSettings, "server"), (InputServer, "input")])
+def test_a_warning_names_the_settings_with_their_section(settings, section):
+    with structlog.testing.capture_logs() as logs:
+        warn_if_unprotected(settings(host="0.0.0.0"))
+        warn_if_unprotected(settings(host="0.0.0.0", token_env="TOKEN"))
+    lines = [entry["event"] for entry in logs]
+    assert f"set {section}.token_env, {section}.token_file or {section}.tls_client_ca" in lines[0]
+    assert f"set {section}.tls_cert," in lines[1]
 
 
 def test_health_names_no_model_to_a_stranger(locked):

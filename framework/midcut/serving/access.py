@@ -100,14 +100,14 @@ def warn_if_unprotected(settings: ServerSettings) -> None:
     if is_loopback(settings.host):
         return
     has_token = settings.token_env or settings.token_file or settings.admin_token_env or settings.admin_token_file
+    section = settings.section
     if not (has_token or settings.tls_client_ca):
-        _log.warning(
-            "this server takes requests from anybody who can reach it: set token_env, token_file or tls_client_ca",
-            host=settings.host,
-        )
+        ways = f"{section}.token_env, {section}.token_file or {section}.tls_client_ca"
+        _log.warning(f"this server takes requests from anybody who can reach it: set {ways}", host=settings.host)
     if has_token and not settings.tls_cert:
         _log.warning(
-            "tokens travel without encryption: set tls_cert, unless a proxy in front speaks TLS", host=settings.host
+            f"tokens travel without encryption: set {section}.tls_cert, unless a proxy in front speaks TLS",
+            host=settings.host,
         )
 
 

@@ -95,7 +95,8 @@ async def serve(
         try:
             listener = await Listener.open(runner, tls, settings.host, settings.port)
         except (OSError, OverflowError) as error:
-            raise ConfigError(f"cannot listen on host={settings.host} port={settings.port}: {error}") from None
+            where = f"{settings.section}.host={settings.host} {settings.section}.port={settings.port}"
+            raise ConfigError(f"cannot listen on {where}: {error}") from None
         stop = stop or stop_signals()
         ready(address_url("https" if tls else "http", settings.host, listener.port))
         await _wait(stop, tls, settings)

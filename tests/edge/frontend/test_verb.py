@@ -9,12 +9,17 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+import structlog
+from omegaconf import OmegaConf
 
 from midcut.cli.verbs import edge
 from midcut.config.composition import compose
 from midcut.errors import ConfigError, FileError, MidcutError
 from midcut.serving import DRAIN
 from midcut_models.mnist import DIGITS
+
+UNUSED = "without effect: server.port, server.page"
+ENABLE = "server.enabled=true serves beside the stream"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +47,7 @@ from midcut_models.mnist import DIGITS
         (["accuracy_floor=1.5"], ConfigError, "accuracy_floor must be from 0 to 1, got 1.5"),
         (["input.token_env=NO_SUCH_VARIABLE"], ConfigError, "the environment variable NO_SUCH_VARIABLE is empty"),
         (["input.tls_client_ca=ca.pem"], ConfigError, "need tls_cert"),
-        (["input.host=203.0.113.7"], ConfigError, "cannot listen on host=203.0.113.7"),
+        (["input.host=203.0.113.7"], ConfigError, "cannot listen on input.host=203.0.113.7 input.port=0: "),
     ],
 )
 def test_a_config_that_cannot_run_is_one_line(overrides, error, part):
@@ -54,6 +59,25 @@ def test_a_config_that_cannot_run_is_one_line(overrides, error, part):
         edge.run(config)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["server.port=80", "server.page=false"], [f"{UNUSED}; input=server takes input.port, input.page"]),
+        (["input=folder", "server.port=80", "server.page=false"], [f"{UNUSED}; {ENABLE}"]),
+        (["input=video", "input.url=x", "server.port=80", "server.page=false"], [f"{UNUSED}; {ENABLE}"]),
+        (["input=folder", "server.port=80", "server.enabled=true"], []),
+        (["input=server", "input.port=80"], []),
+        (["input=folder"], []),
+    ],
+)
+def test_settings_of_a_server_that_is_not_started_are_named_with_what_is_meant(overrides, lines):
+    config = compose("edge", [*overrides, f"input.path={DIGITS}"] if "input=folder" in overrides else overrides)
+    source = OmegaConf.to_object(config.input) if "input=video" not in overrides else object()
+    with structlog.testing.capture_logs() as logs:
+        edge._checked_server(config, source)
+    assert [line["event"] for line in logs] == lines
 
 
 def test_a_signal_turns_readiness_off_while_the_stream_still_runs_and_results_are_drawn_when_nothing_is_served(

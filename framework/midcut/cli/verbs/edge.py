@@ -85,6 +85,13 @@ def _checked_server(cfg: DictConfig, source: InputServer | InputFolder | Input) 
         raise ConfigError("server.enabled=true is for streams: input=server serves already, with the settings of input")
     if server.enabled:
         check_credentials(server)
+    elif unused := [name for name, value in vars(StreamServer()).items() if getattr(server, name) != value]:
+        names = ", ".join(f"server.{name}" for name in unused)
+        if isinstance(source, InputServer):
+            meant = f"input=server takes {', '.join(f'input.{name}' for name in unused)}"
+        else:
+            meant = "server.enabled=true serves beside the stream"
+        _log.warning(f"without effect: {names}; {meant}")
     return server
 
 
