@@ -11,6 +11,8 @@ import gc
 import itertools
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -35,6 +37,7 @@ from midcut.planning.placements import offered_placements, placements
 from midcut.planning.policy import PARTS
 from midcut.profiles import find_profile
 from midcut.profiles.codings import build_measured_codecs
+from midcut.simulation.assembly import assemble
 from midcut.types import Observation
 
 if TYPE_CHECKING:
@@ -100,6 +103,19 @@ def time_one_decision(repeats: int) -> Table:
             choose_us, _ = microseconds(partial(policy.planner.choose, forecast, 0.5), repeats)
             values = (f"{value:.1f}" for value in (*decide_us, *calibrated_us, forecast_us, choose_us))
             table.add_row(model, name if tiers == 2 else f"{name}, {tiers} tiers", str(len(policy.placements)), *values)
+    return table
+
+
+def time_systems(repeats: int) -> Table:
+    """One decision of each system of `experiment=table1`: forecast by its own predictors, and choice."""
+    table = Table("system of table 1", "placements", "decision µs", "± IQR", box=None)
+    observation = Observation(clock_mhz=1200.0, bandwidth_kbps=9000.0, ping_ms=40.0)
+    config = compose("simulate", ["experiment=table1"])
+    with TemporaryDirectory() as folder:
+        setup, _ = assemble(config, {}, Path(folder))
+    for name, policy in setup.systems.items():
+        median, spread = microseconds(partial(policy.decide, observation), repeats)
+        table.add_row(name, str(len(policy.placements)), f"{median:.1f}", f"{spread:.1f}")
     return table
 
 
@@ -204,6 +220,8 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     console = Console()
     console.print(time_one_decision(repeats))
+    console.print()
+    console.print(time_systems(repeats))
     console.print()
     console.print(time_one_of_many_codecs(repeats))
     console.print()

@@ -4,20 +4,20 @@
     python tools/bench/placements.py --json placements.json
     python tools/bench/placements.py --other ../older --json placements.json       # another checkout, with its .venv
 
-Photographs are posted as JPEG in turn: to the bare server through the link, and to edges whose cloud is behind such a
-link: with exact codecs and with `accuracy_floor=0.99`, at each clock; and to `before`, an edge with the defaults of
-`--other`, or of this checkout with PyTorch and float32 tensors. Cloud, bare server and edges run ONNX Runtime on one
-thread; `before` runs its own default. Each model is profiled first, at full clock. The link is a proxy
-(`midcut.proxies.link`), or with `--bed` a link of packets, whose rate counts headers too. The clock of the
-edges is EMULATED: it stretches the network's runs, not decoding or coding; that of `before` is the full one. Ratios are
-within a turn; quartiles over the turns. int8-zstd is taken to agree in 0.99 of all cases, which is not measured here,
-but by `midcut profile agreement=FOLDER`.
+Photographs are posted as JPEG in turn: to the bare server through the link, and at each clock to edges whose cloud is
+behind such a link: with exact codecs, with `accuracy_floor=0.99`, and to `before`, an edge in PyTorch with the other
+defaults of `--other`, or of this checkout. Cloud, bare server and the other edges run ONNX Runtime; everything computes
+on one thread. Each model is profiled first, at full clock. The link is a proxy (`midcut.proxies.link`), or with `--bed`
+a link of packets, whose rate counts headers too. The clock of the edges is EMULATED: it stretches the network's runs,
+not decoding or coding. Ratios are within a turn; quartiles over the turns. int8-zstd is taken to agree in 0.99 of all
+cases, which is not measured here, but by `midcut profile agreement=FOLDER`.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -128,13 +128,14 @@ def measure_model(name: str, options: argparse.Namespace, where: Place, stack: E
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     before = [str(options.other.resolve() / ".venv/bin/midcut")] if options.other else MIDCUT
     profiles = profile(MIDCUT, name, folder / "now", "executor=onnxruntime")
-    older_profiles = profile(before, name, folder / "older")
+    in_torch = () if options.other else ("executor=native",)  # an older midcut may know no other
+    older_profiles = profile(before, name, folder / "older", *in_torch)
     served = (f"model={name}", f"server.host={where.cloud_host}", "server.port=0", *PLAIN)
     bare = (str(Path(__file__).parent / "bare_pictures.py"), "--host", where.cloud_host, name)
     commands = {
         "cloud": [*MIDCUT, "cloud", *served, "executor=onnxruntime"],
         BARE: [sys.executable, *bare],
-        BEFORE: [*before, "cloud", *served],
+        BEFORE: [*before, "cloud", *served, *in_torch],
     }
     urls = start_all(stack, folder, commands, where.cloud_popen)
     setup = Setup(name, folder, where, urls, before, profiles, older_profiles)
@@ -146,16 +147,16 @@ def measure_link(setup: Setup, kbps: int, options: argparse.Namespace) -> list[d
     """The figures of one model on one link: a line for each clock."""
     where = setup.where
     with ExitStack() as stack:
-        commands, clocks = {}, {BEFORE: 1.0}
-        for label, codecs in CODECS.items():
-            for clock in options.clocks:
-                own = f"{label} {clock:g}"
-                (folder := setup.folder / own.replace(" ", "-")).mkdir(exist_ok=True)
-                cloud = where.link(stack, setup.urls["cloud"], kbps)
-                known = (*codecs, *setup.profiles, *where.clock(folder, clock))
-                commands[own], clocks[own] = [*edge(MIDCUT, setup, cloud, kbps, clock), *known], clock
-        to_older = where.link(stack, setup.urls[BEFORE], kbps)
-        commands[BEFORE] = [*edge(setup.before, setup, to_older, kbps, 1.0), *setup.older_profiles]
+        commands, clocks = {}, {}
+        for label, clock in itertools.product((*CODECS, BEFORE), options.clocks):
+            own = f"{label} {clock:g}"
+            (folder := setup.folder / own.replace(" ", "-")).mkdir(exist_ok=True)
+            older = label == BEFORE
+            cloud = where.link(stack, setup.urls[BEFORE if older else "cloud"], kbps)
+            command = edge(setup.before if older else MIDCUT, setup, cloud, kbps, clock)
+            profiles = setup.older_profiles if older else setup.profiles
+            runs = where.clock(folder, clock, None if older else "onnxruntime")
+            commands[own], clocks[own] = [*command, *CODECS.get(label, ()), *profiles, *runs], clock
         urls = start_all(stack, setup.folder, commands, where.edge_popen)
         asks = {label: poster(where, url, "/v1/infer", clocks[label]) for label, url in urls.items()}
         asks[BARE] = poster(where, where.link(stack, setup.urls[BARE], kbps), "/infer", 1.0)
@@ -253,14 +254,16 @@ def take_turns(asks: dict[str, Any], options: argparse.Namespace) -> dict[str, T
 def summary(taken: dict[str, Taken], clock: float) -> dict[str, Any]:
     """Medians, ratios within a turn, and where the answers were computed, at one clock."""
     found: dict[str, Any] = {
-        f"{label} ms": round(float(np.median(taken[label].seconds)) * 1e3, 1) for label in (BARE, BEFORE)
+        f"{label} ms": round(float(np.median(taken[own].seconds)) * 1e3, 1)
+        for label, own in ((BARE, BARE), (BEFORE, f"{BEFORE} {clock:g}"))
     }
     for label in CODECS:
         mine = taken[f"{label} {clock:g}"]
         found[f"{label} ms"] = round(float(np.median(mine.seconds)) * 1e3, 1)
         found[f"{label} picked"] = mine.picked
-        for base in (BARE, BEFORE):
-            found[f"{label} / {base}"] = f"{quartiles(np.array(mine.seconds) / np.array(taken[base].seconds)):.2f}"
+        for base, seconds in ((BARE, taken[BARE].seconds), (BEFORE, taken[f"{BEFORE} {clock:g}"].seconds)):
+            found[f"{label} / {base}"] = f"{quartiles(np.array(mine.seconds) / np.array(seconds)):.2f}"
+    found["before picked"] = taken[f"{BEFORE} {clock:g}"].picked
     return found | {"placements": {label: one.placements for label, one in taken.items()}}
 
 

@@ -44,8 +44,13 @@ class Place(Protocol):
     def link(self, stack: ExitStack, url: str, kbps: float) -> str:
         """The address of a server of the cloud behind a link, for as long as the stack is open."""
 
-    def clock(self, folder: Path, share: float) -> Sequence[str]:
-        """The overrides of an edge that runs ONNX Runtime at a share of its full clock."""
+    def clock(self, folder: Path, share: float, runtime: str | None) -> Sequence[str]:
+        """The overrides of an edge at a share of its full clock.
+
+        Args:
+            folder: of the edge, for files.
+            runtime: what it runs; None for PyTorch, also in an older midcut.
+        """
 
     def set_clock(self, share: float) -> None:
         """Before each request to an edge at a share of its full clock."""
@@ -69,13 +74,14 @@ class Loopback:
         state = {"bandwidth_kbps": float(kbps), "ping_ms": self._ping_ms}
         return stack.enter_context(ShapedLink(url.removeprefix("http://"), lambda: state)).url
 
-    def clock(self, folder: Path, share: float) -> Sequence[str]:
+    def clock(self, folder: Path, share: float, runtime: str | None) -> Sequence[str]:
         if share == 1.0:
-            return ("executor=onnxruntime",)
+            return (f"executor={runtime or 'native'}",)
         trace = folder / f"{share:g}.csv"
         trace.write_text(f"time_s,clock_mhz\n0,{self._full_mhz * share}\n1,{self._full_mhz * share}\n")
         how = f"executor.trace={trace} executor.max_clock_mhz={self._full_mhz} executor.loop=true"
-        return ("executor=emulated_clock", "executor.runtime=onnxruntime", f"executor.root={folder}", *how.split())
+        run = (f"executor.runtime={runtime}",) if runtime else ()
+        return ("executor=emulated_clock", *run, f"executor.root={folder}", *how.split())
 
     def set_clock(self, share: float) -> None:
         """Each edge has its own clock here."""
@@ -99,9 +105,10 @@ class OnBed:
         self._bed.link.set(bandwidth_kbps=kbps, ping_ms=self._ping_ms)
         return url
 
-    def clock(self, folder: Path, share: float) -> Sequence[str]:  # noqa: ARG002 - all edges share the bed's clock
+    def clock(self, folder: Path, share: float, runtime: str | None) -> Sequence[str]:  # noqa: ARG002
         # The clock is told by `telemetry=constant`, as no file of it could be read between two requests.
-        overrides = self._bed.clock.edge_overrides_for("onnxruntime")
+        clock = self._bed.clock
+        overrides = clock.edge_overrides_for(runtime) if runtime else clock.edge_overrides
         return [override for override in overrides if not override.startswith("telemetry.")]
 
     def set_clock(self, share: float) -> None:
