@@ -24,7 +24,7 @@ _MOST_POINTS: Final = 600
 _RATE_S: Final = 600.0
 _MONTH_S: Final = 730.0 * 3600.0
 _SIDE_PIXELS: Final = 320
-# Only JPEG is decoded at a smaller size; a larger picture of another format would take seconds.
+# Of files only JPEG is decoded at a smaller size; a larger one of another format would take seconds.
 _MOST_PIXELS: Final = 6_000_000
 
 
@@ -122,11 +122,11 @@ class LiveRecord:
 
 
 def thumbnail(image: bytes | bytearray | Image.Image) -> str:
-    """A small picture as a `data:` URL; `""` where there is none to show."""
+    """A small picture of a file or a decoded frame as a `data:` URL; `""` where there is none to show."""
     try:
-        with image.copy() if isinstance(image, Image.Image) else open_image(image) as picture:
+        with _reduced(image) if isinstance(image, Image.Image) else open_image(image) as picture:
             picture.draft("RGB", (_SIDE_PIXELS, _SIDE_PIXELS))
-            if picture.width * picture.height > _MOST_PIXELS:
+            if not isinstance(image, Image.Image) and picture.width * picture.height > _MOST_PIXELS:
                 return ""
             shown = as_shown(upright(picture))
             shown.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS))
@@ -135,3 +135,10 @@ def thumbnail(image: bytes | bytearray | Image.Image) -> str:
     except Exception:  # noqa: BLE001 - the answer was given; its picture is only shown
         return ""
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def _reduced(frame: Image.Image) -> Image.Image:
+    """A new picture of twice the shown size or little more; the frame's own size where its pixels have no average."""
+    if frame.mode not in ("L", "RGB"):
+        return frame.copy()
+    return frame.reduce(max(1, max(frame.size) // (2 * _SIDE_PIXELS)))
