@@ -163,6 +163,21 @@ def test_tools_have_the_options_that_are_named(words, environment):
     assert not [word for word in named if word.startswith("--") and word not in shown.stdout]
 
 
+@pytest.mark.parametrize("tool", ["demo", "lock", "reproduce", "setup", "test", "deploy/certificates"])
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_tools_of_the_shell_give_help_wherever_it_is_asked_for(tool, asked, environment, tmp_path):
+    script = tmp_path / "tools" / tool  # alone: what goes on after the help fails
+    script.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / tool, script)
+    for words in ([asked], ["something", asked]):
+        shown = subprocess.run(
+            [script, *words], env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert f"usage: tools/{tool}" in shown.stdout
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [script.name]
+
+
 def test_links_lead_somewhere():
     for name, text in TEXTS.items():
         for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text):
