@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midcut.profiles import Role, find_profile
-from midcut.profiles.converting import converted, time_ratio
+from midcut.profiles import Role, find_profile, speed_key
+from midcut.profiles.converting import _InTorch, converted, time_ratio
 from midcut.testing import TorchExecutor
 from midcut.testing.networks import small_network
+from midcut_executors.native import Native
 
 
 def test_all_seconds_are_scaled_and_the_executor_is_named():
@@ -38,3 +39,16 @@ def test_the_ratio_is_that_of_the_whole_model_and_is_measured_once(tmp_path, mon
     runs.clear()
     assert time_ratio(small_network(), [torch.rand(1, 3, 12, 12)], Instant()) == ratio
     assert not runs
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pytorch_is_compared_under_the_key_that_executor_native_has(threads):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        key = speed_key(_InTorch())
+        assert key == speed_key(Native()) == f"native torch {torch.__version__}, threads {threads}"
+    finally:
+        torch.set_num_threads(before)

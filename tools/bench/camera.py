@@ -20,6 +20,7 @@ import av
 import numpy as np
 from common.figures import quartiles
 from common.linked import add_cut, add_link, add_model, cloud_behind_link, cut_settings
+from common.options import at_least
 from common.processes import MIDCUT, running
 from rich.console import Console
 
@@ -43,9 +44,13 @@ def main() -> int:
     parser.add_argument("--url", help="of a stream that runs already; none plays a video made here")
     add_model(parser)
     add_cut(parser)
-    parser.add_argument("--frames", type=int, default=100, help="of the video, or to answer (default: %(default)s)")
-    parser.add_argument("--rate-hz", type=int, default=20, help="of the video (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="streams of each kind in turn (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=at_least(1), default=100, help="of the video, or to answer (default: %(default)s)"
+    )
+    parser.add_argument("--rate-hz", type=at_least(1), default=20, help="of the video (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=3, help="streams of each kind in turn (default: %(default)s)"
+    )
     add_link(parser)
     parser.add_argument("--mqtt-port", type=int, help="of a broker on this machine, for the labels")
     options = parser.parse_args()

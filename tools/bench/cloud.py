@@ -25,6 +25,7 @@ from bench.deployments import behind_balancer, on_ray
 from bench.load_generator import LoadGenerator, example_load
 from common.engines import load
 from common.figures import text_table
+from common.options import at_least, over_zero
 from common.processes import server
 from rich.console import Console
 
@@ -47,15 +48,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="alexnet", help="a model component")
     parser.add_argument("--cut-after", default="features.12", help="the module the cut comes after")
-    parser.add_argument("--batch", type=int, default=8, help="largest batch, in requests")
+    parser.add_argument("--batch", type=at_least(1), default=8, help="largest batch, in requests")
     parser.add_argument(
         "--delay",
         type=float,
         default=CloudSettings.batch_delay_s,
         help="seconds that a free worker waits at most for more requests",
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--rounds", type=at_least(1), default=5)
+    parser.add_argument("--seconds", type=over_zero, default=2.0, help="of each measurement")
     parser.add_argument("--through", default="direct,nginx,haproxy", help="comma list of direct, nginx, haproxy, ray")
     parser.add_argument("--ray", default=sys.executable, help="an interpreter that has midcut and ray[serve]")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")

@@ -24,6 +24,7 @@ import torch
 from bench.efficientnet_lite import MEAN, PACKAGES, SHAPE, STD
 from common.engines import load
 from common.figures import quartiles, text_table
+from common.options import at_least
 from common.photographs import crops
 from common.processes import server
 from PIL import Image
@@ -113,8 +114,8 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="mnist,lite0", help="of mnist, lite0; default: %(default)s")
-    parser.add_argument("--images", type=int, help="for agreement and error; default: 2000 digits, 100 crops")
-    parser.add_argument("--repeats", type=int, default=5, help="inferences timed per cut, codec and link")
+    parser.add_argument("--images", type=at_least(1), help="for agreement and error; default: 2000 digits, 100 crops")
+    parser.add_argument("--repeats", type=at_least(1), default=5, help="inferences timed per cut, codec and link")
     parser.add_argument("--data", type=Path, help="folder with MNIST's IDX files; default: the 200 digits that ship")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 from common.engines import load
 from common.figures import quartiles
+from common.options import at_least
 from rich.console import Console
 from rich.table import Table
 
@@ -216,7 +217,7 @@ def first_use_us() -> Floats:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("repeats", nargs="?", type=int, default=3000, help="calls timed (default: %(default)s)")
+    parser.add_argument("repeats", nargs="?", type=at_least(1), default=3000, help="calls timed (default: %(default)s)")
     repeats = parser.parse_args().repeats
     console = Console()
     console.print(time_one_decision(repeats))

@@ -14,6 +14,7 @@ import time
 
 import torch
 from common.figures import quartiles
+from common.options import at_least
 
 from midcut.config.settings import Capture, CutSettings
 from midcut.graph import Partition, partition
@@ -24,8 +25,10 @@ from midcut_models.names import TORCHVISION
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=["alexnet", "resnet18", "mobilenet_v2"], metavar="MODEL")
-    parser.add_argument("--pairs", type=int, default=60, help="interleaved pairs of runs (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: %(default)s)")
+    parser.add_argument(
+        "--pairs", type=at_least(1), default=60, help="interleaved pairs of runs (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=at_least(1), default=1, help="torch threads (default: %(default)s)")
     arguments = parser.parse_args()
     if not set(arguments.models) <= set(TORCHVISION):
         parser.error("not a torchvision classifier")

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from common.engines import load
 from common.figures import quartiles
+from common.options import at_least, over_zero
 from common.processes import MIDCUT, free_port, server, start_ready
 from PIL import Image
 from rich.console import Console
@@ -70,8 +71,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="alexnet", help="a model component")
     parser.add_argument("--cut", type=int, default=3, help="the cut every request begins with")
-    parser.add_argument("--requests", type=int, default=500)
-    parser.add_argument("--rate", type=float, default=10.0, help="images per second")
+    parser.add_argument("--requests", type=at_least(1), default=500)
+    parser.add_argument("--rate", type=over_zero, default=10.0, help="images per second")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cloud_port = free_port()

@@ -29,6 +29,7 @@ import torch
 from bench.load_generator import LoadGenerator
 from common.engines import load
 from common.figures import text_table
+from common.options import at_least, over_zero, several
 from common.processes import READY, start_ready, stop
 from rich.console import Console
 
@@ -65,9 +66,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mnist", help="a model component")
     parser.add_argument("--cut", type=int, default=3, help="the cut of the requests to the cloud")
-    parser.add_argument("--clients", default="64,128", help="comma list of numbers")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--clients", type=several(1), default="64,128", help="comma list of numbers")
+    parser.add_argument("--rounds", type=at_least(1), default=3)
+    parser.add_argument("--seconds", type=over_zero, default=3.0, help="of each measurement")
     parser.add_argument("--json-requests", action="store_true", help="tensors as numbers in JSON instead of binary")
     parser.add_argument("--before", metavar="PYTHON", help="the interpreter of another checkout")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -139,7 +140,7 @@ async def measure(
     """Figures of few clients, and of each number and kind of many, relative to those."""
     few = await measure_load(generator, server, FEW, seconds)
     found = {(FEW, "few"): few}
-    for clients in map(int, options.clients.split(",")):
+    for clients in options.clients:
         for kind in ("impatient", "polite"):
             load_ = replace(generator, patient=kind == "polite")
             found[clients, kind] = await measure_load(load_, server, clients, seconds)

@@ -22,6 +22,7 @@ import torch
 from common.engines import FixedPlan, load
 from common.figures import text_table
 from common.linked import add_link, add_model, add_slower, cloud_behind_link
+from common.options import at_least, over_zero
 from rich.console import Console
 
 from midcut.config.composition import compose
@@ -151,11 +152,11 @@ async def _shortest_periods(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model(parser)
-    parser.add_argument("--requests", type=int, default=30, help="requests of each turn (default: %(default)s)")
+    parser.add_argument("--requests", type=at_least(1), default=30, help="requests of each turn (default: %(default)s)")
     add_link(parser)
     add_slower(parser, 8.0)
     parser.add_argument(
-        "--longest-s", type=float, default=0.6, help="leaves out larger payloads (default: %(default)s)"
+        "--longest-s", type=over_zero, default=0.6, help="leaves out larger payloads (default: %(default)s)"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.figures import quartiles, text_table
+from common.options import at_least, over_zero
 from common.places import place
 from common.processes import MIDCUT, ONE_THREAD, READY, running
 from PIL import Image
@@ -94,10 +95,12 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="alexnet,efficientnet_lite0,mobilenet_v2", help="default: %(default)s")
-    parser.add_argument("--links-kbps", type=int, nargs="+", default=[2_000, 10_000, 50_000])
-    parser.add_argument("--clocks", type=float, nargs="+", default=[1.0, 0.4], help="shares of the edge's full clock")
-    parser.add_argument("--rounds", type=int, default=2, help="turns of all photographs")
-    parser.add_argument("--warmup", type=int, default=2, help="turns that are not counted")
+    parser.add_argument("--links-kbps", type=at_least(1), nargs="+", default=[2_000, 10_000, 50_000])
+    parser.add_argument(
+        "--clocks", type=over_zero, nargs="+", default=[1.0, 0.4], help="shares of the edge's full clock"
+    )
+    parser.add_argument("--rounds", type=at_least(1), default=2, help="turns of all photographs")
+    parser.add_argument("--warmup", type=at_least(0), default=2, help="turns that are not counted")
     parser.add_argument("--other", type=Path, help="another checkout, as `before`")
     parser.add_argument("--bed", action="store_true", help="on a test bed: two hosts, real packets (root)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")

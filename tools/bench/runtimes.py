@@ -21,6 +21,7 @@ import torch
 from common.engines import load
 from common.figures import text_table
 from common.meaning import give_meaning
+from common.options import at_least
 from common.photographs import crops
 from rich.console import Console
 
@@ -151,12 +152,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", default="alexnet,resnet18,mobilenet_v2,efficientnet_b0", help="names, with commas")
     parser.add_argument("--runtime", default="onnxruntime", help="onnxruntime or openvino")
-    parser.add_argument("--cuts", type=int, default=12, help="about how many cuts of each model")
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each variant")
+    parser.add_argument("--cuts", type=at_least(1), default=12, help="about how many cuts of each model")
+    parser.add_argument("--rounds", type=at_least(1), default=7, help="runs of each variant")
     parser.add_argument("--accuracy", default="float32", help="bits, float32, or fast (openvino here)")
     parser.add_argument(
         "--agreement",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="CROPS",
         help="instead, how often each level names PyTorch's class, on crops of photographs (EfficientNet-Lite0)",

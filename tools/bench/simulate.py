@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from common.options import at_least
 from rich.console import Console
 from rich.table import Table
 
@@ -93,8 +94,12 @@ def simulation_s(count: int, planners: dict[str, Planner], samples: int, repeats
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("samples", nargs="?", type=int, default=10_000, help="for 100 weights (default: %(default)s)")
-    parser.add_argument("repeats", nargs="?", type=int, default=3, help="simulations timed (default: %(default)s)")
+    parser.add_argument(
+        "samples", nargs="?", type=at_least(1), default=10_000, help="for 100 weights (default: %(default)s)"
+    )
+    parser.add_argument(
+        "repeats", nargs="?", type=at_least(1), default=3, help="simulations timed (default: %(default)s)"
+    )
     options = parser.parse_args()
     samples, repeats = options.samples, options.repeats
     register()

@@ -24,6 +24,7 @@ import torch
 from bench.bare_sockets import BareClient, bare_server
 from common.engines import FixedPlan, load
 from common.figures import quartiles, text_table
+from common.options import at_least
 from common.processes import server
 from rich.console import Console
 
@@ -47,7 +48,7 @@ WARM_UP_ROUNDS = 3
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="alexnet,resnet18", help="comma list of model components")
-    parser.add_argument("--rounds", type=int, default=100, help="turns of each variant")
+    parser.add_argument("--rounds", type=at_least(1), default=100, help="turns of each variant")
     parser.add_argument("--cut", type=int, help="take this cut instead of the fastest one; no scan")
     parser.add_argument("--executor", default="native", help="of the edge and the cloud")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from common.figures import quartiles
 from common.linked import FULL_MHZ, add_cut, add_link, add_model, add_slower, cloud_behind_link, cut_settings
+from common.options import at_least
 from common.processes import MIDCUT, running
 from rich.console import Console
 
@@ -86,8 +87,12 @@ def main() -> int:
     parser.add_argument("--older", metavar="PYTHON", help="the older build's interpreter; none measures this one alone")
     add_model(parser)
     add_cut(parser)
-    parser.add_argument("--images", type=int, default=60, help="of each stream (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="streams of each build in turn (default: %(default)s)")
+    parser.add_argument(
+        "--images", type=at_least(IN_FLIGHT + 2), default=60, help="of each stream (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=3, help="streams of each build in turn (default: %(default)s)"
+    )
     add_link(parser)
     add_slower(parser, 2.0)
     options = parser.parse_args()

@@ -29,6 +29,7 @@ import torch
 from aiohttp import web
 from common.engines import FixedPlan, load
 from common.figures import quartiles, text_table
+from common.options import at_least
 from common.processes import running, server
 from rich.console import Console
 from torch import nn
@@ -345,7 +346,7 @@ def report(bodies: list[dict[str, Any]], split: dict[str, Any] | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=300, help="turns of each variant")
+    parser.add_argument("--rounds", type=at_least(1), default=300, help="turns of each variant")
     parser.add_argument("--no-alexnet", action="store_true", help="leave AlexNet out")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--serve", choices=("all", "echo", "unchecked"), help=argparse.SUPPRESS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from common.options import over_zero
 from common.processes import MIDCUT, READY, running
 
 from midcut.proxies.link import ShapedLink
@@ -30,14 +31,14 @@ def add_cut(parser: ArgumentParser, default: int = 13) -> None:
 
 def add_link(parser: ArgumentParser) -> None:
     """Add `--kbps` and `--ping-ms`, which `cloud_behind_link` takes."""
-    parser.add_argument("--kbps", type=float, default=10_000.0, help="of the emulated link (default: %(default)s)")
+    parser.add_argument("--kbps", type=over_zero, default=10_000.0, help="of the emulated link (default: %(default)s)")
     parser.add_argument("--ping-ms", type=float, default=20.0, help="of the emulated link (default: %(default)s)")
 
 
 def add_slower(parser: ArgumentParser, default: float) -> None:
     """Add `--slower`, by which an emulated clock is below its full speed."""
     parser.add_argument(
-        "--slower", type=float, default=default, help="stretches what the edge computes (default: %(default)s)"
+        "--slower", type=over_zero, default=default, help="stretches what the edge computes (default: %(default)s)"
     )
 
 
