@@ -76,6 +76,7 @@ def test_a_system_picks_what_midcut_plan_picks(midcut, tmp_path):
         ("{x: ['planner=nothing']}", "systems.x: "),
         ("{x: ['policy=neurosurgeon', 'aim.second=joules']}", "systems.x: aim.second=joules"),
         ("{oracle: ['planner=knee']}", "systems.oracle: that strategy is evaluated in any case"),
+        ("{algorithm1: ['planner=knee']}", "systems.algorithm1: a planner of strategy= has that name"),
     ],
 )
 def test_a_system_that_cannot_be_gets_one_line(midcut, system, message):

@@ -198,6 +198,9 @@ def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:
         repeated = [value for value in dict.fromkeys(values) if values.count(value) > 1]
         if repeated:
             raise ConfigError(f"{knob} must not repeat a number, got {repeated[0]:g} more than once")
+    both = sorted(set(setup.systems) & set(setup.planners))
+    if both:
+        raise ConfigError(f"systems.{both[0]}: a planner of strategy= has that name; choose another name")
     if setup.give_up_factor is not None and not isinstance(setup.scenario, ScenarioTrace):
         raise ConfigError("give_up_factor is about transfers over a recorded link: it needs scenario=trace")
     check_weight(np.array(setup.weights))
