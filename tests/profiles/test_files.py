@@ -9,7 +9,16 @@ import msgspec
 import pytest
 
 from midcut.errors import FileError
-from midcut.profiles import find_fit, find_profile, read_fit, read_profile, write_fit, write_profile
+from midcut.profiles import (
+    find_fit,
+    find_layer_fit,
+    find_profile,
+    read_fit,
+    read_profile,
+    write_fit,
+    write_profile,
+)
+from midcut.profiles.choosing import AUTO, own_where_unknown
 
 DELETE = object()
 
@@ -110,6 +119,19 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, profile):
     with pytest.raises(FileError, match="cannot write"):
         write_profile(profile, path / "below-a-file.json")
     assert path.read_bytes() == before
+
+
+def test_a_folder_with_the_name_of_a_device_changes_no_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pi4", "cloud"):
+        (tmp_path / name).mkdir()
+    assert find_profile("cloud", "cloud", "alexnet").table.model == "alexnet"
+    assert find_fit("pi4").modelled
+    assert find_layer_fit("cloud").modelled
+    assert own_where_unknown("pi4", "resnet18") == AUTO
+    write_profile(find_profile("cloud", "cloud", "alexnet"), tmp_path / "cloud" / "mine.json")
+    with pytest.raises(FileError, match=r"'\./cloud' has no profile of 'mnist' as cloud; it has: alexnet as cloud"):
+        find_profile("./cloud", "cloud", "mnist")
 
 
 @pytest.mark.parametrize("model", ["alexnet", "vgg16", "mnist"])

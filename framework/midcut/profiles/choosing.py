@@ -6,19 +6,19 @@ that it has no profile of. Importing this imports no torch: it is needed only wh
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from midcut.profiles.cache import cached_path, read_cached, write_cached
 from midcut.profiles.estimating import can_estimate, estimate
-from midcut.profiles.shipped import SHIPPED
+from midcut.profiles.shipped import SHIPPED, is_path
 from midcut.profiles.speeds import speed_key
 from midcut.terms import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import torch
 
@@ -100,7 +100,7 @@ def sent_path(url: str, partition: Partition) -> Path:
 
 def own_where_unknown(spec: str, model: str) -> str:
     """What a profile setting means at the edge: `auto` where a shipped device has no profile of the model."""
-    return spec if Path(spec).expanduser().exists() or not _is_unknown(spec, model) else AUTO
+    return spec if is_path("profile", spec) or not _is_unknown(spec, model) else AUTO
 
 
 def _is_unknown(spec: str, model: str) -> bool:
@@ -108,7 +108,7 @@ def _is_unknown(spec: str, model: str) -> bool:
 
 
 def _estimated_if_unknown(spec: str, role: Role, model: str, captured: Captured, folder: Path) -> str:
-    if Path(spec).expanduser().exists() or not _is_unknown(spec, model):
+    if is_path("profile", spec) or not _is_unknown(spec, model):
         return spec
     better = f"midcut profile model={model} role={role}, then {role}_profile=FILE"
     return _estimate(spec, role, captured, folder, better)

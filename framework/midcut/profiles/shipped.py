@@ -9,7 +9,10 @@ SHIPPED = Path(__file__).parent / "data"
 
 
 def find_path(what: str, spec: Path | str, hint: str) -> Path:
-    """The path `spec` if it exists, else the shipped entry of the device of that name.
+    """The shipped entry of the device of that name, else the path `spec`.
+
+    A file or folder that has the name of a device is written as a path, `./cloud`: one that happens to be there must
+    not change what the defaults mean.
 
     Args:
         what: `profile` or `fit`.
@@ -19,13 +22,22 @@ def find_path(what: str, spec: Path | str, hint: str) -> Path:
     Raises:
         FileError: neither exists; lists the devices that do.
     """
+    shipped = _shipped(what)
+    if str(spec) in shipped:
+        return shipped[str(spec)]
     path = Path(spec).expanduser()
-    if path.exists():
-        return path
-    shipped = {entry.stem: entry for entry in (SHIPPED / f"{what}s").glob("[!.]*")}
-    if str(spec) not in shipped:
+    if not path.exists():
         raise FileError(
             f"no {what} {str(spec)!r}: not a file, not a folder, not a shipped device ({', '.join(sorted(shipped))}); "
             f"{hint}"
         )
-    return shipped[str(spec)]
+    return path
+
+
+def is_path(what: str, spec: str) -> bool:
+    """Whether `spec` is an existing path and not the name of a device; `what` as for `find_path`."""
+    return spec not in _shipped(what) and Path(spec).expanduser().exists()
+
+
+def _shipped(what: str) -> dict[str, Path]:
+    return {entry.stem: entry for entry in (SHIPPED / f"{what}s").glob("[!.]*")}
