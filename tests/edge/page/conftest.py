@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import pytest
 
@@ -22,17 +22,19 @@ SETTINGS = (
 
 
 @contextmanager
-def running(*overrides):
-    """An edge and a cloud on a thread and a loop of their own; gives the edge's address."""
+def running(*overrides, relay=False):
+    """An edge, a relay if wanted, and a cloud, on a thread and a loop of their own; gives the edge's address."""
     ready, ended = threading.Event(), {}
 
     async def go():
         ended["loop"], ended["stop"] = asyncio.get_running_loop(), asyncio.Event()
-        async with (
-            Cloud("model=mnist", "server.port=0") as cloud,
-            Edge(*SETTINGS, f"cloud_url={cloud.url}", *overrides, serve=True) as edge,
-        ):
-            ended["url"] = edge.url
+        async with AsyncExitStack() as stack:
+            tier = await stack.enter_async_context(Cloud("model=mnist", "server.port=0"))
+            if relay:
+                upstream = (f"upstream_url={tier.url}", "telemetry=constant")
+                tier = await stack.enter_async_context(Cloud("model=mnist", "server.port=0", *upstream))
+            edge = Edge(*SETTINGS, f"cloud_url={tier.url}", *overrides, serve=True)
+            ended["url"] = (await stack.enter_async_context(edge)).url
             ready.set()
             await ended["stop"].wait()
 
@@ -55,6 +57,14 @@ def run_edge():
 @pytest.fixture(scope="module")
 def edge_url():
     with running() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def three_tiers_url():
+    """An edge before a relay before a cloud."""
+    second_hop = "telemetry.constant.others={second_bandwidth_kbps: 4000, second_ping_ms: 20}"
+    with running(second_hop, relay=True) as url:
         yield url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -72,6 +73,17 @@ def test_a_click_changes_w_and_the_cut_follows(browser, edge_url, width):
     assert len(drawn) == 3
     assert all(drawn)
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []  # a policy violated, too
+
+
+def test_a_row_of_three_tiers_shows_all_five_parts(browser, three_tiers_url):
+    browser.set_window_size(1280, 900)
+    browser.get(three_tiers_url)
+    until(browser, lambda b: b.find_element("css selector", ".key .relay").is_displayed())
+    webdriver.ActionChains(browser).move_to_element(browser.find_element("id", "forecast-chart")).perform()
+    detail = until(browser, lambda b: text(b, "forecast-detail"))
+    parts = r" \+ ".join(rf"{part} \S+ ms" for part in ("edge", "link", "relay", "second link", "cloud"))
+    assert re.match(rf"cuts \d+, \d+: \S+ ms = {parts}; ", detail), detail
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
 
 
 def test_behind_a_token_the_page_asks_for_it(browser, guarded_url):

@@ -64,6 +64,7 @@ async def test_events_show_what_is_decided_answered_and_spent(edge_url):
         assert [row["cut"] for row in rows] == state["planning"]["cuts"]
         async with session.get("/v1/decision") as response:
             exact = (await response.json())["forecast"]
+        assert forecast["parts"] == ["edge", "link", "cloud"]
         for name in forecast["columns"][2:]:  # numbers of four digits
             assert [row[name] for row in rows] == pytest.approx([row[name] for row in exact], rel=5e-4)
         assert state["last"] is None
@@ -178,3 +179,21 @@ async def test_an_edge_with_open_pages_shuts_down(run_edge):
             page = await session.get(f"{url}/v1/events")
             await next_event(page.content)
         await page.content.read()  # the stream has an end
+
+
+async def test_on_three_tiers_the_parts_of_each_row_add_up_to_its_latency(three_tiers_url):
+    async with aiohttp.ClientSession(three_tiers_url) as session, session.get("/v1/events") as events:
+        _, state = await next_event(events.content)
+        async with asyncio.timeout(120):
+            while "second_cut" not in state["decision"]:  # until the edge knows what the relay passes on
+                _, state = await next_event(events.content)
+    decision, forecast = state["decision"], state["decision"]["forecast"]
+    assert forecast["parts"] == ["edge", "link", "relay", "second_link", "cloud"]
+    rows = [dict(zip(forecast["columns"], row, strict=True)) for row in forecast["rows"]]
+    assert any(row["relay_s"] for row in rows)
+    assert any(row["second_link_s"] for row in rows)
+    for row in rows:
+        assert sum(row[f"{part}_s"] for part in forecast["parts"]) == pytest.approx(row["latency_s"], rel=2e-3)
+    names = ("cut", "codec", "second_cut", "second_codec")
+    for placement in (decision, state["runner_up"]):
+        assert sum(all(row[name] == placement[name] for name in names) for row in rows) == 1

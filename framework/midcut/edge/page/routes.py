@@ -46,8 +46,9 @@ _HEADERS: Final = {
     "Cache-Control": "no-cache",
     "Server": "midcut",
 }
-# What the page shows of a placement.
-_FORECAST_COLUMNS: Final = ("cut", "codec", "latency_s", "cost_usd", "edge_s", "link_s", "cloud_s")
+# Columns that name a placement; those of three tiers have a second hop.
+_PLACEMENT: Final = ("cut", "codec")
+_SECOND_HOP: Final = ("second_cut", "second_codec")
 _MOST_PAGES: Final = 8
 _INTERVAL_S: Final = 1.0
 
@@ -119,7 +120,9 @@ class _State:
             "began_s": live.began_s,
             "planning": self._steering.state(),
             "decision": _decision_fields(self._engine.decision),
-            "runner_up": None if runner_up is None else {name: runner_up[name] for name in ("cut", "codec")},
+            "runner_up": None
+            if runner_up is None
+            else {name: runner_up[name] for name in (*_PLACEMENT, *_SECOND_HOP) if name in runner_up},
             "clouds": clouds.states(),
             "why": clouds.why or clouds.never_reached,
             "requests": live.requests,
@@ -153,13 +156,14 @@ class _State:
 
 def _decision_fields(decision: Decision) -> dict[str, Any]:
     """A decision with its forecast as columns and rows of short numbers, as it is sent every second."""
-    forecast = decision.forecast
-    fields = decision_fields(decision)
+    forecast, fields = decision.forecast, decision_fields(decision)
     if forecast is None:
         return fields
     rows = [forecast.row(index) for index in range(len(forecast))]
-    short = [[_short(row[name]) for name in _FORECAST_COLUMNS] for row in rows]
-    return fields | {"forecast": {"columns": _FORECAST_COLUMNS, "rows": short}}
+    second_hop = {name: rows[decision.index][name] for name in _SECOND_HOP if name in rows[decision.index]}
+    columns = (*_PLACEMENT, *second_hop, "latency_s", "cost_usd", *(f"{part}_s" for part in forecast.parts))
+    short = [[_short(row[name]) for name in columns] for row in rows]
+    return fields | second_hop | {"forecast": {"columns": columns, "parts": tuple(forecast.parts), "rows": short}}
 
 
 def _short(value: float | str) -> float | str:

@@ -84,6 +84,9 @@ const MidcutCharts = (() => {
     triangle(plot.ctx, x, y - 3 * devicePixelRatio, 5 * devicePixelRatio, filled);
   }
 
+  // Whether two rows are one placement; only those of three tiers have a second cut.
+  const same = (one, other) => ["cut", "codec", "second_cut", "second_codec"].every(name => one[name] === other[name]);
+
   function forecast(id, chooseRow) {
     let rows = [], chosen = -1, second = -1, top = 1;
     const bars = uPlot.paths.bars({ size: [0.72, 40] });
@@ -98,7 +101,8 @@ const MidcutCharts = (() => {
         axis({ space: 24, size: 28, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100], values: (_, at) => at.map(i => (rows[i] ? rows[i].cut : "")) }),
         axis({ size: 46 }),
       ],
-      series: [{}, series("cloud"), series("link"), series("edge")],
+      // Drawn from the back: each bar covers all but the last part of the one before it.
+      series: [{}, series("cloud"), series("second-link"), series("relay"), series("link"), series("edge")],
       hooks: {
         draw: [u => {
           if (chosen >= 0) mark(u, chosen, rows[chosen].latency_s * 1e3, true);
@@ -106,15 +110,14 @@ const MidcutCharts = (() => {
         }],
         setCursor: [u => chooseRow(u.cursor.idx === null || u.cursor.idx === undefined ? null : rows[u.cursor.idx])],
       },
-    }, [[], [], [], []]);
+    }, [[], [], [], [], [], []]);
     return {
       // Rows of forecast, the chosen and the second best placement. Returns how many bars are longer than the chart.
       show(all, placement, runnerUp) {
         const best = new Map();
         for (const row of all) {
-          const is = other => other && other.cut === row.cut && other.codec === row.codec;
           const before = best.get(row.cut);
-          if (!before || is(placement) || (row.latency_s < before.latency_s && !(before.cut === placement.cut && before.codec === placement.codec))) best.set(row.cut, row);
+          if (!before || same(row, placement) || (row.latency_s < before.latency_s && !same(before, placement))) best.set(row.cut, row);
         }
         rows = [...best.values()].sort((a, b) => a.cut - b.cut);
         chosen = rows.findIndex(row => row.cut === placement.cut);
@@ -125,11 +128,14 @@ const MidcutCharts = (() => {
         const marked = Math.max(chosen >= 0 ? totals[chosen] : 0, second >= 0 ? totals[second] : 0);
         const longest = sorted[sorted.length - 1] || 1;
         top = Math.min(longest, Math.max(usual, marked)) * 1.18;
+        const upTo = (...parts) => rows.map(row => parts.reduce((sum, name) => sum + (row[`${name}_s`] || 0), 0) * 1e3);
         plot.setData([
           rows.map((_, index) => index),
           totals,
-          rows.map(row => (row.edge_s + row.link_s) * 1e3),
-          rows.map(row => row.edge_s * 1e3),
+          upTo("edge", "link", "relay", "second_link"),
+          upTo("edge", "link", "relay"),
+          upTo("edge", "link"),
+          upTo("edge"),
         ]);
         return totals.filter(total => total > top).length;
       },

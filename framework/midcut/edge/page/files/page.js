@@ -5,6 +5,7 @@ const MOST_POINTS = 600;
 let token = sessionStorage.getItem("midcut-token") || "";
 let charts = null;
 let decisions = [], results = [];
+let parts = []; // of the forecast's latency, by name
 let listening = null;
 let busy = false;
 
@@ -102,6 +103,8 @@ function show(state, first) {
   byId("reason").textContent = decision.reason;
   charts.cuts.show([...decisions, [state.at_s, decision.cut]], last);
   charts.latency.show(decisions, results);
+  parts = decision.forecast ? decision.forecast.parts : [];
+  for (const key of document.querySelectorAll(".key .three")) key.hidden = !parts.includes("relay");
   const clipped = charts.forecast.show(forecastRows(decision.forecast), decision, state.runner_up);
   byId("clipped").textContent = clipped ? `${clipped} longer than the chart` : "";
   if (!decision.forecast) byId("forecast-detail").textContent = "No forecast now: see the reason above.";
@@ -130,10 +133,18 @@ function makeCharts() {
     latency: MidcutCharts.latencyOverTime("latency-chart"),
     forecast: MidcutCharts.forecast("forecast-chart", row => {
       byId("forecast-detail").textContent = row
-        ? `cut ${row.cut}${row.codec === "raw" ? "" : ` as ${row.codec}`}: ${seconds(row.latency_s)} = edge ${seconds(row.edge_s)} + link ${seconds(row.link_s)} + cloud ${seconds(row.cloud_s)}; ${dollars(row.cost_usd)}`
+        ? `${placed(row)}: ${seconds(row.latency_s)} = ${parts.map(name => `${name.replace("_", " ")} ${seconds(row[`${name}_s`])}`).join(" + ")}; ${dollars(row.cost_usd)}`
         : "";
     }),
   };
+}
+
+// A placement in words, with the second cut of three tiers.
+function placed(row) {
+  const hop = (cut, codec) => `${cut}${codec === "raw" ? "" : ` as ${codec}`}`;
+  return row.second_cut === undefined
+    ? `cut ${hop(row.cut, row.codec)}`
+    : `cuts ${hop(row.cut, row.codec)}, ${hop(row.second_cut, row.second_codec)}`;
 }
 
 const FIELDS = { clock_mhz: ["clock", "MHz"], bandwidth_kbps: ["bandwidth", "kbit/s"], ping_ms: ["ping", "ms"] };
