@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The weights of a graph of onnx_ir stay in memory after the last name of it is gone, until the collector looks at old objects.
 #
-# Guessed: a graph that is extracted, converted with `onnx_ir.to_proto` and dropped gives its weights back at once. Seen (onnx-ir 1.1.0): nodes, values and graphs refer to one another in circles, so that the
-# weights are alive after `del`, also after `gc.collect(1)` where the graph had grown old; `gc.collect()` frees them, and so
-# does setting `const_value = None` on each initializer before the graph is dropped. A process that makes one graph after
-# the other, with large weights and few other objects, grows.
+# Guessed: a graph that is extracted, converted with `onnx_ir.to_proto` and dropped gives its weights back at once. Seen
+# (onnx-ir 1.1.0): nodes, values and graphs refer to one another in circles, so that the weights are alive after `del`, also
+# after `gc.collect(1)` where the graph had grown old; `gc.collect()` frees them, and so does setting `const_value = None` on
+# each initializer before the graph is dropped. A process that makes one graph after the other, with large weights and few
+# other objects, grows.
 # Output seen:
 #   onnx_ir model dropped: 8 of 8 weights alive, after gc.collect(1) 8, after gc.collect() 0
 #   onnx_ir model whose const_value were cleared, dropped: 0 of 8 weights alive
