@@ -48,7 +48,7 @@ def start(
 
 
 def wait_ready(process: subprocess.Popen[str], pattern: str) -> re.Match[str] | None:
-    """The first match in a line that the process prints; None where it ends, or prints none within two minutes."""
+    """The first match in a line that the process prints; None where it ends, or prints none within four minutes."""
     deadline = threading.Timer(START_S, process.kill)  # ends the loop below where nothing is ever printed
     deadline.start()
     try:

@@ -33,7 +33,7 @@ def require_ready(process: subprocess.Popen[str], name: str, folder: Path) -> No
     """Wait until a server of midcut prints that it is ready.
 
     Raises:
-        SiteError: it ended before that, or took longer than two minutes.
+        SiteError: it ended before that, or took longer than four minutes.
     """
     if not wait_ready(process, READY):
         raise SiteError(f"{name} did not start; {_log_end(folder / LOG)}")
