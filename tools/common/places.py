@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 from bed import Bed, BedOptions
 from bed.links import PAYLOAD_SHARE
+from common.connections import OpenedConnection
 
 from midcut.proxies.link import ShapedLink
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from bed import Host
     from common.processes import Popen
 
 CONNECT_S = 120.0
@@ -115,19 +114,9 @@ class OnBed:
         self._bed.clock.set(self._bed.clock.max_mhz * share)
 
     def connect(self, url: str) -> http.client.HTTPConnection:
-        return _FromHost(self._bed.edge, urlsplit(url).netloc)
-
-
-class _FromHost(http.client.HTTPConnection):
-    """A connection from a host of a test bed."""
-
-    def __init__(self, host: Host, netloc: str) -> None:
-        super().__init__(netloc, timeout=CONNECT_S)
-        self._from = host
-
-    def connect(self) -> None:
-        self.sock = self._from.dial(self.host, self.port, CONNECT_S)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        at = urlsplit(url)
+        host, port = str(at.hostname), int(at.port or 80)
+        return OpenedConnection(lambda: self._bed.edge.dial(host, port, CONNECT_S), at.netloc, CONNECT_S)
 
 
 @contextmanager

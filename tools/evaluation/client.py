@@ -5,17 +5,18 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from common.connections import OpenedConnection
 from PIL import Image
 
 from midcut.errors import MidcutError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 TIMEOUT_S = 120.0
@@ -62,7 +63,7 @@ class EdgeClient:
     """
 
     def __init__(self, connect: Callable[[], socket.socket], image: bytes) -> None:
-        self._connection = _Connection(connect)
+        self._connection = OpenedConnection(connect, "edge", TIMEOUT_S)
         self._image = image
 
     def infer(self, cut: int | None = None) -> Answer:
@@ -96,19 +97,6 @@ class EdgeClient:
 
     def close(self) -> None:
         self._connection.close()
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection whose sockets the caller opens."""
-
-    def __init__(self, connect: Callable[[], socket.socket]) -> None:
-        super().__init__("edge", timeout=TIMEOUT_S)
-        self._open_socket = connect
-
-    def connect(self) -> None:
-        self.sock = self._open_socket()
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # headers and body are written separately
-        self.sock.settimeout(TIMEOUT_S)
 
 
 def noise_image(model: str, seed: int = 0) -> bytes:

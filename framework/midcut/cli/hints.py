@@ -64,7 +64,11 @@ def better_key(verb: str, arguments: Sequence[str], message: str) -> str:
     value = next((word.partition("=")[2] for word in arguments if word.lstrip("+").startswith(f"{key}=")), "...")
     names = _keys(verb, arguments)
     if "." not in key:  # where an edge's input is its server, that of a stream has the same settings, and is not used
-        names = [name for name in names if name.replace("server.", "input.", 1) not in names or name[:7] != "server."]
+        names = [
+            name
+            for name in names
+            if name.replace("server.", "input.", 1) not in names or not name.startswith("server.")
+        ]
     found = _named_alike(key, names)
     return f"did you mean {' or '.join(f'{name}={value}' for name in found)}?" if found else ""
 

@@ -186,11 +186,9 @@ def choose_in_time(planner: Planner, forecast: Forecast, w: float | Floats, repl
     aimed = forecast.aimed()
     if reply_timeout_s is None:
         return _rows(planner, aimed, w)
-    late = forecast.away_s > reply_timeout_s
-    if not late.any():
-        return _rows(planner, aimed, w)
-    late = np.atleast_1d(late)
-    late &= ~late.all(axis=-1, keepdims=True)
+    late = np.atleast_1d(forecast.away_s > reply_timeout_s)
+    if late.any():  # rarely; where all are late, none is left out
+        late &= ~late.all(axis=-1, keepdims=True)
     if not late.any():
         return _rows(planner, aimed, w)
     if late.ndim == 1:

@@ -18,7 +18,7 @@ from midcut.errors import MalformedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MOST_EXIF_BYTES: Final = 1_000_000
+_MOST_EXIF_BYTES: Final = 1_000_000
 # Blocks or tags of a file, whatever their kind, and values of one tag of a TIFF file. Pillow takes up to 9 us for one.
 _MOST_BLOCKS: Final = 16_384
 _MOST_VALUES: Final = 65_536
@@ -172,8 +172,8 @@ def check_exif(exif: bytes | bytearray) -> None:
     Raises:
         MalformedError: it is too large, has too many tags, or its tags together are larger than it is.
     """
-    if len(exif) > MOST_EXIF_BYTES:
-        raise MalformedError(f"the image has {len(exif)} bytes of EXIF, over the limit of {MOST_EXIF_BYTES}")
+    if len(exif) > _MOST_EXIF_BYTES:
+        raise MalformedError(f"the image has {len(exif)} bytes of EXIF, over the limit of {_MOST_EXIF_BYTES}")
     _count(_tiff_tags(memoryview(exif)[6 if exif.startswith(b"Exif\0\0") else 0 :]), "tags")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
@@ -18,7 +17,7 @@ from midcut.wire.oip import FILE
 from midcut.wire.version import software
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from midcut.edge.file_choice import FileChoice
     from midcut.graph import Partition
@@ -117,13 +116,18 @@ class CloudCapabilities:
             self._query_requested.clear()
             ask, replan = self._ask_requested, self._replan_requested
             self._ask_requested = self._replan_requested = False
-            for wanted, act in ((ask or not replan, partial(self._update_scope, lister)), (replan, self.replan)):
-                try:
-                    if wanted:
-                        await act()
-                except Exception:  # noqa: BLE001 - no policy for these cuts; the current ones stay in use
-                    _log.exception("planning on other cuts failed")
+            if ask or not replan:
+                await self._attempt(self._update_scope(lister))
+            if replan:
+                await self._attempt(self.replan())
             await asyncio.sleep(_MIN_GAP_S)
+
+    @staticmethod
+    async def _attempt(planning: Awaitable[object]) -> None:
+        try:
+            await planning
+        except Exception:  # noqa: BLE001 - no policy for these cuts; the current ones stay in use
+            _log.exception("planning on other cuts failed")
 
     async def _update_scope(self, lister: ModelLister) -> str:
         """Ask the cloud, and replan if its answer has changed. Returns why it gave no answer, else `""`."""
