@@ -60,7 +60,7 @@ def edge_url():
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def three_tiers_url():
     """An edge before a relay before a cloud."""
     second_hop = "telemetry.constant.others={second_bandwidth_kbps: 4000, second_ping_ms: 20}"
