@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -29,6 +30,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # the environment when they are imported.
 _cache = tempfile.TemporaryDirectory(prefix="midcut-cache-")
 os.environ["MIDCUT_CACHE"] = _cache.name
+
+# A run that a script starts in the background ignores Ctrl-C, and so would every process that a test sends it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
