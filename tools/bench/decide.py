@@ -29,7 +29,7 @@ from midcut.config.build import build
 from midcut.config.composition import compose
 from midcut.config.settings import CalibrationSettings, CutSettings
 from midcut.edge.calibration.calibration import Calibration
-from midcut.edge.calibration.sample_window import Sample
+from midcut.edge.calibration.sample_window import AgedSample
 from midcut.edge.file_choice import FileChoice, FileSizes
 from midcut.graph import partition
 from midcut.planning.assembly import build_policy
@@ -82,7 +82,7 @@ def calibrated(policy: Policy, observation: Observation) -> Calibration:
     row = len(forecast) // 2
     parts = [1.5 * float(part[row]) for part in (forecast.edge_s, forecast.link_s, forecast.cloud_s)]
     calibration.restore(
-        {name: [Sample(part_s, 1.5 * part_s, 0.0)] * 9 for name, part_s in zip(PARTS, parts, strict=True)}
+        {name: [AgedSample(part_s, 1.5 * part_s, 0.0)] * 9 for name, part_s in zip(PARTS, parts, strict=True)}
     )
     return calibration
 

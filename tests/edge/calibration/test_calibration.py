@@ -445,7 +445,11 @@ def test_time_passes_between_two_runs(tmp_path):
         (b'{"format": "midcut-calibration/9", "rests_on": {}, "parts": {}}', "expected 'midcut-calibration/1'"),
         (
             b'{"format": "midcut-calibration/1", "rests_on": {}, "parts": {"edge": []}}',
-            "must be cloud, edge, here, link",
+            "must be cloud, edge, here, link, and may be relay, second_link as well",
+        ),
+        (
+            b'{"format":"midcut-calibration/1","rests_on":{},"parts":{"edge":[],"link":[],"cloud":[],"here":[],"x":[]}}',
+            "must be cloud, edge, here, link, and may be relay, second_link as well",
         ),
         (
             b'{"format":"midcut-calibration/1","rests_on":{},"parts":{"edge":[[-1,2,3]],"link":[],"cloud":[],"here":[]}}',

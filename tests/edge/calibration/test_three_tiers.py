@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from midcut.config.settings import CalibrationSettings
-from midcut.edge.calibration.calibration import Calibration
+from midcut.edge.calibration.calibration import PARTS, THIRD_TIER_PARTS, Calibration
+from midcut.edge.calibration.store import CalibrationStore
 from midcut.testing import pair_placements
 from midcut.types import InferenceResult, Observation
 from midcut_costs.busy_seconds import Rented
@@ -63,7 +64,7 @@ def test_a_slow_relay_and_an_overhead_behind_it_are_learnt_apart_from_the_rest(t
     )
     for part in ("edge", "link", "cloud"):
         np.testing.assert_allclose(forecast.parts[part], world.true.parts[part], rtol=0.02, atol=5e-4)
-    assert set(world.calibration.state()["parts"]) == {"edge", "link", "cloud", "here", "relay", "second_link"}
+    assert set(world.calibration.state()["parts"]) == PARTS | THIRD_TIER_PARTS
 
 
 def test_a_busy_relay_is_left_for_the_cloud_behind_it_or_the_edge(three_tiers):
@@ -89,3 +90,19 @@ def test_requests_that_end_at_the_relay_teach_its_seconds_and_none_of_the_cloud(
     assert forecast.between["relay"][row] == pytest.approx(0.24, rel=0.05)
     assert world.calibration.state()["parts"]["cloud"]["samples"] == 0
     assert "second_link" not in world.calibration.state()["parts"]
+
+
+def test_a_restarted_edge_goes_on_with_what_it_has_learnt_of_a_relay(three_tiers, tmp_path):
+    path, based_on = str(tmp_path / "state.json"), {"model": "chain 0-0"}
+    world = World(three_tiers, busy=2.5, wait_s=0.01)
+    for row in (1, 2, 5, 3, 7) * 4:
+        world.ask(row)
+    before = world.corrected()
+    CalibrationStore(world.calibration, path, based_on).save(now=True)
+    again = World(three_tiers, busy=2.5, wait_s=0.01)
+    CalibrationStore(again.calibration, path, based_on).load()
+    after = again.corrected()
+    for part in ("relay", "second_link"):
+        samples, restored = (each.calibration.state()["parts"][part]["samples"] for each in (world, again))
+        assert restored == samples > 0
+        np.testing.assert_allclose(after.between[part], before.between[part], rtol=1e-2, atol=1e-4)

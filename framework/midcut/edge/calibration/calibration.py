@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from midcut.config.settings import CalibrationSettings
+    from midcut.edge.calibration.sample_window import AgedSample
     from midcut.planning.policy import Forecaster, Policy
     from midcut.types import Decision, Floats, Forecast, InferenceResult, Observation, Placement, Placements
 
 _log = structlog.get_logger("midcut.edge")
+PARTS: Final = frozenset({"edge", "link", "cloud", "here"})
+"""The parts that are corrected from the start; `here` is the waiting time of a request that sends nothing."""
+THIRD_TIER_PARTS: Final = frozenset({"relay", "second_link"})
+"""The parts that are corrected too once a relay and the cloud behind it have answered."""
 # A throttled or shared processor is slower by a factor; the fixed overhead of a segment is far below 1 ms.
 _COMPUTING: Final = Prior(ratio_sd=1.0, offset_sd_s=0.0003, lowest=0.001, highest=1000.0)
 # A request has an overhead of some milliseconds at any size; the bandwidth itself is measured by telemetry.
@@ -48,8 +53,16 @@ _REUSED_SHARE: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the event loop records of a request. `rest_s`: latency beyond the parts; None if other requests ran too."""
+class _AnsweredRequest:
+    """What the event loop records of an answered request.
+
+    Attributes:
+        forecast: the forecast it was sent by, before calibration corrected it.
+        parts: measured seconds of each part of the latency.
+        rest_s: seconds of the latency that no measured part covers; None if another request ran at the same time.
+        sent: whether the cloud finished it.
+        ended_at_s: when it ended, on the calibration's clock.
+    """
 
     forecast: Forecast
     pause_s: float | None
@@ -57,7 +70,7 @@ class _Answer:
     parts: Mapping[str, float]
     rest_s: float | None
     sent: bool
-    ended_s: float
+    ended_at_s: float
 
 
 class Calibration:
@@ -77,17 +90,17 @@ class Calibration:
     def __init__(self, settings: CalibrationSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        window, forget_s = settings.window, settings.forget_s
-        self._parts = {
-            "edge": SampleWindow(_COMPUTING, window, forget_s),
-            "link": SampleWindow(_SENDING, _LINK_WINDOWS * window, forget_s),
-            "cloud": SampleWindow(_COMPUTING, window, forget_s),
-            "here": SampleWindow(_WAITING_HERE, window, forget_s),
+        length, forget_s = settings.window, settings.forget_s
+        self._windows = {
+            "edge": SampleWindow(_COMPUTING, length, forget_s),
+            "link": SampleWindow(_SENDING, _LINK_WINDOWS * length, forget_s),
+            "cloud": SampleWindow(_COMPUTING, length, forget_s),
+            "here": SampleWindow(_WAITING_HERE, length, forget_s),
         }
-        self._answers: deque[_Answer] = deque(maxlen=_MAX_ANSWERS)
+        self._answers: deque[_AnsweredRequest] = deque(maxlen=_MAX_ANSWERS)
         self.on_surprise: list[Callable[[], None]] = []
-        self._surprises, self._last_surprise_s = 0, -math.inf
-        self._logged = dict.fromkeys(self._parts, (1.0, -math.inf))
+        self._surprises, self._surprised_at_s = 0, -math.inf
+        self._logged = dict.fromkeys(self._windows, (1.0, -math.inf))
         self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
         self._corrections = NO_CORRECTIONS
         self._pause_s: float | None = None
@@ -104,14 +117,14 @@ class Calibration:
             return
         rest_s = max(float(result.latency_s - sum(result.parts.values())), 0.0)
         self._answers.append(
-            _Answer(
+            _AnsweredRequest(
                 forecast=decision.forecast.uncorrected or decision.forecast,
                 pause_s=decision.observation.pause_s,
                 placement=result.placement,
                 parts={name: float(part_s) for name, part_s in result.parts.items()},
                 rest_s=rest_s if alone else None,
                 sent=result.finished_by != "edge",
-                ended_s=self._clock(),
+                ended_at_s=self._clock(),
             )
         )
         self._note_surprise(result)
@@ -123,7 +136,7 @@ class Calibration:
             observation: the present observation, with every field that the policy needs.
         """
         with self._lock:
-            unsettled = any(part.samples[-1:] and part.samples[-1].placement for part in self._parts.values())
+            unsettled = any(window.samples[-1:] and window.samples[-1].placement for window in self._windows.values())
             if not self._answers and not unsettled:
                 return
             self._add_answers()
@@ -137,10 +150,13 @@ class Calibration:
             self._log_changes()
 
     def correct(self, forecast: Forecast, observation: Observation, forecaster: Forecaster) -> Forecast:
-        """Return the forecast corrected by the last requests, or the same object where nothing is to be corrected."""
+        """Return the forecast corrected by the last requests, or the same object if nothing is to be corrected."""
         now_s = self._clock()
         corrections = self._corrections
-        if corrections.placements is not forecast.placements or not corrections.from_s <= now_s <= corrections.until_s:
+        if (
+            corrections.placements is not forecast.placements
+            or not corrections.from_at_s <= now_s <= corrections.until_at_s
+        ):
             with self._lock:
                 corrections = self._update_corrections(forecast.placements, now_s)
         return corrections.apply_to(forecast, observation, forecaster)
@@ -149,10 +165,10 @@ class Calibration:
         """Delete all samples and corrections."""
         with self._lock:
             self._answers.clear()
-            for part in self._parts.values():
-                part.forget()
+            for window in self._windows.values():
+                window.forget()
             self._corrections = NO_CORRECTIONS
-            self._logged = dict.fromkeys(self._parts, (1.0, -math.inf))
+            self._logged = dict.fromkeys(self._windows, (1.0, -math.inf))
         _log.info("calibration forgotten")
 
     def state(self) -> dict[str, Any]:
@@ -167,61 +183,60 @@ class Calibration:
             self._add_answers()
             now_s = self._clock()
             parts = {
-                name: {**part.line(now_s)._asdict(), "samples": len(part), "age_s": part.age_s(now_s)}
-                for name, part in self._parts.items()
+                name: {**window.line(now_s)._asdict(), "samples": len(window), "age_s": window.age_s(now_s)}
+                for name, window in self._windows.items()
             }
         return {"window": self._settings.window, "forget_s": self._settings.forget_s, "parts": parts}
 
-    def samples(self) -> dict[str, list[Sample]]:
-        """Part -> its samples, oldest first, with `at_s` as seconds ago; `restore` takes them in this form."""
+    def samples(self) -> dict[str, list[AgedSample]]:
+        """Part -> its samples, oldest first; `restore` takes them in this form."""
         with self._lock:
             self._add_answers()
             now_s = self._clock()
-            return {
-                name: [replace(sample, at_s=max(now_s - sample.at_s, 0.0), placement=None) for sample in part.samples]
-                for name, part in self._parts.items()
-            }
+            return {name: [sample.aged(now_s) for sample in window.samples] for name, window in self._windows.items()}
 
-    def restore(self, samples: Mapping[str, list[Sample]]) -> None:
+    def restore(self, samples: Mapping[str, list[AgedSample]]) -> None:
         """Add samples in the form that `samples` returns."""
         with self._lock:
             now_s = self._clock()
             self._corrections = NO_CORRECTIONS
             for name, stored in samples.items():
-                self._window(name).extend(replace(sample, at_s=now_s - sample.at_s) for sample in stored)
+                self._window(name).extend(
+                    Sample(sample.predicted_s, sample.measured_s, now_s - sample.age_s) for sample in stored
+                )
 
     def _note_surprise(self, result: InferenceResult) -> None:
         predicted_s = result.predicted.get("latency_s")
         if predicted_s is None or abs(log_ratio(result.latency_s, predicted_s)) < math.log1p(_SURPRISING_ERROR):
             return
         self._surprises += 1
-        if self._surprises >= _SURPRISES and self._clock() - self._last_surprise_s > _SURPRISE_EVERY_S:
-            self._surprises, self._last_surprise_s = 0, self._clock()
+        if self._surprises >= _SURPRISES and self._clock() - self._surprised_at_s > _SURPRISE_EVERY_S:
+            self._surprises, self._surprised_at_s = 0, self._clock()
             for callback in self.on_surprise:
                 callback()
 
     def _add_answers(self) -> None:
-        new_samples: dict[str, list[Sample]] = {name: [] for name in self._parts}
+        new_samples: dict[str, list[Sample]] = {name: [] for name in self._windows}
         while self._answers:
             answer = self._answers.popleft()
             row = self._row_of(answer.forecast.placements, answer.placement)
             if row is None:
                 continue
-            forecast, ended_s, placement = answer.forecast, answer.ended_s, answer.placement
+            forecast, ended_at_s, placement = answer.forecast, answer.ended_at_s, answer.placement
             self._pause_s = answer.pause_s
             predicted, measured = forecast.parts, answer.parts
             if _is_long_enough(forecast.edge_s, row):
-                new_samples["edge"].append(Sample(float(forecast.edge_s[row]), measured["edge"], ended_s, placement))
+                new_samples["edge"].append(Sample(float(forecast.edge_s[row]), measured["edge"], ended_at_s, placement))
             if answer.sent and measured["cloud"] + measured.get("relay", 0.0) > 0.0:  # else it reports no seconds
                 link_s = measured["link"] + (answer.rest_s or 0.0)
-                new_samples["link"].append(Sample(float(forecast.link_s[row]), link_s, ended_s, placement))
+                new_samples["link"].append(Sample(float(forecast.link_s[row]), link_s, ended_at_s, placement))
                 for part in ("relay", "second_link", "cloud"):
                     is_used = measured.get(part, 0.0) > 0.0 and part in predicted
                     if is_used and (part == "second_link" or _is_long_enough(predicted[part], row)):
-                        sample = Sample(float(predicted[part][row]), measured[part], ended_s)
+                        sample = Sample(float(predicted[part][row]), measured[part], ended_at_s)
                         new_samples.setdefault(part, []).append(sample)
             elif not answer.sent and answer.rest_s is not None:
-                new_samples["here"].append(Sample(float(forecast.link_s[row]), answer.rest_s, ended_s))
+                new_samples["here"].append(Sample(float(forecast.link_s[row]), answer.rest_s, ended_at_s))
         for name, samples in new_samples.items():
             usable = [sample for sample in samples if _is_time(sample.predicted_s) and _is_time(sample.measured_s)]
             if usable:
@@ -230,16 +245,16 @@ class Calibration:
 
     def _window(self, name: str) -> SampleWindow:
         """The samples of a part; those of a third tier are there once it has answered."""
-        if name not in self._parts:
+        if name not in self._windows:
             prior, windows = (_SENDING, _LINK_WINDOWS) if name == "second_link" else (_COMPUTING, 1)
-            self._parts[name] = SampleWindow(prior, windows * self._settings.window, self._settings.forget_s)
+            self._windows[name] = SampleWindow(prior, windows * self._settings.window, self._settings.forget_s)
             self._logged[name] = (1.0, -math.inf)
-        return self._parts[name]
+        return self._windows[name]
 
     def _withdraw_stale(self, forecast: Forecast, observation: Observation) -> None:
         stale_filter = StaleSampleFilter(forecast, observation, self._clock(), self._row_of)
-        self._parts["edge"].settle(stale_filter.edge)
-        self._parts["link"].settle(stale_filter.link)
+        self._windows["edge"].settle(stale_filter.edge)
+        self._windows["link"].settle(stale_filter.link)
 
     def _row_of(self, placements: Placements, placement: Placement) -> int | None:
         if self._rows[0] is not placements:
@@ -248,20 +263,20 @@ class Calibration:
 
     def _update_corrections(self, placements: Placements, now_s: float) -> Corrections:
         forget_s = self._settings.forget_s
-        until_s = math.inf if forget_s is None else now_s + _REUSED_SHARE * forget_s
-        lines = {name: part.line(now_s) for name, part in self._parts.items()}
-        self._corrections = Corrections.of(lines, placements, now_s, until_s)
+        until_at_s = math.inf if forget_s is None else now_s + _REUSED_SHARE * forget_s
+        lines = {name: window.line(now_s) for name, window in self._windows.items()}
+        self._corrections = Corrections.of(lines, placements, now_s, until_at_s)
         return self._corrections
 
     def _log_changes(self) -> None:
         now_s = self._clock()
-        for name, part in self._parts.items():
-            effect = part.effect(now_s)
-            logged, logged_s = self._logged[name]
-            if abs(log_ratio(effect, logged)) > math.log1p(_LOGGED_CHANGE) and now_s - logged_s > _LOG_EVERY_S:
+        for name, window in self._windows.items():
+            effect = window.effect(now_s)
+            logged, logged_at_s = self._logged[name]
+            if abs(log_ratio(effect, logged)) > math.log1p(_LOGGED_CHANGE) and now_s - logged_at_s > _LOG_EVERY_S:
                 self._logged[name] = (effect, now_s)
-                ratio, offset_s = part.line(now_s)
-                _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(part))
+                ratio, offset_s = window.line(now_s)
+                _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(window))
 
 
 def _is_long_enough(part_s: Floats, row: int) -> bool:

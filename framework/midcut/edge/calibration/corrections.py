@@ -41,19 +41,20 @@ class Corrections(NamedTuple):
     """Corrections of some placements, valid from one moment to another.
 
     Attributes:
+        from_at_s, until_at_s: the moments, on the calibration's clock.
         parts: by name, see `Forecast.parts`; None where nothing is corrected.
     """
 
     placements: Placements | None
-    from_s: float
-    until_s: float
+    from_at_s: float
+    until_at_s: float
     parts: Mapping[str, _Columns] | None
 
     @classmethod
-    def of(cls, lines: Mapping[str, Line], placements: Placements, from_s: float, until_s: float) -> Self:
+    def of(cls, lines: Mapping[str, Line], placements: Placements, from_at_s: float, until_at_s: float) -> Self:
         """Lay out the lines of `edge`, `link`, `cloud`, and of `here`, the waiting time where nothing is sent."""
         if all(line is AS_PREDICTED for line in lines.values()):
-            return cls(placements, from_s, until_s, None)
+            return cls(placements, from_at_s, until_at_s, None)
         unsent = placements.on_edge
         parts = {
             "edge": _Columns.of(lines["edge"], lines["edge"], unsent),
@@ -65,10 +66,13 @@ class Corrections(NamedTuple):
             unsent = placements.onward.on_edge
             parts["second_link"] = _Columns.of(lines.get("second_link", AS_PREDICTED), AS_PREDICTED, unsent)
         parts["cloud"] = _Columns.of(lines["cloud"], AS_PREDICTED, unsent)
-        return cls(placements, from_s, until_s, parts)
+        return cls(placements, from_at_s, until_at_s, parts)
 
     def apply_to(self, forecast: Forecast, observation: Observation, forecaster: Forecaster) -> Forecast:
-        """Return the corrected forecast, completed anew, or the same object if nothing is to be corrected."""
+        """Return a new forecast with corrected parts, and with its latency and cost computed from them.
+
+        Without a correction it is `forecast` itself.
+        """
         if self.parts is None:
             return forecast
         corrected = {name: self.parts[name].apply_to(part_s) for name, part_s in forecast.parts.items()}

@@ -67,8 +67,9 @@ class Prior:
 def fit(predicted_s: Floats, measured_s: Floats, weight: Floats, prior: Prior) -> Line:
     """Return the line that most of the measurements agree on, by weight; outliers do not count.
 
-    It starts at the least weighted sum of absolute residuals among the lines that go through one measurement each
-    (for measurements of one size: the weighted median), and ends in a few rounds of reweighted least squares.
+    The first estimate is one of these lines: measured = predicted, or a line through one measurement. The one with the
+    smallest weighted sum of absolute residuals is taken (for measurements of one size: the weighted median). A few
+    rounds of reweighted least squares then improve it.
 
     Args:
         predicted_s, measured_s: seconds, shape (N,).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -16,10 +16,18 @@ if TYPE_CHECKING:
 
     from midcut.types import Placement
 
-# Each sample weighs this much less than the next newer one, so that a change shows before it is the majority.
+# Each sample weighs this many times as much as the next newer one, so that a change shows before most samples show it.
 _AGE_WEIGHT: Final = 0.92
 # A correction has faded completely after this many times `forget_s`.
 _FADED: Final = 6.0
+
+
+class AgedSample(NamedTuple):
+    """A sample as it is stored across restarts: its age in place of a moment of the calibration's clock."""
+
+    predicted_s: float
+    measured_s: float
+    age_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,9 @@ class Sample:
     at_s: float
     placement: Placement | None = None
 
+    def aged(self, now_s: float) -> AgedSample:
+        return AgedSample(self.predicted_s, self.measured_s, max(now_s - self.at_s, 0.0))
+
 
 class SampleWindow:
     """The last samples of one part. Not thread-safe.
@@ -53,7 +64,7 @@ class SampleWindow:
         self._forget_s = forget_s
         self._samples: deque[Sample] = deque(maxlen=window)
         self._line = AS_PREDICTED
-        self._newest_s = -math.inf
+        self._newest_at_s = -math.inf
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -82,13 +93,13 @@ class SampleWindow:
 
     def age_s(self, now_s: float) -> float | None:
         """Seconds since the last sample; None without any."""
-        return max(now_s - self._newest_s, 0.0) if self._samples else None
+        return max(now_s - self._newest_at_s, 0.0) if self._samples else None
 
     def line(self, now_s: float) -> Line:
         """The correction of this part at a moment, faded by its age."""
         if self._line is AS_PREDICTED:
             return AS_PREDICTED
-        share = self._share_left(max(now_s - self._newest_s, 0.0))
+        share = self._share_left(max(now_s - self._newest_at_s, 0.0))
         return self._line.faded(share) if share > 0.0 else AS_PREDICTED
 
     def effect(self, now_s: float) -> float:
@@ -100,12 +111,12 @@ class SampleWindow:
 
     def _fit(self) -> None:
         if not self._samples:
-            self._line, self._newest_s = AS_PREDICTED, -math.inf
+            self._line, self._newest_at_s = AS_PREDICTED, -math.inf
             return
-        self._newest_s = max(sample.at_s for sample in self._samples)
+        self._newest_at_s = max(sample.at_s for sample in self._samples)
         columns = np.array([(sample.predicted_s, sample.measured_s) for sample in self._samples])
         weight = [
-            _AGE_WEIGHT**back * self._share_left(self._newest_s - sample.at_s)
+            _AGE_WEIGHT**back * self._share_left(self._newest_at_s - sample.at_s)
             for back, sample in enumerate(reversed(self._samples))
         ]
         line = fit(columns[:, 0], columns[:, 1], np.array(weight[::-1]), self._prior)

@@ -44,8 +44,8 @@ class StaleSampleFilter:
         predicted_s = self._predict(self.forecast.edge_s, sample)
         if predicted_s is not None and _has_moved(sample.predicted_s, predicted_s):
             return None
-        clock_read_s = self.now_s - self.observation.age_s.get("clock_mhz", 0.0)
-        is_final = clock_read_s > sample.at_s or self.now_s - sample.at_s > _CLOCK_SETTLES_S
+        clock_read_at_s = self.now_s - self.observation.age_s.get("clock_mhz", 0.0)
+        is_final = clock_read_at_s > sample.at_s or self.now_s - sample.at_s > _CLOCK_SETTLES_S
         return replace(sample, placement=None) if is_final else sample
 
     def link(self, sample: Sample) -> Sample | None:

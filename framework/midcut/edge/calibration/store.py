@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from midcut.edge.calibration.sample_window import Sample
+from midcut.edge.calibration.calibration import PARTS, THIRD_TIER_PARTS
+from midcut.edge.calibration.sample_window import AgedSample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.edge")
 _FORMAT: Final = "midcut-calibration/1"
-# What every calibration begins with, whatever its version, also one that a power cut has left incomplete.
+# Every calibration file begins with these bytes, in every version of the format, even if a power failure cut the file
+# short.
 _MARK: Final = b'"midcut-calibration/'
 _MARK_WITHIN_BYTES: Final = 64
 _LONGEST_S: Final = 1e6
@@ -55,7 +57,7 @@ class CalibrationStore:
         self._calibration = calibration
         self._path = Path(path).expanduser()
         self._rests_on = dict(rests_on)
-        self._written_s = -math.inf
+        self._written_at_s = -math.inf
         self._saved: dict[str, list[tuple[float, float]]] = {}
         self._failed = False
 
@@ -65,7 +67,7 @@ class CalibrationStore:
             self._log_failure("calibration starts empty and is not saved: its file is no calibration", why)
             return
         try:
-            stored = _decode_checked(self._path.read_bytes(), set(self._calibration.samples()))
+            stored = _decode_checked(self._path.read_bytes())
         except FileNotFoundError:
             return
         except (OSError, msgspec.MsgspecError, ValueError) as error:
@@ -84,7 +86,8 @@ class CalibrationStore:
         self._calibration.restore(
             {
                 name: [
-                    Sample(predicted_s, measured_s, max(now_s - at_s, 0.0)) for predicted_s, measured_s, at_s in rows
+                    AgedSample(predicted_s, measured_s, max(now_s - at_s, 0.0))
+                    for predicted_s, measured_s, at_s in rows
                 ]
                 for name, rows in stored.parts.items()
             }
@@ -95,9 +98,9 @@ class CalibrationStore:
 
     def save(self, *, now: bool = False) -> None:
         """Write the file, unless it was written a few seconds ago; a repeated failure is logged once."""
-        if not now and time.monotonic() - self._written_s < _SAVE_EVERY_S:
+        if not now and time.monotonic() - self._written_at_s < _SAVE_EVERY_S:
             return
-        self._written_s, epoch_s = time.monotonic(), time.time()
+        self._written_at_s, epoch_s = time.monotonic(), time.time()
         samples = self._calibration.samples()
         timings = {
             name: [(sample.predicted_s, sample.measured_s) for sample in window] for name, window in samples.items()
@@ -105,7 +108,7 @@ class CalibrationStore:
         if timings == self._saved:  # nothing new; needless writes wear out memory cards
             return
         parts = {
-            name: [(sample.predicted_s, sample.measured_s, epoch_s - sample.at_s) for sample in window]
+            name: [(sample.predicted_s, sample.measured_s, epoch_s - sample.age_s) for sample in window]
             for name, window in samples.items()
         }
         if why := _why_not_replaced(self._path):
@@ -166,12 +169,14 @@ def _why_not_replaced(path: Path) -> str:
     return "" if not beginning or _MARK in beginning else "it is a file of another kind"
 
 
-def _decode_checked(data: bytes, parts: set[str]) -> _StoredCalibration:
+def _decode_checked(data: bytes) -> _StoredCalibration:
     stored = msgspec.json.decode(data, type=_StoredCalibration)
     if stored.format != _FORMAT:
         raise ValueError(f"format is {stored.format[:40]!r}, expected {_FORMAT!r}")
-    if set(stored.parts) != parts:
-        raise ValueError(f"its parts must be {', '.join(sorted(parts))}")
+    if not PARTS <= stored.parts.keys() <= PARTS | THIRD_TIER_PARTS:
+        raise ValueError(
+            f"its parts must be {', '.join(sorted(PARTS))}, and may be {', '.join(sorted(THIRD_TIER_PARTS))} as well"
+        )
     for samples in stored.parts.values():
         for sample in samples:
             if not all(math.isfinite(number) and number >= 0.0 for number in sample) or max(sample[:2]) > _LONGEST_S:
