@@ -7,7 +7,7 @@ import pytest
 from midcut.cli.verbs.report import main
 from midcut.errors import FileError
 from midcut.reporting.load import read_results
-from midcut.reporting.sweep_curves import job_outcomes, sweep_curves, swept_knobs
+from midcut.reporting.sweep_curves import job_outcomes, sweep_curves, swept_settings
 from midcut.reporting.sweep_merging import merge_sweeps
 
 LOPSIDED = (
@@ -98,7 +98,7 @@ def test_a_sweeps_curves(sweep_file, tmp_path):
         + [{"overrides": ["w=2", "cost=owned"], "result": None, "status": "failed", "error": "ConfigError: w"}],
     )
     (sweep,) = read_results([tmp_path]).sweeps
-    assert swept_knobs(sweep.jobs) == {"w": ["1.0", "0.0", "0.5", "2"], "cost": ["rented", "owned"]}
+    assert swept_settings(sweep.jobs) == {"w": ["1.0", "0.0", "0.5", "2"], "cost": ["rented", "owned"]}
     assert job_outcomes(sweep.jobs[0]) == {"algorithm1": (1.1, 1e-6)}
     assert job_outcomes(sweep.jobs[-1]) == {}
     knob, (rented, owned) = sweep_curves(sweep)

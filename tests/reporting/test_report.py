@@ -204,6 +204,7 @@ def test_numbers_of_the_tables(report):
     dwell = [row for row in found["dwell", "dwell"] if row["planner"] == "weighted_sum"]
     assert [(row["dwell"], row["switches_per_100"]) for row in dwell] == [(0, 50.0), (2, 25.0), (5, 10.0)]
     assert [row["latency_change_percent"] for row in dwell] == pytest.approx([0.0, 2.0, 2.0])
+    assert "for at least the given number of planning steps" in (report / "report.md").read_text()
     assert found["sweep-1", "jobs"][-1]["error"] == "ConfigError: w is 2"
     assert found["streams", "streams"][0]["accuracy"] == 0.985
     assert found["plans", "plans"][0]["codec"] == "raw"
@@ -259,6 +260,11 @@ def test_samples_are_drawn_as_what_they_are(simulation, write_run, tmp_path):
     assert drawn["clocks"].figure.axes[0].lines[0].get_xdata().tolist() == list(clocks)
     assert drawn["trace"].figure.axes[-2].get_xlabel() == "time [s]"
     assert drawn["many"].caption.startswith("Distribution over the 40 samples")
+    shares = drawn["many"].figure.axes  # of latency, cost and cut
+    shares[0].figure.canvas.draw()
+    assert [axes.get_ylabel() for axes in shares] == ["share of samples [%]", "", "share of samples [%]"]
+    assert [axes.get_yticklabels()[-1].get_text() for axes in shares[:2]] == ["100", "100"]
+    assert sum(bar.get_height() for bar in shares[2].patches) == pytest.approx(100.0 * len(shares[0].lines))
     assert drawn["unkept"] is None
     assert drawn["no_clock"].figure.axes[-2].get_xlabel() == "time [s]"
     by_codec = drawn["coded"].figure.axes[3]

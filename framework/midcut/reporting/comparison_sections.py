@@ -20,7 +20,13 @@ from midcut.reporting.formatting import (
     strategy_label,
 )  # fmt: skip
 from midcut.reporting.report_model import Column, Picture, Section, Table
-from midcut.reporting.series_selection import REFERENCES, middle_weight, planner_names, series_at_weight
+from midcut.reporting.series_selection import (
+    REFERENCES,
+    middle_weight,
+    nearest_to_middle,
+    planner_names,
+    series_at_weight,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -183,7 +189,10 @@ def _error_dot(simulation: Simulation, part: str) -> Dot | None:
 
 
 def policies_section(simulations: Mapping[str, Simulation]) -> Section | None:
-    """What a policy loses to the default: the same samples and truth set, picked by other predictors."""
+    """Compare policies on the same samples and with the same true values.
+
+    It shows how much slower and dearer their picks are than those of the default policy.
+    """
     groups: dict[bytes, list[Simulation]] = {}
     for simulation in simulations.values():
         same = (
@@ -208,7 +217,7 @@ def _policy_section(group: Sequence[Simulation], key: str) -> Section:
         by_policy.setdefault(policy_label(simulation.policy), simulation)
     base = _REFERENCE if _REFERENCE in by_policy else next(iter(by_policy))
     shared = sorted(set.intersection(*(set(simulation.weights) for simulation in by_policy.values())))
-    w = min(shared, key=lambda weight: (abs(weight - 0.5), weight), default=None)
+    w = nearest_to_middle(shared)
     series = {
         policy: {each.strategy: each for each in series_at_weight(simulation, w)}
         for policy, simulation in by_policy.items()
@@ -231,6 +240,7 @@ def _policy_section(group: Sequence[Simulation], key: str) -> Section:
     caption = "Every strategy that picks by predictions, under every policy."
     pictures = [Picture(key, caption, draw_dots([strategy_label(name) for name in names], panels))] if names else []
     first = group[0]
+    note = "" if w is None else f"At w = {w:g}; latency and cost are the true values."
     return Section(
         key,
         f"{first.model}, {first.cost}, {first.samples:,} samples",
@@ -238,7 +248,7 @@ def _policy_section(group: Sequence[Simulation], key: str) -> Section:
             "simulations": "; ".join(simulation.title for simulation in by_policy.values()),
             "judged by": policy_label(first.truth),
         },
-        tables=(Table("policies", columns, rows, "" if w is None else f"At w = {w:g}, as the truth set has it."),),
+        tables=(Table("policies", columns, rows, note),),
         pictures=tuple(pictures),
     )
 
@@ -281,7 +291,7 @@ def dwell_section(simulations: Mapping[str, Simulation]) -> Section | None:
             planner: [(step.dwell, step.switches_per_100, latency or 0.0, cost or 0.0) for step, latency, cost in steps]
             for planner, steps in curves.items()
         }
-        caption = f"{titles[folder]}: a cut stays in use for at least so many samples."
+        caption = f"{titles[folder]}: a cut stays in use for at least the given number of planning steps."
         pictures.append(Picture(f"dwell-{place}", caption, draw_dwell(points)))
     if not rows:
         return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MARKERS: Final = "os^vDP*X<>"
 
 
-def draw_codings(title: str, rows: Mapping[str, Sequence[CodedCut]]) -> Figure:
+def draw_codecs(title: str, rows: Mapping[str, Sequence[CodedCut]]) -> Figure:
     """Bytes, seconds of coding, and top-1 agreement with the unsplit model of every codec at every cut, on pictures.
 
     Args:
@@ -44,7 +44,7 @@ def draw_codings(title: str, rows: Mapping[str, Sequence[CodedCut]]) -> Figure:
     return figure
 
 
-def draw_codecs_of_plan(
+def draw_plan_codecs(
     panels: Sequence[Axes], rows: Mapping[str, Sequence[PlanRow]], position: Mapping[int, int], time: Unit
 ) -> None:
     """Latency and bytes of each codec at each cut, on two panels of a plan's figure.

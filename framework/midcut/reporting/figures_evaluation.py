@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import to_rgba
-from matplotlib.ticker import MaxNLocator
 
 from midcut.reporting.formatting import as_number
 from midcut.reporting.series_style import split_name
 from midcut.reporting.series_values import bar_distance, finite_values, to_floats, x_axis
-from midcut.reporting.style import legend_above, log_ticks, new_figure
+from midcut.reporting.style import MAX_MARKED, legend_above, log_ticks, new_figure, no_fractional_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from midcut.reporting.series_style import SeriesStyle, SeriesStyles
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
 MAX_IN_PANEL = 6
 """Series up to which one panel can be read; more are spread over panels where their names allow."""
 MAX_PANELS = 3
-MAX_MARKED = 40
-"""Points of a line up to which each is marked, and points of a series up to which dots are large."""
+MAX_LARGE_DOTS = 40
+"""Points of a series up to which its dots are large."""
 MAX_WRITTEN = 18
 """Bars up to which their values stand above them."""
 
@@ -89,26 +87,26 @@ def _legend_columns(names: set[str]) -> int:
 
 
 def _split_into_panels(figure: evaluation.Figure, styles: SeriesStyles) -> list[_Panel]:
-    """One panel for all series; where they are many, one for each value of the half of their names that has fewer."""
-    halves = [split_name(series.name) for series in figure.series]
-    # A first half that all names share tells nothing apart and is left out.
-    shared = len({half[0] for half in halves}) == 1 and all(half[1] for half in halves)
-    names = [half[1] if shared else series.name for half, series in zip(halves, figure.series, strict=True)]
+    """One panel for all series; where they are many, one for each value of the part of their names that has fewer."""
+    pairs = [split_name(series.name) for series in figure.series]
+    # A first part that all names share is left out, because it distinguishes nothing.
+    shared = len({pair[0] for pair in pairs}) == 1 and all(pair[1] for pair in pairs)
+    names = [pair[1] if shared else series.name for pair, series in zip(pairs, figure.series, strict=True)]
     whole_styles = [styles.of_series(series.name, figure) for series in figure.series]
     whole = _Panel("", list(zip(names, figure.series, whole_styles, strict=True)))
-    firsts, seconds = (list(dict.fromkeys(half[part] for half in halves if half[1])) for part in (0, 1))
+    firsts, seconds = (list(dict.fromkeys(pair[part] for pair in pairs if pair[1])) for part in (0, 1))
     few = len(figure.series) <= MAX_IN_PANEL or bool(x_axis(figure.series).categories)
     if few or not 1 < min(len(firsts), len(seconds)) <= MAX_PANELS:
         return [whole]
     by = 1 if len(seconds) <= len(firsts) else 0
-    rest = [half[1 - by] if half[1] else half[0] for half in halves]
+    rest = [pair[1 - by] if pair[1] else pair[0] for pair in pairs]
     return [
         _Panel(
             value,
             [
-                (name, series, styles.of_half(name))
-                for half, name, series in zip(halves, rest, figure.series, strict=True)
-                if not half[1] or half[by] == value
+                (name, series, styles.of_part(name))
+                for pair, name, series in zip(pairs, rest, figure.series, strict=True)
+                if not pair[1] or pair[by] == value
             ],
         )
         for value in (seconds if by else firsts)
@@ -130,7 +128,7 @@ def _draw_panel(axes: Axes, panel: _Panel, shared_x: XAxis) -> None:
             written = sum(len(bar.x) for bar in bars) <= MAX_WRITTEN
             _draw_bars(axes, name, (x + offset, y, interval), style, width, written=written)
         elif series.kind == "points":
-            _draw_points(axes, name, (x, y, interval), style, many=points > MAX_MARKED)
+            _draw_points(axes, name, (x, y, interval), style, many=points > MAX_LARGE_DOTS)
         else:
             _draw_line(axes, name, (x, y, interval), style, lines, stepped=series.kind == "step")
             lines += 1
@@ -190,7 +188,7 @@ def _scale_axes(axes: Axes, figure: evaluation.Figure, shared_x: XAxis) -> None:
         if any(series.kind == "bars" for series in figure.series):
             axes.axhline(0.0, color="#555555", linewidth=0.9)
             axes.margins(y=0.1)
-        _use_whole_ticks(axes.yaxis, values)
+        no_fractional_ticks(axes.yaxis, values)
         if values.size and values.min() >= 0.0 and (values.min() < 0.5 * values.max() or axes.patches):
             axes.set_ylim(bottom=0.0)
     if shared_x.categories:
@@ -206,14 +204,8 @@ def _scale_axes(axes: Axes, figure: evaluation.Figure, shared_x: XAxis) -> None:
         axes.set_xscale("log")
         log_ticks(axes.xaxis, x)
     else:
-        _use_whole_ticks(axes.xaxis, x)
+        no_fractional_ticks(axes.xaxis, x)
         axes.margins(x=0.02)
-
-
-def _use_whole_ticks(axis: Axis, values: Floats) -> None:
-    """No ticks between whole numbers where all values are whole."""
-    if (np.isnan(values) | (values == np.round(values))).all():
-        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
 def _draw_diagonal(axes: Sequence[Axes], figure: evaluation.Figure) -> None:

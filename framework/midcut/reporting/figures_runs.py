@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import UNSET
 
-from midcut.reporting.figures_codecs import draw_codecs_of_plan
+from midcut.reporting.figures_codecs import draw_plan_codecs
 from midcut.reporting.formatting import objective_title
 from midcut.reporting.style import (
     BLACK,
     BLUE,
     CYAN,
+    DARK_CYAN,
     GREEN,
     GREY,
+    MAX_MARKED,
     PURPLE,
     RED,
     WIDTH,
     YELLOW,
+    add_clock_axis,
     cost_unit,
     from_zero,
     latency_unit,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from midcut.reporting.style import Unit
     from midcut.results.plan import Pick, Plan, PlanRow
     from midcut.results.stream import Record, Telemetry
     from midcut.types import Floats
@@ -51,8 +55,6 @@ _MAX_APART = 80
 """Bars up to which there is room between them."""
 _TICK_ROOM = 0.025
 """Least distance of two tick labels, as a share of the axis."""
-_MAX_MARKED = 40
-"""Requests up to which each is marked on a curve."""
 
 
 def draw_plan(plan: Plan) -> Figure:
@@ -70,40 +72,60 @@ def draw_plan(plan: Plan) -> Figure:
     heights = (1.6, *((1.1, 1.1) if by_codec else ()), 1.0, *(1.0 for _ in names))
     inches = (5.0 if coded else 4.6) + 1.3 * (len(heights) - 2)
     figure, (latency, *panels_below) = new_figure(len(heights), 1, inches, sharex=True, height_ratios=heights)
-    time, money = latency_unit(_column_values(rows, "latency_s")), cost_unit(_column_values(rows, "cost_usd"))
-    places = np.arange(len(rows))
-    base = np.zeros(len(rows))
-    width = 1.0 if len(places) > _MAX_APART else 0.8
-    for name, (label, colour) in _parts_of(rows).items():
-        height = np.nan_to_num(_column_values(rows, name)) * time.factor
-        latency.bar(places, height, bottom=base, color=colour, label=label, width=width)
-        base += height
+    time = latency_unit(_column_values(rows, "latency_s"))
+    _draw_parts(latency, rows, time)
+    latency.set(ylabel=f"predicted latency\n[{time.name}]", title=plan.model)
     if by_codec:
-        draw_codecs_of_plan(panels_below[:2], by_codec, {row.cut: place for place, row in enumerate(rows)}, time)
+        draw_plan_codecs(panels_below[:2], by_codec, {row.cut: place for place, row in enumerate(rows)}, time)
         panels_below = panels_below[2:]
     cost, *others = panels_below
-    cost.bar(places, _column_values(rows, "cost_usd") * money.factor, color="#777777", width=width)
+    _draw_cost(cost, rows)
     for axes, name in zip(others, names, strict=True):
-        values = np.array([np.nan if (value := row.objectives.get(name)) is None else value for row in rows])
-        axes.bar(places, values * shown_column(name).factor, color="#777777", width=width)
-        axes.set_ylabel(f"predicted\n{objective_title(name)}")
-    pick = [_placement_key(row) for row in rows].index(_placement_key(plan))
-    for axes in figure.axes:
-        axes.grid(visible=False, axis="x")
-        axes.axvspan(pick - 0.5, pick + 0.5, color=RED, alpha=0.22, zorder=0, linewidth=0, label="picked")
+        _draw_objective(axes, rows, name)
     for axes in (latency, cost, *others):
         from_zero(axes)
-    lowest = others[-1] if others else cost
+    _shade_pick(figure.axes, [_placement_key(row) for row in rows].index(_placement_key(plan)))
+    lowest = panels_below[-1]
     _name_placements(lowest, rows, coded=coded and not tiered)
-    lowest.set(xlim=(-0.7, len(places) - 0.3))
-    cost.set_ylabel(f"predicted cost\n[{money.name} per inference]")
-    latency.set(ylabel=f"predicted latency\n[{time.name}]", title=plan.model)
+    lowest.set(xlim=(-0.7, len(rows) - 0.3))
     if by_codec:
         lowest.set_xlabel("cut [nodes at the edge] and its fastest codec")
     if tiered:
         lowest.set_xlabel(f"first cut [nodes at the edge], in it the second cut; picked: {_placement_text(plan)}")
     legend_above(figure, *figure.axes, columns=6)
     return figure
+
+
+def _draw_parts(axes: Axes, rows: Sequence[PlanRow], time: Unit) -> None:
+    """The latency of each placement as a stack of its parts."""
+    base = np.zeros(len(rows))
+    for name, (label, colour) in _parts_of(rows).items():
+        height = np.nan_to_num(_column_values(rows, name)) * time.factor
+        axes.bar(np.arange(len(rows)), height, bottom=base, color=colour, label=label, width=_bar_width(rows))
+        base += height
+
+
+def _draw_cost(axes: Axes, rows: Sequence[PlanRow]) -> None:
+    cost_usd = _column_values(rows, "cost_usd")
+    money = cost_unit(cost_usd)
+    axes.bar(np.arange(len(rows)), cost_usd * money.factor, color="#777777", width=_bar_width(rows))
+    axes.set_ylabel(f"predicted cost\n[{money.name} per inference]")
+
+
+def _draw_objective(axes: Axes, rows: Sequence[PlanRow], name: str) -> None:
+    values = np.array([np.nan if (value := row.objectives.get(name)) is None else value for row in rows])
+    axes.bar(np.arange(len(rows)), values * shown_column(name).factor, color="#777777", width=_bar_width(rows))
+    axes.set_ylabel(f"predicted\n{objective_title(name)}")
+
+
+def _bar_width(rows: Sequence[PlanRow]) -> float:
+    return 1.0 if len(rows) > _MAX_APART else 0.8
+
+
+def _shade_pick(panels: Sequence[Axes], pick: int) -> None:
+    for axes in panels:
+        axes.grid(visible=False, axis="x")
+        axes.axvspan(pick - 0.5, pick + 0.5, color=RED, alpha=0.22, zorder=0, linewidth=0, label="picked")
 
 
 def _name_placements(axes: Axes, rows: Sequence[PlanRow], *, coded: bool) -> None:
@@ -174,18 +196,18 @@ def _draw_stream(column: Sequence[Axes], title: str, records: Sequence[Record]) 
     bandwidth, ping, cut, latency, cost = column
     time_s = _column_values(records, "at_s")
     time_s -= time_s[0]
-    marks: dict[str, Any] = {"marker": "."} if len(records) <= _MAX_MARKED else {}
+    marker_style: dict[str, Any] = {"marker": "."} if len(records) <= MAX_MARKED else {}
     observed = [record.decision.observation for record in records]
     second_hop = any("second_bandwidth_kbps" in seen.others for seen in observed)
     bandwidth.set_title(f"{title}; dotted: second hop" if second_hop else title)
-    _draw_telemetry(bandwidth, ping, time_s, observed, marks)
+    _draw_telemetry(bandwidth, ping, time_s, observed, marker_style)
     cuts = [_column_values(records, "cut")]
     tiered = any(record.second_cut is not UNSET for record in records)
-    cut.step(time_s, cuts[0], where="post", color=BLACK, label="cut" if tiered else None, **marks)
+    cut.step(time_s, cuts[0], where="post", color=BLACK, label="cut" if tiered else None, **marker_style)
     cut.set_ylabel("cut in use\n[nodes at the edge]")
     if tiered:
         cuts.append(np.array([_second_cut(record) for record in records]))
-        cut.step(time_s, cuts[1], where="post", color=GREEN, linestyle="--", label="second cut", **marks)
+        cut.step(time_s, cuts[1], where="post", color=GREEN, linestyle="--", label="second cut", **marker_style)
         cut.set_ylabel("cuts in use\n[nodes before it]")
     whole_ticks(cut, [value for values in cuts for value in values if not np.isnan(value)])
     time, money = latency_unit(_column_values(records, "latency_s")), cost_unit(_column_values(records, "cost_usd"))
@@ -200,7 +222,7 @@ def _draw_stream(column: Sequence[Axes], title: str, records: Sequence[Record]) 
             color="#555555",
             linewidth=1.0,
             label="measured",
-            **marks,
+            **marker_style,
         )
         predicted = np.array([record.predicted.get(name) for record in records], dtype=np.float64)
         axes.plot(time_s, predicted * unit.factor, ".", color=RED, label="predicted")
@@ -211,31 +233,29 @@ def _draw_stream(column: Sequence[Axes], title: str, records: Sequence[Record]) 
 
 
 def _draw_telemetry(
-    bandwidth: Axes, ping: Axes, time_s: Floats, observed: Sequence[Telemetry], marks: Mapping[str, Any]
+    bandwidth: Axes, ping: Axes, time_s: Floats, observed: Sequence[Telemetry], marker_style: Mapping[str, Any]
 ) -> None:
-    clock = bandwidth.twinx()
-    for axes, name, factor, label, colour, label_colour in (
-        (bandwidth, "bandwidth_kbps", 1e-3, "bandwidth\n[Mbit/s]", YELLOW, "#8a7d1d"),
-        (clock, "clock_mhz", 1e-3, "clock\n[GHz]", "#2b93ad", "#2b93ad"),
-        (ping, "ping_ms", 1.0, "ping\n[ms]", PURPLE, BLACK),
+    clock = add_clock_axis(bandwidth)
+    ping.set_ylabel("ping\n[ms]", color=BLACK)
+    for axes, name, factor, colour in (
+        (bandwidth, "bandwidth_kbps", 1e-3, YELLOW),
+        (clock, "clock_mhz", 1e-3, DARK_CYAN),
+        (ping, "ping_ms", 1.0, PURPLE),
     ):
         values = _column_values(observed, name) * factor
-        axes.plot(time_s, values, color=colour, linestyle="--" if axes is clock else "-", **marks)
+        axes.plot(time_s, values, color=colour, linestyle="--" if axes is clock else "-", **marker_style)
         second = np.array([seen.others.get(f"second_{name}", np.nan) for seen in observed]) * factor
         if not np.isnan(second).all():
-            axes.plot(time_s, second, color=colour, linestyle=":", linewidth=2.0, **marks)
+            axes.plot(time_s, second, color=colour, linestyle=":", linewidth=2.0, **marker_style)
             values = np.concatenate([values, second])
-        axes.set_ylabel(label, color=label_colour)
         if np.isnan(values).all():
             axes.set(yticks=[])
-            axes.set_ylabel(f"{label}\nunknown", color=GREY)
+            axes.set_ylabel(f"{axes.get_ylabel()}\nunknown", color=GREY)
         elif axes is bandwidth:
             axes.set(yscale="log", ylim=(np.nanmin(values) / 1.5, np.nanmax(values) * 1.5))
             log_ticks(axes.yaxis, values)
         else:
             from_zero(axes)
-    clock.grid(visible=False)
-    clock.spines["right"].set_visible(True)
 
 
 def _second_cut(record: Record) -> float:

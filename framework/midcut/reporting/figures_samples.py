@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import PercentFormatter
 
 from midcut.reporting.series_selection import distinct_series, middle_weight, series_at_weight
 from midcut.reporting.style import (
+    DARK_CYAN,
+    MAX_MARKED,
     YELLOW,
     Unit,
+    add_clock_axis,
     cost_unit,
     from_zero,
     latency_unit,
@@ -33,8 +37,6 @@ if TYPE_CHECKING:
 
 MAX_BARS = 30
 """Samples up to which each has bars of its own; of more, the distribution is drawn."""
-MAX_MARKED = 40
-"""Samples up to which each is marked on a curve."""
 _FIELDS = {
     "clock_mhz": ("clock [MHz]", 1.0),
     "bandwidth_kbps": ("bandwidth [Mbit/s]", 1e-3),
@@ -88,8 +90,8 @@ class _SampleFigure:
 
     def side_by_side(self) -> Iterator[tuple[float, _StrategyCurve]]:
         """Every strategy with the offset at which its bars stand beside those of the others."""
-        for place, curve in enumerate(self.curves):
-            yield (place - (len(self.curves) - 1) / 2) * self.bar_width, curve
+        for number, curve in enumerate(self.curves):
+            yield (number - (len(self.curves) - 1) / 2) * self.bar_width, curve
 
     @property
     def bar_width(self) -> float:
@@ -140,24 +142,24 @@ def _sample_figure(simulation: Simulation, by_label: dict[str, Series]) -> _Samp
     named = any(series.codecs or series.second_picks for series in by_label.values())
     placed = {label: _placements_of(series) for label, series in by_label.items()} if named else {}
     every = sorted({placement for each in placed.values() for placement in each})
-    number_of = {placement: number for number, placement in enumerate(every)}
+    index_of = {placement: index for index, placement in enumerate(every)}
     curves = [
         _StrategyCurve(
             label,
             np.array(series.sample_latency_s) * latency.factor,
             np.array(series.sample_cost_usd) * cost.factor,
-            tuple(number_of[place] for place in placed[label]) if named else series.picks,
+            tuple(index_of[placement] for placement in placed[label]) if named else series.picks,
             {
                 "color": strategy_colour(series.strategy, strategies),
                 "linestyle": strategy_dash(series.strategy, strategies),
-                "linewidth": 2.4 - 0.3 * min(place, 5),
+                "linewidth": 2.4 - 0.3 * min(number, 5),
             },
             strategy_marker(series.strategy, strategies),
             () if series.over_trace is None else series.over_trace.time_s,
         )
-        for place, (label, series) in enumerate(by_label.items())
+        for number, (label, series) in enumerate(by_label.items())
     ]
-    names = tuple(_placement_name(place) for place in number_of)
+    names = tuple(_placement_name(placement) for placement in index_of)
     return _SampleFigure(simulation, tuple(curves), latency, cost, names)
 
 
@@ -167,9 +169,9 @@ def _placements_of(series: Series) -> list[tuple[int | str, ...]]:
     return list(zip(*(column for column in columns if column), strict=True))
 
 
-def _placement_name(place: tuple[int | str, ...]) -> str:
+def _placement_name(placement: tuple[int | str, ...]) -> str:
     """E.g. `3`, `3 zstd`, `3, 9` or `3 zstd, 9 raw`."""
-    text = "".join(f" {part}" if isinstance(part, str) else f", {part}" for part in place)
+    text = "".join(f" {part}" if isinstance(part, str) else f", {part}" for part in placement)
     return text.removeprefix(", ")
 
 
@@ -178,89 +180,89 @@ def _draw_lines(content: _SampleFigure, x: Floats, name: str) -> Figure:
     heights = (0.75, 1, 1, 1) if timed else (1, 1, 1)
     figure, axes = new_figure(len(heights), 1, 8.0 if timed else 6.2, sharex=True, height_ratios=heights)
     if timed:
-        _draw_telemetry(axes[0], content.simulation, x)
-    latency, cost, cut = axes[-3:]
+        _draw_observations(axes[0], content.simulation, x)
+    latency_axes, cost_axes, cut_axes = axes[-3:]
     steps = {"drawstyle": "steps-post"} if timed else {}
     for curve in content.curves:
         style = curve.style | steps | ({"marker": curve.marker} if len(x) <= MAX_MARKED else {})
         at = np.array(curve.time_s) if curve.time_s else x
-        latency.plot(at, curve.latency, label=curve.label, **style)
-        cost.plot(at, curve.cost, **style)
-        cut.plot(at, curve.picks, **style)
-    _name_axes(content, latency, cost, cut)
-    cut.set_xlabel(name)
-    cut.margins(x=0.02)
-    legend_above(figure, latency)
+        latency_axes.plot(at, curve.latency, label=curve.label, **style)
+        cost_axes.plot(at, curve.cost, **style)
+        cut_axes.plot(at, curve.picks, **style)
+    _name_axes(content, latency_axes, cost_axes, cut_axes)
+    cut_axes.set_xlabel(name)
+    cut_axes.margins(x=0.02)
+    legend_above(figure, latency_axes)
     return figure
 
 
 def _draw_bars(content: _SampleFigure) -> Figure:
-    figure, (telemetry, latency, cost, cut) = new_figure(4, 1, 8.2, sharex=True, height_ratios=(0.75, 1, 1, 1))
+    figure, (telemetry_axes, latency_axes, cost_axes, cut_axes) = new_figure(
+        4, 1, 8.2, sharex=True, height_ratios=(0.75, 1, 1, 1)
+    )
     count = content.simulation.samples
     x = np.arange(1.0, count + 1.0)
-    _draw_telemetry(telemetry, content.simulation, x)
+    _draw_observations(telemetry_axes, content.simulation, x)
     for offset, curve in content.side_by_side():
-        latency.bar(x + offset, curve.latency, content.bar_width, color=curve.style["color"], label=curve.label)
-        cost.bar(x + offset, curve.cost, content.bar_width, color=curve.style["color"])
-        cut.plot(x + offset, curve.picks, linestyle="", marker=curve.marker, color=curve.style["color"])
-    _name_axes(content, latency, cost, cut)
-    cut.set(xlabel="sample", xlim=(0.3, count + 0.7), xticks=x if count <= 24 else x[::2])
-    for axes in (telemetry, latency, cost, cut):
+        latency_axes.bar(x + offset, curve.latency, content.bar_width, color=curve.style["color"], label=curve.label)
+        cost_axes.bar(x + offset, curve.cost, content.bar_width, color=curve.style["color"])
+        cut_axes.plot(x + offset, curve.picks, linestyle="", marker=curve.marker, color=curve.style["color"])
+    _name_axes(content, latency_axes, cost_axes, cut_axes)
+    cut_axes.set(xlabel="sample", xlim=(0.3, count + 0.7), xticks=x if count <= 24 else x[::2])
+    for axes in (telemetry_axes, latency_axes, cost_axes, cut_axes):
         axes.grid(visible=False, axis="x")
-    legend_above(figure, latency)
+    legend_above(figure, latency_axes)
     return figure
 
 
 def _draw_distributions(content: _SampleFigure) -> Figure:
-    figure, (latency, cost, cut) = new_figure(1, 3, 3.4)
+    figure, (latency_axes, cost_axes, cut_axes) = new_figure(1, 3, 3.4)
     cuts = sorted({pick for curve in content.curves for pick in curve.picks})
     at = np.arange(len(cuts), dtype=np.float64)
     for offset, curve in content.side_by_side():
-        latency.ecdf(curve.latency, label=curve.label, **curve.style)
-        cost.ecdf(curve.cost, **curve.style)
+        latency_axes.ecdf(curve.latency, label=curve.label, **curve.style)
+        cost_axes.ecdf(curve.cost, **curve.style)
         share = [100.0 * curve.picks.count(pick) / len(curve.picks) for pick in cuts]
-        cut.bar(at + offset, share, content.bar_width, color=curve.style["color"])
-    latency.set(xlabel=f"latency [{content.latency.name}]", ylabel="share of samples [1]")
-    cost.set(xlabel=f"cost [{content.cost.name} per inference]")
+        cut_axes.bar(at + offset, share, content.bar_width, color=curve.style["color"])
+    latency_axes.set(xlabel=f"latency [{content.latency.name}]", ylabel="share of samples [%]")
+    latency_axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    cost_axes.set(xlabel=f"cost [{content.cost.name} per inference]")
+    cost_axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
     every = max(1, len(cuts) // 12)
-    cut.set(xlabel=content.pick_axis, ylabel="share of samples [%]")
-    cut.set_xticks(
+    cut_axes.set(xlabel=content.pick_axis, ylabel="share of samples [%]")
+    cut_axes.set_xticks(
         at[::every], [content.pick_label(pick) for pick in cuts[::every]], rotation=90 if content.placements else 0
     )
-    cut.grid(visible=False, axis="x")
-    legend_above(figure, latency)
+    cut_axes.grid(visible=False, axis="x")
+    legend_above(figure, latency_axes)
     return figure
 
 
-def _draw_telemetry(axes: Axes, simulation: Simulation, x: Floats) -> None:
+def _draw_observations(axes: Axes, simulation: Simulation, x: Floats) -> None:
     """Draw what was observed: bandwidth on the left axis, clock on the right one; a trace may lack either."""
     step: dict[str, Any] = {"drawstyle": "steps-post"} if simulation.time_s else {"marker": "o", "markersize": 3}
-    axes.set_ylabel("bandwidth\n[Mbit/s]", color="#8a7d1d")
+    clock_axes = add_clock_axis(axes)
     if simulation.bandwidth_kbps:
         mbps = np.array(simulation.bandwidth_kbps) / 1e3
         axes.plot(x, mbps, color=YELLOW, linewidth=1.2, **step)
         axes.set_ylim(0.0, max(float(mbps.max()) * 1.15, 1e-3))
-    clock = axes.twinx()
-    clock.set_ylabel("clock\n[GHz]", color="#2b93ad")
     if simulation.clock_mhz:
         ghz = np.array(simulation.clock_mhz) / 1e3
-        clock.plot(x, ghz, color="#2b93ad", linestyle="--", linewidth=1.2, **step)
-        clock.set_ylim(0.0, float(ghz.max()) * 1.15)
-    clock.grid(visible=False)
-    clock.spines["right"].set_visible(True)
+        clock_axes.plot(x, ghz, color=DARK_CYAN, linestyle="--", linewidth=1.2, **step)
+        clock_axes.set_ylim(0.0, float(ghz.max()) * 1.15)
     ping = set(simulation.ping_ms)
     axes.set_title("Observations" + (f" (ping {ping.pop():g} ms)" if len(ping) == 1 else ""))
 
 
-def _name_axes(content: _SampleFigure, latency: Axes, cost: Axes, cut: Axes) -> None:
-    latency.set_ylabel(f"latency\n[{content.latency.name}]")
-    cost.set_ylabel(f"cost\n[{content.cost.name} per inference]")
-    for axes in (latency, cost):
+def _name_axes(content: _SampleFigure, latency_axes: Axes, cost_axes: Axes, cut_axes: Axes) -> None:
+    latency_axes.set_ylabel(f"latency\n[{content.latency.name}]")
+    cost_axes.set_ylabel(f"cost\n[{content.cost.name} per inference]")
+    for axes in (latency_axes, cost_axes):
         from_zero(axes)
     if content.placements:
-        cut.set_ylabel(content.pick_axis)
-        cut.set_yticks(range(len(content.placements)), content.placements)
-        cut.margins(y=0.12)
+        cut_axes.set_ylabel(content.pick_axis)
+        cut_axes.set_yticks(range(len(content.placements)), content.placements)
+        cut_axes.margins(y=0.12)
     else:
-        cut.set_ylabel("cut\n[nodes at the edge]")
-        whole_ticks(cut, (pick for curve in content.curves for pick in curve.picks))
+        cut_axes.set_ylabel("cut\n[nodes at the edge]")
+        whole_ticks(cut_axes, (pick for curve in content.curves for pick in curve.picks))

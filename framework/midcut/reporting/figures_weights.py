@@ -1,4 +1,4 @@
-"""Latency and cost over the weight w, as in the paper's Figure 7, against one another, and over a swept knob."""
+"""Latency and cost over the weight w, as in the paper's Figure 7, against one another, and over a swept setting."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midcut.reporting.formatting import strategy_label
-from midcut.reporting.series_selection import FIXED, REFERENCES, middle_weight, planner_names, series_at_weight
+from midcut.reporting.series_selection import (
+    FIXED,
+    REFERENCES,
+    middle_weight,
+    planner_names,
+    series_at_weight,
+    series_over_weights,
+)
 from midcut.reporting.style import (
     DASHES,
+    MAX_MARKED,
     PALETTE,
     SIZES,
     cost_unit,
@@ -21,7 +29,6 @@ from midcut.reporting.style import (
     strategy_colour,
     strategy_marker,
 )
-from midcut.reporting.verdicts import series_over_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,8 +147,8 @@ def _units(simulation: Simulation) -> tuple[Unit, Unit]:
     return latency_unit(series.latency_s for series in planners), cost_unit(series.cost_usd for series in planners)
 
 
-def draw_sweep(knob: str, curves: Sequence[Curve]) -> Figure:
-    """Latency and cost of a sweep over the knob that was swept."""
+def draw_sweep(setting: str, curves: Sequence[Curve]) -> Figure:
+    """Latency and cost of a sweep over the setting that was swept."""
     figure, (latency, cost) = new_figure(1, 2, 3.3 + 0.17 * (len(curves) // 2))
     time = latency_unit(point[1] for curve in curves for point in curve.points)
     money = cost_unit(point[2] for curve in curves for point in curve.points)
@@ -152,12 +159,12 @@ def draw_sweep(knob: str, curves: Sequence[Curve]) -> Figure:
         style: dict[str, Any] = {
             "color": strategy_colour(curve.strategy, strategies) if by_strategy else PALETTE[place % len(PALETTE)],
             "linestyle": DASHES[(place if by_strategy else place // len(PALETTE)) % len(DASHES)],
-            "marker": "." if len(x) <= 40 else "",
+            "marker": "." if len(x) <= MAX_MARKED else "",
         }
         latency.plot(x, [point[1] * time.factor for point in curve.points], label=curve.name or None, **style)
         cost.plot(x, [point[2] * money.factor for point in curve.points], **style)
-    latency.set(xlabel=knob, ylabel=f"latency [{time.name}]")
-    cost.set(xlabel=knob, ylabel=f"cost [{money.name} per inference]")
+    latency.set(xlabel=setting, ylabel=f"latency [{time.name}]")
+    cost.set(xlabel=setting, ylabel=f"cost [{money.name} per inference]")
     for axes in (latency, cost):
         from_zero(axes)
     legend_above(figure, latency, columns=2 if max(len(curve.name) for curve in curves) > 28 else 3)

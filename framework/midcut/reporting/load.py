@@ -110,7 +110,7 @@ def _read_into(results: Results, path: Path, name: str) -> None:
 
 
 def _unique_names(paths: list[Path]) -> list[str]:
-    """The folders without what they all begin with: the same report wherever they lie."""
+    """Names of the result folders without their common parent, so that a report does not depend on where they are."""
     parents = [path.parent for path in paths]
     shared = min(len(parent.parts) - 1 for parent in parents)
     while len({parent.parts[:shared] for parent in parents}) > 1:

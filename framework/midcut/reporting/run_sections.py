@@ -18,7 +18,7 @@ from midcut.reporting.formatting import (
     strategy_label,
 )
 from midcut.reporting.report_model import Column, Picture, Section, Table, objective_columns
-from midcut.reporting.sweep_curves import job_outcomes, sweep_curves, swept_knobs
+from midcut.reporting.sweep_curves import job_outcomes, sweep_curves, swept_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,11 +97,13 @@ def _sweep_section(sweep: Sweep, key: str) -> Section:
     facts = {
         "verb": verbs,
         "jobs": f"{len(sweep.jobs)}" + (f", {len(failed)} failed" if failed else ""),
-        "swept": "; ".join(f"{knob} over {_values_text(values)}" for knob, values in swept_knobs(sweep.jobs).items()),
+        "swept": "; ".join(
+            f"{setting} over {_values_text(values)}" for setting, values in swept_settings(sweep.jobs).items()
+        ),
     }
-    knob, curves = sweep_curves(sweep) or ("", ())
+    setting, curves = sweep_curves(sweep) or ("", ())
     pictures = (
-        (Picture(key, f"Latency and cost over {knob}; a point is a job.", draw_sweep(knob, curves)),)
+        (Picture(key, f"Latency and cost over {setting}; a point is a job.", draw_sweep(setting, curves)),)
         if 0 < len(curves) <= MAX_CURVES
         else ()
     )

@@ -17,7 +17,12 @@ FIXED = ("edge_only", "cloud_only", "static_best", "oracle")
 
 def middle_weight(simulation: Simulation) -> float | None:
     """The weight nearest to 0.5, at which tables and per-sample figures are shown; None without weights."""
-    return min(simulation.weights, key=lambda w: (abs(w - 0.5), w), default=None)
+    return nearest_to_middle(simulation.weights)
+
+
+def nearest_to_middle(weights: Iterable[float]) -> float | None:
+    """The weight nearest to 0.5, the smaller one of two; None without weights."""
+    return min(weights, key=lambda w: (abs(w - 0.5), w), default=None)
 
 
 def series_at_weight(simulation: Simulation, w: float | None, dwell: int = 0) -> list[Series]:
@@ -30,6 +35,16 @@ def series_at_weight(simulation: Simulation, w: float | None, dwell: int = 0) ->
         if each.dwell == dwell and (each.strategy in REFERENCES or each.w is None or each.w == w):
             series.setdefault(each.strategy, each)
     return sorted(series.values(), key=_sort_key)
+
+
+def series_over_weights(simulation: Simulation, strategy: str, dwell: int = 0) -> list[Series]:
+    """A strategy's series at all its weights, in order of the weight."""
+    weighted = [
+        series
+        for series in simulation.series
+        if series.strategy == strategy and series.dwell == dwell and series.w is not None
+    ]
+    return sorted(weighted, key=lambda series: series.w or 0.0)
 
 
 def planner_names(simulation: Simulation) -> list[str]:

@@ -41,7 +41,7 @@ class SeriesStyle:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Split `alexnet, paper` at its last comma; the second half is empty where there is no comma."""
+    """Split `alexnet, paper` at its last comma; the second part is empty if there is no comma."""
     first, _, second = name.rpartition(", ")
     return (first, second) if first else (name, "")
 
@@ -49,7 +49,7 @@ def split_name(name: str) -> tuple[str, str]:
 class SeriesStyles:
     """Styles of all names in some figures: names in one figure differ in colour and marker as long as there are any.
 
-    The two halves of a name have styles of their own: where both halves tell series apart, only one gives the colour.
+    The two parts of a name have styles of their own: if both parts differ in a figure, only the first gives the colour.
     """
 
     def __init__(self, figures: Iterable[Figure]) -> None:
@@ -63,25 +63,25 @@ class SeriesStyles:
             if name not in self._styles:
                 self._styles[name] = _distinct_style([self._styles[other] for other in others if other in self._styles])
 
-    def of_half(self, name: str) -> SeriesStyle:
-        """The style of one half of a name."""
+    def of_part(self, name: str) -> SeriesStyle:
+        """The style of one part of a name."""
         return self._styles[name]
 
     def of_series(self, name: str, figure: Figure) -> SeriesStyle:
-        """The style of a whole name in a figure: the half that tells its series apart gives the colour.
+        """The style of a series named `this, that`: the part that differs between the figure's series gives the colour.
 
-        Where both halves do, the first gives the colour, and the second the dashes and the filling.
+        If both parts differ, the first gives the colour, and the second the dashes and the filling.
         """
         first, second = split_name(name)
         pairs = [split_name(series.name) for series in figure.series]
         firsts, seconds = (list(dict.fromkeys(pair[part] for pair in pairs)) for part in (0, 1))
         if not second or len(firsts) == len(pairs):
-            return self.of_half(first)
+            return self.of_part(first)
         if len(firsts) == 1:
-            return self.of_half(second)
+            return self.of_part(second)
         place = list(filter(None, seconds)).index(second)
         return replace(
-            self.of_half(first), dash=DASHES[place % len(DASHES)], hollow=bool(place % 2),
+            self.of_part(first), dash=DASHES[place % len(DASHES)], hollow=bool(place % 2),
             hatch=_HATCHES[place % len(_HATCHES)],
         )  # fmt: skip
 

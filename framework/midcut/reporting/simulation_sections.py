@@ -21,8 +21,14 @@ from midcut.reporting.formatting import (
     strategy_label,
 )  # fmt: skip
 from midcut.reporting.report_model import Column, Picture, Section, Table, objective_columns
-from midcut.reporting.series_selection import REFERENCES, middle_weight, planner_names, series_at_weight
-from midcut.reporting.verdicts import MEANING, TOLERANCE, Verdict, reproduction_rows, series_over_weights
+from midcut.reporting.series_selection import (
+    REFERENCES,
+    middle_weight,
+    planner_names,
+    series_at_weight,
+    series_over_weights,
+)
+from midcut.reporting.verdicts import MEANING, TOLERANCE, Verdict, reproduction_rows
 from midcut.results.units import shown_column
 
 if TYPE_CHECKING:
@@ -127,7 +133,7 @@ def _simulation_section(name: str, simulation: Simulation, key: str) -> Section:
         "strategies",
         (*_STRATEGIES, *objective_columns(objectives)),
         rows,
-        "Means over the samples of the chosen seed, as the truth set has them"
+        "Means over the samples of the chosen seed; latency and cost are the true values"
         + ("" if w is None else f"; planners at w = {w:g}")
         + ". Over fastest: mean latency over that of the fastest cut of every sample. Regret: distance to the oracle, "
         "in percent of the objective's range. Dominated: picks for which another cut is better in one objective and "

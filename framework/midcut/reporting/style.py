@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GREY, BLACK = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#222222",
 )  # fmt: skip
+DARK_YELLOW, DARK_CYAN = "#8a7d1d", "#2b93ad"
+"""For text and thin lines, for which the colours above are too pale."""
 PALETTE = (BLUE, RED, GREEN, YELLOW, "#2fa5c7", PURPLE, GREY, BLACK)
 """For series without a colour of their own."""
 COLOURS = {
@@ -56,6 +59,8 @@ _MORE_COLOURS = ("#e07b00", "#005f73", "#7a5195", "#6a994e")
 _MORE_MARKERS = ("p", "h", "8", "d")
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 2, 2)))
 """For curves that may coincide; each is drawn thinner than the one below it."""
+MAX_MARKED = 40
+"""Points of a curve up to which each is marked."""
 WIDTH = 8.4
 """Width of a page, inches."""
 _STYLE: Any = {
@@ -161,6 +166,22 @@ def whole_ticks(axes: Axes, values: Iterable[float]) -> None:
     room = max(0.6, 0.06 * (max(numbers) - min(numbers)))
     axes.set_ylim(min(numbers) - room, max(numbers) + room)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def no_fractional_ticks(axis: Axis, values: Floats) -> None:
+    """No ticks between whole numbers if all values are whole or NaN."""
+    if (np.isnan(values) | (values == np.round(values))).all():
+        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+
+
+def add_clock_axis(bandwidth: Axes) -> Axes:
+    """Add an axis for the clock on the right of the bandwidth's, and label both in the colours of their curves."""
+    clock = bandwidth.twinx()
+    bandwidth.set_ylabel("bandwidth\n[Mbit/s]", color=DARK_YELLOW)
+    clock.set_ylabel("clock\n[GHz]", color=DARK_CYAN)
+    clock.grid(visible=False)
+    clock.spines["right"].set_visible(True)
+    return clock
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -1,4 +1,4 @@
-"""Which knobs a multirun swept, and the latency and cost over them."""
+"""Which settings a multirun swept, and the latency and cost over them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Curve:
     """One curve in a sweep's figure.
 
     Attributes:
-        name: the planner, where a job has results of several, and the values of the other swept knobs.
+        name: the planner, where a job has results of several, and the values of the other swept settings.
         strategy: name of that planner, else empty.
-        points: (value of the swept knob, latency_s, cost_usd), ascending.
+        points: (value of the swept setting, latency_s, cost_usd), ascending.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Curve:
     points: tuple[tuple[float, float, float], ...]
 
 
-def swept_knobs(jobs: Sequence[Job]) -> dict[str, list[str]]:
+def swept_settings(jobs: Sequence[Job]) -> dict[str, list[str]]:
     """Settings that differ between the jobs: name of the setting -> its values, in the order of the jobs."""
     values: dict[str, dict[str, None]] = {}
     for job in jobs:
-        for knob, value in _override_values(job).items():
-            values.setdefault(knob, {})[value] = None
-    return {knob: list(different) for knob, different in values.items() if len(different) > 1}
+        for setting, value in _override_values(job).items():
+            values.setdefault(setting, {})[value] = None
+    return {setting: list(different) for setting, different in values.items() if len(different) > 1}
 
 
 def job_outcomes(job: Job) -> dict[str, tuple[float, float]]:
@@ -46,22 +46,22 @@ def job_outcomes(job: Job) -> dict[str, tuple[float, float]]:
 
 
 def sweep_curves(sweep: Sweep) -> tuple[str, tuple[Curve, ...]] | None:
-    """The numeric knob with most values, and a curve over it for every combination of the others.
+    """The numeric setting with most values, and a curve over it for every combination of the others.
 
     Returns:
-        the knob and its curves; None where no knob was swept over three numbers or more.
+        the setting and its curves; None where no setting was swept over three numbers or more.
     """
-    knobs = swept_knobs(sweep.jobs)
-    numeric = [knob for knob, values in knobs.items() if len(values) > 2 and all(map(_is_number, values))]
+    settings = swept_settings(sweep.jobs)
+    numeric = [setting for setting, values in settings.items() if len(values) > 2 and all(map(_is_number, values))]
     if not numeric:
         return None
-    swept = max(numeric, key=lambda knob: len(knobs[knob]))
+    swept = max(numeric, key=lambda setting: len(settings[setting]))
     points: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for job in sweep.jobs:
         values = _override_values(job)
         if swept not in values:
             continue
-        rest = [f"{knob}={value}" for knob, value in values.items() if knob in knobs and knob != swept]
+        rest = [f"{setting}={value}" for setting, value in values.items() if setting in settings and setting != swept]
         for strategy, (latency_s, cost_usd) in job_outcomes(job).items():
             name = ", ".join([*([strategy_label(strategy)] if strategy else []), *rest])
             points.setdefault((name, strategy), []).append((float(values[swept]), latency_s, cost_usd))
@@ -69,7 +69,7 @@ def sweep_curves(sweep: Sweep) -> tuple[str, tuple[Curve, ...]] | None:
 
 
 def _override_values(job: Job) -> dict[str, str]:
-    return {knob: value for knob, _, value in (override.partition("=") for override in job.overrides)}
+    return {setting: value for setting, _, value in (override.partition("=") for override in job.overrides)}
 
 
 def _find_outcomes(name: str, result: Any, depth: int = 0) -> Iterator[tuple[str, tuple[float, float]]]:

@@ -8,12 +8,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from midcut.reporting.formatting import as_signed, strategy_label
+from midcut.reporting.series_selection import series_over_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from midcut.profiles import Fit
-    from midcut.results.simulation import Claim, Interval, Series, Simulation
+    from midcut.results.simulation import Claim, Interval, Simulation
 
 TOLERANCE = 1.5
 """Percentage points within which a number counts as met."""
@@ -94,7 +95,11 @@ def has_drawn_field(scenario: Any) -> bool:
 
 
 def reproduction_rows(simulations: Mapping[str, Simulation], fits: Mapping[str, Fit]) -> list[ReproductionRow]:
-    """All rows of the reproduction table, in order of where the number is printed."""
+    """All rows of the reproduction table, in order of where the number is printed.
+
+    A simulation without claims is judged by the shape of its curves if its title begins with "Figure": that names the
+    figure of the paper that it reproduces.
+    """
     rows = [row for fit in fits.values() for row in _fit_rows(fit)]
     for simulation in simulations.values():
         if simulation.claims:
@@ -112,6 +117,10 @@ def reproduction_rows(simulations: Mapping[str, Simulation], fits: Mapping[str, 
 
 
 def _fit_rows(fit: Fit) -> Iterator[ReproductionRow]:
+    """The row of the paper's Figure 4, from the first law of the fit and its first model.
+
+    All models of a law share one curve, except under `loglog`.
+    """
     name, law = next(iter(fit.laws.items()), (None, None))
     if name is None or law is None:
         return
@@ -145,16 +154,6 @@ def _curve_rows(simulation: Simulation) -> Iterator[ReproductionRow]:
         weights = f"{len(curve)} weights" if simulation.fronts else f"{len(curve)} weights, one job a weight"
         what = f"{strategy_label(planner)}: latency rises and cost falls with w, {weights}"
         yield ReproductionRow(where, what, None, None, None, Verdict.shape if as_published else Verdict.missed, note)
-
-
-def series_over_weights(simulation: Simulation, strategy: str, dwell: int = 0) -> list[Series]:
-    """A strategy's series at all its weights, in order of the weight."""
-    weighted = [
-        series
-        for series in simulation.series
-        if series.strategy == strategy and series.dwell == dwell and series.w is not None
-    ]
-    return sorted(weighted, key=lambda series: series.w or 0.0)
 
 
 def _mostly_rises(values: list[float]) -> bool:

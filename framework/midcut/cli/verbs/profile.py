@@ -88,7 +88,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         profile = replace(profile, codings=codings)
     path = write_profile(profile, _output_path(settings, profile))
     if settings.plot:
-        _draw_codings(profile, path.with_suffix(".png"))
+        _draw_codecs(profile, path.with_suffix(".png"))
     _print_summary(profile, path)
     return {
         "model": profile.model,
@@ -162,14 +162,14 @@ def _measure_codings(
         return measure_codings(captured, pictures, codecs, clock_mhz, lambda: progress.advance(bar))
 
 
-def _draw_codings(profile: Profile, path: Path) -> None:
-    from midcut.reporting.figures_codecs import draw_codings  # noqa: PLC0415 - matplotlib, which profiling does not need
+def _draw_codecs(profile: Profile, path: Path) -> None:
+    from midcut.reporting.figures_codecs import draw_codecs  # noqa: PLC0415 - matplotlib, which profiling does not need
     from midcut.reporting.style import figure_style, save_figure  # noqa: PLC0415
 
     pictures = max(coding.pictures for coding in profile.codings or ())
     title = f"{profile.model} on {pictures} pictures, {profile.machine.name}"
     with figure_style():
-        save_figure(draw_codings(title, coded_cuts(profile)), path)
+        save_figure(draw_codecs(title, coded_cuts(profile)), path)
 
 
 def _energy_meter(settings: ProfileConfig, stack: contextlib.ExitStack) -> EnergyMeter | None:
