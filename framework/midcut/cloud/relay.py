@@ -17,6 +17,7 @@ from midcut.errors import CloudError, LoopError, MalformedError
 from midcut.planning.tiers import OF_THE_CLOUD, SECOND
 from midcut.types import TailRequest, TierTimes, UpstreamModel
 from midcut.wire.route import MOST_HOPS, read_route
+from midcut.wire.sizes import reply_limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -39,7 +40,6 @@ _log = structlog.get_logger("midcut.cloud")
 _ASK_AGAIN_S: Final = 5.0
 _ASK_EVERY_S: Final = 30.0
 _LISTING_TIMEOUT_S: Final = 3.0
-_REPLY_MARGIN_BYTES: Final = 64 * 1024
 
 
 class RelayedTail(NamedTuple):
@@ -152,15 +152,14 @@ class Relay:
             call.id,
             codec=stop.codec,
             names=[spec.name for spec in table.cuts[stop.cut].values],
-            reply_limit_bytes=2 * table.cuts[table.last].payload_bytes * self._hosted.max_batch**2
-            + _REPLY_MARGIN_BYTES,
+            reply_limit_bytes=reply_limit_bytes(table, self._hosted.max_batch),
             onward=stop.onward,
             hops=call.hops + 1,
             input_shapes=call.input_shapes,
         )
-        until_s = None if left_s is None else perf_counter() + left_s
+        deadline_at_s = None if left_s is None else perf_counter() + left_s
         why = self.upstream(table.model).why
-        finished = await self._tails[table.model].finish(request, (), until_s, blocked=why, network=partition)
+        finished = await self._tails[table.model].finish(request, (), deadline_at_s, blocked=why, partition=partition)
         if finished.reply is None:
             wasted = (TierTimes(finished.link_s, 0.0),) if finished.link_s > 0.0 else ()
             return RelayedTail(finished.values, finished.edge_s, wasted, finished.fallback)
@@ -232,8 +231,8 @@ class _QueueCompute:
     def __init__(self, partition: Partition, queue: TailQueue, segments: Segments) -> None:
         self._partition, self._queue, self._segments = partition, queue, segments
 
-    async def run(self, network: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
-        result = await self._queue.compute(network, start, values, stop=stop)
+    async def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
+        result = await self._queue.compute(partition, start, values, stop=stop)
         return result.values, result.compute_s
 
     def warm_up(self) -> None:

@@ -20,7 +20,7 @@ from midcut.edge.clouds.adapting import CodecAdapter
 from midcut.edge.clouds.capabilities import CloudCapabilities
 from midcut.edge.clouds.executors import CloudExecutor
 from midcut.edge.clouds.failover import Clouds
-from midcut.edge.clouds.seconds import CloudSeconds
+from midcut.edge.clouds.profile_fetcher import CloudProfileFetcher
 from midcut.edge.engine import EdgeEngine, EdgeParts
 from midcut.edge.file_choice import FileChoice, FileSizes
 from midcut.edge.frontend.answers import choose_task
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from midcut.planning.policy import Policy
     from midcut.profiles import Profile
     from midcut.protocols import Codec, Executor, TelemetrySource, Transport
-    from midcut.types import Decision, InferenceResult, LoadedModel, UpstreamModel
+    from midcut.types import CutTable, Decision, InferenceResult, LoadedModel, UpstreamModel
 
 _log = structlog.get_logger("midcut.edge")
 
@@ -99,34 +99,26 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     """
     settings = settings_of(cfg, EdgeConfig)
     configs = configs_by_url(cfg)
-    model, cut = given or _load(cfg, settings)
-    model = choose_task(cfg, model, cut.table)
-    _log.info("model loaded", model=model.name, note=model.note, cuts=len(cut.legal), nodes=cut.node_count)
+    model, partition = given or _load(cfg, settings)
+    model = choose_task(cfg, model, partition.table)
+    _log.info("model loaded", model=model.name, note=model.note, cuts=len(partition.legal), nodes=partition.node_count)
     threads = settings.engine.thread_count
-    executor = _executor(cfg, cut, threads)
-    fused = fused_executor(executor, cut)
-    profiles = EdgeProfiles(cfg, cut, model, threads, fused)
-    profiles.convert(cut, model.example, fused)
-    warn_of_other_conditions(profiles.cfg.edge_profile, cut.table.model, threads, fused)
-    codecs = _measured_codecs(build_measured_codecs(profiles.cfg, cut.table), cut, model, _coding_clock(executor))
-    # A plugin's transport may have neither.
-    reply_timeout_s, reply_codec = (OmegaConf.select(cfg, f"transport.{name}") for name in ("timeout_s", "reply_codec"))
-    reply_codec = codecs.get(str(reply_codec))
+    executor = _executor(cfg, partition, threads)
+    fused = fused_executor(executor, partition)
+    profiles = EdgeProfiles(cfg, partition, model, threads, fused)
+    profiles.convert(partition, model.example, fused)
+    warn_of_other_conditions(profiles.cfg.edge_profile, partition.table.model, threads, fused)
+    codecs = _measured_codecs(
+        build_measured_codecs(profiles.cfg, partition.table), partition, model, _coding_clock(executor)
+    )
+    steering = Steering(cfg, partition.legal)  # one planner for all policies, as it may learn
 
-    steering = Steering(cfg, cut.legal)  # one planner for all policies, as it may learn
-
-    def policy_for(cuts: tuple[int, ...], names: tuple[str, ...], forwarded: UpstreamModel | None = None) -> Policy:
-        onward = None
-        if forwarded is not None:  # what a relay can pass on
-            onward = Onward(forwarded.legal, {name: codecs[name] for name in forwarded.codecs}, cfg.accuracy_floor)
-        offered = placements(cut.table, cuts, {name: codecs[name] for name in names}, onward, reply_codec)
-        return build_policy(profiles.cfg, offered, reply_timeout_s, steering.planner)
-
-    policy = policy_for(cut.legal, tuple(codecs))
+    policy_for = _policy_maker(profiles, partition, codecs, steering)
+    policy = policy_for(partition.legal, tuple(codecs))
     metrics, live = EdgeMetrics(new_registry(), model.name), LiveRecord()
     calibration = Calibration(settings.calibration) if settings.calibration.enabled else None
     engine = connect(
-        cut,
+        partition,
         settings.engine,
         policy=policy,
         sources=telemetry_sources(configs),
@@ -138,12 +130,12 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
         file_sizes=next((codec for codec in codecs.values() if isinstance(codec, FileSizes)), None),
         policy_for=policy_for,
         calibration=calibration,
-        store=None if calibration is None else _load_store(cfg, calibration, policy, cut),
-        use_seconds=profiles.use if profiles.asked_parts else None,
+        store=None if calibration is None else _load_store(cfg, calibration, policy, partition),
+        use_profile=profiles.use if profiles.asked_parts else None,
         asked_parts=profiles.asked_parts,
     )
-    if engine.parts.scope is not None:
-        engine.parts.scope.on_listing.append(CloudExecutor(model.name, profiles.cloud_executor).see)
+    if engine.parts.capabilities is not None:
+        engine.parts.capabilities.on_listing.append(CloudExecutor(model.name, profiles.cloud_executor).see)
     metrics.show_breakers(engine.parts.clouds.states)
     if calibration is not None:
         metrics.show_calibration(calibration.state)
@@ -151,8 +143,27 @@ def assemble(cfg: DictConfig, given: tuple[LoadedModel, Partition] | None = None
     return AssembledEdge(engine, model, metrics, PageParts(live, steering))
 
 
+def _policy_maker(
+    profiles: EdgeProfiles, partition: Partition, codecs: Mapping[str, Codec], steering: Steering
+) -> Callable[..., Policy]:
+    """A function that builds the policy for some cuts, some codecs, and what a relay can pass on."""
+    cfg = profiles.cfg
+    # A plugin's transport may have neither.
+    reply_timeout_s, reply_codec = (OmegaConf.select(cfg, f"transport.{name}") for name in ("timeout_s", "reply_codec"))
+
+    def policy_for(cuts: tuple[int, ...], names: tuple[str, ...], forwarded: UpstreamModel | None = None) -> Policy:
+        onward = None
+        if forwarded is not None:
+            onward = Onward(forwarded.legal, {name: codecs[name] for name in forwarded.codecs}, cfg.accuracy_floor)
+        usable = {name: codecs[name] for name in names}
+        offered = placements(partition.table, cuts, usable, onward, codecs.get(str(reply_codec)))
+        return build_policy(profiles.cfg, offered, reply_timeout_s, steering.planner)
+
+    return policy_for
+
+
 def _measured_codecs(
-    codecs: Mapping[str, Codec], cut: Partition, model: LoadedModel, clock_mhz: Callable[[], float | None]
+    codecs: Mapping[str, Codec], partition: Partition, model: LoadedModel, clock_mhz: Callable[[], float | None]
 ) -> dict[str, Codec]:
     """The codecs with measured estimates, without `file` where the model's inputs do not come as pictures.
 
@@ -160,11 +171,11 @@ def _measured_codecs(
         clock_mhz: the clock that coding runs at now; None if unknown.
     """
     unknown = {name: codec for name, codec in codecs.items() if name != FILE and not isinstance(codec, ProfiledCodec)}
-    measured = {**codecs, **measure_codecs(unknown, cut, typical_inputs(model), clock_mhz)}
+    measured = {**codecs, **measure_codecs(unknown, partition, typical_inputs(model), clock_mhz)}
     if measured.pop(FILE, None) is None:
         return measured
     pictures = PictureInputs(model)
-    if pictures.digests and 0 in cut.legal:
+    if pictures.digests and 0 in partition.legal:
         return {name: measured.get(name) or FileSizes(codecs[name], pictures, clock_mhz()) for name in codecs}
     _log.warning("codec left out", codec=FILE, reason="the model makes no inputs of a fixed shape from pictures")
     return measured
@@ -181,18 +192,18 @@ def _load(cfg: DictConfig, settings: EdgeConfig) -> tuple[LoadedModel, Partition
     return model, partition(model, settings.cuts)
 
 
-def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeEngine:
+def assemble_fixed(cfg: DictConfig, partition: Partition, planning: Planning) -> EdgeEngine:
     """Build the engine of a benchmark that supplies the decisions: no telemetry, calibration or metrics.
 
     Args:
         cfg: the config of `midcut edge`; its predictors, planner and telemetry are ignored.
-        cut: the model with its legal cuts.
+        partition: the model with its legal cuts.
         planning: gives the placement of each request in place of a planner.
     """
     settings = settings_of(cfg, EdgeConfig).engine
     codecs = build_codecs(cfg)
     parts = EdgeParts(
-        partition=cut,
+        partition=partition,
         settings=settings,
         clouds=Clouds(build_transports(configs_by_url(cfg), codecs), settings.retry_after_s, settings.breaker_failures),
         executor=build(Kind.EXECUTOR, cfg.executor),
@@ -206,7 +217,7 @@ def assemble_fixed(cfg: DictConfig, cut: Partition, planning: Planning) -> EdgeE
 
 
 def connect(
-    cut: Partition,
+    partition: Partition,
     settings: EngineSettings,
     *,
     policy: Policy,
@@ -220,13 +231,13 @@ def connect(
     policy_for: Callable[..., Policy] | None = None,
     calibration: Calibration | None = None,
     store: CalibrationStore | None = None,
-    use_seconds: Callable[[str, Profile], Awaitable[None]] | None = None,
+    use_profile: Callable[[str, Profile], Awaitable[None]] | None = None,
     asked_parts: frozenset[str] = frozenset({"cloud"}),
 ) -> EdgeEngine:
     """Build an engine that plans by a policy from ready-made components.
 
     Args:
-        cut: the model with its legal cuts.
+        partition: the model with its legal cuts.
         policy: the first policy that planning uses.
         sources: name -> telemetry source, in order of priority.
         transports: URL -> transport, in order of preference.
@@ -237,33 +248,26 @@ def connect(
             relay can pass on; None does not ask the cloud.
         calibration: corrects the policy's forecasts; None does not correct them.
         store: saves what calibration has learnt.
-        use_seconds: makes `policy_for` use a profile of a part that the cloud sent; None does not ask for one.
+        use_profile: makes `policy_for` use a profile of a part that the cloud sent; None does not ask for one.
         asked_parts: the parts whose profiles the cloud is asked for, of `cloud` and `relay`.
     """
     clouds = Clouds(transports, settings.retry_after_s, settings.breaker_failures)
     hub = TelemetryHub(sources, settings.max_age_s)
     planning = PlanningLoop(policy, hub, settings, observers, clouds, calibration, store)
     files = None if file_sizes is None else FileChoice(file_sizes, lambda: planning.policy)
-    scope = None if policy_for is None else CloudCapabilities(clouds.lister, cut, planning, policy_for, codecs, files)
-    if file_sizes is not None and scope is not None:
-        file_sizes.on_change.append(scope.replan_soon)
-    if scope is not None:
-        clouds.find_mismatch = scope.find_mismatch
-        clouds.adapter = CodecAdapter(exact_codecs, {} if file_sizes is None else file_sizes.digests, scope.ask_soon)
-
-    async def plan_with(part: str, profile: Profile) -> None:
-        if use_seconds is not None and scope is not None:
-            await use_seconds(part, profile)
-            await scope.replan()
-
-    seconds = None
-    if use_seconds is not None and scope is not None:
-        seconds = CloudSeconds(clouds, cut.table, plan_with, lambda: scope.before_relay, asked_parts)
-        scope.on_replan.append(seconds.ask_soon)
-
+    capabilities = profile_fetcher = None
+    if policy_for is not None:
+        capabilities = CloudCapabilities(clouds.lister, partition, planning, policy_for, codecs, files)
+        clouds.find_mismatch = capabilities.find_mismatch
+        digests = {} if file_sizes is None else file_sizes.digests
+        clouds.adapter = CodecAdapter(exact_codecs, digests, capabilities.ask_soon)
+        if file_sizes is not None:
+            file_sizes.on_change.append(capabilities.replan_soon)
+        if use_profile is not None:
+            profile_fetcher = _profile_fetcher(clouds, partition.table, capabilities, use_profile, asked_parts)
     return EdgeEngine(
         EdgeParts(
-            partition=cut,
+            partition=partition,
             settings=settings,
             clouds=clouds,
             executor=executor,
@@ -271,8 +275,8 @@ def connect(
             hub=hub,
             planning=planning,
             observers=observers,
-            scope=scope,
-            seconds=seconds,
+            capabilities=capabilities,
+            profile_fetcher=profile_fetcher,
             calibration=calibration,
             codecs=codecs,
             exact_codecs=exact_codecs,
@@ -283,14 +287,32 @@ def connect(
     )
 
 
-def _executor(cfg: DictConfig, cut: Partition | ExportedNetwork, threads: int) -> Executor:
-    if not isinstance(cut, ExportedNetwork):
+def _profile_fetcher(
+    clouds: Clouds,
+    table: CutTable,
+    capabilities: CloudCapabilities,
+    use_profile: Callable[[str, Profile], Awaitable[None]],
+    parts: frozenset[str],
+) -> CloudProfileFetcher:
+    async def plan_with(part: str, profile: Profile) -> None:
+        await use_profile(part, profile)
+        await capabilities.replan()
+
+    fetcher = CloudProfileFetcher(clouds, table, plan_with, lambda: capabilities.before_relay, parts)
+    capabilities.on_replan.append(fetcher.ask_soon)
+    return fetcher
+
+
+def _executor(cfg: DictConfig, partition: Partition | ExportedNetwork, threads: int) -> Executor:
+    if not isinstance(partition, ExportedNetwork):
         executor: Executor = build(Kind.EXECUTOR, cfg.executor)
         return executor
-    knobs, given = cfg.executor, cfg.executor.get("threads")
-    chosen = component_name(Kind.EXECUTOR, knobs)
-    accuracy = knobs.get("accuracy", FLOAT32)
-    return ExportedExecutor(cut, chosen, threads if given is None else given, str(getattr(accuracy, "value", accuracy)))
+    node, given = cfg.executor, cfg.executor.get("threads")
+    chosen = component_name(Kind.EXECUTOR, node)
+    accuracy = node.get("accuracy", FLOAT32)
+    return ExportedExecutor(
+        partition, chosen, threads if given is None else given, str(getattr(accuracy, "value", accuracy))
+    )
 
 
 def _coding_clock(executor: Executor) -> Callable[[], float | None]:
@@ -299,13 +321,15 @@ def _coding_clock(executor: Executor) -> Callable[[], float | None]:
     return (lambda: None) if emulated else CpuClocks(CPUFREQ).current_mhz
 
 
-def _load_store(cfg: DictConfig, calibration: Calibration, policy: Policy, cut: Partition) -> CalibrationStore | None:
+def _load_store(
+    cfg: DictConfig, calibration: Calibration, policy: Policy, partition: Partition
+) -> CalibrationStore | None:
     """Load the calibration from its file; None if no file is configured."""
     if cfg.calibration.file is None:
         return None
     predictors = OmegaConf.to_container(cfg.predictor, resolve=True)
     rests_on = {
-        "model": f"{cut.table.model} {cut.table.fingerprint}",
+        "model": f"{partition.table.model} {partition.table.fingerprint}",
         "predictor": json.dumps(predictors, default=str),
         "threads": str(count_threads("engine.threads", cfg.engine.threads)),
     } | {f"{part} seconds": source for part, source in policy.based_on.items()}

@@ -1,4 +1,4 @@
-"""Inertia: keeping a placement for some planning steps, though the planner wants another; and counts of planning."""
+"""Dwell and other rules that hold back a switch of the placement; counts of planning."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class PlanningCounts:
     Attributes:
         steps: number of planning steps.
         switches: steps after which another placement was in use than before.
-        held: steps at which inertia held back a switch.
+        held: steps at which dwell or another rule held back a switch.
         fallbacks: number of steps in which there was no forecast to choose from.
         unmet: steps whose placement does not meet the planner's limit.
     """

@@ -9,7 +9,7 @@ import math
 import os
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from midcut.edge.calibration.calibration import Calibration
     from midcut.edge.clouds.capabilities import CloudCapabilities
     from midcut.edge.clouds.failover import Clouds
-    from midcut.edge.clouds.seconds import CloudSeconds
+    from midcut.edge.clouds.profile_fetcher import CloudProfileFetcher
     from midcut.edge.file_choice import FileChoice
     from midcut.edge.planning_loop import Observers, Planning
     from midcut.edge.tails import FinishedTail
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     from midcut.protocols import CostModel, Executor
     from midcut.types import Decision, TailReply, Tensor
 
-# The largest reply that is read: the output in base64 and JSON, and the header.
-_REPLY_EXCESS: Final = 2.0
-_REPLY_MARGIN_BYTES: Final = 64 * 1024
-
 
 @dataclass(frozen=True)
 class EdgeParts:
@@ -53,8 +49,8 @@ class EdgeParts:
 
     Attributes:
         settings: the engine itself uses only `threads`, `deadline_s`, `give_up_factor` and `recheck`.
-        scope: limits planning to the cuts that the cloud accepts; None does not ask the cloud.
-        seconds: takes the cloud's seconds from the cloud; None plans with a given profile.
+        capabilities: limits planning to the cuts that the cloud accepts; None does not ask the cloud.
+        profile_fetcher: asks the cloud for its own profile; None plans with a given one.
         calibration: learns from every request; None if disabled.
         codecs: names of the codecs that a request may ask for, besides the built-in ones.
         exact_codecs: those of them, and of the built-in ones, that change no payload.
@@ -71,8 +67,8 @@ class EdgeParts:
     hub: TelemetryHub
     planning: Planning
     observers: Observers
-    scope: CloudCapabilities | None = None
-    seconds: CloudSeconds | None = None
+    capabilities: CloudCapabilities | None = None
+    profile_fetcher: CloudProfileFetcher | None = None
     calibration: Calibration | None = None
     codecs: tuple[str, ...] = ()
     exact_codecs: tuple[str, ...] = (RAW, wire.PAPER)
@@ -94,7 +90,6 @@ class EdgeEngine:
         # Of a picture that is not decoded here only the shape is known.
         self._undecoded = [np.broadcast_to(np.uint8(0), shape) for shape in self._example_shapes]
         self._example_elements = sum(math.prod(shape) for shape in self._example_shapes)
-        self._output_bytes = self._table.cuts[-1].payload_bytes
         self._under_way = self._begun = 0
         self._used: Decision | None = None
         run = os.urandom(8).hex()
@@ -107,7 +102,7 @@ class EdgeEngine:
             parts.clouds,
             parts.hub,
             self._local,
-            self._refresh_scope,
+            self._refresh_capabilities,
             recheck_share=parts.settings.recheck_share,
             exact=frozenset(parts.exact_codecs),
         )
@@ -128,15 +123,15 @@ class EdgeEngine:
     async def start(self) -> None:
         """Open the transports, ask the cloud for its models, warm up, start telemetry, start planning."""
         await self.parts.clouds.open()
-        if self.parts.scope is not None:
-            await self.parts.scope.start()
-        self.parts.clouds.on_recovery.append(self._refresh_scope)
+        if self.parts.capabilities is not None:
+            await self.parts.capabilities.start()
+        self.parts.clouds.on_recovery.append(self._refresh_capabilities)
         await self._tails.warm_up()
         self.parts.hub.start()
         await self.parts.planning.start()
-        if self.parts.seconds is not None:
-            self.parts.clouds.on_recovery.append(self.parts.seconds.ask_soon)
-            self.parts.seconds.start()
+        if self.parts.profile_fetcher is not None:
+            self.parts.clouds.on_recovery.append(self.parts.profile_fetcher.ask_soon)
+            self.parts.profile_fetcher.start()
 
     async def close(self) -> None:
         """Close the loops, the sources and the connections, in that order, all of them even if one raises an error."""
@@ -146,10 +141,10 @@ class EdgeEngine:
             last_to_first.push_async_callback(self._tails.close)
             last_to_first.push_async_callback(asyncio.to_thread, self.parts.hub.close)
             last_to_first.push_async_callback(self.parts.planning.close)
-            if self.parts.scope is not None:
-                last_to_first.push_async_callback(self.parts.scope.close)
-            if self.parts.seconds is not None:
-                last_to_first.push_async_callback(self.parts.seconds.close)
+            if self.parts.capabilities is not None:
+                last_to_first.push_async_callback(self.parts.capabilities.close)
+            if self.parts.profile_fetcher is not None:
+                last_to_first.push_async_callback(self.parts.profile_fetcher.close)
 
     async def infer(
         self,
@@ -174,7 +169,7 @@ class EdgeEngine:
         picture = inputs if isinstance(inputs, PictureInput) else None
         if picture is not None and (self.parts.files is None or picture.file_format not in self.parts.files.formats):
             inputs = [await picture.tensor()]
-        decision = self._decision_to_use()
+        decision = self._take_decision()
         self._begun += 1
         self._under_way += 1
         begun, alone = self._begun, self._under_way == 1 and not self._tails.busy
@@ -186,7 +181,8 @@ class EdgeEngine:
         finally:
             self._under_way -= 1
         self.parts.observers.inferred(result)
-        # Forecasts count the decoding of pictures here where files may be sent, so that tensors say nothing about them.
+        # If picture files may be sent, forecasts include decoding. A request with tensors has no decoding and cannot be
+        # compared.
         comparable = self.parts.files is None or isinstance(inputs, PictureInput)
         if comparable and self._has_example_shapes(inputs):
             if self.parts.calibration is not None:
@@ -208,27 +204,29 @@ class EdgeEngine:
     ) -> InferenceResult:
         started = perf_counter()
         used = self._exact(self._choose(decision, inputs)) if placement is None else self._check_placement(placement)
-        allowed_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
-        until_s = None if allowed_s is None else started + allowed_s
+        time_limit_s = self.parts.settings.deadline_s if deadline_s is None else deadline_s
+        deadline_at_s = None if time_limit_s is None else started + time_limit_s
         patience_s = self._patience_s(decision, used)
         if used == FILE_AT_0:
             sent = self._file_request(inputs, request_id)
-            tail = await self._tails.finish(sent, self._undecoded, until_s, patience_s)
+            tail = await self._tails.finish(sent, self._undecoded, deadline_at_s, patience_s)
             return self._build_result(decision, sent, tail, tail.edge_s, perf_counter() - started)
         decode_s = 0.0
         if isinstance(inputs, PictureInput):
             picture, inputs = inputs, [await inputs.tensor()]
             decode_s = picture.decode_s
-        network = await self._for_sizes(inputs)
-        network.check_inputs(inputs)
-        if network.resized:
-            decision = self._at_size.decide(decision, network)
-            used = decision.placement if placement is None else self._check_placement(placement, network)
+        partition = await self._partition_for(inputs)
+        partition.check_inputs(inputs)
+        if partition.resized:
+            decision = self._at_size.decide(decision, partition)
+            used = decision.placement if placement is None else self._check_placement(placement, partition)
             patience_s = self._patience_s(decision, used)
         cut = used.cut
         # At cut 0 the head has no nodes, so there is no need to wait for the compute thread.
         with span("head", cut=cut):
-            payload, edge_s = await self._local.run(network, 0, cut, inputs) if cut else (network.head(0, inputs), 0.0)
+            payload, edge_s = (
+                await self._local.run(partition, 0, cut, inputs) if cut else (partition.head(0, inputs), 0.0)
+            )
         request = TailRequest(
             self._table.model,
             cut,
@@ -236,17 +234,17 @@ class EdgeEngine:
             payload,
             request_id or next(self._ids),
             codec=used.codec,
-            names=[spec.name for spec in network.table.cuts[cut].values] if network.resized else self._names[cut],
+            names=[spec.name for spec in partition.table.cuts[cut].values] if partition.resized else self._names[cut],
             reply_limit_bytes=self._reply_limit_bytes(inputs),
             onward=used.onward,
-            input_shapes=tuple(_input_shapes(inputs)) if network.resized else (),
+            input_shapes=tuple(_input_shapes(inputs)) if partition.resized else (),
         )
-        tail = await self._tails.finish(request, inputs, until_s, patience_s, network=network)
+        tail = await self._tails.finish(request, inputs, deadline_at_s, patience_s, partition=partition)
         edge_s += decode_s + tail.edge_s
-        return self._build_result(decision, request, tail, edge_s, perf_counter() - started, network)
+        return self._build_result(decision, request, tail, edge_s, perf_counter() - started, partition)
 
-    async def _for_sizes(self, inputs: Sequence[Tensor]) -> Partition:
-        """The model for inputs of these sizes; the first ones of their size wait until its cuts are verified."""
+    async def _partition_for(self, inputs: Sequence[Tensor]) -> Partition:
+        """The model, prepared for the shapes of these inputs. The first request of a shape waits for verification."""
         if self._partition.sizes is None:
             return self._partition
         shapes = tuple(tuple(getattr(value, "shape", ())) for value in inputs)
@@ -283,17 +281,18 @@ class EdgeEngine:
         return float(patience_s(forecast, decision.index, factor))
 
     def _reply_limit_bytes(self, inputs: Sequence[Tensor]) -> int:
-        """The largest reply that may be right, also where the output grows with the square of the input."""
         elements = sum(math.prod(value.shape) for value in inputs)
-        growth = max(elements / max(self._example_elements, 1), 1.0)
-        return int(_REPLY_EXCESS * self._output_bytes * growth * growth) + _REPLY_MARGIN_BYTES
+        return wire.reply_limit_bytes(self._table, max(elements / max(self._example_elements, 1), 1.0))
 
-    def _decision_to_use(self) -> Decision:
-        """The current decision, or the one before while the head for the current one is made ready."""
+    def _take_decision(self) -> Decision:
+        """Take the current decision into use if its head is ready, and return the decision in use.
+
+        What is not ready is prepared in the background: the head, and the tail in case the cloud fails.
+        """
         decision, last = self.decision, self._table.last
         cut = decision.placement.cut
         if cut != last and not self._local.ready(cut, last):
-            self._local.prepare_soon(cut, last)  # in case the cloud fails
+            self._local.prepare_soon(cut, last)
         if cut == 0 or self._local.ready(0, cut):
             self._used = decision
         else:
@@ -304,8 +303,8 @@ class EdgeEngine:
         """The placement, or the whole model here where an executor that promises its bits cannot give them."""
         return Placement(self._table.last, RAW) if self._local.inexact(chosen.cut) else chosen
 
-    def _check_placement(self, placement: Placement, network: Partition | None = None) -> Placement:
-        legal = (network or self._partition).legal
+    def _check_placement(self, placement: Placement, partition: Partition | None = None) -> Placement:
+        legal = (partition or self._partition).legal
         if placement.cut not in legal:
             raise MalformedError(f"cut {placement.cut} is not on offer; the cuts are {legal}")
         if placement.codec == FILE and placement.cut:
@@ -322,9 +321,9 @@ class EdgeEngine:
             )
         return placement
 
-    def _refresh_scope(self) -> None:
-        if self.parts.scope is not None:
-            self.parts.scope.ask_soon()
+    def _refresh_capabilities(self) -> None:
+        if self.parts.capabilities is not None:
+            self.parts.capabilities.ask_soon()
 
     def _build_result(
         self,
@@ -333,7 +332,7 @@ class EdgeEngine:
         tail: FinishedTail,
         edge_s: float,
         latency_s: float,
-        network: Partition | None = None,
+        partition: Partition | None = None,
     ) -> InferenceResult:
         reply, link_s = tail.reply, tail.link_s
         cloud_s = reply.compute_s if reply is not None else 0.0
@@ -345,22 +344,23 @@ class EdgeEngine:
             between = {"relay": cloud_s, "second_link": second.link_s}
             cloud_s = second.compute_s
         usage = Usage(
-            edge_s,
-            link_s,
-            cloud_s,
-            *((reply.sent_bytes, reply.received_bytes) if reply is not None else (0, 0)),
-            request.cut,
-            request.codec,
-            decision.observation,
-            between.get("relay"),
-            between.get("second_link"),
-            second.sent_bytes,
-            second.received_bytes,
+            edge_s=edge_s,
+            link_s=link_s,
+            cloud_s=cloud_s,
+            sent_bytes=reply.sent_bytes if reply is not None else 0,
+            received_bytes=reply.received_bytes if reply is not None else 0,
+            cut=request.cut,
+            codec=request.codec,
+            observation=decision.observation,
+            relay_s=between.get("relay"),
+            second_link_s=between.get("second_link"),
+            second_sent_bytes=second.sent_bytes,
+            second_received_bytes=second.received_bytes,
         )
         relay_fallback = reply.fallback if reply is not None else ""
         return InferenceResult(
             request_id=request.request_id,
-            output=(network or self._partition).assemble(tail.values),
+            output=(partition or self._partition).assemble(tail.values),
             cut=request.cut,
             codec=request.codec,
             finished_by=_finisher(reply, relayed=relayed),

@@ -60,7 +60,7 @@ class MeasuredCodec(EstimatedCodec):
 
 def measure_codecs(
     codecs: Mapping[str, Codec],
-    cut: Partition,
+    partition: Partition,
     inputs: Sequence[Tensor],
     clock_mhz: Callable[[], float | None] = lambda: None,
 ) -> dict[str, Codec]:
@@ -68,15 +68,15 @@ def measure_codecs(
 
     Args:
         codecs: by name. If `raw` is the only one, nothing is measured: its size is known and it takes hardly any time.
-        cut: the model with its legal cuts.
+        partition: the model with its legal cuts.
         inputs: the model's inputs for one pass; the closer to real ones, the better the sizes.
         clock_mhz: the clock of this machine now; None if unknown.
     """
     if set(codecs) == {"raw"}:
         return dict(codecs)
     measured: dict[str, dict[ValueSpec, Measured]] = {name: {} for name in codecs}
-    for index, values in cut.each_payload(inputs):
-        for spec, value in zip(cut.table.cuts[index].values, values, strict=True):
+    for index, values in partition.each_payload(inputs):
+        for spec, value in zip(partition.table.cuts[index].values, values, strict=True):
             if spec.is_tensor:
                 _measure_value(codecs, spec, value, measured)
     at_mhz = clock_mhz()

@@ -37,37 +37,39 @@ class EdgeProfiles:
     """
 
     def __init__(
-        self, cfg: DictConfig, cut: Partition, model: LoadedModel, threads: int, fused: Executor | None
+        self, cfg: DictConfig, partition: Partition, model: LoadedModel, threads: int, fused: Executor | None
     ) -> None:
         self.cfg = copy.deepcopy(cfg)
         url = next(iter(configs_by_url(cfg)))
         folder = cache_folder()
 
         def captured() -> tuple[Partition, Sequence[Tensor]]:
-            return cut, model.example
+            return partition, model.example
 
-        edge_spec = own_where_unknown(cfg.edge_profile, cut.table.model)
-        edge = edge_profile_file(edge_spec, cut.table.model, captured, folder, threads, lambda _: fused)
-        specs = {part: own_where_unknown(cfg[f"{part}_profile"], cut.table.model) for part in ("cloud", "relay")}
-        self._sent = {"cloud": sent_path(url, cut), "relay": sent_path(f"{url} as a relay", cut)}
+        edge_spec = own_where_unknown(cfg.edge_profile, partition.table.model)
+        edge = edge_profile_file(edge_spec, partition.table.model, captured, folder, threads, lambda _: fused)
+        specs = {part: own_where_unknown(cfg[f"{part}_profile"], partition.table.model) for part in ("cloud", "relay")}
+        self._sent = {"cloud": sent_path(url, partition), "relay": sent_path(f"{url} as a relay", partition)}
         OmegaConf.update(self.cfg, "edge_profile", edge)
         for part, spec in specs.items():
             sent_by = url if part == "cloud" else f"{url} as a relay"
-            file = cloud_profile_file(spec, cut.table.model, captured, folder, sent_by, quiet=part == "relay")
+            file = cloud_profile_file(spec, partition.table.model, captured, folder, sent_by, quiet=part == "relay")
             OmegaConf.update(self.cfg, f"{part}_profile", file)
         self.asked_parts = frozenset(part for part, spec in specs.items() if spec == AUTO)
-        self._model = cut.table.model
+        self._model = partition.table.model
 
-    def convert(self, cut: Partition, inputs: Sequence[Tensor], fused: Executor | None) -> None:
+    def convert(self, partition: Partition, inputs: Sequence[Tensor], fused: Executor | None) -> None:
         """Scale a profile of PyTorch to the executor that runs here, as an estimate."""
         try:
-            profile = find_profile(self.cfg.edge_profile, Role.edge, cut.table.model)
+            profile = find_profile(self.cfg.edge_profile, Role.edge, partition.table.model)
         except FileError:  # a predictor that needs it will say so
             return
-        if fused is None or profile.executor or isinstance(cut, ExportedNetwork):  # there is no PyTorch to compare with
+        if (
+            fused is None or profile.executor or isinstance(partition, ExportedNetwork)
+        ):  # without PyTorch to compare with
             return
-        ratio = time_ratio(cut, inputs, fused)
-        path = cached_path(cut.table.model, Role.edge, "converted", self.cfg.edge_profile, speed_key(fused))
+        ratio = time_ratio(partition, inputs, fused)
+        path = cached_path(partition.table.model, Role.edge, "converted", self.cfg.edge_profile, speed_key(fused))
         OmegaConf.update(self.cfg, "edge_profile", str(write_cached(converted(profile, fused.identity, ratio), path)))
         _log.warning(
             f"the edge's profile is of PyTorch: its seconds are scaled by {ratio:.2f}, as measured here",

@@ -42,23 +42,23 @@ class SizeChoice:
         self._decision: Decision | None = None
         self._made: dict[Partition, Decision] = {}
 
-    def decide(self, decision: Decision, network: Partition) -> Decision:
-        """The decision for inputs of the sizes that `network` is for."""
+    def decide(self, decision: Decision, partition: Partition) -> Decision:
+        """The decision for inputs of the shapes that `partition` is prepared for."""
         if self._decision is not decision:
             self._decision, self._made = decision, {}
-        if network not in self._made:
-            self._made[network] = self._decide(decision, network)
-        return self._made[network]
+        if partition not in self._made:
+            self._made[partition] = self._decide(decision, partition)
+        return self._made[partition]
 
-    def _decide(self, decision: Decision, network: Partition) -> Decision:
+    def _decide(self, decision: Decision, partition: Partition) -> Decision:
         policy, forecast = None if self._policy is None else self._policy(), decision.forecast
         if policy is None or forecast is None or policy.placements is not forecast.placements:
-            usable = decision.placement.cut in network.legal and decision.placement.codec != FILE
+            usable = decision.placement.cut in partition.legal and decision.placement.codec != FILE
             placement = decision.placement if usable else Placement(self._table.last, RAW)
             return replace(decision, placement=placement, index=-1, forecast=None, held=decision.held or "other sizes")
-        sized = replace(policy, placements=_at_sizes(forecast.placements, self._table, network.table))
-        scaled = self._scale(forecast, sized, decision.observation, network.table)
-        on_offer = _on_offer(sized.placements, network)
+        sized = replace(policy, placements=_at_sizes(forecast.placements, self._table, partition.table))
+        scaled = self._scale(forecast, sized, decision.observation, partition.table)
+        on_offer = _on_offer(sized.placements, partition)
         w = _UNUSED_WEIGHT if policy.planner.w is None else policy.planner.w
         chosen = choose_in_time(policy.planner, scaled.only(on_offer), w, policy.reply_timeout_s)
         index = int(np.flatnonzero(on_offer)[int(chosen)])
@@ -118,10 +118,10 @@ def _more_s(usual: Placements, placements: Placements, kbps: float | None) -> Fl
     return link_s + placements.codec_s - usual.codec_s
 
 
-def _on_offer(placements: Placements, network: Partition) -> NDArray[np.bool_]:
+def _on_offer(placements: Placements, partition: Partition) -> NDArray[np.bool_]:
     """Which placements can be used at these sizes: there is no file of a picture, and fewer cuts may be exact."""
-    legal = np.zeros(network.table.last + 1, dtype=np.bool_)
-    legal[list(network.legal)] = True
+    legal = np.zeros(partition.table.last + 1, dtype=np.bool_)
+    legal[list(partition.legal)] = True
     usable = np.array([codec != FILE for codec in placements.codec]) & legal[placements.cut]
     for onward in _hops(placements)[1:]:
         usable &= legal[onward.cut] | onward.on_edge

@@ -95,7 +95,7 @@ class Steering:
         self._pinned: int | None = None
         self._planning: SteeredPlanning | None = None
         self.planner = self._configured
-        self._complete = frozenset(name for name in _planner_names() if self._can_build(name))
+        self._usable_without_settings = frozenset(name for name in _planner_names() if self._can_build(name))
 
     @property
     def name(self) -> str:
@@ -121,7 +121,7 @@ class Steering:
             "w": self._configured.w,
             "settings": {str(name): value for name, value in settings.items() if name != "_target_"},
             "pinned": self._pinned,
-            "planners": sorted(self._complete | {self.name}),
+            "planners": sorted(self._usable_without_settings | {self.name}),
             "cuts": self._legal,
         }
 
@@ -164,7 +164,7 @@ class Steering:
                     raise MalformedError(f"planner {name!r} has no setting {key[:40]!r}")
                 if isinstance(value, str) and "${" in value:  # a client must not read the environment
                     raise MalformedError(f"planner.{key}: a value is meant, not a reference")
-                _set_knob(cfg, key, value)
+                _apply_setting(cfg, key, value)
             return cfg, build(Kind.PLANNER, cfg.planner)
         except (ConfigError, ForecastError) as error:
             raise MalformedError(" ".join(str(error).split())) from None
@@ -177,7 +177,7 @@ class Steering:
         return True
 
 
-def _set_knob(cfg: DictConfig, key: str, value: Setting) -> None:
+def _apply_setting(cfg: DictConfig, key: str, value: Setting) -> None:
     try:
         OmegaConf.update(cfg, f"planner.{key}", value)
     except OmegaConfBaseException as error:

@@ -43,7 +43,8 @@ _OTHER_MODEL: Final = frozenset({400, 404, 409})
 # early costs little: so reserve more than the slowest time.
 _MARGIN: Final = 1.25
 _MARGIN_S: Final = 0.002
-_FORGET: Final = 0.9
+# Share of the old estimate that is kept at each new measurement.
+_KEPT_SHARE: Final = 0.9
 # The two clocks of an exchange differ, and a cloud reports its seconds in whole microseconds.
 _CLOCKS: Final = 1.02
 _CLOCKS_S: Final = 0.001
@@ -80,11 +81,11 @@ class _CloudOutcome(msgspec.Struct, frozen=True):
 
 
 class _Work(NamedTuple):
-    """A tail that is to be finished, with the model's inputs, and the model for the sizes of these."""
+    """A tail to compute, the model's inputs, and the model prepared for the shapes of those inputs."""
 
     request: TailRequest
     inputs: Values
-    network: Partition
+    partition: Partition
 
 
 class TailTimes:
@@ -98,7 +99,7 @@ class TailTimes:
 
         The estimate is the slowest time, which fades slowly.
         """
-        faded_s = _FORGET * self._slowest_s.get(cut, 0.0) + (1.0 - _FORGET) * seconds
+        faded_s = _KEPT_SHARE * self._slowest_s.get(cut, 0.0) + (1.0 - _KEPT_SHARE) * seconds
         self._slowest_s[cut] = max(seconds, faded_s)
 
     def seconds(self, cut: int) -> float:
@@ -110,7 +111,7 @@ class TailTimes:
 class TailCompute(Protocol):
     """Computes tails here: an edge's `LocalCompute`, or a relay's queue."""
 
-    async def run(self, network: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]: ...
+    async def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]: ...
 
     def warm_up(self) -> None: ...
 
@@ -131,14 +132,14 @@ class LocalCompute:
         self._segments = Segments(executor)
         self._thread = ThreadPoolExecutor(1, "compute", set_threads, (threads,))
 
-    async def run(self, network: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
+    async def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
         """Run nodes start..stop-1; returns the values that cross `stop` and the seconds it took.
 
         Args:
-            network: the model, for the sizes of the request's inputs.
+            partition: the model, prepared for the shapes of the request's inputs.
         """
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._segments.run, network, start, stop, values
+            self._thread, self._segments.run, partition, start, stop, values
         )
 
     async def make_for_shapes(self, shapes: Shapes) -> Partition:
@@ -228,43 +229,43 @@ class Tails:
         self,
         request: TailRequest,
         inputs: Values,
-        until_s: float | None,
+        deadline_at_s: float | None,
         patience_s: float | None = None,
         blocked: str = "",
-        network: Partition | None = None,
+        partition: Partition | None = None,
     ) -> FinishedTail:
         """Get the output's values.
 
         Args:
             request: its time-out is set here if there is a deadline.
             inputs: the model's inputs, whose shapes decide whether the output's shape is known.
-            until_s: the deadline, by `time.perf_counter()`; None if there is none.
+            deadline_at_s: the deadline, by `perf_counter`; None if there is none.
             patience_s: without a deadline, the edge starts the tail too when the cloud has not answered for this long;
                 None waits as long as the transport does.
             blocked: why the cloud must not be asked; `""` if it may be.
-            network: the model for the sizes of the inputs; None where these are the example's.
+            partition: the model, prepared for the shapes of the inputs; None if these are the example's.
         """
-        work = _Work(request, inputs, self._partition if network is None else network)
+        work = _Work(request, inputs, self._partition if partition is None else partition)
         if request.cut == self._table.last:
             return FinishedTail(request.values)
         blocked_reason = blocked or self._clouds.blocked_reason()
         if blocked_reason:
             return await self._finish_here(work, _CloudOutcome(fallback=blocked_reason))
-        if until_s is not None:
-            return await self._finish_in_time(work, until_s)
+        if deadline_at_s is not None:
+            return await self._finish_in_time(work, deadline_at_s)
         if patience_s is not None:
             asking = self._track(asyncio.create_task(self._ask_cloud(work)))
             return await self._race(asking, work, patience_s)
         outcome = await self._ask_cloud(work)
         return _cloud_tail(outcome) or await self._finish_here(work, outcome)
 
-    async def _finish_in_time(self, work: _Work, until_s: float) -> FinishedTail:
+    async def _finish_in_time(self, work: _Work, deadline_at_s: float) -> FinishedTail:
         """Ask the cloud, and start the tail at the edge too at the last moment that still meets the deadline.
 
         The first result is used. If the edge cannot meet the deadline from the start, it begins only when the cloud
         has failed or the deadline is over.
         """
-        left_s = until_s - perf_counter()
+        left_s = deadline_at_s - perf_counter()
         spare_s = left_s - self._times.seconds(work.request.cut)
         if left_s <= 0.0:
             return await self._finish_here(
@@ -316,7 +317,7 @@ class Tails:
             self._partition.check_inputs(values)
             decode_s = request.picture.decode_s
         with span("tail", cut=request.cut):
-            values, edge_s = await self._here.run(work.network, request.cut, self._table.last, values)
+            values, edge_s = await self._here.run(work.partition, request.cut, self._table.last, values)
         self._times.record(request.cut, perf_counter() - began)  # waiting for the thread included
         return values, decode_s + edge_s
 
@@ -350,16 +351,16 @@ class Tails:
         Returns a further check to await, or None: for a share of the answers the tail is computed here too.
         """
         _check_times(reply)
-        network, request, last = work.network, work.request, self._table.last
-        _check_bytes(reply, network.table, request)
+        partition, request, last = work.partition, work.request, self._table.last
+        _check_bytes(reply, partition.table, request)
         try:
-            network.check_values(last, reply.values)
+            partition.check_values(last, reply.values)
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply does not fit: {error}") from None
-        if any(value.any_size for value in network.expected(last)):
+        if any(value.any_size for value in partition.expected(last)):
             return None
         # The output's shape is known in advance only for inputs of the table's shapes.
-        shapes, (given, expected) = _shapes(reply.values), (_spec_shapes(network.table, at) for at in (0, last))
+        shapes, (given, expected) = _shapes(reply.values), (_spec_shapes(partition.table, at) for at in (0, last))
         if shapes != expected and _shapes(work.inputs) == given:
             raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {expected}")
         codecs = {request.codec} if request.onward is None else {request.codec, *(h.codec for h in request.onward.hops)}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def write_folder(
     model: LoadedModel,
-    cut: Partition,
+    partition: Partition,
     writer: SegmentWriter,
     node_s: Sequence[float],
     versions: dict[str, str],
@@ -50,18 +50,18 @@ def write_folder(
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror}; out=FOLDER names another folder") from None
     try:
-        saved = writer.save(cut, cut.legal, draft / GRAPHS, draft / WEIGHTS)
+        saved = writer.save(partition, partition.legal, draft / GRAPHS, draft / WEIGHTS)
         save_file({str(position): to_numpy(value) for position, value in enumerate(model.example)}, draft / EXAMPLE)
         (draft / EXAMPLE).chmod(0o644)  # as the other files: an edge may run as another user
         description: dict[str, Any] | None = getattr(model.preprocess, "description", None)
         manifest = Manifest(
             format=FORMAT,
             versions=versions,
-            table=msgspec.structs.replace(cut.table, ranges=(), output_ranges=()),  # the graphs are of one size
-            legal=tuple(index for index in cut.legal if index not in saved.refused),
+            table=msgspec.structs.replace(partition.table, ranges=(), output_ranges=()),  # the graphs are of one size
+            legal=tuple(index for index in partition.legal if index not in saved.refused),
             expected=tuple(
-                tuple(ValueForm(value.sizes, value.growth, value.any_size) for value in cut.expected(index))
-                for index in range(len(cut.table.cuts))
+                tuple(ValueForm(value.sizes, value.growth, value.any_size) for value in partition.expected(index))
+                for index in range(len(partition.table.cuts))
             ),
             node_s=tuple(node_s),
             saved=saved,

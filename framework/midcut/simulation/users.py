@@ -142,7 +142,7 @@ def simultaneous(users: int) -> Iterator[list[list[int]]]:
 
 
 def random_turns(users: int, share: float, seed: int) -> Iterator[list[list[int]]]:
-    """At once, but in each round only some, drawn at random: inertia, with which polling settles, too."""
+    """At once, but in each round only some, drawn at random: so held back, polling settles too."""
     rng = np.random.default_rng(seed)
     while True:
         yield [np.flatnonzero(rng.random(users) < share).tolist()]

@@ -55,6 +55,7 @@ from midcut.wire.sizes import (
     reply_bytes,
     reply_head,
     reply_head_bytes,
+    reply_limit_bytes,
     request_bytes,
     request_head_bytes,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "reply_bytes",
     "reply_head",
     "reply_head_bytes",
+    "reply_limit_bytes",
     "request_bytes",
     "request_head_bytes",
 ]

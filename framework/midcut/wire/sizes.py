@@ -137,6 +137,16 @@ def body_limit(tables: Iterable[CutTable], max_batch: int = 1) -> int:
     return largest * max_batch + _MARGIN_BYTES
 
 
+def reply_limit_bytes(table: CutTable, growth: float = 1.0) -> int:
+    """The largest reply that may be right: the output in base64 and JSON, and the header.
+
+    Args:
+        table: of the model as it was captured.
+        growth: how many times as large as the captured one the input is. The output may grow with its square.
+    """
+    return int(2.0 * table.cuts[table.last].payload_bytes * growth * growth) + _MARGIN_BYTES
+
+
 def _request_body_bytes(table: CutTable, cut: Cut) -> int:
     empty = InferMessage(
         model=table.model,

@@ -222,7 +222,7 @@ async def test_a_server_that_is_no_midcut_cloud_is_sent_nothing_until_one_is_the
 async def test_a_question_is_asked_also_where_files_change_size_at_the_same_moment(bench, tiny, monkeypatch):
     monkeypatch.setattr("midcut.edge.clouds.capabilities._MIN_GAP_S", 0.0)
     async with bench(transport=Listing(tiny, range(10)), scoped=True) as b:
-        scope, seen = b.engine.parts.scope, []
+        scope, seen = b.engine.parts.capabilities, []
         scope.on_listing.append(lambda _: seen.append("listed"))
         scope.on_replan.append(lambda: seen.append("planned"))
         scope.ask_soon()

@@ -1,4 +1,4 @@
-"""An edge takes the cloud's seconds from the cloud."""
+"""An edge plans with the profile that the cloud sends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from midcut.edge.clouds.seconds import CloudSeconds
+from midcut.edge.clouds.profile_fetcher import CloudProfileFetcher
 from midcut.errors import CloudUnreachableError
 from midcut.profiles import Role, decode_profile
 from midcut.profiles.estimating import estimate
@@ -39,15 +39,15 @@ async def used_profile(tiny, *answers):
         used.set_result(profile)
 
     clouds = Clouds(*answers)
-    seconds = CloudSeconds(clouds, tiny.table, use)
-    seconds.start()
+    fetcher = CloudProfileFetcher(clouds, tiny.table, use)
+    fetcher.start()
     try:
         while clouds.answers:
             await asyncio.sleep(0.01)
-            seconds.ask_soon()  # the cloud recovered
+            fetcher.ask_soon()  # the cloud recovered
         return await asyncio.wait_for(used, 60)
     finally:
-        await seconds.close()
+        await fetcher.close()
 
 
 async def test_it_asks_until_the_cloud_answers(tiny, profile):
@@ -90,11 +90,11 @@ async def test_before_a_relay_it_asks_for_its_seconds_and_for_those_of_its_upstr
         if len(used) == 2:
             done.set()
 
-    seconds = CloudSeconds(Relay(), tiny.table, use, lambda: True, frozenset({"cloud", "relay"}))
-    seconds.start()
+    fetcher = CloudProfileFetcher(Relay(), tiny.table, use, lambda: True, frozenset({"cloud", "relay"}))
+    fetcher.start()
     try:
         await asyncio.wait_for(done.wait(), 60)
     finally:
-        await seconds.close()
+        await fetcher.close()
     assert asked == [("tiny", 0), ("tiny", 1)]
     assert used == {"relay": profile, "cloud": profile}

@@ -42,19 +42,30 @@ _RECENT_ANSWERS: Final = 32
 # Without any answer for this long, time-outs count as failures however short they were.
 _SILENT_S: Final = 10.0
 # A server that is no midcut cloud of this version is asked for its models again, where there are others beside it.
-_GREET_AGAIN_S: Final = 30.0
+_LIST_AGAIN_S: Final = 30.0
 
 
 @dataclass(eq=False)
-class _Cloud:
+class _CloudState:
+    """What is known of one cloud.
+
+    Attributes:
+        recent_answers_s: seconds that its last answers took.
+        answered_at_s: when it last answered a request, by `perf_counter`; 0.0 if never.
+        answered_listing: whether it has answered a request for its models, be it with a refusal.
+        mismatch: why it must not be used; `""` if it may be.
+        not_midcut_at_s: when something other than a midcut cloud of this version last answered, by `perf_counter`; 0.0
+            if never, or if a midcut cloud has answered since.
+    """
+
     url: str
     transport: Transport
     breaker: Breaker
     recent_answers_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_ANSWERS))
-    answered_at: float = 0.0
-    asked: bool = False
+    answered_at_s: float = 0.0
+    answered_listing: bool = False
     mismatch: str = ""
-    stranger_at_s: float = 0.0
+    not_midcut_at_s: float = 0.0
     models: Mapping[str, HeldModel] = field(default_factory=dict)
     last_failure: str = "it was never asked"
     recovering: asyncio.Task[None] | None = None
@@ -69,20 +80,20 @@ class Clouds:
 
     Args:
         transports: URL -> transport, in order of preference.
-        retry_after_s: see `Breaker`; with 0 every request tries a failing cloud.
-        failures: see `Breaker`.
+        retry_after_s: seconds for which an open breaker stays open, at least; 0 lets every request try a failing cloud.
+        failures: failures in a row after which a breaker opens.
 
     Attributes:
         on_change: called when a breaker's state has changed.
         on_recovery: called when a cloud that had failed answers again.
-        find_mismatch: says of a cloud's models why that cloud must not be asked, `""` if it may be. With it, a cloud
+        find_mismatch: says of a cloud's models why that cloud must not be used, `""` if it may be. With it, a cloud
             that can list its models is asked for them before its first request.
         adapter: changes the codec of requests for a cloud that does not take it; None sends them as they are.
     """
 
     def __init__(self, transports: Mapping[str, Transport], retry_after_s: float, failures: int = 3) -> None:
         self._clouds = [
-            _Cloud(url, transport, Breaker(failures, retry_after_s)) for url, transport in transports.items()
+            _CloudState(url, transport, Breaker(failures, retry_after_s)) for url, transport in transports.items()
         ]
         self.on_change: list[Callable[[], None]] = []
         self.on_recovery: list[Callable[[], None]] = []
@@ -108,7 +119,7 @@ class Clouds:
     @property
     def never_reached(self) -> str:
         """Why no cloud has ever answered; `""` if one has."""
-        if any(cloud.asked or cloud.answered_at for cloud in self._clouds):
+        if any(cloud.answered_listing or cloud.answered_at_s for cloud in self._clouds):
             return ""
         return "; ".join(f"{cloud.url}: {cloud.last_failure}" for cloud in self._clouds)
 
@@ -132,8 +143,7 @@ class Clouds:
         """Why no cloud may be asked now; `""` if one may."""
         whys = []
         for cloud in self._clouds:
-            self._forget_stranger(cloud)
-            why = cloud.mismatch or cloud.breaker.blocked_reason()
+            why = self._why_blocked(cloud)
             if not why:
                 return ""
             whys.append(self._with_url(cloud, why))
@@ -156,7 +166,7 @@ class Clouds:
         Raises:
             CloudError: no cloud gave a valid reply.
         """
-        tried: list[_Cloud] = []
+        tried: list[_CloudState] = []
         began = perf_counter()
         error: CloudError = CloudUnreachableError(self.blocked_reason() or "there is no cloud")
         while len(tried) < _TRIES and (cloud := self._next_cloud(tried)) is not None:
@@ -181,19 +191,19 @@ class Clouds:
         for cloud in sorted(self._clouds, key=lambda cloud: cloud.breaker.state is not BreakerState.closed):
             if isinstance(cloud.transport, ModelLister):
                 try:
-                    return await self._greet(cloud, cloud.transport)
+                    return await self._list_models(cloud, cloud.transport)
                 except CloudError as failure:
                     error = failure
                     cloud.last_failure = str(failure)
         raise error
 
-    async def _greet(self, cloud: _Cloud, lister: ModelLister) -> Mapping[str, HeldModel]:
+    async def _list_models(self, cloud: _CloudState, lister: ModelLister) -> Mapping[str, HeldModel]:
         try:
             models = await lister.listing()
         except (CloudStrangerError, CloudVersionError) as error:
-            cloud.asked, cloud.mismatch, cloud.stranger_at_s = True, str(error), perf_counter()
+            cloud.answered_listing, cloud.mismatch, cloud.not_midcut_at_s = True, str(error), perf_counter()
             raise
-        cloud.asked, cloud.models, cloud.stranger_at_s = True, models, 0.0
+        cloud.answered_listing, cloud.models, cloud.not_midcut_at_s = True, models, 0.0
         cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
         return models
 
@@ -212,34 +222,36 @@ class Clouds:
                     error = failure
         raise error
 
-    def _with_url(self, cloud: _Cloud, reason: str) -> str:
+    def _with_url(self, cloud: _CloudState, reason: str) -> str:
         return f"{cloud.url}: {reason}" if reason and len(self._clouds) > 1 else reason
 
-    def _forget_stranger(self, cloud: _Cloud) -> None:
-        """With several clouds, ask one again some time after no midcut cloud of a fitting version answered there.
+    def _why_blocked(self, cloud: _CloudState) -> str:
+        mismatch = "" if self._is_to_be_listed_again(cloud) else cloud.mismatch
+        return mismatch or cloud.breaker.blocked_reason()
 
-        A proxy in front of it may have been restarting. If only one cloud is configured, `CloudCapabilities` asks it.
+    def _is_to_be_listed_again(self, cloud: _CloudState) -> bool:
+        """Whether a cloud gets another chance some time after no midcut cloud of a fitting version answered there.
+
+        A proxy in front of it may have been restarting. With a single cloud this is not needed: `CloudCapabilities`
+        lists its models at intervals.
         """
-        if len(self._clouds) > 1 and cloud.stranger_at_s and perf_counter() - cloud.stranger_at_s > _GREET_AGAIN_S:
-            cloud.asked, cloud.mismatch, cloud.stranger_at_s = False, "", 0.0
+        if len(self._clouds) == 1 or not cloud.not_midcut_at_s:
+            return False
+        return perf_counter() - cloud.not_midcut_at_s > _LIST_AGAIN_S
 
-    def _next_cloud(self, tried: list[_Cloud]) -> _Cloud | None:
-        for cloud in self._clouds:
-            self._forget_stranger(cloud)
-            if cloud not in tried and not cloud.mismatch and not cloud.breaker.blocked_reason():
-                return cloud
-        return None
+    def _next_cloud(self, tried: list[_CloudState]) -> _CloudState | None:
+        return next((cloud for cloud in self._clouds if cloud not in tried and not self._why_blocked(cloud)), None)
 
     async def _try(
         self,
-        cloud: _Cloud,
+        cloud: _CloudState,
         request: TailRequest,
         check: Callable[[TailReply], Awaitable[None] | None],
         exchanging: Callable[[], AbstractContextManager[None]],
     ) -> TailReply:
         cloud.breaker.begin_try()
         started = perf_counter()
-        adapting = False  # done here: its failures say nothing of the cloud
+        adapting = False  # while True, a failure is the edge's own and must not count against the cloud
         try:
             async with asyncio.timeout(request.timeout_s):
                 await self._check_first(cloud)
@@ -250,7 +262,7 @@ class Clouds:
                     adapting = False
                 with exchanging():
                     reply = await cloud.transport.infer(request)
-            answered_at = perf_counter()
+            answered_at_s = perf_counter()
             if (checking := check(reply)) is not None:
                 await checking
         except asyncio.CancelledError:
@@ -263,32 +275,34 @@ class Clouds:
             else:
                 cloud.breaker.abandon_try()
             raise failure from error
-        cloud.answered_at = answered_at
-        cloud.recent_answers_s.append(cloud.answered_at - started)
+        cloud.answered_at_s = answered_at_s
+        cloud.recent_answers_s.append(cloud.answered_at_s - started)
         self._record_answer(cloud)
         return reply
 
-    async def _check_first(self, cloud: _Cloud) -> None:
-        """Raise CloudRefusedError if a cloud that was not asked for its models before computes something else."""
-        if not cloud.asked and self.find_mismatch is not None and isinstance(cloud.transport, ModelLister):
+    async def _check_first(self, cloud: _CloudState) -> None:
+        """List the models of a cloud that has not listed them yet; raise CloudRefusedError if it must not be used."""
+        if self._is_to_be_listed_again(cloud):
+            cloud.answered_listing, cloud.mismatch, cloud.not_midcut_at_s = False, "", 0.0
+        if not cloud.answered_listing and self.find_mismatch is not None and isinstance(cloud.transport, ModelLister):
             try:
                 async with asyncio.timeout(_LISTING_TIMEOUT_S):
-                    await self._greet(cloud, cloud.transport)
+                    await self._list_models(cloud, cloud.transport)
             except CloudRefusedError:  # it answers, but lists no models
-                cloud.asked = True
+                cloud.answered_listing = True
             except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything; the request goes on
                 _log.debug("the cloud lists no models", url=cloud.url, reason=str(error))
         if cloud.mismatch:
             raise CloudRefusedError(cloud.mismatch)
 
-    def _record_answer(self, cloud: _Cloud) -> None:
+    def _record_answer(self, cloud: _CloudState) -> None:
         was = cloud.breaker.state
         if cloud.breaker.record_success():
             _log.info("the cloud answers again", url=cloud.url)
             _call_all(self.on_recovery)
         self._report_change(cloud, was)
 
-    def _record_failure(self, cloud: _Cloud, error: CloudError, took_s: float) -> None:
+    def _record_failure(self, cloud: _CloudState, error: CloudError, took_s: float) -> None:
         cloud.last_failure = str(error)
         if isinstance(error, CloudRefusedError) and error.http_status in _REQUEST_FAULTS:
             self._record_answer(cloud)
@@ -300,7 +314,7 @@ class Clouds:
             _log.warning("the cloud fails", url=cloud.url, reason=str(error))
         self._report_change(cloud, was)
 
-    def _report_change(self, cloud: _Cloud, was: BreakerState) -> None:
+    def _report_change(self, cloud: _CloudState, was: BreakerState) -> None:
         state = cloud.breaker.state
         if state is was:
             return
@@ -311,14 +325,17 @@ class Clouds:
             cloud.recovering = asyncio.create_task(self._recover(cloud), name="cloud recovery")
         _call_all(self.on_change)
 
-    async def _recover(self, cloud: _Cloud) -> None:
-        """Half-open an open breaker when its time is over and, if the transport can list models, a listing worked."""
+    async def _recover(self, cloud: _CloudState) -> None:
+        """Wait until the breaker's time is over, then make it half-open.
+
+        If the transport can list models, the listing must succeed first.
+        """
         while cloud.breaker.state is BreakerState.open:
             await asyncio.sleep(cloud.breaker.wait_s)
             if isinstance(cloud.transport, ModelLister):
                 try:
                     async with asyncio.timeout(_LISTING_TIMEOUT_S):
-                        await self._greet(cloud, cloud.transport)
+                        await self._list_models(cloud, cloud.transport)
                 except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
                     cloud.breaker.record_failure(str(_as_cloud_error(error, _LISTING_TIMEOUT_S)))
                     continue
@@ -327,7 +344,7 @@ class Clouds:
             self._report_change(cloud, was)
 
 
-def _is_evidence(cloud: _Cloud, failure: CloudError, timeout_s: float | None) -> bool:
+def _is_evidence(cloud: _CloudState, failure: CloudError, timeout_s: float | None) -> bool:
     """Whether a failure shows that the cloud fails.
 
     A time-out that was shorter than answers usually take shows that a client is impatient, so that it must not take
@@ -338,7 +355,7 @@ def _is_evidence(cloud: _Cloud, failure: CloudError, timeout_s: float | None) ->
     if failure.reused:
         return False
     too_short = timeout_s is not None and timeout_s < max(cloud.recent_answers_s, default=0.0)
-    return not too_short or perf_counter() - cloud.answered_at > _SILENT_S
+    return not too_short or perf_counter() - cloud.answered_at_s > _SILENT_S
 
 
 def _as_cloud_error(error: Exception, timeout_s: float | None) -> CloudError:

@@ -1,4 +1,4 @@
-"""Takes the cloud's seconds per node from the cloud itself, in place of an estimate."""
+"""Fetches the cloud's own profile, its seconds per node, to be used in place of an estimate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Source(Protocol):
     async def profile(self, model: str, tier: int = 0) -> bytes: ...
 
 
-class CloudSeconds:
+class CloudProfileFetcher:
     """Asks the cloud for its profile until it sends one; a relay also for its upstream's.
 
     Args:
@@ -52,12 +52,12 @@ class CloudSeconds:
         self._before_relay = before_relay
         self._parts = parts
         self._done: set[tuple[str, int]] = set()
-        self._asked = asyncio.Event()
+        self._ask_requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Ask in the background. Call it with the transport open."""
-        self._task = asyncio.create_task(self._run(), name="seconds of the cloud")
+        self._task = asyncio.create_task(self._run(), name="profile of the cloud")
 
     async def close(self) -> None:
         await cancel_task(self._task)
@@ -65,7 +65,7 @@ class CloudSeconds:
 
     def ask_soon(self) -> None:
         """Ask again soon for what is missing: the cloud recovered, or there are other tiers now."""
-        self._asked.set()
+        self._ask_requested.set()
 
     @property
     def _missing(self) -> list[tuple[str, int]]:
@@ -99,8 +99,8 @@ class CloudSeconds:
                 retry_s = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(retry_s):
-                    await self._asked.wait()
-            self._asked.clear()
+                    await self._ask_requested.wait()
+            self._ask_requested.clear()
 
     def _decode(self, text: bytes) -> Profile:
         profile = decode_profile(text, "the cloud")

@@ -24,7 +24,7 @@ _MOST_BYTES: Final = 8192
 def add_planning_routes(
     app: web.Application, steering: Steering, body_timeout_s: float, changed: Callable[[], None] | None
 ) -> None:
-    """Add `GET` and `PUT /v1/planning`; where tokens are configured, a change needs that of administration.
+    """Add `GET` and `PUT /v1/planning`. If access tokens are configured, `PUT` needs the administrator's token.
 
     Args:
         changed: called after a request has changed the planning.

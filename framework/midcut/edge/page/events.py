@@ -72,7 +72,7 @@ class Events:
         return len(self._pages)
 
     def send_soon(self) -> None:
-        """Send the state now, because it has changed."""
+        """Send the state at once instead of at the next interval, because it has changed."""
         self._soon.set()
 
     async def stream(self, request: web.Request) -> web.StreamResponse:

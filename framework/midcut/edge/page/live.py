@@ -116,18 +116,16 @@ class LiveRecord:
         recent = [point for point in self.results.copy() if point.at_s >= time.time() - _RATE_S]
         if len(recent) < 2:
             return None
-        # A full record spans less than the time; one that is not full spans all of it since the start.
-        since_s = recent[0].at_s if len(self.results) == _MOST_POINTS else max(self.began_s, time.time() - _RATE_S)
-        return sum(point.cost_usd for point in recent) / max(time.time() - since_s, 1.0) * _MONTH_S
+        # A full list may begin later than ten minutes ago, so count from its first entry. Otherwise count from the
+        # start, or ten minutes ago.
+        since_at_s = recent[0].at_s if len(self.results) == _MOST_POINTS else max(self.began_s, time.time() - _RATE_S)
+        return sum(point.cost_usd for point in recent) / max(time.time() - since_at_s, 1.0) * _MONTH_S
 
 
 def thumbnail(image: bytes | bytearray | Image.Image) -> str:
     """A small picture of a file or a decoded frame as a `data:` URL; `""` where there is none to show."""
     try:
-        with _reduced(image) if isinstance(image, Image.Image) else open_image(image) as picture:
-            picture.draft("RGB", (_SIDE_PIXELS, _SIDE_PIXELS))
-            if not isinstance(image, Image.Image) and picture.width * picture.height > _MOST_PIXELS:
-                return ""
+        with _reduced(image) if isinstance(image, Image.Image) else _open_small(image) as picture:
             shown = as_shown(upright(picture))
             shown.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS))
             out = io.BytesIO()
@@ -135,6 +133,20 @@ def thumbnail(image: bytes | bytearray | Image.Image) -> str:
     except Exception:  # noqa: BLE001 - the answer was given; its picture is only shown
         return ""
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def _open_small(data: bytes | bytearray) -> Image.Image:
+    """A picture's file, to be decoded at little more than the shown size if it is a JPEG.
+
+    Raises:
+        ValueError: it is of another format, and so large that decoding takes seconds.
+    """
+    picture = open_image(data)
+    picture.draft("RGB", (_SIDE_PIXELS, _SIDE_PIXELS))
+    if picture.width * picture.height > _MOST_PIXELS:
+        picture.close()
+        raise ValueError(f"{picture.width} x {picture.height} pixels are not decoded for a thumbnail")
+    return picture
 
 
 def _reduced(frame: Image.Image) -> Image.Image:

@@ -84,7 +84,7 @@ class _State:
 
     def __init__(self, engine: EdgeEngine, model: LoadedModel, live: LiveRecord, steering: Steering) -> None:
         self._engine, self._model, self._live, self._steering = engine, model, live, steering
-        self._sent_s = 0.0
+        self._sent_at_s = 0.0
         self._picture_of: LastAnswer | None = None
         self._picture = ""
 
@@ -95,8 +95,8 @@ class _State:
 
     async def update(self) -> dict[str, Any]:
         """The state, and the points since the last update."""
-        since_s, self._sent_s = self._sent_s, time.time()
-        return {**await self._now(), **self._points_after(since_s)}
+        since_at_s, self._sent_at_s = self._sent_at_s, time.time()
+        return {**await self._now(), **self._points_after(since_at_s)}
 
     def forget(self) -> None:
         """No page is open any more."""
@@ -119,7 +119,7 @@ class _State:
             "at_s": time.time(),
             "began_s": live.began_s,
             "planning": self._steering.state(),
-            "decision": _decision_fields(self._engine.decision),
+            "decision": _decision_event_fields(self._engine.decision),
             "runner_up": None
             if runner_up is None
             else {name: runner_up[name] for name in (*_PLACEMENT, *_SECOND_HOP) if name in runner_up},
@@ -154,7 +154,7 @@ class _State:
         }
 
 
-def _decision_fields(decision: Decision) -> dict[str, Any]:
+def _decision_event_fields(decision: Decision) -> dict[str, Any]:
     """A decision with its forecast as columns and rows of short numbers, as it is sent every second."""
     forecast, fields = decision.forecast, decision_fields(decision)
     if forecast is None:
