@@ -588,6 +588,18 @@ class TcpInfo(msgspec.Struct, frozen=True):
     retransmits: int
 
 
+class BodyArrival(msgspec.Struct, frozen=True):
+    """How the middle of a request's body arrived at a server: after the second piece, until the last but one.
+
+    Attributes:
+        size_bytes: of that.
+        seconds: from reading the one piece until the other was read, by the server's clock.
+    """
+
+    size_bytes: int
+    seconds: float
+
+
 class Transfer(msgspec.Struct, frozen=True):
     """One completed exchange with the cloud, for telemetry sources that measure the link passively.
 
@@ -599,6 +611,7 @@ class Transfer(msgspec.Struct, frozen=True):
         tcp: the kernel's figures; None if there are none.
         fresh: whether the connection was opened for this exchange, so that TCP was in slow start.
         ping_s: telemetry's round trip at that time, seconds, without this connection's own queue; None if unknown.
+        arrival: how the request's body arrived at the cloud; None if it came at once, or the cloud does not tell.
     """
 
     sent_bytes: int
@@ -609,6 +622,7 @@ class Transfer(msgspec.Struct, frozen=True):
     tcp: TcpInfo | None = None
     fresh: bool = False
     ping_s: float | None = None
+    arrival: BodyArrival | None = None
 
 
 class RunningExchange(msgspec.Struct, frozen=True):
@@ -699,6 +713,7 @@ class TailReply(msgspec.Struct, frozen=True):
         tcp, fresh: as in `Transfer`.
         beyond: the further hops that a relay used, in order; empty where it, or a cloud, ran all that was left.
         fallback: why a relay finished the tail itself though it was to pass it on; `""` if it did not.
+        arrival: as in `Transfer`.
     """
 
     values: Sequence[Tensor | int]
@@ -711,6 +726,7 @@ class TailReply(msgspec.Struct, frozen=True):
     fresh: bool = False
     beyond: tuple[TierTimes, ...] = ()
     fallback: str = ""
+    arrival: BodyArrival | None = None
 
     @property
     def beyond_s(self) -> float:

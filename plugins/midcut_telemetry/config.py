@@ -286,7 +286,7 @@ class PassiveBandwidthConfig:
     """
 
     url: str | None = "${cloud_url}"
-    min_bytes: int = 20_000
+    min_bytes: int = 16_000
     small_bytes: int = 4_096
     rtt_ms: float | None = None
     window: int = 60

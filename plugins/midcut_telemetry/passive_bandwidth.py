@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
 from midcut.wire.rate_estimate import LinkRate
-from midcut.wire.tcp import rate_kbps, starts_slowly
+from midcut.wire.tcp import rate_kbps, slow_start_s, starts_slowly, window_bytes
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.tcp_ping import TcpPing
 
@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 _CONNECT_S: Final = 2.0
 # A measured round trip is taken as the present one for this long.
 _RECENT_S: Final = 3.0
-# HTTP at both ends takes 1 to 3 ms, which distorts a transfer that should take less than this.
-_SHORT_S: Final = 0.01
+# HTTP at both ends and waiting for a core take 0.5 to 10 ms, as part of an exchange or when the cloud reads a body. Of
+# a transfer that should take less than this they are too much to call it a measurement.
+_SHORT_S: Final = 0.02
+_SHORT_ARRIVAL_S: Final = 0.004
 # Whatever took this long was limited by the link.
 _CLEAR_S: Final = 0.04
+# Of so many exchanges one was not delayed.
+_FEW: Final = 5
+# A link that is this much slower than a body's arrival says stood still before its first piece, or after the last one.
+_STILL_S: Final = 0.02
 
 
 class _Sample(NamedTuple):
@@ -71,6 +77,7 @@ class _Rate(NamedTuple):
         plain_kbps: bits per second, uncorrected.
         kbit, seconds: what was transferred and how long it took, the round trip subtracted.
         fresh: the connection was new.
+        by_arrival: the cloud told how the body arrived.
         has_tcp_info: the kernel gave its figures.
     """
 
@@ -80,11 +87,17 @@ class _Rate(NamedTuple):
     kbit: float
     seconds: float
     fresh: bool
+    by_arrival: bool
     has_tcp_info: bool
 
 
 class PassiveBandwidth:
-    """Estimates (sent + received) * 8 / (wall - server - round trip) over the last exchanges.
+    """Estimates from the last exchanges how fast the link carries requests.
+
+    Where the cloud tells how a request's body arrived, that is the measure: no delay at either end is part of it. Where
+    the cloud does not, where too little of the body came after the first pieces, or where an exchange took over 20 ms
+    longer than that explains, it is (sent + received) * 8 / (wall - server - round trip). A proxy that collects a body
+    before it passes it on makes an arrival much shorter than its exchange, which is recognised by that.
 
     The round trip is the first of these that is known:
 
@@ -98,8 +111,9 @@ class PassiveBandwidth:
     6. 0, which makes the result a lower bound.
 
     The slow start of a connection is corrected for. Transfers on a new connection count only if there are no others.
-    Transfers that the link
-    should do within 10 ms are ignored where the kernel gives its figures: a probe measures such a link better.
+    Transfers that the link should do within 4 ms, or within 20 ms where only the whole exchange was timed, are no
+    measurement where the kernel gives its figures: they only show that the link is no slower, and a probe measures such
+    a link better.
 
     With `decay` all of the last exchanges count, as `midcut.wire.rate_estimate.LinkRate` weighs them, and the value
     goes on changing between reads (`present`): back to the long-run mean with time, and down while an exchange takes
@@ -241,8 +255,10 @@ def _rate_of(sample: _Sample, round_trip: _RoundTrip) -> _Rate:
     # The round trip may have been longer when it was measured: at least a tenth of the seconds must remain.
     seconds = max(sample.seconds - round_trip.seconds, 0.1 * sample.seconds)
     size = max(sample.size - round_trip.size, 1)
+    arrival_s = _arrival_s(sample, size, seconds, round_trip)
+    seconds = seconds if arrival_s is None else arrival_s
     plain_kbps = size * 8 / seconds / 1e3
-    kbps = rate_kbps(size, seconds, round_trip.seconds, sample.pause_s)
+    kbps = plain_kbps if arrival_s else rate_kbps(size, seconds, round_trip.seconds, sample.pause_s)
     return _Rate(
         sample.ended_s,
         kbps,
@@ -250,18 +266,55 @@ def _rate_of(sample: _Sample, round_trip: _RoundTrip) -> _Rate:
         size * 8 / 1e3,
         seconds,
         sample.transfer.fresh,
+        arrival_s is not None,
         sample.transfer.tcp is not None,
     )
+
+
+def _arrival_s(sample: _Sample, size: int, exchange_s: float, round_trip: _RoundTrip) -> float | None:
+    """Seconds that a size takes at the rate at which the body arrived; None where that rate is not the link's.
+
+    Args:
+        exchange_s: what the exchange took, round trip and cloud excluded.
+    """
+    arrival = sample.transfer.arrival
+    if arrival is None or arrival.seconds <= 0.0 or 2 * arrival.size_bytes < size:
+        return None
+    seconds = arrival.seconds * size / arrival.size_bytes
+    # Store and forward: the body arrives in less than half of the exchange where the way before the proxy is slower.
+    if seconds < max(exchange_s / 2, exchange_s - _STILL_S) or arrival.seconds > sample.seconds:
+        return None
+    # While the window is small the body arrives at the window's rate, not the link's: not below the link's half either.
+    kbps, rtt_s = 2 * size * 8 / seconds / 1e3, round_trip.seconds
+    waits = slow_start_s(size, kbps, rtt_s, window_bytes(sample.pause_s, kbps, rtt_s)) > 0.0
+    return None if waits else seconds
 
 
 def _usable(rates: Sequence[_Rate]) -> Sequence[_Rate]:
     """The rates of long transfers; of these, the ones on connections that were not new, if there are any."""
     fastest_kbps = max(rate.plain_kbps for rate in rates)
-    # The expected time decides, not the measured one: that would select the transfers that were slow by chance.
-    long = [rate for rate in rates if rate.kbit / fastest_kbps >= _SHORT_S or rate.seconds >= _CLEAR_S]
+    short_s = _SHORT_S if len(rates) >= _FEW else _CLEAR_S
+
+    def is_long(rate: _Rate) -> bool:
+        # The expected time decides, not the measured one: that would select the transfers that were slow by chance.
+        least_s = _SHORT_ARRIVAL_S if rate.by_arrival else short_s
+        return rate.kbit / fastest_kbps >= least_s or rate.seconds >= _CLEAR_S
+
+    long = [rate for rate in rates if is_long(rate)]
     # Without TCP_INFO (before Linux 4.9) this may be the only source, so short transfers have to do.
     usable = long or [rate for rate in rates if not rate.has_tcp_info]
-    return [rate for rate in usable if not rate.fresh] or usable
+    return _undelayed([rate for rate in usable if not rate.fresh] or usable)
+
+
+def _undelayed(rates: Sequence[_Rate]) -> Sequence[_Rate]:
+    """The same with the median of the last few short transfers for each of these: one of them may have been delayed."""
+    last_kbps: deque[float] = deque(maxlen=_FEW)
+    medians = []
+    for rate in rates:
+        if rate.seconds < _CLEAR_S:
+            last_kbps.append(rate.kbps)
+        medians.append(rate._replace(kbps=statistics.median(last_kbps)) if rate.seconds < _CLEAR_S else rate)
+    return medians
 
 
 def _ewma(rates: Sequence[float]) -> float:

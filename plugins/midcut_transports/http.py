@@ -173,6 +173,7 @@ class HttpTransport:
             fresh=answer.fresh,
             beyond=decoded.beyond,
             fallback=decoded.fallback,
+            arrival=decoded.arrival,
         )
 
     async def close(self) -> None:

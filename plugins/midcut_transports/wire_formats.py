@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from midcut import wire
 from midcut.errors import CloudRefusedError, MalformedError
+from midcut.types import BodyArrival
 from midcut.wire import oip, oip_read, route
 from midcut.wire.body import Body
 from midcut.wire.oip_tensors import encode_infer, reply_values
@@ -48,6 +49,7 @@ class DecodedReply(NamedTuple):
     server_s: float
     beyond: tuple[TierTimes, ...] = ()
     fallback: str = ""
+    arrival: BodyArrival | None = None
 
 
 class WireFormat(Protocol):
@@ -91,6 +93,7 @@ class OpenInference:
             values = reply_values(reply, self._reply_codec)
             beyond = route.read_times(reply.parameters.get(route.ROUTE_US))
             server_s, compute_s = _seconds_parameter(reply, "server_us"), _seconds_parameter(reply, "compute_us")
+            arrival = _arrival(reply)
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply is invalid: {error}") from None
         _check_id(reply.id, request)
@@ -101,7 +104,7 @@ class OpenInference:
         if not self._plain and _checksum(reply) != reply.parameters.get(oip.CHECKSUM):
             raise CloudRefusedError("the reply's tensors were damaged on the way: the checksum differs")
         fallback = str(reply.parameters.get(route.FALLBACK, ""))[:_LONGEST_REASON]
-        return DecodedReply(values, compute_s, max(server_s, compute_s), beyond, fallback)
+        return DecodedReply(values, compute_s, max(server_s, compute_s), beyond, fallback, arrival)
 
 
 class Paper:
@@ -146,3 +149,11 @@ def _seconds_parameter(reply: oip_read.Reply, name: str) -> float:
     if isinstance(value, bool | str) or not (math.isfinite(value) and value >= 0):
         raise MalformedError(f"parameter {name} must be microseconds, got {value!r:.40}")
     return value / 1e6
+
+
+def _arrival(reply: oip_read.Reply) -> BodyArrival | None:
+    """How the request's body arrived, by the reply's parameters; None where the server does not tell."""
+    size, seconds = reply.parameters.get(oip.ARRIVAL_BYTES, 0), _seconds_parameter(reply, oip.ARRIVAL_US)
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise MalformedError(f"parameter {oip.ARRIVAL_BYTES} must be a number of bytes, got {size!r:.40}")
+    return BodyArrival(size, seconds) if size and seconds else None

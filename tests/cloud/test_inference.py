@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from midcut.config.settings import CutSettings
 from midcut.graph import partition
+from midcut.serving.body_budget import Upload
 from midcut.testing import TorchExecutor
-from midcut.types import Encoded, LoadedModel, TailRequest
+from midcut.types import BodyArrival, Encoded, LoadedModel, TailRequest
 from midcut.wire.oip_tensors import encode_infer
 
 PATH = "/v2/models/tiny/infer"
@@ -70,6 +71,13 @@ def test_binary_in_binary_out(cloud_url, tiny, message, whole):
     assert set(parameters) == {"parse_us", "queue_us", "compute_us", "server_us", "crc32"}
     assert parameters["crc32"] == f"{zlib.crc32(body[length:]):08x}"
     assert parameters["parse_us"] + parameters["queue_us"] + parameters["compute_us"] <= parameters["server_us"] + 3
+
+
+def test_a_reply_tells_how_the_body_of_its_request_arrived(cloud_url, message, monkeypatch):
+    monkeypatch.setattr(Upload, "arrival", BodyArrival(13_159, 0.0055287))
+    status, body, response = infer(cloud_url, message.header, b"".join(message.pieces))
+    parameters = json.loads(body[: int(response.getheader("Inference-Header-Content-Length"))])["parameters"]
+    assert (status, parameters["arrival_bytes"], parameters["arrival_us"]) == (200, 13_159, 5528)
 
 
 def test_without_asking_for_binary_the_reply_is_json(cloud_url, message, whole):

@@ -12,6 +12,7 @@ from midcut.errors import BusyError
 from midcut.serving import new_app, read_body
 from midcut.serving.body_budget import BODIES, BodyBudget
 from midcut.serving.in_flight import InFlightCounter
+from midcut.types import BodyArrival
 
 MB = 1_000_000
 
@@ -53,6 +54,19 @@ async def begin(address, length, sent=b""):
 async def status(reader):
     async with asyncio.timeout(60):
         return int((await reader.readline()).split()[1])
+
+
+async def test_the_arrival_of_a_body_is_timed_between_pieces_that_were_read_when_there_was_no_more(monkeypatch):
+    times_s = iter([10.0, 10.25, 10.5, 11.25, 13.0])
+    monkeypatch.setattr("midcut.serving.body_budget.perf_counter", lambda: next(times_s))
+    upload = BodyBudget(MB).begin(60.0)
+    for size in (700, 1448, 2896):
+        upload.add(size)
+        assert upload.arrival is None
+    upload.add(104)
+    assert upload.arrival == BodyArrival(2896, 0.25)
+    upload.add(2000)  # it may have waited for this server since 11.3
+    assert upload.arrival == BodyArrival(3000, 1.0)
 
 
 async def until(condition):

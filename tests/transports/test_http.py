@@ -22,7 +22,7 @@ from midcut.protocols import ModelLister
 from midcut.proxies.faults import FaultProxy
 from midcut.proxies.toxics import Garbage
 from midcut.testing import TransportSuite
-from midcut.types import TailRequest
+from midcut.types import BodyArrival, TailRequest
 from midcut_transports.http import http_transport
 
 
@@ -162,6 +162,13 @@ def send(url, times=1, **knobs):
     return asyncio.run(go())
 
 
+def test_what_a_cloud_tells_of_the_bodys_arrival_is_passed_on():
+    with scripted(oip_reply(parameters={"arrival_us": 5528, "arrival_bytes": 13_159})) as (url, _):
+        assert send(url).arrival == BodyArrival(13_159, 0.005528)
+    with scripted(oip_reply(parameters={"arrival_us": 0, "arrival_bytes": 13_159})) as (url, _):
+        assert send(url).arrival is None  # no rate
+
+
 def test_a_reply_is_read():
     with scripted(reply()) as (url, received):
         answer = send(url)
@@ -251,6 +258,15 @@ def test_a_full_backlog_is_a_connect_timeout_or_a_timeout():
         (oip_reply(tensor={"parameters": {"binary_data_size": True}}), "must be int"),
         (oip_reply(parameters={"compute_us": -1}), "compute_us must be microseconds"),
         (oip_reply(parameters={"server_us": "long"}), "server_us must be microseconds"),
+        (oip_reply(parameters={"arrival_us": -5, "arrival_bytes": 7}), "arrival_us must be microseconds"),
+        (
+            oip_reply(parameters={"arrival_us": 5, "arrival_bytes": -7}),
+            "arrival_bytes must be .* bytes, got -7",
+        ),
+        (
+            oip_reply(parameters={"arrival_us": 5, "arrival_bytes": 7.5}),
+            "arrival_bytes must be .* bytes, got 7.5",
+        ),
         (oip_reply(id="another"), "answered request 'another', not 'r'"),
         (oip_reply(parameters={"crc32": "00000000"}), "the checksum differs"),
         (oip_reply(parameters={"crc32": None}), "reply is invalid"),

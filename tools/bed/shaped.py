@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 QUEUE_BYTES = 200_000
-_BURST_BYTES = 3200  # more lets short bodies pass unshaped, less slows high rates down
+BURST_BYTES = 3200  # more lets short bodies pass unshaped, less slows high rates down
 _SIOCETHTOOL = 0x8946
 _SET_OFFLOADS = {"tso": 0x1F, "gso": 0x24, "gro": 0x2C}  # linux/ethtool.h: ETHTOOL_S...
 
@@ -83,7 +83,7 @@ class TbfLink(ShapedLink):
 
     def qdisc(self, shape: Shape) -> Sequence[str]:
         rate_bps = round((shape.bandwidth_kbps or 0.0) * 1000)
-        return ["tbf", "rate", f"{rate_bps}bit", "burst", str(_BURST_BYTES), "limit", str(QUEUE_BYTES)]
+        return ["tbf", "rate", f"{rate_bps}bit", "burst", str(BURST_BYTES), "limit", str(QUEUE_BYTES)]
 
 
 def require_netem(scratch: str) -> None:

@@ -30,6 +30,7 @@ from midcut.serving import (
     read_chunks,
 )
 from midcut.serving.access import may_read
+from midcut.serving.body_budget import UPLOAD
 from midcut.serving.images import PixelBudget
 from midcut.serving.metrics import CloudMetrics
 from midcut.wire import oip, oip_read, version, workload
@@ -189,6 +190,8 @@ class _Routes:
             "compute_us": int((result.compute_s + relayed.compute_s) * 1e6),
             "server_us": int((computed - received) * 1e6),
         }
+        if (arrival := request[UPLOAD].arrival) is not None:
+            parameters[oip.ARRIVAL_BYTES], parameters[oip.ARRIVAL_US] = arrival.size_bytes, int(arrival.seconds * 1e6)
         if relayed.beyond:
             parameters[ROUTE_US] = times_text(relayed.beyond)
         if relayed.fallback:

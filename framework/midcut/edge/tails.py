@@ -341,6 +341,7 @@ class Tails:
                 at_s=time.time(),
                 tcp=reply.tcp,
                 fresh=reply.fresh,
+                arrival=reply.arrival,
             )
         )
         return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s - reply.beyond_s, 0.0))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from midcut.errors import BusyError
 from midcut.serving.error_responses import RefusedError
+from midcut.types import BodyArrival
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,9 @@ LEAST_BYTES_PER_S: Final = 240.0
 GRACE_S: Final = 5.0
 # An upload is not ended in favour of others before it had this long to show its rate.
 _YOUNG_S: Final = 1.0
+# The arrival of a body is timed from this piece on, and needs so many.
+_BEGIN_PIECE: Final = 2
+_LEAST_PIECES: Final = 4
 
 
 class Upload:
@@ -34,6 +39,8 @@ class Upload:
 
     def __init__(self, budget: BodyBudget, timeout_s: float) -> None:
         self.received = 0
+        self._pieces = 0
+        self._begin = self._before = self._last = (0, 0.0)  # bytes so far, and when
         self._budget = budget
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
@@ -54,6 +61,17 @@ class Upload:
     def bytes_per_s(self) -> float:
         return self.received / max(self.age_s, 1e-9)
 
+    @property
+    def arrival(self) -> BodyArrival | None:
+        """How the body arrived; None where it came in less than four pieces.
+
+        A piece is all that has come until it is read, also where that is late; not so the last one, after which nothing
+        comes. The first one may have waited before the request was taken up.
+        """
+        if self._pieces < _LEAST_PIECES:
+            return None
+        return BodyArrival(self._before[0] - self._begin[0], self._before[1] - self._begin[1])
+
     @contextmanager
     def reading(self) -> Iterator[asyncio.Timeout]:
         """The time-out to read the body under; it moves with what arrives."""
@@ -72,6 +90,10 @@ class Upload:
         if self._evicted:
             raise self.refusal()
         self.received += count
+        self._pieces += 1
+        self._before, self._last = self._last, (self.received, perf_counter())
+        if self._pieces == _BEGIN_PIECE:
+            self._begin = self._last
         self._budget.take(self, count)
         if self._timer is not None and not self._evicted:
             self._timer.reschedule(self._deadline())

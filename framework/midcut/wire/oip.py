@@ -17,9 +17,10 @@ those of the cuts (`1x3x320x320,1x16`), `route` and `hops` (see `midcut.wire.rou
 protocol's own). To a tensor: `dim_order` where its bytes are not in row-major order (Triton has no such thing);
 `dtype`, `shape` and
 `codec_*` where a codec encoded it, so that it travels as UINT8 of shape [n]; `int` where it is a plain int. To a reply:
-`parse_us`, `queue_us`, `compute_us`, `server_us`, and `crc32` over the bytes of its tensors, without which damaged
-bytes would go unnoticed. Requests are protected by two HTTP headers, see `CHECKSUM_HEADER`. Importing this imports no
-torch.
+`parse_us`, `queue_us`, `compute_us`, `server_us`; `arrival_bytes` and `arrival_us`, how long a part of the request's
+body took to arrive: the link's rate without the delays of either end; `crc32` over the bytes of its tensors, without
+which damaged bytes would go unnoticed. Requests are protected by two HTTP headers, see `CHECKSUM_HEADER`. Importing
+this imports no torch.
 """
 
 from __future__ import annotations
@@ -61,6 +62,9 @@ models, `crc32`: this server sends `RECEIVED_HEADER`. Of a reply in the paper's 
 RECEIVED_HEADER: Final = "Midcut-Received"
 """Of every answer to a request whose body was read: the checksum of the request as the server received it."""
 DEFERRED: Final = "deferred"
+ARRIVAL_BYTES: Final = "arrival_bytes"
+ARRIVAL_US: Final = "arrival_us"
+"""In a reply, where the request's body came in several pieces: see `midcut.types.BodyArrival`."""
 PLATFORM: Final = "midcut_torch"
 DATATYPES: Final = {
     "bool": "BOOL", "uint8": "UINT8", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
