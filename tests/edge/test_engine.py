@@ -160,6 +160,32 @@ async def test_a_cloud_that_computes_rightly_is_not_suspected(bench, tiny_model)
     assert {result.finished_by for result in results} == {"cloud"}
 
 
+@pytest.mark.parametrize("cloud", [LoopbackTransport, Miscomputing])
+async def test_computing_an_answer_again_is_no_time_of_the_link(bench, tiny, tiny_model, monkeypatch, cloud):
+    now_s = 0.0
+
+    class Distant(cloud):
+        async def infer(self, request):
+            nonlocal now_s
+            now_s += 0.05
+            return replace(await super().infer(request), compute_s=0.01, server_s=0.01, wall_s=0.05)
+
+    class Slow(TorchExecutor):
+        def run(self, segment):
+            nonlocal now_s
+            now_s += 7.0
+            with torch.inference_mode():
+                return segment(), 7.0
+
+        def close(self): ...
+
+    monkeypatch.setattr("midcut.edge.tails.perf_counter", lambda: now_s)
+    async with bench(legal=ALWAYS, transport=Distant(tiny), executor=Slow(), recheck="1") as b:
+        result = await b.engine.infer(tiny_model.example)
+    assert result.finished_by == ("cloud" if cloud is LoopbackTransport else "edge")
+    assert result.link_s == pytest.approx(0.04 if cloud is LoopbackTransport else 0.05)
+
+
 @pytest.mark.parametrize("share", ["1/0", "-1/2", "2", "often", "nan"])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(ConfigError, match=r"engine\.recheck must be a share from 0 to 1, like 1/100"):

@@ -323,15 +323,28 @@ class Tails:
 
     async def _ask_cloud(self, work: _Work) -> _CloudOutcome:
         started, request = perf_counter(), work.request
+        rechecked_s = 0.0  # computing an answer again is no time of the link
+
+        async def recheck(reply: TailReply) -> None:
+            nonlocal rechecked_s
+            began = perf_counter()
+            try:
+                await self._compute_again(work, reply)
+            finally:
+                rechecked_s += perf_counter() - began
+
+        def check(reply: TailReply) -> Awaitable[None] | None:
+            return recheck(reply) if self._check(work, reply) else None
+
         try:
             with span("link", "CLIENT", cut=request.cut, codec=request.codec):
                 exchanging = partial(self._hub.exchanging, _most_bytes(request))
-                reply = await self._clouds.infer(request, partial(self._check, work), exchanging)
+                reply = await self._clouds.infer(request, check, exchanging)
         except CloudError as error:
             if isinstance(error, CloudRefusedError) and error.http_status in _OTHER_MODEL:
                 self._on_other_model()
-            return _CloudOutcome(fallback=str(error), link_s=perf_counter() - started)
-        took_s = perf_counter() - started
+            return _CloudOutcome(fallback=str(error), link_s=perf_counter() - started - rechecked_s)
+        took_s = perf_counter() - started - rechecked_s
         self._hub.transferred(
             Transfer(
                 sent_bytes=reply.sent_bytes,
@@ -346,10 +359,10 @@ class Tails:
         )
         return _CloudOutcome(reply, link_s=max(took_s - reply.compute_s - reply.beyond_s, 0.0))
 
-    def _check(self, work: _Work, reply: TailReply) -> Awaitable[None] | None:
+    def _check(self, work: _Work, reply: TailReply) -> bool:
         """Raise CloudRefusedError for impossible times or bytes, or values that cannot be this model's output.
 
-        Returns a further check to await, or None: for a share of the answers the tail is computed here too.
+        Returns whether the tail is to be computed here too, as it is for a share of the answers.
         """
         _check_times(reply)
         partition, request, last = work.partition, work.request, self._table.last
@@ -359,15 +372,13 @@ class Tails:
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply does not fit: {error}") from None
         if any(value.any_size for value in partition.expected(last)):
-            return None
+            return False
         # The output's shape is known in advance only for inputs of the table's shapes.
         shapes, (given, expected) = _shapes(reply.values), (_spec_shapes(partition.table, at) for at in (0, last))
         if shapes != expected and _shapes(work.inputs) == given:
             raise CloudRefusedError(f"the cloud's reply has shapes {shapes}, expected are {expected}")
         codecs = {request.codec} if request.onward is None else {request.codec, *(h.codec for h in request.onward.hops)}
-        if codecs <= self._exact and self._recheck.is_due():
-            return self._compute_again(work, reply)
-        return None
+        return codecs <= self._exact and self._recheck.is_due()
 
     async def _compute_again(self, work: _Work, reply: TailReply) -> None:
         values, _ = await self._compute(work)
