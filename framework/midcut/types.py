@@ -145,7 +145,7 @@ class Output(msgspec.Struct, frozen=True):
     value: int
 
 
-class CutTable(msgspec.Struct, frozen=True):
+class CutTable(msgspec.Struct, frozen=True, dict=True):
     """All cuts of a captured model, legal or not. It is part of profiles and of the cloud's model list.
 
     Attributes:
@@ -184,13 +184,13 @@ class CutTable(msgspec.Struct, frozen=True):
         pairs = zip(self.ranges, self.cuts[0].values, strict=False)
         return max((math.prod(entry.largest) / math.prod(spec.shape[1:]) for entry, spec in pairs), default=1.0)
 
-    @property
+    @cached_property
     def reply_names(self) -> tuple[str, ...]:
         """A name for each value at the last cut: that of the first output that it is."""
         first = {output.value: output.name for output in reversed(self.outputs)}
         return tuple(first.get(index, spec.name) for index, spec in enumerate(self.cuts[-1].values))
 
-    @property
+    @cached_property
     def last(self) -> int:
         """The cut at which everything runs on the edge."""
         return len(self.cuts) - 1
@@ -200,12 +200,12 @@ class CutTable(msgspec.Struct, frozen=True):
         """Number of leaf modules."""
         return self.cuts[-1].layer
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash that is equal on both sides if and only if every cut means the same on both."""
         return f"{self.graph}-{self.weights}"
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str]:
         """Name and fingerprint: what a server holds at most once."""
         return self.model, self.fingerprint

@@ -6,10 +6,12 @@ A general client spends more time on a small request than the socket does.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import httptools
 from msgspec.structs import replace
@@ -41,8 +43,23 @@ class InvalidResponseError(Exception):
     """The bytes that came are not an HTTP response."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Request(NamedTuple):
+    """What one exchange sends.
+
+    Attributes:
+        header: the HTTP header.
+        pieces: the body.
+        size_bytes: of header and body.
+        written: called after each part of the body that is written, and at the end.
+    """
+
+    header: bytes
+    pieces: Sequence[memoryview]
+    size_bytes: int
+    written: Callable[[], object] | None = None
+
+
+class Limits(NamedTuple):
     """What one exchange may take.
 
     Attributes:
@@ -82,8 +99,13 @@ class Answer:
 
     def header(self, name: str) -> str | None:
         """A header's value, None where there is none."""
-        value = self.headers.get(name.lower().encode())
+        value = self.headers.get(_key(name))
         return None if value is None else value.decode("latin-1").strip()
+
+
+@cache
+def _key(name: str) -> bytes:
+    return name.lower().encode()
 
 
 class Connection(asyncio.Protocol):
@@ -101,7 +123,8 @@ class Connection(asyncio.Protocol):
         self.idle_since_s = 0.0
         self._prepare = prepare
         self._limits = Limits(0.0, 0.0, 0)
-        self._silence: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._silent_until_s = math.inf
         self._used = False
         self._delivery_kbps = 0.0
         self._transport: asyncio.Transport | None = None
@@ -113,17 +136,8 @@ class Connection(asyncio.Protocol):
         self._in_header = True
         self._written = self._failed = False
 
-    async def exchange(
-        self,
-        header: bytes,
-        pieces: Sequence[memoryview],
-        limits: Limits,
-        written: Callable[[], object] | None = None,
-    ) -> Answer:
+    async def exchange(self, request: Request, limits: Limits) -> Answer:
         """Send one request and read its answer.
-
-        Args:
-            written: called after each part of the body that is written, and at the end.
 
         Raises:
             ConnectionLostError, InvalidResponseError, TimeoutError: the connection cannot be used again.
@@ -134,29 +148,28 @@ class Connection(asyncio.Protocol):
         self.usable = self._written = self._failed = False
         self._in_header = True
         self._done = loop.create_future()
-        sent_bytes = len(header) + sum(piece.nbytes for piece in pieces)
-        self._answer = answer = Answer(sent_bytes=sent_bytes, fresh=not self._used)
-        if self._used:
-            self._silence = loop.call_later(limits.silent_s, self._check_silence)
-        self._used, self._limits = True, limits
+        self._answer = answer = Answer(sent_bytes=request.size_bytes, fresh=not self._used)
+        self._limits = limits
         started = perf_counter()
-        alarm = loop.call_at(limits.until_s, self._give_up)
+        self._silent_until_s = loop.time() + limits.silent_s if self._used else math.inf
+        self._alarm = loop.call_at(min(limits.until_s, self._silent_until_s), self._look)
+        self._used = True
         try:
-            if answer.sent_bytes <= _JOINED_BYTES:
-                transport.write(b"".join((header, *pieces)))
+            if request.size_bytes <= _JOINED_BYTES:
+                transport.write(b"".join((request.header, *request.pieces)))
                 self._written = True
             else:
-                await self._write(transport, header, pieces, written)
-            if written is not None:
-                written()
+                await self._write(transport, request)
+            if request.written is not None:
+                request.written()
             await self._done
         except BaseException:
             self._done.cancel()  # else the end of the connection would be set as its exception
             transport.abort()
             raise
         finally:
-            alarm.cancel()
-            self._end_silence()
+            if self._alarm is not None:
+                self._alarm.cancel()
         self.idle_since_s = loop.time()
         answer.wall_s = perf_counter() - started
         answer.tcp = self._read_tcp_info()
@@ -165,23 +178,17 @@ class Connection(asyncio.Protocol):
             transport.abort()
         return answer
 
-    async def _write(
-        self,
-        transport: asyncio.Transport,
-        header: bytes,
-        pieces: Sequence[memoryview],
-        written: Callable[[], object] | None,
-    ) -> None:
-        transport.write(header)
-        for piece in pieces:
+    async def _write(self, transport: asyncio.Transport, request: Request) -> None:
+        transport.write(request.header)
+        for piece in request.pieces:
             for at in range(0, piece.nbytes, _WRITE_BYTES):
                 if self._writable is not None:
                     await self._writable
                 if self._done is None or self._done.done():
                     return  # the server answered or closed before the whole request: the rest is not needed
                 transport.write(piece[at : at + _WRITE_BYTES])
-                if written is not None:
-                    written()
+                if request.written is not None:
+                    request.written()
         self._written = True
 
     def _read_tcp_info(self) -> TcpInfo | None:
@@ -193,21 +200,22 @@ class Connection(asyncio.Protocol):
         stale, self._delivery_kbps = info.delivery_kbps == self._delivery_kbps, info.delivery_kbps
         return replace(info, app_limited=True) if stale else info
 
-    def _give_up(self) -> None:
-        self._fail(TimeoutError())
-
-    def _check_silence(self) -> None:
-        """Give up a kept connection on which nothing comes back, unless the request is still on its way."""
-        if self._written and not unacknowledged_bytes(self._socket):
-            self._fail(SilentError(f"a kept connection was silent for {self._limits.silent_s:.3g} s"))
-        else:  # TCP_USER_TIMEOUT ends a connection on which nothing is acknowledged
-            loop = asyncio.get_running_loop()
-            self._silence = loop.call_later(self._limits.silent_s, self._check_silence)
-
-    def _end_silence(self) -> None:
-        timer, self._silence = self._silence, None
-        if timer is not None:
-            timer.cancel()
+    def _look(self) -> None:
+        """Give up an exchange that is late, and a kept connection on which nothing comes back."""
+        loop, limits = asyncio.get_running_loop(), self._limits
+        now = loop.time()
+        if now >= limits.until_s:
+            self._fail(TimeoutError())
+            return
+        if now >= self._silent_until_s:
+            if self._answer is not None and self._answer.received_bytes:
+                self._silent_until_s = math.inf
+            elif self._written and not unacknowledged_bytes(self._socket):
+                self._fail(SilentError(f"a kept connection was silent for {limits.silent_s:.3g} s"))
+                return
+            else:  # the request is on its way; TCP_USER_TIMEOUT ends a connection on which nothing is acknowledged
+                self._silent_until_s = now + limits.silent_s
+        self._alarm = loop.call_at(min(limits.until_s, self._silent_until_s), self._look)
 
     def close(self) -> None:
         self.usable = False
@@ -234,8 +242,6 @@ class Connection(asyncio.Protocol):
         if answer is None or done is None or done.done():
             self.close()  # there is no request that this could answer
             return
-        if not answer.received_bytes:
-            self._end_silence()
         answer.received_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -290,9 +296,10 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_header = False
-        length = None if self._answer is None else self._answer.header("content-length")
-        if length is not None and length.isascii() and length.isdigit() and int(length) > self._limits.answer_bytes:
-            self._fail(InvalidResponseError(f"the reply has {length[:20]} bytes, over {self._limits.answer_bytes}"))
+        length = b"" if self._answer is None else self._answer.headers.get(b"content-length", b"").strip()
+        if length.isdigit() and int(length) > self._limits.answer_bytes:
+            told = length[:20].decode()
+            self._fail(InvalidResponseError(f"the reply has {told} bytes, over {self._limits.answer_bytes}"))
 
     def on_body(self, chunk: bytes) -> None:
         if self._answer is not None and not self._failed:

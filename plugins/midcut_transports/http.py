@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -146,20 +145,22 @@ class HttpTransport:
             encoded = await off_loop(_payload_bytes(request), wire_format.encode, request, timeout_s)
         except MalformedError as error:
             raise CloudRefusedError(str(error), http_status=HTTPStatus.BAD_REQUEST) from error
-        integrity = Integrity(encoded.model, encoded.header_length, encoded.pieces, expected=self._checks_requests)
+        integrity = Integrity(
+            encoded.model, encoded.header_length, encoded.pieces, encoded.size_bytes, expected=self._checks_requests
+        )
         left_s = timeout_s - (perf_counter() - started)
         headers = (
             _id_header(request.request_id)
             + trace_headers()
             + encoded.headers
             + ("" if self._plain else integrity.header)
+            + f"Content-Length: {encoded.size_bytes}\r\n"
         )
         limit_bytes = _REPLY_BYTES if request.reply_limit_bytes is None else request.reply_limit_bytes
         answer = await self._exchange("POST", encoded.path, left_s, headers, encoded.pieces, limit_bytes, integrity)
         left_s = timeout_s - (perf_counter() - started)
         try:
-            async with asyncio.timeout(left_s):
-                decoded = await off_loop(_decode_cost(answer), wire_format.decode, request, answer)
+            decoded = await off_loop(_decode_cost(answer), wire_format.decode, request, answer, timeout_s=left_s)
         except TimeoutError:
             raise CloudTimeoutError(f"the answer of {self._address} was not decoded in {timeout_s:.3g} s") from None
         return TailReply(
@@ -194,8 +195,7 @@ class HttpTransport:
         """Exchange a request for its answer. Raises CloudError for all but a success."""
         if self._pool is None:
             raise CloudUnreachableError("the transport is not open")
-        size = f"Content-Length: {sum(piece.nbytes for piece in pieces)}\r\n" if method == "POST" else ""
-        http_header = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._access_headers()}{headers}{size}\r\n"
+        http_header = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._access_headers()}{headers}\r\n"
         try:
             answer = await self._pool.exchange(http_header.encode("latin-1"), pieces, timeout_s, limit_bytes, integrity)
         except NoConnectionInTimeError:
@@ -214,9 +214,14 @@ class HttpTransport:
                 integrity is not None and integrity.reported is not None
             ):  # also where it was an older cloud's turn behind the same address
                 self._checks_requests = integrity.reported
-        if redirected := redirect_reason(answer, f"{self._scheme}://{self._address}", f"{self._prefix}{path}"):
-            raise CloudRefusedError(redirected, http_status=answer.status)
-        _check_success(answer)
+        if answer.status != HTTPStatus.OK:
+            url = f"{self._scheme}://{self._address}"
+            reason = redirect_reason(answer, url, f"{self._prefix}{path}") or _refusal(answer)
+            raise CloudRefusedError(
+                reason, http_status=answer.status, retry_after_s=_retry_after_s(answer.header("retry-after") or "")
+            )
+        if (encoding := answer.header("content-encoding")) is not None:
+            raise CloudRefusedError(f"the reply is {encoding}-encoded, which was not requested")
         return answer
 
     def _access_headers(self) -> str:
@@ -288,17 +293,8 @@ def _payload_bytes(request: TailRequest) -> int:
     return 0 if request.codec == RAW else values_bytes(request.values)
 
 
-def _check_success(answer: Answer) -> None:
-    encoding = answer.header("content-encoding")
-    if encoding is not None:
-        raise CloudRefusedError(f"the reply is {encoding}-encoded, which was not requested")
-    if answer.status != HTTPStatus.OK:
-        reason = wire.read_error(b"".join(answer.chunks))
-        raise CloudRefusedError(
-            f"the cloud says {answer.status}: {reason}",
-            http_status=answer.status,
-            retry_after_s=_retry_after_s(answer.header("retry-after") or ""),
-        )
+def _refusal(answer: Answer) -> str:
+    return f"the cloud says {answer.status}: {wire.read_error(b''.join(answer.chunks))}"
 
 
 def _retry_after_s(header: str) -> float | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from midcut.wire import oip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from midcut_transports.connection import Answer
 
@@ -28,7 +28,7 @@ class Integrity:
     Args:
         model: the name in the path; empty where the path has none.
         header_length: bytes of the JSON header; empty where all of the body is JSON.
-        pieces: the body.
+        pieces, size_bytes: the body.
         expected: this cloud is known to check requests.
 
     Attributes:
@@ -36,25 +36,34 @@ class Integrity:
         reported: whether an answer had a checksum; None before there is an answer.
     """
 
-    def __init__(self, model: str, header_length: str, pieces: Sequence[memoryview], *, expected: bool) -> None:
+    def __init__(
+        self, model: str, header_length: str, pieces: Sequence[memoryview], size_bytes: int, *, expected: bool
+    ) -> None:
         self._checksum = oip.RequestChecksum(model, header_length)
-        self._parts = (piece[at : at + _EARLY_BYTES] for piece in pieces for at in range(0, piece.nbytes, _EARLY_BYTES))
         self._expected = expected
+        self._left: Iterator[memoryview] | None = None
         self.reported: bool | None = None
-        deferred = expected and sum(piece.nbytes for piece in pieces) > _EARLY_BYTES
-        self.header = f"{oip.CHECKSUM_HEADER}: {oip.DEFERRED if deferred else self.text()}\r\n"
+        if expected and size_bytes > _EARLY_BYTES:
+            self._left = _parts(pieces)
+            self._text = oip.DEFERRED
+        else:
+            for piece in pieces:
+                self._checksum.add(piece)
+            self._text = self._checksum.text
+        self.header = f"{oip.CHECKSUM_HEADER}: {self._text}\r\n"
 
     def advance(self) -> None:
         """Add the next part of the body to the checksum, if there is one."""
-        for part in self._parts:
+        if self._left is not None and (part := next(self._left, None)) is not None:
             self._checksum.add(part)
-            return
 
     def text(self) -> str:
         """The checksum, once what is left of the body is added."""
-        for part in self._parts:
-            self._checksum.add(part)
-        return self._checksum.text
+        if self._left is not None:
+            for part in self._left:
+                self._checksum.add(part)
+            self._text, self._left = self._checksum.text, None
+        return self._text
 
     def doubt(self, answer: Answer, *, last: bool = False) -> str:
         """Why the request, or its answer, seems to have been damaged on the way; `""` if it does not.
@@ -77,3 +86,8 @@ class Integrity:
             if not last and (refused or answer.status in _SERVER_FAULTS)
             else ""
         )
+
+
+def _parts(pieces: Sequence[memoryview]) -> Iterator[memoryview]:
+    """The pieces in parts that fit into a processor's cache."""
+    return (piece[at : at + _EARLY_BYTES] for piece in pieces for at in range(0, piece.nbytes, _EARLY_BYTES))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import aiohappyeyeballs
 
 from midcut.wire.tcp import notice_dead_peer
-from midcut_transports.connection import Connection, ConnectionLostError, Limits, SilentError
+from midcut_transports.connection import Connection, ConnectionLostError, Limits, Request, SilentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,29 +93,18 @@ class Pool:
         """
         size_bytes = len(header) + sum(piece.nbytes for piece in pieces)
         self._under_way_bytes += size_bytes
-        try:
-            return await self._exchange(header, pieces, timeout_s, limit_bytes, integrity)
-        finally:
-            self._under_way_bytes -= size_bytes
-
-    async def _exchange(
-        self,
-        header: bytes,
-        pieces: Sequence[memoryview],
-        timeout_s: float,
-        limit_bytes: int,
-        integrity: Integrity | None,
-    ) -> Answer:
         silent_s = max(
             self._connect_timeout_s,
             _SILENT_ANSWERS * max(self._answers_s, default=0.0),
             self._under_way_bytes / _SLOWEST_BYTES_PER_S,
         )
-        limits = Limits(asyncio.get_running_loop().time() + timeout_s, silent_s, limit_bytes)
-        idle = self._take_idle()
+        now = asyncio.get_running_loop().time()
+        limits = Limits(now + timeout_s, silent_s, limit_bytes)
+        request = Request(header, pieces, size_bytes, None if integrity is None else integrity.advance)
+        idle = self._take_idle(now)
         try:
             connection = idle or await self._connect(limits.until_s)
-            answer = await self._exchange_once(connection, header, pieces, limits, integrity)
+            answer = await connection.exchange(request, limits)
             if integrity is None or not integrity.doubt(answer):
                 return self._keep(connection, answer)
             connection.close()
@@ -128,8 +117,18 @@ class Pool:
                 if isinstance(error, TimeoutError):
                     raise ReusedConnectionTimeoutError from None
             raise
-        connection = await self._connect(limits.until_s)
-        answer = await self._exchange_once(connection, header, pieces, limits, integrity)
+        finally:
+            self._under_way_bytes -= size_bytes
+        return await self._repeat(request, limits, integrity)
+
+    async def _repeat(self, request: Request, limits: Limits, integrity: Integrity | None) -> Answer:
+        """Send a request that did not get through on a new connection."""
+        self._under_way_bytes += request.size_bytes
+        try:
+            connection = await self._connect(limits.until_s)
+            answer = await connection.exchange(request, limits)
+        finally:
+            self._under_way_bytes -= request.size_bytes
         if integrity is not None and (doubt := integrity.doubt(answer, last=True)):
             connection.close()
             raise ConnectionLostError(doubt)
@@ -143,19 +142,8 @@ class Pool:
         while self._idle:
             self._idle.pop().close()
 
-    async def _exchange_once(
-        self,
-        connection: Connection,
-        header: bytes,
-        pieces: Sequence[memoryview],
-        limits: Limits,
-        integrity: Integrity | None,
-    ) -> Answer:
-        answer = await connection.exchange(header, pieces, limits, None if integrity is None else integrity.advance)
-        self._answers_s.append(answer.wall_s)
-        return answer
-
     def _keep(self, connection: Connection, answer: Answer) -> Answer:
+        self._answers_s.append(answer.wall_s)
         if connection.usable:
             if self._closed or len(self._idle) >= _MAX_IDLE:
                 connection.close()
@@ -163,8 +151,8 @@ class Pool:
                 self._idle.append(connection)
         return answer
 
-    def _take_idle(self) -> Connection | None:
-        oldest_s = asyncio.get_running_loop().time() - self._max_idle_s
+    def _take_idle(self, now: float) -> Connection | None:
+        oldest_s = now - self._max_idle_s
         while self._idle:
             connection = self._idle.pop()
             if connection.usable and connection.idle_since_s >= oldest_s:

@@ -30,13 +30,14 @@ class EncodedRequest(NamedTuple):
     Attributes:
         path: percent-encoded.
         headers: the HTTP headers of the body as text, each with its line end.
-        pieces: the body.
+        pieces, size_bytes: the body.
         model, header_length: what the checksum of the request covers beside the body; empty where there is none.
     """
 
     path: str
     headers: str
     pieces: Sequence[memoryview]
+    size_bytes: int
     model: str = ""
     header_length: str = ""
 
@@ -85,7 +86,7 @@ class OpenInference:
         length = str(len(message.header))
         headers = f"Content-Type: {oip.BINARY_TYPE}\r\n{oip.HEADER_LENGTH}: {length}\r\n"
         pieces = (memoryview(message.header), *message.pieces)
-        return EncodedRequest(_infer_path(request.model), headers, pieces, request.model, length)
+        return EncodedRequest(_infer_path(request.model), headers, pieces, message.size_bytes, request.model, length)
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
@@ -114,7 +115,7 @@ class Paper:
         if request.onward is not None:
             raise MalformedError("the paper's message knows no relay")
         body = wire.encode_request(request)
-        return EncodedRequest(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),))
+        return EncodedRequest(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),), len(body))
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         checksum = answer.header(oip.CHECKSUM_HEADER)

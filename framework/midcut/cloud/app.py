@@ -139,7 +139,7 @@ class _Routes:
             message, partition, values = await off_loop(cost, self._hosted.read_paper_request, body)
             bind_request_id(request, message.request_id)
             parsed = perf_counter()
-            with self._hosted.version_of(partition).using():
+            with self._hosted.version_of(partition):
                 result = await self._tails.compute(partition, message.cut, values)
         computed = perf_counter()
         reply = await off_loop(
@@ -181,7 +181,7 @@ class _Routes:
             # Not by the event loop's clock: uvloop updates it once an iteration, in milliseconds.
             left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_S])
             stop = read_stop(call, cut, partition, self._relay)
-            with self._hosted.version_of(partition).using():
+            with self._hosted.version_of(partition):
                 result, relayed = await self._compute(partition, call, cut, stop, values, left_s)
         computed = perf_counter()
         parameters: dict[str, str | int] = {

@@ -64,6 +64,7 @@ class HostedModels:
         # Name -> fingerprint -> version. Inner dicts are replaced, never changed: threads that decode read them.
         self._versions: dict[str, dict[str, HostedVersion]] = {}
         self.body_limit_bytes = 0
+        self.has_sizes = False
         for name, parts in partitions.items():
             self.add(HostedVersion(parts, (models or {}).get(name)))
 
@@ -74,7 +75,7 @@ class HostedModels:
         self._versions[version.name] = others | {version.fingerprint: version}
         if version.batcher is not None:
             self.batchers[version.key] = version.batcher
-        self._limit_bodies()
+        self._note_held()
 
     def remove(self, name: str, fingerprint: str) -> HostedVersion:
         """Hold a version no longer: no request finds it from now on."""
@@ -85,10 +86,11 @@ class HostedModels:
         else:
             del self._versions[name]
         self.batchers.pop(version.key, None)
-        self._limit_bodies()
+        self._note_held()
         return version
 
-    def _limit_bodies(self) -> None:
+    def _note_held(self) -> None:
+        self.has_sizes = any(version.partition.sizes is not None for _, version in self.versions())
         tables = [table for _, version in self.versions() for table in version.end_tables]
         if tables:
             self.body_limit_bytes = max(
@@ -230,17 +232,14 @@ class HostedModels:
             )
         return ModelRef(found.partition.table, cut, self.max_batch > 1, version, tuple(held or ()))
 
-    @property
-    def has_sizes(self) -> bool:
-        """Whether any model takes inputs of several sizes."""
-        return any(one.partition.sizes is not None for held in self._versions.values() for one in held.values())
-
     def size_to_make(self, model_ref: ModelRef, call: oip_read.InferCall) -> Callable[[], object] | None:
         """A function to call before a request for other sizes can be read; None where nothing has to be made.
 
         Raises:
             WireError: no cut on offer, another fingerprint, or sizes that the model does not take.
         """
+        if not self.has_sizes:
+            return None
         cut = model_ref.cut or call.cut or 0
         fingerprint = _fingerprint(model_ref, call)
         partition = self.partition(model_ref.table.model, fingerprint)

@@ -6,8 +6,6 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from midcut.wire.rate_estimate import RecentRate
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,24 +22,28 @@ class CloudLoad:
 
     def __init__(self, price: PriceSettings, clock: Callable[[], float] = monotonic) -> None:
         self._price, self._clock = price, clock
-        self._busy, self._waited = RecentRate(price.window_s), RecentRate(price.window_s)
+        self._busy_s = self._waited_s = 0.0  # of recent tails, older ones faded, at the time of the newest
         self._newest_s = clock()
 
     def computed(self, compute_s: float, queue_s: float) -> None:
         """Take in that a worker was busy with a request or a batch, whose requests waited that long in all."""
         now = self._clock()
+        faded = self._faded(now)
+        self._busy_s = self._busy_s * faded + compute_s
+        self._waited_s = self._waited_s * faded + queue_s
         self._newest_s = now
-        self._busy.add(now, compute_s)
-        self._waited.add(now, queue_s)
 
     def conditions(self) -> dict[str, float]:
         """The load, and the price where there is one, as fields of an observation."""
-        now = self._clock()
-        busy = self._busy.at(now)
-        # Both rates fade alike, so that their ratio alone would stay as it is in an idle cloud.
-        recent = math.exp(-max(now - self._newest_s, 0.0) / self._price.window_s)
-        fields = {"cloud_load": recent * self._waited.at(now) / busy if busy > 0.0 else 0.0}
+        # Both sums fade alike, so that their ratio alone would stay as it is in an idle cloud.
+        faded = self._faded(self._clock())
+        busy = self._busy_s * faded / self._price.window_s
+        fields = {"cloud_load": faded * self._waited_s / self._busy_s if busy > 0.0 else 0.0}
         base, slope = self._price.base_usd_per_hour, self._price.slope_usd_per_hour
         if base is not None:
             fields |= {"cloud_price_usd_per_hour": base + slope * busy, "cloud_price_slope_usd_per_hour": slope}
         return fields
+
+    def _faded(self, now: float) -> float:
+        """What is left at a time of what was newest."""
+        return math.exp(-max(now - self._newest_s, 0.0) / self._price.window_s)

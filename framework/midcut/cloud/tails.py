@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from contextlib import contextmanager
 from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from midcut.cloud.batch_sizes import BatchSizeEstimator
 from midcut.cloud.load import CloudLoad
-from midcut.cloud.worker import Job, TailResult, Worker
+from midcut.cloud.worker import Job, TailKey, TailResult, Worker
 from midcut.config.settings import PriceSettings
 from midcut.errors import BusyError, ExpiredError
 from midcut.serving import UPLOADS_PER_PLACE, InFlightCounter
 from midcut.wire.tracing import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -36,8 +35,20 @@ if TYPE_CHECKING:
 _NEWEST_WEIGHT: Final = 0.2
 # Handing work to a thread and back takes about this long, so that shorter tails run on the event loop itself.
 _THREAD_ROUND_TRIP_S: Final = 3e-4
-# Run times that are remembered of each kind of tail (`_tail_key`); it is quick if the two shortest are short.
+# Run times that are remembered of each tail (`Job.tail`); it is quick if the two shortest are short.
 _REMEMBERED_RUNS: Final = 5
+
+
+class Held:
+    """Counts what is done `with` it."""
+
+    count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
 
 
 class TailQueue:
@@ -75,28 +86,24 @@ class TailQueue:
         self._metrics = metrics
         self._waiting: deque[Job] = deque()
         self._free_workers = settings.workers
+        self._capacity = settings.queue + settings.workers * settings.batch_requests
         self._delay_s = settings.batch_delay_s if settings.batch_requests > 1 else 0.0
         self._batch_sizes = BatchSizeEstimator(settings.batch_requests)
         self._timer: asyncio.TimerHandle | None = None
-        self._held = 0
+        self._held = Held()
         self._tail_s = 0.0
-        self._recent_s: dict[tuple[tuple[str, str], int, int, int], deque[float]] = {}
+        self._recent_s: dict[TailKey, deque[float]] = {}
         self._batchers = batchers if settings.batch_requests > 1 else {}
         self._worker = Worker(segments, self._batchers)
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Held:
         """Hold a place for a request whose body has been read, so that none is decoded and then refused.
 
         Raises:
             BusyError: the queue is full, or the wait would be longer than `queue_s`.
         """
         self._check_room()
-        self._held += 1
-        try:
-            yield
-        finally:
-            self._held -= 1
+        return self._held
 
     async def compute(
         self, partition: Partition, cut: int, values: Values, left_s: float | None = None, stop: int | None = None
@@ -126,7 +133,9 @@ class TailQueue:
             self._check_deadline(left_s)
         stop = partition.table.last if stop is None else stop
         kind = self._job_kind(partition, cut, stop, values)
-        job = Job(partition, cut, stop, values, loop.create_future(), perf_counter(), kind)
+        elements = sum([1 if isinstance(value, int) else value.numel() for value in values])
+        tail = partition.table.key, cut, stop, elements
+        job = Job(partition, cut, stop, values, loop.create_future(), perf_counter(), tail, kind)
         self._waiting.append(job)
         self._metrics.waiting = len(self._waiting)
         self._start_workers()
@@ -158,15 +167,11 @@ class TailQueue:
             raise self._busy_error(f"{count} requests are being read or answered")
 
     def _check_room(self) -> None:
-        if self._held >= self._capacity:
+        if self._held.count >= self._capacity:
             computing = self._settings.workers - self._free_workers
-            raise self._busy_error(f"{self._held - computing} requests wait")
+            raise self._busy_error(f"{self._held.count - computing} requests wait")
         if self._waiting and (wait_s := self._expected_wait_s()) > self._settings.queue_s:
             raise self._busy_error(f"{len(self._waiting)} requests wait, which takes about {wait_s:.2g} s")
-
-    @property
-    def _capacity(self) -> int:
-        return self._settings.queue + self._settings.workers * self._settings.batch_requests
 
     def _check_deadline(self, left_s: float) -> None:
         if left_s <= 0.0:
@@ -212,7 +217,7 @@ class TailQueue:
 
     def _is_quick(self, group: list[Job]) -> bool:
         """Whether two of the recent runs were short: under load, other threads slow most of them."""
-        recent_s = self._recent_s.get(_tail_key(group[0])) if len(group) == 1 else None
+        recent_s = self._recent_s.get(group[0].tail) if len(group) == 1 else None
         return recent_s is not None and sorted(recent_s)[:2][-1] < _THREAD_ROUND_TRIP_S
 
     def _next_job(self) -> tuple[Job, float]:
@@ -269,7 +274,7 @@ class TailQueue:
             self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
             if len(group) == 1 and not group[0].partition.resized:
                 # The number of keys is bounded by the cuts and batch sizes, as values are checked.
-                self._recent_s.setdefault(_tail_key(group[0]), deque(maxlen=_REMEMBERED_RUNS)).append(newest_s)
+                self._recent_s.setdefault(group[0].tail, deque(maxlen=_REMEMBERED_RUNS)).append(newest_s)
 
     def _observe_batch_size(self, kind: tuple[Any, ...], left: int) -> None:
         """Report how many jobs of a kind were queued together: those that left the queue and those that wait."""
@@ -289,9 +294,3 @@ class TailQueue:
             return [error] * len(group)
         except BaseException as error:  # noqa: BLE001 - nor a library's panic, which is not an `Exception`
             return [RuntimeError(f"{type(error).__name__}: {error}")] * len(group)
-
-
-def _tail_key(job: Job) -> tuple[tuple[str, str], int, int, int]:
-    """What the time of a tail depends on: model, both cuts, and number of elements."""
-    elements = sum(1 if isinstance(value, int) else value.numel() for value in job.values)
-    return job.partition.table.key, job.cut, job.stop, elements

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from midcut.errors import UnknownModelError
 from midcut.serving.reference_pictures import PictureInputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import torch
 
     from midcut.graph import Partition
@@ -26,7 +23,7 @@ def weights_bytes(module: torch.nn.Module) -> int:
 
 
 class HostedVersion:
-    """A model that requests may refer to by its name and fingerprint. `using` and `idle` are for one event loop.
+    """A model that requests may refer to by its name and fingerprint. `with` and `finish` are for one event loop.
 
     Args:
         partition: the model.
@@ -69,8 +66,7 @@ class HostedVersion:
         """Format -> digest of what is made of reference pictures; empty if it takes none."""
         return {} if self.pictures is None else self.pictures.digests
 
-    @contextmanager
-    def using(self) -> Iterator[None]:
+    def __enter__(self) -> Self:
         """Hold the model while a request is computed.
 
         Raises:
@@ -79,12 +75,12 @@ class HostedVersion:
         if self._removed:
             raise UnknownModelError(f"{self.fingerprint} of model {self.name!r} was unloaded")
         self._requests += 1
-        try:
-            yield
-        finally:
-            self._requests -= 1
-            if self._removed and not self._requests:
-                self._idle.set()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._requests -= 1
+        if self._removed and not self._requests:
+            self._idle.set()
 
     async def finish(self) -> None:
         """Accept no further request, and wait for those that run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import structlog
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Values = Sequence[torch.Tensor | int]
 
+TailKey: TypeAlias = tuple[tuple[str, str], int, int, int]
 _log = structlog.get_logger("midcut.cloud")
 
 
@@ -50,6 +51,7 @@ class Job:
         stop: the cut at which it ends, the last one for a tail.
         future: its outcome; set on the event loop only.
         queued_s: when it joined the queue, by `perf_counter`.
+        tail: what its time depends on: model, both cuts, and number of elements.
         kind: a key that is equal for jobs that can be computed together; empty for one that cannot.
         batching_since_s: when a free worker first waited for a larger batch with it, by `perf_counter`.
     """
@@ -60,6 +62,7 @@ class Job:
     values: Values
     future: asyncio.Future[TailResult]
     queued_s: float
+    tail: TailKey
     kind: tuple[Any, ...] = ()
     batching_since_s: float = math.inf
 

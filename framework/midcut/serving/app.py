@@ -109,30 +109,28 @@ def _observe_requests(metrics: ServerMetrics) -> Middleware:
         request_id = client_id if _REQUEST_ID.fullmatch(client_id) else os.urandom(16).hex()
         request[REQUEST_ID] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)  # each request has its own context in aiohttp
-        context = read_trace_context(*(request.headers.getall(name, ()) for name in (PARENT_HEADER, STATE_HEADER)))
+        parents = request.headers.getall(PARENT_HEADER, ())
+        context = read_trace_context(parents, request.headers.getall(STATE_HEADER, ())) if parents else None
+        route = _route(request)
         status = 499  # nginx's status for a client that closed the connection
         started = request[ARRIVED_S] = perf_counter()
         metrics.request_started()
         try:
-            with passing_on(context), span(_route(request), "SERVER", context, request_id=request_id) as recorded:
+            with passing_on(context), span(route, "SERVER", context, request_id=request_id) as recorded:
                 response = await handler(request)
                 status = response.status
                 recorded.set_attribute("http.response.status_code", status)
         finally:
-            if UPLOAD in request:
-                request.app[BODIES].release(request[UPLOAD])
+            if (upload := request.get(UPLOAD)) is not None:
+                upload.release()
             took_s = perf_counter() - started
             # Counted after the response is on its way, so that it is not delayed.
-            asyncio.get_running_loop().call_soon(_record, metrics, request, status, took_s)
+            asyncio.get_running_loop().call_soon(metrics.request_finished, _method(request), route, status, took_s)
             if detailed:
                 _log.debug("answered", path=request.path[:200], status=status, took_s=took_s)
         return response
 
     return observe
-
-
-def _record(metrics: ServerMetrics, request: web.Request, status: int, took_s: float) -> None:
-    metrics.request_finished(_method(request), _route(request), status, took_s)
 
 
 def _method(request: web.Request) -> str:

@@ -98,6 +98,10 @@ class Upload:
         if self._timer is not None and not self._evicted:
             self._timer.reschedule(self._deadline())
 
+    def release(self) -> None:
+        """The request is answered: its body is no longer held."""
+        self._budget.release(self)
+
     def evict(self) -> None:
         """End this upload in favour of others; its reader gets the TimeoutError of `reading`."""
         self._evicted = True
@@ -135,7 +139,7 @@ class BodyBudget:
         return upload
 
     def release(self, upload: Upload) -> None:
-        """The request is answered: its body is no longer held."""
+        """Hold the body of an upload no longer."""
         if upload in self._uploads:
             self._uploads.remove(upload)
             self.held_bytes -= upload.received

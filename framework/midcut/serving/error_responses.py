@@ -63,30 +63,30 @@ BUSY_LOG: Final = web.AppKey("busy_log", BusyLog)
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A middleware that turns every error into one line of JSON for the client and one line in the log."""
-    response = await _answer(request, handler)
-    if RECEIVED in request and isinstance(response, web.Response):
+    try:
+        response = await handler(request)
+    except ConnectionError as error:
+        _log.info("client closed the connection", path=request.path[:200], peer=request.remote, error=str(error))
+        raise
+    except Exception as error:  # noqa: BLE001 - the server goes on
+        response = _response_to(request, error)
+    if isinstance(response, web.Response) and RECEIVED in request:
         response.headers[oip.RECEIVED_HEADER] = request[RECEIVED]
     return response
 
 
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except WireError as error:
+def _response_to(request: web.Request, error: Exception) -> web.Response:
+    if isinstance(error, WireError):
         return _error_response(request, error.status, str(error), error.headers)
-    except web.HTTPException as error:
+    if isinstance(error, web.HTTPException):
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return _error_response(request, error.status, f"{request.method} {request.path[:200]}: {error.reason}", headers)
-    except ConnectionError as error:
-        _log.info("client closed the connection", path=request.path[:200], peer=request.remote, error=str(error))
-        raise
-    except Exception as error:  # noqa: BLE001 - a bug: logged with its traceback, and the server goes on
-        if is_exhausted(error):
-            _log.warning("no memory or no files left", path=request.path[:200], error=type(error).__name__)
-            busy = BusyError("this server has no memory or no files left for the request")
-            return _error_response(request, busy.status, str(busy), busy.headers)
-        _log.exception("request failed", path=request.path[:200])
-        return json_response(wire.encode_error("internal error; see the server's log"), 500)
+    if is_exhausted(error):
+        _log.warning("no memory or no files left", path=request.path[:200], error=type(error).__name__)
+        busy = BusyError("this server has no memory or no files left for the request")
+        return _error_response(request, busy.status, str(busy), busy.headers)
+    _log.error("request failed", path=request.path[:200], exc_info=error)  # a bug, with its traceback
+    return json_response(wire.encode_error("internal error; see the server's log"), 500)
 
 
 def _error_response(request: web.Request, status: int, reason: str, headers: Mapping[str, str]) -> web.Response:

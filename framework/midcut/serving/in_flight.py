@@ -40,7 +40,10 @@ class InFlightCounter:
 
         async def counted(request: web.Request) -> web.StreamResponse:
             try:
-                await self._enter(request)
+                try:
+                    self._check(self.count)
+                except BusyError as error:
+                    await self._wait_for_room(request, error)
                 self.count += 1
                 try:
                     return await handler(request)
@@ -53,14 +56,16 @@ class InFlightCounter:
 
         return counted
 
-    async def _enter(self, request: web.Request) -> None:
+    async def _wait_for_room(self, request: web.Request, error: BusyError) -> None:
+        """Wait where the request may; raises the error where it may not."""
         again = False
-        while True:
-            try:
-                return self._check(self.count)
-            except BusyError:
-                if request.app[BODIES].make_room():
-                    return None
-                if not await self._returning.wait(request, again=again):
-                    raise
+        while not request.app[BODIES].make_room():
+            if not await self._returning.wait(request, again=again):
+                raise error
             again = True
+            try:
+                self._check(self.count)
+            except BusyError as newer:
+                error = newer
+            else:
+                return

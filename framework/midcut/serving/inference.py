@@ -90,7 +90,7 @@ class _MessageResponse(web.StreamResponse):
     def __init__(self, message: Message) -> None:
         super().__init__()
         self._message = message
-        self._body_length = message.size_bytes
+        self._body_length = self._size_bytes = message.size_bytes
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if self._eof_sent:
@@ -101,8 +101,8 @@ class _MessageResponse(web.StreamResponse):
         more = _connection_header(request, keep_alive=self._keep_alive)
         if (received := request.get(RECEIVED)) is not None:
             more += f"{oip.RECEIVED_HEADER}: {received}\r\n"
-        http_header = wire.reply_head(message.size_bytes, len(message.header), rfc822_formatted_time(), more).encode()
-        if message.size_bytes <= _JOINED_BYTES:
+        http_header = wire.reply_head(self._size_bytes, len(message.header), rfc822_formatted_time(), more).encode()
+        if self._size_bytes <= _JOINED_BYTES:
             await writer.write_eof(b"".join((http_header, message.header, *message.pieces)))
         else:
             await writer.write(http_header + message.header)

@@ -109,7 +109,7 @@ def _without_expectation(make_request: Callable[..., web.BaseRequest]) -> Callab
     """Hide `Expect: 100-continue` from aiohttp, which grants it before it is known whether the request is refused."""
 
     def make(message: Any, *arguments: Any) -> web.BaseRequest:
-        if message.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        if hdrs.EXPECT not in message.headers or message.headers[hdrs.EXPECT].lower() != "100-continue":
             return make_request(message, *arguments)
         headers = CIMultiDict(message.headers)
         del headers[hdrs.EXPECT]

@@ -49,26 +49,33 @@ class FastHistogram:
         self, name: str, help_text: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
     ) -> None:
         self._name, self._help, self._labels, self._bounds = name, help_text, labels, bounds
-        self._counts: dict[tuple[str, ...], list[int]] = {}
-        self._sums: dict[tuple[str, ...], float] = {}
+        self._series: dict[tuple[str, ...], _Series] = {}
         if not labels:
             self._add_series(())
         registry.register(self)
 
     def observe(self, value: float, *labels: str) -> None:
-        if labels not in self._counts:
-            self._add_series(labels)
-        self._counts[labels][bisect_left(self._bounds, value)] += 1
-        self._sums[labels] += value
+        series = self._series.get(labels) or self._add_series(labels)
+        series.counts[bisect_left(self._bounds, value)] += 1
+        series.sum += value
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]  # "1.0", as prometheus_client writes it
-        for labels, counts in list(self._counts.items()):
-            buckets = [(name, float(count)) for name, count in zip(names, accumulate(counts), strict=True)]
-            family.add_metric(labels, buckets, self._sums[labels])
+        for labels, series in list(self._series.items()):
+            buckets = [(name, float(count)) for name, count in zip(names, accumulate(series.counts), strict=True)]
+            family.add_metric(labels, buckets, series.sum)
         yield family
 
-    def _add_series(self, labels: tuple[str, ...]) -> None:
-        self._sums[labels] = 0.0
-        self._counts[labels] = [0] * (len(self._bounds) + 1)
+    def _add_series(self, labels: tuple[str, ...]) -> _Series:
+        series = self._series[labels] = _Series(len(self._bounds) + 1)
+        return series
+
+
+class _Series:
+    """The buckets and the sum of one combination of labels."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self, buckets: int) -> None:
+        self.counts, self.sum = [0] * buckets, 0.0

@@ -19,7 +19,7 @@ _ERROR_PREFIX: Final = "the body is not an Open Inference Protocol message"
 _REQUESTS: Final = msgspec.json.Decoder(InferHeader)
 _REPLIES: Final = msgspec.json.Decoder(ReplyHeader)
 _MOST_SIZES: Final = 64
-_PARAMETER_TYPES: Final[dict[str, type]] = {
+_REQUEST_PARAMETERS: Final[dict[str, type]] = {
     "cut": int,
     "timeout": int,
     "fingerprint": str,
@@ -29,8 +29,6 @@ _PARAMETER_TYPES: Final[dict[str, type]] = {
     "hops": int,
     INPUT_SHAPES: str,
     "binary_data_output": bool,
-    "binary_data": bool,
-    "binary_data_size": int,
 }
 
 
@@ -100,24 +98,27 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
     if length == 0:
         return InferCall("", None, None, RAW, None, [], None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
     header = parse(_REQUESTS, body.join(0, body.size_bytes if length is None else length), _ERROR_PREFIX)
-    parameters = header.parameters or {}
-    timeout_us = _parameter(parameters, "timeout", "the request")
+    parameters: Mapping[str, Any] = header.parameters or {}
+    for name, value in parameters.items():
+        if type(value) is not _REQUEST_PARAMETERS.get(name, type(value)):
+            raise _wrong_type(name, value, "the request", _REQUEST_PARAMETERS[name])
+    timeout_us = parameters.get("timeout")
     if timeout_us is not None and timeout_us < 0:
         raise MalformedError(f"parameter timeout of the request must be microseconds, 0 or more, got {timeout_us}")
-    binary = bool(_parameter(parameters, "binary_data_output", "the request"))
+    binary = parameters.get("binary_data_output", False)
     return InferCall(
         id=header.id or "",
-        cut=_parameter(parameters, "cut", "the request"),
-        fingerprint=_parameter(parameters, "fingerprint", "the request"),
-        codec=_parameter(parameters, "codec", "the request") or RAW,
-        reply_codec=_parameter(parameters, "reply_codec", "the request") or RAW,
+        cut=parameters.get("cut"),
+        fingerprint=parameters.get("fingerprint"),
+        codec=parameters.get("codec") or RAW,
+        reply_codec=parameters.get("reply_codec") or RAW,
         timeout_s=min(timeout_us, 2**62) / 1e6 if timeout_us else None,
         tensors=_split_tensors(body, length, header.inputs),
         outputs=_requested_outputs(header.outputs, binary) if header.outputs else None,
         binary=binary,
-        route=_parameter(parameters, "route", "the request"),
-        hops=_parameter(parameters, "hops", "the request") or 0,
-        input_shapes=_read_shapes(_parameter(parameters, INPUT_SHAPES, "the request")),
+        route=parameters.get("route"),
+        hops=parameters.get("hops", 0),
+        input_shapes=_read_shapes(parameters.get(INPUT_SHAPES)),
     )
 
 
@@ -162,8 +163,10 @@ def _split_tensors(body: Body, length: int | None, headers: Sequence[TensorHeade
     tensors = []
     at = body.size_bytes if length is None else length
     for header in headers:
-        size = _parameter(header.given_parameters, "binary_data_size", "tensor", header.name)
-        if size is None:
+        size = header.given_parameters.get("binary_data_size")
+        if type(size) is not int:
+            if size is not None:
+                raise _wrong_type("binary_data_size", size, f"tensor {header.name!r}", int)
             if not header.has_data:
                 raise MalformedError(f"tensor {header.name!r} has neither data nor binary_data_size")
             tensors.append(WireTensor(header, None))
@@ -189,17 +192,12 @@ def _requested_outputs(outputs: Sequence[RequestedOutput], binary: bool) -> dict
         parameters = output.parameters or {}
         if parameters.get("classification"):
             raise MalformedError("the classification extension is not supported")
-        as_binary = _parameter(parameters, "binary_data", "output", output.name)
-        requested[output.name] = binary if as_binary is None else as_binary
+        as_binary = parameters.get("binary_data", binary)
+        if type(as_binary) is not bool:
+            raise _wrong_type("binary_data", as_binary, f"output {output.name!r}", bool)
+        requested[output.name] = as_binary
     return requested
 
 
-def _parameter(parameters: Mapping[str, str | int | float | bool], name: str, owner: str, owner_name: str = "") -> Any:
-    """A parameter, checked to have its type; None where it is not given."""
-    value = parameters.get(name)
-    if value is not None and type(value) is not _PARAMETER_TYPES[name]:
-        owner = f"{owner} {owner_name!r}" if owner_name else owner
-        raise MalformedError(
-            f"parameter {name} of {owner} must be {_PARAMETER_TYPES[name].__name__}, got {value!r:.60}"
-        )
-    return value
+def _wrong_type(name: str, value: object, owner: str, expected: type) -> MalformedError:
+    return MalformedError(f"parameter {name} of {owner} must be {expected.__name__}, got {value!r:.60}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import structlog
 
@@ -23,7 +23,8 @@ from midcut.wire.trace_context import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 _log = structlog.get_logger("midcut.tracing")
 _SDK: Final = "opentelemetry.sdk.trace"
@@ -38,6 +39,12 @@ class Span(Protocol):
 
 
 class _NoSpan:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Record nothing."""
+
     def set_attribute(self, key: str, value: str | bool | float) -> None:
         """Record nothing."""
 
@@ -72,10 +79,9 @@ def start_tracing(service: str) -> Callable[[], None]:
     return provider.shutdown
 
 
-@contextmanager
 def span(
     name: str, kind: str = "INTERNAL", parent: TraceContext | None = None, **attributes: str | bool | float
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """Record what happens within as a span below the current one; requests that are sent within pass it on.
 
     Args:
@@ -83,9 +89,13 @@ def span(
         parent: the span of the client, where this begins with a request.
         attributes: of the span, under `midcut.`.
     """
-    if _SDK not in sys.modules:
-        yield _NO_SPAN
-        return
+    return _recorded(name, kind, parent, attributes) if _SDK in sys.modules else _NO_SPAN
+
+
+@contextmanager
+def _recorded(
+    name: str, kind: str, parent: TraceContext | None, attributes: Mapping[str, str | bool | float]
+) -> Iterator[Span]:
     from opentelemetry import trace  # noqa: PLC0415 - the SDK is loaded, so that this is, too
 
     tracer = trace.get_tracer("midcut")

@@ -28,8 +28,10 @@ class WatchedFiles:
         self._looked_s = time.monotonic()
 
     def changed(self) -> bool:
+        if not self._paths:
+            return False
         now = time.monotonic()
-        if not self._paths or now - self._looked_s < _LOOK_EVERY_S:
+        if now - self._looked_s < _LOOK_EVERY_S:
             return False
         self._looked_s = now
         before, self._state = self._state, self._stamps()

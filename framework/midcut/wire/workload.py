@@ -27,13 +27,20 @@ TEXT_WEIGHT: Final = 16
 _NUMBER_BYTES: Final = 4
 
 
-async def off_loop(size_bytes: int, work: Callable[..., _T], *arguments: Any) -> _T:
+async def off_loop(size_bytes: int, work: Callable[..., _T], *arguments: Any, timeout_s: float | None = None) -> _T:
     """Do large work on a thread and small work at once, as waking a thread takes longer than small work.
 
     Args:
         size_bytes: the bytes that the work goes through; a byte of numbers as text counts `TEXT_WEIGHT` times.
+        timeout_s: limit for large work, which goes on unheeded; None without one.
+
+    Raises:
+        TimeoutError: large work took longer.
     """
-    return await asyncio.to_thread(work, *arguments) if size_bytes > _ON_LOOP_BYTES else work(*arguments)
+    if size_bytes <= _ON_LOOP_BYTES:
+        return work(*arguments)
+    async with asyncio.timeout(timeout_s):
+        return await asyncio.to_thread(work, *arguments)
 
 
 def values_bytes(values: Iterable[Tensor | int]) -> int:
@@ -56,7 +63,7 @@ def read_cost(body: Body, header_length: str | None) -> int:
     Args:
         header_length: as in `parse_cost`.
     """
-    return parse_cost(body, header_length) + body.size_bytes - _text_bytes(body, header_length)
+    return body.size_bytes + _text_bytes(body, header_length) * (TEXT_WEIGHT - 1)
 
 
 def decode_cost(call: InferCall, body_cost: int) -> int:
