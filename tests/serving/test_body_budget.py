@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from aiohttp import web
@@ -12,6 +13,7 @@ from midcut.errors import BusyError
 from midcut.serving import new_app, read_body
 from midcut.serving.body_budget import BODIES, BodyBudget
 from midcut.serving.in_flight import InFlightCounter
+from midcut.serving.request_body import _Chunks
 from midcut.types import BodyArrival
 
 MB = 1_000_000
@@ -84,6 +86,16 @@ async def test_what_is_held_is_counted_and_released(server):
     assert await status(reader) == 200
     await until(lambda: app[BODIES].held_bytes == 0)
     writer.close()
+
+
+def test_a_body_that_arrives_in_small_chunks_takes_little_more_than_its_bytes():
+    chunks = _Chunks()
+    for _ in range(40_000):
+        chunks.add(b"1")
+    chunks.add(bytes(100_000))
+    chunks.add(b"23")
+    assert sum(map(sys.getsizeof, chunks.chunks)) < 1.2 * 140_003
+    assert b"".join(chunks.chunks) == b"1" * 40_000 + bytes(100_000) + b"23"
 
 
 async def test_the_slowest_upload_makes_room(server):

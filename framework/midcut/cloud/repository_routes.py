@@ -84,7 +84,7 @@ class _Routes:
         return json_response(b"{}")
 
 
-async def _read(request: web.Request) -> bytearray:
+async def _read(request: web.Request) -> bytes:
     return await read_body(request, _LIMIT_BYTES, _TIMEOUT_S)
 
 

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_SMALL_BYTES: Final = 16 * 1024
 AWAITS_CONTINUE: Final = web.RequestKey("awaits_continue", bool)
 """Set where the client sends the body only when it is asked for (`Expect: 100-continue`)."""
 
 
-async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) -> bytearray:
-    """Read a whole body.
+async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) -> bytes:
+    """Read a whole body. It is held in chunks: arrays that grow side by side leave holes of their size in memory.
 
     Raises:
         TooLargeError: over the limit, by its Content-Length or in fact.
@@ -29,16 +30,31 @@ async def read_body(request: web.Request, limit_bytes: int, timeout_s: float) ->
         RefusedError: encoded (415), too slow or not complete in time (408), or with invalid HTTP framing (400).
         BusyError: the server holds too many bytes, and this upload is the slowest.
     """
-    body = bytearray()
-    await _consume_chunks(request, limit_bytes, timeout_s, body.extend)
-    return body
+    chunks = _Chunks()
+    await _consume_chunks(request, limit_bytes, timeout_s, chunks.add)
+    return b"".join(chunks.chunks)
 
 
 async def read_chunks(request: web.Request, limit_bytes: int, timeout_s: float) -> Body:
     """Read a whole body as the chunks in which it arrives. Raises like `read_body`."""
-    chunks: list[bytes] = []
-    await _consume_chunks(request, limit_bytes, timeout_s, chunks.append)
-    return Body(chunks)
+    chunks = _Chunks()
+    await _consume_chunks(request, limit_bytes, timeout_s, chunks.add)
+    return Body(chunks.chunks)
+
+
+class _Chunks:
+    """The chunks of a body as they arrive. Small ones are joined, as each takes memory beside its bytes."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes | bytearray] = []
+
+    def add(self, chunk: bytes) -> None:
+        if not self.chunks or len(chunk) >= _SMALL_BYTES:
+            self.chunks.append(chunk)
+        elif isinstance(last := self.chunks[-1], bytearray) and len(last) < _SMALL_BYTES:
+            last += chunk
+        else:
+            self.chunks.append(bytearray(chunk))
 
 
 async def discard_body(request: web.Request, limit_bytes: int, timeout_s: float) -> int:

@@ -124,9 +124,7 @@ class _Routes:
             await off_loop(output_bytes, self._answer, result, image, "values" in request.query, names)
         )
 
-    def _answer(
-        self, result: InferenceResult, image: bytearray | None, with_values: bool, names: Sequence[str]
-    ) -> bytes:
+    def _answer(self, result: InferenceResult, image: bytes | None, with_values: bool, names: Sequence[str]) -> bytes:
         numbers = result_fields(result)
         timings = {name: numbers.pop(name) for name in (*(f"{part}_s" for part in result.parts), "latency_s")}
         fields = answer_fields(self._model, result.output)
@@ -193,7 +191,7 @@ def _requested_outputs(request: web.Request, table: CutTable) -> list[str]:
     return names
 
 
-def _read_tensors(body: bytearray) -> list[Tensor]:
+def _read_tensors(body: bytes) -> list[Tensor]:
     values = wire.decode_values(wire.read_values(body).values)
     tensors = [value for value in values if not isinstance(value, int)]
     if len(tensors) != len(values):
