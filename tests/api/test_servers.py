@@ -72,6 +72,12 @@ async def test_what_cannot_be_is_one_clear_error(net, tiny_model):
     with pytest.raises(ConfigError, match="leave input=server"):
         async with midcut.Edge("input=folder", "input.path=.", model=net):
             pass
+    with pytest.raises(ConfigError, match="leave out output=stdout"):
+        async with midcut.Edge("output=stdout", model=net):
+            pass
+    with pytest.raises(ConfigError, match=r"midcut\.Edge\(serve=True\) serves"):
+        async with midcut.Edge("server.enabled=true", model=net):
+            pass
     async with midcut.Client("http://127.0.0.1:9") as client:
         with pytest.raises(WireError, match=r"127\.0\.0\.1:9"):
             await client.health()

@@ -96,6 +96,11 @@ class Edge:
         settings = OmegaConf.to_object(cfg.input)
         if not isinstance(settings, InputServer):
             raise ConfigError("midcut.Edge takes inputs from Python and over HTTP: leave input=server")
+        if cfg.output:
+            names = ", ".join(map(str, cfg.output))
+            raise ConfigError(f"midcut.Edge returns its results to Python and over HTTP: leave out output={names}")
+        if cfg.server.enabled:
+            raise ConfigError("server.enabled=true is for streams: midcut.Edge(serve=True) serves, with input.*")
         given = None if self._model is None else (self._model.loaded, self._model.partition)
         assembled = await asyncio.to_thread(assemble_edge, cfg, given)
         async with AsyncExitStack() as stack:

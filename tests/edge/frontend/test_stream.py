@@ -165,6 +165,13 @@ def test_a_summary_counted_by_hand():
     assert "40 steps, 3 switches, 2 switches held back" in list(table.columns[1].cells)
 
 
+def test_a_cloud_that_was_never_reached_has_no_gains():
+    others = {"alternatives": {"edge-only": {"latency_s": 0.2, "cost_usd": 1e-6}}}
+    outcome = StreamOutcome(records=[record(3, 0.1, predicted_s=0.1, fallback="wrong CA") | others])
+    assert set(summarise("tiny", outcome, PlanningCounts()).gains) == {"edge-only"}
+    assert summarise("tiny", outcome, PlanningCounts(), cloud_never_reached="wrong CA").gains == {}
+
+
 def test_a_summary_of_nothing_is_a_summary():
     summary = summarise("tiny", StreamOutcome(skipped=2), PlanningCounts())
     assert summary.requests == 0

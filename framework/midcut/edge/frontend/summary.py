@@ -41,6 +41,8 @@ def summarise(
     cuts = Counter(_cuts_of(record) for record in records)
     graded = [record["right"] for record in records if "right" in record]
     costs_usd = [record["cost_usd"] for record in records]
+    # Forecasts of a cloud that was never there compare with nothing that could have been.
+    forecast = [] if cloud_never_reached else [record for record in records if record["predicted"]]
     return Summary(
         model=model,
         requests=len(records),
@@ -59,9 +61,7 @@ def summarise(
         accuracy=sum(graded) / len(graded) if graded else None,
         cloud_never_reached=cloud_never_reached,
         dropped=outcome.dropped,
-        gains=mean_gains(
-            [(record["predicted"], record.get("alternatives", {})) for record in records if record["predicted"]]
-        ),
+        gains=mean_gains([(record["predicted"], record.get("alternatives", {})) for record in forecast]),
         planning=asdict(planning),
         calibration=UNSET if calibration is None else calibration,
     )
