@@ -261,11 +261,11 @@ def test_a_full_backlog_is_a_connect_timeout_or_a_timeout():
         (oip_reply(parameters={"arrival_us": -5, "arrival_bytes": 7}), "arrival_us must be microseconds"),
         (
             oip_reply(parameters={"arrival_us": 5, "arrival_bytes": -7}),
-            "arrival_bytes must be .* bytes, got -7",
+            "arrival_bytes must be a number of bytes, got -7",
         ),
         (
             oip_reply(parameters={"arrival_us": 5, "arrival_bytes": 7.5}),
-            "arrival_bytes must be .* bytes, got 7.5",
+            "arrival_bytes must be a number of bytes, got 7.5",
         ),
         (oip_reply(id="another"), "answered request 'another', not 'r'"),
         (oip_reply(parameters={"crc32": "00000000"}), "the checksum differs"),
