@@ -222,6 +222,39 @@ async def test_the_second_try_has_the_time_that_is_left():
     assert 0.0 < second.timeouts[0] <= 59.95
 
 
+async def test_where_the_first_cloud_took_all_the_time_there_is_no_second_try():
+    class Well(Plain):
+        async def infer(self, request):
+            await asyncio.sleep(0)
+            return await super().infer(request)
+
+    second = Well("second")
+    clouds = Clouds({"a": Plain("hang"), "b": second}, retry_after_s=0.04, failures=3)
+    with pytest.raises(CloudTimeoutError, match=r"no answer in 0\.05 s"):
+        await asked(clouds, TailRequest("m", 1, "f", [], "r", timeout_s=0.05))
+    assert clouds.states() == {"a": "open", "b": "closed"}
+    assert second.asked == 0
+    await clouds.close()
+
+
+@pytest.mark.parametrize(("taken_s", "state"), [(0.9, "closed"), (0.1, "open")])
+async def test_a_second_cloud_is_to_blame_only_for_what_it_had_time_for(monkeypatch, taken_s, state):
+    now_s = 100.0
+    monkeypatch.setattr("midcut.edge.clouds.failover.perf_counter", lambda: now_s)
+
+    class Failing(Plain):
+        async def infer(self, request):
+            nonlocal now_s
+            now_s += taken_s * request.timeout_s
+            return await super().infer(request)
+
+    clouds = Clouds({"a": Failing(CloudUnreachableError("gone")), "b": Plain("hang")}, retry_after_s=60.0, failures=1)
+    with pytest.raises(CloudTimeoutError):
+        await asked(clouds, TailRequest("m", 1, "f", [], "r", timeout_s=0.2))
+    assert clouds.states() == {"a": "open", "b": state}
+    await clouds.close()
+
+
 async def test_a_deadline_that_no_cloud_could_keep_is_no_failure_of_the_cloud():
     class Slow(Plain):
         async def infer(self, request):

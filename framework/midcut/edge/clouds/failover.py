@@ -41,6 +41,8 @@ _LISTING_TIMEOUT_S: Final = 3.0
 _RECENT_ANSWERS: Final = 32
 # Without any answer for this long, time-outs count as failures however short they were.
 _SILENT_S: Final = 10.0
+# The share of a request's time that a second cloud must have had for its time-out to count.
+_FAIR_SHARE: Final = 0.5
 # A server that is no midcut cloud of this version is asked for its models again, where there are others beside it.
 _LIST_AGAIN_S: Final = 30.0
 
@@ -170,11 +172,15 @@ class Clouds:
         began = perf_counter()
         error: CloudError = CloudUnreachableError(self.blocked_reason() or "there is no cloud")
         while len(tried) < _TRIES and (cloud := self._next_cloud(tried)) is not None:
-            left_s = None if request.timeout_s is None else request.timeout_s - (perf_counter() - began)
+            limited = request
+            if tried and request.timeout_s is not None:
+                left_s = request.timeout_s - (perf_counter() - began)
+                if left_s <= 0.0:
+                    break
+                limited = replace(request, timeout_s=left_s)
             tried.append(cloud)
             try:
-                limited = replace(request, timeout_s=left_s) if tried[1:] else request
-                return await self._try(cloud, limited, check, exchanging)
+                return await self._try(cloud, limited, check, exchanging, request.timeout_s)
             except CloudError as failure:
                 error = failure
                 if isinstance(failure, CloudRefusedError) and failure.http_status in _REQUEST_FAULTS:
@@ -248,6 +254,7 @@ class Clouds:
         request: TailRequest,
         check: Callable[[TailReply], Awaitable[None] | None],
         exchanging: Callable[[], AbstractContextManager[None]],
+        allowed_s: float | None,
     ) -> TailReply:
         cloud.breaker.begin_try()
         started = perf_counter()
@@ -270,7 +277,7 @@ class Clouds:
             raise
         except Exception as error:
             failure = _as_cloud_error(error, request.timeout_s)
-            if not adapting and _is_evidence(cloud, failure, request.timeout_s):
+            if not adapting and _is_evidence(cloud, failure, request.timeout_s, allowed_s):
                 self._record_failure(cloud, failure, perf_counter() - started)
             else:
                 cloud.breaker.abandon_try()
@@ -344,15 +351,22 @@ class Clouds:
             self._report_change(cloud, was)
 
 
-def _is_evidence(cloud: _CloudState, failure: CloudError, timeout_s: float | None) -> bool:
+def _is_evidence(cloud: _CloudState, failure: CloudError, timeout_s: float | None, allowed_s: float | None) -> bool:
     """Whether a failure shows that the cloud fails.
 
     A time-out that was shorter than answers usually take shows that a client is impatient, so that it must not take
-    the cloud from others; one on a kept connection may show that just the connection is dead.
+    the cloud from others; one on a kept connection may show that just the connection is dead. Where another cloud was
+    tried first, and left little of the time, that cloud is to blame.
+
+    Args:
+        timeout_s: the limit of this try.
+        allowed_s: the limit of the request, for both tries.
     """
     if not isinstance(failure, CloudTimeoutError):
         return True
     if failure.reused:
+        return False
+    if timeout_s is not None and allowed_s is not None and timeout_s < _FAIR_SHARE * allowed_s:
         return False
     too_short = timeout_s is not None and timeout_s < max(cloud.recent_answers_s, default=0.0)
     return not too_short or perf_counter() - cloud.answered_at_s > _SILENT_S
