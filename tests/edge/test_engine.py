@@ -144,9 +144,10 @@ class Miscomputing(LoopbackTransport):
         return replace(reply, values=[reply.values[0].roll(1, -1)])
 
 
-async def test_a_cloud_that_computes_wrongly_is_found_and_left_alone(bench, tiny, tiny_model):
+@pytest.mark.parametrize("retry_after_s", [0.0, 1.0])
+async def test_a_cloud_that_computes_wrongly_is_found_and_left_alone(bench, tiny, tiny_model, retry_after_s):
     transport = Miscomputing(tiny)
-    async with bench(legal=ALWAYS, transport=transport, recheck="1/3", retry_after_s=1.0) as b:
+    async with bench(legal=ALWAYS, transport=transport, recheck="1/3", retry_after_s=retry_after_s) as b:
         results = [await b.engine.infer(tiny_model.example) for _ in range(6)]
     assert [result.finished_by for result in results] == ["cloud", "cloud", "edge", "edge", "edge", "edge"]
     assert torch.equal(results[2].output, whole(tiny_model))

@@ -130,6 +130,29 @@ def test_a_cloud_that_asks_to_be_left_alone_is():
     assert breaker.wait_s == 60.0
 
 
+def test_a_requested_wait_is_kept_also_where_every_failure_is_tried_again_at_once():
+    clock = Clock()
+    breaker = Breaker(1, 0.0, clock)
+    breaker.record_failure("503: busy", 0.01, requested_s=7.0)
+    breaker.record_failure("reset")  # of a request that was under way
+    assert (breaker.state, breaker.wait_s) == (BreakerState.open, 7.0)
+    clock.now_s += 7.0
+    breaker.half_open()
+    breaker.begin_try()
+    breaker.record_failure("reset")
+    assert (breaker.state, breaker.blocked_reason()) == (BreakerState.closed, "")
+
+
+def test_a_request_that_was_under_way_does_not_shorten_a_requested_wait():
+    breaker = Breaker(3, 2.0, Clock())
+    breaker.record_failure("503: busy", 0.01, requested_s=7.0)
+    breaker.record_failure("reset")
+    assert breaker.wait_s == 7.0
+    breaker.record_success()
+    breaker.record_failure("no answer", 3.0)
+    assert breaker.wait_s == 3.0
+
+
 def test_a_closed_one_does_not_half_open():
     breaker = Breaker(1, 2.0, Clock())
     breaker.half_open()

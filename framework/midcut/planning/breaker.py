@@ -34,7 +34,7 @@ class Breaker:
     Args:
         failures: number of failures in a row after which it opens.
         retry_after_s: how long it stays open, or as long as the failed try took where that is more, twice as long when
-            the next try fails too, then four times; 0 never opens it.
+            the next try fails too, then four times; with 0 it opens only for as long as a cloud asks for.
     """
 
     def __init__(self, failures: int, retry_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -82,6 +82,7 @@ class Breaker:
         ended = self._in_a_row > 0
         self._state, self._reason, self._trying = BreakerState.closed, "", False
         self._in_a_row = self._failed_tries = 0
+        self._until_s = 0.0
         return ended
 
     def record_failure(self, reason: str, took_s: float = 0.0, requested_s: float | None = None) -> bool:
@@ -100,10 +101,14 @@ class Breaker:
             if requested_s is None
             else min(requested_s, _LONGEST_REQUESTED_S)
         )
-        lasting = self._in_a_row >= self._failures or took_s > self._retry_after_s or requested_s is not None
-        if self._retry_after_s > 0.0 and (lasting or self._state is not BreakerState.closed):
+        lasting = self._in_a_row >= self._failures or took_s > self._retry_after_s
+        opens = self._retry_after_s > 0.0 and (lasting or self._state is not BreakerState.closed)
+        if opens or requested_s is not None:
             self._state = BreakerState.open
-            self._until_s = self._clock() + rest_s
+            # Another request that was under way must not shorten the wait.
+            self._until_s = max(self._until_s, self._clock() + rest_s)
+        elif not self.wait_s:
+            self._state = BreakerState.closed
         return self._in_a_row == 1
 
     def half_open(self) -> None:

@@ -190,6 +190,20 @@ async def test_an_open_breaker_half_opens_only_when_the_cloud_lists_its_models_a
     await clouds.close()
 
 
+async def test_after_a_requested_wait_a_failing_cloud_is_tried_by_every_request_again():
+    """With retry_after_s=0; a listing that fails says so to planning too."""
+    cloud, states = Listing(CloudRefusedError("busy", http_status=503, retry_after_s=0.02)), []
+    clouds = Clouds({"a": cloud}, retry_after_s=0.0)
+    clouds.on_change.append(lambda: states.append(clouds.state))
+    with pytest.raises(CloudRefusedError):
+        await asked(clouds)
+    assert states == [BreakerState.open]
+    cloud.answer = CloudUnreachableError("gone")
+    await until(lambda: states[1:])
+    assert states == [BreakerState.open, BreakerState.closed]
+    await clouds.close()
+
+
 async def test_a_transport_that_cannot_list_half_opens_by_time_and_one_request_finds_out():
     cloud = Plain(CloudUnreachableError("gone"))
     clouds, states = Clouds({"a": cloud}, retry_after_s=0.02, failures=1), []

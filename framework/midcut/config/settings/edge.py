@@ -41,7 +41,7 @@ class EngineSettings:
             breaker opens: no request goes to the cloud, and planning uses the edge alone where that is on offer.
         retry_after_s: how long the breaker stays open, or as long as the failed try took if that is longer, twice and
             four times as long after the next failures; then one request tries the cloud again. 0 tries with every
-            request.
+            request. A wait that the cloud asks for, and the minute after a wrong answer, are kept in any case.
         deadline_s: latest time to answer a request; the edge finishes it by itself when the time left is only just
             enough for that. null waits for the cloud as long as the transport does.
         recheck: share of the cloud's answers that the edge computes again before it gives them, e.g. `1/100`. Where

@@ -163,7 +163,8 @@ class UpstreamSettings:
         breaker_failures: after so many failures in a row, or one that took longer than retry_after_s, requests are
             finished here.
         retry_after_s: how long, or as long as the failed try took if that is longer, twice and four times as long after
-            the next failures; then one request tries the upstream again. 0 tries with every request.
+            the next failures; then one request tries the upstream again. 0 tries with every request. A wait that
+            the upstream asks for is kept in any case.
         max_age_s: a value of the link's telemetry that is older is not reported.
     """
 

@@ -82,7 +82,8 @@ class Clouds:
 
     Args:
         transports: URL -> transport, in order of preference.
-        retry_after_s: seconds for which an open breaker stays open, at least; 0 lets every request try a failing cloud.
+        retry_after_s: seconds for which an open breaker stays open, at least; 0 lets every request try a failing
+            cloud that does not ask for a wait.
         failures: failures in a row after which a breaker opens.
 
     Attributes:
@@ -344,7 +345,9 @@ class Clouds:
                     async with asyncio.timeout(_LISTING_TIMEOUT_S):
                         await self._list_models(cloud, cloud.transport)
                 except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
+                    was = cloud.breaker.state
                     cloud.breaker.record_failure(str(_as_cloud_error(error, _LISTING_TIMEOUT_S)))
+                    self._report_change(cloud, was)
                     continue
             was = cloud.breaker.state
             cloud.breaker.half_open()
