@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from midcut.cli.verbs import cloud as cloud_verb
 from midcut.cloud import HostedModels, make_app
-from midcut.cloud.capturing import Outcome
+from midcut.cloud.capturing import CaptureOutcome
 from midcut.cloud.repository import Repository
 from midcut.cloud.version import HostedVersion
 from midcut.config.composition import compose
@@ -55,7 +55,7 @@ class Loader:
         if letter not in self.versions:
             raise RepositoryError(f"cannot read the weights {file.name}: not safetensors")
         made = self.versions[letter]
-        return Outcome(made.fingerprint, made.weights_bytes)
+        return CaptureOutcome(made.fingerprint, made.weights_bytes)
 
     def load(self, _name, file, **_):
         made = self.versions[file.read_text()]

@@ -137,7 +137,7 @@ def serve_all() -> None:
 
     async def wire_alone(request: web.Request) -> web.StreamResponse:
         """Read, check and answer a request as the cloud does, without what the cloud does around that."""
-        model = hosted.resolve(request.match_info["model"])
+        model = hosted.resolve_path(request.match_info["model"])
         body = await read_chunks(request, hosted.body_limit_bytes, 10.0)
         call = oip_read.read_infer(body, request.headers.get(oip.HEADER_LENGTH))
         _, _, (x,) = hosted.read_request(model, call)

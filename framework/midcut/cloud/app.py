@@ -72,7 +72,7 @@ def make_app(
 
     Args:
         hosted: the models that the cloud serves.
-        segments: runs the tails and times them.
+        segments: runs nodes of a model from one cut to another, and measures the time.
         pool: threads that compute tails; `cloud.workers` of them.
         server: its `body_timeout_s` limits the time of every body.
         cloud: settings of the queue and of batching.
@@ -88,7 +88,7 @@ def make_app(
         app.cleanup_ctx.append(relay.context)
     pixels = PixelBudget(cloud.max_pixels, server.body_timeout_s)
     routes = _Routes(hosted, tail_queue, metrics, server.body_timeout_s, pixels, pool, relay)
-    app.router.add_post(wire.INFER_PATH, tail_queue.in_flight.wrap(routes.infer))
+    app.router.add_post(wire.INFER_PATH, tail_queue.in_flight.wrap(routes.infer_paper))
     add_inference_routes(app, routes, tail_queue.in_flight.wrap)
     app.router.add_get(wire.MODELS_PATH, routes.models)
     app.router.add_get(wire.PROFILE_PATH, OwnProfiles(hosted, segments, pool, cloud, relay).answer)
@@ -100,7 +100,7 @@ def make_app(
 
 
 class _Timestamps(NamedTuple):
-    """When each part of an inference ended, by `perf_counter`."""
+    """Points of time of one inference, seconds by `perf_counter`."""
 
     started: float
     received: float
@@ -129,7 +129,7 @@ class _Routes:
         self._body_timeout_s = body_timeout_s
         self._relay = relay
 
-    async def infer(self, request: web.Request) -> web.Response:
+    async def infer_paper(self, request: web.Request) -> web.Response:
         started = perf_counter()
         body = await read_body(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         received = perf_counter()
@@ -158,9 +158,9 @@ class _Routes:
         return response
 
     def resolve(self, name: str, version: str | None = None) -> ModelRef:
-        return self._hosted.resolve(name, version)
+        return self._hosted.resolve_path(name, version)
 
-    async def infer_tensors(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
+    async def infer_oip(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
         started = perf_counter()
         body = await read_chunks(request, self._hosted.body_limit_bytes, self._body_timeout_s)
         received = perf_counter()
@@ -187,7 +187,7 @@ class _Routes:
         parameters: dict[str, str | int] = {
             "parse_us": int((parsed - received) * 1e6),
             "queue_us": int(result.queue_s * 1e6),
-            "compute_us": int((result.compute_s + relayed.compute_s) * 1e6),
+            "compute_us": int((result.compute_s + relayed.fallback_compute_s) * 1e6),
             "server_us": int((computed - received) * 1e6),
         }
         if (arrival := request[UPLOAD].arrival) is not None:
@@ -270,7 +270,7 @@ class _Routes:
         relay, name = self._relay, listed["name"]
         if relay is None:
             return {**listed, "tiers": [self._hosted.own_id]}
-        return {**listed, "tiers": [self._hosted.own_id, *relay.tiers(name)], "upstream": relay.upstream(name)}
+        return {**listed, "tiers": [self._hosted.own_id, *relay.upstream_ids(name)], "upstream": relay.upstream(name)}
 
     async def conditions(self, _: web.Request) -> web.Response:
         """Fields of observations that only this side knows. Of a relay, load and price are those of its upstream."""
@@ -293,7 +293,7 @@ class _Routes:
 def _named_outputs(table: CutTable, call: oip_read.InferCall, values: Sequence[Any]) -> dict[str, Any]:
     """The values by the model's names. An edge gets a value that is several outputs only once, as a table of cuts does.
 
-    Names of nodes, by which outputs went once, are understood where a request asks for them.
+    A request may also ask for outputs by the names of their nodes, which earlier versions used.
     """
     named = {output.name: values[output.value] for output in table.outputs}
     if call.outputs is not None:

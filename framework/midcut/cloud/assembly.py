@@ -73,46 +73,46 @@ def assemble(
     Raises:
         ConfigError: a setting is out of bounds, a credential cannot be used, or there is no model.
     """
-    config = settings_of(cfg, CloudConfig)
-    settings, server = config.cloud, config.server
+    settings = settings_of(cfg, CloudConfig)
+    cloud, server = settings.cloud, settings.server
     check_credentials(server)
-    upstreams = _upstreams(cfg, config)
-    torch.set_num_threads(settings.thread_count)
+    upstreams = _upstreams(cfg, settings)
+    torch.set_num_threads(cloud.thread_count)
     segments = Segments(build(Kind.EXECUTOR, cfg.executor))
-    _check_repository(config)
-    models, titles = (given, {}) if given else _load(cfg, config)
+    _check_repository(settings)
+    models, titles = (given, {}) if given else _load(cfg, settings)
     partition_of_model = {
-        name: parts if settings.device == "cpu" else DevicePartition(parts, model, settings.device)
+        name: parts if cloud.device == "cpu" else DevicePartition(parts, model, cloud.device)
         for name, (model, parts) in models.items()
     }
     hosted = HostedModels(
         partition_of_model,
-        settings.max_batch,
+        cloud.max_batch,
         build_each(Kind.CODEC, cfg.codec),
         models={name: model for name, (model, _) in models.items()},
-        picture_limit_bytes=int(settings.max_picture_mb * 1_000_000),
+        picture_limit_bytes=int(cloud.max_picture_mb * 1_000_000),
     )
     try:
-        with tail_threads(settings) as pool:
+        with tail_threads(cloud) as pool:
             pool.call(partial(hosted.warm_up, segments))
-            if settings.batch_requests > 1:
+            if cloud.batch_requests > 1:
                 pool.call(hosted.learn_to_batch)
-            make_relay = _relay_maker(cfg, config, upstreams, hosted, segments)
-            with _repository(cfg, config, hosted, segments, titles) as repository:
-                app = make_app(hosted, segments, pool, server, settings, make_relay, config.price, repository)
-                yield AssembledCloud(app, hosted, server, settings)
+            make_relay = _relay_maker(cfg, settings, upstreams, hosted, segments)
+            with _repository(cfg, settings, hosted, segments, titles) as repository:
+                app = make_app(hosted, segments, pool, server, cloud, make_relay, settings.price, repository)
+                yield AssembledCloud(app, hosted, server, cloud)
     finally:
         segments.close()
 
 
-def _upstreams(cfg: DictConfig, config: CloudConfig) -> dict[str, DictConfig]:
+def _upstreams(cfg: DictConfig, settings: CloudConfig) -> dict[str, DictConfig]:
     """URL -> config of each upstream of a relay; none without `upstream_url`.
 
     Raises:
         ConfigError: a URL that is not one, or that is this cloud's own.
     """
-    configs = {} if config.upstream_url is None else configs_by_url(cfg, "upstream_url")
-    own = {f"{host}:{config.server.port}" for host in (config.server.host, "localhost", "127.0.0.1", "[::1]")}
+    configs = {} if settings.upstream_url is None else configs_by_url(cfg, "upstream_url")
+    own = {f"{host}:{settings.server.port}" for host in (settings.server.host, "localhost", "127.0.0.1", "[::1]")}
     for url in configs:
         if not is_http_url(url):
             raise ConfigError(f"upstream_url must be http://host:port, or https://, got {url!r:.200}")
@@ -122,13 +122,13 @@ def _upstreams(cfg: DictConfig, config: CloudConfig) -> dict[str, DictConfig]:
 
 
 def _relay_maker(
-    cfg: DictConfig, config: CloudConfig, configs: dict[str, DictConfig], hosted: HostedModels, segments: Segments
+    cfg: DictConfig, settings: CloudConfig, configs: dict[str, DictConfig], hosted: HostedModels, segments: Segments
 ) -> Callable[[TailQueue], Relay] | None:
     """A function that makes the relay from the queue; None without an upstream."""
     if not configs:
         return None
     codecs = build_each(Kind.CODEC, cfg.codec)
-    upstream = config.upstream
+    upstream = settings.upstream
     clouds = Clouds(build_transports(configs, codecs), upstream.retry_after_s, upstream.breaker_failures)
     hub = TelemetryHub(telemetry_sources(configs), upstream.max_age_s)
     names = [name for name in codec_names(codecs) if name != PAPER]
@@ -137,18 +137,20 @@ def _relay_maker(
 
 @contextmanager
 def _repository(
-    cfg: DictConfig, config: CloudConfig, hosted: HostedModels, segments: Segments, titles: dict[str, str]
+    cfg: DictConfig, settings: CloudConfig, hosted: HostedModels, segments: Segments, titles: dict[str, str]
 ) -> Iterator[Repository | None]:
     """The repository with its files loaded; None without `repository.folder`."""
-    settings, cloud = config.repository, config.cloud
-    if settings.folder is None:
+    repository_settings, cloud = settings.repository, settings.cloud
+    if repository_settings.folder is None:
         yield None
         return
-    loader = VersionLoader(cfg.model, titles, config.cuts, cloud.thread_count, settings.timeout_s)
+    loader = VersionLoader(cfg.model, titles, settings.cuts, cloud.thread_count, repository_settings.timeout_s)
     begin = partial(torch.set_num_threads, cloud.thread_count)
     with Threads(1, "repository", begin) as thread:
-        repository = Repository(hosted, loader, segments, thread, settings, batching=cloud.batch_requests > 1)
-        if settings.load_at_start:
+        repository = Repository(
+            hosted, loader, segments, thread, repository_settings, batching=cloud.batch_requests > 1
+        )
+        if repository_settings.load_at_start:
             repository.load_at_start()
         try:
             yield repository
@@ -156,16 +158,16 @@ def _repository(
             loader.close()
 
 
-def _check_repository(config: CloudConfig) -> None:
+def _check_repository(settings: CloudConfig) -> None:
     """Raise ConfigError for settings that cannot be combined with a repository; called before models are loaded."""
-    server, key = config.server, "repository.folder"
-    if config.repository.folder is None:
+    server, key = settings.server, "repository.folder"
+    if settings.repository.folder is None:
         return
-    if config.upstream_url is not None:
+    if settings.upstream_url is not None:
         raise ConfigError(f"{key}: a relay holds the models that it starts with; unset upstream_url")
-    if config.cloud.device != "cpu":
-        raise ConfigError(f"{key} needs cloud.device=cpu, got {config.cloud.device}")
-    if config.cuts.cache is None:
+    if settings.cloud.device != "cpu":
+        raise ConfigError(f"{key} needs cloud.device=cpu, got {settings.cloud.device}")
+    if settings.cuts.cache is None:
         raise ConfigError(f"{key} needs cuts.cache=FOLDER, as models are captured in a process of their own")
     if not (server.admin_token_env or server.admin_token_file or is_loopback(server.host)):
         raise ConfigError(
@@ -180,15 +182,15 @@ def tail_threads(settings: CloudSettings) -> Threads:
     return Threads(settings.workers, "tail", partial(torch.set_num_threads, settings.thread_count))
 
 
-def _load(cfg: DictConfig, config: CloudConfig) -> tuple[dict[str, tuple[LoadedModel, Partition]], dict[str, str]]:
+def _load(cfg: DictConfig, settings: CloudConfig) -> tuple[dict[str, tuple[LoadedModel, Partition]], dict[str, str]]:
     """The models by name; and for each name that of its component."""
-    if not cfg.model and config.repository.folder is None:
+    if not cfg.model and settings.repository.folder is None:
         raise ConfigError("midcut cloud needs a model: set model=NAME or model='[NAME,NAME]'")
     loaded: dict[str, tuple[LoadedModel, Partition]] = {}
     titles: dict[str, str] = {}
     for name, component in build_each(Kind.MODEL, cfg.model).items():
         model = component.load()
-        parts = partition(model, config.cuts)
+        parts = partition(model, settings.cuts)
         loaded[model.name] = model, parts
         titles[model.name] = name
         _log.info("model loaded", model=model.name, note=model.note, cuts=len(parts.legal), nodes=parts.node_count)

@@ -1,4 +1,4 @@
-"""Captures a model in a process of its own, for the cache: `python -m midcut.cloud.capturing < ORDER`.
+"""Captures a model in a process of its own, for the cache: `python -m midcut.cloud.capturing < REQUEST`.
 
 A tracer changes torch's classes while it runs, so that a cloud must not trace while it answers requests.
 """
@@ -26,7 +26,7 @@ from midcut.graph import partition
 _NICE = 5
 
 
-class Order(msgspec.Struct, frozen=True):
+class CaptureRequest(msgspec.Struct, frozen=True):
     """What to capture.
 
     Attributes:
@@ -42,8 +42,8 @@ class Order(msgspec.Struct, frozen=True):
     threads: int
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of it.
+class CaptureOutcome(msgspec.Struct, frozen=True):
+    """What came of a capture.
 
     Attributes:
         error: one line; `""` if it worked.
@@ -55,19 +55,19 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """Read an order from stdin, and write the outcome as JSON to stdout."""
+    """Read a request from stdin, and write the outcome as JSON to stdout."""
     # At exit Python searches all of torch's objects for cycles, seconds on a busy machine; nothing here needs that.
     atexit.register(gc.freeze)
     os.nice(_NICE)  # the requests of the cloud go first
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
-    torch.set_num_threads(order.threads)
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=CaptureRequest)
+    torch.set_num_threads(request.threads)
     try:
         # Merged into the component's own node, whose settings have types.
-        node: Any = OmegaConf.merge(registry().offers[Kind.MODEL, order.name].node, order.node)
-        model = build(Kind.MODEL, node, name=order.name).load()
-        outcome = Outcome(partition(model, order.cuts).table.fingerprint, weights_bytes(model.module))
+        node: Any = OmegaConf.merge(registry().offers[Kind.MODEL, request.name].node, request.node)
+        model = build(Kind.MODEL, node, name=request.name).load()
+        outcome = CaptureOutcome(partition(model, request.cuts).table.fingerprint, weights_bytes(model.module))
     except MidcutError as error:
-        outcome = Outcome(error=" ".join(str(error).split()))
+        outcome = CaptureOutcome(error=" ".join(str(error).split()))
     sys.stdout.buffer.write(b"\n" + msgspec.json.encode(outcome))
 
 

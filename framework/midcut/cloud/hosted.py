@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class HostedModels:
-    """Finds models and decodes requests for their tails. Stateless between requests.
+    """Finds models and decodes requests for their tails. Keeps nothing of a request.
 
     A name may stand for several versions, which differ in their fingerprints: a request that states its fingerprint
     gets that one, any other the newest.
@@ -90,8 +90,8 @@ class HostedModels:
         return version
 
     def _note_held(self) -> None:
-        self.has_sizes = any(version.partition.sizes is not None for _, version in self.versions())
-        tables = [table for _, version in self.versions() for table in version.end_tables]
+        self.has_sizes = any(version.partition.sizes is not None for version in self.versions())
+        tables = [table for version in self.versions() for table in version.end_tables]
         if tables:
             self.body_limit_bytes = max(
                 wire.body_limit(tables, self.max_batch),
@@ -112,9 +112,9 @@ class HostedModels:
         """The newest version of each model, by name."""
         return {name: _newest(held).partition for name, held in self._versions.items()}
 
-    def versions(self) -> Iterator[tuple[str, HostedVersion]]:
-        """Name and version of all that is held; of each name the newest comes last."""
-        return ((name, version) for name, held in self._versions.items() for version in list(held.values()))
+    def versions(self) -> Iterator[HostedVersion]:
+        """All versions that are held; of each name the newest comes last."""
+        return (version for held in self._versions.values() for version in list(held.values()))
 
     def listing(self) -> list[dict[str, Any]]:
         """The entries of GET /v1/models: the newest version of each, which lists the others of its name."""
@@ -142,7 +142,7 @@ class HostedModels:
 
     def warm_up(self, segments: Segments) -> None:
         """Run every model, so that the first request is not the slowest and the probes are known."""
-        for _, version in self.versions():
+        for version in self.versions():
             self.prepare(version, segments)
 
     def prepare(self, version: HostedVersion, segments: Segments) -> None:
@@ -157,11 +157,11 @@ class HostedModels:
 
     def learn_to_batch(self) -> None:
         """Find out at which cuts several requests can be computed as one batch. Runs each model three times."""
-        for _, version in self.versions():
+        for version in self.versions():
             version.batcher = self.batchers[version.key] = Batcher(version.partition)
 
-    def partition(self, model: str, fingerprint: str | None = None) -> Partition:
-        """The model of that name; the newest version where no fingerprint is stated.
+    def partition_of(self, model: str, fingerprint: str | None = None) -> Partition:
+        """The model of that name; the newest version if no fingerprint is stated.
 
         Raises:
             UnknownModelError: this cloud has no such model.
@@ -178,19 +178,22 @@ class HostedModels:
         return self._version(*partition.table.key)
 
     def _version(self, model: str, fingerprint: str | None) -> HostedVersion:
-        held = self._versions.get(model)
-        if held is None:
+        version = self._version_or_none(model, fingerprint)
+        if version is not None:
+            return version
+        if model not in self._versions:
             raise UnknownModelError(f"no model {model[:200]!r} here; there are: {self._names_text}")
-        version = _newest(held) if fingerprint is None else held.get(fingerprint)
-        if version is None:
-            raise FingerprintError(
-                f"model {model!r} is {' and '.join(held)} here, not {str(fingerprint)[:80]!r}: "
-                "other weights, graph or cuts"
-            )
-        return version
+        raise FingerprintError(
+            f"model {model!r} is {' and '.join(self._versions[model])} here, not {str(fingerprint)[:80]!r}: "
+            "other weights, graph or cuts"
+        )
 
-    def find(self, model: str, cut: int, fingerprint: str | None) -> Partition:
-        """The model that a request refers to.
+    def _version_or_none(self, model: str, fingerprint: str | None) -> HostedVersion | None:
+        held = self._versions.get(model)
+        return None if held is None else _newest(held) if fingerprint is None else held.get(fingerprint)
+
+    def partition_at_cut(self, model: str, cut: int, fingerprint: str | None) -> Partition:
+        """The model of that name, if the cut is on offer.
 
         Args:
             fingerprint: the fingerprint that the client expects; None where it does not state one.
@@ -200,7 +203,7 @@ class HostedModels:
             FingerprintError: this cloud's model of that name has another fingerprint.
             MalformedError: the cut is not offered.
         """
-        partition = self.partition(model, fingerprint)
+        partition = self.partition_of(model, fingerprint)
         if cut not in partition.legal:
             raise MalformedError(
                 f"cut {cut} of {model!r} is not offered: "
@@ -208,7 +211,7 @@ class HostedModels:
             )
         return partition
 
-    def resolve(self, name: str, version: str | None = None) -> ModelRef:
+    def resolve_path(self, name: str, version: str | None = None) -> ModelRef:
         """The model that a name in a path refers to; with `@13` at the end, that model from cut 13 on.
 
         Args:
@@ -221,16 +224,15 @@ class HostedModels:
         if name not in self._versions:
             model, _, digits = name.rpartition("@")
             cut = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else -1
-        held = self._versions.get(model)
-        found = None if held is None else _newest(held) if version is None else held.get(version)
-        if held is not None and found is None:
+        held, found = self._versions.get(model, {}), self._version_or_none(model, version)
+        if held and found is None:
             raise unknown_version(str(version), name, held)
         if found is None or (cut is not None and cut not in found.partition.legal):
             raise UnknownModelError(
                 f"no model {name[:200]!r} here; there are: {self._names_text}, "
                 "and NAME@CUT for each cut that is offered"
             )
-        return ModelRef(found.partition.table, cut, self.max_batch > 1, version, tuple(held or ()))
+        return ModelRef(found.partition.table, cut, self.max_batch > 1, version, tuple(held))
 
     def size_to_make(self, model_ref: ModelRef, call: oip_read.InferCall) -> Callable[[], object] | None:
         """A function to call before a request for other sizes can be read; None where nothing has to be made.
@@ -242,10 +244,10 @@ class HostedModels:
             return None
         cut = model_ref.cut or call.cut or 0
         fingerprint = _fingerprint(model_ref, call)
-        partition = self.partition(model_ref.table.model, fingerprint)
+        partition = self.partition_of(model_ref.table.model, fingerprint)
         if partition.sizes is None:
             return None
-        self.find(model_ref.table.model, cut, fingerprint)
+        self.partition_at_cut(model_ref.table.model, cut, fingerprint)
         shapes = self._input_shapes(partition, call, cut)
         found = partition.for_shapes(shapes)
         if found is partition:
@@ -270,7 +272,7 @@ class HostedModels:
         if model_ref.cut is not None and call.cut not in (None, model_ref.cut):
             raise MalformedError(f"the path says cut {model_ref.cut}, parameter cut says {call.cut}")
         cut = model_ref.cut or call.cut or 0
-        partition = self.find(model_ref.table.model, cut, _fingerprint(model_ref, call))
+        partition = self.partition_at_cut(model_ref.table.model, cut, _fingerprint(model_ref, call))
         partition = partition.make_for_shapes(self._input_shapes(partition, call, cut))
         where = f"cut {cut} of model {model_ref.table.model!r}"
         table = partition.table
@@ -296,7 +298,7 @@ class HostedModels:
             return None
         if model_ref.cut:
             raise MalformedError(f"{where}: BYTES is a picture for the whole model, not for cut {model_ref.cut}")
-        partition = self.find(table.model, 0, _fingerprint(model_ref, call))
+        partition = self.partition_at_cut(table.model, 0, _fingerprint(model_ref, call))
         if (pictures := self.version_of(partition).pictures) is None:
             raise MalformedError(f"{where} takes tensors here, no pictures")
         oip_tensors.check_outputs(call, table)
@@ -306,7 +308,11 @@ class HostedModels:
         return partition, 0, values
 
     def reply_codec(self, call: oip_read.InferCall) -> Codec | None:
-        """The codec that a request asks for in its reply; None for none. Raises MalformedError for an unknown one."""
+        """The codec in which a request wants its reply; None for `raw`, which is meant if it names none.
+
+        Raises:
+            MalformedError: it names one that is not on offer.
+        """
         return oip_tensors.find_codec(call.reply_codec, self._codecs)
 
     def read_paper_request(
@@ -318,7 +324,7 @@ class HostedModels:
             WireError: malformed, unknown model, illegal cut, other fingerprint, or values that do not match the cut.
         """
         message = wire.read_request(body)
-        partition = self.find(message.model, message.cut, message.fingerprint)
+        partition = self.partition_at_cut(message.model, message.cut, message.fingerprint)
         shapes = message.input_shapes
         if not shapes and not message.cut:
             shapes = tuple(() if isinstance(value, int) else value.shape for value in message.values)
@@ -333,17 +339,16 @@ class HostedModels:
     def _check_samples(self, shapes: Shapes) -> None:
         """Refuse a batch over the limit before the model is run at its size."""
         if shapes[0][0] > self.max_batch:
-            raise TooLargeError(
-                f"{shapes[0][0]} samples are over a batch of {self.max_batch}, the largest accepted here"
-            )
+            raise self._too_large(f"{shapes[0][0]} samples are")
 
     def _check_batch(self, table: CutTable, message: wire.InferMessage) -> None:
         """Refuse a batch over the limit before it is decoded, as values may become larger in the tail."""
         for value, spec in zip(message.values, table.cuts[message.cut].values, strict=False):
             if not isinstance(value, int) and len(value.data) > (spec.payload_bytes * self.max_batch + 2) // 3 * 4:
-                raise TooLargeError(
-                    f"value {spec.name!r} is over a batch of {self.max_batch}, the largest accepted here"
-                )
+                raise self._too_large(f"value {spec.name!r} is")
+
+    def _too_large(self, what_is: str) -> TooLargeError:
+        return TooLargeError(f"{what_is} over a batch of {self.max_batch}, the largest accepted here")
 
 
 def _fingerprint(model_ref: ModelRef, call: oip_read.InferCall) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from omegaconf import OmegaConf
 
-from midcut.cloud.capturing import Order, Outcome
+from midcut.cloud.capturing import CaptureOutcome, CaptureRequest
 from midcut.cloud.version import HostedVersion
 from midcut.component import Kind
 from midcut.config.build import build
@@ -46,7 +46,7 @@ class VersionLoader:
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def capture(self, name: str, file: Path) -> Outcome:
+    def capture(self, name: str, file: Path) -> CaptureOutcome:
         """Capture a model in a process of its own, which leaves the graph in the cache.
 
         Raises:
@@ -54,14 +54,14 @@ class VersionLoader:
         """
         component, node = self._component(name, file)
         settings: Any = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
-        order = Order(component, settings, self._cuts, self._threads)
+        request = CaptureRequest(component, settings, self._cuts, self._threads)
         command = [sys.executable, "-m", "midcut.cloud.capturing"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 - ours
             self._process = process
             if self._closed:
                 process.kill()
             try:
-                written, _ = process.communicate(msgspec.json.encode(order), self._timeout_s)
+                written, _ = process.communicate(msgspec.json.encode(request), self._timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise RepositoryError(f"capturing took longer than repository.timeout_s={self._timeout_s:g}") from None
@@ -69,7 +69,7 @@ class VersionLoader:
                 self._process = None
         if process.returncode:
             raise RepositoryError(f"the process that captures ended with status {process.returncode}; see its log")
-        outcome = msgspec.json.decode(written.splitlines()[-1], type=Outcome)
+        outcome = msgspec.json.decode(written.splitlines()[-1], type=CaptureOutcome)
         if outcome.error:
             raise RepositoryError(outcome.error)
         return outcome
@@ -78,7 +78,7 @@ class VersionLoader:
         """Make a version.
 
         Args:
-            trace: capture the model here and now, which only a cloud that does not answer requests yet may.
+            trace: capture the model's graph in this process. Allowed only before the cloud answers requests.
 
         Raises:
             RepositoryError: it cannot be loaded; the message says why.

@@ -59,7 +59,7 @@ class OwnProfiles:
 
     async def answer(self, request: web.Request) -> web.Response:
         """GET /v1/models/{model}/profile; waits until the model is measured. With `?tier=1` the upstream's."""
-        partition = self._hosted.partition(request.match_info["model"])
+        partition = self._hosted.partition_of(request.match_info["model"])
         if (tier := request.query.get("tier", "0")) != "0":
             if tier != "1" or self._relay is None:
                 raise MalformedError(f"tier={tier[:20]}: a relay has the tiers 0 and 1, this cloud is {self._what}")

@@ -1,4 +1,7 @@
-"""A relay: a cloud that stops at a request's second cut, passes the rest on to its upstream, and else finishes it."""
+"""A relay is a cloud that computes up to the request's second cut and passes the rest to its upstream.
+
+If that fails, it finishes the request itself.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +50,13 @@ class RelayedTail(NamedTuple):
 
     Attributes:
         values: the model's output values.
-        compute_s: seconds of computation here, if this relay had to finish the tail.
+        fallback_compute_s: seconds of computation here, if this relay had to finish the tail.
         beyond: the further hops that were used.
         fallback: why a relay finished the tail itself; `""` if none did.
     """
 
     values: Values
-    compute_s: float = 0.0
+    fallback_compute_s: float = 0.0
     beyond: tuple[TierTimes, ...] = ()
     fallback: str = ""
 
@@ -80,21 +83,21 @@ class Relay:
         codecs: Sequence[str],
     ) -> None:
         self._hosted, self._clouds, self._hub, self._codecs = hosted, clouds, hub, tuple(codecs)
-        self._asked = asyncio.Event()
+        self._ask_requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._loop = ""
+        self._loop_reason = ""
         self._models: dict[str, UpstreamModel] = {}
-        self._tiers: dict[str, tuple[str, ...]] = {}
-        self._unreached = "it was not asked for its models yet"
+        self._upstream_ids: dict[str, tuple[str, ...]] = {}
+        self._unreached_reason = "it was not asked for its models yet"
         self._tails = {
-            name: Tails(partition, clouds, hub, _QueueCompute(partition, queue, segments), self._asked.set)
+            name: Tails(partition, clouds, hub, _QueueCompute(partition, queue, segments), self._ask_requested.set)
             for name, partition in hosted.partitions.items()
         }
 
     async def context(self, _: web.Application) -> AsyncIterator[None]:
         """Be open as long as the application, for its `cleanup_ctx`."""
         await self._clouds.open()
-        self._clouds.on_recovery.append(self._asked.set)
+        self._clouds.on_recovery.append(self._ask_requested.set)
         for tails in self._tails.values():
             await tails.warm_up()
         self._hub.start()
@@ -109,12 +112,12 @@ class Relay:
     def upstream(self, model: str) -> UpstreamModel:
         """What the upstream takes of a model now, for the list of models."""
         held = self._models.get(model)
-        why = self._loop or self._clouds.blocked_reason() or ("" if held is not None else self._unreached)
+        why = self._loop_reason or self._clouds.blocked_reason() or ("" if held is not None else self._unreached_reason)
         return UpstreamModel((), self._codecs, why) if why or held is None else held
 
-    def tiers(self, model: str) -> tuple[str, ...]:
-        """Ids of the processes behind this one."""
-        return self._tiers.get(model, ())
+    def upstream_ids(self, model: str) -> tuple[str, ...]:
+        """Ids of the upstream processes, from the nearest to the last one."""
+        return self._upstream_ids.get(model, ())
 
     def conditions(self) -> dict[str, float]:
         """What devices cannot observe: the second hop's bandwidth and ping, the cloud's load and price, where known."""
@@ -173,47 +176,47 @@ class Relay:
         Raises:
             LoopError: the message says how.
         """
-        if self._loop:
-            raise LoopError(self._loop)
+        if self._loop_reason:
+            raise LoopError(self._loop_reason)
         if call.hops >= MOST_HOPS:
             raise LoopError(f"{call.hops} relays have passed this request on already, at most {MOST_HOPS} are allowed")
 
     async def _watch(self) -> None:
         while True:
             await self._ask()
-            has_problem = self._loop or self._unreached or any(held.why for held in self._models.values())
+            has_problem = self._loop_reason or self._unreached_reason or any(held.why for held in self._models.values())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ASK_AGAIN_S if has_problem else _ASK_EVERY_S):
-                    await self._asked.wait()
-            self._asked.clear()
+                    await self._ask_requested.wait()
+            self._ask_requested.clear()
 
     async def _ask(self) -> None:
         """Ask the upstream for its models, and log what has changed."""
-        before = (self._loop, self._unreached, self._models)
+        before = (self._loop_reason, self._unreached_reason, self._models)
         try:
             async with asyncio.timeout(_LISTING_TIMEOUT_S):
                 listed = await self._clouds.listing()
         except CloudError as error:
-            self._unreached = str(error)
+            self._unreached_reason = str(error)
         except TimeoutError:
-            self._unreached = f"no list of models in {_LISTING_TIMEOUT_S:g} s"
+            self._unreached_reason = f"no list of models in {_LISTING_TIMEOUT_S:g} s"
         except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
-            self._unreached = f"{type(error).__name__}: {error}"
+            self._unreached_reason = f"{type(error).__name__}: {error}"
         else:
             self._take(listed)
-        if before != (self._loop, self._unreached, self._models):
+        if before != (self._loop_reason, self._unreached_reason, self._models):
             whys = {name: held.why for name, held in self._models.items() if held.why}
-            reason = self._loop or self._unreached or whys
+            reason = self._loop_reason or self._unreached_reason or whys
             if reason:
                 _log.warning("requests are finished here, not passed on", reason=reason)
             else:
                 _log.info("requests can be passed on", models=list(self._models))
 
     def _take(self, listed: Mapping[str, HeldModel]) -> None:
-        self._unreached = ""
-        self._tiers = {name: held.tiers for name, held in listed.items()}
-        in_circles = any(self._hosted.own_id in tiers for tiers in self._tiers.values())
-        self._loop = "the upstream_url of this relay leads back to this relay" if in_circles else ""
+        self._unreached_reason = ""
+        self._upstream_ids = {name: held.tiers for name, held in listed.items()}
+        in_circles = any(self._hosted.own_id in ids for ids in self._upstream_ids.values())
+        self._loop_reason = "the upstream_url of this relay leads back to this relay" if in_circles else ""
         self._models = {name: self._usable(partition, listed) for name, partition in self._hosted.partitions.items()}
 
     def _usable(self, partition: Partition, listed: Mapping[str, HeldModel]) -> UpstreamModel:
@@ -236,7 +239,7 @@ class _QueueCompute:
         return result.values, result.compute_s
 
     def warm_up(self) -> None:
-        """The cloud has warmed its models up."""
+        """Do nothing: the cloud has already warmed up its models."""
 
     def run_on_zeros(self) -> None:
         last = self._partition.table.last

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
@@ -39,18 +39,25 @@ class State(StrEnum):
     unavailable = "UNAVAILABLE"
 
 
+class _FileState(NamedTuple):
+    """What changes when a file is written."""
+
+    size_bytes: int
+    modified_ns: int
+
+
 @dataclass
-class _File:
+class _FileRecord:
     """What is known of a file of weights.
 
     Attributes:
-        stamp: size and time of change of what was loaded last.
+        file_state: of the file as it was loaded last; None if it never was.
         fingerprint: of what was loaded from it last; `""` if nothing was.
         reason: why it is in that state.
     """
 
     state: State = State.unavailable
-    stamp: tuple[int, int] = (0, 0)
+    file_state: _FileState | None = None
     fingerprint: str = ""
     reason: str = "not loaded"
 
@@ -84,25 +91,25 @@ class Repository:
             raise ConfigError(f"repository.folder={settings.folder}: there is no such folder")
         self._hosted, self._loader, self._segments, self._pool = hosted, loader, segments, pool
         self._settings, self._folder, self._batching = settings, folder, batching
-        self._known: dict[tuple[str, str], _File] = {}
+        self._records: dict[tuple[str, str], _FileRecord] = {}
         self._unloading: dict[tuple[str, str], HostedVersion] = {}
         self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def load_at_start(self) -> None:
         """Load every file, those changed last as the newest; what cannot be loaded is logged."""
-        files = [(name, file) for name in self._names() for file in self._files(name).values()]
+        files = [(name, file) for name in self._names() for file in self._weight_files(name).values()]
         for name, file in sorted(files, key=lambda entry: entry[1].stat().st_mtime_ns):
-            known = self._file(name, file)
+            record = self._record_of(name, file)
             try:
                 self._check_count()
-                stamp = _stamp(file)
+                file_state = _file_state(file)
                 version = self._pool.call(partial(self._make, name, file, trace=True))
             except RepositoryError as error:
-                known.reason = str(error)
+                record.reason = str(error)
                 _log.warning("not loaded", model=name, weights=file.name, reason=str(error))
             else:
-                self._hold(version, known, stamp)
+                self._register(version, record, file_state)
 
     def index(self, *, ready: bool = False) -> list[dict[str, str]]:
         """The entries of POST /v2/repository/index: versions by fingerprint, files that are not loaded by their name.
@@ -110,19 +117,19 @@ class Repository:
         Args:
             ready: only what is loaded.
         """
-        files = {(name, file.name) for name in self._names() for file in self._files(name).values()}
-        held = {version.key for _, version in self._hosted.versions()}
+        files = {(name, file.name) for name in self._names() for file in self._weight_files(name).values()}
+        held = {version.key for version in self._hosted.versions()}
         entries = [
             _entry(name, fingerprint, State.ready, weights=self._weights_of(name, fingerprint))
             for name, fingerprint in held
         ]
         entries += [_entry(*key, State.unloading, "requests are being answered") for key in self._unloading]
-        for name, file in sorted(files | set(self._known)):
-            known = self._known.get((name, file), _File())
-            if (name, known.fingerprint) in held and known.state is not State.loading:
+        for name, file in sorted(files | set(self._records)):
+            record = self._records.get((name, file), _FileRecord())
+            if (name, record.fingerprint) in held and record.state is not State.loading:
                 continue
-            reason = known.reason if (name, file) in files else "the file is gone"
-            entries.append(_entry(name, file, known.state, reason, file))
+            reason = record.reason if (name, file) in files else "the file is gone"
+            entries.append(_entry(name, file, record.state, reason, file))
         entries.sort(key=lambda entry: (entry["name"], entry["version"]))
         return [entry for entry in entries if not ready or entry["state"] == State.ready]
 
@@ -137,7 +144,7 @@ class Repository:
             UnknownModelError: there is no such file.
             RepositoryError: one cannot be loaded; the message says why.
         """
-        files = self._files(name)
+        files = self._weight_files(name)
         if weights is not None:
             chosen = files.get(weights.removesuffix(_SUFFIX))
             if chosen is None:
@@ -161,9 +168,9 @@ class Repository:
         Raises:
             UnknownModelError: it is not held.
         """
-        held = [each.fingerprint for key, each in self._hosted.versions() if key == name]
-        known = self._known.get((name, f"{(version or '').removesuffix(_SUFFIX)}{_SUFFIX}"), _File())
-        chosen = held if version is None else [each for each in held if each in (version, known.fingerprint)]
+        held = [each.fingerprint for each in self._hosted.versions() if each.name == name]
+        record = self._records.get((name, f"{(version or '').removesuffix(_SUFFIX)}{_SUFFIX}"), _FileRecord())
+        chosen = held if version is None else [each for each in held if each in (version, record.fingerprint)]
         if not chosen:
             there = ", ".join(held) or "none"
             which = "" if version is None else f"version {version[:200]!r} of "
@@ -173,7 +180,7 @@ class Repository:
 
     async def _load_new(self, name: str, files: Iterable[Path]) -> None:
         for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
-            if self._held(name, file) is None:
+            if self._loaded_version_of(name, file) is None:
                 await self._load(name, file)
 
     async def close(self) -> None:
@@ -192,18 +199,18 @@ class Repository:
         await asyncio.shield(task)
 
     async def _load(self, name: str, file: Path) -> None:
-        known, began = self._file(name, file), perf_counter()
-        known.state, known.reason = State.loading, ""
+        record, began = self._record_of(name, file), perf_counter()
+        record.state, record.reason = State.loading, ""
         try:
             async with self._one_at_a_time:
-                stamp = _stamp(file)  # before it is read: it may change meanwhile
+                file_state = _file_state(file)  # before it is read: it may change meanwhile
                 version = await self._make_anew(name, file)
-                self._hold(version, known, stamp)
+                self._register(version, record, file_state)
         except OSError as error:
-            known.state, known.reason = State.unavailable, f"{file.name} cannot be read: {error.strerror or error}"
-            raise RepositoryError(known.reason) from None
+            record.state, record.reason = State.unavailable, f"{file.name} cannot be read: {error.strerror or error}"
+            raise RepositoryError(record.reason) from None
         except BaseException as error:
-            known.state, known.reason = State.unavailable, str(error) or "the cloud is shutting down"
+            record.state, record.reason = State.unavailable, str(error) or "the cloud is shutting down"
             raise
         _log.info(
             "model loaded",
@@ -215,11 +222,11 @@ class Repository:
 
     async def _make_anew(self, name: str, file: Path) -> HostedVersion:
         """The version of a file; the one that is held where it has that fingerprint."""
-        held = self._held(name, file)
+        held = self._loaded_version_of(name, file)
         if held is not None:
             return held
         outcome = await self._pool.run(self._loader.capture, name, file)
-        held = next((each for key, each in self._hosted.versions() if each.key == (name, outcome.fingerprint)), None)
+        held = self._held_version(name, outcome.fingerprint)
         if held is not None:
             return held
         self._check_count()
@@ -236,19 +243,19 @@ class Repository:
             version.batcher = Batcher(version.partition)
         return version
 
-    def _hold(self, version: HostedVersion, known: _File, stamp: tuple[int, int]) -> None:
+    def _register(self, version: HostedVersion, record: _FileRecord, file_state: _FileState) -> None:
         self._hosted.add(version)
-        known.state, known.reason, known.stamp = State.ready, "", stamp
-        known.fingerprint = version.fingerprint
+        record.state, record.reason, record.file_state = State.ready, "", file_state
+        record.fingerprint = version.fingerprint
 
     async def _unload(self, name: str, fingerprint: str) -> None:
         async with self._one_at_a_time:
-            if not any(each.key == (name, fingerprint) for _, each in self._hosted.versions()):  # twice at once
+            if self._held_version(name, fingerprint) is None:  # unloaded twice at once
                 raise UnknownModelError(f"version {fingerprint} of model {name[:200]!r} is not loaded")
             version = self._hosted.remove(name, fingerprint)
             self._unloading[version.key] = version
-            for known in self._files_of(name, fingerprint):
-                known.state, known.reason = State.unavailable, "unloaded"
+            for record in self._records_with(name, fingerprint):
+                record.state, record.reason = State.unavailable, "unloaded"
             try:
                 await version.finish()
             finally:
@@ -262,43 +269,48 @@ class Repository:
             raise RepositoryError(f"{count} versions are held, repository.most_versions allows no more: unload one")
 
     def _check_memory(self, size_bytes: int) -> None:
-        held = sum(version.weights_bytes for _, version in self._hosted.versions())
-        if held + size_bytes > self._settings.memory_mb * _MB:
+        held_bytes = sum(version.weights_bytes for version in self._hosted.versions())
+        if held_bytes + size_bytes > self._settings.memory_mb * _MB:
             raise RepositoryError(
-                f"{size_bytes / _MB:.1f} MB of weights beside the {held / _MB:.1f} MB that are held are over "
+                f"{size_bytes / _MB:.1f} MB of weights beside the {held_bytes / _MB:.1f} MB that are held are over "
                 f"repository.memory_mb={self._settings.memory_mb:g}: unload a version"
             )
 
     def _names(self) -> list[str]:
         return sorted(entry.name for entry in self._folder.iterdir() if entry.is_dir())
 
-    def _files(self, name: str) -> dict[str, Path]:
+    def _weight_files(self, name: str) -> dict[str, Path]:
         """File name without its ending -> file. The name is only compared, as it comes from a request."""
         if name not in self._names():
             return {}
         return {file.stem: file for file in sorted((self._folder / name).glob(f"*{_SUFFIX}")) if file.is_file()}
 
-    def _file(self, name: str, file: Path) -> _File:
-        return self._known.setdefault((name, file.name), _File())
+    def _record_of(self, name: str, file: Path) -> _FileRecord:
+        return self._records.setdefault((name, file.name), _FileRecord())
 
-    def _files_of(self, name: str, fingerprint: str) -> list[_File]:
-        return [known for (of, _), known in self._known.items() if (of, known.fingerprint) == (name, fingerprint)]
+    def _records_with(self, name: str, fingerprint: str) -> list[_FileRecord]:
+        return [
+            record for (model, _), record in self._records.items() if (model, record.fingerprint) == (name, fingerprint)
+        ]
 
     def _weights_of(self, name: str, fingerprint: str) -> str:
         key = (name, fingerprint)
-        return ", ".join(file for (of, file), known in self._known.items() if (of, known.fingerprint) == key)
+        return ", ".join(file for (model, file), record in self._records.items() if (model, record.fingerprint) == key)
 
-    def _held(self, name: str, file: Path) -> HostedVersion | None:
-        """What is held of a file that has not changed since."""
-        known = self._file(name, file)
-        if known.stamp != _stamp(file):
+    def _loaded_version_of(self, name: str, file: Path) -> HostedVersion | None:
+        """The version that was loaded from a file, if the file has not changed since; else None."""
+        record = self._record_of(name, file)
+        if record.file_state != _file_state(file):
             return None
-        return next((each for _, each in self._hosted.versions() if each.key == (name, known.fingerprint)), None)
+        return self._held_version(name, record.fingerprint)
+
+    def _held_version(self, name: str, fingerprint: str) -> HostedVersion | None:
+        return next((each for each in self._hosted.versions() if each.key == (name, fingerprint)), None)
 
 
-def _stamp(file: Path) -> tuple[int, int]:
+def _file_state(file: Path) -> _FileState:
     status = file.stat()
-    return status.st_size, status.st_mtime_ns
+    return _FileState(status.st_size, status.st_mtime_ns)
 
 
 def _entry(name: str, version: str, state: State, reason: str = "", weights: str = "") -> dict[str, str]:

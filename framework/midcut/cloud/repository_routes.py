@@ -21,12 +21,16 @@ _TIMEOUT_S = 30.0
 _WEIGHTS = "weights"
 
 
-class _Index(msgspec.Struct, frozen=True):
+class _IndexRequest(msgspec.Struct, frozen=True):
+    """Body of an index request. `ready`: list only versions that are loaded."""
+
     ready: bool = False
 
 
-class _Order(msgspec.Struct, frozen=True):
-    """Load or unload: `parameters` has `weights`, or `config` with a JSON object that has it, as Triton's clients send.
+class _LoadRequest(msgspec.Struct, frozen=True):
+    """Body of a load or unload request.
+
+    `parameters` has `weights`, or `config` with a JSON object that has it, as Triton's clients send.
 
     Attributes:
         parameters: for unload also `version`.
@@ -35,9 +39,9 @@ class _Order(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-_INDEX = msgspec.json.Decoder(_Index)
-_ORDER = msgspec.json.Decoder(_Order)
-_CONFIG = msgspec.json.Decoder(dict[str, Any])
+_INDEX_DECODER = msgspec.json.Decoder(_IndexRequest)
+_LOAD_DECODER = msgspec.json.Decoder(_LoadRequest)
+_CONFIG_DECODER = msgspec.json.Decoder(dict[str, Any])
 _ERROR_PREFIX = "the body is not a request of the model repository extension"
 
 
@@ -64,7 +68,7 @@ class _Routes:
     async def index(self, request: web.Request) -> web.Response:
         repository = self._repository
         body = await _read(request)
-        wanted = parse(_INDEX, body, _ERROR_PREFIX) if body else _Index()
+        wanted = parse(_INDEX_DECODER, body, _ERROR_PREFIX) if body else _IndexRequest()
         return json_response(msgspec.json.encode(repository.index(ready=wanted.ready)))
 
     async def load(self, request: web.Request) -> web.Response:
@@ -91,9 +95,11 @@ async def _read(request: web.Request) -> bytes:
 async def _parameters(request: web.Request) -> dict[str, Any]:
     """The parameters of a request, and in them those of `config`."""
     body = await _read(request)
-    parameters = parse(_ORDER, body, _ERROR_PREFIX).parameters if body else {}
+    parameters = parse(_LOAD_DECODER, body, _ERROR_PREFIX).parameters if body else {}
     config = _text(parameters, "config")
-    return parameters | (parse(_CONFIG, config.encode(), "parameter config is no JSON object") if config else {})
+    return parameters | (
+        parse(_CONFIG_DECODER, config.encode(), "parameter config is no JSON object") if config else {}
+    )
 
 
 def _text(parameters: dict[str, Any], name: str) -> str | None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _NEWEST_WEIGHT: Final = 0.2
 # Handing work to a thread and back takes about this long, so that shorter tails run on the event loop itself.
 _THREAD_ROUND_TRIP_S: Final = 3e-4
-# Run times that are remembered of each tail (`Job.tail`); it is quick if the two shortest are short.
+# Number of recent run times kept for each tail (`Job.tail`). `_is_quick` looks at the two shortest.
 _REMEMBERED_RUNS: Final = 5
 
 
@@ -57,7 +57,7 @@ class TailQueue:
     A tail whose recent runs took less time than handing it to a thread runs on the event loop.
 
     Args:
-        segments: runs the tails and times them.
+        segments: runs nodes of a model from one cut to another, and measures the time.
         pool: the worker threads.
         settings: `workers`, `queue`, `queue_s`, `batch_requests` and `batch_delay_s`.
         batchers: by name and fingerprint; requests for other models are computed one by one.
@@ -127,6 +127,7 @@ class TailQueue:
         self, partition: Partition, cut: int, values: Values, left_s: float | None, stop: int | None
     ) -> TailResult:
         loop = asyncio.get_running_loop()
+        # Not `_capacity`: that is compared with all requests that hold a place, those being computed included.
         if len(self._waiting) >= self._settings.queue + self._free_workers * self._settings.batch_requests:
             raise self._busy_error(f"{len(self._waiting)} requests wait")
         if left_s is not None:
@@ -179,7 +180,7 @@ class TailQueue:
             raise ExpiredError("the request's time was over before its tail was begun")
         if self._expected_wait_s() >= left_s:
             # No Retry-After: the queue has room for requests with more time.
-            raise self._busy_error("the wait would outlast the request's time", retry_after=False)
+            raise self._busy_error("the expected wait is longer than the time left for the request", retry_after=False)
 
     def _expected_wait_s(self) -> float:
         """About how long a new request waits; 0 while a worker is free, so that an old estimate is replaced."""
@@ -216,7 +217,10 @@ class TailQueue:
             self._pool.submit(self._run_on_thread, group, asyncio.get_running_loop())
 
     def _is_quick(self, group: list[Job]) -> bool:
-        """Whether two of the recent runs were short: under load, other threads slow most of them."""
+        """Whether the second shortest of the recent runs, or the only one, was short.
+
+        Under load, other threads slow most runs.
+        """
         recent_s = self._recent_s.get(group[0].tail) if len(group) == 1 else None
         return recent_s is not None and sorted(recent_s)[:2][-1] < _THREAD_ROUND_TRIP_S
 
@@ -231,14 +235,14 @@ class TailQueue:
             return oldest, 0.0
         waiting, now = Counter(job.kind for job in self._waiting), perf_counter()
         for job in self._waiting:
-            job.batching_since_s = min(job.batching_since_s, now)
+            job.batching_began_at_s = min(job.batching_began_at_s, now)
             if (
                 not job.kind
                 or self._batch_sizes.fills_a_batch(waiting, job.kind)
-                or job.batching_since_s + delay_s <= now
+                or job.batching_began_at_s + delay_s <= now
             ):
                 return job, 0.0
-        return oldest, oldest.batching_since_s + delay_s - now
+        return oldest, oldest.batching_began_at_s + delay_s - now
 
     def _take_group(self, first: Job) -> list[Job]:
         """Take a job, and the oldest ones that can be computed together with it, from the queue."""

@@ -26,8 +26,8 @@ class HostedVersion:
     """A model that requests may refer to by its name and fingerprint. `with` and `finish` are for one event loop.
 
     Args:
-        partition: the model.
-        model: preprocesses pictures; None takes no pictures.
+        partition: the model, cut into nodes, with its weights.
+        model: the same model as loaded, only for decoding pictures; None: requests with pictures are refused.
 
     Attributes:
         batcher: stacks requests; None where each is computed by itself.

@@ -45,15 +45,15 @@ class TailResult(msgspec.Struct, frozen=True):
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A tail to be computed.
+    """A segment to be computed for one request.
 
     Attributes:
-        stop: the cut at which it ends, the last one for a tail.
+        stop: the cut at which it ends; the model's last cut if no relay passes it on.
         future: its outcome; set on the event loop only.
-        queued_s: when it joined the queue, by `perf_counter`.
+        queued_at_s: when it joined the queue, by `perf_counter`.
         tail: what its time depends on: model, both cuts, and number of elements.
         kind: a key that is equal for jobs that can be computed together; empty for one that cannot.
-        batching_since_s: when a free worker first waited for a larger batch with it, by `perf_counter`.
+        batching_began_at_s: when a free worker first waited for a larger batch with it, by `perf_counter`.
     """
 
     partition: Partition
@@ -61,17 +61,17 @@ class Job:
     stop: int
     values: Values
     future: asyncio.Future[TailResult]
-    queued_s: float
+    queued_at_s: float
     tail: TailKey
     kind: tuple[Any, ...] = ()
-    batching_since_s: float = math.inf
+    batching_began_at_s: float = math.inf
 
 
 class Worker:
     """Runs tails. Has no state, so that threads share it.
 
     Args:
-        segments: runs the tails and times them.
+        segments: runs nodes of a model from one cut to another, and measures the time.
         batchers: name and fingerprint -> what joins requests into batches.
     """
 
@@ -98,7 +98,7 @@ class Worker:
         outputs, compute_s = self._segments.run(first.partition, first.cut, first.stop, stacked)
         values_of_each = batcher.unstack(outputs, len(group), first.stop)
         return [
-            TailResult(values, started - job.queued_s, compute_s, len(group))
+            TailResult(values, started - job.queued_at_s, compute_s, len(group))
             for job, values in zip(group, values_of_each, strict=True)
         ]
 
@@ -113,7 +113,7 @@ class Worker:
             if _is_device_error(error):
                 return DeviceError(f"the device failed in the tail from cut {job.cut}: {_one_line(error)}")
             return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_one_line(error)}")
-        return TailResult(values, started - job.queued_s, compute_s, 1)
+        return TailResult(values, started - job.queued_at_s, compute_s, 1)
 
 
 def _is_device_error(error: Exception) -> bool:

@@ -53,7 +53,7 @@ class InferenceServer(Protocol):
         """Find the model for a name, and perhaps a fingerprint, in a path. Raises UnknownModelError."""
         ...
 
-    async def infer_tensors(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
+    async def infer_oip(self, request: web.Request, model_ref: ModelRef) -> web.StreamResponse:
         """Answer POST .../infer. Raises WireError."""
         ...
 
@@ -143,7 +143,7 @@ class _Routes:
         return json_response(msgspec.json.encode({"name": request.match_info["model"], "ready": True}))
 
     async def infer(self, request: web.Request) -> web.StreamResponse:
-        return await self._inference_server.infer_tensors(request, self._resolve(request))
+        return await self._inference_server.infer_oip(request, self._resolve(request))
 
     def _resolve(self, request: web.Request) -> ModelRef:
         return self._inference_server.resolve(request.match_info["model"], request.match_info.get("version"))

@@ -70,7 +70,7 @@ class TensorAnswerer:
             raise unknown_version(str(version), name, [self._table.fingerprint])
         return ModelRef(self._table, None, batch=True)
 
-    async def infer_tensors(self, request: web.Request, _: ModelRef) -> web.StreamResponse:
+    async def infer_oip(self, request: web.Request, _: ModelRef) -> web.StreamResponse:
         body = await read_chunks(request, self._limit_bytes, self._body_timeout_s)
         complete = perf_counter()
         header_length = request.headers.get(oip.HEADER_LENGTH)
