@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+import structlog
 import torch
 
 from midcut.edge.tails import TailTimes
@@ -66,6 +67,59 @@ async def test_the_first_of_both_counts_when_the_time_is_short(bench, held_cloud
         executor.gate.set()
     assert (result.finished_by, result.fallback) == ("cloud", "")
     assert torch.equal(result.output, whole(tiny_model))
+
+
+class Failing(TorchExecutor):
+    """An executor whose tails fail, though it has begun well."""
+
+    def __init__(self):
+        self.runs, self.failed = 0, threading.Event()
+
+    def run(self, segment):
+        self.runs += 1
+        if self.runs > 2:  # after the warm-up and the head
+            self.failed.set()
+            raise MemoryError("cannot allocate 400 MB")
+        with torch.inference_mode():
+            return segment(), 0.001
+
+    def close(self): ...
+
+
+async def test_where_the_tail_fails_here_the_answer_of_the_cloud_is_waited_for(bench, held_cloud, tiny_model):
+    executor = Failing()
+    async with bench(legal=ALWAYS, transport=held_cloud, executor=executor, give_up_factor=1e-6) as b:
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example))
+        assert await asyncio.to_thread(executor.failed.wait, 60)
+        await asyncio.sleep(0.01)
+        held_cloud.go_on.set()
+        result = await asking
+    assert (result.finished_by, result.fallback) == ("cloud", "")
+    assert torch.equal(result.output, whole(tiny_model))
+
+
+async def test_where_both_fail_the_error_here_is_told(bench, held_cloud, tiny_model):
+    executor = Failing()
+    async with bench(legal=ALWAYS, transport=held_cloud, executor=executor, give_up_factor=1e-6) as b:
+        asking = asyncio.create_task(b.engine.infer(tiny_model.example))
+        assert await asyncio.to_thread(executor.failed.wait, 60)
+        held_cloud.up = False
+        held_cloud.go_on.set()
+        with pytest.raises(MemoryError, match="400 MB"):
+            await asking
+
+
+async def test_where_an_answer_cannot_be_computed_again_it_is_used_and_the_cloud_is_not_to_blame(bench, tiny_model):
+    async with bench(legal=ALWAYS, executor=Failing(), recheck="1", retry_after_s=60.0) as b:
+        with structlog.testing.capture_logs() as logs:
+            result = await b.engine.infer(tiny_model.example)
+        assert b.clouds.why == ""
+    assert (result.finished_by, result.fallback) == ("cloud", "")
+    (line,) = [entry for entry in logs if entry["log_level"] == "warning"]
+    assert (line["event"], line["reason"]) == (
+        "an answer could not be computed again",
+        "MemoryError: cannot allocate 400 MB",
+    )
 
 
 async def test_a_cloud_that_fails_at_once_is_finished_for_at_once(bench, tiny, tiny_model):

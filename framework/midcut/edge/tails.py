@@ -287,6 +287,9 @@ class Tails:
             await asyncio.wait({asking, computing}, return_when=asyncio.FIRST_COMPLETED)
             if asking.done() and not computing.done() and (tail := _cloud_tail(asking.result())) is not None:
                 return tail
+            failed_here = computing.done() and not computing.cancelled() and computing.exception() is not None
+            if failed_here and (tail := _cloud_tail(await asking)) is not None:
+                return tail
             values, edge_s = await asyncio.shield(computing)
         except asyncio.CancelledError:
             asking.cancel()
@@ -381,8 +384,15 @@ class Tails:
         return codecs <= self._exact and self._recheck.is_due()
 
     async def _compute_again(self, work: _Work, reply: TailReply) -> None:
-        values, _ = await self._compute(work)
-        if different := difference(values, reply.values):
+        """Raise CloudRefusedError if the cloud computes wrongly. A failure here says nothing of it, and is logged."""
+        try:
+            values, _ = await self._compute(work)
+            different = difference(values, reply.values)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the cloud's answer is there
+            reason = f"{type(error).__name__}: {error}"
+            _log.warning("an answer could not be computed again", request_id=work.request.request_id, reason=reason)
+            return
+        if different:
             _log.error("the cloud computes wrongly", request_id=work.request.request_id, reason=different)
             raise CloudRefusedError(
                 f"the cloud computed another answer than the edge: {different}", retry_after_s=_WRONG_ANSWER_S
