@@ -120,6 +120,20 @@ def test_completion_is_installed_as_for_any_hydra_app():
     assert "complete -o nospace" in run("-sc", "install=bash").stdout
 
 
+def test_at_exit_no_object_is_searched_for_cycles():
+    report = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", report + RUN.format(argv=["midcut", "--version"])],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
+    assert ended.stdout.split()[-2:] == ["True", "True"]
+
+
 def test_a_misspelt_verb():
     finished = run("plann")
     assert finished.returncode == 1
