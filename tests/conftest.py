@@ -22,6 +22,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("midcut")
 
+# A shell that starts the tests in the background has Ctrl-C ignored in them, and in all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Before torch is imported, for the processes that tests start too: the nets are small, and threads that wait for one
 # another on busy cores take five times as long. Tests of threads set their number themselves.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from midcut.config.settings import Fallback
+from midcut.edge import planning_loop
 from midcut.edge.frontend.answers import decision_fields
 from midcut.edge.planning_loop import PlanningLoop
 from midcut.errors import ConfigError, TelemetryError
@@ -114,6 +115,39 @@ async def test_a_slow_planner_blocks_no_inference(bench, tiny_model):
             await b.engine.infer(tiny_model.example)
         assert not go_on.is_set()  # five answers while one planning step was under way
         go_on.set()
+
+
+async def test_a_planner_that_hangs_does_not_keep_the_edge_from_ending(bench, monkeypatch):
+    monkeypatch.setattr(planning_loop, "_LAST_STEP_S", 0.05)
+    planning, go_on = threading.Event(), threading.Event()
+
+    def hang(_forecast, _w):
+        planning.set()
+        go_on.wait()
+        raise AssertionError("nobody waits for it")
+
+    async with bench() as b:
+        b.policy.planner.choose = hang
+        await b.until(planning.is_set)
+    (left,) = [thread for thread in threading.enumerate() if thread.name.startswith("planning")]
+    assert left.daemon  # Python waits for others before it exits
+    go_on.set()
+    left.join(60)
+
+
+async def test_events_do_not_put_periodic_steps_off(bench):
+    """The dwell of a cut is counted in periodic steps."""
+    async with bench() as b:
+        periodic_steps, step = [], b.planning.step
+
+        async def step_and_ask_for_another(*, periodic=False):
+            periodic_steps.append(periodic)
+            b.planning._step_requested.set()
+            return await step(periodic=periodic)
+
+        b.planning.step = step_and_ask_for_another
+        await b.until(lambda: sum(periodic_steps) >= 3)
+        assert len(periodic_steps) > sum(periodic_steps)
 
 
 async def test_no_legal_cut_is_a_config_error(bench):

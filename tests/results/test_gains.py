@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midcut.results.gains import Gain, alternatives, gains_text, mean_gains
+from midcut.results.gains import Gain, MeanGains, alternatives, gains_text
 from midcut.testing import pair_placements, random_forecast
 from midcut.types import Forecast
+
+
+def mean_gains(pairs):
+    mean = MeanGains()
+    for used, others in pairs:
+        mean.add(used, others)
+    return mean.gains()
 
 
 def test_the_ends_are_running_all_at_one_side():

@@ -1,5 +1,7 @@
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -118,3 +120,8 @@ async def test_failed_work_keeps_nothing_alive(one):
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_work_that_hangs_does_not_keep_the_process_alive():
+    script = "import time; from midcut.serving.threads import Threads as T; t = T(1, 'a'); t.submit(time.sleep, 3600); "
+    subprocess.run([sys.executable, "-c", script + "t.close(0.1)"], timeout=300, check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,6 +14,7 @@ from midcut.edge.dwelling import Dwelling, PlanningCounts
 from midcut.edge.tasks import cancel_task
 from midcut.errors import ConfigError, MidcutError
 from midcut.planning.breaker import BreakerState
+from midcut.serving.threads import Threads
 from midcut.types import Decision
 from midcut.wire.tracing import span
 
@@ -106,7 +106,7 @@ class PlanningLoop:
         self._hub = hub
         self._settings = settings
         self._observers = observers
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="planning")
+        self._threads = Threads(1, "planning")
         self._cloud = cloud
         self._calibration = calibration
         self._store = store
@@ -135,16 +135,14 @@ class PlanningLoop:
 
     async def start(self) -> None:
         """Wait briefly for the first telemetry, decide once, then go on in the background."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._hub.wait, _FIRST_READ_S)
+        await self._threads.run(self._hub.wait, _FIRST_READ_S)
         await self.step()
         self._task = asyncio.create_task(self._run(), name="planning")
 
     async def close(self) -> None:
         await cancel_task(self._task)
         self._task = None
-        with contextlib.suppress(TimeoutError, RuntimeError):  # wait for the current step, unless a planner hangs
-            await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, int), _LAST_STEP_S)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._threads.close, _LAST_STEP_S)  # wait for the current step, unless a planner hangs
         if self._store is not None:
             await asyncio.to_thread(self._store.save, now=True)
         _log.info("planning ended", **asdict(self.counts))
@@ -155,7 +153,7 @@ class PlanningLoop:
 
     async def step(self, *, periodic: bool = False) -> Decision:
         """Run a planning step: a periodic one if `periodic`, otherwise one that an event asked for."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._step, periodic)
+        return await self._threads.run(self._step, periodic)
 
     async def replan(self, policy: Policy) -> None:
         """Replace the policy, and plan with it at once if planning has begun."""
@@ -169,12 +167,17 @@ class PlanningLoop:
         await self.replan(replace(self._policy, planner=planner))
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + self._settings.interval_s
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.interval_s):
+                async with asyncio.timeout_at(due_s) as limit:
                     await self._step_requested.wait()
-            periodic = not self._step_requested.is_set()
             self._step_requested.clear()
+            # Events do not put the periodic step off: a cut's dwell is counted in these.
+            periodic = limit.expired() or loop.time() >= due_s
+            if periodic:
+                due_s = loop.time() + self._settings.interval_s
             try:
                 await self.step(periodic=periodic)
             except Exception:  # noqa: BLE001 - keep the last decision; the next step may succeed

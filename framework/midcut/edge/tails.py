@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
@@ -17,6 +16,7 @@ from midcut.edge.picture_input import FileRequest
 from midcut.edge.recheck import Recheck, difference
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
 from midcut.graph.segments import Segments
+from midcut.serving.threads import Threads
 from midcut.tensors import set_threads
 from midcut.types import TailReply, Transfer
 from midcut.wire.sizes import PAPER
@@ -130,7 +130,7 @@ class LocalCompute:
     def __init__(self, partition: Partition, executor: Executor, threads: int) -> None:
         self._partition = partition
         self._segments = Segments(executor)
-        self._thread = ThreadPoolExecutor(1, "compute", set_threads, (threads,))
+        self._threads = Threads(1, "compute", partial(set_threads, threads))
 
     async def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
         """Run nodes start..stop-1; returns the values that cross `stop` and the seconds it took.
@@ -138,13 +138,11 @@ class LocalCompute:
         Args:
             partition: the model, prepared for the shapes of the request's inputs.
         """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._segments.run, partition, start, stop, values
-        )
+        return await self._threads.run(self._segments.run, partition, start, stop, values)
 
     async def make_for_shapes(self, shapes: Shapes) -> Partition:
         """Make the model for inputs of these shapes. The number of threads decides bits, so it is this thread's."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._partition.make_for_shapes, shapes)
+        return await self._threads.run(self._partition.make_for_shapes, shapes)
 
     def ready(self, start: int, stop: int) -> bool:
         return self._segments.ready(self._partition, start, stop)
@@ -169,10 +167,10 @@ class LocalCompute:
 
     async def run_untimed(self, work: Callable[[], None]) -> None:
         """Run a function on the compute thread, without measuring it."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        await self._threads.run(work)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._threads.close)
         await asyncio.to_thread(self._segments.close)
 
 

@@ -10,9 +10,9 @@ from msgspec import Struct
 from midcut.types import LATENCY_AND_COST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from midcut.types import Forecast
+    from midcut.types import Floats, Forecast
 
 EDGE_ONLY, RELAY_ONLY, CLOUD_ONLY = "edge-only", "relay-only", "cloud-only"
 
@@ -45,28 +45,32 @@ def alternatives(forecast: Forecast) -> dict[str, dict[str, float]]:
     return found
 
 
-def mean_gains(pairs: Sequence[tuple[Mapping[str, float], Mapping[str, Mapping[str, float]]]]) -> dict[str, Gain]:
-    """The gains of many requests together.
+class MeanGains:
+    """The gains of many requests together, in little memory however many they are."""
 
-    Args:
-        pairs: for each, the forecast of the placement in use, and those of the alternatives at that moment.
-    """
-    gains = {}
-    for name in (EDGE_ONLY, RELAY_ONLY, CLOUD_ONLY):
-        both = [(used, others[name]) for used, others in pairs if name in others]
-        if both:
-            used, other = (_sum(side) for side in zip(*both, strict=True))
-            gains[name] = Gain(_less(used["latency_s"], other["latency_s"]), _less(used["cost_usd"], other["cost_usd"]))
-    return gains
+    def __init__(self) -> None:
+        self._sums: dict[str, Floats] = {}
+
+    def add(self, used: Mapping[str, float], others: Mapping[str, Mapping[str, float]]) -> None:
+        """Count one request.
+
+        Args:
+            used: the forecast of the placement in use, `latency_s` and `cost_usd`.
+            others: those of the alternatives at that moment, by name.
+        """
+        for name, other in others.items():
+            both = np.array([[forecast[column] for column in LATENCY_AND_COST] for forecast in (used, other)])
+            self._sums[name] = self._sums.get(name, 0.0) + both
+
+    def gains(self) -> dict[str, Gain]:
+        """The gain over each alternative that there was."""
+        names = [name for name in (EDGE_ONLY, RELAY_ONLY, CLOUD_ONLY) if name in self._sums]
+        return {name: Gain(*map(_less, *self._sums[name].tolist())) for name in names}
 
 
 def gains_text(gains: Mapping[str, Gain]) -> str:
     """The gains in one line, `""` where there are none."""
     return "; ".join(f"{gain} than {name}" for name, gain in gains.items())
-
-
-def _sum(forecasts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: sum(forecast[name] for forecast in forecasts) for name in LATENCY_AND_COST}
 
 
 def _less(value: float, other: float) -> float:

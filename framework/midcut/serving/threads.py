@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -88,13 +89,18 @@ class Threads:
         self.submit(_keep, done, work, arguments)
         return done.result()
 
-    def close(self) -> None:
-        """Do what waits still, then end; blocks meanwhile. A second call does nothing."""
+    def close(self, limit_s: float | None = None) -> None:
+        """Do what waits still, then end; blocks meanwhile. A second call does nothing.
+
+        Args:
+            limit_s: seconds to wait at most; work that hangs does not keep the process alive. None: no limit.
+        """
         with self._lock:
             self._closed = True
             threads = self._end(len(self._threads))
+        ends_s = None if limit_s is None else time.monotonic() + limit_s
         for thread in threads:
-            thread.join()
+            thread.join(None if ends_s is None else max(ends_s - time.monotonic(), 0.0))
 
     def _end(self, living: int) -> list[threading.Thread]:
         threads, self._threads = self._threads, []

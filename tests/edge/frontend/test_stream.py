@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 
 import msgspec
+import numpy as np
 import pytest
 
 from midcut.config.settings import InputFolder
 from midcut.edge.dwelling import PlanningCounts
+from midcut.edge.frontend import summary as summary_module
+from midcut.edge.frontend.arrivals import files_in_turn
 from midcut.edge.frontend.folder import image_files, read_labels
 from midcut.edge.frontend.stream import StreamOutcome, stream
-from midcut.edge.frontend.summary import summarise, summary_table
+from midcut.edge.frontend.summary import Distribution, StreamTotals, summarise, summary_table
 from midcut.errors import ConfigError, FileError
-from midcut.results.stream import read_records
+from midcut.results.stream import Record, read_records
 
 
 @pytest.fixture
@@ -40,9 +44,7 @@ def run_stream(make_engine, model, settings, results, stop=None):
 def test_every_image_is_one_line_in_order_of_names(make_engine, tiny_model, photos, tmp_path, expected_class):
     done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos)), tmp_path / "r.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
-    assert [{name: line[name] for name in record} for line, record in zip(lines, done.records, strict=True)] == (
-        done.records
-    )
+    assert done.totals.answered == 4
     assert [line["file"] for line in lines] == [str(photos / f"{number}.png") for number in range(4)]
     assert [line["class"] for line in lines] == [expected_class((photos / f"{n}.png").read_bytes()) for n in range(4)]
     assert [line["n"] for line in lines] == [0, 1, 2, 3]
@@ -65,13 +67,13 @@ def test_repeat_limit_and_pattern(make_engine, tiny_model, photos, tmp_path):
     done = run_stream(make_engine, tiny_model, knobs, tmp_path / "r.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [line["file"][-5] for line in lines] == list("0120120")
-    assert len(done.records) == 7
+    assert done.totals.answered == 7
 
 
 def test_an_unreadable_image_is_skipped_and_counted(make_engine, tiny_model, photos, tmp_path, capsys):
     (photos / "1.png").write_bytes(b"\x89PNG broken")
     done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos)), tmp_path / "r.jsonl")
-    assert (len(done.records), done.skipped) == (3, 1)
+    assert (done.totals.answered, done.skipped) == (3, 1)
     assert "1.png" in capsys.readouterr().out
 
 
@@ -80,14 +82,15 @@ def test_right_answers_are_counted_by_class_or_by_label(make_engine, tiny_model,
     labels = tmp_path / "labels.csv"
     labels.write_text(f"file,label\n0.png,{right[0]}\n1.png,label {right[1]}\n2.png,no such\n")
     done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos), labels=str(labels)), tmp_path / "r.jsonl")
-    assert [record.get("right") for record in done.records] == [True, True, False, None]
+    lines = read_records(tmp_path / "r.jsonl")
+    assert [line.right for line in lines] == [True, True, False, msgspec.UNSET]
     summary = summarise("tiny", done, PlanningCounts())
     assert (summary.right, summary.graded, summary.accuracy) == (2, 3, pytest.approx(2 / 3))
 
 
 def test_a_rate_spaces_the_images(make_engine, tiny_model, photos, tmp_path):
     done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos), rate_hz=10.0), tmp_path / "r.jsonl")
-    assert len(done.records) == 4
+    assert done.totals.answered == 4
     assert done.wall_s >= 0.3  # the fourth image's turn
 
 
@@ -100,7 +103,7 @@ def test_told_to_stop_it_ends_with_what_was_done(make_engine, tiny_model, photos
             return self.asked > 2
 
     done = run_stream(make_engine, tiny_model, InputFolder(path=str(photos)), tmp_path / "r.jsonl", StopAfter())
-    assert (len(done.records), done.stopped) == (2, True)
+    assert (done.totals.answered, done.stopped) == (2, True)
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
 
 
@@ -134,10 +137,37 @@ def test_a_label_file_without_its_header_says_so(tmp_path, text):
         read_labels(str(path))
 
 
-def record(cut, latency_s, *, predicted_s=None, finished_by="cloud", fallback="", cost_usd=2e-6):
+def record(cut, latency_s, *, predicted_s=None, finished_by="cloud", fallback="", cost_usd=2e-6, **others):
     predicted = {} if predicted_s is None else {"latency_s": predicted_s, "cost_usd": 1e-6}
-    names = {"cut": cut, "latency_s": latency_s, "finished_by": finished_by, "fallback": fallback}
-    return {**names, "predicted": predicted, "cost_usd": cost_usd}
+    counted = {"cut": cut, "latency_s": latency_s, "finished_by": finished_by, "fallback": fallback}
+    seconds = {"edge_s": 0.0, "link_s": 0.0, "cloud_s": 0.0}
+    named = {"file": "0.png", "class_": 1, "label": "one", "request_id": "a", "codec": "raw", "sent_bytes": 0}
+    fields = counted | seconds | named | {"predicted": predicted, "cost_usd": cost_usd} | others
+    return Record(n=0, at_s=0.0, decision=None, **fields)
+
+
+def outcome(records, **fields):
+    done = StreamOutcome(**fields)
+    for each in records:
+        done.totals.add(each)
+    return done
+
+
+def test_a_file_that_was_removed_and_comes_again_is_taken_again(photos, images, monkeypatch):
+    monkeypatch.setattr("midcut.edge.frontend.arrivals._LOOK_S", 0.001)
+
+    async def go():
+        taken, settings = [], InputFolder(path=str(photos), watch=True, limit=5)
+        async for file in files_in_turn([photos / "0.png"], settings, asyncio.Event()):
+            taken.append(file.name)
+            file.unlink()
+            if len(taken) == 4:
+                (photos / "0.png").write_bytes(images(0))
+        return taken
+
+    taken = asyncio.run(go())
+    assert (taken[0], taken[-1]) == ("0.png", "0.png")
+    assert sorted(taken[1:-1]) == ["1.png", "2.png", "3.png"]
 
 
 def test_a_summary_counted_by_hand():
@@ -149,7 +179,7 @@ def test_a_summary_counted_by_hand():
         record(9, 0.50, finished_by="edge"),
     ]
     planning = PlanningCounts(steps=40, switches=3, held=2)
-    summary = summarise("tiny", StreamOutcome(records=records, skipped=1, wall_s=2.0), planning)
+    summary = summarise("tiny", outcome(records, skipped=1, wall_s=2.0), planning)
     assert msgspec.to_builtins(summary.latency_s) == {"median": 0.3, "p95": pytest.approx(0.48), "max": 0.5}
     assert summary.cuts == {"3": 3, "5": 1, "9": 1}
     assert summary.switches == 3
@@ -166,10 +196,46 @@ def test_a_summary_counted_by_hand():
 
 
 def test_a_cloud_that_was_never_reached_has_no_gains():
-    others = {"alternatives": {"edge-only": {"latency_s": 0.2, "cost_usd": 1e-6}}}
-    outcome = StreamOutcome(records=[record(3, 0.1, predicted_s=0.1, fallback="wrong CA") | others])
-    assert set(summarise("tiny", outcome, PlanningCounts()).gains) == {"edge-only"}
-    assert summarise("tiny", outcome, PlanningCounts(), cloud_never_reached="wrong CA").gains == {}
+    others = {"edge-only": {"latency_s": 0.2, "cost_usd": 1e-6}}
+    done = outcome([record(3, 0.1, predicted_s=0.1, fallback="wrong CA", alternatives=others)])
+    assert set(summarise("tiny", done, PlanningCounts()).gains) == {"edge-only"}
+    assert summarise("tiny", done, PlanningCounts(), cloud_never_reached="wrong CA").gains == {}
+
+
+def test_on_three_tiers_a_summary_counts_both_cuts():
+    records = [record(3, 0.1, second_cut=stop) for stop in (5, 5, 7, 5)]
+    summary = summarise("tiny", outcome(records), PlanningCounts())
+    assert (summary.cuts, summary.switches) == ({"3,5": 3, "3,7": 1}, 2)
+
+
+def test_quantiles_of_an_endless_stream_are_those_of_a_sample_and_the_rest_is_exact(monkeypatch):
+    monkeypatch.setattr(summary_module, "_KEPT", 1_000)
+    numbers = Distribution()
+    for value in np.random.default_rng(3).permutation(50_000):
+        numbers.add(float(value))
+    assert (numbers.total, numbers.largest) == (50_000 * 49_999 / 2, 49_999.0)
+    assert len(numbers._kept) == 1_000
+    # The standard error of the median of 1,000 of them is 50,000 * 0.5 / sqrt(1000) = 790.
+    assert numbers.quantile(0.5) == pytest.approx(25_000, abs=4 * 790)
+    assert numbers.quantile(0.95) == pytest.approx(47_500, abs=4 * 350)
+
+
+def test_a_stream_keeps_nothing_of_a_request(monkeypatch):
+    """A camera at 10 frames a second took 1.5 GB a day."""
+    monkeypatch.setattr(summary_module, "_KEPT", 100)
+    totals = StreamTotals()
+    alternatives = {"edge-only": {"latency_s": 0.2, "cost_usd": 1e-6}}
+    tracemalloc.start()
+    try:
+        sizes = []
+        for _ in range(3):
+            for number in range(500):
+                totals.add(record(number % 3, 0.1, predicted_s=0.11, alternatives=alternatives))
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[2] - sizes[1] < 500 * 8
+    assert totals.answered == 1500
 
 
 def test_a_summary_of_nothing_is_a_summary():
@@ -225,10 +291,10 @@ def test_requests_overlap_as_far_as_allowed_and_are_written_in_order(monkeypatch
     monkeypatch.setattr(module, "_infer_file", infer_file)
     monkeypatch.setattr(module, "replace", lambda record, n: (n, record))
     monkeypatch.setattr(module, "json_line", lambda record: written.append(record) or b"")
-    monkeypatch.setattr(module, "_SUMMARY_FIELDS", ())
+    monkeypatch.setattr(module.StreamTotals, "add", lambda totals, _: setattr(totals, "answered", totals.answered + 1))
     settings = InputFolder(path=str(photos), repeat=3, **knobs)
     done = asyncio.run(stream(stages, None, settings, tmp_path / "r.jsonl", asyncio.Event()))
     assert stages.most == most
     assert [n for n, _ in written] == list(range(12))
     assert [file.name for _, file in written] == ["0.png", "1.png", "2.png", "3.png"] * 3
-    assert len(done.records) == 12
+    assert done.totals.answered == 12

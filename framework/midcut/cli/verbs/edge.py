@@ -178,11 +178,11 @@ def _report(streamed: _Streamed) -> None:
     console = table_console()
     console.print(summary_table(streamed.summary, f"{streamed.model}, {streamed.name}"), highlight=False)
     written = [RECORDS, SUMMARY]
-    if streamed.plot and done.records and not done.failure and _draw(folder, streamed.model):
+    if streamed.plot and done.totals.answered and not done.failure and _draw(folder, streamed.model):
         written.append(PLOT)
     console.print(f"in {folder}: {', '.join(written)}", highlight=False, soft_wrap=True)
     if done.failure:
-        raise FileError(f"{done.failure}; the stream ended there, with {len(done.records)} answers in {RECORDS}")
+        raise FileError(f"{done.failure}; the stream ended there, with {done.totals.answered} answers in {RECORDS}")
 
 
 def _draw(folder: Path, name: str) -> bool:

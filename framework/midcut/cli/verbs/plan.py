@@ -16,7 +16,7 @@ from midcut.cli.tables import table_console
 from midcut.config.build import settings_of
 from midcut.config.settings import PlanConfig
 from midcut.reporting import check_installed
-from midcut.results.gains import alternatives, gains_text, mean_gains
+from midcut.results.gains import MeanGains, alternatives, gains_text
 from midcut.results.plan import FILE, PLOT, write_plan
 from midcut.results.units import shown_column
 
@@ -110,8 +110,9 @@ def _print_table(planned: Planned) -> None:
     console.print(rich)
     console.print(f"> {decision.reason}, in {decision.planning_s * 1e6:.0f} µs   . runner-up", highlight=False)
     picked = forecast.row(decision.index)
-    gains = mean_gains([(picked, alternatives(forecast))])
-    console.print(f"  {gains_text(gains)}", highlight=False, soft_wrap=True)
+    gains = MeanGains()
+    gains.add(picked, alternatives(forecast))
+    console.print(f"  {gains_text(gains.gains())}", highlight=False, soft_wrap=True)
     for part, source in policy.based_on.items():
         console.print(f"{part}: {source}", highlight=False, soft_wrap=True)
 

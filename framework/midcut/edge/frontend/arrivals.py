@@ -19,7 +19,7 @@ _LOOK_S: Final = 0.5
 async def files_in_turn(first: Sequence[Path], settings: InputFolder, stop: asyncio.Event) -> AsyncIterator[Path]:
     """Yield the first files as often as configured, then those that arrive, up to the limit.
 
-    A file that arrives is taken when its size has not changed between two looks.
+    A file that arrives is taken when its size has not changed between two looks, and again if it was removed meanwhile.
     """
     total = len(first) * settings.repeat
     limit = settings.limit
@@ -31,12 +31,14 @@ async def files_in_turn(first: Sequence[Path], settings: InputFolder, stop: asyn
     seen = set(first)
     sizes: dict[Path, int] = {}
     while not stop.is_set() and (limit is None or given < limit):
-        for file, size in [(file, _size(file)) for file in matching_images(settings) if file not in seen]:
-            if size and sizes.get(file) == size and (limit is None or given < limit):
+        found = matching_images(settings)
+        seen.intersection_update(found)  # whoever empties the folder keeps this short
+        sizes_before, sizes = sizes, {file: _size(file) for file in found if file not in seen}
+        for file, size in sizes.items():
+            if size and sizes_before.get(file) == size and (limit is None or given < limit):
                 seen.add(file)
                 given += 1
                 yield file
-            sizes[file] = size
         try:
             async with asyncio.timeout(_LOOK_S):
                 await stop.wait()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from msgspec import UNSET, UnsetType
@@ -21,6 +21,7 @@ from midcut.edge.frontend.folder import (
     warn_of_files_left_out,
     warn_of_labels,
 )
+from midcut.edge.frontend.summary import StreamTotals
 from midcut.edge.picture_input import PictureInput
 from midcut.errors import FileError, MalformedError, OutOfMemoryError
 from midcut.results.files import json_line
@@ -41,17 +42,6 @@ if TYPE_CHECKING:
     from midcut.types import Decision, LoadedModel
 
 _log = structlog.get_logger("midcut.stream")
-# Fields of a record that the summary needs; only the file has the others.
-_SUMMARY_FIELDS: Final = (
-    "cut",
-    "latency_s",
-    "cost_usd",
-    "finished_by",
-    "fallback",
-    "predicted",
-    "alternatives",
-    "right",
-)
 
 
 @dataclass
@@ -59,7 +49,7 @@ class StreamOutcome:
     """The outcome of a stream.
 
     Attributes:
-        records: for each request, the fields of its line in `results.jsonl` that a summary needs.
+        totals: of the requests that were answered.
         skipped: images that could not be read.
         wall_s: seconds from the first image to the last answer.
         stopped: whether the stream was stopped early.
@@ -67,7 +57,7 @@ class StreamOutcome:
         failure: why a result could not be written, which ended the stream; `""` if all were.
     """
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    totals: StreamTotals = field(default_factory=StreamTotals)
     skipped: int = 0
     wall_s: float = 0.0
     stopped: bool = False
@@ -119,7 +109,7 @@ async def stream(
         finally:
             window.cancel()
     outcome = window.outcome
-    if outcome.skipped and not outcome.records and not outcome.stopped:
+    if outcome.skipped and not outcome.totals.answered and not outcome.stopped:
         raise FileError(
             f"input.path={settings.path}: none of {outcome.skipped} images could be read; last {window.unreadable}"
         )
@@ -188,7 +178,7 @@ class Window:
             elif error is not None:
                 self._error = self._error or error
             else:
-                self._write(replace(task.result(), n=len(self.outcome.records)))
+                self._write(replace(task.result(), n=self.outcome.totals.answered))
 
     def _write(self, record: Record) -> None:
         try:
@@ -199,9 +189,7 @@ class Window:
         if self._emit is not None:
             at_s = record.at_s if record.frame_at_s is UNSET else record.frame_at_s
             self._emit(output_fields(self._model.name, _answer_of(record), record, record.file, at_s))
-        self.outcome.records.append(
-            {name: value for name in _SUMMARY_FIELDS if (value := getattr(record, name)) is not UNSET}
-        )
+        self.outcome.totals.add(record)
 
 
 async def _infer_file(

@@ -2,23 +2,104 @@
 
 from __future__ import annotations
 
+import math
+import random
+from array import array
 from collections import Counter
 from dataclasses import asdict
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from msgspec import UNSET
 from rich.table import Table
 
-from midcut.results.gains import mean_gains
+from midcut.results.gains import MeanGains
 from midcut.results.stream import Cost, Latency, PredictionError, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from midcut.edge.dwelling import PlanningCounts
     from midcut.edge.frontend.stream import StreamOutcome
+    from midcut.results.stream import Record
+
+
+class StreamTotals:
+    """What a summary needs of a stream's records, in bounded memory: a camera has no end.
+
+    Attributes:
+        answered: how many records were added.
+    """
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.switches = self.fallbacks = self.graded = self.right = 0
+        self.cuts: Counter[tuple[int, ...]] = Counter()
+        self.finished_by: Counter[str] = Counter()
+        self.latency_s, self.cost_usd = Distribution(), Distribution()
+        self.latency_error, self.cost_error = Distribution(), Distribution()
+        self.gains = MeanGains()
+        self._last_cuts: tuple[int, ...] | None = None
+
+    def add(self, record: Record) -> None:
+        """Count one request."""
+        cuts = (record.cut,) if record.second_cut is UNSET else (record.cut, record.second_cut)
+        self.switches += self._last_cuts not in (None, cuts)
+        self._last_cuts = cuts
+        self.answered += 1
+        self.cuts[cuts] += 1
+        self.finished_by[record.finished_by] += 1
+        self.fallbacks += bool(record.fallback)
+        if record.right is not UNSET:
+            self.graded += 1
+            self.right += record.right
+        self.latency_s.add(record.latency_s)
+        if record.cost_usd is not None:
+            self.cost_usd.add(record.cost_usd)
+        if record.predicted:
+            self._compare(record)
+
+    def _compare(self, record: Record) -> None:
+        self.gains.add(record.predicted, record.alternatives)
+        if record.fallback:
+            return
+        for errors, name in ((self.latency_error, "latency_s"), (self.cost_error, "cost_usd")):
+            measured = getattr(record, name)
+            if measured is not None and measured > 0.0:
+                errors.add(abs(record.predicted[name] - measured) / measured)
+
+
+class Distribution:
+    """Numbers whose sum, largest one and quantiles are wanted.
+
+    Quantiles are exact up to `_KEPT` numbers, and then those of a uniform random sample of as many (Vitter 1985,
+    algorithm R).
+
+    Attributes:
+        total: the sum.
+        largest: -inf without any.
+    """
+
+    def __init__(self) -> None:
+        self.total, self.largest = 0.0, -math.inf
+        self._count = 0
+        self._kept = array("d")
+        self._random = random.Random(0)
+
+    def add(self, value: float) -> None:
+        """Add a number."""
+        self.total += value
+        self.largest = max(self.largest, value)
+        self._count += 1
+        if self._count <= _KEPT:
+            self._kept.append(value)
+        elif (at := self._random.randrange(self._count)) < _KEPT:
+            self._kept[at] = value
+
+    def quantile(self, share: float) -> float | None:
+        """The quantile of a share, 0 to 1; None without any number."""
+        return float(np.quantile(self._kept, share)) if self._kept else None
+
+
+_KEPT: Final = 100_000
 
 
 def summarise(
@@ -28,7 +109,7 @@ def summarise(
     calibration: dict[str, Any] | None = None,
     cloud_never_reached: str = "",
 ) -> Summary:
-    """Count and average a stream's records.
+    """Describe a stream by its totals and averages.
 
     Args:
         model: name of the model.
@@ -37,39 +118,33 @@ def summarise(
         calibration: its state at the end; None if it is disabled.
         cloud_never_reached: why no cloud answered; `""` if one did.
     """
-    records = outcome.records
-    cuts = Counter(_cuts_of(record) for record in records)
-    graded = [record["right"] for record in records if "right" in record]
-    costs_usd = [record["cost_usd"] for record in records]
-    # Forecasts of a cloud that was never there compare with nothing that could have been.
-    forecast = [] if cloud_never_reached else [record for record in records if record["predicted"]]
+    totals = outcome.totals
+    latency_s, cost_usd = totals.latency_s, totals.cost_usd
     return Summary(
         model=model,
-        requests=len(records),
+        requests=totals.answered,
         skipped=outcome.skipped,
         stopped_early=outcome.stopped,
         wall_s=outcome.wall_s,
-        latency_s=_quantiles([record["latency_s"] for record in records]),
-        cost_usd=Cost(total=float(sum(costs_usd)), median=_median(costs_usd)),
-        cuts={",".join(map(str, each)): cuts[each] for each in sorted(cuts)},
-        switches=sum(_cuts_of(before) != _cuts_of(after) for before, after in pairwise(records)),
-        finished_by=dict(Counter(record["finished_by"] for record in records)),
-        fallbacks=sum(bool(record["fallback"]) for record in records),
-        prediction_error=PredictionError(_median_error(records, "latency_s"), _median_error(records, "cost_usd")),
-        right=sum(graded) if graded else None,
-        graded=len(graded),
-        accuracy=sum(graded) / len(graded) if graded else None,
+        latency_s=Latency(
+            latency_s.quantile(0.5), latency_s.quantile(0.95), latency_s.largest if totals.answered else None
+        ),
+        cost_usd=Cost(total=cost_usd.total, median=cost_usd.quantile(0.5)),
+        cuts={",".join(map(str, each)): totals.cuts[each] for each in sorted(totals.cuts)},
+        switches=totals.switches,
+        finished_by=dict(totals.finished_by),
+        fallbacks=totals.fallbacks,
+        prediction_error=PredictionError(totals.latency_error.quantile(0.5), totals.cost_error.quantile(0.5)),
+        right=totals.right if totals.graded else None,
+        graded=totals.graded,
+        accuracy=totals.right / totals.graded if totals.graded else None,
         cloud_never_reached=cloud_never_reached,
         dropped=outcome.dropped,
-        gains=mean_gains([(record["predicted"], record.get("alternatives", {})) for record in forecast]),
+        # Forecasts of a cloud that was never there compare with nothing that could have been.
+        gains={} if cloud_never_reached else totals.gains.gains(),
         planning=asdict(planning),
         calibration=UNSET if calibration is None else calibration,
     )
-
-
-def _cuts_of(record: Mapping[str, Any]) -> tuple[int, ...]:
-    """The cut of a request, and where a relay stopped the second one."""
-    return (record["cut"],) if "second_cut" not in record else (record["cut"], record["second_cut"])
 
 
 def summary_table(summary: Summary, title: str) -> Table:
@@ -119,23 +194,3 @@ def _planning_text(counts: dict[str, int]) -> str:
 
 def _error_text(error: float | None) -> str:
     return "unknown" if error is None else f"{error:.1%} (median)"
-
-
-def _quantiles(values: list[float]) -> Latency:
-    if not values:
-        return Latency(None, None, None)
-    return Latency(_median(values), float(np.quantile(values, 0.95)), max(values))
-
-
-def _median(values: list[float]) -> float | None:
-    return float(np.median(values)) if values else None
-
-
-def _median_error(records: list[dict[str, Any]], name: str) -> float | None:
-    return _median(
-        [
-            abs(record["predicted"][name] - record[name]) / record[name]
-            for record in records
-            if record["predicted"] and not record["fallback"] and record[name] > 0.0
-        ]
-    )
