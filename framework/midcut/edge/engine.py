@@ -126,6 +126,7 @@ class EdgeEngine:
         if self.parts.capabilities is not None:
             await self.parts.capabilities.start()
         self.parts.clouds.on_recovery.append(self._refresh_capabilities)
+        self.parts.clouds.on_first_listing.append(self._refresh_capabilities)
         await self._tails.warm_up()
         self.parts.hub.start()
         await self.parts.planning.start()

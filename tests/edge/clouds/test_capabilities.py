@@ -170,6 +170,35 @@ async def test_a_cloud_that_comes_late_is_asked_when_it_answers(bench, tiny, tin
     assert "the cloud is not there yet" in [entry["event"] for entry in logs]
 
 
+async def test_a_cloud_that_comes_before_the_first_request_is_planned_for_after_it(bench, tiny, tiny_model):
+    transport = Listing(tiny, (0, 1))
+    transport.up = False
+    async with bench(transport=transport, scoped=True) as b:
+        transport.up = True
+        assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+        await b.until(lambda: legal(b) == [0, 1, 9])
+
+
+async def test_a_cloud_that_comes_late_is_found_without_any_request(bench, tiny, monkeypatch):
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._REPEAT_S", 0.05)
+    monkeypatch.setattr("midcut.edge.clouds.capabilities._MIN_GAP_S", 0.0)
+    transport = Listing(tiny, (0, 1))
+    transport.up = False
+    async with bench(transport=transport, scoped=True) as b:
+        transport.up = True
+        await b.until(lambda: legal(b) == [0, 1, 9])
+
+
+async def test_a_proxy_without_its_cloud_at_the_first_request_is_planned_around(bench, tiny, tiny_model):
+    transport = Listing(tiny, range(10))
+    transport.up = False
+    async with bench(transport=transport, scoped=True) as b:
+        transport.up, transport.trouble = True, CloudStrangerError("no such page", http_status=404)
+        result = await b.engine.infer(tiny_model.example)
+        assert (result.finished_by, result.fallback) == ("edge", "no such page")
+        await b.until(lambda: legal(b) == [9])
+
+
 async def test_planning_that_was_narrowed_to_nothing_sent_finds_out_by_itself(bench, tiny, monkeypatch):
     monkeypatch.setattr("midcut.edge.clouds.capabilities._REPEAT_S", 0.05)
     monkeypatch.setattr("midcut.edge.clouds.capabilities._MIN_GAP_S", 0.0)
@@ -273,6 +302,22 @@ async def test_a_cloud_that_answers_the_probe_differently_is_never_asked(bench, 
     assert transport.requests == []
     (line,) = [entry for entry in logs if entry["event"] == "planning for the edge alone"]
     assert "\n" not in line["reason"]
+
+
+async def test_a_cloud_that_comes_back_with_other_answers_is_planned_around(bench, tiny, tiny_model):
+    class Updated(OtherAnswers):
+        other = False
+
+        async def listing(self):
+            return await (super() if self.other else super(OtherAnswers, self)).listing()
+
+    transport = Updated(tiny)
+    async with bench(transport=transport, scoped=True, retry_after_s=0.05) as b:
+        assert (await b.engine.infer(tiny_model.example)).finished_by == "cloud"
+        transport.up = False
+        assert (await b.engine.infer(tiny_model.example)).finished_by == "edge"
+        transport.up = transport.other = True
+        await b.until(lambda: legal(b) == [9])
 
 
 def test_a_cloud_that_sends_no_probe_is_used_as_before(tiny):

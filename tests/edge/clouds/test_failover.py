@@ -12,7 +12,13 @@ import torch
 from midcut.config.composition import compose
 from midcut.edge.clouds.failover import Clouds
 from midcut.edge.routes import configs_by_url, telemetry_sources
-from midcut.errors import CloudRefusedError, CloudTimeoutError, CloudUnreachableError, ConfigError
+from midcut.errors import (
+    CloudRefusedError,
+    CloudStrangerError,
+    CloudTimeoutError,
+    CloudUnreachableError,
+    ConfigError,
+)
 from midcut.planning.breaker import BreakerState
 from midcut.testing import LoopbackTransport
 from midcut.types import TailReply, TailRequest
@@ -367,6 +373,32 @@ async def test_a_cloud_that_computes_something_else_is_never_asked_and_the_next_
         await asked(alone)
     assert alone.blocked_reason() == "another answer"
     assert wrong.asked == 0
+
+
+@pytest.mark.parametrize("clouds_there", [1, 2])
+@pytest.mark.parametrize("at_first", ["stranger", "other answers"])
+async def test_a_cloud_that_must_not_be_used_gets_another_chance(monkeypatch, at_first, clouds_there):
+    now_s = 100.0
+    monkeypatch.setattr("midcut.edge.clouds.failover.perf_counter", lambda: now_s)
+    cloud = Listing(CloudStrangerError("a proxy", http_status=404) if at_first == "stranger" else "wrong")
+    others = {"b": Listing(CloudUnreachableError("gone"))} if clouds_there == 2 else {}
+    clouds = Clouds({"a": cloud} | others, retry_after_s=60.0, failures=9)
+    clouds.find_mismatch = lambda models: "another answer" if models["of"] == "wrong" else ""
+    with pytest.raises(CloudUnreachableError if others else CloudRefusedError):
+        await asked(clouds)
+    cloud.answer = "right"
+    cloud.listing, lists = AsyncMock(side_effect=CloudUnreachableError("gone again")), cloud.listing
+    for _ in range(2):
+        now_s += 31.0
+        with pytest.raises(CloudUnreachableError if others else CloudRefusedError):
+            await asked(clouds)
+        assert cloud.asked == 0  # what it is now is not known yet
+    cloud.listing = lists
+    if not others:
+        assert clouds.blocked_reason()
+    now_s += 31.0
+    assert await asked(clouds) == "right"
+    await clouds.close()
 
 
 async def test_a_cloud_that_lists_nothing_is_asked_all_the_same():

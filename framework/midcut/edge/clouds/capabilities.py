@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("midcut.edge")
 _TIMEOUT_S: Final = 3.0
 _MIN_GAP_S: Final = 1.0
-# While planning is limited, the edge may send no request that would show a change, so it asks the cloud regularly.
+# While planning is limited, or the cloud has not answered, the edge may send no request that would show a change, so it
+# asks the cloud regularly.
 _REPEAT_S: Final = 30.0
 # What another server answers when it is asked for a midcut cloud's models: no image is sent there.
 _NO_SUCH_CLOUD: Final = (301, 302, 303, 307, 308, 404, 405)
@@ -43,7 +44,8 @@ class Replannable(Protocol):
 class CloudCapabilities:
     """Keeps planning on the cuts and codecs that edge and cloud both offer.
 
-    The cloud is asked at start, after `ask_soon`, and every 30 s while planning is limited to fewer cuts or codecs.
+    The cloud is asked at start, after `ask_soon`, and every 30 s while planning is limited to fewer cuts or codecs, or
+    while it has not answered.
 
     Args:
         lister: lists the cloud's models; None if no transport can.
@@ -76,6 +78,7 @@ class CloudCapabilities:
         self.on_replan: list[Callable[[], None]] = []
         self._replanning = asyncio.Lock()
         self._ask_requested = self._replan_requested = False
+        self._answered = False
         self._task: asyncio.Task[None] | None = None
         self.on_listing: list[Callable[[Mapping[str, HeldModel]], None]] = []
 
@@ -111,7 +114,7 @@ class CloudCapabilities:
     async def _watch(self, lister: ModelLister) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_REPEAT_S if self._scope.why else None):
+                async with asyncio.timeout(_REPEAT_S if self._scope.why or not self._answered else None):
                     await self._query_requested.wait()
             self._query_requested.clear()
             ask, replan = self._ask_requested, self._replan_requested
@@ -131,6 +134,7 @@ class CloudCapabilities:
 
     async def _update_scope(self, lister: ModelLister) -> str:
         """Ask the cloud, and replan if its answer has changed. Returns why it gave no answer, else `""`."""
+        self._answered = False
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 models = await lister.listing()
@@ -139,6 +143,7 @@ class CloudCapabilities:
             if error.http_status not in _NO_SUCH_CLOUD and not certain:
                 return str(error)
             await self._use(self._edge_alone(str(error)))
+            self._answered = True
             return ""
         except CloudError as error:
             return str(error)
@@ -155,6 +160,7 @@ class CloudCapabilities:
         if self._files is not None and held is not None and FILE in scope.codecs:
             scope = self._compare_decoders(held.pictures, scope, self._files)
         await self._use(scope)
+        self._answered = True
         return ""
 
     def _edge_alone(self, why: str) -> Scope:

@@ -43,7 +43,7 @@ _RECENT_ANSWERS: Final = 32
 _SILENT_S: Final = 10.0
 # The share of a request's time that a second cloud must have had for its time-out to count.
 _FAIR_SHARE: Final = 0.5
-# A server that is no midcut cloud of this version is asked for its models again, where there are others beside it.
+# A cloud that must not be used is asked for its models again: another one may have taken its place.
 _LIST_AGAIN_S: Final = 30.0
 
 
@@ -56,8 +56,7 @@ class _CloudState:
         answered_at_s: when it last answered a request, by `perf_counter`; 0.0 if never.
         answered_listing: whether it has answered a request for its models, be it with a refusal.
         mismatch: why it must not be used; `""` if it may be.
-        not_midcut_at_s: when something other than a midcut cloud of this version last answered, by `perf_counter`; 0.0
-            if never, or if a midcut cloud has answered since.
+        mismatch_at_s: when it was last asked for its models, by `perf_counter`, if there is a mismatch.
     """
 
     url: str
@@ -67,7 +66,7 @@ class _CloudState:
     answered_at_s: float = 0.0
     answered_listing: bool = False
     mismatch: str = ""
-    not_midcut_at_s: float = 0.0
+    mismatch_at_s: float = 0.0
     models: Mapping[str, HeldModel] = field(default_factory=dict)
     last_failure: str = "it was never asked"
     recovering: asyncio.Task[None] | None = None
@@ -89,6 +88,8 @@ class Clouds:
     Attributes:
         on_change: called when a breaker's state has changed.
         on_recovery: called when a cloud that had failed answers again.
+        on_first_listing: called when a cloud was asked for its models just before a request, or has come back as one
+            that must not be used: planning does not know of it yet.
         find_mismatch: says of a cloud's models why that cloud must not be used, `""` if it may be. With it, a cloud
             that can list its models is asked for them before its first request.
         adapter: changes the codec of requests for a cloud that does not take it; None sends them as they are.
@@ -100,6 +101,7 @@ class Clouds:
         ]
         self.on_change: list[Callable[[], None]] = []
         self.on_recovery: list[Callable[[], None]] = []
+        self.on_first_listing: list[Callable[[], None]] = []
         self.find_mismatch: Callable[[Mapping[str, HeldModel]], str] | None = None
         self.adapter: CodecAdapter | None = None
 
@@ -208,9 +210,9 @@ class Clouds:
         try:
             models = await lister.listing()
         except (CloudStrangerError, CloudVersionError) as error:
-            cloud.answered_listing, cloud.mismatch, cloud.not_midcut_at_s = True, str(error), perf_counter()
+            cloud.answered_listing, cloud.mismatch, cloud.mismatch_at_s = True, str(error), perf_counter()
             raise
-        cloud.answered_listing, cloud.models, cloud.not_midcut_at_s = True, models, 0.0
+        cloud.answered_listing, cloud.models, cloud.mismatch_at_s = True, models, perf_counter()
         cloud.mismatch = "" if self.find_mismatch is None else self.find_mismatch(models)
         return models
 
@@ -237,14 +239,11 @@ class Clouds:
         return mismatch or cloud.breaker.blocked_reason()
 
     def _is_to_be_listed_again(self, cloud: _CloudState) -> bool:
-        """Whether a cloud gets another chance some time after no midcut cloud of a fitting version answered there.
+        """Whether a cloud that must not be used gets another chance.
 
-        A proxy in front of it may have been restarting. With a single cloud this is not needed: `CloudCapabilities`
-        lists its models at intervals.
+        A proxy in front of it may have been restarting, or it may have been updated.
         """
-        if len(self._clouds) == 1 or not cloud.not_midcut_at_s:
-            return False
-        return perf_counter() - cloud.not_midcut_at_s > _LIST_AGAIN_S
+        return bool(cloud.mismatch) and perf_counter() - cloud.mismatch_at_s > _LIST_AGAIN_S
 
     def _next_cloud(self, tried: list[_CloudState]) -> _CloudState | None:
         return next((cloud for cloud in self._clouds if cloud not in tried and not self._why_blocked(cloud)), None)
@@ -290,16 +289,19 @@ class Clouds:
 
     async def _check_first(self, cloud: _CloudState) -> None:
         """List the models of a cloud that has not listed them yet; raise CloudRefusedError if it must not be used."""
-        if self._is_to_be_listed_again(cloud):
-            cloud.answered_listing, cloud.mismatch, cloud.not_midcut_at_s = False, "", 0.0
-        if not cloud.answered_listing and self.find_mismatch is not None and isinstance(cloud.transport, ModelLister):
+        again = self._is_to_be_listed_again(cloud)
+        unknown = not cloud.answered_listing and self.find_mismatch is not None
+        if (again or unknown) and isinstance(cloud.transport, ModelLister):
+            cloud.mismatch_at_s = perf_counter()
             try:
                 async with asyncio.timeout(_LISTING_TIMEOUT_S):
                     await self._list_models(cloud, cloud.transport)
             except CloudRefusedError:  # it answers, but lists no models
                 cloud.answered_listing = True
-            except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything; the request goes on
+            except Exception as error:  # noqa: BLE001 - a plugin's transport may raise anything
                 _log.debug("the cloud lists no models", url=cloud.url, reason=str(error))
+            if cloud.answered_listing:
+                _call_all(self.on_first_listing)
         if cloud.mismatch:
             raise CloudRefusedError(cloud.mismatch)
 
@@ -349,6 +351,8 @@ class Clouds:
                     cloud.breaker.record_failure(str(_as_cloud_error(error, _LISTING_TIMEOUT_S)))
                     self._report_change(cloud, was)
                     continue
+                if cloud.mismatch:
+                    _call_all(self.on_first_listing)
             was = cloud.breaker.state
             cloud.breaker.half_open()
             self._report_change(cloud, was)
