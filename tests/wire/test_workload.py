@@ -27,7 +27,7 @@ BODY = Body([b"x" * 600, b"x" * 400])
     ],
 )
 def test_text_weighs_more_than_bytes(header_length, weight):
-    assert workload.read_cost(BODY, header_length) == weight
+    assert workload.read_cost(BODY, workload.parse_cost(BODY, header_length)) == weight
 
 
 @pytest.mark.parametrize(("header_length", "text_bytes"), [(None, 1000), ("0", 0), ("100", 100), ("5000", 1000)])

@@ -166,13 +166,14 @@ class _Routes:
         received = perf_counter()
         with self._tails.place():
             header_length = request.headers.get(oip.HEADER_LENGTH)
-            call = await off_loop(workload.parse_cost(body, header_length), oip_read.read_infer, body, header_length)
+            parse_cost = workload.parse_cost(body, header_length)
+            call = await off_loop(parse_cost, oip_read.read_infer, body, header_length)
             decoded = await self._hosted.read_pictures(model_ref, call, self._pixels)
             if decoded is None:
                 make_size = self._hosted.size_to_make(model_ref, call)
                 if make_size is not None:
                     await self._pool.run(make_size)
-                decode_cost = workload.decode_cost(call, workload.read_cost(body, header_length))
+                decode_cost = workload.decode_cost(call, workload.read_cost(body, parse_cost))
                 decoded = await off_loop(decode_cost, self._hosted.read_request, model_ref, call)
             partition, cut, values = decoded
             if call.id:

@@ -121,41 +121,36 @@ class TailQueue:
             MalformedError: the tail does not run on these values.
         """
         with span("tail", model=partition.table.model, cut=cut):
-            return await self._compute(partition, cut, values, left_s, stop)
-
-    async def _compute(
-        self, partition: Partition, cut: int, values: Values, left_s: float | None, stop: int | None
-    ) -> TailResult:
-        loop = asyncio.get_running_loop()
-        # Not `_capacity`: that is compared with all requests that hold a place, those being computed included.
-        if len(self._waiting) >= self._settings.queue + self._free_workers * self._settings.batch_requests:
-            raise self._busy_error(f"{len(self._waiting)} requests wait")
-        if left_s is not None:
-            self._check_deadline(left_s)
-        stop = partition.table.last if stop is None else stop
-        kind = self._job_kind(partition, cut, stop, values)
-        elements = sum([1 if isinstance(value, int) else value.numel() for value in values])
-        tail = partition.table.key, cut, stop, elements
-        job = Job(partition, cut, stop, values, loop.create_future(), perf_counter(), tail, kind)
-        self._waiting.append(job)
-        self._metrics.waiting = len(self._waiting)
-        self._start_workers()
-        if job.future.done():
-            return job.future.result()
-        alarm = None if left_s is None else loop.call_later(left_s, self._expire, job)
-        try:
-            return await job.future
-        except asyncio.CancelledError:
-            if job.future.cancelled():
-                self._metrics.dropped("gone")
-            raise
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-            if job in self._waiting:
-                self._waiting.remove(job)
-                self._metrics.waiting = len(self._waiting)
-                self._observe_batch_size(job.kind, 1)
+            loop = asyncio.get_running_loop()
+            # Not `_capacity`: that is compared with all requests that hold a place, those being computed included.
+            if len(self._waiting) >= self._settings.queue + self._free_workers * self._settings.batch_requests:
+                raise self._busy_error(f"{len(self._waiting)} requests wait")
+            if left_s is not None:
+                self._check_deadline(left_s)
+            stop = partition.table.last if stop is None else stop
+            kind = self._job_kind(partition, cut, stop, values)
+            elements = sum([1 if isinstance(value, int) else value.numel() for value in values])
+            tail = partition.table.key, cut, stop, elements
+            job = Job(partition, cut, stop, values, loop.create_future(), perf_counter(), tail, kind)
+            self._waiting.append(job)
+            self._metrics.waiting = len(self._waiting)
+            self._start_workers()
+            if job.future.done():
+                return job.future.result()
+            alarm = None if left_s is None else loop.call_later(left_s, self._expire, job)
+            try:
+                return await job.future
+            except asyncio.CancelledError:
+                if job.future.cancelled():
+                    self._metrics.dropped("gone")
+                raise
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+                if job in self._waiting:
+                    self._waiting.remove(job)
+                    self._metrics.waiting = len(self._waiting)
+                    self._observe_batch_size(job.kind, 1)
 
     def _expire(self, job: Job) -> None:
         if not job.future.done():

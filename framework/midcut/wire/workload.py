@@ -57,13 +57,13 @@ def parse_cost(body: Body, header_length: str | None) -> int:
     return _text_bytes(body, header_length) * TEXT_WEIGHT
 
 
-def read_cost(body: Body, header_length: str | None) -> int:
+def read_cost(body: Body, parse_cost: int) -> int:
     """Work of reading a request body, JSON and tensors.
 
     Args:
-        header_length: as in `parse_cost`.
+        parse_cost: that of its JSON.
     """
-    return body.size_bytes + _text_bytes(body, header_length) * (TEXT_WEIGHT - 1)
+    return body.size_bytes + parse_cost - parse_cost // TEXT_WEIGHT
 
 
 def decode_cost(call: InferCall, body_cost: int) -> int:

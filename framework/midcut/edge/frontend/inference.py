@@ -75,10 +75,11 @@ class TensorAnswerer:
         complete = perf_counter()
         header_length = request.headers.get(oip.HEADER_LENGTH)
         with self._admission.place():
-            call = await off_loop(workload.parse_cost(body, header_length), self._read, body, header_length)
+            parse_cost = workload.parse_cost(body, header_length)
+            call = await off_loop(parse_cost, self._read, body, header_length)
             inputs = await self._pictures(call)
             if inputs is None:
-                inputs = await off_loop(workload.read_cost(body, header_length), self._tensors, call)
+                inputs = await off_loop(workload.read_cost(body, parse_cost), self._tensors, call)
             if call.id:
                 bind_request_id(request, call.id)
             parsed = perf_counter()
