@@ -629,11 +629,11 @@ class RunningExchange(msgspec.Struct, frozen=True):
     """An exchange with the cloud that is under way.
 
     Attributes:
-        began_s: when it began, by `time.monotonic()`.
+        began_at_s: when it began, by `time.monotonic()`.
         sent_bytes: how many bytes it sends at most; 0 if that is not known.
     """
 
-    began_s: float
+    began_at_s: float
     sent_bytes: int = 0
 
 

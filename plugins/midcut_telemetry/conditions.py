@@ -35,17 +35,17 @@ class Conditions:
     ) -> None:
         self.interval_s = interval_s
         access = (token_env, token_file, tls_ca, tls_cert, tls_key)
-        self._silent_until_s = 0.0
+        self._ask_again_at_s = 0.0
         self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
 
     def read(self) -> Mapping[str, float]:
-        if time.monotonic() < self._silent_until_s:
+        if time.monotonic() < self._ask_again_at_s:
             return {}
         try:
             fields = json.loads(self._connection.exchange("GET", wire.CONDITIONS_PATH)[1])
         except StatusError as error:
             if error.status == HTTPStatus.NOT_FOUND:
-                self._silent_until_s = time.monotonic() + _ASK_AGAIN_S
+                self._ask_again_at_s = time.monotonic() + _ASK_AGAIN_S
                 return {}
             raise
         except ValueError as error:

@@ -41,12 +41,12 @@ class _Sample(NamedTuple):
     """One exchange.
 
     Attributes:
-        ended_s: when it ended, by the monotonic clock: the time of day may be set meanwhile.
+        ended_at_s: when it ended, by the monotonic clock: the time of day may be set meanwhile.
         pause_s: the idle time of its connection before: 0 where it does not matter, inf on a new connection.
     """
 
     transfer: Transfer
-    ended_s: float
+    ended_at_s: float
     pause_s: float
 
     @property
@@ -72,7 +72,7 @@ class _Rate(NamedTuple):
     app-limited, because it is the rate of a burst.
 
     Attributes:
-        ended_s: when the exchange ended, by the monotonic clock.
+        ended_at_s: when the exchange ended, by the monotonic clock.
         kbps: corrected for slow start.
         plain_kbps: bits per second, uncorrected.
         kbit, seconds: what was transferred and how long it took, the round trip subtracted.
@@ -81,7 +81,7 @@ class _Rate(NamedTuple):
         has_tcp_info: the kernel gave its figures.
     """
 
-    ended_s: float
+    ended_at_s: float
     kbps: float
     plain_kbps: float
     kbit: float
@@ -152,18 +152,18 @@ class PassiveBandwidth:
         self._restarts_slowly = starts_slowly(slow_start)
         self._large: deque[_Sample] = deque(maxlen=window)
         self._small: deque[_Sample] = deque(maxlen=max(window, 20))
-        self._ended_s = -math.inf
+        self._ended_at_s = -math.inf
         self._has_new = False
         self._rate, self._overhead_s = LinkRate(), 0.0
         self._lock = threading.Lock()
 
     def transferred(self, transfer: Transfer) -> None:
         """Record one exchange; one that took no time, or less than a round trip, is ignored."""
-        ended_s = time.monotonic() - max(time.time() - transfer.at_s, 0.0)
-        idle_s = ended_s - transfer.wall_s - self._ended_s
-        self._ended_s = ended_s
+        ended_at_s = time.monotonic() - max(time.time() - transfer.at_s, 0.0)
+        idle_s = ended_at_s - transfer.wall_s - self._ended_at_s
+        self._ended_at_s = ended_at_s
         pause_s = math.inf if transfer.fresh else max(idle_s, 0.0) if self._restarts_slowly else 0.0
-        sample = _Sample(transfer, ended_s, pause_s)
+        sample = _Sample(transfer, ended_at_s, pause_s)
         # What a cloud reports as its own seconds may be anything, but nothing is faster than a round trip.
         if sample.seconds <= (0.0 if transfer.tcp is None else transfer.tcp.min_rtt_s):
             return
@@ -178,10 +178,10 @@ class PassiveBandwidth:
         now = time.monotonic()
         decays = self._estimate is Estimate.decay
         with self._lock:
-            large = sorted(self._large, key=lambda sample: sample.ended_s)
-            if not decays or (large and large[-1].ended_s < now - self._forget_s):
-                large = [sample for sample in large if sample.ended_s >= now - self._forget_s]
-            small = [sample for sample in self._small if sample.ended_s >= now - _RECENT_S]
+            large = sorted(self._large, key=lambda sample: sample.ended_at_s)
+            if not decays or (large and large[-1].ended_at_s < now - self._forget_s):
+                large = [sample for sample in large if sample.ended_at_s >= now - self._forget_s]
+            small = [sample for sample in self._small if sample.ended_at_s >= now - _RECENT_S]
             has_new, self._has_new = self._has_new, False
         if not (has_new and large):
             return {}
@@ -212,13 +212,13 @@ class PassiveBandwidth:
             self._overhead_s = overhead_s
             self._rate.clear()
             for rate in rates:
-                self._rate.add(rate.ended_s, rate.kbps)
+                self._rate.add(rate.ended_at_s, rate.kbps)
             return self._bandwidth(now, ())["bandwidth_kbps"]
 
     def _bandwidth(self, now: float, running: Sequence[RunningExchange]) -> Mapping[str, float]:
         # Round trip and cloud take their share of a running exchange too.
         sent = [
-            (exchange.began_s + self._overhead_s, exchange.sent_bytes * 8 / 1e3)
+            (exchange.began_at_s + self._overhead_s, exchange.sent_bytes * 8 / 1e3)
             for exchange in running
             if exchange.sent_bytes >= self._min_bytes
         ]
@@ -260,7 +260,7 @@ def _rate_of(sample: _Sample, round_trip: _RoundTrip) -> _Rate:
     plain_kbps = size * 8 / seconds / 1e3
     kbps = plain_kbps if arrival_s else rate_kbps(size, seconds, round_trip.seconds, sample.pause_s)
     return _Rate(
-        sample.ended_s,
+        sample.ended_at_s,
         kbps,
         plain_kbps,
         size * 8 / 1e3,

@@ -78,13 +78,13 @@ def connect(link):
 
 def play(direction, left_bytes, late_s=0.0):
     """When the last byte arrives of a sender that is read from whenever the link says, or somewhat later."""
-    now_s = due_s = 1000.0
+    now_s = due_at_s = 1000.0
     while left_bytes:
         size_bytes = min(direction.chunk_bytes(), left_bytes)
         left_bytes -= size_bytes
-        read_on_s, due_s = direction.schedule(size_bytes, now_s, waited_s=0.0)
+        read_on_s, due_at_s = direction.schedule(size_bytes, now_s, waited_s=0.0)
         now_s = max(read_on_s, now_s) + late_s
-    return due_s - 1000.0
+    return due_at_s - 1000.0
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.002])

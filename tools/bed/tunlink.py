@@ -97,7 +97,7 @@ class Direction:
         self.delivered = self.dropped = self.wire_bytes = 0
 
     @property
-    def due_s(self) -> float | None:
+    def due_at_s(self) -> float | None:
         """When the next packet is due; None where none waits."""
         return self._waiting[0][0] if self._waiting else None
 
@@ -159,10 +159,10 @@ class Direction:
     def _rescale(self, now_s: float, factor: float) -> None:
         """Scale the remaining time of packets that are not through the serialiser yet."""
         self._waiting = deque(
-            (now_s + (due_s - self.delay_s - now_s) * factor + self.delay_s, packet)
-            if due_s - self.delay_s > now_s
-            else (due_s, packet)
-            for due_s, packet in self._waiting
+            (now_s + (due_at_s - self.delay_s - now_s) * factor + self.delay_s, packet)
+            if due_at_s - self.delay_s > now_s
+            else (due_at_s, packet)
+            for due_at_s, packet in self._waiting
         )
 
 
@@ -182,7 +182,7 @@ class Link:
         clock, up, down = time.monotonic, self._up, self._down
         files = [*self._from, self._control.fileno(), *([] if self._watch is None else [self._watch])]
         while not self.ended:
-            due = [due_s for due_s in (up.due_s, down.due_s) if due_s is not None]
+            due = [due_at_s for due_at_s in (up.due_at_s, down.due_at_s) if due_at_s is not None]
             wait_s = max(0.0, min(due) - clock()) if due else _IDLE_S
             for file in select.select(files, [], [], wait_s)[0]:
                 self._read(file)

@@ -23,7 +23,7 @@ class CloudLoad:
     def __init__(self, price: PriceSettings, clock: Callable[[], float] = monotonic) -> None:
         self._price, self._clock = price, clock
         self._busy_s = self._waited_s = 0.0  # of recent tails, older ones faded, at the time of the newest
-        self._newest_s = clock()
+        self._newest_at_s = clock()
 
     def computed(self, compute_s: float, queue_s: float) -> None:
         """Take in that a worker was busy with a request or a batch, whose requests waited that long in all."""
@@ -31,7 +31,7 @@ class CloudLoad:
         faded = self._faded(now)
         self._busy_s = self._busy_s * faded + compute_s
         self._waited_s = self._waited_s * faded + queue_s
-        self._newest_s = now
+        self._newest_at_s = now
 
     def conditions(self) -> dict[str, float]:
         """The load, and the price where there is one, as fields of an observation."""
@@ -46,4 +46,4 @@ class CloudLoad:
 
     def _faded(self, now: float) -> float:
         """What is left at a time of what was newest."""
-        return math.exp(-max(now - self._newest_s, 0.0) / self._price.window_s)
+        return math.exp(-max(now - self._newest_at_s, 0.0) / self._price.window_s)

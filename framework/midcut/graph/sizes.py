@@ -64,8 +64,8 @@ class SizedPartitions:
             found = self.find(shapes)
             if found is not None:
                 return found
-            until_s, reason = self._no_memory.get(shapes, (0.0, ""))
-            if monotonic() < until_s:
+            retry_at_s, reason = self._no_memory.get(shapes, (0.0, ""))
+            if monotonic() < retry_at_s:
                 raise OutOfMemoryError(reason)
             try:
                 made: Partition | str = self._make(shapes)

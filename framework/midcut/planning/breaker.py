@@ -43,7 +43,7 @@ class Breaker:
         self._clock = clock
         self._state = BreakerState.closed
         self._in_a_row = self._failed_tries = 0
-        self._until_s = 0.0
+        self._retry_at_s = 0.0
         self._reason = ""
         self._trying = False
 
@@ -59,7 +59,7 @@ class Breaker:
     @property
     def wait_s(self) -> float:
         """The time until an open breaker may become half-open."""
-        return max(self._until_s - self._clock(), 0.0)
+        return max(self._retry_at_s - self._clock(), 0.0)
 
     def blocked_reason(self) -> str:
         """Why no request may be sent now; `""` if one may."""
@@ -82,7 +82,7 @@ class Breaker:
         ended = self._in_a_row > 0
         self._state, self._reason, self._trying = BreakerState.closed, "", False
         self._in_a_row = self._failed_tries = 0
-        self._until_s = 0.0
+        self._retry_at_s = 0.0
         return ended
 
     def record_failure(self, reason: str, took_s: float = 0.0, requested_s: float | None = None) -> bool:
@@ -106,7 +106,7 @@ class Breaker:
         if opens or requested_s is not None:
             self._state = BreakerState.open
             # Another request that was under way must not shorten the wait.
-            self._until_s = max(self._until_s, self._clock() + rest_s)
+            self._retry_at_s = max(self._retry_at_s, self._clock() + rest_s)
         elif not self.wait_s:
             self._state = BreakerState.closed
         return self._in_a_row == 1

@@ -42,7 +42,7 @@ class SampledEnergy:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._joules = 0.0
-        self._last_s, self._last_w = clock(), self._sense()
+        self._last_at_s, self._last_w = clock(), self._sense()
         self._thread = threading.Thread(target=self._run, name="power", daemon=True)
 
     def __enter__(self) -> Self:
@@ -64,8 +64,8 @@ class SampledEnergy:
         """Sense now; between two moments the power is taken as their mean."""
         with self._lock:
             watts, now = self._sense(), self._clock()
-            self._joules += (now - self._last_s) * (watts + self._last_w) / 2.0
-            self._last_s, self._last_w = now, watts
+            self._joules += (now - self._last_at_s) * (watts + self._last_w) / 2.0
+            self._last_at_s, self._last_w = now, watts
 
     def _sense(self) -> float:
         return float(self._source.read()[FIELD])

@@ -128,8 +128,8 @@ class _ToxicDirection(Direction):
         self._dice = dice
         self._states: dict[int, ToxicState | None] = {}
 
-    async def pass_on(self, data: bytes, due_s: float) -> AsyncIterator[bytes]:
-        async for piece in _pass_through(data, due_s, self._acting()):
+    async def pass_on(self, data: bytes, due_at_s: float) -> AsyncIterator[bytes]:
+        async for piece in _pass_through(data, due_at_s, self._acting()):
             yield piece
 
     async def end(self) -> None:

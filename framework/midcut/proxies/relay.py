@@ -50,7 +50,7 @@ class Direction:
         """
         return now_s, now_s
 
-    async def pass_on(self, data: bytes, due_s: float) -> AsyncIterator[bytes]:  # noqa: ARG002
+    async def pass_on(self, data: bytes, due_at_s: float) -> AsyncIterator[bytes]:  # noqa: ARG002
         """Yield the bytes to send for a chunk, which is never empty and due now.
 
         Raises:
@@ -188,8 +188,8 @@ async def _take(source: asyncio.StreamReader, direction: Direction, queue: async
         ready_s = clock()
         data = await source.read(direction.chunk_bytes())
         now_s = clock()
-        read_on_s, due_s = direction.schedule(len(data), now_s, now_s - ready_s)
-        await queue.put((due_s, data))
+        read_on_s, due_at_s = direction.schedule(len(data), now_s, now_s - ready_s)
+        await queue.put((due_at_s, data))
         if not data:
             return
         await _sleep_until(read_on_s)
@@ -197,13 +197,13 @@ async def _take(source: asyncio.StreamReader, direction: Direction, queue: async
 
 async def _deliver(queue: asyncio.Queue[tuple[float, bytes]], direction: Direction, sink: asyncio.StreamWriter) -> None:
     while True:
-        due_s, data = await queue.get()
-        await _sleep_until(due_s)
+        due_at_s, data = await queue.get()
+        await _sleep_until(due_at_s)
         if not data:
             await direction.end()
             sink.write_eof()
             return
-        async for piece in direction.pass_on(data, due_s):
+        async for piece in direction.pass_on(data, due_at_s):
             sink.write(piece)
             await sink.drain()
 

@@ -62,9 +62,9 @@ class Listener:
         self._server.close()
         pending = [connection for sock in listening for connection in _accept_pending(sock)]
         await asyncio.gather(*(self._serve_connection(connection) for connection in pending))
-        until_s = asyncio.get_running_loop().time() + _LAST_REQUESTS_S
+        deadline_at_s = asyncio.get_running_loop().time() + _LAST_REQUESTS_S
         await asyncio.sleep(_POLL_S)  # connections that are being established are counted only after this
-        while self._handler.connections and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110 - no event for it
+        while self._handler.connections and asyncio.get_running_loop().time() < deadline_at_s:  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(_POLL_S)
 
     async def _serve_connection(self, connection: socket.socket) -> None:

@@ -25,7 +25,7 @@ class ReturningClients:
     """
 
     def __init__(self) -> None:
-        self._refused_until_s: OrderedDict[Any, float] = OrderedDict()
+        self._retry_at_s: OrderedDict[Any, float] = OrderedDict()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -38,10 +38,10 @@ class ReturningClients:
         if "Retry-After" not in error.headers:
             return
         now = asyncio.get_running_loop().time()
-        while self._refused_until_s and next(iter(self._refused_until_s.values())) <= now:
-            self._refused_until_s.popitem(last=False)
-        self._refused_until_s.pop(request.protocol, None)
-        self._refused_until_s[request.protocol] = now + float(error.headers["Retry-After"])
+        while self._retry_at_s and next(iter(self._retry_at_s.values())) <= now:
+            self._retry_at_s.popitem(last=False)
+        self._retry_at_s.pop(request.protocol, None)
+        self._retry_at_s[request.protocol] = now + float(error.headers["Retry-After"])
 
     async def wait(self, request: web.Request, *, again: bool) -> bool:
         """Wait until there may be room, or the time is over that the connection was asked to wait for.
@@ -52,7 +52,7 @@ class ReturningClients:
         Returns:
             whether it waited; False for connections that came when they should.
         """
-        left_s = self._refused_until_s.get(request.protocol, 0.0) - asyncio.get_running_loop().time()
+        left_s = self._retry_at_s.get(request.protocol, 0.0) - asyncio.get_running_loop().time()
         if left_s <= 0.0 or len(self._waiting) >= _MOST_WAITING:
             return False
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -28,7 +28,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class _Progress(NamedTuple):
     """What a client had acknowledged at a time, of an answer that it has not taken completely yet."""
 
-    since_s: float
+    at_s: float
     acknowledged: int
 
 
@@ -77,7 +77,7 @@ class SlowReaders:
     def _end_slow(self) -> None:
         now = asyncio.get_running_loop().time()
         for transport, began in list(self._progress.items()):
-            if now - began.since_s < GRACE_S:
+            if now - began.at_s < GRACE_S:
                 continue
             if _rate(transport, began, now) < LEAST_BYTES_PER_S:
                 self._end(transport, f"it takes its answer at less than {LEAST_BYTES_PER_S:g} bytes/s")
@@ -92,7 +92,7 @@ class SlowReaders:
             rates = {
                 transport: _rate(transport, began, now)
                 for transport, began in self._progress.items()
-                if now - began.since_s >= _YOUNG_S
+                if now - began.at_s >= _YOUNG_S
             }
             if not rates:
                 return
@@ -118,7 +118,7 @@ def _rate(transport: asyncio.Transport, began: _Progress, now: float) -> float:
     acknowledged = _acknowledged(transport)
     if acknowledged is None:
         return float("inf")
-    return (acknowledged - began.acknowledged) / max(now - began.since_s, 1e-9)
+    return (acknowledged - began.acknowledged) / max(now - began.at_s, 1e-9)
 
 
 def _acknowledged(transport: asyncio.Transport) -> int | None:

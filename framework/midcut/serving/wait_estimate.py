@@ -25,21 +25,21 @@ class WaitEstimate:
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
-        self._busy_since_s = 0.0
+        self._busy_since_at_s = 0.0
         self._intervals_s: deque[float] = deque(maxlen=_RECENT)
         self._counts: deque[int] = deque(maxlen=_RECENT)
 
     def started(self, count: int) -> None:
         """Record a request that begins while `count` others are under way."""
         if count == 0:
-            self._busy_since_s = self._clock()
+            self._busy_since_at_s = self._clock()
 
     def finished(self, count: int) -> None:
         """Record an answer, of `count` requests that were under way, itself included."""
         now = self._clock()
-        self._intervals_s.append(now - self._busy_since_s)
+        self._intervals_s.append(now - self._busy_since_at_s)
         self._counts.append(count)
-        self._busy_since_s = now
+        self._busy_since_at_s = now
 
     def seconds(self, count: int) -> float:
         """Seconds that a request waits where `count` others are under way; 0 where nothing was measured yet."""

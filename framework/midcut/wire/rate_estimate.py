@@ -63,8 +63,8 @@ class LinkRate:
         if not self._long_weight:
             return None
         estimate = self._predict(at_s)[0]
-        for began_s, kbit in running:
-            age_s = at_s - began_s
+        for began_at_s, kbit in running:
+            age_s = at_s - began_at_s
             if age_s > LEAST_AGE_S:
                 estimate = min(estimate, math.log(kbit / age_s))
         return estimate

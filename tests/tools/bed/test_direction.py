@@ -21,9 +21,9 @@ def link():
 def departures(direction, until_s):
     """When each packet left."""
     times = []
-    while (due_s := direction.due_s) is not None and due_s <= until_s:
-        direction.deliver_due(due_s)
-        times.append(due_s)
+    while (due_at_s := direction.due_at_s) is not None and due_at_s <= until_s:
+        direction.deliver_due(due_at_s)
+        times.append(due_at_s)
     return times
 
 
@@ -58,7 +58,7 @@ def test_a_new_rate_holds_for_what_is_queued(link):
     link.set({"rate_bps": 8e5}, 0.005)
     assert departures(link, 1.0) == pytest.approx([0.015, 0.025, 0.035, 0.045, 0.055])
     link.push(bytes(986), 0.055)
-    assert link.due_s == pytest.approx(0.065)
+    assert link.due_at_s == pytest.approx(0.065)
 
 
 def test_the_seed_says_which_packets_are_lost():

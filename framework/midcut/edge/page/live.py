@@ -74,7 +74,7 @@ class LiveRecord:
     """
 
     def __init__(self) -> None:
-        self.began_s = time.time()
+        self.began_at_s = time.time()
         self.decisions: deque[DecisionPoint] = deque(maxlen=_MOST_POINTS)
         self.results: deque[ResultPoint] = deque(maxlen=_MOST_POINTS)
         self.requests = self.fallbacks = self.sent_bytes = 0
@@ -118,7 +118,9 @@ class LiveRecord:
             return None
         # A full list may begin later than ten minutes ago, so count from its first entry. Otherwise count from the
         # start, or ten minutes ago.
-        since_at_s = recent[0].at_s if len(self.results) == _MOST_POINTS else max(self.began_s, time.time() - _RATE_S)
+        since_at_s = (
+            recent[0].at_s if len(self.results) == _MOST_POINTS else max(self.began_at_s, time.time() - _RATE_S)
+        )
         return sum(point.cost_usd for point in recent) / max(time.time() - since_at_s, 1.0) * _MONTH_S
 
 

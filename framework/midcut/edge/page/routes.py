@@ -117,7 +117,7 @@ class _State:
             "model": self._model.name,
             "note": self._model.note,
             "at_s": time.time(),
-            "began_s": live.began_s,
+            "began_s": live.began_at_s,
             "planning": self._steering.state(),
             "decision": _decision_event_fields(self._engine.decision),
             "runner_up": None

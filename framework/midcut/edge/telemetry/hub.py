@@ -71,7 +71,7 @@ class TelemetryHub:
     def start(self) -> None:
         """Start reading, every source on its own daemon thread."""
         for state in self._states:
-            state.last_read_s = time.monotonic()
+            state.last_read_at_s = time.monotonic()
             state.thread = threading.Thread(
                 target=self._read_until_stopped, args=(state,), name=f"telemetry-{state.name}", daemon=True
             )
@@ -152,20 +152,20 @@ class TelemetryHub:
         self.close()
 
     def _read_until_stopped(self, state: SourceState) -> None:
-        read_s = -math.inf
+        read_at_s = -math.inf
         while not self._stop.is_set():
-            if self._is_needed(state, read_s):
+            if self._is_needed(state, read_at_s):
                 disturbed = state.calm_s > 0.0 and not self._traffic.wait_until_idle(state.calm_s)
                 try:
                     self._store(state, _checked_values(state.source.read()), disturbed=disturbed)
                 except BaseException as error:  # noqa: BLE001 - SystemExit or a panic would end the thread unnoticed
                     self._store_error(state, error)
                 state.answered.set()
-                read_s = time.monotonic()
+                read_at_s = time.monotonic()
             self._wait_for_next_read(state)
         _close(state)
 
-    def _is_needed(self, state: SourceState, read_s: float) -> bool:
+    def _is_needed(self, state: SourceState, read_at_s: float) -> bool:
         """Whether to read a source now. A standby source is not needed while those before it give its fields."""
         if not state.standby or not state.answered.is_set():
             return True
@@ -176,8 +176,8 @@ class TelemetryHub:
                 any(not other.is_ageing(name, now) for other in before) for name in state.values
             )
             if covered:
-                state.resting, state.last_read_s = True, now
-        return not covered and now - read_s >= state.interval_s
+                state.resting, state.last_read_at_s = True, now
+        return not covered and now - read_at_s >= state.interval_s
 
     def _wait_for_next_read(self, state: SourceState) -> None:
         """Wait until the next read is due, or a listener has new data."""
@@ -203,7 +203,7 @@ class TelemetryHub:
     def _store_error(self, state: SourceState, error: BaseException) -> None:
         text = _error_text(error)
         with self._lock:
-            state.last_read_s, state.error, state.resting = time.monotonic(), text, False
+            state.last_read_at_s, state.error, state.resting = time.monotonic(), text, False
             is_new, state.reported = not state.reported, True
         if is_new:
             _log.warning("telemetry source failed", source=state.name, error=text)

@@ -30,7 +30,7 @@ class SourceState:
         reported: its failure or staleness is logged, its recovery not yet.
         listener_failed: whether the source's method `transferred` has raised an error, which is logged once.
         resting: it is a standby source and not needed now.
-        last_read_s: when a read last returned, or when it was last found not to be needed.
+        last_read_at_s: when a read last returned, or when it was last found not to be needed.
         answered: set after the first read, whether it succeeded or failed.
         new_data: set when a transfer was passed to it, so that it is read soon.
     """
@@ -43,7 +43,7 @@ class SourceState:
     reported: bool = False
     listener_failed: bool = False
     resting: bool = False
-    last_read_s: float = field(default_factory=time.monotonic)
+    last_read_at_s: float = field(default_factory=time.monotonic)
     answered: threading.Event = field(default_factory=threading.Event)
     new_data: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
@@ -66,13 +66,13 @@ class SourceState:
 
     def is_stale(self, now: float) -> bool:
         """Whether its reads do not return, or its values are too old, without an error."""
-        if now - self.last_read_s > self.max_age_s + self.interval_s:
+        if now - self.last_read_at_s > self.max_age_s + self.interval_s:
             return True
         return not self.resting and any(not self.is_fresh(name, now) for name in self.values)
 
     def store(self, values: dict[str, float], now: float, *, disturbed: bool) -> None:
         """Store the values of a read; a ping that our own traffic disturbed does not replace a smaller recent one."""
-        self.last_read_s, self.error, self.resting = now, "", False
+        self.last_read_at_s, self.error, self.resting = now, "", False
         for name, value in values.items():
             previous, at_s = self.values.get(name, (math.inf, -math.inf))
             if not (disturbed and name == "ping_ms" and previous < value and now - at_s <= _KEEP_PING_S):
