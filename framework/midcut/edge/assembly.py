@@ -332,7 +332,7 @@ def _load_store(
         "model": f"{partition.table.model} {partition.table.fingerprint}",
         "predictor": json.dumps(predictors, default=str),
         "threads": str(count_threads("engine.threads", cfg.engine.threads)),
-    } | {f"{part} seconds": source for part, source in policy.based_on.items()}
-    store = CalibrationStore(calibration, cfg.calibration.file, rests_on)
+    }
+    store = CalibrationStore(calibration, cfg.calibration.file, rests_on, policy.based_on)
     store.load()
     return store

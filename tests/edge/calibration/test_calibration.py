@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -574,6 +575,59 @@ def test_a_file_of_another_model_or_profile_is_not_used(tmp_path):
         CalibrationStore(again.calibration, str(path), BASED_ON | {"model": "chain 1-1"}).load()
     assert [(one["log_level"], one["differing"]) for one in logs] == [("warning", "model")]
     assert again.plan().uncorrected is None
+
+
+def with_other_seconds_of_the_cloud(policy, source, factor=1.0):
+    """The same policy with placements of its own, as an edge builds one when a profile arrives."""
+    cloud = SimpleNamespace(needs=frozenset(), seconds=lambda _: CLOUD_S * factor, based_on=source)
+    return Policy(replace(PLACED), policy.edge, policy.link, cloud, policy.cost, policy.planner)
+
+
+def test_a_profile_in_place_of_an_estimate_takes_the_samples_of_its_part_away():
+    world = World()
+    world.policy = with_other_seconds_of_the_cloud(world.policy, "an estimate", 1 / 3)
+    world.plan()
+    world.throttle = 2.0
+    for _ in range(7):
+        world.ask(1)
+    world.plan()
+    assert world.part("cloud")["ratio"] == pytest.approx(3.0, rel=0.05)
+    edge = world.part("edge")
+    assert edge["samples"]
+    world.policy = with_other_seconds_of_the_cloud(world.policy, "the cloud's own")
+    sent_by_the_estimate = world.decision
+    world.plan()
+    assert world.part("cloud")["samples"] == 0
+    assert world.part("edge")["ratio"] == pytest.approx(edge["ratio"], rel=0.01)
+    assert world.decision.forecast.cloud_s == pytest.approx(CLOUD_S)
+    world.decision = sent_by_the_estimate  # a request that was under way
+    world.ask(1)
+    world.plan()
+    assert world.part("cloud")["samples"] == 0
+    assert world.part("edge")["samples"] == edge["samples"] + 1
+    world.ask(1)
+    world.plan()
+    assert world.part("cloud")["samples"] == 1
+
+
+def test_a_restart_keeps_what_was_learnt_of_the_parts_whose_seconds_have_the_same_source(tmp_path):
+    world, path = World(), str(tmp_path / "state.json")
+    world.policy = with_other_seconds_of_the_cloud(world.policy, "an estimate")
+    world.plan()
+    store = CalibrationStore(world.calibration, path, BASED_ON, world.policy.based_on)
+    world.policy = with_other_seconds_of_the_cloud(world.policy, "the cloud's own")
+    world.plan()
+    world.throttle = world.busy = 2.5
+    for _ in range(9):
+        world.ask(1)
+    world.plan()
+    store.save(now=True)
+    counts = {}
+    for source in ("the cloud's own", "an estimate"):
+        again = World()
+        CalibrationStore(again.calibration, path, BASED_ON, {"cloud": source}).load()
+        counts[source] = {name: again.part(name)["samples"] for name in ("edge", "cloud")}
+    assert counts == {"the cloud's own": {"edge": 9, "cloud": 9}, "an estimate": {"edge": 9, "cloud": 0}}
 
 
 def test_what_has_not_changed_is_not_written_again(tmp_path):

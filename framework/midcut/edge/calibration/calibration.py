@@ -43,6 +43,7 @@ _LONG_ENOUGH: Final = 0.05
 _LOGGED_CHANGE: Final = 0.1
 _LOG_EVERY_S: Final = 5.0
 _MAX_ANSWERS: Final = 64
+_MAX_POLICIES: Final = 8
 _LONGEST_S: Final = 1e6
 # Three requests with a prediction error over 25 % start a planning step, ten times a second at most.
 _SURPRISING_ERROR: Final = 0.25
@@ -102,9 +103,17 @@ class Calibration:
         self._surprises, self._surprised_at_s = 0, -math.inf
         self._logged = dict.fromkeys(self._windows, (1.0, -math.inf))
         self._rows: tuple[Placements | None, dict[Placement, int]] = (None, {})
+        # What the predictors of the last policies were based on, newest last; each policy has placements of its own.
+        self._policies: deque[tuple[Placements, Mapping[str, str]]] = deque(maxlen=_MAX_POLICIES)
         self._corrections = NO_CORRECTIONS
+        self._has_new = False
         self._pause_s: float | None = None
         self._lock = Lock()
+
+    @property
+    def based_on(self) -> Mapping[str, str]:
+        """Part -> what its predicted seconds are based on, as `Policy.based_on`; empty before the first `learn`."""
+        return self._policies[-1][1] if self._policies else {}
 
     def answered(self, decision: Decision, result: InferenceResult, *, alone: bool) -> None:
         """Record a request of the captured batch size. Takes microseconds; `learn` fits later.
@@ -136,10 +145,12 @@ class Calibration:
             observation: the present observation, with every field that the policy needs.
         """
         with self._lock:
-            unsettled = any(window.samples[-1:] and window.samples[-1].placement for window in self._windows.values())
-            if not self._answers and not unsettled:
-                return
             self._add_answers()
+            self._use(policy)
+            unsettled = any(window.samples[-1:] and window.samples[-1].placement for window in self._windows.values())
+            if not self._has_new and not unsettled:
+                return
+            self._has_new = False
             pause_s = self._pause_s
         # With the pause of the samples, so that an idle link since then does not look like another link.
         # Not under the lock: a third-party predictor may be slow.
@@ -205,6 +216,22 @@ class Calibration:
                     Sample(sample.predicted_s, sample.measured_s, now_s - sample.age_s) for sample in stored
                 )
 
+    def _use(self, policy: Policy) -> None:
+        """Forget the samples of the parts whose predicted seconds come from elsewhere than before."""
+        if self._policies and self._policies[-1][0] is policy.placements:
+            return
+        before = self.based_on if self._policies else policy.based_on
+        self._policies.append((policy.placements, policy.based_on))
+        for part, window in self._windows.items():
+            if policy.based_on.get(part) != before.get(part):
+                window.forget()
+                self._corrections = NO_CORRECTIONS
+                _log.info("calibration begins anew", part=part, based_on=policy.based_on.get(part))
+
+    def _based_on(self, placements: Placements) -> Mapping[str, str]:
+        """What the seconds that were predicted for these placements are based on."""
+        return next((based_on for known, based_on in self._policies if known is placements), self.based_on)
+
     def _note_surprise(self, result: InferenceResult) -> None:
         predicted_s = result.predicted.get("latency_s")
         if predicted_s is None or abs(log_ratio(result.latency_s, predicted_s)) < math.log1p(_SURPRISING_ERROR):
@@ -216,27 +243,19 @@ class Calibration:
                 callback()
 
     def _add_answers(self) -> None:
-        new_samples: dict[str, list[Sample]] = {name: [] for name in self._windows}
+        new_samples: dict[str, list[Sample]] = {}
+        now_based_on = self.based_on
         while self._answers:
             answer = self._answers.popleft()
+            self._has_new = True
             row = self._row_of(answer.forecast.placements, answer.placement)
             if row is None:
                 continue
-            forecast, ended_at_s, placement = answer.forecast, answer.ended_at_s, answer.placement
+            based_on = self._based_on(answer.forecast.placements)
             self._pause_s = answer.pause_s
-            predicted, measured = forecast.parts, answer.parts
-            if _is_long_enough(forecast.edge_s, row):
-                new_samples["edge"].append(Sample(float(forecast.edge_s[row]), measured["edge"], ended_at_s, placement))
-            if answer.sent and measured["cloud"] + measured.get("relay", 0.0) > 0.0:  # else it reports no seconds
-                link_s = measured["link"] + (answer.rest_s or 0.0)
-                new_samples["link"].append(Sample(float(forecast.link_s[row]), link_s, ended_at_s, placement))
-                for part in ("relay", "second_link", "cloud"):
-                    is_used = measured.get(part, 0.0) > 0.0 and part in predicted
-                    if is_used and (part == "second_link" or _is_long_enough(predicted[part], row)):
-                        sample = Sample(float(predicted[part][row]), measured[part], ended_at_s)
-                        new_samples.setdefault(part, []).append(sample)
-            elif not answer.sent and answer.rest_s is not None:
-                new_samples["here"].append(Sample(float(forecast.link_s[row]), answer.rest_s, ended_at_s))
+            for part, sample in _samples_of(answer, row).items():
+                if based_on.get(part) == now_based_on.get(part):
+                    new_samples.setdefault(part, []).append(sample)
         for name, samples in new_samples.items():
             usable = [sample for sample in samples if _is_time(sample.predicted_s) and _is_time(sample.measured_s)]
             if usable:
@@ -277,6 +296,25 @@ class Calibration:
                 self._logged[name] = (effect, now_s)
                 ratio, offset_s = window.line(now_s)
                 _log.info("calibrated", part=name, ratio=ratio, offset_s=offset_s, samples=len(window))
+
+
+def _samples_of(answer: _AnsweredRequest, row: int) -> dict[str, Sample]:
+    """What a request shows of each part of its latency; `row` is that of its placement."""
+    forecast, ended_at_s, placement = answer.forecast, answer.ended_at_s, answer.placement
+    predicted, measured = forecast.parts, answer.parts
+    samples = {}
+    if _is_long_enough(forecast.edge_s, row):
+        samples["edge"] = Sample(float(forecast.edge_s[row]), measured["edge"], ended_at_s, placement)
+    if answer.sent and measured["cloud"] + measured.get("relay", 0.0) > 0.0:  # else it reports no seconds
+        link_s = measured["link"] + (answer.rest_s or 0.0)
+        samples["link"] = Sample(float(forecast.link_s[row]), link_s, ended_at_s, placement)
+        for part in ("relay", "second_link", "cloud"):
+            is_used = measured.get(part, 0.0) > 0.0 and part in predicted
+            if is_used and (part == "second_link" or _is_long_enough(predicted[part], row)):
+                samples[part] = Sample(float(predicted[part][row]), measured[part], ended_at_s)
+    elif not answer.sent and answer.rest_s is not None:
+        samples["here"] = Sample(float(forecast.link_s[row]), answer.rest_s, ended_at_s)
+    return samples
 
 
 def _is_long_enough(part_s: Floats, row: int) -> bool:

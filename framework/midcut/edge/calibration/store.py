@@ -13,6 +13,7 @@ import stat
 import tempfile
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -32,6 +33,7 @@ _FORMAT: Final = "midcut-calibration/1"
 # short.
 _MARK: Final = b'"midcut-calibration/'
 _MARK_WITHIN_BYTES: Final = 64
+_SECONDS: Final = " seconds"  # follows a part's name, where `rests_on` says what its seconds are based on
 _LONGEST_S: Final = 1e6
 _SAVE_EVERY_S: Final = 5.0
 _MAX_FILE_BYTES: Final = 1_000_000
@@ -50,13 +52,22 @@ class CalibrationStore:
 
     Args:
         path: of the file, which is replaced atomically.
-        rests_on: the model, profiles and so on that corrections are valid for; a file with others is not used.
+        rests_on: the model, predictors and so on that corrections are valid for; a file with others is not used.
+        based_on: part -> what its predicted seconds are based on at the start; of a file in which a part's are based on
+            something else, that part is not used.
     """
 
-    def __init__(self, calibration: Calibration, path: str, rests_on: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        calibration: Calibration,
+        path: str,
+        rests_on: Mapping[str, str],
+        based_on: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._calibration = calibration
         self._path = Path(path).expanduser()
         self._rests_on = dict(rests_on)
+        self._based_on = based_on
         self._written_at_s = -math.inf
         self._saved: dict[str, list[tuple[float, float]]] = {}
         self._failed = False
@@ -74,14 +85,18 @@ class CalibrationStore:
             _log.warning("calibration starts empty: its file is not usable", file=str(self._path), reason=str(error))
             self._set_aside()
             return
-        if stored.rests_on != self._rests_on:
-            others = sorted(stored.rests_on.items() ^ self._rests_on.items())
+        rests_on, based_on = _split(stored.rests_on)
+        if rests_on != self._rests_on:
+            others = sorted(rests_on.items() ^ self._rests_on.items())
             differing = ", ".join(dict.fromkeys(name for name, _ in others))
             _log.warning(
                 "calibration starts empty: its file is for other inputs", file=str(self._path), differing=differing
             )
             self._set_aside()
             return
+        other_seconds = [part for part in stored.parts if based_on.get(part) != self._based_on.get(part)]
+        if other_seconds:
+            _log.info("calibration of these parts begins anew: their seconds come from elsewhere", parts=other_seconds)
         now_s = time.time()
         self._calibration.restore(
             {
@@ -90,11 +105,11 @@ class CalibrationStore:
                     for predicted_s, measured_s, at_s in rows
                 ]
                 for name, rows in stored.parts.items()
+                if name not in other_seconds
             }
         )
-        _log.info(
-            "calibration restored", file=str(self._path), **{name: len(rows) for name, rows in stored.parts.items()}
-        )
+        counts = {name: len(rows) for name, rows in stored.parts.items() if name not in other_seconds}
+        _log.info("calibration restored", file=str(self._path), **counts)
 
     def save(self, *, now: bool = False) -> None:
         """Write the file, unless it was written a few seconds ago; a repeated failure is logged once."""
@@ -115,7 +130,9 @@ class CalibrationStore:
             self._log_failure("calibration cannot be saved", why)
             return
         try:
-            self._replace(msgspec.json.encode(_StoredCalibration(_FORMAT, self._rests_on, parts)) + b"\n")
+            based_on = self._calibration.based_on or self._based_on
+            rests_on = self._rests_on | {f"{part}{_SECONDS}": source for part, source in based_on.items()}
+            self._replace(msgspec.json.encode(_StoredCalibration(_FORMAT, rests_on, parts)) + b"\n")
         except OSError as error:
             self._log_failure("calibration cannot be saved", error.strerror or str(error))
         else:
@@ -152,6 +169,13 @@ class CalibrationStore:
             return
         with contextlib.suppress(OSError):
             self._path.replace(aside)
+
+
+def _split(stored: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What all of a file rests on, and what the seconds of each part are based on."""
+    of_parts = {name for name in stored if name.endswith(_SECONDS)}
+    rests_on = {name: value for name, value in stored.items() if name not in of_parts}
+    return rests_on, {name.removesuffix(_SECONDS): stored[name] for name in of_parts}
 
 
 def _why_not_replaced(path: Path) -> str:
