@@ -43,26 +43,26 @@ class _Lane:
     """One strategy at one weight, with or without dwell, on its own way through the trace.
 
     Attributes:
-        row: number of the weight among the strategy's own.
+        weight_index: number of the weight among the strategy's own.
         observer: sees of the link what its own transfers have shown; None for strategies that see its rate, or nothing.
         dwell: holds the picks of a planner or system that sees the link's rate.
         ticks: the dwell in planning steps, for the result.
-        time_s, rows, log_kbps, patience_s: arrival of each request so far, its placement, and what was seen.
+        time_s, picks, log_kbps, patience_s: arrival of each request so far, its placement's row, and what was seen.
     """
 
     strategy: Strategy
-    row: int
+    weight_index: int
     observer: SimulatedPicker | None
     dwell: Dwell | None
     ticks: int
     time_s: list[float] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
+    picks: list[int] = field(default_factory=list)
     log_kbps: list[float] = field(default_factory=list)
     patience_s: list[float] = field(default_factory=list)
 
     @property
     def weight(self) -> float | None:
-        return self.strategy.weights[self.row]
+        return self.strategy.weights[self.weight_index]
 
 
 class BackToBack:
@@ -125,9 +125,9 @@ class BackToBack:
     def _lanes_of(self, strategy: Strategy, dwell: Sequence[int]) -> Iterator[_Lane]:
         sees_own = isinstance(strategy, PlannerStrategy) and self._run.observed is not Observed.perfect
         for ticks in (None, *(dwell if strategy.is_planner else ())):
-            for row in range(len(strategy.weights) if strategy.weighted else 1):
+            for index in range(len(strategy.weights) if strategy.weighted else 1):
                 observer = SimulatedPicker(self._run, ticks or 0) if sees_own else None
-                yield _Lane(strategy, row, observer, Dwell(ticks) if ticks and not sees_own else None, ticks or 0)
+                yield _Lane(strategy, index, observer, Dwell(ticks) if ticks and not sees_own else None, ticks or 0)
 
     def _send(self, time_s: Floats, static_best: Ints) -> Floats:
         """Send the next request of every lane; returns how long each takes, shape (lanes,)."""
@@ -140,12 +140,12 @@ class BackToBack:
         self._pick_by_transfers(true, time_s, observation)
         for lane, at_s in zip(self._lanes, time_s.tolist(), strict=True):
             lane.time_s.append(at_s)
-        rows = np.array([lane.rows[-1] for lane in self._lanes])
-        latency_s: Floats = true.forecast.latency_s[np.arange(count), rows]
+        picks = np.array([lane.picks[-1] for lane in self._lanes])
+        latency_s: Floats = true.forecast.latency_s[np.arange(count), picks]
         complete = giving_up(self._truth, observation, true.forecast, self._run)
         if complete is not None:
             waited_s = np.array([lane.patience_s[-1] for lane in self._lanes])
-            given_up = complete(np.where(np.isfinite(waited_s), waited_s, 0.0)).latency_s[np.arange(count), rows]
+            given_up = complete(np.where(np.isfinite(waited_s), waited_s, 0.0)).latency_s[np.arange(count), picks]
             latency_s = np.where(np.isfinite(waited_s), np.minimum(latency_s, given_up), latency_s)
         return latency_s
 
@@ -159,19 +159,19 @@ class BackToBack:
             best = partial(np.broadcast_to, static_best, (len(static_best), len(lanes)))
             seen = samples.seen(own.start, own.stop)
             chunk = Chunk(predicted.at(own), true.forecast.at(own), best, None, seen, self._run)
-            self._record(lanes, chunk, strategy.picks_at(chunk, np.array([lane.row for lane in lanes])))
+            self._record(lanes, chunk, strategy.picks_at(chunk, np.array([lane.weight_index for lane in lanes])))
 
-    def _record(self, lanes: list[_Lane], chunk: Chunk, rows: Ints) -> None:
+    def _record(self, lanes: list[_Lane], chunk: Chunk, wanted: Ints) -> None:
         """Record the picks of a strategy, after dwell, and what was seen."""
-        rows = np.array(
+        picks = np.array(
             [
-                row if lane.dwell is None else int(lane.dwell.apply(np.array([row]))[0])
-                for lane, row in zip(lanes, rows.tolist(), strict=True)
+                pick if lane.dwell is None else int(lane.dwell.apply(np.array([pick]))[0])
+                for lane, pick in zip(lanes, wanted.tolist(), strict=True)
             ]
         )
-        seen = PlannerStrategy.sees(chunk, rows) if isinstance(lanes[0].strategy, PlannerStrategy) else None
+        seen = PlannerStrategy.trace_picks_of(chunk, picks) if isinstance(lanes[0].strategy, PlannerStrategy) else None
         for number, lane in enumerate(lanes):
-            lane.rows.append(int(rows[number]))
+            lane.picks.append(int(picks[number]))
             if seen is not None:
                 lane.log_kbps.append(float(seen.log_kbps[number]))
             lane.patience_s.append(np.inf if seen is None else float(seen.patience_s[number]))
@@ -187,7 +187,7 @@ class BackToBack:
                 continue
             table = partial(self._table, lane, observation, number)
             decided = lane.observer.decide(float(time_s[number]), float(probe_s[number]), table, edge_row)
-            lane.rows.append(decided.row)
+            lane.picks.append(decided.row)
             lane.log_kbps.append(decided.log_kbps)
             lane.patience_s.append(decided.patience_s)
             if kbit[decided.row] > 0.0:
@@ -206,7 +206,7 @@ class BackToBack:
             levels = levels_observation(type(observation).of(one, at_s=observation.at_s))
             forecast = broadcast_forecast(self._planning, levels, LEVELS)
             self._tables[key] = self._planner(lane).tables(forecast, self._run.give_up_factor)
-        return self._tables[key][lane.row]
+        return self._tables[key][lane.weight_index]
 
     @staticmethod
     def _planner(lane: _Lane) -> PlannerStrategy:
@@ -223,8 +223,8 @@ class BackToBack:
         metrics = StrategyMetrics(self._truth.placements, (lane.weight,), len(times_s), keep=keep)
         start = 0
         for _, chunk in chunks.chunks():
-            part = slice(start, start + len(chunk.truth))
-            picks = np.array([lane.rows[part]], dtype=np.intp)
+            part = slice(start, start + len(chunk.truth_table))
+            picks = np.array([lane.picks[part]], dtype=np.intp)
             seen = [self._seen(lane, part)] if lane.log_kbps else []
             metrics.add(chunk, picks, lane.strategy.limit_not_met(chunk, picks), seen)
             start = part.stop
@@ -239,5 +239,5 @@ class BackToBack:
 
     @staticmethod
     def _seen(lane: _Lane, part: slice) -> TracePicks:
-        columns = (lane.rows[part], lane.log_kbps[part], lane.patience_s[part])
+        columns = (lane.picks[part], lane.log_kbps[part], lane.patience_s[part])
         return TracePicks(*(np.array(column) for column in columns))

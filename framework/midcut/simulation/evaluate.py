@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from midcut.results.simulation import Front, Interval, Series
     from midcut.simulation.chunks import ForecastChunks
     from midcut.simulation.claims import Means
-    from midcut.simulation.strategies import Chunk, Strategy
+    from midcut.simulation.strategies import Chunk, Picks, Strategy
     from midcut.types import Placements
 
 
@@ -40,13 +40,14 @@ class StrategyEvaluation:
     def add(self, chunk: Chunk) -> None:
         """Let the strategy pick for a chunk of the samples, and add the picks to the metrics."""
         picks = self.strategy.picks(chunk)
-        limit_not_met = self.strategy.limit_not_met(chunk, picks)
-        self.metrics.add(chunk, picks, limit_not_met, self.strategy.trace_picks)
+        self._add(self.metrics, chunk, picks)
         if self.coverage:
-            self.coverage.add(chunk.truth, picks)
+            self.coverage.add(chunk.truth_table, picks.rows)
         for dwell, metrics in self.with_dwell.values():
-            held = self.strategy.dwelled(chunk, picks, dwell)
-            metrics.add(chunk, held, self.strategy.limit_not_met(chunk, held), self.strategy.trace_picks)
+            self._add(metrics, chunk, self.strategy.dwelled(chunk, picks.rows, dwell))
+
+    def _add(self, metrics: StrategyMetrics, chunk: Chunk, picks: Picks) -> None:
+        metrics.add(chunk, picks.rows, self.strategy.limit_not_met(chunk, picks.rows), picks.over_trace)
 
     def series(self, repeated: Mapping[str, Means]) -> Iterator[Series]:
         """The results, first without dwell and then with each."""
@@ -75,7 +76,7 @@ def evaluate(
         samples: the samples, each with its forecast and its truth.
         strategies: the strategies to evaluate.
         placements: the placements from which strategies pick.
-        dwell: planners and systems are also evaluated with each of these dwells, in samples.
+        dwell: planners and systems are also evaluated with each of these dwells, in planning steps: one a sample.
         keep: whether to keep the pick of every sample.
     """
 
@@ -103,9 +104,13 @@ def repeated_means(samples: ForecastChunks, strategies: Sequence[Strategy]) -> d
     sums = {name: {"latency_s": np.zeros(shape), "cost_usd": np.zeros(shape)} for name, shape in shapes.items()}
     for repetition, chunk in samples.chunks():
         for strategy in strategies:
-            indices = chunk.truth.flat_indices(strategy.picks(chunk))
-            add_by_group(sums[strategy.name]["latency_s"], repetition, chunk.truth.column("latency_s").take(indices).T)
-            add_by_group(sums[strategy.name]["cost_usd"], repetition, chunk.truth.column("cost_usd").take(indices).T)
+            indices = chunk.truth_table.flat_indices(strategy.picks(chunk).rows)
+            add_by_group(
+                sums[strategy.name]["latency_s"], repetition, chunk.truth_table.column("latency_s").take(indices).T
+            )
+            add_by_group(
+                sums[strategy.name]["cost_usd"], repetition, chunk.truth_table.column("cost_usd").take(indices).T
+            )
     return {name: {metric: total.T / samples.size for metric, total in totals.items()} for name, totals in sums.items()}
 
 

@@ -60,7 +60,7 @@ class PickOutcomes:
 
     def over_trace(self, chunk: Chunk, picks: Ints, trace_picks: Sequence[TracePicks]) -> dict[str, Floats]:
         """The fields of `midcut.results.simulation.OverTrace`, each of shape (W, n)."""
-        base, number = chunk.true, np.arange(picks.shape[1])
+        base, number = chunk.true_forecast, np.arange(picks.shape[1])
         parts = {f"{name}_s": np.array([part_s[number, row] for row in picks]) for name, part_s in base.parts.items()}
         timed_out = self._timed_out(chunk, picks)
         ended = np.where(timed_out, TIMED_OUT, IN_TIME)
@@ -74,7 +74,7 @@ class PickOutcomes:
 
     @staticmethod
     def _timed_out(chunk: Chunk, picks: Ints) -> NDArray[np.bool_]:
-        base, timeout_s = chunk.true, None if chunk.run is None else chunk.run.timeout_s
+        base, timeout_s = chunk.true_forecast, None if chunk.run is None else chunk.run.timeout_s
         number, late = np.arange(picks.shape[1]), np.zeros(picks.shape, dtype=np.bool_)
         if timeout_s is not None:
             for row, picked in enumerate(picks):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -44,8 +44,8 @@ class Chunk:
 
     Attributes:
         predicted: the forecast that strategies decide on; arrays of shape (n, P).
-        true: what the placements really take, for the same samples.
-        over_trace: where pickers see of a recorded link only what their own transfers have shown.
+        true_forecast: what the placements really take, for the same samples.
+        over_trace: input for strategies that know a recorded link only by their own transfers; None otherwise.
         static_best: gives the row of the placement that is best on average, for every weight and sample, shape (W, n).
         observation: what is observed in each sample, arrays of shape (n,).
         run: how requests go over a recorded link; None where there is none.
@@ -54,7 +54,7 @@ class Chunk:
     """
 
     predicted: Forecast
-    true: Forecast
+    true_forecast: Forecast
     static_best: Callable[[], Ints]
     over_trace: TraceChunk | None = None
     observation: Observation = field(default_factory=lambda: _NOTHING_SEEN)
@@ -62,9 +62,22 @@ class Chunk:
     given_up: Callable[[Floats], Forecast] | None = None
 
     @cached_property
-    def truth(self) -> TruthTable:
-        """`true`, sorted."""
-        return TruthTable(self.true)
+    def truth_table(self) -> TruthTable:
+        """`true_forecast`, sorted."""
+        return TruthTable(self.true_forecast)
+
+
+class Picks(NamedTuple):
+    """What a strategy picks for a chunk.
+
+    Attributes:
+        rows: row of the picked placement in the forecast, for every weight and sample, shape (len(weights), n).
+        over_trace: for every weight, what was seen of a recorded link; empty for strategies that see nothing of it,
+            whose requests wait until the time-out.
+    """
+
+    rows: Ints
+    over_trace: Sequence[TracePicks] = ()
 
 
 class Strategy(Protocol):
@@ -76,8 +89,6 @@ class Strategy(Protocol):
         learns: whether a pick depends on what the ones before took.
         weighted: False for a planner that follows no weight: it then picks the same at all of them.
         weights: one per row of picks; None where the strategy follows no weight.
-        trace_picks: for each row of the last picks, what was seen of a recorded link; empty for strategies that see
-            nothing of it, whose requests wait until the time-out.
     """
 
     name: str
@@ -85,26 +96,29 @@ class Strategy(Protocol):
     learns: bool
     weighted: bool
     weights: tuple[float | None, ...]
-    trace_picks: Sequence[TracePicks]
 
-    def picks(self, chunk: Chunk) -> Ints:
-        """Row of the picked placement for every weight and sample, shape (len(weights), n)."""
+    def picks(self, chunk: Chunk) -> Picks:
+        """The picks for a chunk of samples."""
         ...
 
-    def picks_at(self, chunk: Chunk, rows: Ints) -> Ints:
+    def picks_at(self, chunk: Chunk, weight_index: Ints) -> Ints:
         """The pick for each sample at one weight only; not of planners that learn or see their own transfers.
 
         Args:
             chunk: n samples.
-            rows: number of each sample's weight among `weights`, shape (n,).
+            weight_index: of each sample's weight among `weights`, shape (n,).
 
         Returns:
             rows of the forecast, shape (n,).
         """
         ...
 
-    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:
-        """The picks of the same chunk with dwell, which holds back switches, in the same shape."""
+    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Picks:
+        """The picks of the same chunk with dwell, which holds back switches.
+
+        Args:
+            picks: the rows that `picks` returned for it.
+        """
         ...
 
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:
@@ -124,7 +138,6 @@ class PlannerStrategy:
         self.weights: tuple[float | None, ...] = tuple(weights)
         self.weighted = planner.w is not None
         self.learns = isinstance(planner, Learner)
-        self.trace_picks: Sequence[TracePicks] = ()
         self._planner, self._reply_timeout_s = planner, reply_timeout_s
         # One that learns must not learn at one weight from what it chose at another.
         self._copies = [copy.deepcopy(planner) for _ in weights] if isinstance(planner, Learner) else []
@@ -132,51 +145,48 @@ class PlannerStrategy:
         self._tables: dict[int, list[PickTable]] = {}
         self._weight_column = np.array(weights, dtype=np.float64)[:, None]
 
-    def picks(self, chunk: Chunk) -> Ints:
+    def picks(self, chunk: Chunk) -> Picks:
         """As `Strategy` defines it."""
         if isinstance(self._planner, Learner):
-            return self._learn(chunk)
+            return Picks(self._learn(chunk))
         if chunk.over_trace is not None:
             self._tables = {}
             return self._observe(chunk.over_trace)
-        picks = choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
-        self._see_all(chunk, picks)
-        return picks
+        rows = choose_in_time(self._planner, chunk.predicted, self._weight_column, self._reply_timeout_s)
+        return self._with_trace_picks(chunk, rows)
 
-    def picks_at(self, chunk: Chunk, rows: Ints) -> Ints:
+    def picks_at(self, chunk: Chunk, weight_index: Ints) -> Ints:
         """As `Strategy` defines it."""
-        weights = self._weight_column[rows, 0]
+        weights = self._weight_column[weight_index, 0]
         return choose_in_time(self._planner, chunk.predicted, weights, self._reply_timeout_s)
 
-    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:
+    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Picks:
         """As `Strategy` defines it; over a recorded link, what a picker with dwell sees follows from its transfers."""
         if chunk.over_trace is not None and not isinstance(self._planner, Learner):
             return self._observe(chunk.over_trace, dwell.ticks)
-        held = dwell.apply(picks)
-        self._see_all(chunk, held)
-        return held
+        return self._with_trace_picks(chunk, dwell.apply(picks))
 
-    def _see_all(self, chunk: Chunk, picks: Ints) -> None:
-        """Set `trace_picks` for picks that were decided by the link's own rate."""
+    def _with_trace_picks(self, chunk: Chunk, rows: Ints) -> Picks:
+        """Picks that were decided by the link's own rate, with what was seen of it."""
         if chunk.run is None or isinstance(self._planner, Learner):
-            return
-        self.trace_picks = [self.sees(chunk, row) for row in picks]
+            return Picks(rows)
+        return Picks(rows, [self.trace_picks_of(chunk, picked) for picked in rows])
 
     @staticmethod
-    def sees(chunk: Chunk, rows: Ints) -> TracePicks:
+    def trace_picks_of(chunk: Chunk, rows: Ints) -> TracePicks:
         """Picks, shape (n,), with what was seen where that is the link's own rate."""
         log_kbps = np.log(np.maximum(chunk.observation.bandwidth_kbps, OUTAGE_KBPS))
         factor = None if chunk.run is None else chunk.run.give_up_factor
         patience = np.full(np.shape(rows), np.inf) if factor is None else patience_s(chunk.predicted, rows, factor)
         return TracePicks(rows, log_kbps, patience)
 
-    def _observe(self, chunk: TraceChunk, dwell: int | None = None) -> Ints:
+    def _observe(self, chunk: TraceChunk, dwell: int | None = None) -> Picks:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
         pickers = self._pickers.setdefault(dwell, [])
         if not pickers:
             pickers += [SimulatedPicker(chunk.run, dwell or 0) for _ in self.weights]
-        self.trace_picks = [picker.picks(chunk, partial(self._table, chunk, row)) for row, picker in enumerate(pickers)]
-        return np.array([picks.rows for picks in self.trace_picks], dtype=np.intp)
+        seen = [picker.picks(chunk, partial(self._table, chunk, index)) for index, picker in enumerate(pickers)]
+        return Picks(np.array([picks.rows for picks in seen], dtype=np.intp), seen)
 
     def _table(self, chunk: TraceChunk, weight: int, setting: int) -> PickTable:
         if setting not in self._tables:
@@ -194,11 +204,12 @@ class PlannerStrategy:
     def _learn(self, chunk: Chunk) -> Ints:
         """Let a planner that learns choose sample by sample, and tell it what each choice took."""
         picks = np.empty((len(self.weights), len(chunk.predicted.latency_s)), dtype=np.intp)
-        for row, planner in enumerate(self._copies):
+        for index, planner in enumerate(self._copies):
+            w = float(self._weight_column[index, 0])
             for sample in range(picks.shape[1]):
                 forecast = chunk.predicted.at(sample)
-                pick = int(choose_in_time(planner, forecast, float(self._weight_column[row, 0]), self._reply_timeout_s))
-                picks[row, sample] = pick
+                pick = int(choose_in_time(planner, forecast, w, self._reply_timeout_s))
+                picks[index, sample] = pick
                 cast("Learner", planner).answered(
                     forecast.placements[pick], _NOTHING_SEEN, result_of_pick(chunk, sample, pick)
                 )
@@ -216,7 +227,6 @@ class FixedStrategy:
 
     is_planner = learns = False
     weighted = True
-    trace_picks: Sequence[TracePicks] = ()
 
     def __init__(self, name: str, weights: Sequence[float]) -> None:
         self.name = name
@@ -224,10 +234,13 @@ class FixedStrategy:
         self.weights = own_weight.get(name, tuple(weights) if name in (STATIC_BEST, ORACLE) else (None,))
         self._all_weights = tuple(weights)
 
-    def picks(self, chunk: Chunk) -> Ints:
+    def picks(self, chunk: Chunk) -> Picks:
         """As `Strategy` defines it."""
+        return Picks(self._rows(chunk))
+
+    def _rows(self, chunk: Chunk) -> Ints:
         if self.name == ORACLE:
-            return chunk.truth.best(self._all_weights)[0]
+            return chunk.truth_table.best(self._all_weights)[0]
         if self.name == STATIC_BEST:
             return chunk.static_best()
         predicted = chunk.predicted
@@ -237,16 +250,16 @@ class FixedStrategy:
             return lexicographic_argmin(predicted.cost_usd, predicted.latency_s)[None]
         return self._pick_at_one_cut(predicted)[None]
 
-    def picks_at(self, chunk: Chunk, rows: Ints) -> Ints:
+    def picks_at(self, chunk: Chunk, weight_index: Ints) -> Ints:
         """As `Strategy` defines it."""
         if self.name == ORACLE:
-            return chunk.truth.best_at(np.array(self._all_weights)[rows])
-        picks: Ints = self.picks(chunk)[rows, np.arange(len(rows))]
+            return chunk.truth_table.best_at(np.array(self._all_weights)[weight_index])
+        picks: Ints = self._rows(chunk)[weight_index, np.arange(len(weight_index))]
         return picks
 
-    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:  # noqa: ARG002 - it sees nothing of the link
+    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Picks:  # noqa: ARG002 - does not observe the link
         """As `Strategy` defines it."""
-        return dwell.apply(picks)
+        return Picks(dwell.apply(picks))
 
     def _pick_at_one_cut(self, predicted: Forecast) -> Ints:
         """Pick one given cut, with its fastest codec by the forecast; among equally fast ones the cheapest."""
@@ -284,7 +297,7 @@ def lexicographic_argmin(first: Floats, second: Floats) -> Ints:
 
 def result_of_pick(chunk: Chunk, sample: int, pick: int) -> InferenceResult:
     """What a pick really took, as an edge would report it."""
-    truth = chunk.true
+    truth = chunk.true_forecast
     on_edge = bool(truth.placements.on_edge[pick])
     return InferenceResult(
         request_id="",

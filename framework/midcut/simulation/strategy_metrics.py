@@ -64,7 +64,7 @@ class StrategyMetrics:
         trace_picks: Sequence[TracePicks] = (),
     ) -> None:
         """Add the picks for the next n samples, shape (W, n)."""
-        truth = chunk.truth
+        truth = chunk.truth_table
         indices = truth.flat_indices(picks)
         weights = np.array(self._objective_weights)[:, None]
         took = PickOutcomes.of(truth, indices)
@@ -100,7 +100,8 @@ class StrategyMetrics:
         """Mean over the samples, shape (W,).
 
         Args:
-            name: `latency` (s), `cost` (USD), `regret` (of J), `dominated` or `limit_not_met` (shares of samples).
+            name: `latency` (s), `cost` (USD), `regret` (of `TruthTable.objective`), `dominated` or `limit_not_met`
+                (shares of samples).
         """
         means: Floats = self._sums[name] / self._samples
         return means
@@ -192,7 +193,7 @@ class FrontCoverage:
     def add(self, truth: TruthTable, picks: Ints) -> None:
         """Add the picks for the next n samples, shape (W, n)."""
         indices = truth.flat_indices(picks)
-        reached = np.zeros(truth.latency_s.shape, dtype=np.bool_)
+        reached = np.zeros(truth.first_column.shape, dtype=np.bool_)
         reached.ravel()[indices] = True
         reached_points = np.zeros_like(reached)
         reached_points.ravel()[truth.first_equal.take(indices)] = True

@@ -9,16 +9,15 @@ import numpy as np
 from midcut.errors import ConfigError
 from midcut.protocols import Learner, LimitedPlanner
 from midcut.simulation.chunks import broadcast_forecast
-from midcut.simulation.strategies import FIXED_NAMES, result_of_pick
+from midcut.simulation.strategies import FIXED_NAMES, Picks, result_of_pick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from midcut.planning.dwell import Dwell
     from midcut.planning.policy import Policy
-    from midcut.simulation.over_trace import TracePicks
     from midcut.simulation.strategies import Chunk
     from midcut.types import Forecast, Ints, Placements
 
@@ -39,7 +38,6 @@ class SystemStrategy:
 
     is_planner = weighted = True
     weights: tuple[float | None, ...] = (None,)
-    trace_picks: Sequence[TracePicks] = ()
 
     def __init__(self, name: str, policy: Policy, placements: Placements) -> None:
         if name in FIXED_NAMES:
@@ -54,23 +52,26 @@ class SystemStrategy:
         self._rows = np.array([known[placement] for placement in offered], dtype=np.intp)
         self._w = _UNUSED_WEIGHT if policy.planner.w is None else float(policy.planner.w)
 
-    def picks(self, chunk: Chunk) -> Ints:
+    def picks(self, chunk: Chunk) -> Picks:
         """See `midcut.simulation.strategies.Strategy`."""
+        return Picks(self._picked_rows(chunk)[None])
+
+    def _picked_rows(self, chunk: Chunk) -> Ints:
         count = len(chunk.predicted.latency_s)
         forecast = broadcast_forecast(self._policy, chunk.observation, count)
         if isinstance(self._policy.planner, Learner):
             return self._learn(chunk, forecast)
         picks = np.broadcast_to(np.asarray(self._policy.planner.choose(forecast.aimed(), self._w)), (count,))
-        return self._rows[picks][None]
+        rows: Ints = self._rows[picks]
+        return rows
 
-    def picks_at(self, chunk: Chunk, rows: Ints) -> Ints:  # noqa: ARG002 - it has one weight
+    def picks_at(self, chunk: Chunk, weight_index: Ints) -> Ints:  # noqa: ARG002 - it has one weight
         """See `midcut.simulation.strategies.Strategy`."""
-        picks: Ints = self.picks(chunk)[0]
-        return picks
+        return self._picked_rows(chunk)
 
-    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Ints:  # noqa: ARG002 - it sees the link's own rate
+    def dwelled(self, chunk: Chunk, picks: Ints, dwell: Dwell) -> Picks:  # noqa: ARG002 - it sees the link's own rate
         """See `midcut.simulation.strategies.Strategy`."""
-        return dwell.apply(picks)
+        return Picks(dwell.apply(picks))
 
     def limit_not_met(self, chunk: Chunk, picks: Ints) -> NDArray[np.bool_] | None:
         """See `midcut.simulation.strategies.Strategy`."""
@@ -89,7 +90,7 @@ class SystemStrategy:
             pick = int(self._policy.planner.choose(one.aimed(), self._w))
             picks[sample] = self._rows[pick]
             planner.answered(one.placements[pick], chunk.observation, result_of_pick(chunk, sample, int(picks[sample])))
-        return picks[None]
+        return picks
 
 
 def system_strategies(policies: Iterable[tuple[str, Policy]], placements: Placements) -> list[SystemStrategy]:

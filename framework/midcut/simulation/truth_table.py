@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 
 class TruthTable:
-    """n samples with P placements each, sorted within every sample by (latency, cost, row of the forecast).
+    """n samples with P placements each, sorted within every sample by both columns, then by the row of the forecast.
 
     The methods address an entry of the sorted arrays by its flat index, which counts through all samples.
     `numpy.take` with flat indices needs a third of the time of indexing by sample and rank.
 
     Attributes:
         base: the forecast that is taken as true, with its rows in their own order.
-        latency_s, cost_usd: the two columns that planners weigh (`Forecast.aim`), shape (n, P).
-        latency, cost: the same, min-max scaled over the placements of the sample; 0 where all are equal.
-        first_equal: flat index of the first entry with the same latency and cost (of the entry itself where there
-            is no earlier one), shape (n, P).
+        first_column, second_column: the two columns that planners weigh, in most cases latency and cost, else those
+            of `Forecast.aim`; shape (n, P).
+        scaled_first, scaled_second: the same, min-max scaled over the placements of the sample; 0 if all are equal.
+        first_equal: flat index of the first entry with the same two values (of the entry itself where there is no
+            earlier one), shape (n, P).
         on_front: whether the entry is Pareto-optimal, shape (n, P).
         front_points: `on_front`, but only for the first of equal entries: one True per point of the front.
     """
@@ -37,9 +38,9 @@ class TruthTable:
         truth = truth.aimed()
         check_forecast(truth)
         self._order = np.lexsort((truth.cost_usd, truth.latency_s))
-        self.latency_s = np.take_along_axis(truth.latency_s, self._order, -1)
-        self.cost_usd = np.take_along_axis(truth.cost_usd, self._order, -1)
-        self.latency, self.cost = scaled(self.latency_s), scaled(self.cost_usd)
+        self.first_column = np.take_along_axis(truth.latency_s, self._order, -1)
+        self.second_column = np.take_along_axis(truth.cost_usd, self._order, -1)
+        self.scaled_first, self.scaled_second = scaled(self.first_column), scaled(self.second_column)
         self._rank = np.empty_like(self._order)
         np.put_along_axis(self._rank, self._order, np.arange(self._order.shape[-1]), -1)
         self._starts = np.arange(0, self._order.size, self._order.shape[-1])
@@ -63,9 +64,9 @@ class TruthTable:
     def _find_front(self) -> None:
         """In this order a point is dominated exactly when an earlier, different one costs no more."""
         differs = np.ones(self._order.shape, dtype=np.bool_)
-        differs[:, 1:] = (np.diff(self.latency_s) != 0.0) | (np.diff(self.cost_usd) != 0.0)
+        differs[:, 1:] = (np.diff(self.first_column) != 0.0) | (np.diff(self.second_column) != 0.0)
         cheaper = np.ones(self._order.shape, dtype=np.bool_)
-        cheaper[:, 1:] = self.cost_usd[:, 1:] < np.minimum.accumulate(self.cost_usd, axis=-1)[:, :-1]
+        cheaper[:, 1:] = self.second_column[:, 1:] < np.minimum.accumulate(self.second_column, axis=-1)[:, :-1]
         first = np.maximum.accumulate(np.where(differs, np.arange(self._order.shape[-1]), 0), axis=-1)
         self.first_equal = first + self._starts[:, None]
         self.front_points = differs & cheaper
@@ -78,18 +79,18 @@ class TruthTable:
         return indices
 
     def objective(self, weights: Floats, indices: Ints) -> Floats:
-        """J = (1 - w) latency + w cost, both scaled, at flat indices of shape (W, n), for weights of shape (W, 1)."""
-        objective: Floats = self.latency.take(indices)
+        """J = (1 - w) first + w second, both scaled, at flat indices of shape (W, n), for weights of shape (W, 1)."""
+        objective: Floats = self.scaled_first.take(indices)
         objective *= 1.0 - weights
-        cost = self.cost.take(indices)
-        cost *= weights
-        objective += cost
+        second = self.scaled_second.take(indices)
+        second *= weights
+        objective += second
         return objective
 
     def objective_of(self, weights: Floats, first: Floats, second: Floats) -> Floats:
         """`objective` of given values of the two columns that planners weigh; both of shape (W, n)."""
         parts = []
-        for table, values in ((self.latency_s, first), (self.cost_usd, second)):
+        for table, values in ((self.first_column, first), (self.second_column, second)):
             low = table.min(axis=-1)
             span = table.max(axis=-1) - low
             parts.append((values - low) / np.where(span > 0.0, span, 1.0))
@@ -99,13 +100,14 @@ class TruthTable:
     def best(self, weights: tuple[float, ...]) -> tuple[Ints, Floats]:
         """Row of the forecast with the smallest `objective`, and that objective; both of shape (W, n).
 
-        Ties go to the faster, then the cheaper, then the first row. Cached, because several strategies ask for it.
+        Ties go to the smaller first column, then the smaller second one, then the first row. Cached, because several
+        strategies ask for it.
         """
         if weights not in self._best:
             rows = np.empty((len(weights), len(self)), dtype=np.intp)
             smallest = np.empty(rows.shape)
             for number, w in enumerate(weights):
-                objective = (1.0 - w) * self.latency + w * self.cost
+                objective = (1.0 - w) * self.scaled_first + w * self.scaled_second
                 indices = objective.argmin(axis=-1) + self._starts
                 rows[number] = self._order.take(indices)
                 smallest[number] = objective.take(indices)
@@ -124,17 +126,19 @@ class TruthTable:
         return self.area(np.ones(self._order.shape, dtype=np.bool_))
 
     def area(self, reached: NDArray[np.bool_]) -> Floats:
-        """Area dominated by the reached entries, below and left of the sample's worst latency and cost.
+        """Hypervolume of the reached entries: the area that they dominate.
+
+        The reference point is the sample's worst value of each of the two columns.
 
         Args:
             reached: whether each entry is reached, in the order of this table, shape (n, P).
 
         Returns:
-            seconds times US dollars, shape (n,).
+            in the product of the units of the two columns, shape (n,).
         """
-        worst = self.cost_usd.max(axis=-1, keepdims=True)
-        height = worst - np.minimum.accumulate(np.where(reached, self.cost_usd, worst), axis=-1)[:, :-1]
-        area: Floats = (np.diff(self.latency_s) * height).sum(axis=-1)
+        worst = self.second_column.max(axis=-1, keepdims=True)
+        height = worst - np.minimum.accumulate(np.where(reached, self.second_column, worst), axis=-1)[:, :-1]
+        area: Floats = (np.diff(self.first_column) * height).sum(axis=-1)
         return area
 
 
