@@ -22,11 +22,18 @@ from midcut.edge.picture_input import PictureInput
 from midcut.errors import MalformedError
 from midcut.serving.images import PixelBudget
 from midcut.serving.reference_pictures import PictureInputs
-from midcut.types import Placement
+from midcut.types import Observation, Placement
 
 BOTH = ("model=mnist", "cuts.verify=false", "executor=native")  # a faster runtime differs in the last bits
 PLAIN = (*BOTH, "telemetry=constant", "telemetry.constant.bandwidth_kbps=5000")
 FILE = Placement(0, "file")
+# A link and a cut with which files of 1 kB are the best.
+SLOW = (
+    "telemetry.constant.bandwidth_kbps=100",
+    "codec.file.typical_kb=1",
+    "calibration.enabled=false",
+    "cuts.last_cut=0",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +48,10 @@ def a_picture(seed, size):
     pixels = np.stack([127 + 120 * np.sin(a * x + b * y) for a, b in waves], -1)
     pixels[: size[1] // 3, : size[0] // 4] = 255 - pixels[: size[1] // 3, : size[0] // 4]
     return Image.fromarray(pixels.astype(np.uint8))
+
+
+def noise(side):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8))
 
 
 def saved(image, file_format, **options):
@@ -117,14 +128,56 @@ async def test_the_planner_chooses_by_the_bytes_of_the_file():
         an_edge(cloud, "codec=[file,raw]", "cuts.last_cut=0") as edge,
     ):
         small = saved(a_picture(1, (30, 30)), "JPEG", quality=20)
-        noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8))
-        large = saved(noise, "PNG")
+        large = saved(noise(300), "PNG")
         assert (await edge.classify(small))["result"].codec == "file"
         assert (await edge.classify(large))["result"].codec == "raw"
         (tensor,) = edge._edge.model.example
         assert (await edge.infer(tensor)).codec == "raw"  # a tensor stays a tensor
         with pytest.raises(MalformedError, match="did not come as one"):
             await edge.infer(tensor, cut=0, codec="file")
+
+
+async def codecs_of(edge, *pictures):
+    """The codecs with which pictures, and then a tensor, are answered."""
+    results = [(await edge.classify(picture))["result"] for picture in pictures]
+    results.append(await edge.infer(edge._edge.model.example[0]))
+    return [result.codec for result in results]
+
+
+@pytest.mark.parametrize("codec", ["[file,raw]", "[raw,file]"])
+@pytest.mark.parametrize("how", ["engine.fallback=cloud", "cuts.last_cut=0"])
+async def test_without_a_forecast_nothing_falls_back_onto_files(codec, how):
+    blind = ("telemetry.constant.ping_ms=null", f"codec={codec}", how)
+    picture = saved(a_picture(1, (30, 30)), "JPEG")
+    async with a_cloud() as cloud, an_edge(cloud, *blind) as edge:
+        assert edge._edge.engine.decision.forecast is None
+        assert await codecs_of(edge, picture) == ["raw", "raw"]
+        url = cloud.url
+    async with midcut.Edge(*PLAIN, f"cloud_url={url}", *blind) as edge:  # the cloud is gone
+        assert await codecs_of(edge, picture, picture, picture) == ["raw"] * 4
+        assert set(edge._edge.engine.parts.clouds.states().values()) != {"closed"}  # it learns of that
+
+
+async def test_files_that_are_held_are_for_pictures_that_both_sides_decode_alike(monkeypatch):
+    pictures = [saved(a_picture(1, (30, 30)), file_format) for file_format in ("JPEG", "PNG")]
+    settings = ("codec=[file,raw]", "engine.fallback=hold", *SLOW)
+    async with a_cloud() as cloud:
+        differing(monkeypatch, ("PNG",))
+        async with an_edge(cloud, *settings) as edge:
+            parts = edge._edge.engine.parts
+            assert parts.planning.decision.placement == FILE
+            monkeypatch.setattr(parts.hub, "observe", Observation)  # all telemetry is lost
+            await parts.planning.step()
+            assert (parts.planning.decision.placement, parts.planning.decision.forecast) == (FILE, None)
+            assert await codecs_of(edge, *pictures) == ["file", "raw", "raw"]
+
+
+async def test_a_planner_that_picks_nothing_for_one_request_costs_no_answer():
+    small, large = saved(a_picture(1, (30, 30)), "JPEG", quality=20), saved(noise(200), "JPEG")
+    strict = ("planner=epsilon_constraint", "planner.strict=true", "planner.max_latency_s=0.2")
+    async with a_cloud() as cloud, an_edge(cloud, "codec=[file,raw]", *strict, *SLOW) as edge:
+        assert edge._edge.engine.decision.placement == FILE
+        assert await codecs_of(edge, small, large) == ["file", "raw", "raw"]
 
 
 async def test_a_broken_picture_is_the_clients_fault_and_the_cloud_stays_in_use():

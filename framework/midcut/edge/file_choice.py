@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from midcut.planning.policy import choose_in_time
+from midcut.edge.second_choice import choose_again
 from midcut.types import Placement
-from midcut.wire.oip import FILE
+from midcut.wire.oip import FILE, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from midcut.planning.policy import Policy
     from midcut.protocols import Codec
     from midcut.serving.reference_pictures import PictureInputs
-    from midcut.types import Decision, Encoded, Forecast, Tensor, ValueSpec
+    from midcut.types import Decision, Encoded, Tensor, ValueSpec
 
 _log = structlog.get_logger("midcut.edge")
 FILE_AT_0: Final = Placement(0, FILE)
-_UNUSED_WEIGHT: Final = 0.5
 # Files whose sizes differ by less than this factor go the same way, so that the planner is not asked for each.
 _STEP: Final = 1.2
 # Smoothing factor of the usual size of files, and the change of it that starts planning anew.
@@ -122,8 +121,10 @@ class FileChoice:
         size = len(picture.data)
         self._sizes.record(size)
         choices = self._choices_for(decision)
-        if choices.row is None or picture.file_format not in self.formats:
+        if picture.file_format not in self.formats:
             return self._otherwise(choices)
+        if choices.row is None:  # the file may still be in use from an earlier decision
+            return decision.placement if decision.placement == FILE_AT_0 else self._otherwise(choices)
         step = math.ceil(math.log(max(size, 1), _STEP))
         if step not in choices.sent:
             choices.sent[step] = self._is_sent(decision, choices.row, _STEP**step)
@@ -144,10 +145,17 @@ class FileChoice:
         return choices.otherwise
 
     def _without_files(self, decision: Decision, row: int | None) -> Placement:
-        if decision.forecast is None or row is None:
-            return decision.placement
-        others = decision.forecast.without(row)
-        return others.placements[_row(self._policy(), others)]
+        """What is sent in place of a file: the planner's choice, else a tensor at cut 0, else nothing."""
+        policy = self._policy()
+        if decision.forecast is not None and row is not None:
+            others = decision.forecast.without(row)
+            chosen = choose_again(policy, others)
+            if chosen is not None:
+                return others.placements[chosen]
+        on_offer = policy.placements
+        placements = (on_offer[index] for index in range(len(on_offer)))
+        at_0 = (placement for placement in placements if placement.cut == 0 and placement.codec != FILE)
+        return next(at_0, Placement(on_offer.nodes, RAW))
 
     def _is_sent(self, decision: Decision, row: int, size_bytes: float) -> bool:
         """Whether the planner sends a file of this size, which takes another time on the link than the usual size."""
@@ -160,9 +168,4 @@ class FileChoice:
         sized = policy.complete(
             decision.observation, forecast.edge_s, link_s, forecast.cloud_s, between=forecast.between
         )
-        return _row(policy, sized) == row
-
-
-def _row(policy: Policy, forecast: Forecast) -> int:
-    w = _UNUSED_WEIGHT if policy.planner.w is None else policy.planner.w
-    return int(choose_in_time(policy.planner, forecast, w, policy.reply_timeout_s))
+        return choose_again(policy, sized) == row

@@ -16,6 +16,7 @@ from midcut.errors import ConfigError, MidcutError
 from midcut.planning.breaker import BreakerState
 from midcut.serving.threads import Threads
 from midcut.types import Decision
+from midcut.wire.oip import FILE
 from midcut.wire.tracing import span
 
 if TYPE_CHECKING:
@@ -228,7 +229,8 @@ class PlanningLoop:
             placement = before
         else:
             # `hold` without an earlier decision uses the edge, which needs no cloud.
-            placement = on_offer[int(cuts.argmin() if how is Fallback.cloud else cuts.argmax())]
+            rows = [row for row, codec in enumerate(on_offer.codec) if codec != FILE] or [0]  # not all inputs are files
+            placement = on_offer[(min if how is Fallback.cloud else max)(rows, key=cuts.__getitem__)]
         return Decision(
             placement=placement,
             index=-1,

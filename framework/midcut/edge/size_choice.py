@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midcut.planning.policy import choose_in_time
+from midcut.edge.second_choice import choose_again
 from midcut.planning.tiers import SECOND
 from midcut.planning.work import estimated_s
 from midcut.types import Placement
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from midcut.graph import Partition
     from midcut.planning.policy import Policy
     from midcut.types import CutTable, Decision, Floats, Forecast, Ints, Observation, Placements
-
-_UNUSED_WEIGHT = 0.5
 
 
 class SizeChoice:
@@ -53,16 +51,23 @@ class SizeChoice:
     def _decide(self, decision: Decision, partition: Partition) -> Decision:
         policy, forecast = None if self._policy is None else self._policy(), decision.forecast
         if policy is None or forecast is None or policy.placements is not forecast.placements:
-            usable = decision.placement.cut in partition.legal and decision.placement.codec != FILE
-            placement = decision.placement if usable else Placement(self._table.last, RAW)
-            return replace(decision, placement=placement, index=-1, forecast=None, held=decision.held or "other sizes")
+            return self._keep(decision, partition)
         sized = replace(policy, placements=_at_sizes(forecast.placements, self._table, partition.table))
         scaled = self._scale(forecast, sized, decision.observation, partition.table)
         on_offer = _on_offer(sized.placements, partition)
-        w = _UNUSED_WEIGHT if policy.planner.w is None else policy.planner.w
-        chosen = choose_in_time(policy.planner, scaled.only(on_offer), w, policy.reply_timeout_s)
-        index = int(np.flatnonzero(on_offer)[int(chosen)])
+        chosen = choose_again(sized, scaled.only(on_offer))
+        if chosen is None:
+            return self._keep(decision, partition)
+        index = int(np.flatnonzero(on_offer)[chosen])
         return replace(decision, placement=sized.placements[index], index=index, forecast=scaled)
+
+    def _keep(self, decision: Decision, partition: Partition) -> Decision:
+        """The decision's placement without a forecast, or the last cut where that placement cannot be used."""
+        placement, last = decision.placement, self._table.last
+        usable = placement.codec != FILE and placement.cut in partition.legal
+        if not usable or any(hop.cut not in (*partition.legal, last) for hop in placement.hops):
+            placement = Placement(last, RAW)
+        return replace(decision, placement=placement, index=-1, forecast=None, held=decision.held or "other sizes")
 
     def _scale(self, forecast: Forecast, sized: Policy, observation: Observation, table: CutTable) -> Forecast:
         """The forecast for another table of the same cuts. `sized` has the placements with that table's bytes."""

@@ -264,7 +264,7 @@ class Policy(Forecaster):
         forecast = self.forecast(observation)
         if correct is not None:
             forecast = correct(forecast, observation, self)
-        index = self._choose(forecast)
+        index = self.choose(forecast)
         limit, met = self.limit_status(forecast, index)
         decision = Decision(
             placement=self.placements[index],
@@ -293,7 +293,12 @@ class Policy(Forecaster):
         planner = cast("LimitedPlanner", self.planner)
         return planner.limit, bool(planner.meets(forecast.aimed(), np.asarray(index)))
 
-    def _choose(self, forecast: Forecast) -> int:
+    def choose(self, forecast: Forecast) -> int:
+        """The row of a single forecast that the planner picks among the placements that are in time.
+
+        Raises:
+            ForecastError: no placement can be chosen; the message says why.
+        """
         w = _UNUSED_WEIGHT if self.planner.w is None else self.planner.w
         return int(choose_in_time(self.planner, forecast, w, self.reply_timeout_s))
 
@@ -303,7 +308,7 @@ class Policy(Forecaster):
             return None
         rest = decision.forecast.without(decision.index)
         try:
-            return rest.row(self._choose(rest))
+            return rest.row(self.choose(rest))
         except ForecastError:  # only the chosen placement keeps the limit
             return None
 
