@@ -72,10 +72,6 @@ class Energy:
         self._radio = RADIOS[radio]
         self._wait_w, self._tail_s, self._tail_w = wait_w, tail_s, tail_w
         self._downlink_kbps = downlink_kbps
-        self._sends = (~placements.on_edge).astype(np.float64)
-        self._up_kbit, self._down_kbit = (
-            self._sends * size * 8 / 1000 for size in (placements.request_bytes, placements.reply_bytes)
-        )
         by_clock = {"clock_mhz"} if len(self._clocks_mhz) > 1 else set[str]()
         self.needs = frozenset(by_clock | ({"bandwidth_kbps"} if radio != "none" else set[str]()))
 
@@ -83,13 +79,13 @@ class Energy:
         """See `midcut.protocols.Objective`."""
         energy_j: Floats = forecast.edge_s * self._power_at(observation)
         if "bandwidth_kbps" in self.needs:
-            energy_j = energy_j + self._radio_j(observation)
+            energy_j = energy_j + self._radio_j(forecast.placements, observation)
         if self._wait_w:
             energy_j = energy_j + forecast.away_s * self._wait_w
         if self._tail_w:
             pause_s = observation.pause_s
             tail_s = self._tail_s if pause_s is None else min(self._tail_s, pause_s)
-            energy_j = energy_j + self._sends * (tail_s * self._tail_w)
+            energy_j = energy_j + ~forecast.placements.on_edge * (tail_s * self._tail_w)
         return energy_j
 
     def _power_at(self, observation: Observation) -> Any:
@@ -98,7 +94,7 @@ class Energy:
             return self._busy_w[0]
         return np.interp(positive_field(observation, "clock_mhz"), self._clocks_mhz, self._busy_w)
 
-    def _radio_j(self, observation: Observation) -> Floats:
+    def _radio_j(self, placements: Placements, observation: Observation) -> Floats:
         """Joules for sending and receiving: megabits times (alpha + beta / throughput), in mW per Mbit/s and mW."""
         up_kbps = bandwidth_field(observation)
         down_kbps = up_kbps if self._downlink_kbps is None else self._downlink_kbps
@@ -106,7 +102,8 @@ class Energy:
             (slope * kbps / 1000 + self._radio.base) / 1000
             for slope, kbps in ((self._radio.up, up_kbps), (self._radio.down, down_kbps))
         )
-        joules: Floats = self._up_kbit / up_kbps * up_w + self._down_kbit / down_kbps * down_w
+        up_s, down_s = placements.request_bytes * 8 / 1000 / up_kbps, placements.reply_bytes * 8 / 1000 / down_kbps
+        joules: Floats = ~placements.on_edge * (up_s * up_w + down_s * down_w)
         return joules
 
 

@@ -23,18 +23,17 @@ class Period:
     needs = frozenset({"bandwidth_kbps"})
 
     def __init__(self, placements: Placements) -> None:
-        self._kbit = placements.request_bytes * 8 / 1000
-        self._second_kbit = None if placements.onward is None else placements.onward.request_bytes * 8 / 1000
-        if self._second_kbit is not None and self._second_kbit.any():
+        if placements.onward is not None and placements.onward.request_bytes.any():
             self.needs = self.needs | {"second_bandwidth_kbps"}
 
     def values(self, forecast: Forecast, observation: Observation) -> Floats:
         """See `midcut.protocols.Objective`."""
-        sending_s = self._kbit / bandwidth_field(observation)
+        placements = forecast.placements  # their bytes are those of the request: of larger inputs they are more
+        sending_s = placements.request_bytes * 8 / 1000 / bandwidth_field(observation)
         slowest: Floats = np.maximum(np.maximum(forecast.edge_s, forecast.cloud_s), sending_s)
-        if self._second_kbit is not None:
+        if placements.onward is not None:
             slowest = np.maximum(slowest, forecast.between["relay"])
             if "second_bandwidth_kbps" in self.needs:
                 second_kbps = bandwidth_field(observation, "second_bandwidth_kbps")
-                slowest = np.maximum(slowest, self._second_kbit / second_kbps)
+                slowest = np.maximum(slowest, placements.onward.request_bytes * 8 / 1000 / second_kbps)
         return slowest

@@ -92,8 +92,8 @@ class LinUcb:
         self._scale: Floats | None = None
         self._placements: Placements | None = None
         self._features: Floats = np.zeros((0, 0))
-        self._precision: Floats = np.zeros((0, 0))
-        self._moments: Floats = np.zeros(0)
+        # Precision and moments together, replaced as one: planning reads them while answers come in.
+        self._learnt: tuple[Floats, Floats] = np.zeros((0, 0)), np.zeros(0)
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
         """See `midcut.protocols.Planner`."""
@@ -106,7 +106,7 @@ class LinUcb:
         if self._every and self._answers % self._every == self._every - 1 and sends.any():
             estimate_s = np.where(sends, estimate_s, np.inf)
         picks: Ints = np.asarray(estimate_s.argmin(axis=-1))
-        if self._budget and picks.ndim == 0 and not self._lacks_one(forecast.placements):
+        if self._budget and picks.ndim == 0:
             picks = self._within_budget(forecast.placements, int(picks), expected_s, estimate_s, spread)
         return np.broadcast_to(picks, np.broadcast_shapes(picks.shape, weights.shape))
 
@@ -120,20 +120,19 @@ class LinUcb:
         if result.finished_by == "cloud" and features is not None:
             self.learn(features, sum(result.parts.values()) - result.edge_s)
         elif self._scale is not None:
-            self._forget()
+            self._learnt = self._faded()
 
     def learn(self, features: Floats, delay_s: float) -> None:
         """Add one delay with its features, shape (F,)."""
-        self._forget()
-        self._precision += np.outer(features, features)
-        self._moments += features * delay_s
+        precision, moments = self._faded()
+        self._learnt = precision + np.outer(features, features), moments + features * delay_s
 
-    def _forget(self) -> None:
+    def _faded(self) -> tuple[Floats, Floats]:
         """What no request shows for long becomes uncertain, but keeps its mean: it does not fade to zero seconds."""
         keep, forgotten = self._discount, (1.0 - self._discount) * self._anchor
-        present = np.linalg.solve(self._precision, self._moments)
-        self._precision = keep * self._precision + forgotten * np.eye(len(present))
-        self._moments = keep * self._moments + forgotten * present
+        precision, moments = self._learnt
+        present = np.linalg.solve(precision, moments)
+        return keep * precision + forgotten * np.eye(len(present)), keep * moments + forgotten * present
 
     def _within_budget(
         self, placements: Placements, pick: int, expected_s: Floats, estimate_s: Floats, spread: Floats
@@ -151,16 +150,13 @@ class LinUcb:
         self._trial = placements[other], float(costs_s[other])
         return np.asarray(other)
 
-    def _lacks_one(self, placements: Placements) -> bool:
-        """Whether these are the placements without one of them, which is asked for a runner-up only."""
-        return len(placements) == len(self._features_of) - 1
-
     def _tail_estimate(self, placements: Placements) -> tuple[Floats, Floats]:
         """Learnt delay, seconds, and how uncertain it is, each of shape (P,)."""
         if placements is not self._placements:
             self._use(placements)
-        inverse = np.linalg.inv(self._precision)
-        mean = self._features @ (inverse @ self._moments)
+        precision, moments = self._learnt
+        inverse = np.linalg.inv(precision)
+        mean = self._features @ (inverse @ moments)
         spread = np.einsum("pf,fg,pg->p", self._features, inverse, self._features)
         return mean, np.sqrt(np.maximum(spread, 0.0))
 
@@ -171,10 +167,9 @@ class LinUcb:
             largest = raw.max(axis=0, initial=0.0)
             self._scale = np.where(largest > 0.0, largest, 1.0)
             self._scale[_BYTES] /= _BYTES_WEIGHT
-            self._precision, self._moments = self._beta * np.eye(raw.shape[1]), np.zeros(raw.shape[1])
+            self._learnt = self._beta * np.eye(raw.shape[1]), np.zeros(raw.shape[1])
         self._placements, self._features = placements, raw / self._scale
-        if not self._lacks_one(placements):
-            self._features_of = {placements[row]: self._features[row] for row in range(len(placements))}
+        self._features_of = {placements[row]: self._features[row] for row in range(len(placements))}
 
 
 def tail_features(placements: Placements) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,17 @@ def test_the_tail_of_lte_is_what_running_all_at_the_edge_saves(chain):
 def test_period_of_the_worked_example(chain):
     period = Period(chain.placements)
     np.testing.assert_allclose(period.values(chain, SEEN), [0.6, 0.1, 0.1, 0.2], rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [Energy, Period])
+def test_a_larger_request_takes_its_own_bytes(chain, make):
+    """Requests of other sizes, and pictures of other sizes as files, are weighed with the objectives of the usual."""
+    usual = chain.placements
+    larger = replace(usual, request_bytes=9 * usual.request_bytes, reply_bytes=2 * usual.reply_bytes)
+    forecast = replace(chain, placements=larger)
+    expected = make(larger).values(forecast, SEEN)
+    assert make(usual).values(forecast, SEEN).tolist() == expected.tolist()
+    assert (expected > make(usual).values(chain, SEEN)).any()
 
 
 class TestEnergy(ObjectiveSuite):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +13,12 @@ from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError
 from midcut.planning.cuts import legal_cuts
 from midcut.planning.placements import placements
+from midcut.planning.policy import Policy
 from midcut.profiles import find_profile
 from midcut.protocols import Learner
-from midcut.testing import PlannerSuite
+from midcut.testing import FixedSeconds, PlannerSuite
 from midcut.types import Forecast, InferenceResult, Observation
+from midcut_costs.busy_seconds import Rented
 from midcut_planners.linucb import LinUcb, tail_features
 from midcut_predictors.link import RoundTrip
 from midcut_predictors.profiled import CloudProfile, EdgeProfile
@@ -33,7 +37,7 @@ class OneFeature(LinUcb):
 
     def _use(self, placed):
         if self._scale is None:
-            self._scale, self._precision, self._moments = np.ones(1), self._beta * np.eye(1), np.zeros(1)
+            self._scale, self._learnt = np.ones(1), (self._beta * np.eye(1), np.zeros(1))
         self._placements, self._features = placed, np.array([[1.0], [0.5], [0.0]])
 
     def estimates(self, forecast):
@@ -92,7 +96,7 @@ def run(planner, world, bandwidths, seed):
         true, seen = seen_at[bandwidth]
         row = int(planner.choose(seen, 0.5))
         if number % 50 == 0:
-            planner.choose(seen.without(row), 0.5)
+            copy.copy(planner).choose(seen.without(row), 0.5)
         forced = planner._every and planner._answers % planner._every == planner._every - 1
         costs = planner._trial is not None and planner._trial[1] > 0.01 * planner._best_s
         trial.append(bool(costs or forced))
@@ -180,16 +184,36 @@ def test_where_the_edge_alone_was_best_only_trials_find_that_the_link_is_faster(
     assert budgeted <= 0.03
 
 
-def test_a_running_edge_asks_for_runners_up_and_learns_all_the_same(world):
-    planner = LinUcb()
-    true = world["alexnet"].forecast(20_000.0)
-    row = int(planner.choose(true, 0.5))
-    planner.choose(true.without(row), 0.5)
-    before = planner._moments.copy()
-    placement = world["alexnet"].placed[row]
-    result = InferenceResult("", None, placement.cut, "cloud", "", 0.0, 0.4, 0.1, 0.5, 0.0, 0, {})
-    planner.answered(placement, Observation(), result)
-    assert (planner._moments != before).any()
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_what_if_questions_change_nothing_of_what_is_learnt_or_tried(world, late):
+    """A running edge asks for runners-up and for requests of other sizes."""
+    planner, true = LinUcb(), world["alexnet"].forecast(20_000.0)
+    nothing = FixedSeconds(np.zeros(len(true)))
+    policy = Policy(true.placements, nothing, nothing, nothing, Rented(0.0, 1.0), planner)
+    forecast = true.only(np.arange(len(true)) >= late)
+    row = int(planner.choose(forecast, 0.5))
+    before, learnt = dict(vars(planner)), copy.deepcopy(planner._learnt)
+    larger = replace(forecast.placements, request_bytes=forecast.placements.request_bytes * 9)
+    policy.would_choose(forecast.without(row))
+    policy.would_choose(replace(forecast, placements=larger))
+    assert [name for name, value in vars(planner).items() if value is not before[name]] == []
+    np.testing.assert_equal(planner._learnt, learnt)
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_placements_that_are_too_late_do_not_end_its_trials(world, late):
+    class Counted(LinUcb):
+        trials = 0
+
+        def _within_budget(self, *arguments):
+            self.trials += 1
+            return super()._within_budget(*arguments)
+
+    planner, true = Counted(), world["alexnet"].forecast(20_000.0)
+    planner.choose(true, 0.5)
+    for _ in range(5):
+        planner.choose(true.only(np.arange(len(true)) >= late), 0.5)
+    assert planner.trials == 6
 
 
 def test_it_is_a_learner_and_features_are_of_what_follows_the_cut(world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -162,10 +163,12 @@ class FileChoice:
         policy, forecast, kbps = self._policy(), decision.forecast, decision.observation.bandwidth_kbps
         if forecast is None or not kbps or policy.placements is not forecast.placements:  # it has just been replaced
             return decision.placement == FILE_AT_0
-        link_s = forecast.link_s.copy()
-        more_bytes = size_bytes - float(forecast.placements.request_bytes[row])
+        link_s, request_bytes = forecast.link_s.copy(), policy.placements.request_bytes.copy()
+        more_bytes = size_bytes - float(request_bytes[row])
         link_s[row] = max(link_s[row] + more_bytes * 8 / 1000 / kbps, 0.0)
-        sized = policy.complete(
+        request_bytes[row] = size_bytes  # traffic may be billed, and counts as energy
+        sized = replace(policy, placements=replace(policy.placements, request_bytes=request_bytes))
+        of_this_size = sized.complete(
             decision.observation, forecast.edge_s, link_s, forecast.cloud_s, between=forecast.between
         )
-        return choose_again(policy, sized) == row
+        return choose_again(sized, of_this_size) == row

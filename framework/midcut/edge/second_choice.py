@@ -23,7 +23,7 @@ def choose_again(policy: Policy, forecast: Forecast) -> int | None:
     if not len(forecast):
         return None
     try:
-        return policy.choose(forecast)
+        return policy.would_choose(forecast)
     except MidcutError as error:
         _log.debug("no choice for this request", reason=str(error))
     except Exception:  # noqa: BLE001 - a plugin's planner; the edge must go on answering

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from time import perf_counter
 from types import MappingProxyType
@@ -264,7 +265,7 @@ class Policy(Forecaster):
         forecast = self.forecast(observation)
         if correct is not None:
             forecast = correct(forecast, observation, self)
-        index = self.choose(forecast)
+        index = self._ask(self.planner, forecast)
         limit, met = self.limit_status(forecast, index)
         decision = Decision(
             placement=self.placements[index],
@@ -293,14 +294,19 @@ class Policy(Forecaster):
         planner = cast("LimitedPlanner", self.planner)
         return planner.limit, bool(planner.meets(forecast.aimed(), np.asarray(index)))
 
-    def choose(self, forecast: Forecast) -> int:
-        """The row of a single forecast that the planner picks among the placements that are in time.
+    def would_choose(self, forecast: Forecast) -> int:
+        """The row that the planner would choose of another forecast. One that learns is asked by a shallow copy.
 
         Raises:
             ForecastError: no placement can be chosen; the message says why.
         """
-        w = _UNUSED_WEIGHT if self.planner.w is None else self.planner.w
-        return int(choose_in_time(self.planner, forecast, w, self.reply_timeout_s))
+        # Not `isinstance`, as above.
+        planner = copy.copy(self.planner) if hasattr(self.planner, "answered") else self.planner
+        return self._ask(planner, forecast)
+
+    def _ask(self, planner: Planner, forecast: Forecast) -> int:
+        w = _UNUSED_WEIGHT if planner.w is None else planner.w
+        return int(choose_in_time(planner, forecast, w, self.reply_timeout_s))
 
     def runner_up(self, decision: Decision) -> dict[str, float] | None:
         """The forecast row the planner would pick without the chosen placement; None where it would pick none."""
@@ -308,7 +314,7 @@ class Policy(Forecaster):
             return None
         rest = decision.forecast.without(decision.index)
         try:
-            return rest.row(self.choose(rest))
+            return rest.row(self.would_choose(rest))
         except ForecastError:  # only the chosen placement keeps the limit
             return None
 
