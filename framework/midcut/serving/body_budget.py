@@ -74,12 +74,22 @@ class Upload:
 
     @contextmanager
     def reading(self) -> Iterator[asyncio.Timeout]:
-        """The time-out to read the body under; it moves with what arrives."""
-        self._timer = asyncio.timeout_at(self._deadline())
+        """The time-out to read the body under; its deadline moves with what arrives."""
+        self._timer = asyncio.timeout(None)
+        self._alarm = self._loop.call_at(self._deadline(), self._look)
         try:
             yield self._timer
         finally:
             self._timer = None
+            self._alarm.cancel()
+
+    def _look(self) -> None:
+        """End a body that is late; else look again when it would be, so that what arrives moves no timer."""
+        now = self._loop.time()
+        if now < self._deadline():
+            self._alarm = self._loop.call_at(self._deadline(), self._look)
+        elif self._timer is not None:
+            self._timer.reschedule(now)
 
     def add(self, count: int) -> None:
         """Count bytes that arrived.
@@ -95,8 +105,6 @@ class Upload:
         if self._pieces == _BEGIN_PIECE:
             self._begin = self._last
         self._budget.take(self, count)
-        if self._timer is not None and not self._evicted:
-            self._timer.reschedule(self._deadline())
 
     def release(self) -> None:
         """The request is answered: its body is no longer held."""
