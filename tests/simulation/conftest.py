@@ -7,12 +7,12 @@ import pytest
 
 from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn
 from midcut.planning.policy import Forecaster
-from midcut.simulation.run import Names, Setup, simulate
+from midcut.simulation.run import ResultHeader, Setup, simulate
 from midcut.testing import chain_placements
 from midcut_planners.algorithm1 import Algorithm1
 from midcut_planners.weighted_sum import WeightedSum
 
-NAMES = Names("title", {}, {}, {}, "cloud part", ("x",))
+HEADER = ResultHeader("title", {}, {}, {}, "cloud part", ("x",))
 PLANNERS = {"algorithm1": Algorithm1(0.5), "weighted_sum": WeightedSum(0.5)}
 
 
@@ -85,7 +85,7 @@ def simulated():
     ):
         planning, true = (forecaster(*tables, columns) for tables in (predicted or truth, truth))
         setup = Setup(planning, true, planners, weights, numbered_scenario(len(truth[0])), **knobs)
-        return simulate(setup, NAMES, progress)
+        return simulate(setup, HEADER, progress)
 
     return run
 

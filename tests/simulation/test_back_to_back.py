@@ -12,12 +12,12 @@ from midcut.errors import ConfigError
 from midcut.planning import OUTAGE_KBPS
 from midcut.planning.policy import Forecaster, Policy
 from midcut.simulation.chunks import ForecastChunks
-from midcut.simulation.run import Names, Setup, simulate
+from midcut.simulation.run import ResultHeader, Setup, simulate
 from midcut.testing import chain_placements
 from midcut_planners.linucb import LinUcb
 from midcut_planners.weighted_sum import WeightedSum
 
-NAMES = Names("title", {}, {}, {}, "free", ())
+HEADER = ResultHeader("title", {}, {}, {}, "free", ())
 KBIT = np.array([1000.0, 0.0])
 
 
@@ -65,7 +65,7 @@ def sent(tmp_path):
         several = len(weights) > 1
         return {
             (series.strategy, series.dwell, *((series.w,) if several else ())): series
-            for series in simulate(setup, NAMES).series
+            for series in simulate(setup, HEADER).series
         }
 
     return run

@@ -35,7 +35,7 @@ ROWS = {
 
 def test_every_row_of_the_worked_example():
     application = worked()
-    assert list(application.rows()) == list(ROWS)
+    assert list(application.cut_pairs()) == list(ROWS)
     for row, (seconds, units) in ROWS.items():
         outcome = run_together([application], [application.placement(*row)], TIERS)
         assert outcome.end_s[0] == pytest.approx(seconds, abs=1e-12)

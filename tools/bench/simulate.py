@@ -24,7 +24,7 @@ from midcut.config.composition import register
 from midcut.config.registry import registry
 from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn
 from midcut.planning.policy import Forecaster
-from midcut.simulation.run import Names, Setup, simulate
+from midcut.simulation.run import ResultHeader, Setup, simulate
 from midcut.testing import chain_placements
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PLACEMENTS = (22, 40, 177, 500)
 WEIGHTS = tuple(step / 99 for step in range(100))
-NAMES = Names("bench", {}, {}, {}, "rented", ())
+HEADER = ResultHeader("bench", {}, {}, {}, "rented", ())
 
 
 class ChainPredictor:
@@ -87,7 +87,7 @@ def simulation_s(count: int, planners: dict[str, Planner], samples: int, repeats
     seconds = np.empty(repeats)
     for repeat in range(repeats):
         start = perf_counter()
-        simulate(setup, NAMES)
+        simulate(setup, HEADER)
         seconds[repeat] = perf_counter() - start
     return seconds
 

@@ -66,5 +66,5 @@ def simulate(*overrides: str, progress: Callable[[float], None] = lambda _share:
     if cfg.users:
         raise ConfigError("users= is a game of several edges: it runs as `midcut simulate users=N`")
     with tempfile.TemporaryDirectory(prefix="midcut-simulate-") as folder:
-        setup, names = assemble(cfg, choices, Path(folder))
-        return SimulationResult(run.simulate(setup, names, progress))
+        setup, header = assemble(cfg, choices, Path(folder))
+        return SimulationResult(run.simulate(setup, header, progress))

@@ -19,7 +19,7 @@ from midcut.planning.placements import offered_placements
 from midcut.profiles import Role, find_profile
 from midcut.profiles.codings import build_measured_codecs
 from midcut.profiles.filling import fill_profiles
-from midcut.simulation.run import Names, Setup
+from midcut.simulation.run import ResultHeader, Setup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +33,8 @@ _ROLES = ("edge", "link", "cloud")
 _MAX_WEIGHTS = 10_001
 
 
-def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]:
-    """Build the setup of a simulation, and the names of its parts, from its config.
+def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, ResultHeader]:
+    """Build the setup of a simulation, and the header of its result, from its config.
 
     Args:
         cfg: the config, composed for `midcut simulate`.
@@ -62,7 +62,7 @@ def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]
         claims=tuple(settings.claims),
         systems={name: _system(name, words, cfg, table) for name, words in _systems(settings.systems).items()},
     )
-    names = Names(
+    header = ResultHeader(
         title=settings.title or model,
         scenario=cast("dict[str, object]", OmegaConf.to_container(cfg.scenario, resolve=True, enum_to_str=True)),
         policy={role: str(choices.get(f"predictor/{role}")) for role in _ROLES},
@@ -71,7 +71,7 @@ def assemble(cfg: DictConfig, choices: Any, folder: Path) -> tuple[Setup, Names]
         after=tuple(table.nodes[cut - 1].name if cut else "input" for cut in on_offer.cut.tolist()),
         based_on=planning.based_on | {f"truth.{part}": text for part, text in truth.based_on.items()},
     )
-    return setup, names
+    return setup, header
 
 
 def _systems(given: Any) -> dict[str, list[str]]:

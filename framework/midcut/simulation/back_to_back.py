@@ -19,8 +19,8 @@ from midcut.simulation.over_trace import (
     PROBE_KBIT,
     SimulatedPicker,
     TracePicks,
+    known_fields,
     levels_observation,
-    measured,
     transferred_kbit,
     true_forecast,
 )
@@ -186,17 +186,19 @@ class BackToBack:
             if lane.observer is None:
                 continue
             table = partial(self._table, lane, observation, number)
-            decided = lane.observer.decide(float(time_s[number]), float(probe_s[number]), table, edge_row)
-            lane.picks.append(decided.row)
-            lane.log_kbps.append(decided.log_kbps)
-            lane.patience_s.append(decided.patience_s)
-            if kbit[decided.row] > 0.0:
-                began_s = float(time_s[number] + true.edge_s[number, decided.row])
-                lane.observer.send(began_s, kbit[decided.row], float(true.transfer_s[number, decided.row]))
+            decision = lane.observer.decide(float(time_s[number]), float(probe_s[number]), table, edge_row)
+            lane.picks.append(decision.row)
+            lane.log_kbps.append(decision.log_kbps)
+            lane.patience_s.append(decision.patience_s)
+            if kbit[decision.row] > 0.0:
+                began_at_s = float(time_s[number] + true.edge_s[number, decision.row])
+                lane.observer.record_transfer(
+                    began_at_s, kbit[decision.row], float(true.transfer_s[number, decision.row])
+                )
 
     def _table(self, lane: _Lane, observation: Observation, number: int) -> PickTable:
         """The picks of a lane's planner at every bandwidth level, under the lane's other conditions."""
-        values = {name: np.broadcast_to(given, len(self._lanes)) for name, given in measured(observation).items()}
+        values = {name: np.broadcast_to(given, len(self._lanes)) for name, given in known_fields(observation).items()}
         others = tuple(float(value[number]) for name, value in values.items() if name != "bandwidth_kbps")
         key = lane.strategy.name, others
         if key not in self._tables:

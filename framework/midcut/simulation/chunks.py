@@ -15,8 +15,8 @@ from midcut.simulation.over_trace import (
     TraceChunk,
     TraceRun,
     TraceTruth,
+    known_fields,
     levels_observation,
-    measured,
     transferred_kbit,
     true_forecast,
 )
@@ -51,7 +51,9 @@ class ForecastChunks:
         advance: called for progress with the number of samples just done; with 0 while they are only prepared.
 
     Attributes:
-        total: number of samples in all; `size`: of one repetition; `repetitions`: how many of these.
+        total: number of samples in all.
+        size: number of samples of one repetition.
+        repetitions: number of repetitions.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class ForecastChunks:
         self._samples = samples
         self.total, self.size, self.repetitions = len(samples), size, len(samples) // size
         self._weights = tuple(weights)
-        self._step = max(1, min(CHUNK_VALUES // len(truth.placements), CHUNK_DECISIONS // len(weights)))
+        self._chunk_samples = max(1, min(CHUNK_VALUES // len(truth.placements), CHUNK_DECISIONS // len(weights)))
 
     def chunks(self) -> Iterator[tuple[Ints, Chunk]]:
         """Every chunk in order, with the repetition that each of its samples belongs to, shape (n,)."""
@@ -102,7 +104,7 @@ class ForecastChunks:
         if run is None or run.observed is Observed.perfect:
             return None
         time_s = self._samples.time_s[start : start + len(true.transfer_s)]
-        others = [values for name, values in measured(observation).items() if name != "bandwidth_kbps"]
+        others = [values for name, values in known_fields(observation).items() if name != "bandwidth_kbps"]
         settings = np.stack([*others, np.zeros(len(time_s))], axis=-1)
         _, first, setting = np.unique(settings, axis=0, return_index=True, return_inverse=True)
 
@@ -125,8 +127,8 @@ class ForecastChunks:
         )
 
     def _observations(self) -> Iterator[tuple[int, Ints, Observation]]:
-        for start in range(0, self.total, self._step):
-            stop = min(start + self._step, self.total)
+        for start in range(0, self.total, self._chunk_samples):
+            stop = min(start + self._chunk_samples, self.total)
             yield start, np.arange(start, stop) // self.size, self._samples.observation(start, stop)
 
     def _static_best_of(self, repetition: Ints) -> Ints:
@@ -135,7 +137,10 @@ class ForecastChunks:
 
     @cached_property
     def static_best(self) -> Ints:
-        """Row with the smallest mean J for every weight and repetition, shape (W, R), after a pass of the truth."""
+        """Row with the smallest mean objective for every weight and repetition, shape (W, R).
+
+        The objective is J = (1 - w) latency + w cost, both scaled; see `TruthTable`. Passes through the truth once.
+        """
         # J is linear in w, so two means suffice.
         shape = (self.repetitions, len(self._truth.placements))
         latency, cost = np.zeros(shape), np.zeros(shape)

@@ -146,7 +146,7 @@ def true_forecast(truth: Forecaster, observation: Observation, time_s: Floats, r
 
 def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats:
     """What each placement sends over the recorded link, by how its seconds change with the bandwidth, shape (P,)."""
-    one = {name: values.ravel()[:1] for name, values in measured(observation).items()}
+    one = {name: values.ravel()[:1] for name, values in known_fields(observation).items()}
 
     def seconds_at(kbps: float) -> Floats:
         at = replace_fields(observation, one | {"bandwidth_kbps": np.array([kbps])})
@@ -158,7 +158,7 @@ def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats
     return np.where(kbit > 1e-6, kbit, 0.0)
 
 
-def measured(observation: Observation) -> dict[str, Floats]:
+def known_fields(observation: Observation) -> dict[str, Floats]:
     """The fields that have values, as arrays."""
     given = observation.values().items()
     return {name: np.asarray(value, dtype=np.float64) for name, value in given if value is not None}
@@ -172,15 +172,15 @@ def replace_fields(observation: Observation, fields: dict[str, Floats]) -> Obser
 class _Sent(NamedTuple):
     """A transfer whose end is not seen yet; `took_s` is infinite for one without a reply in time."""
 
-    seen_s: float
-    began_s: float
+    seen_at_s: float
+    began_at_s: float
     kbit: float
     took_s: float
     is_probe: bool = False
 
 
-class Decided(NamedTuple):
-    """What a request does, and why.
+class RequestDecision(NamedTuple):
+    """The placement of a request, and why.
 
     Attributes:
         row: the placement.
@@ -194,7 +194,7 @@ class Decided(NamedTuple):
 
 
 class SimulatedPicker:
-    """One picker that runs through requests in order, and sees of the link only what its own transfers have shown.
+    """Decides placements for one sequence of requests. It knows the link only from its own past transfers.
 
     A transfer is seen when it has ended, and `lag_s` later; the decayed estimate also sees how long those that still
     run have taken. Without any for `PROBE_AFTER_S`, a probe is sent. Before the first transfer nothing is known of the
@@ -215,7 +215,7 @@ class SimulatedPicker:
         self._failing = False  # the breaker is not closed
         self._pending: list[_Sent] = []
         self._now_s = self._probe_at_s = self._plan_at_s = -math.inf
-        self._decision = Decided(-1, math.nan, math.inf)
+        self._last_decision = RequestDecision(-1, math.nan, math.inf)
 
     def picks(self, chunk: TraceChunk, table_of: Callable[[int], PickTable]) -> TracePicks:
         """The pick for each request of the chunk.
@@ -226,18 +226,18 @@ class SimulatedPicker:
         """
         kbit, edge_s, transfer_s = chunk.kbit.tolist(), chunk.edge_s, chunk.transfer_s
         columns = zip(chunk.time_s.tolist(), chunk.probe_s.tolist(), chunk.setting.tolist(), strict=True)
-        last = self._decision
+        last = self._last_decision
         decisions, starts = [last], [0]
         for number, (time_s, probe_s, setting) in enumerate(columns):
             if self._has_news(time_s):
-                decided = self.decide(time_s, probe_s, partial(table_of, setting), chunk.edge_row)
-                if decided is not last:
-                    last = decided
-                    decisions.append(decided)
+                decision = self.decide(time_s, probe_s, partial(table_of, setting), chunk.edge_row)
+                if decision is not last:
+                    last = decision
+                    decisions.append(decision)
                     starts.append(number)
             row = last.row
             if kbit[row] > 0.0:
-                self.send(time_s + edge_s.item(number, row), kbit[row], transfer_s.item(number, row))
+                self.record_transfer(time_s + edge_s.item(number, row), kbit[row], transfer_s.item(number, row))
         lasted = np.diff(starts, append=len(chunk.time_s))
         rows, log_kbps, patience_s = (np.repeat(column, lasted) for column in zip(*decisions, strict=True))
         return TracePicks(rows, log_kbps, patience_s)
@@ -245,12 +245,12 @@ class SimulatedPicker:
     def _has_news(self, time_s: float) -> bool:
         """Whether a request at a time may do something else than the one before it."""
         pending = self._pending
-        if pending and pending[0][0] <= time_s:
+        if pending and pending[0].seen_at_s <= time_s:
             return True
         return time_s >= self._plan_at_s or time_s >= self._probe_at_s or self._failing
 
-    def decide(self, time_s: float, probe_s: float, table: Callable[[], PickTable], edge_row: int) -> Decided:
-        """What a request does that arrives at a time, not before the last one.
+    def decide(self, time_s: float, probe_s: float, table: Callable[[], PickTable], edge_row: int) -> RequestDecision:
+        """Decide the placement of a request that arrives at a time, not before the last one.
 
         Args:
             time_s: when it arrives.
@@ -259,7 +259,7 @@ class SimulatedPicker:
             edge_row: a placement that sends nothing; -1 where there is none.
         """
         pending = self._pending
-        if pending and pending[0][0] <= time_s:
+        if pending and pending[0].seen_at_s <= time_s:
             self._see(time_s)
         if time_s >= self._probe_at_s:
             self._probe(time_s, probe_s)
@@ -273,24 +273,26 @@ class SimulatedPicker:
         if time_s >= self._plan_at_s:
             self._plan_at_s = time_s + self._run.interval_s
             open_now = self._breaker.state is BreakerState.open and edge_row >= 0
-            self._decision = self._on_edge(edge_row) if open_now else self._decided(time_s, table(), edge_row)
-        return self._on_edge(edge_row) if blocked and self._decision.row != edge_row else self._decision
+            self._last_decision = (
+                self._on_edge(edge_row) if open_now else self._decide_by_estimate(time_s, table(), edge_row)
+            )
+        return self._on_edge(edge_row) if blocked and self._last_decision.row != edge_row else self._last_decision
 
-    def send(self, began_s: float, kbit: float, took_s: float) -> None:
+    def record_transfer(self, began_at_s: float, kbit: float, took_s: float) -> None:
         """Record the transfer of the request that was decided last; `took_s` is infinite without a reply in time."""
         if took_s <= 0.0:
             return
         if self._failing:
             self._breaker.begin_try()
         if took_s == math.inf:
-            seen_s = self._probe_at_s = began_s + self._timeout_s
+            seen_at_s = self._probe_at_s = began_at_s + self._timeout_s
         else:
-            seen_s, self._probe_at_s = began_s + took_s + self._run.lag_s, began_s + took_s + PROBE_AFTER_S
-        heapq.heappush(self._pending, _Sent(seen_s, began_s, kbit, took_s))
+            seen_at_s, self._probe_at_s = began_at_s + took_s + self._run.lag_s, began_at_s + took_s + PROBE_AFTER_S
+        heapq.heappush(self._pending, _Sent(seen_at_s, began_at_s, kbit, took_s))
 
     def _see(self, time_s: float) -> None:
         pending, was = self._pending, self._breaker.state
-        while pending and pending[0][0] <= time_s:
+        while pending and pending[0].seen_at_s <= time_s:
             self._now_s, _, kbit, took_s, is_probe = heapq.heappop(pending)
             if took_s == math.inf:
                 self._breaker.record_failure("no answer in time", self._timeout_s)
@@ -302,23 +304,28 @@ class SimulatedPicker:
         if self._breaker.state is not was:
             self._plan_at_s = -math.inf
 
-    def _decided(self, time_s: float, table: PickTable, edge_row: int) -> Decided:
+    def _decide_by_estimate(self, time_s: float, table: PickTable, edge_row: int) -> RequestDecision:
         lag_s = self._run.lag_s
-        running = [(sent.began_s + lag_s, sent.kbit) for sent in self._pending]
+        running = [(sent.began_at_s + lag_s, sent.kbit) for sent in self._pending]
         log_kbps = self._estimate.log_kbps(time_s, running)
         if log_kbps is None:
             return self._on_edge(edge_row if edge_row >= 0 else table.rows[0])
         level = level_of(log_kbps)
         row = self._settled(table.rows[level])
-        return Decided(row, log_kbps, math.inf if table.patience_s is None else table.patience_s.item(level, row))
+        return RequestDecision(
+            row, log_kbps, math.inf if table.patience_s is None else table.patience_s.item(level, row)
+        )
 
     @staticmethod
-    def _on_edge(row: int) -> Decided:
-        return Decided(row, math.nan, math.inf)
+    def _on_edge(row: int) -> RequestDecision:
+        return RequestDecision(row, math.nan, math.inf)
 
     def _settled(self, wanted: int) -> int:
-        """The row in use from this step on: dwell may hold the one before, but not one without an estimate."""
-        before, seen, _ = self._decision
+        """The placement in use from this step on.
+
+        Dwell may keep the previous one, unless it was decided without an estimate.
+        """
+        before, seen, _ = self._last_decision
         self._age.step()
         if not math.isnan(seen) and (wanted == before or self._age.holds):
             return before
@@ -340,5 +347,5 @@ def level_of(log_kbps: float) -> int:
 
 def levels_observation(observation: Observation) -> Observation:
     """One sample's other conditions at every bandwidth level."""
-    fields = {name: np.full(LEVELS, float(values.ravel()[0])) for name, values in measured(observation).items()}
+    fields = {name: np.full(LEVELS, float(values.ravel()[0])) for name, values in known_fields(observation).items()}
     return replace_fields(observation, fields | {"bandwidth_kbps": _LEVELS_KBPS})

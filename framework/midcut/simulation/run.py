@@ -53,7 +53,7 @@ class Setup:
         population: number of repetitions with other seeds.
         dwell: planners and systems are also evaluated with each of these dwells, none repeated; see `SimulateConfig`.
         keep_samples: the result lists every sample if there are at most this many.
-        claims: published numbers to compare with.
+        claims: numbers printed in a publication, which the simulation is compared with.
         systems: name -> a policy with its own predictors, planner, weight and columns to weigh; judged by `truth` too.
     """
 
@@ -72,8 +72,8 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Names:
-    """Names of the setup's parts, copied into the result; see `Simulation` for each."""
+class ResultHeader:
+    """What the result says of the setup: title, scenario, names of components and profiles; see `Simulation`."""
 
     title: str
     scenario: dict[str, object]
@@ -84,12 +84,12 @@ class Names:
     based_on: dict[str, str] = field(default_factory=dict)
 
 
-def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lambda _share: None) -> Simulation:
+def simulate(setup: Setup, header: ResultHeader, progress: Callable[[float], None] = lambda _share: None) -> Simulation:
     """Evaluate every strategy on the same samples.
 
     Args:
         setup: the inputs of the simulation.
-        names: names of model, profiles and components, which are copied into the result.
+        header: what the result says of the setup.
         progress: called now and then with the share of the work that is done, 0 to 1.
 
     Raises:
@@ -132,7 +132,7 @@ def simulate(setup: Setup, names: Names, progress: Callable[[float], None] = lam
         fronts = tuple(front for evaluation in evaluations if (front := evaluation.front()))
     means = _means(all_series)
     return Simulation(
-        **vars(names),
+        **vars(header),
         model=placements.model,
         samples=len(samples),
         population=setup.population if repeated else 0,
@@ -184,7 +184,8 @@ def _means(all_series: Sequence[Series]) -> dict[str, Means]:
     """Strategy -> its mean latency and cost at each of its weights, without dwell."""
     rows: dict[str, dict[float | None, Series]] = {}
     for series in all_series:
-        rows.setdefault(series.strategy, {}).setdefault(series.w, series)  # the first one is without dwell
+        if not series.dwell:
+            rows.setdefault(series.strategy, {})[series.w] = series
     return {
         name: {metric: np.array([getattr(row, metric) for row in at.values()]) for metric in ("latency_s", "cost_usd")}
         for name, at in rows.items()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from midcut.errors import ConfigError
-from midcut.simulation.tiers import CLOUD, DEVICE, TIERS, Outcome, run_together
+from midcut.simulation.tiers import CLOUD, DEVICE, TIERS, TOLERANCE_S, Outcome, run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from midcut.types import Ints
 
 MAX_COMBINATIONS = 1_000_000
-Placements = tuple[tuple[int, ...], ...]
+TierPlacements = tuple[tuple[int, ...], ...]
+"""The tier of every layer of every application."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     """A placement of every application, and what they take together."""
 
-    placements: Placements
+    placements: TierPlacements
     outcome: Outcome
 
 
@@ -41,11 +42,11 @@ def exhaustive(applications: Sequence[Application], tiers: Tiers) -> Schedule:
     Raises:
         ConfigError: there are more than a million combinations.
     """
-    rows = [[application.placement(*row) for row in application.rows()] for application in applications]
-    combinations = math.prod(map(len, rows))
+    choices = [[application.placement(*cuts) for cuts in application.cut_pairs()] for application in applications]
+    combinations = math.prod(map(len, choices))
     if combinations > MAX_COMBINATIONS:
         raise ConfigError(f"method exhaustive: {combinations:,} combinations are more than {MAX_COMBINATIONS:,}")
-    return min((_evaluated(applications, tiers, each) for each in itertools.product(*rows)), key=_rank)
+    return min((_evaluated(applications, tiers, each) for each in itertools.product(*choices)), key=_rank)
 
 
 def greedy(applications: Sequence[Application], tiers: Tiers) -> Schedule:
@@ -53,7 +54,7 @@ def greedy(applications: Sequence[Application], tiers: Tiers) -> Schedule:
     chosen: dict[int, tuple[int, ...]] = {}
     for index in sorted(range(len(applications)), key=lambda index: applications[index].deadline_s):
         so_far = sorted([*chosen, index])
-        candidates = (applications[index].placement(*row) for row in applications[index].rows())
+        candidates = (applications[index].placement(*cuts) for cuts in applications[index].cut_pairs())
 
         def rank(candidate: tuple[int, ...], here: int = index, among: Sequence[int] = so_far) -> tuple[float, float]:
             placements = [candidate if one == here else chosen[one] for one in among]
@@ -71,30 +72,40 @@ def dynamic_programme(applications: Sequence[Application], tiers: Tiers) -> Sche
     return _evaluated(applications, tiers, [cheapest_in_time(application, tiers) for application in applications])
 
 
+class _Label(NamedTuple):
+    """A placement of the first layers: what it takes, and their tiers."""
+
+    seconds: float
+    usd: float
+    tiers: tuple[int, ...]
+
+
 def cheapest_in_time(application: Application, tiers: Tiers) -> tuple[int, ...]:
     """The cheapest placement of one application within its deadline, or the fastest one where none is.
 
-    Labels (seconds, money) move from layer to layer; of those at a tier, only Pareto-optimal ones are followed.
+    Labels move from layer to layer; of those at a tier, only Pareto-optimal ones are followed.
     """
-    labels: list[list[tuple[float, float, tuple[int, ...]]]] = [[(0.0, 0.0, ())], [], []]
+    labels: list[list[_Label]] = [[_Label(0.0, 0.0, ())], [], []]
     fastest_rest = _fastest_rest(application, tiers)
     for layer in range(application.layers):
         sent_bytes = float(application.sent_bytes[layer])
-        following: list[list[tuple[float, float, tuple[int, ...]]]] = [[], [], []]
+        following: list[list[_Label]] = [[], [], []]
         for before, there in enumerate(labels):
             for tier in range(len(TIERS)):
                 sending_s, sending_usd = tiers.sending(sent_bytes, before, tier)
                 busy_s = float(application.layer_s[tier, layer])
                 step_s = sending_s + busy_s
                 step_usd = sending_usd + busy_s * tiers.usd_per_hour[tier] / 3600.0
-                following[tier] += [(s + step_s, usd + step_usd, (*path, tier)) for s, usd, path in there]
+                following[tier] += [
+                    _Label(label.seconds + step_s, label.usd + step_usd, (*label.tiers, tier)) for label in there
+                ]
         latest_s = application.deadline_s - fastest_rest[layer + 1]
         labels = [_pareto(found, float(latest)) for found, latest in zip(following, latest_s, strict=True)]
     ends = [label for there in labels for label in there]
-    within = [label for label in ends if label[0] <= application.deadline_s + 1e-12]
+    within = [label for label in ends if label.seconds <= application.deadline_s + TOLERANCE_S]
     if within:
-        return min(within, key=lambda label: (label[1], label[0]))[2]
-    return min(ends, key=lambda label: (label[0], label[1]))[2]
+        return min(within, key=lambda label: (label.usd, label.seconds)).tiers
+    return min(ends, key=lambda label: (label.seconds, label.usd)).tiers
 
 
 def _fastest_rest(application: Application, tiers: Tiers) -> np.ndarray:
@@ -111,13 +122,11 @@ def _fastest_rest(application: Application, tiers: Tiers) -> np.ndarray:
     return rest
 
 
-def _pareto(
-    labels: list[tuple[float, float, tuple[int, ...]]], latest_s: float
-) -> list[tuple[float, float, tuple[int, ...]]]:
+def _pareto(labels: list[_Label], latest_s: float) -> list[_Label]:
     """The labels that no other one beats in both; those too late to be in time are left out, but for the fastest."""
-    kept: list[tuple[float, float, tuple[int, ...]]] = []
-    for label in sorted(labels, key=lambda label: (label[0], label[1])):
-        if kept and (label[1] >= kept[-1][1] or label[0] > latest_s + 1e-12):
+    kept: list[_Label] = []
+    for label in sorted(labels, key=lambda label: (label.seconds, label.usd)):
+        if kept and (label.usd >= kept[-1].usd or label.seconds > latest_s + TOLERANCE_S):
             continue
         kept.append(label)
     return kept
@@ -177,7 +186,10 @@ class PsoGa:
 
 
 def _fitness(applications: Sequence[Application], tiers: Tiers) -> Callable[[Ints], list[tuple[float, float]]]:
-    """A function: particles, shape (n, genes), to their ranks. One application needs no queues, so all go at once."""
+    """Return a function that maps particles, shape (n, genes), to their ranks (late seconds, US dollars).
+
+    One application needs no queues, so that all its particles are computed at once.
+    """
     if len(applications) > 1:
         lengths = [application.layers for application in applications]
 
@@ -199,7 +211,7 @@ def _fitness(applications: Sequence[Application], tiers: Tiers) -> Callable[[Int
         before = np.column_stack([np.full(len(swarm), DEVICE), swarm[:, :-1]])
         seconds = (layer_s[swarm, place] + byte_s[before, swarm] * sent + fixed_s[before, swarm]).sum(axis=1)
         money = (usd[swarm, place] + byte_usd[before, swarm] * sent).sum(axis=1)
-        late = np.where(seconds > application.deadline_s + 1e-12, seconds - application.deadline_s, 0.0)
+        late = np.where(seconds > application.deadline_s + TOLERANCE_S, seconds - application.deadline_s, 0.0)
         return list(zip(late.tolist(), money.tolist(), strict=True))
 
     return alone
@@ -207,8 +219,10 @@ def _fitness(applications: Sequence[Application], tiers: Tiers) -> Callable[[Int
 
 def best_two_cuts(application: Application, tiers: Tiers) -> tuple[tuple[int, int], Outcome]:
     """The best pair of cuts of one application alone."""
-    outcomes = {row: run_together([application], [application.placement(*row)], tiers) for row in application.rows()}
-    best = min(outcomes, key=lambda row: outcomes[row].rank)
+    outcomes = {
+        cuts: run_together([application], [application.placement(*cuts)], tiers) for cuts in application.cut_pairs()
+    }
+    best = min(outcomes, key=lambda cuts: outcomes[cuts].rank)
     return best, outcomes[best]
 
 

@@ -80,7 +80,7 @@ class Application:
         """Number of layers, N."""
         return int(self.layer_s.shape[1])
 
-    def rows(self) -> Iterator[tuple[int, int]]:
+    def cut_pairs(self) -> Iterator[tuple[int, int]]:
         """All pairs of cuts k1 <= k2."""
         return ((k1, k2) for k1 in range(self.layers + 1) for k2 in range(k1, self.layers + 1))
 
@@ -151,7 +151,8 @@ class Outcome:
         return self.late_s == 0.0
 
 
-_TOLERANCE_S = 1e-12
+TOLERANCE_S = 1e-12
+"""A deadline that is missed by less is met: sums of seconds in another order differ by as much."""
 
 
 def run_together(applications: Sequence[Application], placements: Sequence[Sequence[int]], tiers: Tiers) -> Outcome:
@@ -173,6 +174,6 @@ def run_together(applications: Sequence[Application], placements: Sequence[Seque
     late_s = sum(
         max(end_s - application.deadline_s, 0.0)
         for end_s, application in zip(done_s, applications, strict=True)
-        if end_s > application.deadline_s + _TOLERANCE_S
+        if end_s > application.deadline_s + TOLERANCE_S
     )
     return Outcome(tuple(done_s), usd, late_s)

@@ -30,11 +30,11 @@ class Game:
     """Users that each choose a cut.
 
     Attributes:
-        own: the part of J that depends on the user's own choice only, w_t T + w_e E, shape (U, K).
-        load: busy seconds of the cloud a second, shape (U, K).
-        base_price: p0, US dollars an hour of a busy second a second.
-        slope: a, by how much the price rises for each unit of load.
-        price_weight: w_p, the weight of money in J.
+        own: the part of J that depends on the user's own choice only, w_t T + w_e E, in the unit of J, shape (U, K).
+        load: busy seconds of the cloud a second, shape (U, K). A load of 1 is one processor that is always busy.
+        base_price: p0, US dollars an hour for a load of 1, before it rises by `slope`.
+        slope: a, by how many US dollars an hour that price rises for each load of 1 of all users together.
+        price_weight: w_p, the weight of money in J, in units of J for one US dollar an hour.
     """
 
     own: Floats

@@ -37,11 +37,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     start = perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    setup, names = assemble(cfg, HydraConfig.get().runtime.choices, folder)
+    setup, header = assemble(cfg, HydraConfig.get().runtime.choices, folder)
     if cfg.users:
         return _play(cfg, setup, folder)
     with ProgressBar(enabled=not in_sweep) as progress_bar:
-        simulation = simulate(setup, names, progress_bar.update)
+        simulation = simulate(setup, header, progress_bar.update)
     wall_s = perf_counter() - start
     write_simulation(folder / FILE, simulation)
     if not in_sweep:
