@@ -278,7 +278,7 @@ def _arrival_s(sample: _Sample, size: int, exchange_s: float, round_trip: _Round
         exchange_s: what the exchange took, round trip and cloud excluded.
     """
     arrival = sample.transfer.arrival
-    if arrival is None or arrival.seconds <= 0.0 or 2 * arrival.size_bytes < size:
+    if arrival is None or arrival.seconds <= 0.0 or 3 * arrival.size_bytes < size:
         return None
     seconds = arrival.seconds * size / arrival.size_bytes
     # Store and forward: the body arrives in less than half of the exchange where the way before the proxy is slower.

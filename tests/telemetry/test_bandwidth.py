@@ -318,7 +318,7 @@ def test_bodies_that_arrive_within_four_milliseconds_are_no_measurement():
 
 
 def test_an_arrival_of_too_little_or_over_more_than_the_exchange_does_not_count():
-    for arrival in ((49_000, 0.05), (50_000, 0.81), (10**12, 0.05), (50_000, 1e-9)):
+    for arrival in ((33_000, 0.05), (50_000, 0.81), (10**12, 0.05), (50_000, 1e-9)):
         source = passive()
         source.transferred(transfer(100_000, 0.8, tcp=kernel(1.0, 0.01), arrival=arrival))
         assert source.read()["bandwidth_kbps"] == pytest.approx(1_000.0, rel=0.001)
