@@ -12,6 +12,7 @@ from midcut.errors import ConfigError
 from midcut.planning import OUTAGE_KBPS
 from midcut.planning.policy import Forecaster, Policy
 from midcut.simulation.chunks import ForecastChunks
+from midcut.simulation.link_capacity import LinkCapacity
 from midcut.simulation.run import ResultHeader, Setup, simulate
 from midcut.testing import chain_placements
 from midcut_planners.linucb import LinUcb
@@ -152,6 +153,25 @@ def test_dwell_goes_with_systems_too_however_requests_arrive(sent):
     assert steady["system", 5].picks == (0, 0, 0, 0, 0, 1, 1)
 
 
+@pytest.mark.parametrize("arrivals", list(Arrivals))
+def test_a_system_gives_up_and_leaves_out_what_is_late_as_a_planner_does(sent, arrivals):
+    # A cheap system computes nothing at the edge: 1000 kbit in 1 s, then in 4 s.
+    cheap = {"systems": {"cheap": WeightedSum(CHEAP)}, "arrivals": arrivals, "observed": Observed.perfect}
+    waits, late = (sent(reply_timeout_s=s, **cheap)["cheap", 0] for s in (None, 3.0))
+    assert set(waits.picks) == {0}
+    assert late.picks == tuple(int(at >= 2.0) for at in late.over_trace.time_s or (0.0, 2.5, 5.0))
+    assert late.picks[-1] == 1
+    assert late.over_trace.seen_kbps == pytest.approx(tuple(250.0 if pick else 1000.0 for pick in late.picks))
+    # It sees the rate as it was 3 s ago, and waits 1.5 s for what takes 4: from 2 s on, until it sees the new rate.
+    knobs = cheap | {"lag_s": 3.0, "give_up_factor": 1.5, "step_s": 1.0, "rows": ((0, 1000), (2, 250), (9, 250))}
+    given_up = sent(**knobs, planners={"same": WeightedSum(CHEAP)}, weights=(CHEAP,))
+    system, planner = given_up["cheap", 0], given_up["same", 0]
+    assert system.sample_latency_s == planner.sample_latency_s
+    assert system.over_trace == planner.over_trace
+    assert set(system.over_trace.ended) == {0, 1}
+    assert 2.25 in system.sample_latency_s  # 1.5 s, and the edge's 0.75
+
+
 FAST, CHEAP = 0.0, 1.0
 
 
@@ -196,6 +216,26 @@ def test_the_best_fixed_placement_is_looked_for_once_only(sent, monkeypatch):
     monkeypatch.setattr(ForecastChunks, "static_best", counted)
     sent(weights=(0.0, 0.5, 1.0))
     assert len(passes) == 1
+
+
+def test_transfers_are_computed_once_and_those_beyond_the_limit_of_memory_again(sent, monkeypatch):
+    monkeypatch.setattr("midcut.simulation.chunks.CHUNK_VALUES", 4)  # two requests
+    computed, transfer_s = [], LinkCapacity.transfer_s
+
+    def count(link, start_s, kbit):
+        computed.append(start_s.shape)
+        return transfer_s(link, start_s, kbit)
+
+    monkeypatch.setattr(LinkCapacity, "transfer_s", count)
+    found = {}
+    for kept_values in (100, 8, 0):
+        monkeypatch.setattr("midcut.simulation.chunks.KEPT_VALUES", kept_values)
+        computed.clear()
+        found[kept_values] = sent(arrivals=Arrivals.steady, step_s=1.0, reply_timeout_s=3.0)  # seven requests
+        of_all = [shape for shape in computed if len(shape) == 2]
+        # Four chunks; where the first two are kept, the other two are computed twice.
+        assert len(of_all) == {100: 4, 8: 6, 0: 8}[kept_values]
+    assert found[100] == found[8] == found[0]
 
 
 def test_only_a_planner_that_sees_its_own_transfers_has_a_circuit_breaker(sent):

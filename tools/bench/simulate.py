@@ -3,18 +3,21 @@
 
 A decision is one planner's pick for one sample and weight, compared with the truth set. The time includes the fixed
 strategies and the oracle. Of the numbers of placements, 22 and 40 are AlexNet's and VGG16's by module, 177 and 500
-those of deep graphs. Ratios are within this run.
+those of deep graphs. Then requests at one weight over a recorded link, whose planner sees of it what its own transfers
+have shown. Ratios are within this run.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import tempfile
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-from common.options import at_least
+from common.options import at_least, several
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +25,7 @@ from midcut.component import Kind
 from midcut.config.build import build
 from midcut.config.composition import register
 from midcut.config.registry import registry
-from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn
+from midcut.config.settings import Distribution, DistributionKind, ScenarioDrawn, ScenarioTrace
 from midcut.planning.policy import Forecaster
 from midcut.simulation.run import ResultHeader, Setup, simulate
 from midcut.testing import chain_placements
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 PLACEMENTS = (22, 40, 177, 500)
 WEIGHTS = tuple(step / 99 for step in range(100))
 HEADER = ResultHeader("bench", {}, {}, {}, "rented", ())
+TRACE_S, TRACE_ROW_S = 140.0, 0.1
 
 
 class ChainPredictor:
@@ -92,17 +96,43 @@ def simulation_s(count: int, planners: dict[str, Planner], samples: int, repeats
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "samples", nargs="?", type=at_least(1), default=10_000, help="for 100 weights (default: %(default)s)"
-    )
-    parser.add_argument(
-        "repeats", nargs="?", type=at_least(1), default=3, help="simulations timed (default: %(default)s)"
-    )
-    options = parser.parse_args()
-    samples, repeats = options.samples, options.repeats
-    register()
+def write_trace(path: Path) -> None:
+    """A link whose rate wanders over a decade, in rows of 0.1 s."""
+    steps = np.random.default_rng(0).normal(0.0, 0.15, round(TRACE_S / TRACE_ROW_S))
+    wander = steps.cumsum() - np.linspace(0.0, steps.sum(), len(steps))
+    kbps = 6000.0 * np.exp(wander.clip(-2.0, 2.0))
+    rows = (f"{number * TRACE_ROW_S:.1f},{rate:.1f}\n" for number, rate in enumerate(kbps.tolist()))
+    path.write_text("time_s,bandwidth_kbps\n" + "".join(rows))
+
+
+def over_trace_s(path: Path, requests: int, repeats: int) -> Floats:
+    trace = ScenarioTrace(path=str(path), step_s=TRACE_S / requests, clock_mhz=1200.0, ping_ms=30.0)
+    planners = {"weighted_sum": build_planners()["weighted_sum"]}
+    setup = Setup(forecaster(PLACEMENTS[0], 1), forecaster(PLACEMENTS[0], 2), planners, (0.0,), trace, 10.0)
+    seconds = np.empty(repeats)
+    for repeat in range(repeats):
+        start = perf_counter()
+        simulate(setup, HEADER)
+        seconds[repeat] = perf_counter() - start
+    return seconds
+
+
+def report_over_trace(requests: list[int], repeats: int) -> None:
+    table = Table("requests", "s", "slowest", "requests/s", "peak MB", box=None)
+    table.title = f"over a recorded link, {PLACEMENTS[0]} placements, weighted_sum at w = 0"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "link.csv"
+        write_trace(path)
+        for count in requests:
+            seconds = over_trace_s(path, count, repeats)
+            median_s = float(np.median(seconds))
+            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            row = (f"{median_s:.2f}", f"{seconds.max():.2f}", f"{count / median_s:,.0f}", f"{peak_mb:.0f}")
+            table.add_row(f"{count:,}", *row)
+    Console().print(table)
+
+
+def report_decisions(samples: int, repeats: int) -> None:
     simulation_s(PLACEMENTS[0], build_planners(), 100, 1)  # warm-up
     table = Table("placements", "planner", "s", "slowest", "decisions/s", "of 22 placements", "peak MB", box=None)
     table.title = f"{samples:,} samples x {len(WEIGHTS)} weights, fixed strategies and metrics included"
@@ -117,6 +147,25 @@ def main() -> None:
             row = (f"{median_s:.2f}", f"{seconds.max():.2f}", f"{rate:,.0f}", f"{share:.2f}", f"{peak_mb:.0f}")
             table.add_row(str(count), name, *row)
     Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "samples", nargs="?", type=at_least(1), default=10_000, help="for 100 weights (default: %(default)s)"
+    )
+    parser.add_argument(
+        "repeats", nargs="?", type=at_least(1), default=3, help="simulations timed (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--over-trace", type=several(1), default=[140_000, 1_000_000], help="requests over a link, comma list"
+    )
+    parser.add_argument("--only-trace", action="store_true", help="leave out the decisions without a trace")
+    options = parser.parse_args()
+    register()
+    if not options.only_trace:
+        report_decisions(options.samples, options.repeats)
+    report_over_trace(options.over_trace, options.repeats)
 
 
 if __name__ == "__main__":

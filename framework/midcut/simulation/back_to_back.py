@@ -112,9 +112,7 @@ class BackToBack:
             keep: whether to keep every request's placement and parts.
         """
         count = len(samples)
-        steady = ForecastChunks(
-            self._planning, self._truth, samples, count, self._weights, lambda _count: None, self._run
-        )
+        steady = ForecastChunks(self._planning, self._truth, samples, count, self._weights, self._run)
         time_s = np.zeros(len(self._lanes))
         for _ in range(count):
             time_s = time_s + self._send(time_s, steady.static_best[:, :1])
@@ -169,7 +167,7 @@ class BackToBack:
                 for lane, pick in zip(lanes, wanted.tolist(), strict=True)
             ]
         )
-        seen = PlannerStrategy.trace_picks_of(chunk, picks) if isinstance(lanes[0].strategy, PlannerStrategy) else None
+        seen = lanes[0].strategy.trace_picks_of(chunk, picks)
         for number, lane in enumerate(lanes):
             lane.picks.append(int(picks[number]))
             if seen is not None:
@@ -219,9 +217,8 @@ class BackToBack:
         """The result of a lane, over its own times."""
         times_s = np.array(lane.time_s)
         weights = (0.0 if lane.weight is None else lane.weight,)
-        chunks = ForecastChunks(
-            self._planning, self._truth, self._trace.at(times_s), len(times_s), weights, lambda _count: None, self._run
-        )
+        samples = self._trace.at(times_s)
+        chunks = ForecastChunks(self._planning, self._truth, samples, len(times_s), weights, self._run)
         metrics = StrategyMetrics(self._truth.placements, (lane.weight,), len(times_s), keep=keep)
         start = 0
         for _, chunk in chunks.chunks():

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 CHUNK_VALUES = 1 << 17
 """Samples times placements of one chunk: a few arrays of this size stay in a second-level cache."""
-_KEPT_VALUES = 4_000_000
-"""Samples times placements up to which the truth over a trace, which is passed through twice, is kept."""
+KEPT_VALUES = 24_000_000
+"""Samples times placements whose transfers over a trace are kept for the second pass, 8 bytes each."""
 CHUNK_DECISIONS = 1 << 20
 """Samples times weights of one chunk."""
 
@@ -63,11 +63,11 @@ class ForecastChunks:
         samples: Samples,
         size: int,
         weights: Sequence[float],
-        advance: Callable[[int], None],
         run: TraceRun | None = None,
+        advance: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._run = run
-        self._true_of_chunk: dict[int, TraceTruth] = {}
+        self._transfers_s: dict[int, Floats] = {}
         self._planning, self._truth, self._advance = planning, truth, advance
         self._samples = samples
         self.total, self.size, self.repetitions = len(samples), size, len(samples) // size
@@ -90,14 +90,13 @@ class ForecastChunks:
 
     def _true(self, start: int, observation: Observation, count: int) -> TraceTruth:
         if self._run is None:
-            return TraceTruth(broadcast_forecast(self._truth, observation, count), np.empty(0), np.empty(0))
-        if start not in self._true_of_chunk:
-            time_s = self._samples.time_s[start : start + count]
-            found = true_forecast(self._truth, observation, time_s, self._run)
-            if self.total * len(self._truth.placements) > _KEPT_VALUES:
-                return found
-            self._true_of_chunk[start] = found
-        return self._true_of_chunk[start]
+            nothing = np.empty(0)
+            return TraceTruth(broadcast_forecast(self._truth, observation, count), nothing, nothing, nothing)
+        time_s = self._samples.time_s[start : start + count]
+        true = true_forecast(self._truth, observation, time_s, self._run, self._transfers_s.get(start))
+        if (start + count) * len(self._truth.placements) <= KEPT_VALUES:
+            self._transfers_s[start] = true.whole_transfer_s
+        return true
 
     def _over_trace(self, start: int, observation: Observation, true: TraceTruth) -> TraceChunk | None:
         run = self._run

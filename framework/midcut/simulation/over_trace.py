@@ -116,15 +116,27 @@ class TraceTruth(NamedTuple):
         forecast: all of it.
         edge_s: seconds of computation at the edge before the transfer begins.
         transfer_s: of the transfer alone; infinite where there was no reply in time.
+        whole_transfer_s: the same, but as long as it takes also where the reply does not come in time.
     """
 
     forecast: Forecast
     edge_s: Floats
     transfer_s: Floats
+    whole_transfer_s: Floats
 
 
-def true_forecast(truth: Forecaster, observation: Observation, time_s: Floats, run: TraceRun) -> TraceTruth:
-    """What each placement takes for requests that arrive at given times; transfers do not share the link."""
+def true_forecast(
+    truth: Forecaster,
+    observation: Observation,
+    time_s: Floats,
+    run: TraceRun,
+    whole_transfer_s: Floats | None = None,
+) -> TraceTruth:
+    """What each placement takes for requests that arrive at given times; transfers do not share the link.
+
+    Args:
+        whole_transfer_s: as an earlier call for the same requests returned it: most of the work.
+    """
     plain = truth.forecast(observation)
     shape = (len(time_s), len(plain))
     edge_s, cloud_s = (np.broadcast_to(part, shape) for part in (plain.edge_s, plain.cloud_s))
@@ -132,16 +144,20 @@ def true_forecast(truth: Forecaster, observation: Observation, time_s: Floats, r
     kbit = transferred_kbit(truth, observation)
     rate_kbps = np.maximum(np.asarray(observation.bandwidth_kbps, dtype=np.float64), OUTAGE_KBPS)[:, None]
     fixed_s = np.maximum(plain.link_s - kbit / rate_kbps, 0.0)
-    transfer_s = run.capacity.transfer_s(time_s[:, None] + edge_s, np.broadcast_to(kbit, shape))
+    if whole_transfer_s is None:
+        whole_transfer_s = run.capacity.transfer_s(time_s[:, None] + edge_s, np.broadcast_to(kbit, shape))
+    transfer_s = whole_transfer_s
     link_s = fixed_s + transfer_s
     on_edge, begin_s = np.flatnonzero(plain.placements.on_edge), edge_s
     if run.timeout_s is not None and len(on_edge):
         late = sum(between.values(), link_s) + cloud_s > run.timeout_s
-        whole_s = edge_s[:, on_edge[:1]]
-        edge_s, link_s = np.where(late, whole_s, edge_s), np.where(late, run.timeout_s, link_s)
-        cloud_s, transfer_s = np.where(late, 0.0, cloud_s), np.where(late, np.inf, transfer_s)
-        between = {name: np.where(late, 0.0, part_s) for name, part_s in between.items()}
-    return TraceTruth(truth.complete(observation, edge_s, link_s, cloud_s, between=between), begin_s, transfer_s)
+        if late.any():
+            whole_s = edge_s[:, on_edge[:1]]
+            edge_s, link_s = np.where(late, whole_s, edge_s), np.where(late, run.timeout_s, link_s)
+            cloud_s, transfer_s = np.where(late, 0.0, cloud_s), np.where(late, np.inf, transfer_s)
+            between = {name: np.where(late, 0.0, part_s) for name, part_s in between.items()}
+    forecast = truth.complete(observation, edge_s, link_s, cloud_s, between=between)
+    return TraceTruth(forecast, begin_s, transfer_s, whole_transfer_s)
 
 
 def transferred_kbit(forecaster: Forecaster, observation: Observation) -> Floats:
@@ -228,9 +244,11 @@ class SimulatedPicker:
         columns = zip(chunk.time_s.tolist(), chunk.probe_s.tolist(), chunk.setting.tolist(), strict=True)
         last = self._last_decision
         decisions, starts = [last], [0]
+        news_at_s = self._next_news_at_s()
         for number, (time_s, probe_s, setting) in enumerate(columns):
-            if self._has_news(time_s):
+            if time_s >= news_at_s:
                 decision = self.decide(time_s, probe_s, partial(table_of, setting), chunk.edge_row)
+                news_at_s = self._next_news_at_s()
                 if decision is not last:
                     last = decision
                     decisions.append(decision)
@@ -238,16 +256,17 @@ class SimulatedPicker:
             row = last.row
             if kbit[row] > 0.0:
                 self.record_transfer(time_s + edge_s.item(number, row), kbit[row], transfer_s.item(number, row))
+                news_at_s = self._next_news_at_s()
         lasted = np.diff(starts, append=len(chunk.time_s))
         rows, log_kbps, patience_s = (np.repeat(column, lasted) for column in zip(*decisions, strict=True))
         return TracePicks(rows, log_kbps, patience_s)
 
-    def _has_news(self, time_s: float) -> bool:
-        """Whether a request at a time may do something else than the one before it."""
-        pending = self._pending
-        if pending and pending[0].seen_at_s <= time_s:
-            return True
-        return time_s >= self._plan_at_s or time_s >= self._probe_at_s or self._failing
+    def _next_news_at_s(self) -> float:
+        """When a request may do something else than the one before it."""
+        if self._failing:
+            return -math.inf
+        seen_at_s = self._pending[0].seen_at_s if self._pending else math.inf
+        return min(seen_at_s, self._plan_at_s, self._probe_at_s)
 
     def decide(self, time_s: float, probe_s: float, table: Callable[[], PickTable], edge_row: int) -> RequestDecision:
         """Decide the placement of a request that arrives at a time, not before the last one.

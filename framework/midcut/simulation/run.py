@@ -98,7 +98,7 @@ def simulate(setup: Setup, header: ResultHeader, progress: Callable[[float], Non
         ForecastError: a forecast that no planner can choose from.
     """
     strategies = make_strategies(setup.planners, setup.weights, setup.reply_timeout_s)
-    strategies += system_strategies(setup.systems.items(), setup.truth.placements)
+    strategies += system_strategies(setup.systems.items(), setup.truth.placements, setup.reply_timeout_s)
     _check_setup(setup, strategies)
     trace = RecordedTrace(setup.scenario) if isinstance(setup.scenario, ScenarioTrace) else None
     samples = make_samples(setup.scenario) if trace is None else trace.steady()
@@ -117,7 +117,7 @@ def simulate(setup: Setup, header: ResultHeader, progress: Callable[[float], Non
 
     def in_chunks(of: Samples) -> ForecastChunks:
         return ForecastChunks(
-            setup.planning, setup.truth, of, len(samples), setup.weights, advance, _trace_run(setup, of)
+            setup.planning, setup.truth, of, len(samples), setup.weights, _trace_run(setup, of), advance
         )
 
     keep = len(samples) <= setup.keep_samples

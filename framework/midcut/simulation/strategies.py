@@ -125,6 +125,10 @@ class Strategy(Protocol):
         """Where the pick exceeds the planner's own limit, shape of `picks`; None for a strategy without a limit."""
         ...
 
+    def trace_picks_of(self, chunk: Chunk, rows: Ints) -> TracePicks | None:
+        """Picks, shape (n,), with what was seen where that is the link's own rate; None where nothing is seen."""
+        ...
+
 
 class PlannerStrategy:
     """An installed planner, asked at every weight."""
@@ -172,13 +176,9 @@ class PlannerStrategy:
             return Picks(rows)
         return Picks(rows, [self.trace_picks_of(chunk, picked) for picked in rows])
 
-    @staticmethod
-    def trace_picks_of(chunk: Chunk, rows: Ints) -> TracePicks:
-        """Picks, shape (n,), with what was seen where that is the link's own rate."""
-        log_kbps = np.log(np.maximum(chunk.observation.bandwidth_kbps, OUTAGE_KBPS))
-        factor = None if chunk.run is None else chunk.run.give_up_factor
-        patience = np.full(np.shape(rows), np.inf) if factor is None else patience_s(chunk.predicted, rows, factor)
-        return TracePicks(rows, log_kbps, patience)
+    def trace_picks_of(self, chunk: Chunk, rows: Ints) -> TracePicks:
+        """As `Strategy` defines it."""
+        return seen_picks(chunk, rows, chunk.predicted, rows)
 
     def _observe(self, chunk: TraceChunk, dwell: int | None = None) -> Picks:
         """Pick request by request, by what the picker's own transfers have shown of the link at each weight."""
@@ -272,6 +272,10 @@ class FixedStrategy:
         """As `Strategy` defines it."""
         return None
 
+    def trace_picks_of(self, chunk: Chunk, rows: Ints) -> None:  # noqa: ARG002 - it sees nothing of the link
+        """As `Strategy` defines it."""
+        return
+
 
 def make_strategies(
     planners: Mapping[str, Planner], weights: Sequence[float], reply_timeout_s: float | None = None
@@ -286,6 +290,21 @@ def make_strategies(
         raise ConfigError(f"strategy {reserved[0]!r} is evaluated in any case; a planner must go by another name")
     fixed: list[Strategy] = [FixedStrategy(name, weights) for name in FIXED_NAMES]
     return fixed + [PlannerStrategy(name, planner, weights, reply_timeout_s) for name, planner in planners.items()]
+
+
+def seen_picks(chunk: Chunk, rows: Ints, forecast: Forecast, own_rows: Ints) -> TracePicks:
+    """Picks that were decided by the link's own rate, with what was seen of it, and the edge's patience.
+
+    Args:
+        chunk: the n samples.
+        rows: the picks, shape (n,).
+        forecast: what they were made from, arrays of shape (n, Q).
+        own_rows: the picks as rows of this forecast, shape (n,).
+    """
+    log_kbps = np.log(np.maximum(chunk.observation.bandwidth_kbps, OUTAGE_KBPS))
+    factor = None if chunk.run is None else chunk.run.give_up_factor
+    patience = np.full(np.shape(rows), np.inf) if factor is None else patience_s(forecast, own_rows, factor)
+    return TracePicks(rows, log_kbps, patience)
 
 
 def lexicographic_argmin(first: Floats, second: Floats) -> Ints:

@@ -229,10 +229,11 @@ class SimulateConfig:
         relay_profile, tiers: with 3 tiers a placement has two cuts, and a relay between edge and cloud, with this
             profile, runs what lies between them; the scenario also has `second_bandwidth_kbps` and `second_ping_ms`.
         w: weight at which every planner is evaluated; a list, or `"0:1:0.01"` for 0 to 1 in steps of 0.01.
-        reply_timeout_s: planners do not pick a placement whose predicted link and cloud seconds exceed it; over a trace
-            the edge finishes a request that has no reply by then. null waits for ever.
+        reply_timeout_s: planners and systems do not pick a placement whose predicted link and cloud seconds exceed it;
+            over a trace the edge finishes a request that has no reply by then. null waits for ever.
         give_up_factor: over a trace, `engine.give_up_factor` of the edge that is simulated: where link and cloud take
-            this many times what was predicted, the edge starts the tail too, and the first result counts.
+            this many times what the planner or system predicted, the edge starts the tail too, and the first result
+            counts. Planners that learn and fixed strategies wait.
         population: repetitions of a drawn scenario, with the seeds 0, 1, ...
         dwell: planners and systems are also evaluated with these numbers of samples between two switches, at least;
             over a trace planners with so many planning steps, as `engine.dwell`, and with so many requests if
