@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,8 @@ class Video:
         for name, value in (("every", every), ("concurrency", concurrency), ("limit", limit)):
             if value is not None and value < 1:
                 raise ConfigError(f"input.{name} must be at least 1, got {value}")
-        if not timeout_s > 0.0:
-            raise ConfigError(f"input.timeout_s must be over 0, got {timeout_s}")
+        if not 0.0 < timeout_s < math.inf:
+            raise ConfigError(f"input.timeout_s must be finite and over 0, got {timeout_s}")
         self.endless = format is not None or url.startswith(_STREAMS)
         self.live = self.endless or realtime
         self.concurrency, self.limit, self.plot = concurrency, limit, plot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ class Webhook:
     def __init__(self, url: str, timeout_s: float, token_env: str | None) -> None:
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"output.webhook.url must begin with http:// or https://, got {url!r}")
-        if not timeout_s > 0.0:
-            raise ConfigError(f"output.webhook.timeout_s must be over 0, got {timeout_s}")
+        if not 0.0 < timeout_s < math.inf:
+            raise ConfigError(f"output.webhook.timeout_s must be finite and over 0, got {timeout_s}")
         token = read_token(token_env, None)
         self._url, self._timeout_s = url, timeout_s
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})

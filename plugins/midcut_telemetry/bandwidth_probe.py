@@ -12,6 +12,7 @@ from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
 from midcut.wire.tcp import rate_kbps, starts_slowly
 from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
+from midcut_telemetry.limits import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,9 @@ class BandwidthProbe:
         self._restarts_slowly = starts_slowly(slow_start)
         self._opened = 0
         access = (token_env, token_file, tls_ca, tls_cert, tls_key)
-        self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
+        self._connection = KeepAliveConnection(
+            Endpoint.parse(url), check_timeout("bandwidth_probe", timeout_s), *access
+        )
         self._body = os.urandom(probe_bytes)  # random, so that no proxy can compress it
 
     def read(self) -> Mapping[str, float]:

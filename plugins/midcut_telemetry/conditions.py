@@ -11,6 +11,7 @@ from midcut import wire
 from midcut.errors import TelemetryError
 from midcut.fields import known_fields
 from midcut_telemetry.cloud import Endpoint, KeepAliveConnection, StatusError
+from midcut_telemetry.limits import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ class Conditions:
         self.interval_s = interval_s
         access = (token_env, token_file, tls_ca, tls_cert, tls_key)
         self._ask_again_at_s = 0.0
-        self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
+        self._connection = KeepAliveConnection(Endpoint.parse(url), check_timeout("conditions", timeout_s), *access)
 
     def read(self) -> Mapping[str, float]:
         if time.monotonic() < self._ask_again_at_s:

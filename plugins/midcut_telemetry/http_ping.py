@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from midcut import wire
 from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
+from midcut_telemetry.limits import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,7 @@ class HttpPing:
     ) -> None:
         self.interval_s = interval_s
         access = (token_env, token_file, tls_ca, tls_cert, tls_key)
-        self._connection = KeepAliveConnection(Endpoint.parse(url), timeout_s, *access)
+        self._connection = KeepAliveConnection(Endpoint.parse(url), check_timeout("http_ping", timeout_s), *access)
         self._samples = max(samples, 1)
 
     def read(self) -> Mapping[str, float]:

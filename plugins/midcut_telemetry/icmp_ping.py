@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midcut.errors import ConfigError, TelemetryError
 from midcut_telemetry.cloud import Endpoint
+from midcut_telemetry.limits import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ class IcmpPing:
         self._host = Endpoint.parse(url).host
         self._samples = max(samples, 1)
         self._privileged = privileged
-        self._timeout_s = timeout_s
+        self._timeout_s = check_timeout("icmp_ping", timeout_s)
         self._icmplib = _import_icmplib()
 
     def read(self) -> Mapping[str, float]:

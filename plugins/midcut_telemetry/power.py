@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midcut.errors import TelemetryError
+from midcut_telemetry.limits import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -170,7 +171,7 @@ class Pmic(SensedPower):
 
     def __init__(self, command: str, timeout_s: float, interval_s: float) -> None:
         super().__init__(interval_s)
-        self._command, self._timeout_s = command, timeout_s
+        self._command, self._timeout_s = command, check_timeout("pmic", timeout_s)
 
     def watts(self) -> float:
         call = f"{self._command} pmic_read_adc"

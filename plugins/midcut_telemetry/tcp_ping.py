@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from midcut.errors import TelemetryError
 from midcut.wire.tcp import tcp_info
 from midcut_telemetry.cloud import Endpoint, connect_first
+from midcut_telemetry.limits import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ class TcpPing:
         self.interval_s = interval_s
         self._endpoint = Endpoint.parse(url)
         self._samples = max(samples, 1)
-        self._timeout_s = timeout_s
+        self._timeout_s = check_timeout("tcp_ping", timeout_s)
         self._answered: tuple[int, Any] | None = None
 
     def read(self) -> Mapping[str, float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from midcut.errors import TelemetryError
+from midcut_telemetry.limits import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,7 @@ class Vcgencmd:
         if self._missing:
             _log.info("this machine has no vcgencmd; the clock must come from other sources", command=command)
         self._command = command
-        self._timeout_s = timeout_s
+        self._timeout_s = check_timeout("vcgencmd", timeout_s)
         self._flags = 0
 
     def read(self) -> Mapping[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -69,7 +70,7 @@ class HttpTransport:
         codecs: by name; a request names one. `raw` needs no codec, `base64` is the paper's interface.
 
     Raises:
-        ConfigError: the url is invalid, a timeout is not over 0, or a token or certificate cannot be read.
+        ConfigError: the url is invalid, a timeout is not finite and over 0, or a token or certificate cannot be read.
     """
 
     def __init__(
@@ -95,8 +96,8 @@ class HttpTransport:
             raise ConfigError(f"transport.url must look like http://host:port, got {url!r}")
         limits = {"timeout_s": timeout_s, "connect_timeout_s": connect_timeout_s, "max_idle_s": max_idle_s}
         for name, value in limits.items():
-            if not value > 0.0:
-                raise ConfigError(f"transport.{name} must be over 0, got {value}")
+            if not 0.0 < value < math.inf:
+                raise ConfigError(f"transport.{name} must be finite and over 0, got {value}")
         if parsed.scheme == "http" and (tls_ca or tls_cert or tls_key):
             raise ConfigError(f"transport.tls_ca, tls_cert and tls_key need an https url, got {url!r}")
         self._scheme = parsed.scheme

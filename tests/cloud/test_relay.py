@@ -152,7 +152,7 @@ def test_a_cloud_without_an_upstream_refuses_a_route(net, start, whole):
         (("upstream_url=http://x", "upstream.max_age_s=0"), "upstream.max_age_s must be over 0, got 0"),
         (
             ("upstream_url=http://x", "price.base_usd_per_hour=-1"),
-            "price.base_usd_per_hour must be finite and at least",
+            "price.base_usd_per_hour must be at least",
         ),
         (("upstream_url=http://x", "upstream.breaker_failures=0"), "upstream.breaker_failures must be at least 1"),
     ],

@@ -13,13 +13,21 @@ from midcut.errors import ConfigError
 
 REFUSED = [
     ("plan", "accuracy_floor=-0.1", "accuracy_floor must be from 0 to 1, got -0.1"),
+    ("plan", "wait_s=inf", "wait_s must be finite and at least 0, got inf"),
     ("profile", "repeats=0", "repeats must be at least 1, got 0"),
     ("profile", "warmup=-1", "warmup must be at least 0, got -1"),
-    ("profile", "clocks_mhz=[600,0]", "clocks_mhz must be finite and over 0, got 0.0"),
+    ("profile", "clocks_mhz=[600,0]", "clocks_mhz must be over 0, got 0.0"),
     ("profile", "stated_clock_mhz=inf", "stated_clock_mhz must be finite and over 0, got inf"),
     ("fit", "seed=-1", "seed must be at least 0, got -1"),
     ("cloud", "cloud.batch_delay_s=nan", "cloud.batch_delay_s must be at least 0, got nan"),
+    ("cloud", "cloud.batch_delay_s=inf", "cloud.batch_delay_s must be finite and at least 0, got inf"),
     ("edge", "engine.interval_s=-1", "engine.interval_s must be over 0, got -1.0"),
+    ("edge", "engine.interval_s=inf", "engine.interval_s must be finite and over 0, got inf"),
+    ("edge", "engine.deadline_s=inf", "engine.deadline_s must be finite and over 0, got inf"),
+    ("edge", "engine.give_up_factor=inf", "engine.give_up_factor must be finite and over 0, got inf"),
+    ("edge", "engine.retry_after_s=inf", "engine.retry_after_s must be finite and at least 0, got inf"),
+    ("edge", "engine.max_age_s=inf", "engine.max_age_s must be finite and over 0, got inf"),
+    ("edge", "calibration.forget_s=inf", "calibration.forget_s must be finite and over 0, got inf"),
 ]
 
 

@@ -81,6 +81,8 @@ def test_a_webhook_posts_each_result_with_its_token(receiver, monkeypatch):
     webhook = Webhook(**vars(WebhookConfig(receiver.url, token_env="HOOK")))
     webhook.write(RESULT)
     assert receiver.posts == [("application/json", "Bearer secret", RESULT)]
+    with pytest.raises(ConfigError, match=r"output\.webhook\.timeout_s must be finite and over 0, got inf"):
+        Webhook(**vars(WebhookConfig(receiver.url, timeout_s=float("inf"))))
     with pytest.raises(ConfigError, match=r"output\.webhook\.url must begin with http"):
         Webhook(**vars(WebhookConfig("ftp://somewhere")))
 

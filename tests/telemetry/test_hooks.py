@@ -10,6 +10,10 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import ValidationError
 
+from midcut.component import Kind
+from midcut.config.build import build
+from midcut.config.composition import compose
+from midcut.errors import ConfigError
 from midcut_telemetry.config import Aggregate
 from midcut_telemetry.hooks import midcut_telemetry_sources
 
@@ -34,6 +38,15 @@ def test_the_names_people_type():
         "passive_bandwidth",
     ]
     assert all(component.summary for component in SOURCES.values())
+
+
+@pytest.mark.parametrize("name", [name for name, made in SOURCES.items() if hasattr(made.config, "timeout_s")])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
+def test_a_timeout_must_be_finite_and_over_zero(name, value):
+    knob = f"telemetry.{name}.timeout_s"
+    config = compose("edge", ["model=mnist", f"telemetry=[{name}]", f"{knob}={value}"])
+    with pytest.raises(ConfigError, match=f"^{knob} must be finite and over 0, got {float(value)}$"):
+        build(Kind.TELEMETRY, config.telemetry[name])
 
 
 @pytest.mark.parametrize("name", SOURCES)

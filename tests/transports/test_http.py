@@ -55,6 +55,14 @@ class TestHttp(TransportSuite):
     def make_unreachable(self):
         return transport(f"http://127.0.0.1:{free_port()}")
 
+    @pytest.mark.parametrize("limits", [{"timeout_s": 1e12}, {"timeout_s": 1e300}, {"connect_timeout_s": 1e9}])
+    async def test_a_limit_beyond_what_the_kernel_counts_is_taken(self, limits):
+        client = transport(self.url, **limits)
+        await client.open()
+        reply = await client.infer(self.request())
+        await client.close()
+        assert torch.equal(reply.values[0], self.expected()[0])
+
 
 class Scripted:
     """A server whose n-th request gets the n-th answer: bytes to send; None hangs; "close" hangs up."""
@@ -363,9 +371,9 @@ def test_a_host_is_called_what_it_is_called_on_the_wire(url, where):
 
 
 @pytest.mark.parametrize("knob", ["timeout_s", "connect_timeout_s"])
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
-def test_a_timeout_must_be_over_zero(knob, value):
-    with pytest.raises(ConfigError, match=f"transport.{knob} must be over 0"):
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_must_be_finite_and_over_zero(knob, value):
+    with pytest.raises(ConfigError, match=f"transport.{knob} must be finite and over 0"):
         transport("http://127.0.0.1:1", **{knob: value})
 
 

@@ -217,6 +217,13 @@ def test_what_is_written_is_read_bit_for_bit_strides_included(dtype, shape, seed
         assert got.permute(dims).is_contiguous()
 
 
+def test_a_timeout_of_any_length_is_read():
+    request = TailRequest("m", 2, "f", [torch.zeros(1)], "id", names=["x"])
+    for timeout_s in (1e300, float("inf")):
+        header = json.loads(encode_infer(request, timeout_s=timeout_s).header)
+        assert header["parameters"]["timeout"] == 2**62
+
+
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),

@@ -52,6 +52,8 @@ EXTENSIONS: Final = ("binary_tensor_data", "parameters", "schedule_policy", "mid
 RAW: Final = "raw"
 FILE: Final = "file"
 """Codec of a request whose input is the file of a picture, of datatype BYTES: the receiver decodes and preprocesses."""
+LONGEST_US: Final = 2**62
+"""The longest timeout that requests state, so that it is a 64-bit number for every reader."""
 BYTES: Final = "BYTES"
 INPUT_SHAPES: Final = "input_shapes"
 LENGTH_BYTES: Final = 4
@@ -226,7 +228,7 @@ def infer_header(
     if input_shapes:
         parameters[INPUT_SHAPES] = ",".join("x".join(map(str, shape)) for shape in input_shapes)
     if timeout_s is not None:
-        parameters["timeout"] = max(int(timeout_s * 1e6), 1)
+        parameters["timeout"] = max(int(min(timeout_s * 1e6, LONGEST_US)), 1)
     return InferHeader(list(tensors), request_id, parameters)
 
 

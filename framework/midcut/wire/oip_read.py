@@ -8,7 +8,16 @@ import msgspec
 
 from midcut.errors import MalformedError
 from midcut.wire.body import parse
-from midcut.wire.oip import HEADER_LENGTH, INPUT_SHAPES, RAW, InferHeader, ReplyHeader, RequestedOutput, TensorHeader
+from midcut.wire.oip import (
+    HEADER_LENGTH,
+    INPUT_SHAPES,
+    LONGEST_US,
+    RAW,
+    InferHeader,
+    ReplyHeader,
+    RequestedOutput,
+    TensorHeader,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +121,7 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
         fingerprint=parameters.get("fingerprint"),
         codec=parameters.get("codec") or RAW,
         reply_codec=parameters.get("reply_codec") or RAW,
-        timeout_s=min(timeout_us, 2**62) / 1e6 if timeout_us else None,
+        timeout_s=min(timeout_us, LONGEST_US) / 1e6 if timeout_us else None,
         tensors=_split_tensors(body, length, header.inputs),
         outputs=_requested_outputs(header.outputs, binary) if header.outputs else None,
         binary=binary,

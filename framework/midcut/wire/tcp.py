@@ -32,6 +32,8 @@ _SETTINGS: Final = Path("/proc/sys/net/ipv4")
 # then rtt, total_retrans and min_rtt (u32, microseconds, segments), delivery_rate (u64, bytes a second).
 _FIELDS: Final = struct.Struct("=7xB60xI28xI44xI8xQ")
 _ACKNOWLEDGED: Final = struct.Struct("=120xQ")  # its tcpi_bytes_acked
+# The longest TCP_USER_TIMEOUT that the kernel takes: 24 days.
+_LONGEST_MS: Final = 2**31 - 1
 _UNKNOWN: Final = 0xFFFFFFFF
 _APP_LIMITED: Final = 1
 
@@ -99,7 +101,8 @@ def notice_dead_peer(sock: socket.socket, timeout_s: float) -> None:
     An idle connection is tested after 15 s of silence, which also keeps firewalls from forgetting it; sent bytes that
     are not acknowledged within `timeout_s` end the connection.
     """
-    options = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": int(timeout_s * 1e3)}
+    timeout_ms = int(min(timeout_s * 1e3, _LONGEST_MS))
+    options = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": timeout_ms}
     with contextlib.suppress(OSError):  # a socket that is closed already, or not TCP
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in options.items():

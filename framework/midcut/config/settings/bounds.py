@@ -8,27 +8,26 @@ import os
 from midcut.errors import ConfigError
 
 
-def check_over_zero(settings: object, *keys: str, finite: bool = False) -> None:
-    """Check settings that must be over 0.
+def check_over_zero(settings: object, *keys: str) -> None:
+    """Check settings that must be finite and over 0.
 
     Args:
         settings: has an attribute for the last part of each key: a number, a list of numbers, or None, which passes.
         keys: e.g. `engine.interval_s`.
-        finite: infinity is out of bounds too.
 
     Raises:
         ConfigError: a value is out of bounds.
     """
     for key, value in _values(settings, keys):
-        if not value > 0.0 or (finite and value == math.inf):
-            raise ConfigError(f"{key} must be {'finite and ' if finite else ''}over 0, got {value}")
+        if not 0.0 < value < math.inf:
+            raise ConfigError(f"{key} must be {_finite(value)}over 0, got {value}")
 
 
-def check_at_least(least: float, settings: object, *keys: str, finite: bool = False) -> None:
-    """Check settings that must not be less than `least`; otherwise like `check_over_zero`."""
+def check_at_least(least: float, settings: object, *keys: str) -> None:
+    """Check settings that must be finite and not less than `least`; otherwise like `check_over_zero`."""
     for key, value in _values(settings, keys):
-        if not value >= least or (finite and value == math.inf):
-            raise ConfigError(f"{key} must be {'finite and ' if finite else ''}at least {least:g}, got {value}")
+        if not least <= value < math.inf:
+            raise ConfigError(f"{key} must be {_finite(value)}at least {least:g}, got {value}")
 
 
 def check_share(settings: object, key: str) -> None:
@@ -51,6 +50,11 @@ def count_threads(key: str, value: int | str) -> int:
     if value < 1:
         raise ConfigError(f"{key} must be at least 1, got {value}")
     return value
+
+
+def _finite(value: float) -> str:
+    """What to say first of a value that is out of bounds: most are numbers that nobody would take for infinite."""
+    return "finite and " if value == math.inf else ""
 
 
 def _values(settings: object, keys: tuple[str, ...]) -> list[tuple[str, float]]:

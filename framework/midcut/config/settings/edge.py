@@ -68,6 +68,7 @@ class EngineSettings:
     def __post_init__(self) -> None:
         self.recheck_share  # noqa: B018 - checks it
         check_over_zero(self, "engine.interval_s", "engine.turn_share", "engine.deadline_s", "engine.give_up_factor")
+        check_over_zero(self, "engine.max_age_s")
         check_share(self, "engine.turn_share")
         check_share(self, "engine.min_gain")
         count_threads("engine.threads", self.threads)
@@ -146,7 +147,7 @@ class EdgeServer(ServerSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(0, self, f"{self.section}.max_body_mb", finite=True)
+        check_at_least(0, self, f"{self.section}.max_body_mb")
         check_at_least(1, self, f"{self.section}.max_pixels", f"{self.section}.max_requests")
         check_over_zero(self, f"{self.section}.queue_s")
 

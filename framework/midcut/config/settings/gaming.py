@@ -45,7 +45,7 @@ class GameSettings:
     def __post_init__(self) -> None:
         prices = ("game.base_usd_per_hour", "game.slope_usd_per_hour")
         weights = ("game.time_weight", "game.energy_weight", "game.price_weight")
-        check_at_least(0, self, *prices, *weights, finite=True)
-        check_over_zero(self, "game.rate_hz", "game.share", finite=True)
+        check_at_least(0, self, *prices, *weights)
+        check_over_zero(self, "game.rate_hz", "game.share")
         check_share(self, "game.share")
         check_at_least(1, self, "game.most_rounds")

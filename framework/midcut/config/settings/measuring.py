@@ -67,9 +67,9 @@ class ProfileConfig:
         check_at_least(1, self, "repeats", "batch", "pictures")
         if self.plot and self.agreement is None:
             raise ConfigError("plot=true draws what codecs do to pictures: give agreement=FOLDER, a folder of them")
-        check_over_zero(self, "power_idle_s", finite=True)
+        check_over_zero(self, "power_idle_s")
         check_at_least(0, self, "warmup")
-        check_over_zero(self, "clocks_mhz", "stated_clock_mhz", finite=True)
+        check_over_zero(self, "clocks_mhz", "stated_clock_mhz")
 
     @property
     def thread_count(self) -> int:

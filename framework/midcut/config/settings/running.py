@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from midcut.config.settings.aiming import AimSettings
-from midcut.config.settings.bounds import check_over_zero, check_share, check_tiers
+from midcut.config.settings.bounds import check_at_least, check_over_zero, check_share, check_tiers
 from midcut.config.settings.cutting import CutSettings
 from midcut.config.settings.edge import CalibrationSettings, EngineSettings, StreamServer
 from midcut.config.settings.serving import (
@@ -74,8 +74,8 @@ class PlanConfig:
 
     def __post_init__(self) -> None:
         check_share(self, "accuracy_floor")
-        check_over_zero(self, "rate_hz", finite=True)
-        check_over_zero(self, "reply_timeout_s")
+        check_at_least(0, self, "wait_s")
+        check_over_zero(self, "rate_hz", "max_age_s", "reply_timeout_s")
         check_tiers(self)
 
 

@@ -56,8 +56,8 @@ class TierSettings:
     usd_per_hour: float = 0.0
 
     def __post_init__(self) -> None:
-        check_over_zero(self, "tiers.faster", finite=True)
-        check_at_least(0, self, "tiers.usd_per_hour", finite=True)
+        check_over_zero(self, "tiers.faster")
+        check_at_least(0, self, "tiers.usd_per_hour")
 
 
 @dataclass
@@ -75,8 +75,8 @@ class HopSettings:
     usd_per_gb: float = 0.0
 
     def __post_init__(self) -> None:
-        check_over_zero(self, "hops.bandwidth_kbps", finite=True)
-        check_at_least(0, self, "hops.ping_ms", "hops.usd_per_gb", finite=True)
+        check_over_zero(self, "hops.bandwidth_kbps")
+        check_at_least(0, self, "hops.ping_ms", "hops.usd_per_gb")
 
 
 @dataclass

@@ -58,7 +58,7 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         check_over_zero(self, f"{self.section}.body_timeout_s", f"{self.section}.idle_timeout_s")
-        check_at_least(0, self, f"{self.section}.bodies_mb", finite=True)
+        check_at_least(0, self, f"{self.section}.bodies_mb")
         check_at_least(1, self, f"{self.section}.connections")
         check_at_least(0, self, f"{self.section}.leave_s", f"{self.section}.drain_s")
 
@@ -101,7 +101,7 @@ class CloudSettings:
         check_at_least(1, self, "cloud.workers", "cloud.max_batch", "cloud.batch_requests", "cloud.max_pixels")
         check_at_least(0, self, "cloud.queue", "cloud.batch_delay_s")
         check_over_zero(self, "cloud.queue_s")
-        check_at_least(0, self, "cloud.max_picture_mb", finite=True)
+        check_at_least(0, self, "cloud.max_picture_mb")
 
     @property
     def thread_count(self) -> int:
@@ -124,8 +124,8 @@ class PriceSettings:
     window_s: float = 5.0
 
     def __post_init__(self) -> None:
-        check_at_least(0, self, "price.base_usd_per_hour", "price.slope_usd_per_hour", finite=True)
-        check_over_zero(self, "price.window_s", finite=True)
+        check_at_least(0, self, "price.base_usd_per_hour", "price.slope_usd_per_hour")
+        check_over_zero(self, "price.window_s")
         if self.base_usd_per_hour is None and self.slope_usd_per_hour:
             raise ConfigError("price.slope_usd_per_hour needs price.base_usd_per_hour, which may be 0")
 

@@ -170,9 +170,9 @@ class ScenarioTrace:
     interval_s: float = 1.0
 
     def __post_init__(self) -> None:
-        check_over_zero(self, "scenario.step_s", finite=True)
-        check_at_least(0, self, "scenario.lag_s", "scenario.interval_s", "scenario.ping_ms", finite=True)
-        check_over_zero(self, "scenario.clock_mhz", finite=True)
+        check_over_zero(self, "scenario.step_s")
+        check_at_least(0, self, "scenario.lag_s", "scenario.interval_s", "scenario.ping_ms")
+        check_over_zero(self, "scenario.clock_mhz")
 
 
 class Metric(Enum):
