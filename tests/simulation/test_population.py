@@ -61,9 +61,12 @@ def test_a_configuration_in_hand_written_numpy(composed, tmp_path, profile_of):
     assert errors["link"].bias > 0.5
 
 
-def test_repetitions_are_runs_with_other_seeds(composed):
-    base = ("predictor/edge=power_law", "w=[0.5,0.8]", CLAIM.replace("published", "w: 0.8, published"))
+@pytest.mark.parametrize("strategies", [(), ("+planner@strategy.linucb=linucb",)], ids=["all", "a learner beside them"])
+def test_repetitions_are_runs_with_other_seeds(composed, strategies):
+    claim = CLAIM.replace("published", "w: 0.8, published")
+    base = ("predictor/edge=power_law", "w=[0.5,0.8]", claim, *strategies)
     result = composed(*base, "population=12")
+    assert ("linucb" in {series.strategy for series in result.series}) == bool(strategies)
     alone = [composed(*base, f"scenario.seed={seed}") for seed in range(12)]
     for series in result.series:
         rows = [next(r for r in run.series if (r.strategy, r.w) == (series.strategy, series.w)) for run in alone]

@@ -49,6 +49,7 @@ class ForecastChunks:
         weights: the values of w of every strategy that follows a weight.
         run: how requests go over a recorded link; None where there is none.
         advance: called for progress with the number of samples just done; with 0 while they are only prepared.
+        apart: whether no chunk has samples of two repetitions.
 
     Attributes:
         total: number of samples in all.
@@ -65,8 +66,10 @@ class ForecastChunks:
         weights: Sequence[float],
         run: TraceRun | None = None,
         advance: Callable[[int], None] = lambda _count: None,
+        *,
+        apart: bool = False,
     ) -> None:
-        self._run = run
+        self._run, self._apart = run, apart
         self._transfers_s: dict[int, Floats] = {}
         self._planning, self._truth, self._advance = planning, truth, advance
         self._samples = samples
@@ -126,9 +129,11 @@ class ForecastChunks:
         )
 
     def _observations(self) -> Iterator[tuple[int, Ints, Observation]]:
-        for start in range(0, self.total, self._chunk_samples):
-            stop = min(start + self._chunk_samples, self.total)
-            yield start, np.arange(start, stop) // self.size, self._samples.observation(start, stop)
+        together = self.size if self._apart else self.total
+        for begin in range(0, self.total, together):
+            for start in range(begin, begin + together, self._chunk_samples):
+                stop = min(start + self._chunk_samples, begin + together)
+                yield start, np.arange(start, stop) // self.size, self._samples.observation(start, stop)
 
     def _static_best_of(self, repetition: Ints) -> Ints:
         best: Ints = self.static_best[:, repetition]

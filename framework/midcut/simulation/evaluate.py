@@ -14,7 +14,7 @@ from midcut.simulation.strategies import COST_OPTIMAL, LATENCY_OPTIMAL
 from midcut.simulation.strategy_metrics import FrontCoverage, StrategyMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from midcut.results.simulation import Front, Interval, Series
     from midcut.simulation.chunks import ForecastChunks
@@ -98,11 +98,20 @@ def evaluate(
     return evaluations
 
 
-def repeated_means(samples: ForecastChunks, strategies: Sequence[Strategy]) -> dict[str, Means]:
-    """Strategy -> mean latency and cost for each of its weights and every repetition, both of shape (W, R)."""
+def repeated_means(samples: ForecastChunks, make_strategies: Callable[[], Sequence[Strategy]]) -> dict[str, Means]:
+    """Strategy -> mean latency and cost for each of its weights and every repetition, both of shape (W, R).
+
+    Args:
+        samples: of all repetitions; apart from one another where a strategy learns.
+        make_strategies: gives the strategies, of which none has learnt anything yet.
+    """
+    strategies, current = make_strategies(), 0
+    learn = any(strategy.learns for strategy in strategies)
     shapes = {strategy.name: (samples.repetitions, len(strategy.weights)) for strategy in strategies}
     sums = {name: {"latency_s": np.zeros(shape), "cost_usd": np.zeros(shape)} for name, shape in shapes.items()}
     for repetition, chunk in samples.chunks():
+        if learn and repetition[0] != current:
+            strategies, current = make_strategies(), int(repetition[0])
         for strategy in strategies:
             indices = chunk.truth_table.flat_indices(strategy.picks(chunk).rows)
             add_by_group(

@@ -97,8 +97,7 @@ def simulate(setup: Setup, header: ResultHeader, progress: Callable[[float], Non
         FileError: a trace cannot be read.
         ForecastError: a forecast that no planner can choose from.
     """
-    strategies = make_strategies(setup.planners, setup.weights, setup.reply_timeout_s)
-    strategies += system_strategies(setup.systems.items(), setup.truth.placements, setup.reply_timeout_s)
+    strategies = _strategies(setup)
     _check_setup(setup, strategies)
     trace = RecordedTrace(setup.scenario) if isinstance(setup.scenario, ScenarioTrace) else None
     samples = make_samples(setup.scenario) if trace is None else trace.steady()
@@ -115,10 +114,9 @@ def simulate(setup: Setup, header: ResultHeader, progress: Callable[[float], Non
         finished_samples += count
         progress(finished_samples / total)
 
-    def in_chunks(of: Samples) -> ForecastChunks:
-        return ForecastChunks(
-            setup.planning, setup.truth, of, len(samples), setup.weights, _trace_run(setup, of), advance
-        )
+    def in_chunks(of: Samples, *, apart: bool = False) -> ForecastChunks:
+        run = _trace_run(setup, of)
+        return ForecastChunks(setup.planning, setup.truth, of, len(samples), setup.weights, run, advance, apart=apart)
 
     keep = len(samples) <= setup.keep_samples
     means_over_seeds: dict[str, Means] = {}
@@ -127,7 +125,9 @@ def simulate(setup: Setup, header: ResultHeader, progress: Callable[[float], Non
         all_series = tuple(one_by_one.evaluate(samples, advance, keep=keep))
     else:
         evaluations = evaluate(in_chunks(samples), strategies, placements, setup.dwell, keep=keep)
-        means_over_seeds = repeated_means(in_chunks(repeated), strategies) if repeated else {}
+        if repeated:
+            learn = any(strategy.learns for strategy in strategies)
+            means_over_seeds = repeated_means(in_chunks(repeated, apart=learn), lambda: _strategies(setup))
         all_series = tuple(series for evaluation in evaluations for series in evaluation.series(means_over_seeds))
         fronts = tuple(front for evaluation in evaluations if (front := evaluation.front()))
     means = _means(all_series)
@@ -152,6 +152,11 @@ def simulate(setup: Setup, header: ResultHeader, progress: Callable[[float], Non
         second_cuts=() if placements.onward is None else tuple(placements.onward.cut.tolist()),
         aim=setup.planning.aim,
     )
+
+
+def _strategies(setup: Setup) -> list[Strategy]:
+    strategies = make_strategies(setup.planners, setup.weights, setup.reply_timeout_s)
+    return strategies + system_strategies(setup.systems.items(), setup.truth.placements, setup.reply_timeout_s)
 
 
 def _trace_run(setup: Setup, samples: Samples) -> TraceRun | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -47,7 +49,9 @@ class SystemStrategy:
             raise ConfigError(f"systems.{name}: that strategy is evaluated in any case; choose another name")
         self.name = name
         self._reply_timeout_s = reply_timeout_s
-        self._policy, self.learns = policy, isinstance(policy.planner, Learner)
+        self.learns = isinstance(policy.planner, Learner)
+        # One that learns begins anew in each evaluation.
+        self._policy = replace(policy, planner=copy.deepcopy(policy.planner)) if self.learns else policy
         known = {placements[row]: row for row in range(len(placements))}
         offered = [policy.placements[row] for row in range(len(policy.placements))]
         missing = [placement for placement in offered if placement not in known]
