@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 from midcut import wire
 from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
-from midcut.wire.tcp import rate_kbps, starts_slowly
+from midcut.types import BodyArrival
+from midcut.wire import oip
+from midcut.wire.tcp import arrival_s, rate_kbps, starts_slowly
 from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
 from midcut_telemetry.limits import check_timeout
 
@@ -24,11 +26,11 @@ _PINGS: Final = 3
 class BandwidthProbe:
     """Uploads `probe_bytes` on a keep-alive connection, after pings that give the round trip.
 
-    The bandwidth is that of HTTP bodies: bytes * 8 / (seconds - round trip), corrected for TCP's slow start where the
-    connection is new or was idle.
-    The cloud discards the body while it arrives and answers `{"received_bytes": n}`. Where the round
-    trip leaves less than a tenth of the seconds, a tenth is used: the probe is too small for such a link, and the
-    result is a lower bound.
+    The cloud discards the body while it arrives, and answers `{"received_bytes": n}` and how the body arrived. The
+    bandwidth is the rate of that, or where that is not the link's (`midcut.wire.tcp.arrival_s`), bytes * 8 /
+    (seconds - round trip), corrected for TCP's slow start where the connection is new or was idle. Where the round trip
+    leaves less than a tenth of the seconds, a tenth is used: the probe is too small for such a link, and its result is
+    a lower bound.
 
     Raises:
         ConfigError: `probe_bytes` is not over 0, or a token or certificate cannot be read.
@@ -65,20 +67,29 @@ class BandwidthProbe:
     def read(self) -> Mapping[str, float]:
         rtt_s = min(self._connection.exchange("GET", wire.HEALTH_PATH)[0] for _ in range(_PINGS))
         seconds, answer = self._connection.exchange("POST", wire.PROBE_PATH, self._body)
-        self._check_received(answer)
+        arrival = self._read_arrival(answer)
         transfer_s = max(seconds - rtt_s, 0.1 * seconds)
         pause_s = self.interval_s if self._restarts_slowly else 0.0
         if self._connection.opened != self._opened:
             pause_s, self._opened = math.inf, self._connection.opened
-        return {"bandwidth_kbps": rate_kbps(len(self._body), transfer_s, rtt_s, pause_s)}
+        size = len(self._body)
+        if arrival is not None and arrival.seconds <= seconds:
+            by_arrival_s = arrival_s(arrival, size, transfer_s, rtt_s, pause_s)
+            if by_arrival_s is not None:
+                return {"bandwidth_kbps": size * 8 / by_arrival_s / 1e3}
+        return {"bandwidth_kbps": rate_kbps(size, transfer_s, rtt_s, pause_s)}
 
     def close(self) -> None:
         self._connection.close()
 
-    def _check_received(self, answer: bytes) -> None:
+    def _read_arrival(self, answer: bytes) -> BodyArrival | None:
+        """How the body arrived; None where the cloud does not tell. Raises TelemetryError where it did not."""
         try:
-            received = int(json.loads(answer)["received_bytes"])
+            read = json.loads(answer)
+            received = int(read["received_bytes"])
+            arrival = BodyArrival(int(read.get(oip.ARRIVAL_BYTES, 0)), int(read.get(oip.ARRIVAL_US, 0)) / 1e6)
         except (ValueError, TypeError, KeyError):
             raise TelemetryError(f"POST {wire.PROBE_PATH}: not the answer to a probe: {answer[:100]!r}") from None
         if received != len(self._body):
             raise TelemetryError(f"POST {wire.PROBE_PATH}: the cloud received {received} of {len(self._body)} bytes")
+        return arrival if arrival.size_bytes > 0 else None

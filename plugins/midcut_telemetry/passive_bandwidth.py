@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
 from midcut.wire.rate_estimate import LinkRate
-from midcut.wire.tcp import rate_kbps, slow_start_s, starts_slowly, window_bytes
+from midcut.wire.tcp import arrival_s, rate_kbps, starts_slowly
 from midcut_telemetry.config import Estimate
 from midcut_telemetry.tcp_ping import TcpPing
 
@@ -33,8 +33,6 @@ _SHORT_ARRIVAL_S: Final = 0.004
 _CLEAR_S: Final = 0.04
 # Of so many exchanges one was not delayed.
 _FEW: Final = 5
-# A link that is this much slower than a body's arrival says stood still before its first piece, or after the last one.
-_STILL_S: Final = 0.02
 
 
 class _Sample(NamedTuple):
@@ -255,10 +253,12 @@ def _rate_of(sample: _Sample, round_trip: _RoundTrip) -> _Rate:
     # The round trip may have been longer when it was measured: at least a tenth of the seconds must remain.
     seconds = max(sample.seconds - round_trip.seconds, 0.1 * sample.seconds)
     size = max(sample.size - round_trip.size, 1)
-    arrival_s = _arrival_s(sample, size, seconds, round_trip)
-    seconds = seconds if arrival_s is None else arrival_s
+    by_arrival_s = None
+    if sample.transfer.arrival is not None and sample.transfer.arrival.seconds <= sample.seconds:
+        by_arrival_s = arrival_s(sample.transfer.arrival, size, seconds, round_trip.seconds, sample.pause_s)
+    seconds = seconds if by_arrival_s is None else by_arrival_s
     plain_kbps = size * 8 / seconds / 1e3
-    kbps = plain_kbps if arrival_s else rate_kbps(size, seconds, round_trip.seconds, sample.pause_s)
+    kbps = plain_kbps if by_arrival_s else rate_kbps(size, seconds, round_trip.seconds, sample.pause_s)
     return _Rate(
         sample.ended_at_s,
         kbps,
@@ -266,28 +266,9 @@ def _rate_of(sample: _Sample, round_trip: _RoundTrip) -> _Rate:
         size * 8 / 1e3,
         seconds,
         sample.transfer.fresh,
-        arrival_s is not None,
+        by_arrival_s is not None,
         sample.transfer.tcp is not None,
     )
-
-
-def _arrival_s(sample: _Sample, size: int, exchange_s: float, round_trip: _RoundTrip) -> float | None:
-    """Seconds that a size takes at the rate at which the body arrived; None where that rate is not the link's.
-
-    Args:
-        exchange_s: what the exchange took, round trip and cloud excluded.
-    """
-    arrival = sample.transfer.arrival
-    if arrival is None or arrival.seconds <= 0.0 or 3 * arrival.size_bytes < size:
-        return None
-    seconds = arrival.seconds * size / arrival.size_bytes
-    # Store and forward: the body arrives in less than half of the exchange where the way before the proxy is slower.
-    if seconds < max(exchange_s / 2, exchange_s - _STILL_S) or arrival.seconds > sample.seconds:
-        return None
-    # While the window is small the body arrives at the window's rate, not the link's: not below the link's half either.
-    kbps, rtt_s = 2 * size * 8 / seconds / 1e3, round_trip.seconds
-    waits = slow_start_s(size, kbps, rtt_s, window_bytes(sample.pause_s, kbps, rtt_s)) > 0.0
-    return None if waits else seconds
 
 
 def _usable(rates: Sequence[_Rate]) -> Sequence[_Rate]:

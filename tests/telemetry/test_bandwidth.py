@@ -51,6 +51,15 @@ def test_the_round_trip_does_not_count(cloud, monkeypatch):
     assert 100_000 * 8 / 1000 / 0.1 < kbps <= 100_000 * 8 / 1000 / 0.02
 
 
+def test_a_probe_measures_how_its_body_arrived(monkeypatch):
+    # 175 ms with 1 of the round trip: 4598 kbit/s; by its arrival 5000 and, where that stood still, 4598 again.
+    for arrival_us, kbps in ((128_000, 5_000.0), (100_000, 4_598.0), (0, 4_598.0), (900_000, 4_598.0)):
+        answer = b'{"received_bytes": 100000, "arrival_bytes": 80000, "arrival_us": %d}' % arrival_us
+        seconds = {"GET": 0.001, "POST": 0.175}
+        monkeypatch.setattr(KeepAliveConnection, "exchange", lambda _, verb, *__, s=seconds, a=answer: (s[verb], a))
+        assert probe("http://127.0.0.1:1").read()["bandwidth_kbps"] == pytest.approx(kbps, rel=0.001)
+
+
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
@@ -58,6 +67,7 @@ def test_the_round_trip_does_not_count(cloud, monkeypatch):
         (b"[]", "not the answer to a probe"),
         (b'{"server_s": 0}', "not the answer to a probe"),
         (b'{"received_bytes": "many"}', "not the answer to a probe"),
+        (b'{"received_bytes": 100000, "arrival_us": "long"}', "not the answer to a probe"),
         (b'{"received_bytes": 7}', "received 7 of 100000 bytes"),
     ],
 )

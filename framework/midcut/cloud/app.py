@@ -191,8 +191,7 @@ class _Routes:
             "compute_us": int((result.compute_s + relayed.fallback_compute_s) * 1e6),
             "server_us": int((computed - received) * 1e6),
         }
-        if (arrival := request[UPLOAD].arrival) is not None:
-            parameters[oip.ARRIVAL_BYTES], parameters[oip.ARRIVAL_US] = arrival.size_bytes, int(arrival.seconds * 1e6)
+        parameters |= _arrival_parameters(request)
         if relayed.beyond:
             parameters[ROUTE_US] = times_text(relayed.beyond)
         if relayed.fallback:
@@ -281,7 +280,8 @@ class _Routes:
     async def probe(self, request: web.Request) -> web.Response:
         """Read a body and drop it: a client that times the upload measures the link."""
         received = await discard_body(request, PROBE_LIMIT_BYTES, self._body_timeout_s)
-        return json_response(msgspec.json.encode({"received_bytes": received}))
+        answer = {"received_bytes": received} | _arrival_parameters(request)
+        return json_response(msgspec.json.encode(answer))
 
     async def health(self, request: web.Request) -> web.Response:
         draining = not request.app[DRAIN].ready
@@ -289,6 +289,14 @@ class _Routes:
         if may_read(request):
             body["models"] = self._hosted.names
         return json_response(msgspec.json.encode(body), 503 if draining else 200)
+
+
+def _arrival_parameters(request: web.Request) -> dict[str, int]:
+    """How the body of a request arrived, for its answer; empty where it came in too few pieces."""
+    arrival = request[UPLOAD].arrival
+    if arrival is None:
+        return {}
+    return {oip.ARRIVAL_BYTES: arrival.size_bytes, oip.ARRIVAL_US: int(arrival.seconds * 1e6)}
 
 
 def _named_outputs(table: CutTable, call: oip_read.InferCall, values: Sequence[Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from midcut.types import TcpInfo
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
+    from midcut.types import BodyArrival
+
 SEGMENT_BYTES: Final = 1448
 """Payload of a full segment on Ethernet, with time stamps."""
 INITIAL_WINDOW: Final = 10
@@ -168,6 +170,31 @@ def rate_kbps(size_bytes: float, transfer_s: float, rtt_s: float, pause_s: float
     return high
 
 
+def arrival_s(
+    arrival: BodyArrival, size_bytes: float, transfer_s: float, rtt_s: float, pause_s: float = 0.0
+) -> float | None:
+    """Seconds that a body takes at the rate at which the server saw it arrive; None where that rate is not the link's.
+
+    Args:
+        arrival: what the server tells.
+        size_bytes: of the body.
+        transfer_s: what the client measured, round trip and server excluded; HTTP at both ends is part of it.
+        rtt_s, pause_s: as `rate_kbps` takes them.
+    """
+    if arrival.seconds <= 0.0 or 3 * arrival.size_bytes < size_bytes:
+        return None
+    seconds = arrival.seconds * size_bytes / arrival.size_bytes
+    # Store and forward: the body arrives in less than half of the time where the way before the proxy is slower.
+    if seconds < max(transfer_s / 2, transfer_s - _STILL_S):
+        return None
+    # While the window is small the body arrives at the window's rate, not the link's: not below the link's half either.
+    kbps = 2 * size_bytes * 8 / seconds / 1e3
+    waits = slow_start_s(size_bytes, kbps, rtt_s, window_bytes(pause_s, kbps, rtt_s)) > 0.0
+    return None if waits else seconds
+
+
+# Whoever measures this much more than a body's arrival explains saw the link stand still before it or after it.
+_STILL_S: Final = 0.02
 _RETRANSMISSION_TIMEOUT_S: Final = 0.3
 # A bandwidth higher than this many times the plain rate cannot be distinguished: slow start hides it.
 _MOST_RATIO: Final = 16.0
