@@ -148,9 +148,21 @@ def test_a_request_that_was_under_way_does_not_shorten_a_requested_wait():
     breaker.record_failure("503: busy", 0.01, requested_s=7.0)
     breaker.record_failure("reset")
     assert breaker.wait_s == 7.0
-    breaker.record_success()
+    assert breaker.record_success() is False
+    assert (breaker.state, breaker.wait_s) == (BreakerState.open, 7.0)
+
+
+def test_after_a_requested_wait_a_success_closes_it_and_the_next_wait_is_a_new_one():
+    clock = Clock()
+    breaker = Breaker(3, 2.0, clock)
+    breaker.record_failure("503: busy", 0.01, requested_s=7.0)
+    clock.now_s += 7.0
+    breaker.half_open()
+    assert breaker.record_success() is True
     breaker.record_failure("no answer", 3.0)
-    assert breaker.wait_s == 3.0
+    assert (breaker.state, breaker.wait_s) == (BreakerState.open, 3.0)
+    assert breaker.record_success() is True  # nobody asked for this wait
+    assert breaker.state is BreakerState.closed
 
 
 def test_a_closed_one_does_not_half_open():

@@ -45,7 +45,7 @@ class Breaker:
         self._in_a_row = self._failed_tries = 0
         self._retry_at_s = 0.0
         self._reason = ""
-        self._trying = False
+        self._trying = self._is_requested = False
 
     @property
     def state(self) -> BreakerState:
@@ -78,7 +78,12 @@ class Breaker:
         self._trying = False
 
     def record_success(self) -> bool:
-        """Record that the request was answered. Returns whether that ends a series of failures."""
+        """Record that the request was answered. Returns whether that ends a series of failures.
+
+        A request that was under way when the cloud asked for a wait does not end that wait.
+        """
+        if self._state is BreakerState.open and self._is_requested:
+            return False
         ended = self._in_a_row > 0
         self._state, self._reason, self._trying = BreakerState.closed, "", False
         self._in_a_row = self._failed_tries = 0
@@ -105,13 +110,14 @@ class Breaker:
         opens = self._retry_after_s > 0.0 and (lasting or self._state is not BreakerState.closed)
         if opens or requested_s is not None:
             self._state = BreakerState.open
+            self._is_requested = self._is_requested or requested_s is not None
             # Another request that was under way must not shorten the wait.
             self._retry_at_s = max(self._retry_at_s, self._clock() + rest_s)
         elif not self.wait_s:
-            self._state = BreakerState.closed
+            self._state, self._is_requested = BreakerState.closed, False
         return self._in_a_row == 1
 
     def half_open(self) -> None:
         """Let one request through, because the time open is over."""
         if self._state is BreakerState.open:
-            self._state, self._trying = BreakerState.half_open, False
+            self._state, self._trying, self._is_requested = BreakerState.half_open, False, False

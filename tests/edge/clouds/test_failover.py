@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 import torch
@@ -399,6 +399,16 @@ async def test_a_cloud_that_must_not_be_used_gets_another_chance(monkeypatch, at
     now_s += 31.0
     assert await asked(clouds) == "right"
     await clouds.close()
+
+
+async def test_a_codec_that_fails_here_is_not_blamed_on_the_cloud():
+    cloud = Listing("fine")
+    clouds = Clouds({"a": cloud}, retry_after_s=60.0, failures=1)
+    clouds.find_mismatch = lambda _: ""
+    clouds.adapter = Mock(takes=Mock(return_value=False), adapt=AsyncMock(side_effect=MemoryError("400 MB")))
+    with pytest.raises(CloudUnreachableError, match="another codec failed: MemoryError: 400 MB"):
+        await asked(clouds, TailRequest("of", 1, "f", [], "r"))
+    assert (cloud.asked, clouds.why) == (0, "")
 
 
 async def test_a_cloud_that_lists_nothing_is_asked_all_the_same():

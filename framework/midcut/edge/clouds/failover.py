@@ -276,7 +276,7 @@ class Clouds:
             cloud.breaker.abandon_try()
             raise
         except Exception as error:
-            failure = _as_cloud_error(error, request.timeout_s)
+            failure = _as_cloud_error(error, request.timeout_s, "another codec" if adapting else "transport")
             if not adapting and _is_evidence(cloud, failure, request.timeout_s, allowed_s):
                 self._record_failure(cloud, failure, perf_counter() - started)
             else:
@@ -379,15 +379,15 @@ def _is_evidence(cloud: _CloudState, failure: CloudError, timeout_s: float | Non
     return not too_short or perf_counter() - cloud.answered_at_s > _SILENT_S
 
 
-def _as_cloud_error(error: Exception, timeout_s: float | None) -> CloudError:
+def _as_cloud_error(error: Exception, timeout_s: float | None, part: str = "transport") -> CloudError:
     if isinstance(error, CloudError):
         return error
     if isinstance(error, TimeoutError):
         return CloudTimeoutError("no answer in time" if timeout_s is None else f"no answer in {timeout_s:.3g} s")
     if isinstance(error, WireError):
         return CloudRefusedError(f"the cloud's reply does not fit: {error}")
-    _log.error("transport failed", exc_info=error)
-    return CloudUnreachableError(f"transport failed: {type(error).__name__}: {error}")
+    _log.error(f"{part} failed", exc_info=error)
+    return CloudUnreachableError(f"{part} failed: {type(error).__name__}: {error}")
 
 
 def _call_all(callbacks: list[Callable[[], None]]) -> None:
