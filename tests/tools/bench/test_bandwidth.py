@@ -40,3 +40,5 @@ def test_the_bandwidth_of_a_token_bucket(tmp_path):
     for row in rows:
         assert row["true_kbps"] == pytest.approx(3_825.6, abs=0.1)
         assert len(row["exchanges"]) == len(row["readings_kbps"]) >= 3
+    # 130 kB come to the cloud in many pieces, and it tells how long they took.
+    assert all(exchange["arrival_bytes"] > 0 < exchange["arrival_s"] for exchange in rows[1]["exchanges"])
