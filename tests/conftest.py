@@ -169,7 +169,7 @@ def executor():
 
 
 @contextmanager
-def _running(hosted, executor, knobs, **settings):
+def _running(hosted, executor, cloud_settings, **settings):
     """A cloud on a thread and a loop of its own."""
     from midcut import cloud
     from midcut.config.settings import ServerSettings
@@ -186,9 +186,9 @@ def _running(hosted, executor, knobs, **settings):
     async def go():
         ended["stop"], ended["loop"] = asyncio.Event(), asyncio.get_running_loop()
         server = ServerSettings(**{"port": 0} | settings)
-        with Threads(knobs.workers, "tail") as pool:
+        with Threads(cloud_settings.workers, "tail") as pool:
             segments = Segments(executor)
-            await serve(cloud.make_app(hosted, segments, pool, server, knobs), server, ready, ended["stop"])
+            await serve(cloud.make_app(hosted, segments, pool, server, cloud_settings), server, ready, ended["stop"])
             segments.close()
 
     thread = threading.Thread(target=lambda: event_loop.run(go()))
@@ -208,13 +208,13 @@ def running_cloud(tiny):
     from midcut import cloud
     from midcut.config.settings import CloudSettings
 
-    def start(*partitions, executor=None, max_batch=1, codecs=None, knobs=None, models=None, **settings):
+    def start(*partitions, executor=None, max_batch=1, codecs=None, cloud_settings=None, models=None, **settings):
         named = {one.table.model: one for one in partitions or (tiny,)}
-        knobs = CloudSettings(**{"workers": 2} | (knobs or {}))
-        hosted = cloud.HostedModels(named, max_batch, codecs, models, int(knobs.max_picture_mb * 1e6))
-        if knobs.batch_requests > 1:
+        cloud_settings = CloudSettings(**{"workers": 2} | (cloud_settings or {}))
+        hosted = cloud.HostedModels(named, max_batch, codecs, models, int(cloud_settings.max_picture_mb * 1e6))
+        if cloud_settings.batch_requests > 1:
             hosted.learn_to_batch()
-        return _running(hosted, executor or PlainExecutor(), knobs, **settings)
+        return _running(hosted, executor or PlainExecutor(), cloud_settings, **settings)
 
     return start
 

@@ -98,8 +98,8 @@ def profile(out: Path, models: list[str]) -> dict[str, float]:
         for role in ("edge", "cloud"):
             CONSOLE.print(f"profiling {model} as {role} ...")
             began = time.monotonic()
-            knobs = (f"model={model}", f"role={role}", f"stated_clock_mhz={FULL_CLOCK_MHZ}", "repeats=15")
-            command = [*MIDCUT, "profile", *knobs, f"out={out}/profiles/{role}-{model}.json"]
+            overrides = (f"model={model}", f"role={role}", f"stated_clock_mhz={FULL_CLOCK_MHZ}", "repeats=15")
+            command = [*MIDCUT, "profile", *overrides, f"out={out}/profiles/{role}-{model}.json"]
             finished = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
             if finished.returncode:
                 sys.exit(f"tools/demo: midcut profile failed:\n{finished.stderr}")

@@ -53,8 +53,8 @@ class Component:
 
     Attributes:
         name: how a config or the command line selects it, e.g. `planner=NAME`; letters, digits and underscores.
-        config: a dataclass type, or an instance whose values become the defaults. Its fields are the knobs. They are
-            typed, so that a misspelt knob or a value of the wrong type is an error. Use `Enum`, not `Literal`, for
+        config: a dataclass type, or an instance whose values become the defaults. Its fields are the settings. They are
+            typed, so that a misspelt setting or a value of the wrong type is an error. Use `Enum`, not `Literal`, for
             choices.
         target: dotted path of a class or function, called with the config's fields as keyword arguments (and with the
             additional ones that `midcut.protocols` states for the kind). It is imported when it is selected.

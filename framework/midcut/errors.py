@@ -1,7 +1,7 @@
 """The errors that midcut raises on purpose. Each message is one line: what is wrong, where, and what would be right.
 
     MidcutError
-    ├── ConfigError               a knob or a combination of choices
+    ├── ConfigError               a setting or a combination of choices
     │   └── UnknownComponentError a component that no plugin registered
     ├── PluginError               a plugin that cannot be used
     ├── FileError                 a profile, trace, image or label file
@@ -70,7 +70,7 @@ def printable(text: str, keep: str = "\n\t") -> str:
 
 
 class ConfigError(MidcutError):
-    """A knob has a value that cannot work, or choices do not fit together."""
+    """A setting has a value that cannot work, or choices do not fit together."""
 
 
 class UnknownComponentError(ConfigError):

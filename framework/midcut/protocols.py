@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """Loads a network. The target gets the additional keyword `name`, the component's, unless it has such a knob."""
+    """Loads a network. The target gets the additional keyword `name`, the component's, unless it has such a setting."""
 
     def load(self) -> LoadedModel:
         """Make the network. Two processes must get the same weights, so random ones need a fixed seed.

@@ -1,4 +1,4 @@
-"""Knobs of the codecs. Light: no torch.
+"""Settings of the codecs. Light: no torch.
 
 `mb_per_s` is for forecasts that are made without the model; `midcut edge` measures encoding and decoding at start.
 """
@@ -18,7 +18,7 @@ class Scale(Enum):
 
 @dataclass
 class RawConfig:
-    """The elements as they are, little-endian. It has no knobs."""
+    """The elements as they are, little-endian. It has no settings."""
 
 
 @dataclass

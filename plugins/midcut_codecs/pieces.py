@@ -1,4 +1,4 @@
-"""Shared by the codecs: joining received bytes, and checks of knobs."""
+"""Shared by the codecs: joining received bytes, and checks of settings."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def join_exactly(encoded: Encoded, expected: int, codec: str, spec: ValueSpec) -
     return join_pieces(encoded)
 
 
-def check_share(value: float | None, knob: str) -> float | None:
-    """Return a knob that is a share of 1, or None.
+def check_share(value: float | None, setting: str) -> float | None:
+    """Return a setting that is a share of 1, or None.
 
     Raises:
         ConfigError: it is neither.
     """
     if value is not None and not 0.0 <= value <= 1.0:
-        raise ConfigError(f"codec.{knob} must be from 0 to 1, got {value}")
+        raise ConfigError(f"codec.{setting} must be from 0 to 1, got {value}")
     return value
 
 
 def to_bytes_per_s(mb_per_s: float, codec: str) -> float:
-    """Convert the knob `mb_per_s` to bytes per second.
+    """Convert the setting `mb_per_s` to bytes per second.
 
     Raises:
         ConfigError: it is not over 0.

@@ -55,7 +55,7 @@ class Owned(Rented):
         super().__init__(0.0, cloud_usd_per_hour, bill_transfer, relay_usd_per_hour)
 
 
-def _usd_per_second(usd_per_hour: float, knob: str) -> float:
+def _usd_per_second(usd_per_hour: float, setting: str) -> float:
     if not (math.isfinite(usd_per_hour) and usd_per_hour >= 0.0):
-        raise ConfigError(f"cost.{knob} must be a finite price, 0 or more, got {usd_per_hour}")
+        raise ConfigError(f"cost.{setting} must be a finite price, 0 or more, got {usd_per_hour}")
     return usd_per_hour / 3600.0

@@ -1,4 +1,4 @@
-"""Knobs of the cost models. Prices: AWS t3.xlarge, on demand (Luger, Aral, Brandic 2023, Table 2)."""
+"""Settings of the cost models. Prices: AWS t3.xlarge, on demand (Luger, Aral, Brandic 2023, Table 2)."""
 
 from __future__ import annotations
 

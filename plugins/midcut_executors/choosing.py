@@ -26,46 +26,46 @@ _WORTH_IT: Final = 0.95
 _log = structlog.get_logger("midcut.executor")
 
 
-def onnxruntime(**knobs: Any) -> Executor:
+def onnxruntime(**settings: Any) -> Executor:
     """Make the executor of ONNX Runtime; PyTorch's, with one line in the log, where the extra is not installed.
 
     Raises:
-        ConfigError: a knob is out of bounds.
+        ConfigError: a setting is out of bounds.
     """
-    OnnxRuntimeConfig(**knobs)  # checks the bounds
+    OnnxRuntimeConfig(**settings)  # checks the bounds
     if _lacks("onnxruntime"):
         return Native()
     from midcut_executors.onnxruntime import OnnxRuntime  # noqa: PLC0415 - only where it is chosen
 
-    return OnnxRuntime(**knobs)
+    return OnnxRuntime(**settings)
 
 
-def openvino(**knobs: Any) -> Executor:
+def openvino(**settings: Any) -> Executor:
     """Make the executor of OpenVINO; PyTorch's, with one line in the log, where the extra is not installed.
 
     Raises:
-        ConfigError: a knob is out of bounds.
+        ConfigError: a setting is out of bounds.
     """
-    OpenVinoConfig(**knobs)  # checks the bounds
+    OpenVinoConfig(**settings)  # checks the bounds
     if _lacks("openvino"):
         return Native()
     from midcut_executors.openvino import OpenVino  # noqa: PLC0415 - only where it is chosen
 
-    return OpenVino(**knobs)
+    return OpenVino(**settings)
 
 
 def by_name(name: str, accuracy: Accuracy = Accuracy.float32, calibration: str | None = None) -> Executor:
-    """Make an executor whose other knobs have their defaults.
+    """Make an executor whose other settings have their defaults.
 
     Raises:
         ConfigError: there is none of that name, or it does not have that accuracy.
     """
-    knobs: dict[str, Any] = {"threads": None, "tolerance": None, "segments": 32, "accuracy": accuracy}
+    settings: dict[str, Any] = {"threads": None, "tolerance": None, "segments": 32, "accuracy": accuracy}
     makers: dict[str, Callable[[], Executor]] = {
         "native": Native,
-        "onnxruntime": lambda: onnxruntime(**knobs, calibration=calibration),
-        "openvino": lambda: openvino(**knobs),
-        "auto": lambda: Auto(**knobs, calibration=calibration),
+        "onnxruntime": lambda: onnxruntime(**settings, calibration=calibration),
+        "openvino": lambda: openvino(**settings),
+        "auto": lambda: Auto(**settings, calibration=calibration),
     }
     if name not in makers:
         raise ConfigError(f"executor.runtime={name!r} must be one of {', '.join(makers)}")
@@ -89,15 +89,20 @@ class Auto:
         calibration: str | None = None,
     ) -> None:
         AutoConfig(threads, tolerance, accuracy, calibration, segments)  # checks the bounds
-        knobs: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "segments": segments, "accuracy": accuracy}
+        settings: dict[str, Any] = {
+            "threads": threads,
+            "tolerance": tolerance,
+            "segments": segments,
+            "accuracy": accuracy,
+        }
         self._candidates: list[Executor] = [Native()]
         if not missing("onnxruntime"):
             in_float32 = accuracy is Accuracy.fast
-            self._candidates.append(onnxruntime(**knobs | ({"accuracy": Accuracy.float32} if in_float32 else {})))
+            self._candidates.append(onnxruntime(**settings | ({"accuracy": Accuracy.float32} if in_float32 else {})))
             if calibration is not None:
-                self._candidates.append(onnxruntime(**knobs, calibration=calibration))
+                self._candidates.append(onnxruntime(**settings, calibration=calibration))
         if not missing("openvino"):
-            self._candidates.append(openvino(**knobs))
+            self._candidates.append(openvino(**settings))
         self._chosen: dict[str, Executor] = {}
 
     @property

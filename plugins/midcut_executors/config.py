@@ -1,4 +1,4 @@
-"""Knobs of the executors."""
+"""Settings of the executors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tolerance_of(accuracy: Accuracy, tolerance: float | None, fast: float = 0.05
 
 @dataclass
 class NativeConfig:
-    """This machine at its own speed. It has no knobs."""
+    """This machine at its own speed. It has no settings."""
 
 
 @dataclass
@@ -127,7 +127,7 @@ class EmulatedClockConfig:
         epoch_s: when the trace starts, seconds since the epoch; null is at program start.
         speed: 2 plays the trace twice as fast.
         loop: start the trace again at its end; otherwise its last row holds.
-        runtime: what runs the nodes: native, onnxruntime, openvino or auto, with their default knobs.
+        runtime: what runs the nodes: native, onnxruntime, openvino or auto, with their default settings.
     """
 
     trace: str | None = MISSING

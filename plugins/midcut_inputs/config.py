@@ -1,4 +1,4 @@
-"""Knobs of the inputs."""
+"""Settings of the inputs."""
 
 from __future__ import annotations
 

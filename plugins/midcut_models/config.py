@@ -1,4 +1,4 @@
-"""Knobs of the models that come with midcut."""
+"""Settings of the models that come with midcut."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ImageSettings:
 
 @dataclass
 class EfficientNetConfig:
-    """EfficientNet-Lite0 with trained weights. It has no knobs."""
+    """EfficientNet-Lite0 with trained weights. It has no settings."""
 
 
 @dataclass

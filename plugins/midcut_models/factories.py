@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-def make_module(path: str, kwargs: Mapping[str, Any], seed: int, knob: str) -> torch.nn.Module:
+def make_module(path: str, kwargs: Mapping[str, Any], seed: int, key: str) -> torch.nn.Module:
     """Call the class, factory or class method at a path, with torch seeded, or take the module that is there.
 
     The module is in eval mode.
 
     Args:
-        knob: the config path of `path`, for errors.
+        key: the config path of `path`, for errors.
 
     Raises:
         ConfigError: there is no such thing, or it cannot be imported.
@@ -33,7 +33,7 @@ def make_module(path: str, kwargs: Mapping[str, Any], seed: int, knob: str) -> t
         with _current_folder_importable(), torch.random.fork_rng(devices=[]):
             declare_operators()
             torch.manual_seed(seed)  # also for a module that is made while its file is imported
-            found = _find(path, knob)
+            found = _find(path, key)
             use_declared_operators()
             torch.manual_seed(seed)
             ready = isinstance(found, (torch.nn.Module, torch.export.ExportedProgram)) and not kwargs
@@ -73,7 +73,7 @@ def _current_folder_importable() -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def _find(path: str, knob: str) -> Any:
+def _find(path: str, key: str) -> Any:
     """Import the longest part of a path that is a module, and take the rest as attributes."""
     parts = path.split(".")
     for count in range(len(parts) - 1, 0, -1):
@@ -83,27 +83,27 @@ def _find(path: str, knob: str) -> Any:
         except ModuleNotFoundError as error:
             if count > 1 and f"{module_name}.".startswith(f"{error.name}."):  # this part may be a class
                 continue
-            raise _cannot_import(module_name, path, knob, error) from error
+            raise _cannot_import(module_name, path, key, error) from error
         except (Exception, SystemExit) as error:  # the user's file may raise anything
-            raise _cannot_import(module_name, path, knob, error) from error
-        return _attribute(module, parts[count:], path, knob)
-    raise ConfigError(f"{knob}: cannot import '' of {path!r}: a path has a module and a name, such as my_net.Net")
+            raise _cannot_import(module_name, path, key, error) from error
+        return _attribute(module, parts[count:], path, key)
+    raise ConfigError(f"{key}: cannot import '' of {path!r}: a path has a module and a name, such as my_net.Net")
 
 
-def _attribute(owner: Any, names: list[str], path: str, knob: str) -> Any:
+def _attribute(owner: Any, names: list[str], path: str, key: str) -> Any:
     known = owner.__name__
     for name in names:
         if not hasattr(owner, name):
-            raise ConfigError(f"{knob}: {known!r} has no {name!r}")
+            raise ConfigError(f"{key}: {known!r} has no {name!r}")
         owner, known = getattr(owner, name), f"{known}.{name}"
     if not callable(owner) and not isinstance(owner, torch.export.ExportedProgram):
-        raise ConfigError(f"{knob}: {path!r} is a {type(owner).__name__}, not a class or factory")
+        raise ConfigError(f"{key}: {path!r} is a {type(owner).__name__}, not a class or factory")
     return owner
 
 
-def _cannot_import(module_name: str, path: str, knob: str, error: BaseException) -> ConfigError:
+def _cannot_import(module_name: str, path: str, key: str, error: BaseException) -> ConfigError:
     return ConfigError(
-        f"{knob}: cannot import {module_name!r} of {path!r}, from {Path.cwd()} or installed: {_error_line(error)}"
+        f"{key}: cannot import {module_name!r} of {path!r}, from {Path.cwd()} or installed: {_error_line(error)}"
     )
 
 

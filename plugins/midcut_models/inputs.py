@@ -33,26 +33,26 @@ class Inputs:
         return [tuple(value.shape[1:]) for value in self.example]
 
 
-def make_inputs(shapes: Sequence[Sequence[int]], named: Mapping[str, Any], seed: int, knob: str) -> Inputs:
-    """Make the inputs that the knobs `input_shapes` or `inputs` describe.
+def make_inputs(shapes: Sequence[Sequence[int]], named: Mapping[str, Any], seed: int, key: str) -> Inputs:
+    """Make the inputs that the settings `input_shapes` or `inputs` describe.
 
     Args:
-        knob: the config path of the model, for errors.
+        key: the config path of the model, for errors.
 
     Raises:
         ConfigError: neither or both are given, or they contain something impossible.
     """
     if bool(shapes) == bool(named):
         raise ConfigError(
-            f"{knob}: either input_shapes, one shape per input, or inputs is needed, such as input_shapes=[[3,224,224]]"
+            f"{key}: either input_shapes, one shape per input, or inputs is needed, such as input_shapes=[[3,224,224]]"
         )
     if any(size < 1 for shape in shapes for size in shape):
-        raise ConfigError(f"{knob}.input_shapes: one shape per input, sizes from 1, got {[tuple(s) for s in shapes]}")
+        raise ConfigError(f"{key}.input_shapes: one shape per input, sizes from 1, got {[tuple(s) for s in shapes]}")
     generator = torch.Generator().manual_seed(seed)
     if shapes:
         example = tuple(torch.rand(1, *shape, generator=generator) for shape in shapes)
         return Inputs((), example)
-    made = [_make_input(f"{knob}.inputs.{name}", entry, generator) for name, entry in named.items()]
+    made = [_make_input(f"{key}.inputs.{name}", entry, generator) for name, entry in named.items()]
     return Inputs(tuple(named), tuple(made))
 
 
@@ -60,31 +60,31 @@ def make_ranges(
     inputs: Inputs,
     ends: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
     named: Mapping[str, Any],
-    knob: str,
+    key: str,
 ) -> tuple[ShapeRange, ...]:
     """Return for each input the sizes that it may have; nothing where all have those of the example only.
 
     Args:
-        ends: the knobs `smallest_shapes` and `largest_shapes`.
-        named: the knob `inputs`.
+        ends: the settings `smallest_shapes` and `largest_shapes`.
+        named: the setting `inputs`.
 
     Raises:
         ConfigError: other dimensions than the example's, or an example that is not between the two.
     """
-    entries = [(f"{knob}.inputs.{name}", "", entry) for name, entry in named.items()]
+    entries = [(f"{key}.inputs.{name}", "", entry) for name, entry in named.items()]
     smallest, largest = ends
     if named:
         smallest, largest = ([_field(entry, end, []) for entry in named.values()] for end in ("smallest", "largest"))
     elif bool(smallest) != bool(largest) or any(len(end) not in (0, len(inputs.example)) for end in ends):
         raise ConfigError(
-            f"{knob}: smallest_shapes and largest_shapes have one shape per input each, got {len(smallest)} and "
+            f"{key}: smallest_shapes and largest_shapes have one shape per input each, got {len(smallest)} and "
             f"{len(largest)} for {len(inputs.example)}"
         )
     if not any(map(len, (*smallest, *largest))):
         return ()
     ranges = []
     for position, (low, shape, high) in enumerate(zip(smallest, inputs.shapes, largest, strict=True)):
-        where, suffix, _ = entries[position] if entries else (knob, "_shapes", None)
+        where, suffix, _ = entries[position] if entries else (key, "_shapes", None)
         range_ = ShapeRange(tuple(low or shape), tuple(high or shape))
         sizes = zip(range_.smallest, shape, range_.largest, strict=False)
         same_length = len(range_.smallest) == len(shape) == len(range_.largest)
@@ -97,13 +97,13 @@ def make_ranges(
     return tuple(ranges)
 
 
-def square_ranges(sides: Sequence[int], shape: Sequence[int], knob: str) -> tuple[ShapeRange, ...]:
+def square_ranges(sides: Sequence[int], shape: Sequence[int], key: str) -> tuple[ShapeRange, ...]:
     """Return the sizes of a classifier's only input whose height and width may be between two sides.
 
     Args:
         sides: the smallest and the largest; nothing is the shape alone.
         shape: of the example, channels first.
-        knob: the config path of the model, for errors.
+        key: the config path of the model, for errors.
 
     Raises:
         ConfigError: other than two, or the example's are not between them.
@@ -112,13 +112,13 @@ def square_ranges(sides: Sequence[int], shape: Sequence[int], knob: str) -> tupl
         return ()
     if len(sides) != 2 or not 1 <= sides[0] <= min(shape[1:]) <= max(shape[1:]) <= sides[1]:
         raise ConfigError(
-            f"{knob}.sides: the smallest and the largest side, with {list(shape[1:])} between them, got {list(sides)}"
+            f"{key}.sides: the smallest and the largest side, with {list(shape[1:])} between them, got {list(sides)}"
         )
     low, high = ((shape[0], side, side) for side in sides)
     return (ShapeRange(low, high),)
 
 
-def call_by_name(module: torch.nn.Module, names: Sequence[str], knob: str) -> torch.nn.Module:
+def call_by_name(module: torch.nn.Module, names: Sequence[str], key: str) -> torch.nn.Module:
     """Return a module whose positional inputs are the arguments of these names, in this order.
 
     Raises:
@@ -130,7 +130,7 @@ def call_by_name(module: torch.nn.Module, names: Sequence[str], knob: str) -> to
     unknown = [name for name in names if not name.isidentifier() or (name not in known and not takes_any)]
     if unknown:
         raise ConfigError(
-            f"{knob}.inputs: {type(module).__name__} has no argument {unknown[0]!r}; it has: {', '.join(known)}"
+            f"{key}.inputs: {type(module).__name__} has no argument {unknown[0]!r}; it has: {', '.join(known)}"
         )
     positional = [name for name in known if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY]
     if list(names) == positional[: len(names)]:

@@ -59,20 +59,20 @@ class Module:
         self._image = image or ImageSettings()
 
     def load(self) -> LoadedModel:
-        knob = f"model.{self._name}"
+        key = f"model.{self._name}"
         if not _TITLE.fullmatch(self._title):
-            raise ConfigError(f"{knob}.title: letters, digits, '.', '-' and '_', got {self._title!r}")
-        self._image.check(f"{knob}.image")
-        inputs = make_inputs(self._input_shapes, self._inputs, self._seed, knob)
-        ranges = make_ranges(inputs, self._ends, self._inputs, knob)
-        module = make_module(self._path, self._kwargs, self._seed, f"{knob}.path")
+            raise ConfigError(f"{key}.title: letters, digits, '.', '-' and '_', got {self._title!r}")
+        self._image.check(f"{key}.image")
+        inputs = make_inputs(self._input_shapes, self._inputs, self._seed, key)
+        ranges = make_ranges(inputs, self._ends, self._inputs, key)
+        module = make_module(self._path, self._kwargs, self._seed, f"{key}.path")
         note = f"{self._path}, seed {self._seed}"
         if self._weights:
             read_weights(module, Path(self._weights).expanduser())
             note = f"{self._path}, weights from {self._weights}"
         return LoadedModel(
             name=self._title,
-            module=call_by_name(module, inputs.names, knob) if inputs.names else module,
+            module=call_by_name(module, inputs.names, key) if inputs.names else module,
             example=inputs.example,
             preprocess=self._make_preprocess(inputs.shapes),
             labels=_read_labels(self._labels),

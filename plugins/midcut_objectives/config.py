@@ -1,4 +1,4 @@
-"""Knobs of the objectives. Light: no numpy."""
+"""Settings of the objectives. Light: no numpy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class EnergyConfig:
 class SharingConfig(EnergyConfig):
     """What one of many users of a cloud weighs: delay, energy, and a price that rises with the load of all.
 
-    The other knobs are those of `energy`, which counts where it has a weight.
+    The other settings are those of `energy`, which counts where it has a weight.
 
     Attributes:
         rate_hz: requests a second; null takes the observed field `rate_hz`, or counts at a running edge.
@@ -59,5 +59,5 @@ class PeriodConfig:
     """Seconds of the slowest part of an inference when requests overlap (Hu et al. 2019, DADS, INFOCOM).
 
     The largest of edge, transfer and cloud: a stream of requests cannot go faster. The ping is left out, as it does not
-    occupy the link. It has no knobs.
+    occupy the link. It has no settings.
     """

@@ -37,7 +37,7 @@ class Sharing:
         time_weight, energy_weight, price_weight: of a second, a joule, and a US dollar an hour.
         window_s: that of the cloud's load.
         clock: seconds that only grow.
-        energy: knobs of `midcut_objectives.energy.Energy`, used where energy has a weight.
+        energy: settings of `midcut_objectives.energy.Energy`, used where energy has a weight.
     """
 
     column = "user_cost"

@@ -1,4 +1,4 @@
-"""Knobs of the outputs."""
+"""Settings of the outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 @dataclass
 class StdoutConfig:
-    """A JSON line for each result on stdout. It has no knobs."""
+    """A JSON line for each result on stdout. It has no settings."""
 
 
 @dataclass

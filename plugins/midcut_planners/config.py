@@ -1,4 +1,4 @@
-"""Knobs of the planners. Light: no numpy."""
+"""Settings of the planners. Light: no numpy."""
 
 from __future__ import annotations
 
@@ -111,4 +111,4 @@ class LinUcbConfig:
 
 @dataclass
 class KneeConfig:
-    """The Pareto-optimal placement farthest below the line from the fastest to the cheapest one. It has no knobs."""
+    """The Pareto-optimal placement farthest below the line from the fastest to the cheapest one. It has no settings."""

@@ -67,12 +67,12 @@ class EpsilonConstraint:
         if len(limits) != 1:
             got = {(): "none", ("max_latency_s", "max_cost_usd"): "both"}.get(tuple(limits), " and ".join(limits))
             raise ConfigError(f"epsilon_constraint takes exactly one of max_latency_s and max_cost_usd, got {got}")
-        ((self._knob, self._limit_value),) = limits.items()
+        ((self._limit_key, self._limit_value),) = limits.items()
         if not 0.0 < self._limit_value < math.inf:
-            raise ConfigError(f"epsilon_constraint: {self._knob} must be a number over 0, got {self._limit_value}")
+            raise ConfigError(f"epsilon_constraint: {self._limit_key} must be a number over 0, got {self._limit_value}")
         self._strict = strict
-        self._limited, self._other = _COLUMNS if self._knob in _LIMITS_FIRST else _COLUMNS[::-1]
-        self.limit = _LIMIT_TEXTS[self._knob].format(self._limit_value)
+        self._limited, self._other = _COLUMNS if self._limit_key in _LIMITS_FIRST else _COLUMNS[::-1]
+        self.limit = _LIMIT_TEXTS[self._limit_key].format(self._limit_value)
 
     def choose(self, forecast: Forecast, w: float | Floats) -> Ints:
         """See `midcut.protocols.Planner`.
@@ -130,12 +130,12 @@ class EpsilonConstraint:
 
     def _check_aim(self, aim: tuple[str, str]) -> None:
         """Refuse a limit on latency or cost where something else stands in its place."""
-        expected = _EXPECTED_COLUMN.get(self._knob)
+        expected = _EXPECTED_COLUMN.get(self._limit_key)
         if expected is not None and aim[_COLUMNS.index(expected)] != expected:
-            other = "max_first" if self._knob in _LIMITS_FIRST else "max_second"
+            other = "max_first" if self._limit_key in _LIMITS_FIRST else "max_second"
             raise ForecastError(
-                f"epsilon_constraint: {self._knob} limits {expected}, but planners weigh {aim[0]} and {aim[1]} here "
-                f"(aim): give planner.{other}, the limit of {aim[_COLUMNS.index(expected)]}"
+                f"epsilon_constraint: {self._limit_key} limits {expected}, but planners weigh {aim[0]} and {aim[1]} "
+                f"here (aim): give planner.{other}, the limit of {aim[_COLUMNS.index(expected)]}"
             )
 
     def _check_strict(self, limited: Floats) -> None:

@@ -1,4 +1,4 @@
-"""Knobs of the predictors. Light: no numpy.
+"""Settings of the predictors. Light: no numpy.
 
 By default `profile` is the top-level `edge_profile` or `cloud_profile`.
 """

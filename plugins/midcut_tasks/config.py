@@ -1,4 +1,4 @@
-"""Knobs of the tasks that come with midcut."""
+"""Settings of the tasks that come with midcut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 @dataclass
 class AutoConfig:
-    """The task is guessed from names and shapes of the outputs. No knobs."""
+    """The task is guessed from names and shapes of the outputs. No settings."""
 
 
 @dataclass

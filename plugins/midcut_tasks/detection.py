@@ -29,7 +29,7 @@ class Detection:
         boxes: str | None = None,
         scores: str | None = None,
         labels: str | None = None,
-        format: BoxFormat = BoxFormat.xyxy,  # noqa: A002 - the knob's name
+        format: BoxFormat = BoxFormat.xyxy,  # noqa: A002 - the setting's name
         activation: Activation = Activation.none,
         background: int | None = None,
         min_score: float = 0.5,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Segmentation:
     """Answers with the share of each class, and the map of classes as a grey PNG whose pixel values are the classes."""
 
-    def __init__(self, class_names: Sequence[str] = (), output: str | None = None, *, map: bool = True) -> None:  # noqa: A002 - the knob's name
+    def __init__(self, class_names: Sequence[str] = (), output: str | None = None, *, map: bool = True) -> None:  # noqa: A002 - the setting's name
         self._labels, self._output, self._with_map = class_names, output, map
 
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:

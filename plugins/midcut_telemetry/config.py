@@ -1,4 +1,4 @@
-"""Knobs of the telemetry sources. `interval_s` is in all of them the time between two reads, in seconds."""
+"""Settings of the telemetry sources. `interval_s` is in all of them the time between two reads, in seconds."""
 
 from __future__ import annotations
 

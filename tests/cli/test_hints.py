@@ -41,7 +41,7 @@ def test_flags_of_hydra_keep_their_values(midcut):
     assert "algorithm1" in finished.stdout.lower()
 
 
-def test_help_shows_the_knobs_of_the_chosen_components(midcut):
+def test_help_shows_the_settings_of_the_chosen_components(midcut):
     text = midcut("edge", "model=module", "input=folder", "planner=knee", "--help").stdout
     assert "model.module.kwargs=" in text
     assert "input.pattern=" in text

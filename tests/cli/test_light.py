@@ -46,7 +46,7 @@ def test_help_of_every_verb_imports_nothing_heavy(verb):
     assert f"midcut {verb}" in finished.stdout
 
 
-def test_help_lists_groups_components_and_knobs():
+def test_help_lists_groups_components_and_settings():
     text = run("edge", "--help").stdout
     assert "  planner         algorithm1, epsilon_constraint, knee, linucb, throughput, weighted_sum\n" in text
     assert "  telemetry       linux, bandwidth_probe," in text

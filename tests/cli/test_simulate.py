@@ -64,7 +64,7 @@ def test_planning_predictors_may_differ_from_the_truth(midcut, tmp_path):
     assert {error["part"] for error in simulation["errors"]} == {"edge", "link", "cloud", "latency", "cost"}
 
 
-def test_the_same_planner_twice_with_different_knobs(midcut, tmp_path):
+def test_the_same_planner_twice_with_different_settings(midcut, tmp_path):
     finished = midcut(
         "simulate", "scenario=clocks", "+strategy@strategy.offset=algorithm1", "strategy.offset.semantics=offset"
     )
@@ -117,7 +117,7 @@ BAD = {
         "scenario.bandwidth_kbps must be finite and over 0 at every sample, got -3",
     ),
     "unknown field": (["+scenario.humidity=3"], "humidity"),
-    "misspelt knob": (["scenario.clock_mhz.mead=3"], "did you mean 'mean'?"),
+    "misspelt setting": (["scenario.clock_mhz.mead=3"], "did you mean 'mean'?"),
     "unknown scenario": (["scenario=rain"], "there are: clocks, poisson, trace"),
     "weight out of range": (["w=[0.5,2]"], "w must be from 0 (fast) to 1 (cheap), got 2"),
     "half a range": (["w=0:1"], "w=0:1: a range of weights is start:stop:step, e.g. 0:1:0.01"),

@@ -1,4 +1,4 @@
-"""A third-party package is built, installed and used by name, with its typed knob and its preset."""
+"""A third-party package is built, installed and used by name, with its typed setting and its preset."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_it_is_simulated_beside_the_built_in_ones(midcut, installed, tmp_path):
     assert {row["strategy"] for row in simulation["series"] if row["planner"]} == {"budget", "algorithm1"}
 
 
-def test_a_misspelt_knob_of_it_is_refused(midcut, installed):
+def test_a_misspelt_setting_of_it_is_refused(midcut, installed):
     finished = midcut("plan", "planner=budget", "planner.y=2", path=[installed])
     assert finished.returncode == 1
     assert "planner.y" in finished.stderr

@@ -35,19 +35,19 @@ def whole(net):
 def start(net):
     """`start.cloud(...)`, `start.relay(upstream, ...)` and `start.edge(cloud, ...)`: context managers of a server."""
 
-    def relay(upstream, *knobs):
+    def relay(upstream, *settings):
         return midcut.Cloud(
             *(f"upstream_url={upstream}", "upstream.retry_after_s=0.05", "server.port=0", "telemetry=constant"),
-            *knobs,
+            *settings,
             models=[net],
         )
 
-    def edge(cloud, *knobs):
+    def edge(cloud, *settings):
         fixed = ("engine.retry_after_s=0.05", "telemetry=constant", "executor=native")
-        return midcut.Edge(f"cloud_url={cloud}", *fixed, *knobs, model=net)
+        return midcut.Edge(f"cloud_url={cloud}", *fixed, *settings, model=net)
 
     return SimpleNamespace(
-        cloud=lambda *knobs: midcut.Cloud("server.port=0", *knobs, models=[net]), relay=relay, edge=edge
+        cloud=lambda *settings: midcut.Cloud("server.port=0", *settings, models=[net]), relay=relay, edge=edge
     )
 
 

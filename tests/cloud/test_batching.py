@@ -79,7 +79,7 @@ def test_many_clients_at_once_each_get_their_own_answer(running_cloud, tiny, tin
         for number, image in enumerate(pictures)
     ]
     executor = Held()
-    with running_cloud(executor=executor, knobs={"workers": 1, "batch_requests": 8}) as url:
+    with running_cloud(executor=executor, cloud_settings={"workers": 1, "batch_requests": 8}) as url:
         with ThreadPoolExecutor(12) as clients:
             answers = clients.map(lambda request: ask(url, request), requests)
             while gauges(url)["midcut_requests_in_flight"] < 13:  # these, and the one that asks

@@ -75,10 +75,10 @@ class Client(threading.Thread):
 @pytest.mark.parametrize("leave_s", [0.0, 0.5])
 def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path, mnist, leave_s):
     command = [sys.executable, "-m", "midcut.cli", "cloud", "model=mnist", "cuts.verify=false", "server.port=0"]
-    knobs = [f"server.leave_s={leave_s}", "cloud.queue=64"]
+    given = [f"server.leave_s={leave_s}", "cloud.queue=64"]
     with Path(tmp_path / "err").open("w+") as errors:
         process = subprocess.Popen(
-            [*command, *knobs], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=tmp_path,
+            [*command, *given], stdout=subprocess.PIPE, stderr=errors, text=True, cwd=tmp_path,
         )  # fmt: skip
         try:
             port = int(process.stdout.readline().split()[4].rsplit(":", 1)[1])

@@ -164,10 +164,10 @@ def test_the_planner_weighs_the_bytes_and_the_work_of_the_request_at_hand():
         module = nn.Sequential(nn.Conv2d(3, 64, 5), nn.Conv2d(64, 64, 5), nn.AdaptiveAvgPool2d(1)).eval()
     net = midcut.cut(module, torch.rand(1, 3, 32, 32), name="net", ranges=[((3, 16, 16), (3, 96, 96))])
     kbps = 4000.0
-    knobs = (f"telemetry.constant.bandwidth_kbps={kbps}", "telemetry.constant.ping_ms=1", "planner.w=0", "codec=raw")
+    settings = (f"telemetry.constant.bandwidth_kbps={kbps}", "telemetry.constant.ping_ms=1", "planner.w=0", "codec=raw")
 
     async def go():
-        async with served(net, *knobs) as (_, engine):
+        async with served(net, *settings) as (_, engine):
             decision = engine.decision
             for size in (20, 96):
                 sized = net.partition.make_for_shapes(((1, 3, size, size),))

@@ -72,8 +72,8 @@ def test_sigterm_drains_health_says_so_the_request_in_flight_is_answered_and_the
 
 
 def test_a_server_writes_json_lines_where_it_is_told_to(tmp_path):
-    knobs = ("hydra.job_logging.root.handlers=[console,file]", "hydra.job_logging.handlers.file.filename=here.jsonl")
-    with cloud_process(tmp_path, *knobs) as (process, _):
+    settings = ("hydra.job_logging.root.handlers=[console,file]", "hydra.job_logging.handlers.file.filename=here.jsonl")
+    with cloud_process(tmp_path, *settings) as (process, _):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     events = [json.loads(line) for line in (tmp_path / "here.jsonl").read_text().splitlines()]

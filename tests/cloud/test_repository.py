@@ -111,11 +111,11 @@ def running(tmp_path, versions, executor):
     """A cloud with the repository: client, loader, gate and what is held."""
 
     @asynccontextmanager
-    async def start(**knobs):
+    async def start(**given):
         hosted, loader, gate = HostedModels({}), Loader(versions), Gate(executor)
         segments = Segments(gate)
         with Threads(1, "tail") as pool, Threads(1, "repository") as thread:
-            settings = RepositorySettings(folder=str(tmp_path), **knobs)
+            settings = RepositorySettings(folder=str(tmp_path), **given)
             repository = Repository(hosted, loader, segments, thread, settings, batching=False)
             if settings.load_at_start:
                 repository.load_at_start()

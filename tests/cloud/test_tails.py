@@ -55,8 +55,8 @@ class Gate(TorchExecutor):
 
 
 @asynccontextmanager
-async def queue(tiny, **knobs):
-    settings, gate, registry = CloudSettings(**knobs), Gate(), CollectorRegistry()
+async def queue(tiny, **given):
+    settings, gate, registry = CloudSettings(**given), Gate(), CollectorRegistry()
     batchers = {tiny.table.key: Batcher(tiny)} if settings.batch_requests > 1 else {}
     with Threads(settings.workers, "tail") as pool:
         tails = TailQueue(Segments(gate), pool, settings, CloudMetrics(registry), batchers)

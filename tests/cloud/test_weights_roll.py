@@ -69,8 +69,8 @@ def test_edges_with_old_and_new_weights_are_served_by_one_cloud_which_loads_whil
     scaled = {name: value * 1.25 for name, value in load_file(SHIPPED).items()}
     pixels = np.random.default_rng(5).random((1, 1, 28, 28), np.float32)
     with ExitStack() as stack:
-        knobs = ("model=[]", "server.port=0", f"repository.folder={tmp_path}/repository")
-        cloud_address = stack.enter_context(server(tmp_path, "cloud", *knobs))()
+        settings = ("model=[]", "server.port=0", f"repository.folder={tmp_path}/repository")
+        cloud_address = stack.enter_context(server(tmp_path, "cloud", *settings))()
         cloud = client(cloud_address)
         (first,) = states(cloud)
         answers, loaded = [], threading.Event()

@@ -20,8 +20,8 @@ from midcut.types import Encoded, HeldModel, ValueSpec
 SPEC = ValueSpec("x", "float32", (1, 16, 28, 28))
 
 
-def codecs(*names, **knobs):
-    overrides = [f"{key}={value}" for key, value in knobs.items()]
+def codecs(*names, **settings):
+    overrides = [f"{key}={value}" for key, value in settings.items()]
     return build_each(Kind.CODEC, compose("plan", [f"codec=[{','.join(names)}]", *overrides]).codec)
 
 
@@ -138,7 +138,7 @@ def test_a_chain_that_cannot_be_is_one_clear_line(name, error, part):
     assert "\n" not in str(caught.value)
 
 
-def test_a_stages_knob_out_of_range_names_its_place():
+def test_a_stages_setting_out_of_range_names_its_place():
     with pytest.raises(ConfigError, match=r"codec\.int8-zstd\.zstd\.level"):
         codec("int8-zstd", "codec.int8-zstd.zstd.level=30")
 

@@ -22,12 +22,12 @@ def joined(encoded):
     return b"".join(bytes(piece) for piece in encoded.data)
 
 
-def int8(**knobs):
-    return Int8(name="int8", **vars(Int8Config(**knobs)))
+def int8(**settings):
+    return Int8(name="int8", **vars(Int8Config(**settings)))
 
 
-def zstd(**knobs):
-    return Zstd(name="zstd", **vars(ZstdConfig(**knobs)))
+def zstd(**settings):
+    return Zstd(name="zstd", **vars(ZstdConfig(**settings)))
 
 
 def fp16():
@@ -130,8 +130,8 @@ def test_zstd_says_what_it_was_told_to_expect():
     assert zstd(mb_per_s=100.0).codec_s(spec) == pytest.approx(4000 / 100e6)
 
 
-def frame(data, **knobs):
-    return zstandard.ZstdCompressor(**knobs).compress(data)
+def frame(data, **settings):
+    return zstandard.ZstdCompressor(**settings).compress(data)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_int8_refuses_steps_that_no_tensor_makes(number):
 
 
 @pytest.mark.parametrize(
-    ("make", "knob"),
+    ("make", "setting"),
     [
         (lambda: zstd(level=0), "codec.zstd.level"),
         (lambda: zstd(min_saving=1.0), "codec.zstd.min_saving"),
@@ -188,6 +188,6 @@ def test_int8_refuses_steps_that_no_tensor_makes(number):
         (lambda: int8(agreement=1.5), "codec.int8.agreement"),
     ],
 )
-def test_a_knob_that_cannot_be_is_named(make, knob):
-    with pytest.raises(ConfigError, match=knob):
+def test_a_setting_that_cannot_be_is_named(make, setting):
+    with pytest.raises(ConfigError, match=setting):
         make()

@@ -47,7 +47,7 @@ def test_the_floor_leaves_out_what_nobody_measured():
         ("codec.zstd.ratio=2", "codec.zstd.ratio must be over 0 and at most 1, got 2.0"),
     ],
 )
-def test_a_knob_that_cannot_be_is_one_line(override, part):
+def test_a_setting_that_cannot_be_is_one_line(override, part):
     with pytest.raises(ConfigError) as caught:
         build_codecs(config("plan", "codec=zstd", override))
     assert str(caught.value) == part

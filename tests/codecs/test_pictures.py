@@ -22,16 +22,16 @@ from midcut_models.images import ImageReader
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def webp(**knobs):
-    return Webp(name="webp", **vars(WebpConfig(**knobs)))
+def webp(**settings):
+    return Webp(name="webp", **vars(WebpConfig(**settings)))
 
 
-def png(**knobs):
-    return Png(name="png", **vars(PngConfig(**knobs)))
+def png(**settings):
+    return Png(name="png", **vars(PngConfig(**settings)))
 
 
-def jpeg(**knobs):
-    return Jpeg(name="jpeg", **vars(JpegConfig(**knobs)))
+def jpeg(**settings):
+    return Jpeg(name="jpeg", **vars(JpegConfig(**settings)))
 
 
 def picture(height=48, width=64, channels=3, seed=0):
@@ -211,7 +211,7 @@ def test_a_strangers_picture_is_refused_before_it_is_decoded(encoded, part):
     ("make", "key"),
     [(lambda: webp(effort=7), "effort"), (lambda: png(level=10), "level"), (lambda: jpeg(quality=0), "quality")],
 )
-def test_a_knob_out_of_range_is_named(make, key):
+def test_a_setting_out_of_range_is_named(make, key):
     with pytest.raises(ConfigError, match=rf"codec\.\w+\.{key} must be from"):
         make()
 

@@ -1,4 +1,4 @@
-"""An error in a knob names the setting that was given, also where the knob takes it from elsewhere."""
+"""An error in a setting names the key that was given, also where the setting takes its value from elsewhere."""
 
 from __future__ import annotations
 

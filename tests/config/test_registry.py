@@ -91,7 +91,7 @@ def test_a_broken_plugin_is_reported_in_one_line(install, source, expected):
     assert "\n" not in "".join(loaded.problems)
 
 
-def test_a_frozen_config_has_knobs_that_can_be_set(install):
+def test_a_frozen_config_has_settings_that_can_be_set(install):
     loaded = load(install("goodpack", GOOD.replace("@dataclass", "@dataclass(frozen=True)")))
     node = loaded.offers[Kind.PLANNER, "mine"].node.copy()
     node.x = 7

@@ -24,7 +24,7 @@ def usage(sent=1e6, received=5e3, **fields):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "usd"),
+    ("settings", "usd"),
     [
         ({"edge_usd_per_busy_hour": 3.6}, 0.1 * 0.001),
         ({"cloud_usd_per_busy_hour": 7.2}, 0.05 * 0.002),
@@ -36,8 +36,8 @@ def usage(sent=1e6, received=5e3, **fields):
         ({"edge_usd_per_hour": 1.8, "cloud_usd_per_hour": 1.8, "rate_hz": 10.0}, 1e-4),
     ],
 )
-def test_each_thing_that_is_billed(knobs, usd):
-    assert request_usd(Billed(**knobs), usage()) == pytest.approx(usd, rel=1e-12)
+def test_each_thing_that_is_billed(settings, usd):
+    assert request_usd(Billed(**settings), usage()) == pytest.approx(usd, rel=1e-12)
 
 
 def test_what_is_not_sent_pays_no_traffic_and_no_request():
@@ -87,13 +87,13 @@ def test_a_cost_model_of_seconds_alone_is_priced_as_before():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"usd_per_gb_up": -1.0}, "cost.usd_per_gb_up must be a finite price, 0 or more, got -1"),
         ({"usd_per_kwh": float("nan")}, "cost.usd_per_kwh must be a finite price"),
         ({"rate_hz": 0.0}, "cost.rate_hz must be over 0, or null for the observed rate, got 0"),
     ],
 )
-def test_bad_prices_get_one_line(knobs, message):
+def test_bad_prices_get_one_line(settings, message):
     with pytest.raises(ConfigError, match=message):
-        Billed(**knobs)
+        Billed(**settings)

@@ -35,10 +35,10 @@ def free_port():
 def port(tmp_path_factory):
     folder, chosen = tmp_path_factory.mktemp("ray"), free_port()
     (folder / "token").write_text("let-me-in")
-    knobs = ["model=mnist", "cuts.verify=false", "cloud.batch_requests=4", f"server.token_file={folder / 'token'}"]
+    given = ["model=mnist", "cuts.verify=false", "cloud.batch_requests=4", f"server.token_file={folder / 'token'}"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "midcut.cloud.on_ray", "--port", str(chosen), *knobs],
+            [sys.executable, "-m", "midcut.cloud.on_ray", "--port", str(chosen), *given],
             stdout=log,
             stderr=log,
         )

@@ -72,13 +72,13 @@ class Bench:
         more_clouds=None,
         scoped=False,
         calibration=None,
-        **knobs,
+        **given,
     ):
         legal = legal or tiny.legal
         self._table = tiny.table
         # Slow enough that the first decision is made before the second read.
         self.telemetry = ScriptedTelemetry(script or [{"bandwidth_kbps": 1e6, "clock_mhz": 1000.0}], interval_s=0.05)
-        self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0, "breaker_failures": 1} | knobs)
+        self.settings = EngineSettings(**{"interval_s": 0.02, "retry_after_s": 0.0, "breaker_failures": 1} | given)
         self.watch = Watch()
         self.transport = transport or LoopbackTransport(tiny)
         self.policy = self.policy_for(legal)
@@ -118,8 +118,8 @@ def bench(tiny, executor):
     """`async with bench(...) as b`: a started engine."""
 
     @asynccontextmanager
-    async def start(*, executor=executor, partition=tiny, **knobs):
-        made = Bench(partition, executor, **knobs)
+    async def start(*, executor=executor, partition=tiny, **given):
+        made = Bench(partition, executor, **given)
         await made.engine.start()
         try:
             yield made

@@ -37,10 +37,12 @@ def whole(tiny_model):
         return tiny_model.module(*tiny_model.example)
 
 
-@pytest.mark.parametrize("knobs", [{"deadline_s": 1.0}, {}])
-async def test_a_cloud_that_does_not_answer_is_not_waited_for_beyond_the_deadline(bench, held_cloud, tiny_model, knobs):
-    async with bench(legal=ALWAYS, transport=held_cloud, **knobs) as b:
-        own = None if knobs else 1.0
+@pytest.mark.parametrize("settings", [{"deadline_s": 1.0}, {}])
+async def test_a_cloud_that_does_not_answer_is_not_waited_for_beyond_the_deadline(
+    bench, held_cloud, tiny_model, settings
+):
+    async with bench(legal=ALWAYS, transport=held_cloud, **settings) as b:
+        own = None if settings else 1.0
         result = await b.engine.infer(tiny_model.example, deadline_s=own)
     assert torch.equal(result.output, whole(tiny_model))
     assert result.finished_by == "edge"

@@ -203,11 +203,11 @@ def test_turns_let_a_share_of_the_steps_switch_and_come_to_rest():
 
 
 def test_bad_inertia_is_one_clear_line():
-    for knobs, text in (
+    for chosen, text in (
         ({"turn_share": 0.0}, "engine.turn_share must be over 0, got 0"),
         ({"turn_share": 1.5}, "engine.turn_share must be from 0 to 1, got 1.5"),
         ({"min_gain": -0.1}, "engine.min_gain must be from 0 to 1, got -0.1"),
         ({"min_gain": float("nan")}, "engine.min_gain must be from 0 to 1, got nan"),
     ):
         with pytest.raises(ConfigError, match=text):
-            EngineSettings(**knobs)
+            EngineSettings(**chosen)

@@ -106,8 +106,8 @@ def test_spans_of_edge_and_cloud_are_one_trace_below_the_clients_span():
         url, spans = stack.enter_context(collector())
         environment = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OMP_NUM_THREADS": "1"}
         with server("cloud", environment, "server.port=0") as cloud:
-            knobs = ("input.port=0", "cuts.first_cut=2", "cuts.last_cut=2", f"cloud_url={cloud}")
-            with server("edge", environment, *knobs) as edge:
+            settings = ("input.port=0", "cuts.first_cut=2", "cuts.last_cut=2", f"cloud_url={cloud}")
+            with server("edge", environment, *settings) as edge:
                 values = {"name": "input", "shape": [1, 1, 28, 28], "datatype": "FP32", "data": [0.5] * 784}
                 headers = {"traceparent": PARENT.parent, "tracestate": PARENT.state}
                 request = Request(f"{edge}/v2/models/mnist/infer", json.dumps({"inputs": [values]}).encode(), headers)

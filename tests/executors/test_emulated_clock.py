@@ -37,8 +37,8 @@ def emulated(folder, text="time_s,clock_mhz\n0,1500\n", max_clock_mhz=None, epoc
 def make(tmp_path):
     executors = []
 
-    def make_executor(*args, **knobs):
-        executors.append(emulated(tmp_path, *args, **knobs))
+    def make_executor(*args, **settings):
+        executors.append(emulated(tmp_path, *args, **settings))
         return executors[-1]
 
     yield make_executor
@@ -46,9 +46,9 @@ def make(tmp_path):
         executor.close()
 
 
-def seen_mhz(folder, **knobs):
+def seen_mhz(folder, **settings):
     return Cpufreq(
-        **({"root": str(folder / "root"), "aggregate": Aggregate.max, "core": None, "interval_s": 1} | knobs)
+        **({"root": str(folder / "root"), "aggregate": Aggregate.max, "core": None, "interval_s": 1} | settings)
     )
 
 

@@ -117,10 +117,10 @@ def test_a_runtime_that_is_not_installed_is_one_line_with_the_command_and_pytorc
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "Auto"])
-@pytest.mark.parametrize(("knob", "value"), [("threads", 0), ("tolerance", 0.0), ("segments", 1)])
-def test_a_knob_out_of_bounds_is_one_line(name, knob, value):
-    with pytest.raises(ConfigError, match=rf"executor\.{knob}={value:g} must be"):
-        getattr(choosing, name)(**{"threads": None, "tolerance": 1e-3, "segments": 8} | {knob: value})
+@pytest.mark.parametrize(("setting", "value"), [("threads", 0), ("tolerance", 0.0), ("segments", 1)])
+def test_a_setting_out_of_bounds_is_one_line(name, setting, value):
+    with pytest.raises(ConfigError, match=rf"executor\.{setting}={value:g} must be"):
+        getattr(choosing, name)(**{"threads": None, "tolerance": 1e-3, "segments": 8} | {setting: value})
 
 
 def test_auto_without_runtimes_is_pytorch(monkeypatch):

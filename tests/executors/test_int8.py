@@ -172,13 +172,13 @@ def test_a_network_without_preprocessing_is_one_line(pictures):
     assert line["reason"] == "no pictures become inputs of model 'small' here"
 
 
-def test_knobs_that_do_not_fit_are_one_line():
-    knobs = {"threads": None, "tolerance": None, "segments": 8}
+def test_settings_that_do_not_fit_are_one_line():
+    given = {"threads": None, "tolerance": None, "segments": 8}
     for make in (choosing.onnxruntime, choosing.Auto):
         with pytest.raises(ConfigError, match=r"executor\.calibration is of 8-bit integers"):
-            make(**knobs, accuracy=Accuracy.float32, calibration="pictures")
+            make(**given, accuracy=Accuracy.float32, calibration="pictures")
     with pytest.raises(ConfigError, match=r"needs executor\.calibration=FOLDER"):
-        choosing.onnxruntime(**knobs, accuracy=Accuracy.fast)
+        choosing.onnxruntime(**given, accuracy=Accuracy.fast)
 
 
 def test_seconds_of_other_threads_or_pictures_are_not_taken_for_these(tmp_path):

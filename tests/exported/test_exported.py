@@ -214,17 +214,17 @@ def test_an_executor_that_needs_torch_is_refused(folder):
 
 
 @pytest.mark.parametrize(
-    ("knob", "reason"),
+    ("setting", "reason"),
     [
         ("executor.threads=0", r"executor\.threads=0 must be 1 or more, or null"),
         ("executor.accuracy=bits", r"executor\.accuracy=bits needs PyTorch"),
         ("executor.accuracy=fast", r"executor\.accuracy=fast needs PyTorch"),
     ],
 )
-def test_what_an_exported_model_cannot_promise_is_one_line(folder, knob, reason):
+def test_what_an_exported_model_cannot_promise_is_one_line(folder, setting, reason):
     exported = ["model=exported", f"model.exported.folder={folder}", "telemetry=constant", "input.port=0"]
     with pytest.raises(ConfigError, match=reason):
-        edge.run(compose("edge", [*exported, "executor=onnxruntime", knob]))
+        edge.run(compose("edge", [*exported, "executor=onnxruntime", setting]))
 
 
 @pytest.mark.parametrize("where", ["file/export", "/proc/none/export"])

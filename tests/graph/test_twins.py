@@ -156,8 +156,8 @@ def parametrised(parametrisation):
     return Wrapped(leaf)
 
 
-def encoder_layer(heads=2, **knobs):
-    layer = nn.TransformerEncoderLayer(8, heads, 16, batch_first=True, dropout=0.0, **knobs)
+def encoder_layer(heads=2, **given):
+    layer = nn.TransformerEncoderLayer(8, heads, 16, batch_first=True, dropout=0.0, **given)
     return nn.Sequential(nn.Linear(8, 8), layer)
 
 

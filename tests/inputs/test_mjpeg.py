@@ -14,8 +14,8 @@ from midcut_inputs.config import VideoConfig
 from midcut_inputs.video import Video
 
 
-def frames_of(path, **knobs):
-    settings = vars(VideoConfig(url=str(path), **knobs))
+def frames_of(path, **given):
+    settings = vars(VideoConfig(url=str(path), **given))
     return list(Video(**settings).frames())
 
 

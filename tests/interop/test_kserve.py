@@ -82,8 +82,8 @@ def _ready(port):
         connection.close()
 
 
-async def ask(url, *requests, **knobs):
-    transport = HttpTransport(url, 20.0, 5.0, **knobs)
+async def ask(url, *requests, **settings):
+    transport = HttpTransport(url, 20.0, 5.0, **settings)
     await transport.open()
     try:
         return [await transport.infer(request) for request in requests]

@@ -191,7 +191,7 @@ def test_large_pictures_at_once_stay_within_the_budget_of_pixels(running_cloud, 
 
     model = replace(pictured, preprocess=preprocess)
     large = saved(Image.new("RGB", (2000, 1000), "red"), "PNG")
-    with running_cloud(models={"tiny": model}, knobs={"max_pixels": 4_500_000}, body_timeout_s=60.0) as url:
+    with running_cloud(models={"tiny": model}, cloud_settings={"max_pixels": 4_500_000}, body_timeout_s=60.0) as url:
 
         def ask(_):
             with triton.InferenceServerClient(urlsplit(url).netloc) as client:

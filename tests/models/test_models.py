@@ -28,7 +28,7 @@ PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (250, 400, 3),
 
 
 def module(**changes):
-    knobs = {
+    given = {
         "name": "module",
         "path": "torch.nn.Linear",
         "kwargs": {"in_features": 3, "out_features": 2},
@@ -40,7 +40,7 @@ def module(**changes):
         "std": [1.0],
         "labels": None,
     }
-    return Module(**(knobs | changes))
+    return Module(**(given | changes))
 
 
 def test_the_names_are_torchvisions():
@@ -257,8 +257,8 @@ def test_a_broken_file_in_the_current_folder_is_one_line(folder):
 
 
 def test_a_modules_image_is_scaled_cut_and_normalised():
-    knobs = {"path": "torch.nn.Conv2d", "kwargs": {"in_channels": 3, "out_channels": 1, "kernel_size": 3}}
-    model = module(**knobs, input_shapes=[[3, 20, 30]], mean=[0.5], std=[0.25]).load()
+    given = {"path": "torch.nn.Conv2d", "kwargs": {"in_channels": 3, "out_channels": 1, "kernel_size": 3}}
+    model = module(**given, input_shapes=[[3, 20, 30]], mean=[0.5], std=[0.25]).load()
     image = model.preprocess(Image.new("RGB", (90, 40), (255, 0, 255)))
     assert image.shape == (1, 3, 20, 30)
     assert image[0, :, 5, 5].tolist() == [2.0, -2.0, 2.0]
@@ -384,7 +384,7 @@ def own(folder):
     return "own_nets"
 
 
-def knobs(path, **inputs):
+def module_settings(path, **inputs):
     return {"path": path, "kwargs": {}, "input_shapes": [], "inputs": inputs}
 
 
@@ -401,7 +401,7 @@ def assert_same_answers(model, parts):
 
 def test_a_token_model_gets_in_by_a_class_method_with_named_inputs(own):
     token_inputs = {"dtype": "int64", "shape": [6], "below": 50}
-    model = module(**knobs(f"{own}.Tokens.from_pretrained", input_ids=token_inputs)).load()
+    model = module(**module_settings(f"{own}.Tokens.from_pretrained", input_ids=token_inputs)).load()
     assert (model.example[0].dtype, tuple(model.example[0].shape)) == (torch.int64, (1, 6))
     assert 1 < int(model.example[0].max()) < 50
     parts = cut(model)
@@ -414,10 +414,10 @@ def test_ranges_of_sizes_are_given_with_shapes_or_with_named_inputs(own):
     assert [(entry.smallest, entry.largest) for entry in images] == [((2,), (3,))]
     free = {"dtype": "int64", "shape": [6], "below": 50, "smallest": [1], "largest": [40]}
     fixed = {"dtype": "float32", "shape": [3], "values": 0.5}
-    texts = module(**knobs(f"{own}.Tokens", input_ids=free, segments=fixed)).load().ranges
+    texts = module(**module_settings(f"{own}.Tokens", input_ids=free, segments=fixed)).load().ranges
     assert [(entry.smallest, entry.largest) for entry in texts] == [((1,), (40,)), ((3,), (3,))]
     with pytest.raises(ConfigError, match=r"inputs.input_ids.smallest=\[7\], largest=\[40\]: the shape \[6\] must be"):
-        module(**knobs(f"{own}.Tokens", input_ids=free | {"smallest": [7]})).load()
+        module(**module_settings(f"{own}.Tokens", input_ids=free | {"smallest": [7]})).load()
 
 
 def test_a_classifier_of_torchvision_takes_tensors_of_other_sides(single_threaded):  # noqa: ARG001
@@ -436,7 +436,7 @@ def test_a_classifier_of_torchvision_takes_tensors_of_other_sides(single_threade
 def test_inputs_are_given_by_name_in_any_order_and_others_may_be_left_out(own):
     values = {"dtype": "int64", "shape": [3], "values": [4, 5, 6]}
     segments = {"dtype": "float32", "shape": [3], "values": 0.5}
-    model = module(**knobs(f"{own}.Tokens", segments=segments, input_ids=values)).load()
+    model = module(**module_settings(f"{own}.Tokens", segments=segments, input_ids=values)).load()
     assert [value.tolist() for value in model.example] == [[[0.5, 0.5, 0.5]], [[4, 5, 6]]]
     parts = cut(model)
     assert [value.name for value in parts.table.cuts[0].values] == ["segments", "input_ids"]
@@ -445,20 +445,20 @@ def test_inputs_are_given_by_name_in_any_order_and_others_may_be_left_out(own):
 
 def test_weights_of_a_tied_module_need_one_of_its_names(own, tmp_path):
     tokens = {"dtype": "int64", "shape": [3]}
-    made = module(**knobs(f"{own}.Tokens", input_ids=tokens)).load().module
+    made = module(**module_settings(f"{own}.Tokens", input_ids=tokens)).load().module
     save_model(made, str(tmp_path / "tied.safetensors"))
     loaded = module(
-        **knobs(f"{own}.Tokens", input_ids=tokens), weights=str(tmp_path / "tied.safetensors"), seed=3
+        **module_settings(f"{own}.Tokens", input_ids=tokens), weights=str(tmp_path / "tied.safetensors"), seed=3
     ).load()
     assert torch.equal(loaded.module.out.weight, made.table.weight)
     save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(GraphError, match="belong to another network: missing"):
-        module(**knobs(f"{own}.Tokens", input_ids=tokens), weights=str(tmp_path / "other.safetensors")).load()
+        module(**module_settings(f"{own}.Tokens", input_ids=tokens), weights=str(tmp_path / "other.safetensors")).load()
 
 
 @pytest.mark.parametrize("kind", ["Outer.Tokens", "Outer.Tokens.from_pretrained", "ByKeyword"])
 def test_nested_classes_and_arguments_by_keyword_only(own, kind):
-    model = module(**knobs(f"{own}.{kind}", input_ids={"dtype": "int64", "shape": [4], "below": 9})).load()
+    model = module(**module_settings(f"{own}.{kind}", input_ids={"dtype": "int64", "shape": [4], "below": 9})).load()
     parts = cut(model)
     assert parts.table.capture == "fx"
     assert_same_answers(model, parts)
@@ -466,7 +466,7 @@ def test_nested_classes_and_arguments_by_keyword_only(own, kind):
 
 def test_several_arguments_by_name_in_another_order_are_traced_by_fx(own):
     mask, ids = {"shape": [4]}, {"dtype": "int64", "shape": [4], "below": 9}
-    model = module(**knobs(f"{own}.ByKeyword", mask=mask, input_ids=ids)).load()
+    model = module(**module_settings(f"{own}.ByKeyword", mask=mask, input_ids=ids)).load()
     assert cut(model).table.capture == "fx"
     assert_same_answers(model, cut(model))
 
@@ -495,8 +495,8 @@ def test_non_maximum_suppression_works_beside_cpu_torch_and_its_answers_may_have
 
 OWN_TORCHVISION = """
 from midcut_models.module import Module
-knobs = dict(name="module", path="own_nets.resnet", kwargs={}, inputs={}, input_shapes=[[3, 32, 32]], weights=None)
-print(Module(**knobs, seed=0, mean=[0.0], std=[1.0], labels=None).load().module.fc.out_features)
+given = dict(name="module", path="own_nets.resnet", kwargs={}, inputs={}, input_shapes=[[3, 32, 32]], weights=None)
+print(Module(**given, seed=0, mean=[0.0], std=[1.0], labels=None).load().module.fc.out_features)
 """
 
 

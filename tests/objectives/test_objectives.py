@@ -140,15 +140,15 @@ def test_a_view_keeps_the_columns_under_their_own_names(chain):
         seen.column("joules")
 
 
-@pytest.mark.parametrize("knob", ["max_latency_s", "max_cost_usd"])
-def test_a_limit_on_latency_does_not_silently_limit_something_else(chain, knob):
+@pytest.mark.parametrize("setting", ["max_latency_s", "max_cost_usd"])
+def test_a_limit_on_latency_does_not_silently_limit_something_else(chain, setting):
     seen = with_column(chain, Energy(chain.placements), ("energy_j", "latency_s")).aimed()
-    with pytest.raises(ForecastError, match=f"{knob} limits .* planners weigh energy_j and latency_s"):
-        EpsilonConstraint(**{knob: 0.2}).choose(seen, 0.5)
+    with pytest.raises(ForecastError, match=f"{setting} limits .* planners weigh energy_j and latency_s"):
+        EpsilonConstraint(**{setting: 0.2}).choose(seen, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"radio": "5g"}, r"objective.energy.radio must be one of none, wifi, lte, 3g, got '5g'"),
         ({"busy_w": [-1.0]}, r"objective.energy.busy_w must be a finite number, 0 or more, got -1"),
@@ -160,12 +160,12 @@ def test_a_limit_on_latency_does_not_silently_limit_something_else(chain, knob):
         ({"profile": "pi4"}, r"no run of it has a measured power"),
     ],
 )
-def test_bad_knobs_get_one_line(knobs, message):
+def test_bad_settings_get_one_line(settings, message):
     from dataclasses import replace
 
     placements = replace(chain_of(4), model="alexnet")
     with pytest.raises(ConfigError, match=message):
-        Energy(placements, **knobs)
+        Energy(placements, **settings)
 
 
 @pytest.mark.parametrize(

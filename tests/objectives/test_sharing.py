@@ -92,7 +92,7 @@ def test_without_a_price_there_is_nothing_to_go_by():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "text"),
+    ("given", "text"),
     [
         ({"time_weight": -1.0}, "objective.sharing.time_weight must be a finite number, 0 or more, got -1"),
         ({"price_weight": float("nan")}, "objective.sharing.price_weight must be a finite number"),
@@ -102,9 +102,9 @@ def test_without_a_price_there_is_nothing_to_go_by():
         ({"energy_weight": 1.0, "busy_w": [-1.0]}, "busy_w must be a finite number, 0 or more, got -1"),
     ],
 )
-def test_bad_knobs_are_one_clear_line(knobs, text):
+def test_bad_settings_are_one_clear_line(given, text):
     with pytest.raises(ConfigError, match=text):
-        Sharing(chain_placements([1, 0]), **knobs)
+        Sharing(chain_placements([1, 0]), **given)
 
 
 def play(turn_share, minutes, edges=3, seed=0):

@@ -188,7 +188,7 @@ def mqtt():
         pytest.skip("Debian's mosquitto is not installed")
     from midcut_outputs.mqtt import Mqtt
 
-    return lambda port, **knobs: Mqtt(**vars(MqttConfig(port=port, **knobs)))
+    return lambda port, **settings: Mqtt(**vars(MqttConfig(port=port, **settings)))
 
 
 def test_a_broker_gets_each_result_and_home_assistant_the_sensors(mqtt, tmp_path):
@@ -262,9 +262,9 @@ def test_a_broker_that_refuses_is_quoted(mqtt, tmp_path, monkeypatch):
 
 
 def test_settings_that_no_broker_takes_are_refused(mqtt):
-    for knobs, line in (({"topic": "a/#"}, r"topic without \+ and #"), ({"host": ""}, r"output\.mqtt")):
+    for settings, line in (({"topic": "a/#"}, r"topic without \+ and #"), ({"host": ""}, r"output\.mqtt")):
         with pytest.raises(ConfigError, match=line):
-            mqtt(1883, **knobs)
+            mqtt(1883, **settings)
 
 
 @pytest.mark.usefixtures("mqtt")

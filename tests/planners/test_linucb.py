@@ -227,7 +227,7 @@ def test_it_is_a_learner_and_features_are_of_what_follows_the_cut(world):
 
 
 @pytest.mark.parametrize(
-    ("knob", "value"),
+    ("setting", "value"),
     [
         ("alpha", -1.0),
         ("anchor", 0.0),
@@ -242,6 +242,6 @@ def test_it_is_a_learner_and_features_are_of_what_follows_the_cut(world):
         ("patience", -1),
     ],
 )
-def test_bad_knobs_get_one_line(knob, value):
-    with pytest.raises(ConfigError, match=rf"planner linucb: {knob}={value} is out of bounds"):
-        LinUcb(**{knob: value})
+def test_bad_settings_get_one_line(setting, value):
+    with pytest.raises(ConfigError, match=rf"planner linucb: {setting}={value} is out of bounds"):
+        LinUcb(**{setting: value})

@@ -57,7 +57,7 @@ TABLE = CutTable(
         ({"keep_on_edge": ["stem"], "keep_in_cloud": ["head"]}, (3,)),
     ],
 )
-def test_each_knob_narrows_the_list(settings, expected):
+def test_each_setting_narrows_the_list(settings, expected):
     assert legal_cuts(TABLE, CutSettings(**settings)) == expected
 
 

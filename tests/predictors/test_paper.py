@@ -126,7 +126,7 @@ def test_arrays_of_observations():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"a": 1.0}, "set both a and b, or neither"),
         ({"upper": 1.0}, "set both upper and lower, or neither"),
@@ -135,9 +135,9 @@ def test_arrays_of_observations():
         ({"a": math.nan, "b": 1.0}, "must be finite"),
     ],
 )
-def test_power_law_knobs_refused(knobs, message):
+def test_power_law_settings_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
-        PowerLaw(FOUR, **knobs)
+        PowerLaw(FOUR, **settings)
 
 
 def test_unknown_model_and_fit_refused():

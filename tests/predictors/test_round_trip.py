@@ -95,10 +95,10 @@ def test_ping_refused(make):
     assert make(placements()).seconds(Observation(bandwidth_kbps=1.0, ping_ms=0)).shape == (3,)
 
 
-@pytest.mark.parametrize("knobs", [{"downlink_kbps": 0.0}, {"downlink_kbps": math.nan}, {"overhead_s": -1.0}])
-def test_knobs_refused(knobs):
-    with pytest.raises(ConfigError, match=f"predictor.link.{next(iter(knobs))}"):
-        RoundTrip(placements(), **knobs)
+@pytest.mark.parametrize("settings", [{"downlink_kbps": 0.0}, {"downlink_kbps": math.nan}, {"overhead_s": -1.0}])
+def test_settings_refused(settings):
+    with pytest.raises(ConfigError, match=f"predictor.link.{next(iter(settings))}"):
+        RoundTrip(placements(), **settings)
 
 
 class TestRoundTrip(LatencyPredictorSuite):

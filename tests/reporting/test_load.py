@@ -101,8 +101,8 @@ def test_a_sweeps_curves(sweep_file, tmp_path):
     assert swept_settings(sweep.jobs) == {"w": ["1.0", "0.0", "0.5", "2"], "cost": ["rented", "owned"]}
     assert job_outcomes(sweep.jobs[0]) == {"algorithm1": (1.1, 1e-6)}
     assert job_outcomes(sweep.jobs[-1]) == {}
-    knob, (rented, owned) = sweep_curves(sweep)
-    assert (knob, rented.name, owned.name) == ("w", "Algorithm 1, cost=rented", "Algorithm 1, cost=owned")
+    setting, (rented, owned) = sweep_curves(sweep)
+    assert (setting, rented.name, owned.name) == ("w", "Algorithm 1, cost=rented", "Algorithm 1, cost=owned")
     assert rented.points == ((0.0, 0.1, 2e-6), (0.5, 0.6, 1.5e-6), (1.0, 1.1, 1e-6))
 
 

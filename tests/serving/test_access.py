@@ -151,8 +151,8 @@ def test_tls_with_a_ca_of_ones_own(running_cloud, files):
 
 
 def test_mutual_tls(running_cloud, files):
-    knobs = {"tls_cert": files("server.pem"), "tls_key": files("server.key"), "tls_client_ca": files("ca.pem")}
-    with running_cloud(**knobs) as url:
+    chosen = {"tls_cert": files("server.pem"), "tls_key": files("server.key"), "tls_client_ca": files("ca.pem")}
+    with running_cloud(**chosen) as url:
         right = client_tls(files("ca.pem"), files("client.pem"), files("client.key"))
         assert get(url, tls=right)[0] == 200
         for cert, key in ((None, None), (files("stranger.pem"), files("stranger.key"))):
@@ -163,9 +163,9 @@ def test_mutual_tls(running_cloud, files):
 
 def test_the_edges_probes_bring_token_and_certificate(running_cloud, files, tmp_path):
     (tmp_path / "token").write_text(TOKEN)
-    knobs = {"tls_cert": files("server.pem"), "tls_key": files("server.key"), "tls_client_ca": files("ca.pem")}
+    chosen = {"tls_cert": files("server.pem"), "tls_key": files("server.key"), "tls_client_ca": files("ca.pem")}
     access = {"tls_ca": files("ca.pem"), "tls_cert": files("client.pem"), "tls_key": files("client.key")}
-    with running_cloud(token_file=str(tmp_path / "token"), **knobs) as url:
+    with running_cloud(token_file=str(tmp_path / "token"), **chosen) as url:
         probe = BandwidthProbe(url, 10_000, 5.0, 1.0, token_file=str(tmp_path / "token"), **access)
         assert probe.read()["bandwidth_kbps"] > 0.0
         probe.close()
@@ -199,7 +199,7 @@ def test_tls_files_that_do_not_fit_are_one_line(files, cert, key, ca, part):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "warns"),
+    ("chosen", "warns"),
     [
         ({"host": "127.0.0.1"}, False),
         ({"host": "::1"}, False),
@@ -214,9 +214,9 @@ def test_tls_files_that_do_not_fit_are_one_line(files, cert, key, ca, part):
         ({"host": "0.0.0.0", "tls_cert": "c.pem"}, True),
     ],
 )
-def test_a_server_without_authentication_on_a_network_logs_a_warning(knobs, warns):
+def test_a_server_without_authentication_on_a_network_logs_a_warning(chosen, warns):
     with structlog.testing.capture_logs() as logs:
-        warn_if_unprotected(ServerSettings(**knobs))
+        warn_if_unprotected(ServerSettings(**chosen))
     assert [entry["log_level"] for entry in logs] == (["warning"] if warns else [])
 
 
@@ -254,13 +254,13 @@ def test_health_names_no_model_to_a_stranger(locked):
     ],
 )
 def test_reading_and_administration_have_tokens_of_their_own(running_cloud, tmp_path, configured, given, statuses):
-    knobs = {}
+    chosen = {}
     for name, key in (("token", "token_file"), ("admin", "admin_token_file")):
         if name in configured:
             (tmp_path / name).write_text(configured[name])
-            knobs[key] = str(tmp_path / name)
+            chosen[key] = str(tmp_path / name)
     headers = {"Authorization": f"Bearer {given}"} if given else {}
-    with running_cloud(**knobs) as url:
+    with running_cloud(**chosen) as url:
         found = []
         for method, path in (("GET", "/none"), ("DELETE", "/v1/models")):
             connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)

@@ -199,7 +199,7 @@ def test_a_full_cloud_answers_before_the_body_and_drops_whom_nobody_waits_for(ru
     body = wire.encode_request(TailRequest("tiny", 4, tiny.table.fingerprint, tiny.head(4, tiny_model.example), "id-1"))
     header = b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     executor = Held()
-    with running_cloud(executor=executor, knobs={"workers": 1, "queue": 1}) as url:
+    with running_cloud(executor=executor, cloud_settings={"workers": 1, "queue": 1}) as url:
         parts = urlsplit(url)
         first, second, third = [socket.create_connection((parts.hostname, parts.port), timeout=60) for _ in range(3)]
         first.sendall(header % len(body) + body)

@@ -81,10 +81,10 @@ def simulated():
         planners=PLANNERS,
         columns=None,
         progress=lambda _share: None,
-        **knobs,
+        **chosen,
     ):
         planning, true = (forecaster(*tables, columns) for tables in (predicted or truth, truth))
-        setup = Setup(planning, true, planners, weights, numbered_scenario(len(truth[0])), **knobs)
+        setup = Setup(planning, true, planners, weights, numbered_scenario(len(truth[0])), **chosen)
         return simulate(setup, HEADER, progress)
 
     return run

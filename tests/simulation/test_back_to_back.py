@@ -52,16 +52,16 @@ class EdgeCosts:
 def sent(tmp_path):
     """Sends requests over a link of 1000 kbit/s for 2 s, then 250 for 8 s; the edge needs 0.75 s."""
 
-    def run(*, planners=None, systems=None, weights=(0.0,), step_s=2.5, rows=((0, 1000), (2, 250), (6, 250)), **knobs):
+    def run(*, planners=None, systems=None, weights=(0.0,), step_s=2.5, rows=((0, 1000), (2, 250), (6, 250)), **given):
         (tmp_path / "link.csv").write_text("time_s,bandwidth_kbps\n" + "".join(f"{t},{kbps}\n" for t, kbps in rows))
         trace = {"arrivals": Arrivals.back_to_back}
-        trace |= {key: knobs.pop(key) for key in ("arrivals", "observed", "lag_s", "interval_s") if key in knobs}
+        trace |= {key: given.pop(key) for key in ("arrivals", "observed", "lag_s", "interval_s") if key in given}
         scenario = ScenarioTrace(path=str(tmp_path / "link.csv"), step_s=step_s, **trace)
         parts = chain_placements([125_000.0, 0.0]), Seconds(0.0, 0.75), Link(), Seconds(0.0, 0.0), EdgeCosts()
         forecaster = Forecaster(*parts)
-        knobs["systems"] = {name: Policy(*parts, planner=planner) for name, planner in (systems or {}).items()}
+        given["systems"] = {name: Policy(*parts, planner=planner) for name, planner in (systems or {}).items()}
         setup = Setup(
-            forecaster, forecaster, planners or {"weighted_sum": WeightedSum(0.0)}, weights, scenario, **knobs
+            forecaster, forecaster, planners or {"weighted_sum": WeightedSum(0.0)}, weights, scenario, **given
         )
         several = len(weights) > 1
         return {
@@ -113,8 +113,8 @@ def test_a_planner_sees_what_its_own_transfers_have_shown(sent):
 
 def test_the_edge_goes_on_when_it_gives_up_and_the_transfer_is_still_seen(sent):
     rows = ((0, 2000), (2, 400), (30, 400))
-    knobs = {"observed": Observed.last_transfer, "interval_s": 0.0, "give_up_factor": 1.5}
-    series = sent(step_s=7.5, rows=rows, **knobs)["weighted_sum", 0]
+    given = {"observed": Observed.last_transfer, "interval_s": 0.0, "give_up_factor": 1.5}
+    series = sent(step_s=7.5, rows=rows, **given)["weighted_sum", 0]
     # As above until 2 s. Then the edge waits 1.5 times 0.5 s, and takes 0.75 s itself. At 3.5 s the transfer still
     # runs, until 4.5 s, and the last one that has ended shows 2000 kbit/s: again.
     # Patience goes by the nearest of the levels of bandwidth, which are 3 % apart.
@@ -125,29 +125,29 @@ def test_the_edge_goes_on_when_it_gives_up_and_the_transfer_is_still_seen(sent):
 
 def test_dwell_and_time_outs_go_with_it(sent):
     rows = ((0, 2000), (2, 0), (22, 2000), (24, 2000))
-    knobs = {"observed": Observed.perfect, "reply_timeout_s": 3.0, "dwell": (0, 3)}
-    series = sent(step_s=4.0, rows=rows, **knobs)  # seven requests
+    given = {"observed": Observed.perfect, "reply_timeout_s": 3.0, "dwell": (0, 3)}
+    series = sent(step_s=4.0, rows=rows, **given)  # seven requests
     # Cloud only: four in 0.5 s each; from 2 s on a time-out of 3 s and the edge's 0.75 s, three times.
     cloud = series["cloud_only", 0]
     assert cloud.over_trace.time_s == pytest.approx((0.0, 0.5, 1.0, 1.5, 2.0, 5.75, 9.5))
     assert cloud.over_trace.ended == (0, 0, 0, 0, 2, 2, 2)
     # The planner sees the outage at 2 s, and with a dwell of 3 too, as cut 0 has been in use for four.
     assert series["weighted_sum", 0].picks == series["weighted_sum", 3].picks == (0, 0, 0, 0, 1, 1, 1)
-    held = sent(step_s=4.0, rows=rows, **knobs | {"dwell": (5,)})["weighted_sum", 5]
+    held = sent(step_s=4.0, rows=rows, **given | {"dwell": (5,)})["weighted_sum", 5]
     assert held.picks == (0, 0, 0, 0, 0, 1, 1)
     assert held.sample_latency_s[4] == pytest.approx(3.75)
 
 
 def test_dwell_goes_with_systems_too_however_requests_arrive(sent):
     rows = ((0, 2000), (2, 0), (22, 2000), (24, 2000))
-    knobs = {"observed": Observed.perfect, "reply_timeout_s": 3.0, "dwell": (0, 3, 5), "step_s": 4.0, "rows": rows}
-    series = sent(systems={"system": WeightedSum(0.0)}, **knobs)
+    given = {"observed": Observed.perfect, "reply_timeout_s": 3.0, "dwell": (0, 3, 5), "step_s": 4.0, "rows": rows}
+    series = sent(systems={"system": WeightedSum(0.0)}, **given)
     # As the planner above: four requests in 0.5 s each, then the outage.
     assert series["system", 0].picks == series["system", 3].picks == (0, 0, 0, 0, 1, 1, 1)
     assert series["system", 5].picks == series["weighted_sum", 5].picks == (0, 0, 0, 0, 0, 1, 1)
     assert series["system", 5].sample_latency_s[4] == pytest.approx(3.75)
     # One request every 4 s: the outage from the second to the sixth. Cut 0 has been in use for three at the fourth.
-    steady = sent(systems={"system": WeightedSum(0.0)}, arrivals=Arrivals.steady, **knobs)
+    steady = sent(systems={"system": WeightedSum(0.0)}, arrivals=Arrivals.steady, **given)
     assert steady["system", 0].picks == (0, 1, 1, 1, 1, 1, 0)
     assert steady["system", 3].picks == steady["weighted_sum", 3].picks == (0, 0, 0, 1, 1, 1, 0)
     assert steady["system", 5].picks == (0, 0, 0, 0, 0, 1, 1)
@@ -163,8 +163,8 @@ def test_a_system_gives_up_and_leaves_out_what_is_late_as_a_planner_does(sent, a
     assert late.picks[-1] == 1
     assert late.over_trace.seen_kbps == pytest.approx(tuple(250.0 if pick else 1000.0 for pick in late.picks))
     # It sees the rate as it was 3 s ago, and waits 1.5 s for what takes 4: from 2 s on, until it sees the new rate.
-    knobs = cheap | {"lag_s": 3.0, "give_up_factor": 1.5, "step_s": 1.0, "rows": ((0, 1000), (2, 250), (9, 250))}
-    given_up = sent(**knobs, planners={"same": WeightedSum(CHEAP)}, weights=(CHEAP,))
+    given = cheap | {"lag_s": 3.0, "give_up_factor": 1.5, "step_s": 1.0, "rows": ((0, 1000), (2, 250), (9, 250))}
+    given_up = sent(**given, planners={"same": WeightedSum(CHEAP)}, weights=(CHEAP,))
     system, planner = given_up["cheap", 0], given_up["same", 0]
     assert system.sample_latency_s == planner.sample_latency_s
     assert system.over_trace == planner.over_trace
@@ -181,8 +181,8 @@ FAST, CHEAP = 0.0, 1.0
 )
 def test_each_weight_goes_its_own_way(sent, timeout_s, at_last):
     # Six requests. Until 2 s cut 0 takes 0.5 s, from then on 2.5 s; the edge takes 0.75 s and is what costs.
-    knobs = {"rows": ((0, 2000), (2, 400), (30, 400)), "step_s": 6.0, "observed": Observed.perfect, "dwell": (6,)}
-    series = sent(weights=(FAST, CHEAP), reply_timeout_s=timeout_s, **knobs)
+    given = {"rows": ((0, 2000), (2, 400), (30, 400)), "step_s": 6.0, "observed": Observed.perfect, "dwell": (6,)}
+    series = sent(weights=(FAST, CHEAP), reply_timeout_s=timeout_s, **given)
     for strategy in ("weighted_sum", "oracle"):
         assert series[strategy, 0, FAST].picks == (0, 0, 0, 0, 1, 1)
         assert series[strategy, 0, FAST].over_trace.time_s == pytest.approx((0.0, 0.5, 1.0, 1.5, 2.0, 2.75))
@@ -203,8 +203,8 @@ def test_each_request_asks_a_planner_for_its_own_weight_only(sent):
             Counting.decisions += picks.size
             return picks
 
-    knobs = {"observed": Observed.perfect, "weights": (0.0, 0.5, 1.0), "dwell": (2,), "step_s": 1.5}
-    sent(planners={"counting": Counting(0.0)}, **knobs)
+    given = {"observed": Observed.perfect, "weights": (0.0, 0.5, 1.0), "dwell": (2,), "step_s": 1.5}
+    sent(planners={"counting": Counting(0.0)}, **given)
     assert Counting.decisions == 5 * 3 * 2  # requests, weights, with and without dwell
 
 
@@ -240,16 +240,16 @@ def test_transfers_are_computed_once_and_those_beyond_the_limit_of_memory_again(
 
 def test_only_a_planner_that_sees_its_own_transfers_has_a_circuit_breaker(sent):
     # One request every 2 s over 2000 kbit/s, an outage from 2 to 32 s, and a time-out of 1.5 s.
-    knobs = {"rows": ((0, 2000), (2, 0), (32, 2000), (34, 2000)), "reply_timeout_s": 1.5, "step_s": 2.0}
-    knobs |= {"arrivals": Arrivals.steady, "systems": {"system": WeightedSum(0.0)}}
-    late = sent(observed=Observed.perfect, lag_s=100.0, **knobs)
+    given = {"rows": ((0, 2000), (2, 0), (32, 2000), (34, 2000)), "reply_timeout_s": 1.5, "step_s": 2.0}
+    given |= {"arrivals": Arrivals.steady, "systems": {"system": WeightedSum(0.0)}}
+    late = sent(observed=Observed.perfect, lag_s=100.0, **given)
     # What shows the rate of 100 s before shows 2000 kbit/s throughout: each request of the outage waits.
     assert late["weighted_sum", 0].over_trace.ended == (0, *(2,) * 15, 0, 0)
     assert late["system", 0].over_trace.ended == late["cloud_only", 0].over_trace.ended == (0, *(2,) * 15, 0, 0)
     # With a breaker: nothing is known at 0 s; the probe shows 2000 kbit/s at 0.8 s. The request at 2 s fails at 3.5 s,
     # after longer than `engine.retry_after_s`. The edge computes for 1.5 s, until 5 s; the next one, at 6 s, fails at
     # 7.5 s. Then for 3 s, until 10.5 s; the one at 12 s fails at 13.5 s. Then for 6 s at a time: those at 20 and 28 s.
-    own = sent(observed=Observed.last_transfer, interval_s=0.0, **knobs)["weighted_sum", 0]
+    own = sent(observed=Observed.last_transfer, interval_s=0.0, **given)["weighted_sum", 0]
     assert [2 * number for number, ended in enumerate(own.over_trace.ended) if ended == 2] == [2, 6, 12, 20, 28]
     assert [2 * number for number, pick in enumerate(own.picks) if pick == 0] == [2, 6, 12, 20, 28]
 

@@ -88,7 +88,7 @@ def test_an_empty_probe_is_refused():
         probe("http://127.0.0.1:1", probe_bytes=0)
 
 
-def passive(**knobs):
+def passive(**settings):
     defaults = {
         "url": None,
         "min_bytes": 20_000,
@@ -99,7 +99,7 @@ def passive(**knobs):
         "forget_s": 60.0,
         "interval_s": 1.0,
     }
-    return PassiveBandwidth(**(defaults | knobs))
+    return PassiveBandwidth(**(defaults | settings))
 
 
 def transfer(size, wall_s, server_s=0.0, age_s=0.0, tcp=None, fresh=False, arrival=None):

@@ -43,14 +43,14 @@ def test_the_names_people_type():
 @pytest.mark.parametrize("name", [name for name, made in SOURCES.items() if hasattr(made.config, "timeout_s")])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
 def test_a_timeout_must_be_finite_and_over_zero(name, value):
-    knob = f"telemetry.{name}.timeout_s"
-    config = compose("edge", ["model=mnist", f"telemetry=[{name}]", f"{knob}={value}"])
-    with pytest.raises(ConfigError, match=f"^{knob} must be finite and over 0, got {float(value)}$"):
+    key = f"telemetry.{name}.timeout_s"
+    config = compose("edge", ["model=mnist", f"telemetry=[{name}]", f"{key}={value}"])
+    with pytest.raises(ConfigError, match=f"^{key} must be finite and over 0, got {float(value)}$"):
         build(Kind.TELEMETRY, config.telemetry[name])
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_target_takes_exactly_its_knobs(name):
+def test_every_target_takes_exactly_its_settings(name):
     module, _, attribute = SOURCES[name].target.rpartition(".")
     taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
     assert set(taken) == {field.name for field in fields(SOURCES[name].config)}
@@ -64,7 +64,7 @@ def test_the_url_is_the_clouds_unless_given(name):
     assert cfg.telemetry[name].url == "http://10.0.0.7:8700"
 
 
-def test_knobs_are_typed():
+def test_settings_are_typed():
     cfg = OmegaConf.structured(SOURCES["cpufreq"].config)
     cfg.aggregate = "mean"
     assert cfg.aggregate is Aggregate.mean

@@ -42,9 +42,9 @@ def test_a_null_constant_is_left_to_others():
 
 @pytest.mark.parametrize(("field", "value"), [("clock_mhz", 0.0), ("bandwidth_kbps", -1.0), ("ping_ms", float("nan"))])
 def test_a_constant_that_cannot_be_is_refused(field, value):
-    knobs = {"clock_mhz": None, "bandwidth_kbps": None, "ping_ms": None} | {field: value}
+    settings = {"clock_mhz": None, "bandwidth_kbps": None, "ping_ms": None} | {field: value}
     with pytest.raises(ConfigError, match=rf"telemetry\.constant\.{field} must be over 0"):
-        Constant(**knobs, interval_s=1.0)
+        Constant(**settings, interval_s=1.0)
 
 
 def test_replay_follows_its_epoch_speed_and_loop(trace):

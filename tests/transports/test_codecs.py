@@ -33,9 +33,9 @@ def request_at_4(tiny, tiny_model):
     return lambda codec: TailRequest("tiny", 4, tiny.table.fingerprint, values, "r", codec, names=names)
 
 
-def send(url, *requests, **knobs):
+def send(url, *requests, **settings):
     async def go():
-        transport = HttpTransport(url, 60.0, 60.0, **knobs)
+        transport = HttpTransport(url, 60.0, 60.0, **settings)
         await transport.open()
         try:
             return [await transport.infer(request) for request in requests]
@@ -79,9 +79,9 @@ def test_the_token_is_shown(running_cloud, request_at_4, monkeypatch, tmp_path):
     (tmp_path / "wrong").write_text("other\n")
     with running_cloud(token_env="TINY_TOKEN") as url:
         assert send(url, request_at_4("raw"), token_env="TINY_TOKEN")
-        for knobs in ({}, {"token_file": str(tmp_path / "wrong")}):
+        for settings in ({}, {"token_file": str(tmp_path / "wrong")}):
             with pytest.raises(CloudRefusedError, match="the cloud says 401") as caught:
-                send(url, request_at_4("raw"), **knobs)
+                send(url, request_at_4("raw"), **settings)
             assert "s3cret" not in str(caught.value)
 
 
@@ -151,13 +151,13 @@ def test_a_certificate_that_is_renewed_is_read_anew(running_cloud, request_at_4,
 
 
 @pytest.mark.parametrize(
-    ("url", "knobs", "part"),
+    ("url", "settings", "part"),
     [
         ("http://127.0.0.1:1", {"tls_ca": "ca.pem"}, "need an https url"),
         ("https://127.0.0.1:1", {"tls_ca": "no-such-file.pem"}, "tls_ca"),
         ("http://127.0.0.1:1", {"token_env": "NO_SUCH_TOKEN"}, "token_env"),
     ],
 )
-def test_credentials_that_cannot_be_had(url, knobs, part):
+def test_credentials_that_cannot_be_had(url, settings, part):
     with pytest.raises(ConfigError, match=part):
-        HttpTransport(url, 1.0, 1.0, **knobs)
+        HttpTransport(url, 1.0, 1.0, **settings)

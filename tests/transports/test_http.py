@@ -26,8 +26,8 @@ from midcut.types import BodyArrival, TailRequest
 from midcut_transports.http import http_transport
 
 
-def transport(url, timeout_s=60.0, connect_timeout_s=60.0, **knobs):
-    return http_transport(url=url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, **knobs)
+def transport(url, timeout_s=60.0, connect_timeout_s=60.0, **settings):
+    return http_transport(url=url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, **settings)
 
 
 def free_port():
@@ -156,9 +156,9 @@ def json_header(body):
     return json.JSONDecoder().raw_decode(body.decode("latin-1"))[0]
 
 
-def send(url, times=1, **knobs):
+def send(url, times=1, **settings):
     async def go():
-        client = transport(url, **knobs)
+        client = transport(url, **settings)
         await client.open()
         try:
             for _ in range(times):
@@ -370,11 +370,11 @@ def test_a_host_is_called_what_it_is_called_on_the_wire(url, where):
     assert str(caught.value).startswith(f"cannot reach {where.format(port=port)}: ")
 
 
-@pytest.mark.parametrize("knob", ["timeout_s", "connect_timeout_s"])
+@pytest.mark.parametrize("setting", ["timeout_s", "connect_timeout_s"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_timeout_must_be_finite_and_over_zero(knob, value):
-    with pytest.raises(ConfigError, match=f"transport.{knob} must be finite and over 0"):
-        transport("http://127.0.0.1:1", **{knob: value})
+def test_a_timeout_must_be_finite_and_over_zero(setting, value):
+    with pytest.raises(ConfigError, match=f"transport.{setting} must be finite and over 0"):
+        transport("http://127.0.0.1:1", **{setting: value})
 
 
 def test_used_before_it_is_open_it_is_a_cloud_error():

@@ -34,8 +34,8 @@ def request_of(tiny):
     return make
 
 
-def transport(proxy, **knobs):
-    return http_transport(url=f"http://{proxy.address}", **{"timeout_s": 30.0, "connect_timeout_s": 5.0} | knobs)
+def transport(proxy, **settings):
+    return http_transport(url=f"http://{proxy.address}", **{"timeout_s": 30.0, "connect_timeout_s": 5.0} | settings)
 
 
 @pytest.mark.parametrize("codec", ["raw", "base64"])

@@ -45,8 +45,8 @@ class CpufreqClock(Clock):
             raise BedUnavailable(f"core {core} has no cpufreq policy")
         # The lowest clock may never be over the highest, not even between two writes.
         undo = [("scaling_min_freq", "cpuinfo_min_freq")]
-        undo += [(knob, knob) for knob in ("scaling_max_freq", "scaling_min_freq")]
-        self._undo = [(str(self._policy / knob), _read(self._policy / source)) for knob, source in undo]
+        undo += [(setting, setting) for setting in ("scaling_max_freq", "scaling_min_freq")]
+        self._undo = [(str(self._policy / setting), _read(self._policy / source)) for setting, source in undo]
         super().__init__(root, _read(self._policy / "cpuinfo_max_freq") / 1000.0)
         if exists:
             return
@@ -76,11 +76,11 @@ class CpufreqClock(Clock):
         return self._policy
 
     def _write(self, values: dict[str, int]) -> None:
-        for knob, value in values.items():
+        for setting, value in values.items():
             try:
-                (self._folder / knob).write_text(f"{value}\n", encoding="ascii")
+                (self._folder / setting).write_text(f"{value}\n", encoding="ascii")
             except OSError as error:
-                raise BedUnavailable(f"{self._folder / knob}: cannot be set: {error.strerror}") from None
+                raise BedUnavailable(f"{self._folder / setting}: cannot be set: {error.strerror}") from None
 
 
 def restore_values(undo: Undo) -> None:

@@ -87,8 +87,8 @@ def add(name: str, sysctls: dict[str, Any]) -> None:
 
 
 def _set_sysctls(sysctls: dict[str, Any]) -> None:
-    for knob, value in sysctls.items():
-        path = Path("/proc/sys/net/ipv4") / knob
+    for setting, value in sysctls.items():
+        path = Path("/proc/sys/net/ipv4") / setting
         try:
             path.write_text(f"{value}\n", encoding="ascii")
         except OSError as error:

@@ -42,15 +42,15 @@ class BedOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for knob, known in (("link", LINKS), ("clock", CLOCKS)):
-            if getattr(self, knob) not in known:
-                raise BedError(f"{knob}={getattr(self, knob)!r} is not one of {', '.join(known)}")
+        for setting, known in (("link", LINKS), ("clock", CLOCKS)):
+            if getattr(self, setting) not in known:
+                raise BedError(f"{setting}={getattr(self, setting)!r} is not one of {', '.join(known)}")
         if not 0.0 < self.max_clock_mhz < math.inf:
             raise BedError(f"max_clock_mhz must be over 0, got {self.max_clock_mhz:g}")
         cores = os.sched_getaffinity(0)
-        for knob in ("edge_core", "cloud_core"):
-            if getattr(self, knob) not in cores:
-                raise BedError(f"{knob}={getattr(self, knob)}: this process may use the cores {sorted(cores)}")
+        for setting in ("edge_core", "cloud_core"):
+            if getattr(self, setting) not in cores:
+                raise BedError(f"{setting}={getattr(self, setting)}: this process may use the cores {sorted(cores)}")
 
 
 def _allowed_core(number: int) -> int:

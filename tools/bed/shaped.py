@@ -63,9 +63,9 @@ class NetemLink(ShapedLink):
         rate_bps = 0.0 if shape.bandwidth_kbps is None else shape.bandwidth_kbps * 1000
         queue_bytes = QUEUE_BYTES + rate_bps * shape.ping_ms / 8000  # netem's limit counts delayed packets too
         packets = math.ceil(queue_bytes / FRAME_BYTES) if rate_bps else 100_000
-        knobs = ["netem", "limit", str(packets), "delay", f"{round(shape.ping_ms * 500)}us"]
-        knobs += ["loss", f"{shape.loss:.6%}"] if shape.loss else []
-        return [*knobs, "rate", f"{round(rate_bps)}bit"] if rate_bps else knobs
+        arguments = ["netem", "limit", str(packets), "delay", f"{round(shape.ping_ms * 500)}us"]
+        arguments += ["loss", f"{shape.loss:.6%}"] if shape.loss else []
+        return [*arguments, "rate", f"{round(rate_bps)}bit"] if rate_bps else arguments
 
 
 class TbfLink(ShapedLink):

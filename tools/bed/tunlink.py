@@ -106,18 +106,18 @@ class Direction:
         """Limit of the queue: the packets on their way, and 200 kB."""
         return MIN_QUEUE_BYTES + self.rate_bps * 2 * self.delay_s / 8
 
-    def set(self, knobs: Mapping[str, Any], now_s: float) -> None:
+    def set(self, settings: Mapping[str, Any], now_s: float) -> None:
         """Change rate, delay, loss or trace. Queued packets are sent at the new rate."""
-        if "opportunities" in knobs:
-            self._play(knobs["opportunities"], now_s)
-        rate_bps = float(knobs.get("rate_bps", self.rate_bps))
+        if "opportunities" in settings:
+            self._play(settings["opportunities"], now_s)
+        rate_bps = float(settings.get("rate_bps", self.rate_bps))
         if rate_bps != self.rate_bps:
             backlog_s = max(0.0, self._free_s - now_s)
             self._rescale(now_s, self.rate_bps / rate_bps if rate_bps else 0.0)
             self._free_s = now_s + (backlog_s * self.rate_bps / rate_bps if rate_bps else 0.0)
         self.rate_bps = rate_bps
-        self.delay_s = float(knobs.get("delay_s", self.delay_s))
-        self.loss = float(knobs.get("loss", self.loss))
+        self.delay_s = float(settings.get("delay_s", self.delay_s))
+        self.loss = float(settings.get("loss", self.loss))
 
     def push(self, packet: bytes, now_s: float) -> None:
         """Accept a packet, or drop it."""
@@ -207,9 +207,9 @@ class Link:
     def _answer(self) -> None:
         data, sender = self._control.recvfrom(_MAX_PACKET_BYTES)
         try:
-            for name, knobs in json.loads(data).items():
+            for name, settings in json.loads(data).items():
                 for direction in {"up": [self._up], "down": [self._down], "both": [self._up, self._down]}[name]:
-                    direction.set(knobs, time.monotonic())
+                    direction.set(settings, time.monotonic())
             reply: dict[str, Any] = {"up": _status(self._up), "down": _status(self._down)}
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             reply = {"error": f"not a command: {error!r}"}

@@ -122,7 +122,7 @@ def measure_through(
     name: str, options: argparse.Namespace, generator: LoadGenerator, log: Path
 ) -> list[dict[str, Any]]:
     """Figures of 16 clients with batching; behind a balancer also with one of two clouds killed halfway."""
-    knobs = (f"model={options.model}", *batching(options.batch, options))
+    overrides = (f"model={options.model}", *batching(options.batch, options))
 
     def figures(url: str, seconds: float, halfway: Callable[[], object] | None = None) -> dict[str, float]:
         return asyncio.run(generator.run(url, 16, seconds, halfway)).figures()
@@ -131,9 +131,9 @@ def measure_through(
         return [figures(url, options.seconds) for _ in range(options.rounds + 1)][1:]  # the first one warms up
 
     if name == "ray":
-        with on_ray(options.ray, log, knobs) as url:
+        with on_ray(options.ray, log, overrides) as url:
             return [{"what": "Ray Serve, 1 replica"} | _medians(rounds(url))]
-    with behind_balancer(name, log, knobs) as (url, clouds):
+    with behind_balancer(name, log, overrides) as (url, clouds):
         return [
             {"what": f"{name}, 2 clouds"} | _medians(rounds(url)),
             {"what": f"{name}, one of 2 clouds killed halfway"}

@@ -153,8 +153,8 @@ async def measure(name: str, options: argparse.Namespace) -> tuple[int, list[Row
     for row in rows:
         row.sent_bytes = mean_request_bytes(parts, row, codecs[row.variant])
     with tempfile.TemporaryDirectory() as folder:
-        knobs = (*MODELS[name], CODECS, "server.port=0")
-        with server("cloud", Path(folder) / "cloud.log", *knobs) as url:
+        overrides = (*MODELS[name], CODECS, "server.port=0")
+        with server("cloud", Path(folder) / "cloud.log", *overrides) as url:
             for kbps in LINKS_KBPS:
                 with ShapedLink(url.removeprefix("http://"), constant_link(kbps)) as link:
                     await time_all(link.url, kbps, parts, rows, codecs, inputs[: options.repeats + 1])

@@ -22,7 +22,9 @@ _RAY_START_S, _RAY_STOP_S = 120.0, 60.0
 
 
 @contextmanager
-def behind_balancer(name: str, log: Path, knobs: tuple[str, ...]) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
+def behind_balancer(
+    name: str, log: Path, overrides: tuple[str, ...]
+) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
     """Two clouds behind `nginx` or `haproxy`; yields the balancer's address and the clouds."""
     if shutil.which(name) is None:
         raise SystemExit(f"{name} is not installed: apt-get install {name}")
@@ -32,7 +34,7 @@ def behind_balancer(name: str, log: Path, knobs: tuple[str, ...]) -> Iterator[tu
         try:
             text, front_port = (DEPLOY / file).read_text(), free_port()
             for port in (8710, 8711):
-                process, ready = start_ready([*MIDCUT, "cloud", *knobs, "server.port=0"], log)
+                process, ready = start_ready([*MIDCUT, "cloud", *overrides, "server.port=0"], log)
                 started.append(process)
                 text = text.replace(f"127.0.0.1:{port}", ready[1].removeprefix("http://"))
             config = Path(folder) / file
@@ -47,10 +49,10 @@ def behind_balancer(name: str, log: Path, knobs: tuple[str, ...]) -> Iterator[tu
 
 
 @contextmanager
-def on_ray(python: str, log: Path, knobs: tuple[str, ...]) -> Iterator[str]:
+def on_ray(python: str, log: Path, overrides: tuple[str, ...]) -> Iterator[str]:
     """`midcut.cloud.on_ray` in an interpreter that has Ray; yields its address."""
     port = free_port()
-    command = [python, "-m", "midcut.cloud.on_ray", "--port", str(port), *knobs]
+    command = [python, "-m", "midcut.cloud.on_ray", "--port", str(port), *overrides]
     process = start(command, log, piped=False)
     try:
         _wait_healthy(port, _RAY_START_S, log)

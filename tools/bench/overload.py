@@ -84,7 +84,7 @@ def main() -> int:
         servers = {}
         for build, python in builds.items():
             for verb in loads:
-                command = [python, "-m", "midcut.cli", verb, f"model={model.name}", *knobs(verb)]
+                command = [python, "-m", "midcut.cli", verb, f"model={model.name}", *overrides(verb)]
                 process, match = start_ready(command, Path(folder) / f"{build}-{verb}", READY)
                 stack.callback(stop, process)
                 servers[build, verb] = Server(match[1], process.pid)
@@ -104,7 +104,7 @@ def main() -> int:
     return 1 if any(row["wrong"] for row in table) else 0
 
 
-def knobs(verb: str) -> tuple[str, ...]:
+def overrides(verb: str) -> tuple[str, ...]:
     quiet = ("cuts.verify=false", "hydra.run.dir=.")
     if verb == "cloud":
         return (*quiet, "server.port=0")

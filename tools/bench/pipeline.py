@@ -75,8 +75,8 @@ async def rate_hz(
 
 
 async def measure(url: str, options: argparse.Namespace) -> int:
-    knobs = ("executor=native", "transport.timeout_s=60")
-    config = compose("edge", [f"model={options.model}", f"cloud_url={url}", *knobs])
+    overrides = ("executor=native", "transport.timeout_s=60")
+    config = compose("edge", [f"model={options.model}", f"cloud_url={url}", *overrides])
     model = load(config)
     parts = partition(model, CutSettings())
     plan = FixedPlan(parts.table.last)

@@ -179,13 +179,13 @@ def start_all(stack: ExitStack, folder: Path, commands: dict[str, list[str]], po
         return dict(zip(commands, pool.map(started, commands.items()), strict=True))
 
 
-def profile(command: Sequence[str], name: str, folder: Path, *knobs: str) -> list[str]:
+def profile(command: Sequence[str], name: str, folder: Path, *overrides: str) -> list[str]:
     """Measure a model as edge and as cloud; returns the settings that name the profiles."""
     folder.mkdir()
     settings = []
     for role in ("edge", "cloud"):
         file = folder / f"{name}-{role}.json"
-        short = ("repeats=5", "warmup=2", f"stated_clock_mhz={FULL_MHZ}", f"out={file}", *PLAIN, *knobs)
+        short = ("repeats=5", "warmup=2", f"stated_clock_mhz={FULL_MHZ}", f"out={file}", *PLAIN, *overrides)
         done = subprocess.run(
             [*command, "profile", f"model={name}", f"role={role}", *short],
             cwd=folder,

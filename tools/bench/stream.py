@@ -64,7 +64,7 @@ class Build:
         self._url = stack.enter_context(cloud_behind_link(options, folder / "cloud.log", self._command))
         self._runs = 0
 
-    def stream(self, *knobs: str) -> Stream:
+    def stream(self, *overrides: str) -> Stream:
         """Stream the digits to the end."""
         options, run = self._options, self._folder / f"run{self._runs}"
         self._runs += 1
@@ -76,7 +76,7 @@ class Build:
             *("executor=emulated_clock", f"executor.max_clock_mhz={FULL_MHZ}", *clock, f"hydra.run.dir={run}"),
         )
         (self._folder / "clock.json").write_text(json.dumps([{"time_s": 0, "clock_mhz": FULL_MHZ / options.slower}]))
-        with running((*command, *knobs), self._folder / "edge.log", r"(summary\.json)"):
+        with running((*command, *overrides), self._folder / "edge.log", r"(summary\.json)"):
             pass
         records = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
         return Stream(json.loads((run / "summary.json").read_text()), records)

@@ -205,12 +205,12 @@ async def stream(options: argparse.Namespace, clouds: list[Cloud]) -> Outcome:
     outcome, rng = Outcome(), random.Random(options.seed)
     name = TWO_ADDRESSES if options.two_addresses else "127.0.0.1"
     urls = ",".join(cloud.proxy.url.replace("127.0.0.1", name) for cloud in clouds)
-    engine_knobs = ("engine.retry_after_s=0.1", f"engine.deadline_s={options.deadline or 'null'}")
+    engine_overrides = ("engine.retry_after_s=0.1", f"engine.deadline_s={options.deadline or 'null'}")
     edge = (
         f"model={options.model}",
         f"cloud_url=[{urls}]",
         f"codec={options.codec}",
-        *engine_knobs,
+        *engine_overrides,
         f"executor={options.executor}",
     )
     config = compose("edge", edge)

@@ -102,7 +102,7 @@ def main() -> int:
 def attack(name: str, samples: list[Sample], options: argparse.Namespace, log: Path) -> RouteResult:
     """Start a server, fuzz one route, and check the server's log and memory."""
     verb, _, _ = name.partition(" ")
-    process, ready = start_ready([*MIDCUT, verb, *QUIET, *knobs(verb)], log)
+    process, ready = start_ready([*MIDCUT, verb, *QUIET, *overrides(verb)], log)
     port = int(ready[1].rsplit(":", 1)[1])
     try:
         result = asyncio.run(fuzz(process, port, samples, options))
@@ -124,7 +124,7 @@ def attack(name: str, samples: list[Sample], options: argparse.Namespace, log: P
     return result
 
 
-def knobs(verb: str) -> tuple[str, ...]:
+def overrides(verb: str) -> tuple[str, ...]:
     if verb == "cloud":
         return ("server.port=0", f"server.body_timeout_s={SLOW_S}", f"server.idle_timeout_s={SLOW_S}")
     times = (f"input.body_timeout_s={SLOW_S}", f"input.idle_timeout_s={SLOW_S}")

@@ -51,8 +51,8 @@ class Kind(NamedTuple):
 def main() -> int:
     options = arguments()
     with tempfile.TemporaryDirectory() as folder:
-        knobs = (f"model={options.model}", "server.port=0", "cuts.verify=false", "codec=[webp,png,jpeg]")
-        command = [*MIDCUT, "cloud", *knobs, "cloud.queue=256", "hydra.job_logging.loggers.midcut.level=ERROR"]
+        overrides = (f"model={options.model}", "server.port=0", "cuts.verify=false", "codec=[webp,png,jpeg]")
+        command = [*MIDCUT, "cloud", *overrides, "cloud.queue=256", "hydra.job_logging.loggers.midcut.level=ERROR"]
         process, match = start_ready(command, Path(folder) / "cloud.log", READY)
         try:
             return attack(urlsplit(match[1]).netloc, process.pid, options)

@@ -104,13 +104,13 @@ def run(turn_share: float, folder: Path, options: argparse.Namespace) -> list[Co
         inertia = f"engine.turn_share={turn_share}", f"engine.min_gain={min_gain}"
         for number in range(options.edges):
             root = folder / f"clock{number}"
-            knobs = (
+            overrides = (
                 *(model, f"cloud_url={cloud}", "input.port=0", "policy=gao", *inertia),
                 *("edge_profile=auto", "cloud_profile=auto", f"objective.sharing.rate_hz={options.rate}"),
                 *("executor=emulated_clock", f"executor.trace={trace}", f"executor.max_clock_mhz={FULL_MHZ}"),
                 *(f"executor.root={root}", f"telemetry.cpufreq.root={root}", "telemetry.conditions.interval_s=1"),
             )
-            urls.append(stack.enter_context(server("edge", log, *knobs, f"hydra.run.dir={folder}/edge{number}")))
+            urls.append(stack.enter_context(server("edge", log, *overrides, f"hydra.run.dir={folder}/edge{number}")))
         return event_loop.run(play(urls, options))
 
 

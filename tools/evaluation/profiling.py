@@ -40,9 +40,14 @@ def ensure_profiles(
         if out.exists():
             continue
         raw, run = profiles / MEASURED / out.name, folder / "runs" / f"profile-{role}-{model}"
-        knobs = [f"repeats={repeats}", f"stated_clock_mhz={bed.clock.max_mhz:g}", f"out={raw}", f"hydra.run.dir={run}"]
-        knobs.append(f"executor={executor if role == 'edge' else NATIVE}")
-        profile = [*command, "profile", f"model={model}", f"role={role}", *knobs]
+        overrides = [
+            f"repeats={repeats}",
+            f"stated_clock_mhz={bed.clock.max_mhz:g}",
+            f"out={raw}",
+            f"hydra.run.dir={run}",
+        ]
+        overrides.append(f"executor={executor if role == 'edge' else NATIVE}")
+        profile = [*command, "profile", f"model={model}", f"role={role}", *overrides]
         run_to_end(host, profile, "midcut profile", run, TIMEOUT_S)
         measured = read_profile(raw)
         write_profile(scale_to_clocks(measured, clocks_mhz) if role == "edge" else measured, out)

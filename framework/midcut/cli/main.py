@@ -86,10 +86,10 @@ VERBS = {
 _FLAGS = """\
 Any verb takes Hydra's overrides and flags:
   group=name        choose a component          planner=weighted_sum  policy=paper
-  a.b=value         set a knob                  planner.w=0.3  telemetry.constant.ping_ms=80
+  a.b=value         change a setting            planner.w=0.3  telemetry.constant.ping_ms=80
   -m, --multirun    sweep over several values   planner.w='range(0,1.01,0.05)'
   --cfg job         show the composed config    -sc install=bash    shell completion
-  --help            show the verb's groups and knobs
+  --help            show the verb's groups and settings
 """
 
 

@@ -40,7 +40,7 @@ class ResultWithObjectives:
 
 
 def objective_names(config: DictConfig) -> list[str]:
-    """The objectives that a config lists; empty for a verb without this knob.
+    """The objectives that a config lists; empty for a verb without this setting.
 
     Raises:
         ConfigError: the sweeper has a different number of directions.

@@ -1,7 +1,7 @@
-"""Lists the groups, components and knobs of a verb, for `midcut VERB --help` and for shell completion.
+"""Lists the groups, components and settings of a verb, for `midcut VERB --help` and for shell completion.
 
 Hydra would take half a second to compose the config (`--cfg job` does). Instead, groups are read from the verb's
-primary config, components from the registry, and knobs from the typed configs.
+primary config, components from the registry, and settings from the typed configs.
 """
 
 from __future__ import annotations
@@ -27,46 +27,50 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 def verb_usage(verb: str, summary: str, words: Sequence[str] = ()) -> str:
-    """The text of `midcut VERB --help`, with the knobs of the components that `words` choose."""
+    """The text of `midcut VERB --help`, with the settings of the components that `words` choose."""
     defaults = dict(_groups_with_defaults(verb))
     chosen = defaults | _choices(words, defaults)
     return "\n".join(
         (
             f"midcut {verb}: {summary}",
             "",
-            f"usage: midcut {verb} [group=name ...] [knob=value ...]   -m sweeps, --cfg job shows the config",
+            f"usage: midcut {verb} [group=name ...] [setting=value ...]   -m sweeps, --cfg job shows the config",
             "",
             "Groups. Choose a component with group=name; the default is listed first:",
             *(_wrapped(f"  {group:<15} ", _component_names(group, default)) for group, default in defaults.items()),
             "",
-            "Knobs. Set with knob=value:",
-            *(_knob_text(*knob) for knob in _knobs(settings.SCHEMAS[verb], "")),
+            "Settings, given as setting=value:",
+            *(_setting_text(*setting) for setting in _settings_of(settings.SCHEMAS[verb], "")),
             "",
-            "Knobs of these components (others have other knobs: midcut VERB group=name --help):",
-            *(_knob_text(*knob) for group, names in chosen.items() for knob in _component_knobs(group, names)),
+            "Settings of these components (others have other settings: midcut VERB group=name --help):",
+            *(
+                _setting_text(*setting)
+                for group, names in chosen.items()
+                for setting in _component_settings(group, names)
+            ),
             "",
         )
     )
 
 
 def completions(verb: str, words: list[str]) -> list[str]:
-    """What the last word can be completed to: groups, their components, knobs with their defaults.
+    """What the last word can be completed to: groups, their components, settings with their defaults.
 
     Args:
         verb: the word before `words`.
         words: typed so far; the last one is unfinished, or `""`. Components chosen by the earlier words determine
-            which knobs there are.
+            which settings there are.
     """
     *finished, last = words
     defaults = dict(_groups_with_defaults(verb))
-    knobs = [*_knobs(settings.SCHEMAS[verb], "")]
+    found = [*_settings_of(settings.SCHEMAS[verb], "")]
     for group, default in (defaults | _choices(finished, defaults)).items():
-        knobs += _component_knobs(group, default)
+        found += _component_settings(group, default)
     key, equals, _ = last.partition("=")
     if not equals:
-        return [f"{name}=" for name in (*defaults, *(name for name, _, _ in knobs)) if name.startswith(last)]
+        return [f"{name}=" for name in (*defaults, *(name for name, _, _ in found)) if name.startswith(last)]
     values = (
-        _component_names(key, defaults[key]) if key in defaults else [value for name, value, _ in knobs if name == key]
+        _component_names(key, defaults[key]) if key in defaults else [value for name, value, _ in found if name == key]
     )
     return [f"{key}={value}" for value in values if f"{key}={value}".startswith(last)]
 
@@ -94,7 +98,7 @@ def _component_names(group: str, default: Any) -> list[str]:
     return first + [name for name in names if name not in first]
 
 
-def _component_knobs(group: str, default: Any) -> Iterator[tuple[str, str, str]]:
+def _component_settings(group: str, default: Any) -> Iterator[tuple[str, str, str]]:
     kind = Kind.of_group(group)
     folder, _, given_package = group.partition("@")
     package = given_package or folder.replace("/", ".")
@@ -102,29 +106,31 @@ def _component_knobs(group: str, default: Any) -> Iterator[tuple[str, str, str]]
         offer = registry().offers.get((kind, name)) if kind else None
         preset = conf_dir() / folder / f"{name}.yaml"
         if offer:
-            yield from _knobs(offer.component.config, f"{package}.{name}." if takes_several(folder) else f"{package}.")
+            yield from _settings_of(
+                offer.component.config, f"{package}.{name}." if takes_several(folder) else f"{package}."
+            )
         elif preset.is_file():
-            yield from _preset_knobs(group, package, yaml.safe_load(preset.read_text(encoding="utf-8")))
+            yield from _preset_settings(group, package, yaml.safe_load(preset.read_text(encoding="utf-8")))
 
 
-def _preset_knobs(group: str, package: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Knobs of the components that a preset chooses, or of the core's schema that it fills in."""
+def _preset_settings(group: str, package: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Settings of the components that a preset chooses, or of the core's schema that it fills in."""
     for entry in content["defaults"]:
         if isinstance(entry, str):
-            yield from _component_knobs(group, entry)
+            yield from _component_settings(group, entry)
             continue
         ((target, name),) = entry.items()
         if target.startswith(_SCHEMA):
             place = target.removeprefix(_SCHEMA)
             values = content if place == "_here_" else content.get(place) or {}
-            yield from _knobs(_SCHEMAS[name], f"{package}.", values)
+            yield from _settings_of(_SCHEMAS[name], f"{package}.", values)
 
 
 def _as_list(default: Any) -> list[Any]:
     return default if isinstance(default, list) else [default]
 
 
-def _knobs(config: Any, prefix: str, preset: Mapping[str, Any] = _EMPTY) -> Iterator[tuple[str, str, str]]:
+def _settings_of(config: Any, prefix: str, preset: Mapping[str, Any] = _EMPTY) -> Iterator[tuple[str, str, str]]:
     """Name, default (from the preset where it sets one) and description of every field, including nested ones.
 
     Groups are left out, as they are listed separately.
@@ -135,14 +141,14 @@ def _knobs(config: Any, prefix: str, preset: Mapping[str, Any] = _EMPTY) -> Iter
     for field in dataclasses.fields(config):
         value = getattr(instance, field.name) if instance is not None else _default_of(field)
         if dataclasses.is_dataclass(value):
-            yield from _knobs(value, f"{prefix}{field.name}.", preset.get(field.name) or {})
+            yield from _settings_of(value, f"{prefix}{field.name}.", preset.get(field.name) or {})
         elif prefix or field.name not in _GROUP_FIELDS:
             yield f"{prefix}{field.name}", _value_text(preset.get(field.name, value)), descriptions.get(field.name, "")
 
 
-def _knob_text(name: str, default: str, description: str) -> str:
-    knob = f"{name}={default}"
-    return _wrapped(f"  {knob:<40} ", description.split(), "")
+def _setting_text(name: str, default: str, description: str) -> str:
+    setting = f"{name}={default}"
+    return _wrapped(f"  {setting:<40} ", description.split(), "")
 
 
 def _attribute_texts(doc: str) -> dict[str, str]:

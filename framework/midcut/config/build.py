@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _T = TypeVar("_T")
-# A knob that takes the value of another setting: ${cloud_url}, ${oc.select:transport.tls_ca,null}.
+# A setting that takes the value of another one: ${cloud_url}, ${oc.select:transport.tls_ca,null}.
 _REFERENCE: Final = re.compile(r"\$\{(?:oc\.select:)?(\w[\w.]*)(?:,[^}]*)?\}")
 
 
@@ -34,7 +34,7 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
         an object that implements the kind's protocol.
 
     Raises:
-        ConfigError: no plugin registered the node's target for the kind, or a knob has an invalid value.
+        ConfigError: no plugin registered the node's target for the kind, or a setting has an invalid value.
     """
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     if target not in registry().targets(kind):
@@ -45,10 +45,10 @@ def build(kind: Kind, node: DictConfig, **context: Any) -> Any:
     if unset:
         raise ConfigError(f"{unset[0]} must be given: {unset[0]}=...")
     try:
-        # Not recursive: a knob is data, even if it has a `_target_` of its own. The context goes directly to it,
+        # Not recursive: a setting is data, even if it has a `_target_` of its own. The context goes directly to it,
         # as Hydra would make configs of it.
         make = hydra.utils.instantiate(node, _partial_=True, _convert_="object", _recursive_=False)
-        # A component with a knob of the same name, such as timm's `name`, has no use for that part of the context.
+        # A component with a setting of the same name, such as timm's `name`, has no use for that part of the context.
         return make(**{key: value for key, value in context.items() if key not in node})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{_with_key(str(error), node)} ({target})") from error
@@ -69,22 +69,22 @@ def component_name(kind: Kind, node: DictConfig) -> str:
 
 
 def _with_key(reason: str, node: DictConfig) -> str:
-    """Why a component cannot be built, with the key of the knob that the reason mentions, else the component's."""
+    """Why a component cannot be built, with the key of the setting that the reason mentions, else the component's."""
     place = str(node._get_full_key(None))  # noqa: SLF001 - OmegaConf has no public way to ask a node where it is
     named = re.match(rf"{re.escape(place)}\.(\w+)\b", reason)
     if place and named and named[1] in node:
         return _given_key(node, named[1]) + reason[named.end() :]
     if not place or f"{place}." in reason:
         return reason
-    knob = next((word for word in re.findall(r"\w+", reason) if word in node.keys()), None)  # noqa: SIM118 - a config node
-    if knob is None:
+    setting = next((word for word in re.findall(r"\w+", reason) if word in node.keys()), None)  # noqa: SIM118 - a config node
+    if setting is None:
         return f"{place}: {reason}"
-    key = _given_key(node, knob)
-    return f"{key}{reason.removeprefix(knob)}" if reason.startswith(knob) else f"{key}: {reason}"
+    key = _given_key(node, setting)
+    return f"{key}{reason.removeprefix(setting)}" if reason.startswith(setting) else f"{key}: {reason}"
 
 
-def _given_key(node: DictConfig, knob: str) -> str:
-    """The full key of the setting that a knob takes its value from: the knob's own, unless it refers to another one."""
+def _given_key(node: DictConfig, setting: str) -> str:
+    """The full key of the setting that gives a setting its value: its own, unless it refers to another one."""
     settings = OmegaConf.to_container(node._get_root(), resolve=False)  # noqa: SLF001 - as above
 
     def value_of(key: str) -> Any:
@@ -93,7 +93,7 @@ def _given_key(node: DictConfig, knob: str) -> str:
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
-    key = f"{node._get_full_key(None)}.{knob}"  # noqa: SLF001
+    key = f"{node._get_full_key(None)}.{setting}"  # noqa: SLF001
     while (reference := _REFERENCE.fullmatch(str(value_of(key)))) and value_of(reference[1]) is not None:
         key = reference[1]
     return key

@@ -33,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Offer:
-    """A component, the plugin and the hook that offer it, and its knobs as a config node."""
+    """A component, the plugin and the hook that offer it, and its settings as a config node."""
 
     kind: Kind
     component: Component

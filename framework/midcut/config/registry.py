@@ -223,10 +223,10 @@ def _components(hook: str, answer: Any, source: Source) -> Iterator[tuple[Kind, 
 
 def _config_node(component: Component) -> DictConfig:
     node: DictConfig = OmegaConf.structured(component.config)
-    OmegaConf.set_readonly(node, value=None)  # OmegaConf makes the knobs of a frozen dataclass read-only
+    OmegaConf.set_readonly(node, value=None)  # OmegaConf makes the settings of a frozen dataclass read-only
     with open_dict(node):
         node["_target_"] = component.target
     for field in dataclasses.fields(component.config):
-        if str(field.type).startswith("dict["):  # a knob that is a dict takes any keys, without Hydra's leading `+`
+        if str(field.type).startswith("dict["):  # a setting that is a dict takes any keys, without Hydra's leading `+`
             OmegaConf.set_struct(node[field.name], value=False)
     return node

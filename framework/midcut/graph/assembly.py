@@ -91,10 +91,10 @@ def _with_sizes(model: LoadedModel, settings: CutSettings, captured: Partition) 
     return captured
 
 
-def _pictures(model: LoadedModel, folder: str, most: int, knob: str) -> list[tuple[Any, ...]]:
+def _pictures(model: LoadedModel, folder: str, most: int, setting: str) -> list[tuple[Any, ...]]:
     if len(model.example) != 1:
-        raise ConfigError(f"{knob}: model {model.name!r} takes {len(model.example)} inputs, so no pictures")
-    return [(value,) for value in read_pictures(model, picture_files(folder, most, knob), knob)]
+        raise ConfigError(f"{setting}: model {model.name!r} takes {len(model.example)} inputs, so no pictures")
+    return [(value,) for value in read_pictures(model, picture_files(folder, most, setting), setting)]
 
 
 def _capture_anew(model: LoadedModel, settings: CutSettings) -> Partition:

@@ -40,18 +40,18 @@ def _module_cuts(table: CutTable) -> tuple[int, ...]:
     return tuple(dict.fromkeys([0, *ends[:-1], table.last]))
 
 
-def _bound(table: CutTable, knob: str, value: int | None, default: int) -> int:
+def _bound(table: CutTable, setting: str, value: int | None, default: int) -> int:
     if value is None:
         return default
     index = value if value >= 0 else table.last + 1 + value
     if not 0 <= index <= table.last:
         raise ConfigError(
-            f"cuts.{knob}={value}: model {table.model!r} has cuts 0 to {table.last} (or -1 to {-table.last - 1})"
+            f"cuts.{setting}={value}: model {table.model!r} has cuts 0 to {table.last} (or -1 to {-table.last - 1})"
         )
     return index
 
 
-def _node_indices(table: CutTable, name: str, knob: str) -> list[int]:
+def _node_indices(table: CutTable, name: str, setting: str) -> list[int]:
     """Indices of the nodes that belong to `name`: the name of a node or module, or the start of a module path."""
     prefix = f"{name}."
     indices = [
@@ -66,7 +66,7 @@ def _node_indices(table: CutTable, name: str, knob: str) -> list[int]:
             known.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
         close = get_close_matches(name, sorted(known - {""}), n=3)
         hint = f"; similar names: {', '.join(close)}" if close else f"; the first node is {table.nodes[0].name!r}"
-        raise ConfigError(f"cuts.{knob}: model {table.model!r} has no node or module {name!r}{hint}")
+        raise ConfigError(f"cuts.{setting}: model {table.model!r} has no node or module {name!r}{hint}")
     return indices
 
 

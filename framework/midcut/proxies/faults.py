@@ -158,22 +158,22 @@ async def _pass_through(data: bytes, at_s: float, acting: Sequence[tuple[Toxic, 
 
 
 def parse_toxic(text: str) -> tuple[Toxic, Stream, float]:
-    """Read `NAME[@STREAM][:KNOB=NUMBER,...]`; `toxicity` is one of the knobs.
+    """Read `NAME[@STREAM][:SETTING=NUMBER,...]`; `toxicity` is one of the settings.
 
     Raises:
-        ConfigError: the text is not of that form, or no toxic has that name or knob.
+        ConfigError: the text is not of that form, or no toxic has that name or setting.
     """
     target, _, settings = text.partition(":")
     name, _, stream = target.partition("@")
     try:
-        knobs = {
+        numbers = {
             key: _parse_number(value) for key, _, value in (pair.partition("=") for pair in settings.split(",") if pair)
         }
         direction = Stream(stream or "downstream")
     except ValueError:
-        raise ConfigError(f"a toxic is NAME[@upstream|@downstream][:KNOB=NUMBER,...], got {text!r}") from None
-    toxicity = knobs.pop("toxicity", 1.0)
-    return toxic(name, **knobs), direction, toxicity
+        raise ConfigError(f"a toxic is NAME[@upstream|@downstream][:SETTING=NUMBER,...], got {text!r}") from None
+    toxicity = numbers.pop("toxicity", 1.0)
+    return toxic(name, **numbers), direction, toxicity
 
 
 def _parse_number(text: str) -> float:
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--toxic",
         action="append",
         default=[],
-        metavar="NAME[@STREAM][:KNOB=NUMBER,...]",
+        metavar="NAME[@STREAM][:SETTING=NUMBER,...]",
         help=f"{', '.join(TOXICS)}; several times for several",
     )
     parser.add_argument("--seed", type=int, default=0, help="of jitter, slices, garbage and toxicity")

@@ -34,9 +34,11 @@ class Toxic:
     name: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for knob in fields(self):
-            if not getattr(self, knob.name) >= 0:
-                raise ConfigError(f"toxic {self.name}: {knob.name} must be 0 or more, got {getattr(self, knob.name)}")
+        for setting in fields(self):
+            if not getattr(self, setting.name) >= 0:
+                raise ConfigError(
+                    f"toxic {self.name}: {setting.name} must be 0 or more, got {getattr(self, setting.name)}"
+                )
 
     async def carry(self, data: bytes, at_s: float, state: ToxicState) -> AsyncIterator[bytes]:  # noqa: ARG002
         """Pass a chunk on, whole or in pieces, late or not at all.
@@ -195,21 +197,21 @@ TOXICS: Final = {
 }
 
 
-def toxic(name: str, **knobs: float) -> Toxic:
+def toxic(name: str, **settings: float) -> Toxic:
     """Make a toxic by its name.
 
     Raises:
-        ConfigError: no such toxic or knob, or a knob below 0.
+        ConfigError: no such toxic or setting, or a setting below 0.
     """
     kind: Any = TOXICS.get(name)
     if kind is None:
         raise ConfigError(f"no toxic is named {name!r}; there are: {', '.join(TOXICS)}")
-    known = [knob.name for knob in fields(kind)]
-    unknown = [knob for knob in knobs if knob not in known]
+    known = [setting.name for setting in fields(kind)]
+    unknown = [setting for setting in settings if setting not in known]
     if unknown:
         raise ConfigError(f"toxic {name} has no {unknown[0]}; there are: {', '.join(known) or 'none'}")
-    whole = [knob.name for knob in fields(kind) if knob.type == "int" and knobs.get(knob.name, 0) % 1]
+    whole = [setting.name for setting in fields(kind) if setting.type == "int" and settings.get(setting.name, 0) % 1]
     if whole:
-        raise ConfigError(f"toxic {name}: {whole[0]} must be a whole number, got {knobs[whole[0]]}")
-    instance: Toxic = kind(**knobs)
+        raise ConfigError(f"toxic {name}: {whole[0]} must be a whole number, got {settings[whole[0]]}")
+    instance: Toxic = kind(**settings)
     return instance

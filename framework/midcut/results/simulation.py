@@ -171,7 +171,7 @@ class Simulation(msgspec.Struct, frozen=True):
     Attributes:
         title: the experiment's, or the model's name.
         model: name.
-        scenario: its knobs, as configured.
+        scenario: its settings, as configured.
         policy: part -> what the picking predictor is called; `truth`: likewise for the truth set.
         cost: name of the cost model.
         samples, population: number of samples, and of repetitions with other seeds.

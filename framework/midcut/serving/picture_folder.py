@@ -24,11 +24,11 @@ LEAST_PICTURES: Final = 10
 _LEAST_CORRELATION: Final = 0.2
 
 
-def picture_files(folder: str, most: int, knob: str = "agreement") -> list[Path]:
+def picture_files(folder: str, most: int, key: str = "agreement") -> list[Path]:
     """The pictures of a folder; of more than `most`, that many, evenly spread over their names.
 
     Args:
-        knob: that names the folder, for errors.
+        key: of the setting that names the folder, for errors.
 
     Raises:
         ConfigError: there is no such folder, or it has too few pictures. Random inputs are named as what they are.
@@ -36,18 +36,18 @@ def picture_files(folder: str, most: int, knob: str = "agreement") -> list[Path]
     path = Path(folder).expanduser()
     if not path.is_dir():
         why = " (random inputs agree with anything: their class hardly depends on them)" if folder == "random" else ""
-        raise ConfigError(f"{knob}={folder} is not a folder of pictures{why}")
+        raise ConfigError(f"{key}={folder} is not a folder of pictures{why}")
     files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes() and file.is_file()]
     if len(files) < LEAST_PICTURES:
         raise ConfigError(
-            f"{knob}={folder} has {len(files)} pictures, and {knob.rpartition('.')[2]} takes {LEAST_PICTURES} or more "
+            f"{key}={folder} has {len(files)} pictures, and {key.rpartition('.')[2]} takes {LEAST_PICTURES} or more "
             "of what the edge will see"
         )
     chosen = np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(int)
     return [files[position] for position in chosen]
 
 
-def read_pictures(model: LoadedModel, files: Sequence[Path], knob: str = "agreement") -> list[Tensor]:
+def read_pictures(model: LoadedModel, files: Sequence[Path], key: str = "agreement") -> list[Tensor]:
     """The model's inputs for pictures.
 
     Raises:
@@ -60,11 +60,11 @@ def read_pictures(model: LoadedModel, files: Sequence[Path], knob: str = "agreem
             image = read_image(file.read_bytes(), shape=tuple(model.example[0].shape))
             inputs.append(prepared_input(model, image))
         except (OSError, MalformedError) as error:
-            raise FileError(f"{knob}: {file} cannot be used: {error}") from None
+            raise FileError(f"{key}: {file} cannot be used: {error}") from None
         correlations.append(_neighbour_correlation(image))
     if float(np.median(correlations)) < _LEAST_CORRELATION:
         raise ConfigError(
-            f"{knob}: these pictures are noise, for which a model's class hardly changes whatever is done to what it "
+            f"{key}: these pictures are noise, for which a model's class hardly changes whatever is done to what it "
             "computes: give pictures of what the edge will see"
         )
     return inputs

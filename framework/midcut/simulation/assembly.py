@@ -114,7 +114,7 @@ def _typed_scenario(cfg: DictConfig) -> ScenarioDrawn | ScenarioTrace:
 
 
 def parse_weights(value: Any) -> tuple[float, ...]:
-    """Parse the knob `w`: a number, a list of them, or `start:stop:step` with both ends.
+    """Parse the setting `w`: a number, a list of them, or `start:stop:step` with both ends.
 
     Raises:
         ConfigError: it is none of these.

@@ -29,10 +29,12 @@ def check_claims(claims: Sequence[ClaimSettings], strategies: Sequence[Strategy]
     known = [strategy.name for strategy in strategies]
     for position, claim in enumerate(claims):
         where = f"claims[{position}]"
-        for knob in ("strategy", "against"):
-            name = getattr(claim, knob)
+        for setting in ("strategy", "against"):
+            name = getattr(claim, setting)
             if name not in known:
-                raise ConfigError(f"{where}.{knob}: no strategy is named {name!r} here; there are: {', '.join(known)}")
+                raise ConfigError(
+                    f"{where}.{setting}: no strategy is named {name!r} here; there are: {', '.join(known)}"
+                )
         if not np.isfinite(claim.published):
             raise ConfigError(f"{where}.published must be a finite number, in percent, got {claim.published}")
         if claim.w is None and len(weights) > 1:

@@ -200,10 +200,10 @@ def _means(all_series: Sequence[Series]) -> dict[str, Means]:
 def _check_setup(setup: Setup, strategies: Sequence[Strategy]) -> None:
     if not setup.weights:
         raise ConfigError("w must be a number or a list of numbers, got none")
-    for knob, values in {"w": setup.weights, "dwell": setup.dwell}.items():
+    for setting, values in {"w": setup.weights, "dwell": setup.dwell}.items():
         repeated = [value for value in dict.fromkeys(values) if values.count(value) > 1]
         if repeated:
-            raise ConfigError(f"{knob} must not repeat a number, got {repeated[0]:g} more than once")
+            raise ConfigError(f"{setting} must not repeat a number, got {repeated[0]:g} more than once")
     both = sorted(set(setup.systems) & set(setup.planners))
     if both:
         raise ConfigError(f"systems.{both[0]}: a planner of strategy= has that name; choose another name")

@@ -114,7 +114,7 @@ def make_samples(scenario: ScenarioDrawn | ScenarioTrace) -> Samples:
     """The samples of a scenario.
 
     Raises:
-        ConfigError: a knob is missing, or gives a value that no telemetry can have; the message names the knob.
+        ConfigError: a setting is missing, or gives a value that no telemetry can have; the message names the setting.
         FileError: the trace cannot be used.
     """
     if isinstance(scenario, ScenarioTrace):

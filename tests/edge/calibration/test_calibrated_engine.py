@@ -89,8 +89,8 @@ async def test_a_throttled_edge_is_left_within_ten_requests_and_tried_again(benc
 
 async def test_surprises_are_learnt_without_waiting_for_the_next_planning_step(bench, device, tiny_model):
     calibration = Calibration(CalibrationSettings())
-    knobs = {"script": [NEARER], "legal": (4, 9), "interval_s": 600.0}
-    async with bench(executor=device, calibration=calibration, **knobs) as b:
+    given = {"script": [NEARER], "legal": (4, 9), "interval_s": 600.0}
+    async with bench(executor=device, calibration=calibration, **given) as b:
         device.factor = 2.5
         await asked(b, tiny_model, 10)
         await b.until(lambda: b.engine.decision.placement == SENT)
@@ -144,8 +144,8 @@ async def test_without_calibration_forecasts_stay_the_predictors_own(bench, devi
 
 @asynccontextmanager
 async def listening(b, tiny_model, registry=None):
-    bound, stop, knobs = asyncio.get_running_loop().create_future(), asyncio.Event(), InputServer(port=0)
-    task = asyncio.create_task(serve(make_app(b.engine, tiny_model, knobs, registry), knobs, bound.set_result, stop))
+    bound, stop, given = asyncio.get_running_loop().create_future(), asyncio.Event(), InputServer(port=0)
+    task = asyncio.create_task(serve(make_app(b.engine, tiny_model, given, registry), given, bound.set_result, stop))
     async with aiohttp.ClientSession(await bound, timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
     stop.set()

@@ -69,9 +69,9 @@ class Fastest:
 class World:
     """A device and its cloud, of which telemetry does not tell everything."""
 
-    def __init__(self, scatter=0.0, **knobs):
+    def __init__(self, scatter=0.0, **chosen):
         self.now_s = 1000.0
-        self.settings = CalibrationSettings(**knobs)
+        self.settings = CalibrationSettings(**chosen)
         self.calibration = Calibration(self.settings, lambda: self.now_s)
         self.policy = Policy(PLACED, Edge(), Link(), Cloud(), Priced(), Fastest())
         self.clock_mhz = self.told_clock_mhz = 1000.0

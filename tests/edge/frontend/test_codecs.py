@@ -66,8 +66,8 @@ def test_the_cloud_finishes_what_the_chosen_codec_brings(tmp_path, digits_cloud)
 
 
 def test_a_cloud_takes_chains_of_its_codecs(tmp_path, digits_cloud):
-    knobs = ("codec=[raw,int8-zstd,fp16-zstd]", "cuts.first_cut=7", "cuts.last_cut=7", "cuts.verify=false")
-    records, said = stream(tmp_path, digits_cloud, *knobs, "codec.int8-zstd.zstd.min_saving=0")
+    given = ("codec=[raw,int8-zstd,fp16-zstd]", "cuts.first_cut=7", "cuts.last_cut=7", "cuts.verify=false")
+    records, said = stream(tmp_path, digits_cloud, *given, "codec.int8-zstd.zstd.min_saving=0")
     assert {(one["cut"], one["codec"], one["finished_by"]) for one in records} == {(7, "int8-zstd", "cloud")}
     assert all(one["sent_bytes"] < 1280 for one in records)
     assert "the cloud does not take codec fp16-zstd; it takes: raw, base64, int8, webp, zstd" in " ".join(said.split())

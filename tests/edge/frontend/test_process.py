@@ -172,9 +172,9 @@ def test_a_folder_of_unreadable_images_ends_with_status_1_and_one_line(tmp_path)
 
 def test_sigterm_in_a_stream_ends_it_with_a_summary(tmp_path, cloud):
     command = [*MIDCUT, "edge", "model=mnist", "telemetry=constant", "hydra.run.dir=run", f"cloud_url={cloud}"]
-    knobs = ["input=folder", f"input.path={DIGITS}", "input.repeat=1000", "input.rate_hz=20"]
+    settings = ["input=folder", f"input.path={DIGITS}", "input.repeat=1000", "input.rate_hz=20"]
     process = subprocess.Popen(
-        [*command, *knobs], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        [*command, *settings], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
     results = tmp_path / "run" / "results.jsonl"
     deadline = time.monotonic() + 90

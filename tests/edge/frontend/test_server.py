@@ -28,9 +28,9 @@ def edge(make_engine, tiny_model):
     """`async with edge() as ask`: a listening edge; ask(method, path, data, type) -> (status, answer)."""
 
     @asynccontextmanager
-    async def start(transport=None, codecs=(), **knobs):
+    async def start(transport=None, codecs=(), **chosen):
         engine = make_engine(transport, codecs)
-        settings_ = InputServer(**{"port": 0} | knobs)
+        settings_ = InputServer(**{"port": 0} | chosen)
         bound, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
         await engine.start()
         task = asyncio.create_task(serve(make_app(engine, tiny_model, settings_), settings_, bound.set_result, stop))

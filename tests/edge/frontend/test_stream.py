@@ -63,8 +63,8 @@ def test_whatever_telemetry_gives_is_recorded(make_engine, tiny_model, photos, t
 
 
 def test_repeat_limit_and_pattern(make_engine, tiny_model, photos, tmp_path):
-    knobs = InputFolder(path=str(photos), repeat=3, limit=7, pattern="[012].png")
-    done = run_stream(make_engine, tiny_model, knobs, tmp_path / "r.jsonl")
+    given = InputFolder(path=str(photos), repeat=3, limit=7, pattern="[012].png")
+    done = run_stream(make_engine, tiny_model, given, tmp_path / "r.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [line["file"][-5] for line in lines] == list("0120120")
     assert done.totals.answered == 7
@@ -108,7 +108,7 @@ def test_told_to_stop_it_ends_with_what_was_done(make_engine, tiny_model, photos
 
 
 @pytest.mark.parametrize(
-    ("knobs", "error", "part"),
+    ("given", "error", "part"),
     [
         ({"path": "/no/such/folder"}, FileError, "is not a folder"),
         ({"pattern": "*.tif"}, FileError, "no file that matches '*.tif'"),
@@ -118,9 +118,9 @@ def test_told_to_stop_it_ends_with_what_was_done(make_engine, tiny_model, photos
         ({"rate_hz": 0.0}, ConfigError, "input.rate_hz must be over 0"),
     ],
 )
-def test_a_folder_that_cannot_be_streamed_says_why(photos, knobs, error, part):
+def test_a_folder_that_cannot_be_streamed_says_why(photos, given, error, part):
     with pytest.raises(error) as caught:
-        image_files(InputFolder(**{"path": str(photos)} | knobs))
+        image_files(InputFolder(**{"path": str(photos)} | given))
     assert part in str(caught.value)
 
 
@@ -277,8 +277,8 @@ class Stages:
         self.inside -= 1
 
 
-@pytest.mark.parametrize(("knobs", "most"), [({}, 1), ({"in_flight": 3}, 3), ({"rate_hz": 1000.0}, 4)])
-def test_requests_overlap_as_far_as_allowed_and_are_written_in_order(monkeypatch, photos, tmp_path, knobs, most):
+@pytest.mark.parametrize(("given", "most"), [({}, 1), ({"in_flight": 3}, 3), ({"rate_hz": 1000.0}, 4)])
+def test_requests_overlap_as_far_as_allowed_and_are_written_in_order(monkeypatch, photos, tmp_path, given, most):
     from midcut.edge.frontend import stream as module
 
     stages = Stages()
@@ -292,7 +292,7 @@ def test_requests_overlap_as_far_as_allowed_and_are_written_in_order(monkeypatch
     monkeypatch.setattr(module, "replace", lambda record, n: (n, record))
     monkeypatch.setattr(module, "json_line", lambda record: written.append(record) or b"")
     monkeypatch.setattr(module.StreamTotals, "add", lambda totals, _: setattr(totals, "answered", totals.answered + 1))
-    settings = InputFolder(path=str(photos), repeat=3, **knobs)
+    settings = InputFolder(path=str(photos), repeat=3, **given)
     done = asyncio.run(stream(stages, None, settings, tmp_path / "r.jsonl", asyncio.Event()))
     assert stages.most == most
     assert [n for n, _ in written] == list(range(12))

@@ -20,9 +20,9 @@ def make_bed():
     first_core = min(os.sched_getaffinity(0))
     with ExitStack() as stack:
 
-        def make(**knobs):
+        def make(**settings):
             try:
-                return stack.enter_context(Bed(BedOptions(**{"trim": False, "edge_core": first_core} | knobs)))
+                return stack.enter_context(Bed(BedOptions(**{"trim": False, "edge_core": first_core} | settings)))
             except BedUnavailable as why:
                 pytest.skip(str(why))
 

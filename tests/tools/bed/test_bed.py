@@ -93,13 +93,13 @@ def test_an_edge_process_stretches_itself_where_the_clock_is_cooperative(make_be
     from midcut_executors.emulated_clock import EmulatedClock
 
     bed = make_bed(link="tbf", clock="cooperative")
-    knobs = dict(
+    settings = dict(
         override.removeprefix("executor.").split("=")
         for override in bed.clock.edge_overrides
         if "executor." in override
     )
-    assert knobs == {"root": str(bed.clock.root), "max_clock_mhz": "1500", "trace": "null"}
-    executor = EmulatedClock(None, knobs["root"], 1500.0, epoch_s=None, speed=1.0, loop=False)
+    assert settings == {"root": str(bed.clock.root), "max_clock_mhz": "1500", "trace": "null"}
+    executor = EmulatedClock(None, settings["root"], 1500.0, epoch_s=None, speed=1.0, loop=False)
     bed.clock.set(500)
     bed.clock.throttle(2.0)
     assert executor.clock_mhz == 500

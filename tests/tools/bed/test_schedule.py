@@ -79,10 +79,10 @@ def test_netem_gets_rate_half_the_round_trip_and_a_queue_beyond_what_is_on_its_w
     assert link.qdisc(Shape()) == ["netem", "limit", "100000", "delay", "0us"]
 
 
-@pytest.mark.parametrize("knobs", [{"bandwidth_kbps": 0}, {"ping_ms": -1}, {"loss": 1.0}, {"loss": float("nan")}])
-def test_a_shape_no_link_has_is_refused(knobs):
-    with pytest.raises(BedError, match=next(iter(knobs))):
-        Shape(**knobs)
+@pytest.mark.parametrize("given", [{"bandwidth_kbps": 0}, {"ping_ms": -1}, {"loss": 1.0}, {"loss": float("nan")}])
+def test_a_shape_no_link_has_is_refused(given):
+    with pytest.raises(BedError, match=next(iter(given))):
+        Shape(**given)
 
 
 POLICY = "sys/devices/system/cpu/cpufreq/policy0"

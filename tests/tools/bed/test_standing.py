@@ -38,7 +38,7 @@ def up(named):  # noqa: ARG001 - fixtures cannot have usefixtures
 def in_force(bed):
     """The settings as the link's process, the control group and the shown clock have them."""
     reply = tun.send_command(state.RUN / bed.tag / "link.sock", {})
-    link = {way: [reply[way][knob] for knob in ("rate_bps", "delay_s", "loss")] for way in ("up", "down")}
+    link = {way: [reply[way][setting] for setting in ("rate_bps", "delay_s", "loss")] for way in ("up", "down")}
     shown = next(bed.clock.root.glob("sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq"))
     group = [] if bed.clock.procs is None else bed.clock.procs.parent.glob("cpu.*")
     limits = {file.name: file.read_text() for file in group if file.name in LIMITS}

@@ -32,8 +32,8 @@ def test_the_bandwidth_of_a_token_bucket(tmp_path):
     except BedUnavailable as why:
         pytest.skip(str(why))
     out = tmp_path / "figures.json"
-    knobs = ["--kbps", "4000", "--bytes", "37000,130000", "--seconds", "1", "--least", "3", "--json", out]
-    done = subprocess.run([sys.executable, TOOL, *knobs], capture_output=True, text=True, timeout=600, check=False)
+    settings = ["--kbps", "4000", "--bytes", "37000,130000", "--seconds", "1", "--least", "3", "--json", out]
+    done = subprocess.run([sys.executable, TOOL, *settings], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads(out.read_text())
     assert [row["body_bytes"] for row in rows] == [37_000, 130_000]

@@ -38,8 +38,8 @@ def test_bench_wire(tmp_path):
 
 
 def test_bench_cloud(tmp_path):
-    knobs = ["--model", "mnist", "--cut-after", "1", "--rounds", "1", "--seconds", "0.1", "--through", "direct"]
-    found = figures(tmp_path, "cloud.py", *knobs)
+    settings = ["--model", "mnist", "--cut-after", "1", "--rounds", "1", "--seconds", "0.1", "--through", "direct"]
+    found = figures(tmp_path, "cloud.py", *settings)
     assert [(row["clients"], row["together"]) for row in found["direct"]] == [
         (clients, together) for together in (1, 8) for clients in (1, 4, 16, 64)
     ]
