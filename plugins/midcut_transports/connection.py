@@ -63,12 +63,12 @@ class Limits(NamedTuple):
     """What one exchange may take.
 
     Attributes:
-        until_s: the deadline, by the event loop's clock.
+        deadline_at_s: the deadline, by the event loop's clock.
         silent_s: after the request has arrived, how long a kept connection may be silent.
         answer_bytes: the largest answer, HTTP header excluded.
     """
 
-    until_s: float
+    deadline_at_s: float
     silent_s: float
     answer_bytes: int
 
@@ -115,16 +115,16 @@ class Connection(asyncio.Protocol):
         prepare: called once with the socket, to set its options.
 
     Attributes:
-        idle_since_s: when the last exchange ended, by the event loop's clock.
+        idle_since_at_s: when the last exchange ended, by the event loop's clock.
     """
 
     def __init__(self, prepare: Callable[[socket.socket], None]) -> None:
         self.usable = False
-        self.idle_since_s = 0.0
+        self.idle_since_at_s = 0.0
         self._prepare = prepare
         self._limits = Limits(0.0, 0.0, 0)
         self._alarm: asyncio.TimerHandle | None = None
-        self._silent_until_s = math.inf
+        self._silence_deadline_at_s = math.inf
         self._used = False
         self._delivery_kbps = 0.0
         self._transport: asyncio.Transport | None = None
@@ -151,8 +151,8 @@ class Connection(asyncio.Protocol):
         self._answer = answer = Answer(sent_bytes=request.size_bytes, fresh=not self._used)
         self._limits = limits
         started = perf_counter()
-        self._silent_until_s = loop.time() + limits.silent_s if self._used else math.inf
-        self._alarm = loop.call_at(min(limits.until_s, self._silent_until_s), self._look)
+        self._silence_deadline_at_s = loop.time() + limits.silent_s if self._used else math.inf
+        self._alarm = loop.call_at(min(limits.deadline_at_s, self._silence_deadline_at_s), self._look)
         self._used = True
         try:
             if request.size_bytes <= _JOINED_BYTES:
@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
         finally:
             if self._alarm is not None:
                 self._alarm.cancel()
-        self.idle_since_s = loop.time()
+        self.idle_since_at_s = loop.time()
         answer.wall_s = perf_counter() - started
         answer.tcp = self._read_tcp_info()
         self.usable = answer.keep_alive and self._written and not (self._failed or transport.is_closing())
@@ -204,18 +204,18 @@ class Connection(asyncio.Protocol):
         """Give up an exchange that is late, and a kept connection on which nothing comes back."""
         loop, limits = asyncio.get_running_loop(), self._limits
         now = loop.time()
-        if now >= limits.until_s:
+        if now >= limits.deadline_at_s:
             self._fail(TimeoutError())
             return
-        if now >= self._silent_until_s:
+        if now >= self._silence_deadline_at_s:
             if self._answer is not None and self._answer.received_bytes:
-                self._silent_until_s = math.inf
+                self._silence_deadline_at_s = math.inf
             elif self._written and not unacknowledged_bytes(self._socket):
                 self._fail(SilentError(f"a kept connection was silent for {limits.silent_s:.3g} s"))
                 return
             else:  # the request is on its way; TCP_USER_TIMEOUT ends a connection on which nothing is acknowledged
-                self._silent_until_s = now + limits.silent_s
-        self._alarm = loop.call_at(min(limits.until_s, self._silent_until_s), self._look)
+                self._silence_deadline_at_s = now + limits.silent_s
+        self._alarm = loop.call_at(min(limits.deadline_at_s, self._silence_deadline_at_s), self._look)
 
     def close(self) -> None:
         self.usable = False

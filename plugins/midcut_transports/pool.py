@@ -103,7 +103,7 @@ class Pool:
         request = Request(header, pieces, size_bytes, None if integrity is None else integrity.advance)
         idle = self._take_idle(now)
         try:
-            connection = idle or await self._connect(limits.until_s)
+            connection = idle or await self._connect(limits.deadline_at_s)
             answer = await connection.exchange(request, limits)
             if integrity is None or not integrity.doubt(answer):
                 return self._keep(connection, answer)
@@ -125,7 +125,7 @@ class Pool:
         """Send a request that did not get through on a new connection."""
         self._under_way_bytes += request.size_bytes
         try:
-            connection = await self._connect(limits.until_s)
+            connection = await self._connect(limits.deadline_at_s)
             answer = await connection.exchange(request, limits)
         finally:
             self._under_way_bytes -= request.size_bytes
@@ -152,25 +152,27 @@ class Pool:
         return answer
 
     def _take_idle(self, now: float) -> Connection | None:
-        oldest_s = now - self._max_idle_s
+        oldest_at_s = now - self._max_idle_s
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and connection.idle_since_s >= oldest_s:
+            if connection.usable and connection.idle_since_at_s >= oldest_at_s:
                 return connection
             connection.close()
         return None
 
-    async def _connect(self, until_s: float) -> Connection:
+    async def _connect(self, deadline_at_s: float) -> Connection:
         loop = asyncio.get_running_loop()
-        connect_until_s = loop.time() + self._connect_timeout_s
-        connecting = asyncio.timeout_at(min(until_s, connect_until_s))
+        connect_deadline_at_s = loop.time() + self._connect_timeout_s
+        connecting = asyncio.timeout_at(min(deadline_at_s, connect_deadline_at_s))
         connection = Connection(self._prepare)
         try:
             async with connecting:
                 await self._open(connection)
         except (TimeoutError, asyncio.CancelledError) as error:
             connection.close()  # it may be connected already, and uvloop does not notify it
-            if isinstance(error, asyncio.CancelledError) or (connecting.expired() and until_s <= connect_until_s):
+            if isinstance(error, asyncio.CancelledError) or (
+                connecting.expired() and deadline_at_s <= connect_deadline_at_s
+            ):
                 raise
             raise NoConnectionInTimeError from None  # the kernel's own connect timeout as well
         return connection

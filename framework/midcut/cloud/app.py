@@ -17,7 +17,7 @@ from midcut.cloud.repository_routes import add_repository_routes
 from midcut.cloud.tails import TailQueue
 from midcut.cloud.worker import TailResult
 from midcut.serving import (
-    ARRIVED_S,
+    ARRIVED_AT_S,
     DRAIN,
     REGISTRY,
     add_inference_routes,
@@ -180,7 +180,7 @@ class _Routes:
                 bind_request_id(request, call.id)
             parsed = perf_counter()
             # Not by the event loop's clock: uvloop updates it once an iteration, in milliseconds.
-            left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_S])
+            left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_AT_S])
             stop = read_stop(call, cut, partition, self._relay)
             with self._hosted.version_of(partition):
                 result, relayed = await self._compute(partition, call, cut, stop, values, left_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from midcut.serving.access import OPEN_PATHS, check_credentials
-from midcut.serving.app import ARRIVED_S, METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
+from midcut.serving.app import ARRIVED_AT_S, METRICS_PATH, REGISTRY, REQUEST_ID, bind_request_id, new_app
 from midcut.serving.error_responses import RefusedError, json_response
 from midcut.serving.in_flight import UPLOADS_PER_PLACE, InFlightCounter
 from midcut.serving.inference import ModelRef, add_inference_routes, message_response, unknown_version
@@ -11,7 +11,7 @@ from midcut.serving.lifecycle import DRAIN, Drain, Served, make_runner, serve, s
 from midcut.serving.request_body import discard_body, read_body, read_chunks
 
 __all__ = [
-    "ARRIVED_S",
+    "ARRIVED_AT_S",
     "DRAIN",
     "METRICS_PATH",
     "OPEN_PATHS",

@@ -37,7 +37,7 @@ REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
 # Identifies a request in the logs of edge and cloud: the header X-Request-Id, or random.
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 # When a request's header had arrived, by `perf_counter`: its time runs from then on.
-ARRIVED_S: Final = web.RequestKey("arrived_s", float)
+ARRIVED_AT_S: Final = web.RequestKey("arrived_at_s", float)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -113,7 +113,7 @@ def _observe_requests(metrics: ServerMetrics) -> Middleware:
         context = read_trace_context(parents, request.headers.getall(STATE_HEADER, ())) if parents else None
         route = _route(request)
         status = 499  # nginx's status for a client that closed the connection
-        started = request[ARRIVED_S] = perf_counter()
+        started = request[ARRIVED_AT_S] = perf_counter()
         metrics.request_started()
         try:
             with passing_on(context), span(route, "SERVER", context, request_id=request_id) as recorded:

@@ -10,7 +10,7 @@ from midcut.edge.picture_input import PictureInput
 from midcut.errors import FingerprintError, MalformedError, UnknownModelError
 from midcut.graph.outputs import named_leaves
 from midcut.serving import (
-    ARRIVED_S,
+    ARRIVED_AT_S,
     REQUEST_ID,
     ModelRef,
     bind_request_id,
@@ -83,7 +83,7 @@ class TensorAnswerer:
             if call.id:
                 bind_request_id(request, call.id)
             parsed = perf_counter()
-            left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - request[ARRIVED_S]), 0.0)
+            left_s = None if call.timeout_s is None else max(call.timeout_s - (parsed - request[ARRIVED_AT_S]), 0.0)
             result = await self._engine.infer(inputs, request[REQUEST_ID], left_s)
         parse_us, server_us = int((parsed - complete) * 1e6), int((perf_counter() - complete) * 1e6)
         encode_cost = workload.encode_cost(call, leaves(result.output))
