@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
+import weakref
 
 import pytest
 
-from midcut.serving.event_loop import run
+from midcut.serving.event_loop import freeze_objects, run
 from midcut.wire.workload import off_loop
 
 
@@ -25,3 +27,19 @@ def test_signals_are_handled_after_a_loop_as_before_it():
 async def test_work_on_many_bytes_is_done_beside_the_event_loop(size_bytes, elsewhere):
     here = threading.get_ident()
     assert (await off_loop(size_bytes, threading.get_ident) != here) is elsewhere
+
+
+def test_frozen_objects_are_left_out_of_searches_for_cycles():
+    class Node:
+        pass
+
+    before, garbage = Node(), Node()
+    garbage.own = garbage
+    gone = weakref.ref(garbage)
+    del garbage
+    try:
+        freeze_objects()
+        assert gone() is None
+        assert not any(held is before for held in gc.get_objects())
+    finally:
+        gc.unfreeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     """
     with _restore_signal_handlers(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
+
+
+def freeze_objects() -> None:
+    """Leave all objects of now out of later searches for cycles, during which no thread runs: 0.2 s with PyTorch."""
+    gc.collect()  # what is garbage now would stay for ever
+    gc.freeze()
 
 
 @contextmanager

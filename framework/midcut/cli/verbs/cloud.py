@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests in flight and return."""
     end_tracing = start_tracing("midcut cloud")
+    event_loop.freeze_objects()  # of the packages; models may be unloaded, and go then
     try:
         with assemble(cfg) as cloud:
             event_loop.run(_serve(cloud))

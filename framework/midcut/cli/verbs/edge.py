@@ -107,6 +107,7 @@ async def _run(
     stop = stop_signals()
     try:
         await edge.engine.start()
+        event_loop.freeze_objects()
         if isinstance(source, InputServer):
             app = app_of(edge, source, outputs.emit_each)
             await serve(app, source, _ready, stop)
