@@ -120,18 +120,27 @@ def test_completion_is_installed_as_for_any_hydra_app():
     assert "complete -o nospace" in run("-sc", "install=bash").stdout
 
 
-def test_at_exit_no_object_is_searched_for_cycles():
-    report = (
-        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000))"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", report + RUN.format(argv=["midcut", "--version"])],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    assert ended.stdout.split()[-2:] == ["True", "True"]
+COLLECTION = """
+import atexit, gc, sys
+atexit.register(lambda: print("at exit", gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000))
+from midcut.cli import main
+import midcut.cli.verbs.plan as verb
+
+def collections():
+    return sum(generation["collections"] for generation in gc.get_stats())
+
+def run(config):
+    print("in the verb", gc.isenabled(), collections() - before <= 1)
+
+verb.run, sys.argv, before = run, ["midcut", "plan"], collections()
+main()
+print("after it", gc.isenabled())
+"""
+
+
+def test_objects_are_searched_for_cycles_while_a_verb_runs_only():
+    ended = subprocess.run([sys.executable, "-c", COLLECTION], capture_output=True, text=True, timeout=600, check=True)
+    assert ended.stdout.splitlines() == ["in the verb True True", "after it True", "at exit True True"]
 
 
 def test_a_misspelt_verb():

@@ -99,10 +99,12 @@ def main() -> None:
     traceback_wanted = os.environ.get(FULL_ERROR) == "1"
     # At exit Python searches all objects for cycles: half a second with torch, of which nobody has any use.
     atexit.register(gc.freeze)
+    gc.disable()  # until the verb runs: what imports and configs make stays
     try:
         try:
             _dispatch(arguments)
         finally:
+            gc.enable()
             sys.stdout.flush()
     except BrokenPipeError:  # what reads the output, such as `head`, has read enough
         _silence_stdout()
@@ -148,7 +150,9 @@ def _dispatch(arguments: Sequence[str]) -> None:
     elif VERBS[arguments[0]].hydra:
         _run_hydra(arguments[0], arguments[1:])
     else:
-        sys.exit(importlib.import_module(f"midcut.cli.verbs.{arguments[0]}").main(arguments[1:]))
+        module = importlib.import_module(f"midcut.cli.verbs.{arguments[0]}")
+        gc.enable()
+        sys.exit(module.main(arguments[1:]))
 
 
 def usage() -> str:
@@ -207,7 +211,9 @@ def _make_task(verb: str, *, traceback_wanted: bool) -> Callable[[DictConfig], A
         logs.configure()
         try:
             names = objective_names(config)
-            return with_objectives(importlib.import_module(f"midcut.cli.verbs.{verb}").run(config), names)
+            module = importlib.import_module(f"midcut.cli.verbs.{verb}")
+            gc.enable()
+            return with_objectives(module.run(config), names)
         except (MidcutError, OmegaConfBaseException) as error:
             if traceback_wanted or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the sweep records the error with the number of the job
