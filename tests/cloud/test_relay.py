@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 
 import pytest
 import torch
+from common.processes import free_port
 
 from midcut.cloud.assembly import assemble
 from midcut.config.composition import compose
@@ -15,11 +15,6 @@ from midcut.errors import ConfigError, MalformedError
 from midcut.types import Placement
 from midcut.wire.route import read_route, route_text
 from midcut_telemetry.conditions import Conditions
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def test_every_pair_of_cuts_gives_the_bits_of_the_unsplit_model(net, tiny, route, whole):

@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from common.processes import free_port
 
 from midcut import wire
 from midcut.config.settings import CutSettings
@@ -29,11 +29,6 @@ from midcut.types import TailRequest
 
 DEPLOY = Path(__file__).parents[2] / "tools" / "deploy"
 CLIENTS = 4
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def rewritten(name, folder, ports):

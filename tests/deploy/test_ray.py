@@ -13,6 +13,7 @@ import time
 
 import pytest
 import torch
+from common.processes import free_port
 
 from midcut import wire
 from midcut.config.settings import CutSettings
@@ -24,11 +25,6 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: the extra `ray`"),
 ]
 STARTS_S = 120.0
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common.processes import free_port
 from PIL import Image
 
 from midcut.config.composition import compose
@@ -39,9 +39,7 @@ def address(tmp_path_factory):
 
     home = tmp_path_factory.mktemp("exported")
     export.run(compose("export", ["model=mnist", f"out={home / 'mnist'}", "cuts.first_cut=4", "cuts.last_cut=6"]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     line = ["edge", "model=exported", f"model.exported.folder={home / 'mnist'}", "telemetry=constant"]
     line += [f"input.port={port}", "cloud_url=http://127.0.0.1:9", "hydra.run.dir=out"]
     edge = subprocess.Popen([sys.executable, "-c", EDGE, *line], cwd=home, env=os.environ | {"MIDCUT_CACHE": str(home)})

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from common.processes import free_port
 from PIL import Image
 
 from midcut_models.mnist import DIGITS
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(condition, what, limit_s=120.0):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common.processes import free_port
 
 from midcut.errors import CloudRefusedError
 from midcut.types import TailRequest
@@ -53,8 +53,7 @@ async def test_inference_by_midcut(client, cloud_url, tiny, tiny_model, cut, bin
 @pytest.fixture(scope="module")
 def kserve_url(tmp_path_factory):
     """KServe's ModelServer in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("kserve_doubler.py")), str(port)]
     log = tmp_path_factory.mktemp("kserve") / "log"
     with log.open("w") as out:

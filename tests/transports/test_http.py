@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from common.processes import free_port
 from msgspec.structs import replace
 
 from midcut import wire
@@ -28,11 +29,6 @@ from midcut_transports.http import http_transport
 
 def transport(url, timeout_s=60.0, connect_timeout_s=60.0, **settings):
     return http_transport(url=url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, **settings)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class TestHttp(TransportSuite):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ MIDCUT = [sys.executable, "-m", "midcut.cli"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 READY = r" ready on (\S+)"  # what `midcut cloud` and `midcut edge` print once they answer
 START_S, STOP_S = 240.0, 60.0
+_RANDOM = random.SystemRandom()  # programs with the same seed shall not choose the same port
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that nobody listens on just now; from below those that Linux gives to programs which ask for any port."""
+    while True:
+        port = _RANDOM.randrange(20_000, 32_768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def start(
