@@ -92,7 +92,7 @@ def test_commands_that_end_by_themselves_work(midcut, folder, words):
     if "edge_profile=profiles" in words and not (folder / "profiles").exists():
         for role in ("edge", "cloud"):
             midcut("profile", "model=resnet18", f"role={role}", "out=profiles", "repeats=1")
-    finished = midcut(*words)
+    finished = midcut(*words, *(["repeats=1"] if words[0] == "profile" else []))  # what it measures is not asked here
     assert finished.returncode == 0, finished.stderr
 
 
