@@ -16,7 +16,7 @@ class CameraConfig:
         width, height: of the frames, which the camera must offer; null is its default.
         frames_per_second: of the camera; null is its default.
         concurrency: frames in work at once, so that head, link and tail of successive ones overlap.
-        limit: stop after that many frames were answered; null never stops.
+        limit: stop after that many frames were taken up, also where some could not be read; null never stops.
         plot: draw `stream.png` at the end.
     """
 
@@ -40,7 +40,7 @@ class VideoConfig:
         every: take every n-th frame only.
         timeout_s: a stream without a frame for so long is opened again.
         concurrency: frames in work at once, so that head, link and tail of successive ones overlap.
-        limit: stop after that many frames were answered; null stops at the end of a file.
+        limit: stop after that many frames were taken up, also where some could not be read; null: at a file's end.
         plot: draw `stream.png` at the end.
     """
 

@@ -52,13 +52,18 @@ class Mqtt:
             raise ConfigError("output=mqtt needs paho-mqtt: pip install 'midcut[mqtt]'") from None
         if not topic or set(topic) & set("+#"):
             raise ConfigError(f"output.mqtt.topic must be a topic without + and #, got {topic!r}")
+        password = None if password_env is None else os.environ.get(password_env)
+        if password_env is not None and username is None:
+            raise ConfigError("output.mqtt.password_env is set without output.mqtt.username")
+        if password_env is not None and not password:
+            raise ConfigError(f"output.mqtt.password_env: the environment variable {password_env} is not set")
         self._topic, self._prefix, self._name = topic.strip("/"), discovery_prefix, name
         self._client = Client(CallbackAPIVersion.VERSION2)
         self._client.max_queued_messages_set(_MOST_UNACKNOWLEDGED)
         self._connected, self._given_up = threading.Event(), False
         self._problem = ""
         if username is not None:
-            self._client.username_pw_set(username, None if password_env is None else os.environ.get(password_env, ""))
+            self._client.username_pw_set(username, password)
         if tls:
             self._client.tls_set()
         self._client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +13,25 @@ from midcut.wire.credentials import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from http.client import HTTPMessage
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A followed redirect would be a GET without the result, and would send the token to another host."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],  # noqa: ARG002 - as urllib calls it
+        code: int,
+        msg: str,  # noqa: ARG002
+        headers: HTTPMessage,  # noqa: ARG002
+        newurl: str,
+    ) -> None:
+        raise ConnectionError(f"{req.full_url} redirects ({code}) to {newurl}: set output.webhook.url to where it is")
+
+
+_open = urllib.request.build_opener(_NoRedirects).open
 
 
 class Webhook:
@@ -31,7 +50,7 @@ class Webhook:
         request = urllib.request.Request(  # noqa: S310 - its scheme was checked
             self._url, msgspec.json.encode(result), self._headers, method="POST"
         )
-        with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310
+        with _open(request, timeout=self._timeout_s) as answer:
             answer.read()
 
     def close(self) -> None:

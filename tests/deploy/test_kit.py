@@ -47,6 +47,22 @@ def test_manifests_fit_the_schemas_of_kubernetes(manifest):
     kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
 
 
+def test_metrics_are_read_with_the_token_and_of_a_port_that_there_is():
+    (deployment,) = (manifest for manifest in KUBERNETES if manifest["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]
+    (secret,) = (volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume)
+    monitor = yaml.safe_load((DEPLOY / "kubernetes" / "monitor.yaml").read_text())["spec"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert endpoint["port"] in {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    assert endpoint["authorization"]["credentials"]["name"] == secret
+
+
+def test_nothing_of_the_guide_lies_where_a_service_sees_nothing():
+    assert all("ProtectHome=yes" in unit.read_text() for unit in UNITS)
+    assert not re.search(r"(folder|file|path|ca|cert|key)=/home/", (DEPLOY / "pi-and-vm.md").read_text())
+
+
 def entry_points():
     return {
         stage: tuple(json.loads(words))

@@ -44,6 +44,8 @@ class Posted(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posts.append((self.headers["Content-Type"], self.headers["Authorization"], json.loads(body)))
         self.send_response(self.server.status)
+        if self.server.status in (301, 302, 303, 307, 308):
+            self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -85,6 +87,14 @@ def test_a_webhook_posts_each_result_with_its_token(receiver, monkeypatch):
         Webhook(**vars(WebhookConfig(receiver.url, timeout_s=float("inf"))))
     with pytest.raises(ConfigError, match=r"output\.webhook\.url must begin with http"):
         Webhook(**vars(WebhookConfig("ftp://somewhere")))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_webhook_that_moved_is_named_and_gets_nothing_elsewhere(receiver, status):
+    receiver.status = status
+    with pytest.raises(OSError, match=str(status)):
+        Webhook(**vars(WebhookConfig(receiver.url))).write(RESULT)
+    assert len(receiver.posts) == 1
 
 
 def test_an_output_that_fails_or_blocks_holds_up_nobody_and_the_others_get_all(receiver, tmp_path):
@@ -261,8 +271,14 @@ def test_a_broker_that_refuses_is_quoted(mqtt, tmp_path, monkeypatch):
     output.close()
 
 
-def test_settings_that_no_broker_takes_are_refused(mqtt):
-    for settings, line in (({"topic": "a/#"}, r"topic without \+ and #"), ({"host": ""}, r"output\.mqtt")):
+def test_settings_that_no_broker_takes_are_refused(mqtt, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_PASSWORD", raising=False)
+    for settings, line in (
+        ({"topic": "a/#"}, r"topic without \+ and #"),
+        ({"host": ""}, r"output\.mqtt"),
+        ({"password_env": "HOME"}, r"password_env is set without output\.mqtt\.username"),
+        ({"username": "a", "password_env": "NO_SUCH_PASSWORD"}, "variable NO_SUCH_PASSWORD is not set"),
+    ):
         with pytest.raises(ConfigError, match=line):
             mqtt(1883, **settings)
 

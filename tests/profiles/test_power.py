@@ -79,6 +79,34 @@ def test_sampling_ends_with_its_block():
     assert "power" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.parametrize("failures", [1, 40])
+def test_a_sensor_that_fails_is_read_again_and_a_long_gap_is_an_error(monkeypatch, failures):
+    monkeypatch.setattr("midcut.profiles.power.SAMPLE_S", 0.001)
+    left, recovered = [failures], threading.Event()
+
+    class Sensor:
+        interval_s = 1.0
+
+        def read(self):
+            if threading.current_thread().name == "power":
+                if left[0]:
+                    left[0] -= 1
+                    raise TelemetryError("no answer from the sensor")
+                recovered.set()
+            return {"power_w": 3.0}
+
+        def close(self):
+            pass
+
+    with SampledEnergy(Sensor()) as energy:
+        assert recovered.wait(60)
+        if failures == 1:
+            assert energy.energy_j() > 0.0
+        else:
+            with pytest.raises(TelemetryError, match="could not be measured for 40 readings: no answer"):
+                energy.energy_j()
+
+
 def test_the_first_source_that_measures_is_taken_and_without_one_every_reason_is_given():
     class Broken:
         def read(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 
 from midcut.errors import ConfigError, TelemetryError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FIELD = "power_w"
 SAMPLE_S = 0.05
+_MOST_FAILURES: Final = 20  # in a row: the power of a second at most may be taken as that before and after it
 
 
 @runtime_checkable
@@ -32,7 +33,7 @@ class SampledEnergy:
     """Joules of a source that only senses power: the power of each moment, summed up on a thread.
 
     Args:
-        source: gives `power_w`.
+        source: gives `power_w`. One that fails now and then is read again.
         clock: seconds, monotonic.
     """
 
@@ -42,6 +43,7 @@ class SampledEnergy:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._joules = 0.0
+        self._failures, self._failure = 0, ""
         self._last_at_s, self._last_w = clock(), self._sense()
         self._thread = threading.Thread(target=self._run, name="power", daemon=True)
 
@@ -56,8 +58,14 @@ class SampledEnergy:
         self._thread.join()
 
     def energy_j(self) -> float:
-        """See `EnergyMeter`."""
+        """See `EnergyMeter`.
+
+        Raises:
+            TelemetryError: the source fails now, or failed for long.
+        """
         self.sample()
+        if self._failures > _MOST_FAILURES:
+            raise TelemetryError(f"the power could not be measured for {self._failures} readings: {self._failure}")
         return self._joules
 
     def sample(self) -> None:
@@ -71,8 +79,14 @@ class SampledEnergy:
         return float(self._source.read()[FIELD])
 
     def _run(self) -> None:
+        in_a_row = 0
         while not self._stop.wait(SAMPLE_S):
-            self.sample()
+            try:
+                self.sample()
+                in_a_row = 0
+            except TelemetryError as error:
+                in_a_row += 1
+                self._failures, self._failure = max(self._failures, in_a_row), str(error)
 
 
 @dataclass(frozen=True)
