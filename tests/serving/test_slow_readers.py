@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
+import ssl
+import threading
+from contextlib import contextmanager
 
 import pytest
+import trustme
 from aiohttp import web
 
 from midcut.config.settings import ServerSettings
-from midcut.serving import make_runner, new_app, slow_readers
+from midcut.serving import event_loop, make_runner, new_app, slow_readers
 
 MB = 1_000_000
 pytestmark = pytest.mark.skipif(
@@ -17,23 +22,54 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-async def server(monkeypatch):
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
     monkeypatch.setattr(slow_readers, "GRACE_S", 0.6)
     monkeypatch.setattr(slow_readers, "_YOUNG_S", 0.3)
     monkeypatch.setattr(slow_readers, "_LOOK_EVERY_S", 0.1)
 
+
+@contextmanager
+def serving(run, tls=None):
+    """The address of a server on a thread and a loop of its own."""
+    bound, kept = threading.Event(), {}
+
     async def answer(request):
         return web.Response(body=bytes(int(request.query["mb"]) * MB))
 
-    settings = ServerSettings(bodies_mb=30)
-    app = new_app(MB, settings)
-    app.router.add_get("/", answer)
-    runner = make_runner(app, settings)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0]
-    await runner.cleanup()
+    async def go():
+        settings = ServerSettings(bodies_mb=30)
+        app = new_app(MB, settings)
+        app.router.add_get("/", answer)
+        runner = make_runner(app, settings)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        kept.update(address=runner.addresses[0], loop=asyncio.get_running_loop(), stop=asyncio.Event())
+        bound.set()
+        await kept["stop"].wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: run(go()))
+    thread.start()
+    assert bound.wait(60)
+    try:
+        yield kept["address"]
+    finally:
+        kept["loop"].call_soon_threadsafe(kept["stop"].set)
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(params=[asyncio.run, event_loop.run], ids=["asyncio", "ours"])
+def run(request):
+    """The loop of the server: their transports have no class in common."""
+    return request.param
+
+
+@pytest.fixture
+def server(run):
+    with serving(run) as address:
+        yield address
 
 
 async def ask(address, mb, window=4096):
@@ -79,6 +115,22 @@ async def test_a_client_that_takes_a_few_bytes_at_a_time_is_hung_up_on(server):
     assert ended
     assert count < 100_000
     sock.close()
+
+
+def test_a_client_that_stops_reading_over_tls_is_hung_up_on(run):
+    authority = trustme.CA()
+    tls, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.configure_trust(trusting)
+    with serving(run, tls) as address, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(60)
+        sock.connect(address)
+        with trusting.wrap_socket(sock, server_hostname="127.0.0.1") as client:
+            client.sendall(b"GET /?mb=20 HTTP/1.1\r\nHost: x\r\n\r\n")
+            hung_up = select.poll()
+            hung_up.register(client, select.POLLHUP)
+            assert hung_up.poll(60_000)
 
 
 async def test_a_slow_client_gets_its_whole_answer(server):

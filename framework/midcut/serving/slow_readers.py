@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from midcut.serving.body_budget import GRACE_S, LEAST_BYTES_PER_S
-from midcut.wire.tcp import acknowledged_bytes
+from midcut.wire.tcp import acknowledged_bytes, unacknowledged_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,8 +65,7 @@ class SlowReaders:
         unsent = {
             transport: size
             for connection in connections
-            if isinstance(transport := connection.transport, asyncio.Transport)
-            and (size := transport.get_write_buffer_size())
+            if (transport := connection.transport) is not None and (size := _unsent_bytes(transport))
         }
         self._progress = {transport: self._progress.get(transport) or _progress(transport) for transport in unsent}
         self._end_slow()
@@ -107,6 +106,14 @@ class SlowReaders:
             with contextlib.suppress(OSError):  # the kernel would go on offering what it holds
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
+
+
+def _unsent_bytes(transport: asyncio.Transport) -> int:
+    """Bytes that wait to be sent; with TLS those that the kernel holds, as no transport tells of the encrypted ones."""
+    size = transport.get_write_buffer_size()
+    if transport.get_extra_info("ssl_object") is not None:
+        size += unacknowledged_bytes(transport.get_extra_info("socket"))
+    return size
 
 
 def _progress(transport: asyncio.Transport) -> _Progress:

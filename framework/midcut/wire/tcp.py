@@ -75,7 +75,7 @@ def own_socket(sock: TransportSocket | None) -> socket.socket | None:
         return None
 
 
-def unacknowledged_bytes(sock: socket.socket | None) -> int:
+def unacknowledged_bytes(sock: socket.socket | TransportSocket | None) -> int:
     """Bytes that the kernel holds because the other side has not acknowledged them; 0 where that is not known."""
     if sock is None or sys.platform != "linux":
         return 0
