@@ -118,7 +118,42 @@ class LoopOverBatch(BatchBranch):
         return sum(1 for _ in range(x.size(0))) != 1
 
 
-@pytest.mark.parametrize("kind", [BatchBranch, LengthBranch, LoopOverBatch])
+class BranchFarAbove(BatchBranch):
+    """Batches 1 to 4, the traced 2 among them, take the same branch."""
+
+    def several(self, x):
+        return x.shape[0] > 4
+
+
+class BranchOnAProduct(BatchBranch):
+    """torch keeps no bound of the batch for this."""
+
+    def several(self, x):
+        return x.shape[0] * x.shape[0] > 20
+
+
+class BranchOnOneSize(BatchBranch):
+    def several(self, x):
+        return x.shape[0] == 5
+
+
+class BranchOnElements(BatchBranch):
+    def several(self, x):
+        return x.numel() > 20
+
+
+class BranchBelow(BatchBranch):
+    """Batches 1 and 2 take the other branch."""
+
+    def several(self, x):
+        return x.shape[0] < 3
+
+
+BRANCHES = [BatchBranch, LengthBranch, LoopOverBatch, BranchFarAbove, BranchOnAProduct, BranchOnOneSize]
+BRANCHES += [BranchOnElements, BranchBelow]
+
+
+@pytest.mark.parametrize("kind", BRANCHES)
 def test_a_branch_on_the_batch_size_is_captured_for_batch_1_and_it_says_so(kind, cut_up, assert_exact):
     module, x = kind().eval(), torch.rand(1, 4)
     with structlog.testing.capture_logs() as logs:
@@ -127,6 +162,24 @@ def test_a_branch_on_the_batch_size_is_captured_for_batch_1_and_it_says_so(kind,
     assert_exact(parts, module, x)
     with pytest.raises(MalformedError, match=r"shape \[2, 4\], expected \[1, 4\]"):
         parts.check_inputs([torch.rand(2, 4)])
+
+
+@pytest.mark.parametrize(("batch", "taken"), [(torch.export.Dim("batch", max=4), False), (None, False), ("any", True)])
+def test_what_torch_export_made_for_some_batch_sizes_is_captured_for_batch_1(batch, taken, cut_up, assert_exact):
+    free = torch.export.Dim.AUTO if batch == "any" else batch
+    kind, size = (nn.Linear(4, 8), 2) if taken else (BranchFarAbove(), 2 if batch else 1)
+    shapes = ({0: free},) if free else None
+    module = torch.export.export(kind.eval(), (torch.rand(size, 4),), dynamic_shapes=shapes).module()
+    for part in module.modules():
+        part.training = False
+    module.eval = lambda: module  # it is in this mode already; its own method refuses
+    parts = cut_up(module, torch.rand(1, 4))
+    if taken:
+        assert_exact(parts, module, torch.rand(8, 4))
+        return
+    assert_exact(parts, module, torch.rand(1, 4))
+    with pytest.raises(MalformedError, match=r"shape \[8, 4\], expected \[1, 4\]"):
+        parts.check_inputs([torch.rand(8, 4)])
 
 
 class Encoder(nn.Module):

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from midcut.config.settings import Capture, Order
 from midcut.errors import ConfigError, GraphError, MidcutError
 from midcut.graph.attention import has_fast_path, without_fast_path
+from midcut.graph.batch_sizes import BatchBranchError
 from midcut.graph.cache import CaptureCache, usable_key
 from midcut.graph.capture import capture
 from midcut.graph.examining import examine_graph, expected_values, find_refusals, make_cuts
@@ -150,7 +151,12 @@ def _why_better(new: Partition, old: Partition) -> str:
 
 def _capture(model: LoadedModel, settings: CutSettings, how: Capture, observed: Observed) -> Partition:
     if how is Capture.fx:
-        return _capture_once(model, settings, how, observed)
+        try:
+            return _capture_once(model, settings, how, observed)
+        except BatchBranchError as error:
+            captured = _capture_once(model, settings, how, observed, any_batch=False)
+            _warn_of_one_batch(model, error)
+            return captured
     output = observed.output
     with without_fast_path():
         if has_fast_path(model.module):
@@ -165,8 +171,12 @@ def _capture(model: LoadedModel, settings: CutSettings, how: Capture, observed: 
                 captured = _capture_once(model, settings, how, observed, any_batch=False)
             except GraphError:
                 raise error from None
-            log.warning("captured for batch size 1 only", model=model.name, reason=str(error))
+            _warn_of_one_batch(model, error)
             return captured
+
+
+def _warn_of_one_batch(model: LoadedModel, error: GraphError) -> None:
+    log.warning("captured for batch size 1 only", model=model.name, reason=str(error))
 
 
 def _capture_once(

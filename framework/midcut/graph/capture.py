@@ -19,6 +19,7 @@ from torch import fx
 
 from midcut.config.settings import Capture
 from midcut.errors import GraphError
+from midcut.graph.batch_sizes import check_guards, check_symbols
 from midcut.graph.compile import compile_graph
 from midcut.graph.graph_json import SavedOwner, decode_graph, encode_graph
 from midcut.graph.module_state import ModuleState
@@ -57,17 +58,18 @@ def capture(
     """Capture a module as a program; the module is left as it was.
 
     Args:
-        any_batch: try for a graph that takes any batch size, rather than the example's only.
+        any_batch: capture a graph that takes any batch size, rather than the example's only.
         ranges: for each input the sizes that the graph should take; empty where it need not take others.
 
     Raises:
-        GraphError: the tracer cannot capture this module; the message has the first line of its error.
+        GraphError: the tracer cannot capture this module; the message has the first line of its error. With
+            `any_batch`, a `BatchBranchError` where the graph would hold for some batch sizes only.
     """
     state = ModuleState(module)
     try:
         with torch.no_grad(), _quiet():
             if how is Capture.fx:
-                return _capture_by_fx(module, example)
+                return _capture_by_fx(module, example, any_batch=any_batch)
             return _capture_by_export(module, example, any_batch=any_batch, ranges=ranges)
     except GraphError:
         raise
@@ -102,7 +104,9 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Program:
+def _capture_by_fx(module: torch.nn.Module, example: tuple[torch.Tensor, ...], *, any_batch: bool) -> Program:
+    if any_batch:
+        check_guards(module, example)
     leaves: Any = (math, *_box_operators())  # torch's annotation allows a single one
     tracer = fx.Tracer(autowrap_modules=leaves)
     omitted = _default_arguments(module, len(example))
@@ -136,6 +140,8 @@ def _capture_by_export(
         batch | free if value.dim() else None for value, free in zip(given, _free_dims(given, ranges), strict=True)
     )
     exported = torch.export.export(module, given, dynamic_shapes=shapes if any(shapes) else None, strict=False)
+    if any_batch:
+        check_symbols(exported)
     graph_module = exported.run_decompositions({}).module(check_guards=False)
     graph = graph_module.graph
     _drop_assertions(graph)
