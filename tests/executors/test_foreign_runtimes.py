@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from midcut.testing.networks import small_network
 from midcut.types import LoadedModel
 from midcut_executors import choosing
 from midcut_executors.config import Accuracy
+from midcut_executors.native import Native
 
 runtime = pytest.importorskip("midcut_executors.onnxruntime", reason="needs the extra `onnx`", exc_type=ImportError)
 OnnxRuntime = runtime.OnnxRuntime
@@ -355,6 +357,19 @@ def test_a_refused_cut_is_run_as_the_whole_where_bits_are_promised():
         with closing(Segments(OnnxRuntime(1, None, 16, accuracy))) as segments:
             segments.prepare(network, 0, 1)
             assert segments.inexact(network, 1) is expected
+
+
+@pytest.mark.parametrize("lacking", [(0, 2), (2, 4)], ids=["head", "tail"])
+def test_of_a_model_without_pytorch_a_cut_is_not_used_where_head_or_tail_cannot_run(lacking):
+    class Lacking(Native):
+        def prepare(self, network, start, stop):
+            if (start, stop) == lacking:
+                raise ExecutorError("an operator that this runtime lacks")
+            return super().prepare(network, start, stop)
+
+    network = SimpleNamespace(table=SimpleNamespace(key=("m", "f"), last=4, model="m"), has_torch=False, resized=False)
+    with closing(Segments(Lacking())) as segments:
+        assert [segments.inexact(network, cut) for cut in (0, 1, 2, 3, 4)] == [False, False, True, False, False]
 
 
 def test_fast_in_onnx_runtime_is_one_line():

@@ -288,16 +288,19 @@ class EdgeEngine:
     def _take_decision(self) -> Decision:
         """Take the current decision into use if its head is ready, and return the decision in use.
 
-        What is not ready is prepared in the background: the head, and the tail in case the cloud fails.
+        What is not ready is prepared in the background: the head, and the tail in case the cloud fails, for which an
+        exported model waits, too, as PyTorch cannot run it meanwhile.
         """
         decision, last = self.decision, self._table.last
         cut = decision.placement.cut
-        if cut != last and not self._local.ready(cut, last):
+        tail_ready = cut == last or self._local.ready(cut, last)
+        if not tail_ready:
             self._local.prepare_soon(cut, last)
-        if cut == 0 or self._local.ready(0, cut):
-            self._used = decision
-        else:
+        head_ready = cut == 0 or self._local.ready(0, cut)
+        if not head_ready:
             self._local.prepare_soon(0, cut)
+        if head_ready and (tail_ready or getattr(self._partition, "has_torch", True)):
+            self._used = decision
         return self._used or decision
 
     def _exact(self, chosen: Placement) -> Placement:

@@ -58,7 +58,7 @@ class Segments:
         if cut in (0, last) or partition.resized:
             return False
         if not getattr(partition, "has_torch", True):
-            return not self.prepare(partition, 0, cut) or _key(partition, cut, last) in self._refused
+            return not (self.prepare(partition, 0, cut) and self.prepare(partition, cut, last))
         if not getattr(self._executor, "exact", False):
             return False
         return _key(partition, 0, cut) in self._refused or not self._executor.ready(partition, 0, cut)
