@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections import deque
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -16,7 +16,7 @@ from midcut.serving.formats import formats, why_unknown
 from midcut.tensors import concatenate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from midcut.types import LoadedModel, Tensor
 
@@ -62,25 +62,25 @@ class PixelBudget:
         self._free = max_pixels
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @asynccontextmanager
-    async def hold(self, pixels: int) -> AsyncIterator[None]:
-        """Hold an image's pixels while it is decoded and preprocessed; no more than there are.
+    async def take(self, pixels: int) -> Callable[[], None]:
+        """Wait for room for an image's pixels, of which no more count than there are.
+
+        Returns:
+            Gives them back; to be called once, when nothing decodes or preprocesses the image any more.
 
         Raises:
             BusyError: there was no room in time.
         """
-        pixels = min(pixels, self.max_pixels)
-        if pixels <= _SMALL_PIXELS:
-            yield
-            return
-        await self._take(pixels)
-        try:
-            yield
-        finally:
-            self._free += pixels
-            self._wake()
+        pixels = min(pixels, self.max_pixels) if pixels > _SMALL_PIXELS else 0
+        if pixels:
+            await self._wait(pixels)
+        return partial(self._give_back, pixels)
 
-    async def _take(self, pixels: int) -> None:
+    def _give_back(self, pixels: int) -> None:
+        self._free += pixels
+        self._wake()
+
+    async def _wait(self, pixels: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((pixels, turn))
         self._wake()
@@ -213,9 +213,14 @@ async def decode_input(model: LoadedModel, data: bytes | bytearray | memoryview,
 
 
 async def decode_opened(model: LoadedModel, image: Image.Image, budget: PixelBudget) -> Tensor:
-    """Decode and preprocess an image whose header is read. Raises like `decode_input`."""
-    async with budget.hold(_weighed_pixels(image)):
-        return await asyncio.to_thread(_preprocess, model, image)
+    """Decode and preprocess an image whose header is read. Raises like `decode_input`.
+
+    Who is cancelled leaves at once; the thread goes on, and holds the image's pixels until it is done.
+    """
+    give_back = await budget.take(_weighed_pixels(image))
+    working = asyncio.create_task(asyncio.to_thread(_preprocess, model, image), name="decode")
+    working.add_done_callback(lambda _: give_back())
+    return await asyncio.shield(working)
 
 
 def model_input(model: LoadedModel, data: bytes | bytearray, max_pixels: int = MAX_PIXELS) -> Tensor:

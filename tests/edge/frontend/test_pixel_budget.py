@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 from PIL import Image
 
 from midcut.errors import BusyError, MalformedError, OutOfMemoryError
-from midcut.serving.images import PixelBudget, read_image
+from midcut.serving.images import PixelBudget, decode_batch, read_image
+from midcut.types import LoadedModel
 from midcut_models.config import ImageSettings
 from midcut_models.images import ImageReader
 from midcut_models.torchvision_shim import import_torchvision
@@ -56,9 +58,10 @@ async def test_small_images_pass_while_large_ones_wait():
     order = []
 
     async def decode(name, pixels):
-        async with budget.hold(pixels):
-            order.append(name)
-            await asyncio.sleep(0.05)
+        give_back = await budget.take(pixels)
+        order.append(name)
+        await asyncio.sleep(0.05)
+        give_back()
 
     async with asyncio.timeout(60):
         await asyncio.gather(
@@ -69,23 +72,49 @@ async def test_small_images_pass_while_large_ones_wait():
 
 async def test_an_image_that_waits_too_long_is_a_503_and_leaves_room():
     budget = PixelBudget(10_000_000, 0.02)
-    async with budget.hold(10_000_000):
-        with pytest.raises(BusyError, match="decodes 10000000 pixels already"):
-            async with budget.hold(5_000_000):
-                pass
-    async with asyncio.timeout(60), budget.hold(10_000_000):
-        pass
+    give_back = await budget.take(10_000_000)
+    with pytest.raises(BusyError, match="decodes 10000000 pixels already"):
+        await budget.take(5_000_000)
+    give_back()
+    async with asyncio.timeout(60):
+        await budget.take(10_000_000)
 
 
 async def test_a_client_that_leaves_while_its_image_waits_leaves_room():
     budget = PixelBudget(10_000_000, 60.0)
-    async with budget.hold(10_000_000):
-        waiting = asyncio.create_task(budget.hold(2_000_000).__aenter__())
+    give_back = await budget.take(10_000_000)
+    waiting = asyncio.create_task(budget.take(2_000_000))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    give_back()
+    async with asyncio.timeout(60):
+        await budget.take(10_000_000)
+
+
+@pytest.mark.parametrize("files", [1, 2])
+async def test_a_client_that_leaves_gives_its_pixels_back_when_its_thread_is_done(files):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def preprocess(_):
+        begun.set()
+        assert go_on.wait(60)
+        return torch.zeros(1, 3, 8, 8)
+
+    budget = PixelBudget(2_000_000, 60.0)
+    model = LoadedModel("slow", torch.nn.Flatten(), (torch.zeros(1, 3, 8, 8),), preprocess)
+    client = asyncio.create_task(decode_batch(model, [encoded(Image.new("L", (2000, 1000)))] * files, budget))
+    assert await asyncio.to_thread(begun.wait, 60)
+    client.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await client
+    next_one = asyncio.create_task(budget.take(2_000_000))
+    for _ in range(10):
         await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-    async with asyncio.timeout(60), budget.hold(10_000_000):
-        pass
+    assert not next_one.done()
+    go_on.set()
+    async with asyncio.timeout(60):
+        await next_one
 
 
 def test_a_large_jpeg_is_decoded_small_and_looks_the_same():
