@@ -25,8 +25,8 @@ class Auto:
         self._by_shape = (Classification(class_names), Segmentation(class_names), Tokens(class_names))
 
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        tasks = (self._detection, *self._by_shape) if finds_boxes(outputs) else self._by_shape
-        for task in tasks:
+        # The scores of boxes would pass for those of classes.
+        for task in (self._detection,) if finds_boxes(outputs) else self._by_shape:
             try:
                 return task.answer(outputs)
             except ConfigError:

@@ -60,8 +60,9 @@ class DetectionConfig:
     Attributes:
         boxes, scores, labels: names of outputs; null finds `boxes` or `pred_boxes`, `scores` or `logits`, `labels`.
             Without labels, the last axis of the scores is that of the classes.
-        format: of the boxes.
-        activation: what makes probabilities of the scores.
+        format: of the boxes; null is cxcywh for outputs named as DETR's (`pred_boxes` and logits), else xyxy.
+        activation: what makes probabilities of the scores; null is none, but softmax with the last class as background
+            for outputs named as DETR's. Models of the same names without such a class (RT-DETR) need sigmoid.
         background: index of the class for no object, negative from the end; null is none.
         min_score: objects below it are dropped.
         max_iou: of two boxes of a class that overlap more than this, the less likely one is dropped; 1 keeps all.
@@ -71,8 +72,8 @@ class DetectionConfig:
     boxes: str | None = None
     scores: str | None = None
     labels: str | None = None
-    format: BoxFormat = BoxFormat.xyxy
-    activation: Activation = Activation.none
+    format: BoxFormat | None = None
+    activation: Activation | None = None
     background: int | None = None
     min_score: float = 0.5
     max_iou: float = 0.5

@@ -29,8 +29,8 @@ class Detection:
         boxes: str | None = None,
         scores: str | None = None,
         labels: str | None = None,
-        format: BoxFormat = BoxFormat.xyxy,  # noqa: A002 - the setting's name
-        activation: Activation = Activation.none,
+        format: BoxFormat | None = None,  # noqa: A002 - the setting's name
+        activation: Activation | None = None,
         background: int | None = None,
         min_score: float = 0.5,
         max_iou: float = 0.5,
@@ -64,26 +64,46 @@ class Detection:
 
     def _candidates(self, outputs: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Boxes (N, 4) by their corners, probabilities (N,), classes (N,)."""
-        boxes, scores = (_without_batch(self._find(outputs, part)) for part in ("boxes", "scores"))
-        classes = self._outputs["labels"] or _found(outputs, "labels")
-        if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape[:1] != boxes.shape[:1] or scores.ndim not in (1, 2):
+        boxes, scores = self._find(outputs, "boxes"), self._find(outputs, "scores")
+        boxes = boxes[0] if boxes.ndim == 3 and boxes.shape[0] == 1 else boxes
+        scores = _without_batch(scores, len(boxes))
+        box_format, activation, background = self._meaning(outputs)
+        numbers = np.arange(scores.shape[1] if scores.ndim == 2 else 1)
+        if background is not None and scores.ndim == 2:
+            numbers = numbers[numbers != background % max(len(numbers), 1)]
+        fit = boxes.ndim == 2 and boxes.shape[1] == 4 and scores.shape[:1] == boxes.shape[:1] and scores.ndim in (1, 2)
+        if not fit or not len(numbers):
             raise ConfigError(f"task=detection needs boxes (N, 4) and scores (N) or (N, classes); {describe(outputs)}")
-        if self._format is BoxFormat.cxcywh:
+        if box_format is BoxFormat.cxcywh:
             centre, half = boxes[:, :2], boxes[:, 2:] / 2
             boxes = np.concatenate([centre - half, centre + half], axis=1)
         if scores.ndim == 1:
-            scores = sigmoid(scores) if self._activation is not Activation.none else scores
-            found = self._find(outputs, "labels") if classes else np.zeros(len(scores), np.int64)
-            return boxes, scores.astype(np.float32), _without_batch(found, most=1)
-        if self._activation is Activation.softmax:
+            scores = sigmoid(scores) if activation is not Activation.none else scores
+            return boxes, scores.astype(np.float32), self._classes(outputs, len(boxes))
+        if activation is Activation.softmax:
             scores = softmax(scores)
-        elif self._activation is Activation.sigmoid:
+        elif activation is Activation.sigmoid:
             scores = sigmoid(scores.astype(np.float32))
-        numbers = np.arange(scores.shape[1])
-        if self._background is not None:
-            numbers = numbers[numbers != self._background % scores.shape[1]]
         offered = scores[:, numbers]
         return boxes, offered.max(axis=1).astype(np.float32), numbers[offered.argmax(axis=1)]
+
+    def _meaning(self, outputs: Mapping[str, Any]) -> tuple[BoxFormat, Activation, int | None]:
+        """Format, activation and background as set, or else as DETR defines its outputs (Carion et al. 2020)."""
+        names = [
+            (self._outputs[part] or _found(outputs, part) or "").rpartition(".")[2] for part in ("boxes", "scores")
+        ]
+        if names[0] == "pred_boxes" and names[1] in ("logits", "pred_logits"):
+            background = -1 if self._activation is None and self._background is None else self._background
+            return self._format or BoxFormat.cxcywh, self._activation or Activation.softmax, background
+        return self._format or BoxFormat.xyxy, self._activation or Activation.none, self._background
+
+    def _classes(self, outputs: Mapping[str, Any], count: int) -> NDArray[Any]:
+        if not (self._outputs["labels"] or _found(outputs, "labels")):
+            return np.zeros(count, np.int64)
+        classes = _without_batch(self._find(outputs, "labels"), count)
+        if classes.shape != (count,):
+            raise ConfigError(f"task=detection needs a label for each of {count} boxes; {describe(outputs)}")
+        return classes
 
     def _find(self, outputs: Mapping[str, Any], part: str) -> NDArray[Any]:
         name = self._outputs[part] or _found(outputs, part)
@@ -127,5 +147,6 @@ def _found(outputs: Mapping[str, Any], part: str) -> str | None:
     return next((name for name in outputs if name.rpartition(".")[2] in _NAMES[part]), None)
 
 
-def _without_batch(value: NDArray[Any], most: int = 2) -> NDArray[Any]:
-    return value[0] if value.ndim > most and value.shape[0] == 1 else value
+def _without_batch(value: NDArray[Any], count: int) -> NDArray[Any]:
+    """What there is for each of count boxes, without the axis of a batch of one."""
+    return value[0] if value.ndim > 1 and value.shape[:2] == (1, count) else value

@@ -135,6 +135,39 @@ def test_a_detector_with_queries_and_a_class_for_no_object():
     assert found["box"] == pytest.approx([0.4, 0.3, 0.6, 0.7])
 
 
+@pytest.mark.parametrize("task", [Auto(["cat", "dog"]), Detection(["cat", "dog"])])
+@pytest.mark.parametrize("names", [("logits", "pred_boxes"), ("output_0.pred_logits", "output_0.pred_boxes")])
+def test_outputs_named_as_those_of_detr_mean_what_detr_defines(task, names):
+    # Without its last class, softmax of (ln 3, 0, 0) offers 3/5; that of (0, 0, ln 8) says that there is no object.
+    logits = torch.tensor([[[0.0, np.log(3), 0.0], [0.0, 0.0, np.log(8)]]])
+    boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1]]])
+    (found,) = task.answer(dict(zip(names, (logits, boxes), strict=True)))["objects"]
+    assert (found["class"], found["label"]) == (1, "dog")
+    assert found["score"] == pytest.approx(0.6)
+    assert found["box"] == pytest.approx([0.4, 0.3, 0.6, 0.7])
+
+
+def test_what_is_set_wins_over_what_detr_defines():
+    outputs = {"logits": torch.tensor([[[0.0, 0.0, np.log(3)]]]), "pred_boxes": torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])}
+    task = Detection(format=BoxFormat.xyxy, activation=Activation.sigmoid)
+    (found,) = task.answer(outputs)["objects"]
+    assert found == {"class": 2, "label": "", "score": pytest.approx(0.75), "box": [1.0, 2.0, 3.0, 4.0]}
+
+
+@pytest.mark.parametrize("task", [Auto(), Detection()])
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_a_batch_of_one_is_no_axis_of_boxes(task, count):
+    flat = {name: value[:count] for name, value in BOXES.items()}
+    expected = Detection().answer(flat)
+    assert task.answer({name: value[None] for name, value in flat.items()}) == expected
+    assert task.answer(flat | {"boxes": flat["boxes"][None]}) == expected
+
+
+def test_the_scores_of_boxes_are_never_those_of_classes():
+    outputs = {"boxes": torch.rand(2, 3, 4), "scores": torch.tensor([[0.1, 0.9, 0.3]])}
+    assert Auto().answer(outputs)["task"] == "tensors"
+
+
 @pytest.mark.parametrize(
     ("outputs", "task"),
     [
@@ -162,6 +195,8 @@ def test_the_task_is_guessed(outputs, task):
         (lambda: Classification(output="nope").answer({"a": LOGITS}), "task.output=nope is no output"),
         (lambda: Segmentation().answer({"a": LOGITS}), "there are: a float32"),
         (lambda: Detection().answer({"a": LOGITS}), "task.boxes must name an output"),
+        (lambda: Detection().answer({"boxes": torch.rand(1, 0, 4), "scores": torch.rand(1, 0, 0)}), "needs boxes"),
+        (lambda: Detection().answer(BOXES | {"labels": torch.zeros(3)}), "needs a label for each of 4 boxes"),
         (lambda: Detection(boxes="a", scores="a").answer({"a": LOGITS}), "needs boxes"),
     ],
 )
