@@ -16,7 +16,8 @@ from midcut.component import Kind
 from midcut.config.build import build_each
 from midcut.config.composition import compose
 from midcut.config.settings import CutSettings
-from midcut.errors import ConfigError, FileError, GraphError
+from midcut.errors import ConfigError, ExecutorError, FileError, GraphError
+from midcut.exported import ExportedNetwork, read_folder, writing
 from midcut.exported.folder import digest
 
 DIGITS = Path(__file__).parents[2] / "plugins/midcut_models/digits"
@@ -253,3 +254,52 @@ def test_pictures_become_inputs_bit_by_bit_as_torchvision_makes_them(size):
         longest = 16 * min(size)
         if max(size) <= longest:
             assert torch.equal(found, transforms(image).unsqueeze(0))
+
+
+@pytest.fixture
+def replaceable(folder, tmp_path):
+    """A copy of the export, and a function that exports other weights into it."""
+    pytest.importorskip("onnxscript")
+    from safetensors.torch import load_file, save_file
+
+    from midcut.cli.verbs import export
+
+    path = tmp_path / "mnist"
+    shutil.copytree(folder, path)
+    shipped = DIGITS.with_name("mnist.safetensors")
+    save_file({name: value * 0.5 for name, value in load_file(shipped).items()}, tmp_path / "other.safetensors")
+    overrides = ["model=mnist", f"model.mnist.weights={tmp_path / 'other.safetensors'}", f"out={path}"]
+    return path, lambda: export.run(compose("export", overrides))
+
+
+def test_an_export_into_a_folder_in_use_is_never_mixed_with_the_one_that_was_loaded(replaceable):
+    path, export_anew = replaceable
+    network = ExportedNetwork(read_folder(path), CutSettings())
+    example = network.example
+    whole, head = network.tail(0, example), network.head(4, example)
+    export_anew()
+    for cut in range(1, network.table.last):
+        if cut == 4:
+            continue
+        with pytest.raises(ExecutorError, match=f"^{path} was exported anew or changed since it was loaded; start"):
+            network.head(cut, example)
+    np.testing.assert_array_equal(network.tail(0, example)[0], whole[0])
+    np.testing.assert_array_equal(network.head(4, example)[0], head[0])
+    assert ExportedNetwork(read_folder(path), CutSettings()).table.weights != network.table.weights
+
+
+@pytest.mark.parametrize("one_step", [True, False])
+def test_a_kill_while_an_export_is_replaced_leaves_a_whole_one(replaceable, monkeypatch, one_step):
+    path, export_anew = replaceable
+    before, remove = read_folder(path).manifest.table.weights, shutil.rmtree
+
+    def killed(where, **settings):
+        remove(where, **settings)
+        raise KeyboardInterrupt
+
+    if not one_step:
+        monkeypatch.setattr(writing, "_exchange", lambda *_: False, raising=False)
+    monkeypatch.setattr(writing.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export_anew()
+    assert read_folder(path).manifest.table.weights != before

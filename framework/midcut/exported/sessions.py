@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from midcut.errors import ExecutorError
+from midcut.errors import ExecutorError, GraphError
 from midcut.tensors import dense, to_numpy, with_order
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Sessions:
 
     Raises:
         ExecutorError: ONNX Runtime is not installed.
+        GraphError: the folder was changed after it was checked.
     """
 
     def __init__(self, folder: ExportedFolder) -> None:
@@ -43,6 +44,9 @@ class Sessions:
         self._folder = folder
         self._saved = {(segment.start, segment.stop): segment for segment in folder.manifest.saved.segments}
         self._bytes = folder.weights()
+        folder.check_unchanged()  # what is mapped now is what was checked
+        # What runs where nothing else does, also after the folder has changed.
+        self._whole = (0, folder.manifest.table.last)
         self._weights: dict[int, Any] = {}
         self._ready: OrderedDict[tuple[int, int], ReadySegment] = OrderedDict()
         self._lock, self._preparing = threading.Lock(), threading.Lock()
@@ -51,7 +55,8 @@ class Sessions:
         """Return a segment, made ready if it is not.
 
         Raises:
-            ExecutorError: the folder has no such segment, or ONNX Runtime does not take it.
+            ExecutorError: the folder has no such segment, or ONNX Runtime does not take it, or the folder was changed
+                after it was loaded, so that its graphs may no longer fit the weights that are mapped.
         """
         with self._lock:
             found = self._ready.get((start, stop))
@@ -63,7 +68,7 @@ class Sessions:
             with self._lock:
                 self._ready[start, stop] = found
                 while len(self._ready) > _CAPACITY:
-                    self._ready.popitem(last=False)
+                    del self._ready[next(key for key in self._ready if key != self._whole)]
         return found
 
     def is_ready(self, start: int, stop: int) -> bool:
@@ -80,11 +85,15 @@ class Sessions:
         if not saved.graph:
             return ReadySegment(saved, None)
         try:
+            self._folder.check_unchanged()
             options = self._options(pack=saved.pack)
             for name, number in saved.weights.items():
                 options.add_initializer(name, self._weight(number))
             graph = self._folder.graph(saved.graph)
             session = self._ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._folder.check_unchanged()  # ONNX Runtime reads weights from the folder, too
+        except GraphError as error:
+            raise ExecutorError(str(error)) from None
         except Exception as error:  # ONNX Runtime raises classes of its own
             reason = " ".join(str(error).split())[:300]
             raise ExecutorError(f"ONNX Runtime does not take nodes {start} to {stop}: {reason}") from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from safetensors.numpy import save_file
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from midcut.exported.manifest import SegmentWriter
     from midcut.graph import Partition
     from midcut.types import LoadedModel
+
+_HERE: Final = -100  # AT_FDCWD
+_EXCHANGE: Final = 2  # RENAME_EXCHANGE
 
 
 def write_folder(
@@ -45,6 +49,7 @@ def write_folder(
     if path.exists() and not (path / MANIFEST).exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileError(f"{path} is there already and is no export; out=FOLDER names another folder")
     try:
+        path = path.resolve()  # what a link names is replaced, not the link
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=".export-"))
     except OSError as error:
@@ -72,8 +77,29 @@ def write_folder(
         )
         (draft / MANIFEST).write_bytes(msgspec.json.encode(manifest))
         draft.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)
-        draft.rename(path)
+        _put_in_place(draft, path)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)  # or, by now, the export that was replaced
     return manifest
+
+
+def _put_in_place(draft: Path, path: Path) -> None:
+    """Give a folder the name of another one, which gets its name: at no moment is there none."""
+    if not path.exists():
+        draft.rename(path)
+    elif not _exchange(draft, path):
+        # Two steps, where the system has no single one: a kill between them leaves the earlier export beside.
+        earlier = draft.with_name(f"{draft.name}-earlier")
+        path.rename(earlier)
+        try:
+            draft.rename(path)
+        except OSError:
+            earlier.rename(path)
+            raise
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step, with Linux's renameat2; False where this cannot be done."""
+    rename: Any = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(_HERE, bytes(one), _HERE, bytes(other), _EXCHANGE) == 0
