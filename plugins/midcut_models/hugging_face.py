@@ -11,8 +11,8 @@ from midcut.errors import GraphError
 from midcut.types import LoadedModel
 from midcut_models.centre_crop import CentreCrop
 from midcut_models.config import Fit, ImageSettings, Interpolation
-from midcut_models.described import Described, described
 from midcut_models.images import ImageReader
+from midcut_models.library_transform import LibraryTransform, Reader, reader_or_transform
 from midcut_models.torchvision_shim import import_torchvision
 
 
@@ -79,15 +79,15 @@ def _height_and_width(size: Any, config: Any) -> tuple[int, int]:
     return side, side
 
 
-def _make_preprocess(processor: Any) -> Described:
+def _make_preprocess(processor: Any) -> Reader | LibraryTransform:
     def preprocess(image: Image.Image) -> torch.Tensor:
         tensor: torch.Tensor = processor(images=image, return_tensors="pt")["pixel_values"]
         return tensor
 
-    return described(preprocess, lambda: _reader(processor))
+    return reader_or_transform(preprocess, lambda: _reader(processor))
 
 
-def _reader(processor: Any) -> CentreCrop | ImageReader:
+def _reader(processor: Any) -> Reader:
     """The reader of ours with a processor's settings."""
     mean, std = ([float(number) for number in numbers] for numbers in (processor.image_mean, processor.image_std))
     interpolation = Image.Resampling(processor.resample).name.lower()

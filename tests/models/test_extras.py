@@ -16,6 +16,8 @@ from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, GraphError
 from midcut.graph import partition
 from midcut_models.exported import _reader
+from midcut_models.images import ImageReader
+from midcut_models.library_transform import reader_or_transform
 from midcut_models.torchvision_shim import import_torchvision
 
 
@@ -31,6 +33,20 @@ def exported_reader_agrees(model):
     pictures = [Image.fromarray(random.randint(0, 256, (*size, 4), np.uint8)) for size in ((61, 62), (40, 90))]
     pictures += [picture.convert("L") for picture in pictures]
     return all(torch.allclose(reader(picture), model.preprocess(picture), rtol=0, atol=1e-6) for picture in pictures)
+
+
+def most_pixels_made(preprocess, monkeypatch):
+    """The largest picture that a thin one of a few pixels is scaled to."""
+    made, resize = [], Image.Image.resize
+
+    def counted(image, size, *arguments, **more):
+        made.append(size[0] * size[1])
+        return resize(image, size, *arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "resize", counted)
+        preprocess(Image.new("RGB", (200, 1), "red"))
+    return max(made)
 
 
 def cut_answers(model):
@@ -52,13 +68,14 @@ def test_the_pretrained_networks_answers_mean_something(photo, label):
     assert label in model.labels[int(scores.argmax())]
 
 
-def test_a_model_of_timm_is_cut_exactly():
+def test_a_model_of_timm_is_cut_exactly(monkeypatch):
     import_torchvision()
     pytest.importorskip("timm", reason="extra timm is not installed")
     model = load("model=timm", "model.timm.name=mobilenetv3_small_050", "model.timm.seed=1")
     assert model.name == "mobilenetv3_small_050"
     assert len(model.labels) == 1000
     assert model.preprocess(Image.new("L", (300, 200))).shape == model.example[0].shape
+    assert most_pixels_made(model.preprocess, monkeypatch) <= 16 * 256 * 256
     assert exported_reader_agrees(model)
     assert all(cut_answers(model))
     with pytest.raises(ConfigError, match="has no model 'mobilenetv3_tiny'"):
@@ -86,7 +103,7 @@ def test_a_classifier_of_hugging_face_is_cut_exactly(tmp_path):
         load("model=hf", f"model.hf.name={tmp_path / 'nowhere'}")
 
 
-def test_a_processor_that_crops_the_centre_is_described_and_one_that_scales_otherwise_is_not():
+def test_a_processor_that_crops_the_centre_is_described_and_one_that_scales_otherwise_is_not(monkeypatch):
     import_torchvision()
     transformers = pytest.importorskip("transformers", reason="extra hf is not installed")
     from midcut_models.hugging_face import _make_preprocess
@@ -95,7 +112,17 @@ def test_a_processor_that_crops_the_centre_is_described_and_one_that_scales_othe
     crops = _make_preprocess(transformers.MobileNetV2ImageProcessorPil(**sizes))
     assert crops.description["kind"] == "centre_crop"
     other = transformers.MobileNetV2ImageProcessorPil(**sizes, do_rescale=False)
-    assert _make_preprocess(other).description is None
+    assert not hasattr(_make_preprocess(other), "description")
+    for processor in (transformers.MobileNetV2ImageProcessorPil(**sizes), other):
+        assert most_pixels_made(_make_preprocess(processor), monkeypatch) <= 16 * 41 * 41
+
+
+def test_a_transform_that_no_reader_does_gets_the_middle_of_a_thin_picture():
+    sizes = []
+    preprocess = reader_or_transform(lambda image: sizes.append(image.size), lambda: ImageReader((7,), (0.0,), (1.0,)))
+    for size in ((1500, 1), (1, 1500), (90, 30)):
+        preprocess(Image.new("L", size))
+    assert sizes == [(16, 1), (1, 16), (90, 30)]
 
 
 def test_a_users_module_describes_its_preprocessing_only_where_it_takes_pictures():

@@ -1,58 +1,58 @@
-"""Another library's preprocessing of pictures, with a description by which an edge without PyTorch does the same."""
+"""Another library's preprocessing of pictures, done by a reader of ours where one makes the same tensors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from midcut.pictures import as_shown
 from midcut.tensors import to_numpy
+from midcut_models.centre_crop import CentreCrop, middle
+from midcut_models.images import ImageReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midcut.types import Tensor
-    from midcut_models.centre_crop import CentreCrop
-    from midcut_models.images import ImageReader
 
+Reader: TypeAlias = CentreCrop | ImageReader
+"""They bound what they make of very long pictures, and an edge without PyTorch has them too."""
 _SIZES: Final = ((640, 427), (333, 500), (97, 98), (50, 33))
 
 
 @dataclass(frozen=True)
-class Described:
-    """Preprocessing of a picture, read as a viewer shows it.
+class LibraryTransform:
+    """A transform that no reader of ours does. It gets a picture as a viewer shows it, of a very long one the middle.
 
     Attributes:
         transform: makes a tensor of batch size 1 from an RGB picture.
-        description: what an exported model's manifest holds; None where no reader of ours does the same.
     """
 
     transform: Callable[[Image.Image], Tensor]
-    description: dict[str, Any] | None = None
 
     def __call__(self, image: Image.Image) -> Tensor:
-        return self.transform(as_shown(image).convert("RGB"))
+        return self.transform(middle(as_shown(image).convert("RGB")))
 
 
-def described(
-    transform: Callable[[Image.Image], Tensor], find_reader: Callable[[], CentreCrop | ImageReader | None]
-) -> Described:
-    """Describe a transform by a reader of ours, if both make the same tensors of a few pictures.
+def reader_or_transform(
+    transform: Callable[[Image.Image], Tensor], find_reader: Callable[[], Reader]
+) -> Reader | LibraryTransform:
+    """A reader of ours in place of a transform, if both make the same tensors of a few pictures.
 
     Args:
-        transform: see `Described`.
+        transform: see `LibraryTransform`.
         find_reader: makes the reader from the transform's settings; an error means that there is none.
     """
     try:
         reader = find_reader()
-        if reader is not None and all(_same(transform, reader, *size) for size in _SIZES):
-            return Described(transform, reader.description)
+        if all(_same(transform, reader, *size) for size in _SIZES):
+            return reader
     except Exception:  # noqa: BLE001 - other libraries' settings may have any form
-        return Described(transform)
-    return Described(transform)
+        return LibraryTransform(transform)
+    return LibraryTransform(transform)
 
 
 def _same(
