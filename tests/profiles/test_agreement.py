@@ -18,7 +18,7 @@ from midcut.config.composition import compose
 from midcut.errors import ConfigError
 from midcut.planning.placements import placements
 from midcut.profiles import read_profile
-from midcut.profiles.agreement import measure_codings
+from midcut.profiles.agreement import check_pictures, measure_codings
 from midcut.profiles.coding_rows import coded_cuts, narrowing_cuts
 from midcut.profiles.codings import build_measured_codecs, settings_text
 from midcut.serving.picture_folder import picture_files, read_pictures
@@ -98,7 +98,8 @@ def one_kind_folder(folder):
         (lambda folder: (folder / "a.txt").write_text("x"), "has 0 pictures, and agreement takes 10 or more"),
     ],
 )
-def test_pictures_that_say_nothing_are_refused_with_the_reason(tmp_path, make, part):
+def test_pictures_that_say_nothing_are_refused_before_anything_is_measured(tmp_path, monkeypatch, make, part):
+    monkeypatch.setattr(verb, "measure", lambda *_, **__: pytest.fail("measured first"))
     make(tmp_path)
     config = compose("profile", ["model=mnist", "cuts.verify=false", "cuts.modules=true", "repeats=1", "warmup=0"])
     config.agreement = str(tmp_path)
@@ -106,6 +107,24 @@ def test_pictures_that_say_nothing_are_refused_with_the_reason(tmp_path, make, p
     with pytest.raises(ConfigError, match=part):
         verb.run(config)
     assert not (tmp_path / "p.json").exists()
+
+
+def test_pictures_of_several_kinds_are_known_by_all_pixels():
+    from midcut.graph import partition
+    from midcut.settings import CutSettings
+    from midcut.types import LoadedModel
+
+    # Class 1 where a pixel is over 0.5; the first pixel is background in each picture, as in most.
+    conv = torch.nn.Conv2d(1, 2, 1)
+    conv.weight.data, conv.bias.data = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1), torch.tensor([0.0, -0.5])
+    background, object_ = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    object_[..., 2:, 2:] = 1.0
+    module = torch.nn.Sequential(torch.nn.ReLU(), conv).eval()
+    cut = partition(LoadedModel("seg", module, (background,), lambda _: None), CutSettings())
+    check_pictures(cut, [background, object_])
+    check_pictures(cut, [object_, object_])
+    with pytest.raises(ConfigError, match="all 2 pictures get class 0"):
+        check_pictures(cut, [background, background])
 
 
 def test_random_inputs_are_refused_by_name():

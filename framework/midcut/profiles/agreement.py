@@ -30,28 +30,37 @@ def measure_codings(
     """Send every picture through every cut and codec, and compare the output with the unsplit model's.
 
     Args:
-        inputs: for each picture, the model's only input.
+        inputs: for each picture, the model's only input; `check_pictures` says whether they are of several kinds.
         codecs: name -> codec and its settings in one line.
         clock_mhz: of this machine, None if unknown.
         advance: called after each picture, for progress.
 
-    Raises:
-        ConfigError: all pictures get one class, so that agreement would say nothing.
     """
     found = {name: _Sums() for name in codecs}
-    classes = []
     with torch.inference_mode():
         for value in inputs:
             expected = partition.run(0, partition.table.last, (value,))
-            classes.append(_classes(expected[0]).flatten()[0].item())
             _measure_picture(partition, value, expected, {name: codec for name, (codec, _) in codecs.items()}, found)
             advance()
-    if len(set(classes)) == 1:
-        raise ConfigError(
-            f"agreement: all {len(inputs)} pictures get class {classes[0]}, so that any codec would agree: give "
-            "pictures of several kinds"
-        )
     return tuple(found[name].coding(name, settings, len(inputs), clock_mhz) for name, (_, settings) in codecs.items())
+
+
+def check_pictures(partition: Partition, inputs: Sequence[Tensor]) -> None:
+    """Run the unsplit model on pictures until one has another answer than the first.
+
+    Raises:
+        ConfigError: all pictures, and all pixels of them, get one class, so that agreement would say nothing.
+    """
+    found: set[int] = set()
+    with torch.inference_mode():
+        for value in inputs:
+            found.update(_classes(partition.run(0, partition.table.last, (value,))[0]).unique().tolist())
+            if len(found) > 1:
+                return
+    raise ConfigError(
+        f"agreement: all {len(inputs)} pictures get class {min(found)}, so that any codec would agree: give "
+        "pictures of several kinds"
+    )
 
 
 class _Sums:

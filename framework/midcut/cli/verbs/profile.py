@@ -21,7 +21,7 @@ from midcut.config.settings import ProfileConfig
 from midcut.errors import ConfigError
 from midcut.graph import partition
 from midcut.profiles import Profile, write_profile
-from midcut.profiles.agreement import measure_codings
+from midcut.profiles.agreement import check_pictures, measure_codings
 from midcut.profiles.clocks import CpuClocks
 from midcut.profiles.coding_rows import coded_cuts
 from midcut.profiles.codings import settings_text
@@ -62,7 +62,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     torch.set_num_threads(settings.thread_count)
     model = build_each(Kind.MODEL, cfg.model)[name].load()
     captured = partition(model, settings.cuts)
-    pictures = None if settings.agreement is None else _read_pictures(settings, model)
+    pictures = None if settings.agreement is None else _read_pictures(settings, model, captured)
     inputs = [torch.cat([value] * settings.batch) if value.dim() else value for value in model.example]
     with contextlib.ExitStack() as stack:
         meter = _energy_meter(settings, stack)
@@ -141,11 +141,13 @@ def _measure_at_clocks(
     return runs
 
 
-def _read_pictures(settings: ProfileConfig, model: LoadedModel) -> Sequence[torch.Tensor]:
+def _read_pictures(settings: ProfileConfig, model: LoadedModel, captured: Partition) -> Sequence[torch.Tensor]:
     """The pictures to measure codecs on, before anything else is measured, as they may be refused."""
     if settings.role is not Role.edge:
         raise ConfigError("agreement is measured for role=edge: that is where payloads are encoded")
-    return read_pictures(model, picture_files(str(settings.agreement), settings.pictures))
+    pictures = read_pictures(model, picture_files(str(settings.agreement), settings.pictures))
+    check_pictures(captured, pictures)
+    return pictures
 
 
 def _measure_codings(
