@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import structlog
 
 from midcut.errors import ConfigError
 from midcut.tensors import is_tensor, to_numpy
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from midcut.types import Floats
 
+_log = structlog.get_logger("midcut.task")
 _PREFERRED = ("logits", "scores", "out", "output", "output_0")
 
 
@@ -37,15 +39,36 @@ def choose(
     raise ConfigError(f"task={task} needs an output of shape {shape}; there are: {describe(outputs)}")
 
 
+class NotFinite:
+    """The reason for an answer without a class: NaN or infinity decides it, as after an overflow. Logged once."""
+
+    def __init__(self, task: str) -> None:
+        self._task, self._logged = task, False
+
+    def reason(self, what: str) -> dict[str, str]:
+        """The field of an answer that says so; `what` is not finite."""
+        reason = f"the model's {what} are not finite"
+        if not self._logged:
+            self._logged = True
+            _log.warning("no answer", task=self._task, reason=reason)
+        return {"reason": reason}
+
+
+def are_decided(scores: NDArray[Any], axis: int) -> bool:
+    """Whether all largest scores are finite: neither NaN nor infinite; -inf masks what is never chosen."""
+    return bool(np.isfinite(scores.max(axis=axis)).all())
+
+
 def is_float(value: NDArray[Any]) -> bool:
     """Whether the elements are floats."""
     return value.dtype.kind == "f"
 
 
 def softmax(scores: NDArray[Any]) -> Floats:
-    """Probabilities along the last axis, in float64."""
+    """Probabilities along the last axis, in float64; NaN where the largest score is not finite."""
     shifted = scores.astype(np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
     probabilities: Floats = shifted / shifted.sum(axis=-1, keepdims=True)
     return probabilities
 

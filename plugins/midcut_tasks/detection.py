@@ -8,7 +8,7 @@ import numpy as np
 
 from midcut.errors import ConfigError
 from midcut.tensors import is_tensor, to_numpy
-from midcut_tasks.choosing import describe, label, sigmoid, softmax
+from midcut_tasks.choosing import NotFinite, describe, label, sigmoid, softmax
 from midcut_tasks.config import Activation, BoxFormat
 
 if TYPE_CHECKING:
@@ -45,11 +45,15 @@ class Detection:
         self._outputs = {"boxes": boxes, "scores": scores, "labels": labels}
         self._format, self._activation, self._background = format, activation, background
         self._min_score, self._max_iou, self._most = min_score, max_iou, most
+        self._not_finite = NotFinite("detection")
 
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         boxes, scores, classes = self._candidates(outputs)
+        unsure = not np.isfinite(scores).all()
         likely = scores >= self._min_score
         boxes, scores, classes = boxes[likely], scores[likely], classes[likely]
+        if not np.isfinite(boxes).all() or unsure:
+            return {"task": "detection", "objects": [], **self._not_finite.reason("boxes or scores")}
         kept = suppress(boxes, scores, classes, self._max_iou)[: self._most]
         objects = [
             {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from midcut_tasks.choosing import choose, is_float, label
+from midcut_tasks.choosing import NotFinite, are_decided, choose, is_float, label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,9 +22,13 @@ class Segmentation:
 
     def __init__(self, class_names: Sequence[str] = (), output: str | None = None, *, map: bool = True) -> None:  # noqa: A002 - the setting's name
         self._labels, self._output, self._with_map = class_names, output, map
+        self._not_finite = NotFinite("segmentation")
 
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         scores = choose(outputs, self._output, _is_map, "segmentation", "(1, classes, height, width)")[0]
+        if not are_decided(scores, axis=0):
+            size = {"height": scores.shape[1], "width": scores.shape[2]}
+            return {"task": "segmentation", **size, "classes": [], **self._not_finite.reason("scores")}
         classes = scores.argmax(axis=0) if scores.shape[0] > 1 else _mask(scores[0])
         counts = np.bincount(classes.reshape(-1))
         present = sorted(np.flatnonzero(counts).tolist(), key=lambda number: -int(counts[number]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midcut_tasks.choosing import choose, is_float, label, largest, softmax
+from midcut_tasks.choosing import NotFinite, are_decided, choose, is_float, label, largest, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,10 +21,13 @@ class Tokens:
         if top < 1:
             raise ValueError(f"top must be at least 1, got {top}")
         self._labels, self._output, self._top, self._last_only = class_names, output, top, last_only
+        self._not_finite = NotFinite("tokens")
 
     def answer(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         logits = choose(outputs, self._output, _are_logits, "tokens", "(1, tokens, vocabulary)")[0]
         first = logits.shape[0] - 1 if self._last_only else 0
+        if not are_decided(logits[first:], axis=-1):
+            return {"task": "tokens", "tokens": [], **self._not_finite.reason("logits")}
         return {
             "task": "tokens",
             "tokens": [

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 
+import msgspec
 import numpy as np
 import pytest
+import structlog
 import torch
 from PIL import Image
 
@@ -187,6 +190,39 @@ def test_the_task_is_guessed(outputs, task):
     assert answer.get("task") == task
     if task is None:
         assert answer["class"] == 1 or "logits" not in outputs
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("task", "outputs", "name", "empty"),
+    [
+        (Classification, {"logits": LOGITS}, "logits", {"class": None, "label": "", "top5": []}),
+        (Segmentation, {"out": SCORES}, "out", {"height": 2, "width": 2, "classes": []}),
+        (Segmentation, {"out": SCORES[:, :1]}, "out", {"height": 2, "width": 2, "classes": []}),
+        (Detection, BOXES, "scores", {"objects": []}),
+        (Detection, BOXES, "boxes", {"objects": []}),
+        (Detection, {"pred_boxes": torch.rand(1, 2, 4), "logits": torch.rand(1, 2, 3)}, "logits", {"objects": []}),
+        (Embedding, {"output": torch.rand(1, 4)}, "output", {"values": [], "length": None}),
+        (Tokens, {"logits": torch.rand(1, 2, 5)}, "logits", {"tokens": []}),
+    ],
+)
+def test_what_is_not_finite_gets_no_class_and_a_reason_that_is_logged_once(task, outputs, name, empty, bad):
+    broken = outputs[name].clone()
+    broken[..., -1] = bad
+    made = task()
+    with structlog.testing.capture_logs() as logs:
+        answers = [made.answer(outputs | {name: broken}) for _ in range(2)]
+    assert [log["log_level"] for log in logs] == ["warning"]
+    assert answers[0] == answers[1]
+    assert msgspec.json.decode(msgspec.json.encode(answers[0])) == answers[0]
+    assert "are not finite" in answers[0].pop("reason")
+    assert {key: value for key, value in answers[0].items() if key != "task"} == empty
+    assert "reason" not in made.answer(outputs)
+
+
+def test_a_class_that_is_masked_by_minus_infinity_is_never_chosen():
+    answer = Classification().answer({"logits": torch.tensor([[-math.inf, 0.0, 0.0]])})
+    assert (answer["class"], answer["top5"][0]["probability"], answer["top5"][2]["probability"]) == (1, 0.5, 0.0)
 
 
 @pytest.mark.parametrize(
