@@ -9,7 +9,13 @@ import sys
 import pytest
 
 import midcut
+from midcut.api.composing import compose
+from midcut.api.planning import plan_once
+from midcut.component import Kind
+from midcut.config.build import build_each
+from midcut.config.settings import CutSettings, Order
 from midcut.errors import MidcutError
+from midcut.graph import partition
 
 
 def _verb(tmp_path, *words):
@@ -26,6 +32,36 @@ def test_plan_is_the_verb_s(tmp_path):
     assert (plan.cut, plan.codec) == (written["cut"], written["codec"])
     assert [row["latency_s"] for row in plan.rows] == [row["latency_s"] for row in written["rows"]]
     assert plan.based_on == written["based_on"]
+
+
+NET = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.thin = torch.nn.Conv2d(3, 32, 3, padding=1), torch.nn.Conv2d(3, 1, 3, stride=4, padding=1)
+        self.down, self.up = torch.nn.Conv2d(32, 1, 3, stride=4, padding=1), torch.nn.Conv2d(1, 64, 1)
+
+    def forward(self, x):
+        wide, thin = self.wide(x), torch.relu(self.thin(x))
+        return torch.cat([self.up(thin), self.down(wide)], 1).mean((2, 3))
+"""
+
+
+@pytest.mark.parametrize("profile", ["pi4", "auto"])
+def test_a_plan_by_a_profile_made_for_it_has_the_cuts_that_the_settings_ask_for(profile, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "net_to_plan.py").write_text(NET)
+    words = ("model=module", "model.module.path=net_to_plan.Net", "model.module.input_shapes=[[3,32,32]]")
+    words += (f"edge_profile={profile}", "cuts.order=narrow", f"cuts.cache={tmp_path / 'captured'}")
+    config, _ = compose("plan", words)
+    table = plan_once(config, tmp_path).table
+    model = build_each(Kind.MODEL, config.model)["module"].load()
+    narrow, captured = (partition(model, CutSettings(order=order)).table for order in (Order.narrow, Order.captured))
+    assert table.nodes == narrow.nodes != captured.nodes
+    assert list((tmp_path / "captured").glob("*.json"))
 
 
 def test_simulate_is_the_verb_s(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import OmegaConf
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from omegaconf import DictConfig
 
+    from midcut.config.settings import CutSettings
     from midcut.graph import Partition
     from midcut.protocols import Executor
 
@@ -91,8 +92,7 @@ def _capture(cfg: DictConfig, name: str) -> tuple[Partition, Sequence[torch.Tens
 
 
 def _load(cfg: DictConfig, name: str) -> Any:
-    from midcut.config.settings import CutSettings  # noqa: PLC0415 - with the graph, which needs torch
-    from midcut.graph import partition  # noqa: PLC0415
+    from midcut.graph import partition  # noqa: PLC0415 - torch
 
     model = build_each(Kind.MODEL, cfg.model)[name].load()
-    return partition(model, CutSettings(capture=cfg.cuts.capture, verify=cfg.cuts.verify)), model.example
+    return partition(model, cast("CutSettings", OmegaConf.to_object(cfg.cuts))), model.example
