@@ -171,6 +171,24 @@ def test_half_precision_as_json_is_refused_before_it_is_computed(running_cloud):
     assert (taken, answer[-8:]) == (200, torch.tensor([1.0, 2, 3, 4]).half().numpy().tobytes())
 
 
+@pytest.mark.parametrize("given", [0.0, -1.0])
+def test_infinity_and_nan_as_json_are_refused_and_sent_as_binary(running_cloud, given):
+    class Logarithm(torch.nn.Module):
+        def forward(self, values):
+            return torch.log(values)
+
+    model = LoadedModel("logarithm", Logarithm().eval(), (torch.ones(1, 2),), None, None, "none")
+    asked = {"inputs": [{"name": "0", "shape": [1, 2], "datatype": "FP32", "data": [1.0, given]}]}
+    with running_cloud(partition(model, CutSettings())) as url:
+        status, body, _ = ask(url, "POST", "/v2/models/logarithm/infer", json.dumps(asked))
+        asked["parameters"] = {"binary_data_output": True}
+        taken, answer, _ = ask(url, "POST", "/v2/models/logarithm/infer", json.dumps(asked))
+    assert (status, taken) == (400, 200)
+    assert "has NaN or infinity, which JSON has not: request it with binary_data" in json.loads(body)["error"]
+    output = torch.frombuffer(bytearray(answer[-8:]), dtype=torch.float32)
+    assert torch.equal(output.nan_to_num(5.0), torch.log(torch.tensor([1.0, given])).nan_to_num(5.0))
+
+
 def test_bytes_alone_are_the_whole_models_input(cloud_url, tiny_model, whole):
     data = tiny_model.example[0].numpy().tobytes()
     status, body, _ = ask(cloud_url, "POST", PATH, data, Inference_Header_Content_Length="0")

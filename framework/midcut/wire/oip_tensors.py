@@ -51,10 +51,10 @@ _JSON_DTYPES: Final = {
     "BOOL": np.bool_, "UINT8": np.uint8, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
     "FP32": np.float32, "FP64": np.float64,
 }  # fmt: skip
-# The longest double with a comma and a blank; and the JSON around the numbers.
 # No codec makes so much of a tensor; what is beyond would only keep a decoder busy.
 _MOST_ENCODED: Final = 2
 _MORE_ENCODED_BYTES: Final = 64 * 1024
+# The longest double with a comma and a blank; and the JSON around the numbers.
 _JSON_NUMBER_BYTES: Final = 26
 _JSON_HEADER_BYTES: Final = 16 * 1024
 _JSON_NUMBER_TYPES: Final[dict[str, tuple[type, ...]]] = {"b": (bool,), "u": (int,), "i": (int,), "f": (int, float)}
@@ -121,7 +121,8 @@ def encode_reply(
         codec: encodes the outputs that are sent as binary; None sends their own bytes.
 
     Raises:
-        MalformedError: the request names an unknown output, or wants one as JSON that JSON has no numbers for.
+        MalformedError: the request names an unknown output, or wants one as JSON that JSON has no numbers for: half
+            precision, NaN or infinity.
     """
     _check_names(call, table, outputs)
     requested = dict.fromkeys(outputs, call.binary) if call.outputs is None else call.outputs
@@ -394,9 +395,12 @@ def json_limit(tables: Iterable[CutTable], max_batch: int) -> int:
 
 
 def _json_header(name: str, value: Tensor) -> TensorHeader:
-    """The header entry of an output as JSON numbers. Raises MalformedError where JSON has none for its datatype."""
+    """The header entry of an output as JSON numbers. Raises MalformedError where JSON has none for what is in it."""
     datatype = _json_datatype(name, dtype_name(value.dtype))
-    data = msgspec.Raw(msgspec.json.encode(to_numpy(value).reshape(-1).tolist()))
+    array = to_numpy(value).reshape(-1)
+    if not np.isfinite(array).all():
+        raise MalformedError(f"output {name!r} has NaN or infinity, which JSON has not: request it with binary_data")
+    data = msgspec.Raw(msgspec.json.encode(array.tolist()))
     return TensorHeader(name, tuple(value.shape), datatype, data=data)
 
 
