@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _DOWNLOAD_TIMEOUT_S = 30.0
 _FILES = (".safetensors", *PICKLE_SUFFIXES)
+_SCALED_INPUT = ("googlenet", "inception_v3")  # with trained weights, torchvision gives them transform_input=True
 _SLOW_INIT = (
     "googlenet",
     "inception_v3",
@@ -41,7 +42,9 @@ class Torchvision:
         seed: int = 0,
         num_classes: int | None = None,
         sides: Sequence[int] = (),
+        transforms: str = "DEFAULT",
     ) -> None:
+        self._transforms = transforms
         self._sides = sides
         self._name = name
         self._weights = weights
@@ -52,19 +55,23 @@ class Torchvision:
         models = import_torchvision().models
         enum = models.get_model_weights(self._name)
         file = Path(self._weights).expanduser() if self._weights and self._weights.endswith(_FILES) else None
-        if self._weights is None or file is not None:
+        if file is not None:
+            chosen = _weights_by_name(enum, self._transforms, f"model.{self._name}.transforms")
+            module = self._random_module(models, **_trained_settings(self._name, chosen))
+            read_weights(module, file)
+            note = f"weights from {file}, preprocessing of {chosen}"
+        elif self._weights is None:
             # The transforms with the smallest crop are those that fit a model built without weights.
             chosen, module = min(enum, key=_crop_size), self._random_module(models)
             note = (
                 f"random weights, seed {self._seed}: the classes mean nothing (weights=DEFAULT fetches trained weights)"
             )
-            if file is not None:
-                read_weights(module, file)
-                note = f"weights from {file}"
         else:
             if self._classes is not None:
                 raise ConfigError(f"model.{self._name}: num_classes needs random weights, not {self._weights}")
-            chosen = _weights_by_name(enum, self._weights, self._name)
+            chosen = _weights_by_name(
+                enum, self._weights, f"model.{self._name}.weights", also=", and any .safetensors file"
+            )
             module = _fetch_module(models, self._name, chosen)
             note = f"torchvision {chosen}"
         size = _crop_size(chosen)
@@ -78,8 +85,9 @@ class Torchvision:
             ranges=square_ranges(self._sides, (3, size, size), f"model.{self._name}"),
         )
 
-    def _random_module(self, models: Any) -> torch.nn.Module:
-        kwargs: dict[str, Any] = {"init_weights": False} if self._name in _SLOW_INIT else {}
+    def _random_module(self, models: Any, **kwargs: Any) -> torch.nn.Module:
+        if self._name in _SLOW_INIT:
+            kwargs["init_weights"] = False
         if self._classes is not None:
             kwargs["num_classes"] = self._classes
         with torch.random.fork_rng(devices=[]):
@@ -92,14 +100,19 @@ def _crop_size(weights: Any) -> int:
     return int(weights.transforms().crop_size[0])
 
 
-def _weights_by_name(enum: Any, name: str, model: str) -> Any:
+def _trained_settings(name: str, weights: Any) -> dict[str, Any]:
+    """What torchvision builds a network with for these weights, beside what it builds it with for none."""
+    if name in _SCALED_INPUT:
+        return {"transform_input": True}
+    return {"image_size": _crop_size(weights)} if name.startswith("vit_") else {}
+
+
+def _weights_by_name(enum: Any, name: str, key: str, also: str = "") -> Any:
     try:
         return enum[name.rpartition(".")[2]]
     except KeyError:
         known = ", ".join(["DEFAULT", *(member.name for member in enum)])
-        raise ConfigError(
-            f"model.{model}.weights: {model} has no weights {name!r}; there are: {known}, and any .safetensors file"
-        ) from None
+        raise ConfigError(f"{key}: {key.split('.')[1]} has no weights {name!r}; there are: {known}{also}") from None
 
 
 def _fetch_module(models: Any, model: str, weights: Any) -> torch.nn.Module:

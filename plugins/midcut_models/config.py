@@ -78,7 +78,9 @@ class TorchvisionConfig:
 
     Attributes:
         weights: `DEFAULT` or a name of the model's weights enum, fetched by torchvision, or a safetensors file with the
-            state dict; null draws random weights.
+            state dict; null draws random weights. A file is taken to be trained as torchvision's `DEFAULT` is: with
+            its preprocessing, and the input scaled again inside googlenet and inception_v3.
+        transforms: with a file, the name of the weights whose preprocessing, and size in a `vit`, it was trained with.
         seed: of the random weights; equal seeds give both sides equal weights.
         num_classes: outputs of a model with random weights or with a file's; null is ImageNet's 1000.
         sides: smallest and largest height and width that a request's tensor may have, e.g. `[64,512]`; empty is only
@@ -89,6 +91,7 @@ class TorchvisionConfig:
     seed: int = 0
     num_classes: int | None = None
     sides: list[int] = field(default_factory=list)
+    transforms: str = "DEFAULT"
 
 
 @dataclass

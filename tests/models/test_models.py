@@ -110,11 +110,46 @@ def test_a_torchvision_model_takes_weights_of_a_file(tmp_path):
     save_model(theirs, str(tmp_path / "own.safetensors"))
     model = Torchvision(name="squeezenet1_1", weights=str(tmp_path / "own.safetensors"), num_classes=5).load()
     assert same_bits(list(model.module.state_dict().values()), list(theirs.state_dict().values()))
-    assert model.note == f"weights from {tmp_path / 'own.safetensors'}"
+    assert model.note.startswith(
+        f"weights from {tmp_path / 'own.safetensors'}, preprocessing of SqueezeNet1_1_Weights."
+    )
     with pytest.raises(GraphError, match="belong to another network"):
         Torchvision(name="squeezenet1_1", weights=str(tmp_path / "own.safetensors")).load()
     with pytest.raises(GraphError, match="midcut convert"):
         Torchvision(name="squeezenet1_1", weights="own.pth").load()
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_a_file_of_weights_gives_the_network_that_torchvision_makes_for_trained_ones(name, tmp_path):
+    build = getattr(import_torchvision().models, name)
+    theirs = build(weights=None, transform_input=True, init_weights=False).eval()
+    save_model(theirs, str(tmp_path / "own.safetensors"))
+    model = Torchvision(name=name, weights=str(tmp_path / "own.safetensors")).load()
+    with torch.no_grad():
+        assert torch.equal(model.module(model.example[0]), theirs(model.example[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "transforms"), [("mobilenet_v2", "DEFAULT"), ("mobilenet_v2", "IMAGENET1K_V1"), ("resnet50", "DEFAULT")]
+)
+def test_a_file_of_weights_has_the_preprocessing_of_default_or_of_the_named_ones(name, transforms, tmp_path):
+    models = import_torchvision().models
+    weights = models.get_model_weights(name)[transforms]
+    save_model(Torchvision(name=name).load().module, str(tmp_path / "own.safetensors"))
+    model = Torchvision(name=name, weights=str(tmp_path / "own.safetensors"), transforms=transforms).load()
+    theirs = weights.transforms()(PHOTO)
+    assert torch.equal(model.preprocess(PHOTO)[0], theirs)
+    assert str(weights) in model.note
+
+
+def test_a_vision_transformer_of_a_file_has_the_size_of_its_weights(tmp_path):
+    large = import_torchvision().models.vit_b_16(weights=None, image_size=384)
+    save_model(large, str(tmp_path / "own.safetensors"))
+    name = "IMAGENET1K_SWAG_E2E_V1"
+    model = Torchvision(name="vit_b_16", weights=str(tmp_path / "own.safetensors"), transforms=name).load()
+    assert model.example[0].shape == (1, 3, 384, 384)
+    with pytest.raises(ConfigError, match=r"model\.vit_b_16\.transforms: vit_b_16 has no weights 'V9'"):
+        Torchvision(name="vit_b_16", weights=str(tmp_path / "own.safetensors"), transforms="V9").load()
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do(tmp_path, monkeypatch):
