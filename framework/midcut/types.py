@@ -905,7 +905,7 @@ class Frame:
     """One frame of an input.
 
     Attributes:
-        image: as it is shown.
+        image: as it is shown; loading it raises OSError where `data` is damaged.
         source: name of the input, without a password.
         at_s: when it was taken or arrived, seconds since the epoch.
         number: counts the frames of the input from 0, those that were not taken included.

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from PIL import Image
 
 from midcut.errors import ConfigError, FileError
@@ -16,12 +17,20 @@ from midcut.types import Frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_log = structlog.get_logger("midcut.stream")
 _JPEG = b"\xff\xd8"
+_JPEG_END = b"\xff\xd9"
+_MOST_DAMAGED = 100  # packets in a row
+_Picture = tuple[float | None, "Callable[[], Image.Image]", bytes | None]
 _STREAMS = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "tcp://")
 
 
 class Video:
-    """A video by its path or URL; see `midcut.protocols.Input`."""
+    """A video by its path or URL; see `midcut.protocols.Input`.
+
+    Attributes:
+        damaged: packets that could not be decoded and were left out.
+    """
 
     def __init__(
         self,
@@ -48,6 +57,7 @@ class Video:
         self._url, self._every, self._format = url, every, format
         self._options = options if options is not None else _stream_options(url, timeout_s)
         self._timeout_s = timeout_s
+        self.damaged = 0
 
     def check(self) -> None:
         """Open it once, so that a mistake is found before the model is loaded."""
@@ -60,7 +70,7 @@ class Video:
         container = self._open()
         try:
             began, first_s = time.monotonic(), None
-            for number, (time_s, image, data) in enumerate(_pictures(container)):
+            for number, (time_s, image, data) in enumerate(self._pictures(container)):
                 if number % self._every:
                     continue
                 if self.live and not self.endless and time_s is not None:
@@ -71,6 +81,43 @@ class Video:
             raise FileError(f"{self.source}: {_reason(error)}") from None
         finally:
             container.close()
+
+    def _pictures(self, container: Any) -> Iterator[_Picture]:
+        """Time, picture, and the file of it where the video is one of JPEG files (MJPEG), as most cameras send them."""
+        stream = container.streams.video[0]
+        is_upright = False  # until a frame says so
+        pictures = in_a_row = 0
+        for packet in container.demux(stream):
+            data = bytes(packet) if stream.codec_context.name == "mjpeg" else b""
+            is_file = _is_whole(data, stream)
+            decoded = []
+            if not (is_file and is_upright):
+                try:
+                    decoded = packet.decode()
+                except _import_av().error.InvalidDataError as error:
+                    in_a_row += 1
+                    self._count_damaged(error)
+                    if in_a_row >= _MOST_DAMAGED:
+                        raise
+                    continue
+            if decoded:
+                is_upright = not any(map(_angle, decoded))
+            if is_file and is_upright:
+                time_s = None if packet.pts is None else float(packet.pts * packet.time_base)
+                found: list[_Picture] = [(time_s, partial(Image.open, io.BytesIO(data)), data)]
+            else:
+                found = [(frame.time, partial(_upright, frame), None) for frame in decoded]
+            if found:
+                in_a_row = 0
+            pictures += len(found)
+            yield from found
+        if in_a_row and not pictures:
+            raise FileError(f"{self.source}: none of its packets can be decoded")
+
+    def _count_damaged(self, error: Exception) -> None:
+        self.damaged += 1
+        if self.damaged == 1:
+            _log.warning("damaged packets are left out", source=self.source, reason=_reason(error))
 
     def _open(self) -> Any:
         av = _import_av()
@@ -86,7 +133,9 @@ class Video:
         if not container.streams.video:
             container.close()
             raise FileError(f"input: {self.source} has no video")
-        container.streams.video[0].thread_type = "AUTO"
+        stream = container.streams.video[0]
+        # Threads for each frame would give the first one of MJPEG, which says how it is turned, only after others.
+        stream.thread_type = "SLICE" if stream.codec_context.name == "mjpeg" else "AUTO"
         return container
 
 
@@ -119,25 +168,23 @@ def camera(
     )
 
 
-_Picture = tuple[float | None, "Callable[[], Image.Image]", bytes | None]
+def _upright(frame: Any) -> Image.Image:
+    """The frame as players show it, by the quarter turns of the container's display matrix, as phones write it."""
+    turned: Image.Image = frame.to_image().rotate(_angle(frame), expand=True)
+    return turned
 
 
-def _pictures(container: Any) -> Iterator[_Picture]:
-    """Time, picture, and the file of it where the video is one of JPEG files (MJPEG), as most cameras send them."""
-    stream = container.streams.video[0]
-    for packet in container.demux(stream):
-        data = bytes(packet) if stream.codec_context.name == "mjpeg" else b""
-        if _is_whole(data, stream):
-            time_s = None if packet.pts is None else float(packet.pts * packet.time_base)
-            yield time_s, partial(Image.open, io.BytesIO(data)), data
-            continue
-        for frame in packet.decode():
-            yield frame.time, frame.to_image, None
+def _angle(frame: Any) -> int:
+    """Counterclockwise degrees that make it upright: 0, 90, 180 or 270."""
+    degrees: int = frame.rotation
+    return round(degrees / 90) * 90 % 360
 
 
 def _is_whole(data: bytes, stream: Any) -> bool:
     """Whether data are the JPEG of one frame; interlaced video has two, one for each field."""
     if not data.startswith(_JPEG):
+        return False
+    if not data.rstrip(b"\x00").endswith(_JPEG_END):
         return False
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
