@@ -32,11 +32,12 @@ def check_symbols(exported: torch.export.ExportedProgram) -> None:
     environment = _shape_environment(exported)
     if environment is None:
         return
-    batch = {symbol for name, symbol in environment.source_to_var.items() if name.endswith(".size()[0]")}
-    # torch 2.10 and earlier have the other name.
-    known = getattr(environment, "backed_var_to_val", None) or environment.var_to_val
+    # Names inside torch: a version without them is not checked. 2.10 and earlier have the other name of the values.
+    symbols, guards = getattr(environment, "source_to_var", {}), getattr(environment, "guards", ())
+    batch = {symbol for name, symbol in symbols.items() if name.endswith(".size()[0]")}
+    known = getattr(environment, "backed_var_to_val", None) or getattr(environment, "var_to_val", {})
     sizes = {symbol: value for symbol, value in known.items() if symbol not in batch}
-    for condition in {guard.expr for guard in environment.guards}:
+    for condition in {guard.expr for guard in guards}:
         of_batch = condition.free_symbols & batch
         at_sizes = condition.xreplace(sizes) if of_batch else condition
         for size in range(2, _LARGEST + 1) if of_batch else ():
