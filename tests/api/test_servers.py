@@ -41,6 +41,16 @@ async def test_an_edge_and_a_cloud_of_this_program_give_the_whole_model_s_bits(n
             await edge.infer(example, cut=99)
 
 
+async def test_the_settings_of_cuts_hold_for_a_model_of_this_program(net, tiny_model):
+    async with (
+        midcut.Cloud("server.port=0", models=[net]) as cloud,
+        midcut.Edge(f"cloud_url={cloud.url}", *QUIET, "cuts.first_cut=4", "cuts.last_cut=4", model=net) as edge,
+    ):
+        assert (await edge.infer(*tiny_model.example)).cut == 4
+        with pytest.raises(MalformedError, match=r"cut 5 is not on offer; the cuts are \(4,\)"):
+            await edge.infer(*tiny_model.example, cut=5)
+
+
 async def test_a_client_gets_what_the_edge_gives(net, tiny_model, tmp_path, single_threaded):
     del single_threaded
     example = tiny_model.example[0]

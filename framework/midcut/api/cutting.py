@@ -74,6 +74,11 @@ class CutModel:
         found = self.partition.make_for_shapes(tuple(tuple(value.shape) for value in inputs))
         return self if found is self.partition else CutModel(replace(self.loaded, example=inputs), found)
 
+    def partition_with(self, settings: CutSettings) -> Partition:
+        """The captured model with its cuts as `cuts.*` wants them; captured again where that asks for other ones."""
+        asked, ours = (replace(one, cache=None, verify=True) for one in (settings, CutSettings()))
+        return self.partition if asked == ours else partition(self.loaded, settings)
+
     def plan(
         self,
         *,

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
+    from omegaconf import DictConfig
 
     from midcut.api.cutting import CutModel
     from midcut.cloud.assembly import AssembledCloud
+    from midcut.config.settings import CutSettings
     from midcut.edge.assembly import AssembledEdge
-    from midcut.types import Decision, InferenceResult
+    from midcut.graph import Partition
+    from midcut.types import Decision, InferenceResult, LoadedModel
 
 
 class Cloud:
@@ -37,7 +40,7 @@ class Cloud:
 
     Args:
         overrides: as on the command line, e.g. `"model=mnist"`, `"server.port=0"` for a free port.
-        models: cut models of this program, in place of those that `model=` names.
+        models: cut models of this program, in place of those that `model=` names; `cuts.*` holds for them too.
 
     Attributes:
         url: its address, once it is entered.
@@ -53,7 +56,7 @@ class Cloud:
 
     async def __aenter__(self) -> Self:
         cfg = (await asyncio.to_thread(compose, "cloud", self._overrides))[0]
-        given = {net.loaded.name: (net.loaded, net.partition) for net in self._models}
+        given = {net.loaded.name: await _given(net, cfg) for net in self._models}
         async with AsyncExitStack() as stack:
             assembling = assemble_cloud(cfg, given)
             # Loading a model takes seconds, in which this program's event loop should go on.
@@ -74,7 +77,7 @@ class Edge:
 
     Args:
         overrides: as on the command line, e.g. `"model=mnist"`, `"planner.w=0.3"`, `"cloud_url=http://cloud:8700"`.
-        model: a cut model of this program, in place of the one that `model=` names.
+        model: a cut model of this program, in place of the one that `model=` names; `cuts.*` holds for it too.
         serve: also answer over HTTP, at `url`; the settings are those of `input=server`.
 
     Attributes:
@@ -101,7 +104,7 @@ class Edge:
             raise ConfigError(f"midcut.Edge returns its results to Python and over HTTP: leave out output={names}")
         if cfg.server.enabled:
             raise ConfigError("server.enabled=true is for streams: midcut.Edge(serve=True) serves, with input.*")
-        given = None if self._model is None else (self._model.loaded, self._model.partition)
+        given = None if self._model is None else await _given(self._model, cfg)
         assembled = await asyncio.to_thread(assemble_edge, cfg, given)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(assembled.engine.close)
@@ -169,3 +172,8 @@ class Edge:
         if self._assembled is None:
             raise ConfigError("an edge answers within `async with midcut.Edge(...) as edge:`")
         return self._assembled
+
+
+async def _given(net: CutModel, cfg: DictConfig) -> tuple[LoadedModel, Partition]:
+    """A model of this program, with its cuts as the config wants them."""
+    return net.loaded, await asyncio.to_thread(net.partition_with, cast("CutSettings", OmegaConf.to_object(cfg.cuts)))
