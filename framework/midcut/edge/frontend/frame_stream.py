@@ -62,9 +62,9 @@ async def stream_frames(
                 window.add(frame.source, asyncio.create_task(_infer_frame(engine, model, frame, live)))
             await window.finish()
         finally:
-            reader.close()
             stopping.cancel()
             window.cancel()
+            await reader.close()
     window.outcome.dropped = reader.dropped
     window.outcome.wall_s = time.perf_counter() - began
     return window.outcome

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("midcut.stream")
 _REOPEN_S: Final = 2.0
+_END_S: Final = 5.0
 
 
 class FrameReader:
@@ -59,10 +60,14 @@ class FrameReader:
             raise self._error
         return None
 
-    def close(self) -> None:
-        """Let the thread end; it may still wait for a frame, which no one waits for."""
+    async def close(self) -> None:
+        """Let the thread end, and wait for it, but for a camera that gives no frame not for ever.
+
+        FFmpeg's libraries crash where a process ends while they still read.
+        """
         self._stop.set()
         self._room.release()
+        await asyncio.to_thread(self._thread.join, _END_S)
 
     def _read(self) -> None:
         failing = False
