@@ -11,8 +11,8 @@ from midcut.errors import GraphError
 from midcut.types import LoadedModel
 from midcut_models.centre_crop import CentreCrop
 from midcut_models.config import Fit, ImageSettings, Interpolation
+from midcut_models.foreign_transform import ForeignTransform, Reader, reader_or_transform
 from midcut_models.images import ImageReader
-from midcut_models.library_transform import LibraryTransform, Reader, reader_or_transform
 from midcut_models.torchvision_shim import import_torchvision
 
 
@@ -79,7 +79,7 @@ def _height_and_width(size: Any, config: Any) -> tuple[int, int]:
     return side, side
 
 
-def _make_preprocess(processor: Any) -> Reader | LibraryTransform:
+def _make_preprocess(processor: Any) -> Reader | ForeignTransform:
     def preprocess(image: Image.Image) -> torch.Tensor:
         tensor: torch.Tensor = processor(images=image, return_tensors="pt")["pixel_values"]
         return tensor

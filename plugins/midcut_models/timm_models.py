@@ -11,9 +11,9 @@ from midcut.errors import ConfigError, GraphError
 from midcut.types import LoadedModel
 from midcut_models.centre_crop import CentreCrop
 from midcut_models.config import Fit, ImageSettings, Interpolation
+from midcut_models.foreign_transform import ForeignTransform, Reader, reader_or_transform
 from midcut_models.images import ImageReader
 from midcut_models.inputs import square_ranges
-from midcut_models.library_transform import LibraryTransform, Reader, reader_or_transform
 from midcut_models.mnist import read_weights
 from midcut_models.torchvision_shim import import_torchvision
 
@@ -83,7 +83,7 @@ def _import_timm() -> Any:
     return timm
 
 
-def _make_preprocess(transform: Any) -> Reader | LibraryTransform:
+def _make_preprocess(transform: Any) -> Reader | ForeignTransform:
     def preprocess(image: Image.Image) -> torch.Tensor:
         tensor: torch.Tensor = transform(image).unsqueeze(0)
         return tensor

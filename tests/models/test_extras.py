@@ -16,8 +16,8 @@ from midcut.config.settings import CutSettings
 from midcut.errors import ConfigError, GraphError
 from midcut.graph import partition
 from midcut_models.exported import _reader
+from midcut_models.foreign_transform import reader_or_transform
 from midcut_models.images import ImageReader
-from midcut_models.library_transform import reader_or_transform
 from midcut_models.torchvision_shim import import_torchvision
 
 

@@ -24,7 +24,7 @@ _SIZES: Final = ((640, 427), (333, 500), (97, 98), (50, 33))
 
 
 @dataclass(frozen=True)
-class LibraryTransform:
+class ForeignTransform:
     """A transform that no reader of ours does. It gets a picture as a viewer shows it, of a very long one the middle.
 
     Attributes:
@@ -39,11 +39,11 @@ class LibraryTransform:
 
 def reader_or_transform(
     transform: Callable[[Image.Image], Tensor], find_reader: Callable[[], Reader]
-) -> Reader | LibraryTransform:
+) -> Reader | ForeignTransform:
     """A reader of ours in place of a transform, if both make the same tensors of a few pictures.
 
     Args:
-        transform: see `LibraryTransform`.
+        transform: see `ForeignTransform`.
         find_reader: makes the reader from the transform's settings; an error means that there is none.
     """
     try:
@@ -51,8 +51,8 @@ def reader_or_transform(
         if all(_same(transform, reader, *size) for size in _SIZES):
             return reader
     except Exception:  # noqa: BLE001 - other libraries' settings may have any form
-        return LibraryTransform(transform)
-    return LibraryTransform(transform)
+        return ForeignTransform(transform)
+    return ForeignTransform(transform)
 
 
 def _same(
