@@ -55,6 +55,7 @@ class ForecastChunks:
         total: number of samples in all.
         size: number of samples of one repetition.
         repetitions: number of repetitions.
+        apart: as given.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ForecastChunks:
         *,
         apart: bool = False,
     ) -> None:
-        self._run, self._apart = run, apart
+        self._run, self.apart = run, apart
         self._transfers_s: dict[int, Floats] = {}
         self._planning, self._truth, self._advance = planning, truth, advance
         self._samples = samples
@@ -129,7 +130,7 @@ class ForecastChunks:
         )
 
     def _observations(self) -> Iterator[tuple[int, Ints, Observation]]:
-        together = self.size if self._apart else self.total
+        together = self.size if self.apart else self.total
         for begin in range(0, self.total, together):
             for start in range(begin, begin + together, self._chunk_samples):
                 stop = min(start + self._chunk_samples, begin + together)

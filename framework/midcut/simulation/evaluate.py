@@ -106,11 +106,10 @@ def repeated_means(samples: ForecastChunks, make_strategies: Callable[[], Sequen
         make_strategies: gives the strategies, of which none has learnt anything yet.
     """
     strategies, current = make_strategies(), 0
-    learn = any(strategy.learns for strategy in strategies)
     shapes = {strategy.name: (samples.repetitions, len(strategy.weights)) for strategy in strategies}
     sums = {name: {"latency_s": np.zeros(shape), "cost_usd": np.zeros(shape)} for name, shape in shapes.items()}
     for repetition, chunk in samples.chunks():
-        if learn and repetition[0] != current:
+        if samples.apart and repetition[0] != current:
             strategies, current = make_strategies(), int(repetition[0])
         for strategy in strategies:
             indices = chunk.truth_table.flat_indices(strategy.picks(chunk).rows)
