@@ -169,37 +169,57 @@ def executor():
 
 
 @contextmanager
+def _on_a_thread(serve, run=None):
+    """A server on a thread and a loop of its own; gives what it calls `ready` with.
+
+    Args:
+        serve: a coroutine function, called with `ready` and with an event that is set at the end.
+        run: runs its coroutine, as `asyncio.run` does; None for the loop of midcut's programs.
+    """
+    from midcut.serving import event_loop
+
+    bound, kept = threading.Event(), {}
+
+    def ready(address):
+        kept["address"] = address
+        bound.set()
+
+    async def go():
+        kept["loop"], kept["stop"] = asyncio.get_running_loop(), asyncio.Event()
+        await serve(ready, kept["stop"])
+
+    thread = threading.Thread(target=lambda: (run or event_loop.run)(go()))
+    thread.start()
+    assert bound.wait(120)
+    try:
+        yield kept["address"]
+    finally:
+        kept["loop"].call_soon_threadsafe(kept["stop"].set)
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def on_a_thread():
+    return _on_a_thread
+
+
 def _running(hosted, executor, cloud_settings, **settings):
     """A cloud on a thread and a loop of its own."""
     from midcut import cloud
     from midcut.config.settings import ServerSettings
     from midcut.graph.segments import Segments
-    from midcut.serving import event_loop, serve
+    from midcut.serving import serve
     from midcut.serving.threads import Threads
 
-    bound, ended = threading.Event(), {}
-
-    def ready(url):
-        ended["url"] = url
-        bound.set()
-
-    async def go():
-        ended["stop"], ended["loop"] = asyncio.Event(), asyncio.get_running_loop()
+    async def go(ready, stop):
         server = ServerSettings(**{"port": 0} | settings)
         with Threads(cloud_settings.workers, "tail") as pool:
             segments = Segments(executor)
-            await serve(cloud.make_app(hosted, segments, pool, server, cloud_settings), server, ready, ended["stop"])
+            await serve(cloud.make_app(hosted, segments, pool, server, cloud_settings), server, ready, stop)
             segments.close()
 
-    thread = threading.Thread(target=lambda: event_loop.run(go()))
-    thread.start()
-    assert bound.wait(60)
-    try:
-        yield ended["url"]
-    finally:
-        ended["loop"].call_soon_threadsafe(ended["stop"].set)
-        thread.join(60)
-        assert not thread.is_alive()
+    return _on_a_thread(go)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ import asyncio
 import select
 import socket
 import ssl
-import threading
-from contextlib import contextmanager
 
 import pytest
 import trustme
@@ -29,35 +27,28 @@ def _soon(monkeypatch):
     monkeypatch.setattr(slow_readers, "_LOOK_EVERY_S", 0.1)
 
 
-@contextmanager
-def serving(run, tls=None):
+@pytest.fixture
+def serving(on_a_thread, run):
     """The address of a server on a thread and a loop of its own."""
-    bound, kept = threading.Event(), {}
 
-    async def answer(request):
-        return web.Response(body=bytes(int(request.query["mb"]) * MB))
+    def start(tls=None):
+        async def answer(request):
+            return web.Response(body=bytes(int(request.query["mb"]) * MB))
 
-    async def go():
-        settings = ServerSettings(bodies_mb=30)
-        app = new_app(MB, settings)
-        app.router.add_get("/", answer)
-        runner = make_runner(app, settings)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-        kept.update(address=runner.addresses[0], loop=asyncio.get_running_loop(), stop=asyncio.Event())
-        bound.set()
-        await kept["stop"].wait()
-        await runner.cleanup()
+        async def go(ready, stop):
+            settings = ServerSettings(bodies_mb=30)
+            app = new_app(MB, settings)
+            app.router.add_get("/", answer)
+            runner = make_runner(app, settings)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+            ready(runner.addresses[0])
+            await stop.wait()
+            await runner.cleanup()
 
-    thread = threading.Thread(target=lambda: run(go()))
-    thread.start()
-    assert bound.wait(60)
-    try:
-        yield kept["address"]
-    finally:
-        kept["loop"].call_soon_threadsafe(kept["stop"].set)
-        thread.join(60)
-        assert not thread.is_alive()
+        return on_a_thread(go, run)
+
+    return start
 
 
 @pytest.fixture(params=[asyncio.run, event_loop.run], ids=["asyncio", "ours"])
@@ -67,8 +58,8 @@ def run(request):
 
 
 @pytest.fixture
-def server(run):
-    with serving(run) as address:
+def server(serving):
+    with serving() as address:
         yield address
 
 
@@ -117,12 +108,12 @@ async def test_a_client_that_takes_a_few_bytes_at_a_time_is_hung_up_on(server):
     sock.close()
 
 
-def test_a_client_that_stops_reading_over_tls_is_hung_up_on(run):
+def test_a_client_that_stops_reading_over_tls_is_hung_up_on(serving):
     authority = trustme.CA()
     tls, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     authority.configure_trust(trusting)
-    with serving(run, tls) as address, socket.socket() as sock:
+    with serving(tls) as address, socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.settimeout(60)
         sock.connect(address)
