@@ -68,8 +68,11 @@ class Cpufreq:
             text = self._cpuinfo.read_text(encoding="ascii", errors="replace")
         except OSError:
             return {}
-        clocks = re.findall(r"^cpu MHz\s*:\s*(\d+(?:\.\d+)?)\s*$", text, flags=re.MULTILINE)
-        return {core: float(mhz) for core, mhz in enumerate(clocks)}
+        # A core that is offline has no entry, so that the place of an entry is not its core's number.
+        entries = re.findall(
+            r"^processor\s*:\s*(\d+)\n(?:(?!processor).*\n)*?cpu MHz\s*:\s*(\d+(?:\.\d+)?)\s*$", text, re.MULTILINE
+        )
+        return {int(core): float(mhz) for core, mhz in entries}
 
 
 def _cores_of(policy: Path) -> Sequence[int]:

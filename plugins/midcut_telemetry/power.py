@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 PMIC_SLOPE, PMIC_OFFSET_W = 1.1451, 0.5879
 # Jetson boards: the channel of the whole board. The other channels are parts of it.
 _WHOLE_BOARD = ("VDD_IN", "POM_5V_IN")
+# Beside the packages some processors count the whole platform, which holds them.
+_PLATFORM = "psys"
+# Fields that are no channel: curr4 is the sum of the three currents, in4 a shunt's voltage.
+_NO_CHANNEL = {"ina3221": ("4",)}
 
 
 class Counter:
@@ -78,7 +82,7 @@ class Rapl(CountedPower):
 
     def _counters(self) -> dict[str, tuple[int, int]]:
         zones = sorted(self._folder.glob("*-rapl:[0-9]*"))
-        packages = [zone for zone in zones if zone.name.count(":") == 1]
+        packages = [zone for zone in zones if zone.name.count(":") == 1 and _optional(zone / "name") != _PLATFORM]
         if not packages:
             raise TelemetryError(f"no energy counter {self._folder}/intel-rapl:*; this machine may have none")
         return {zone.name: (_integer(zone / "energy_uj"), _integer(zone / "max_energy_range_uj")) for zone in packages}
@@ -203,17 +207,23 @@ def _power_channels(chip: Path) -> dict[str, float]:
 def _product_channels(chip: Path) -> dict[str, float]:
     """Label -> watts of the channels that measure both voltage and current."""
     channels = {}
+    others = _NO_CHANNEL.get(_optional(chip / "name"), ())
     for current in sorted(chip.glob("curr*_input")):
         number = current.name.partition("_")[0].removeprefix("curr")
         voltage = chip / f"in{number}_input"
-        if voltage.exists():
+        # A channel that is switched off can be listed, but not read.
+        if voltage.exists() and number not in others and _optional(chip / f"in{number}_enable") != "0":
             channels[_label(chip, f"in{number}")] = _integer(voltage) * _integer(current) / 1e6
     return channels
 
 
 def _label(chip: Path, channel: str) -> str:
-    file = chip / f"{channel}_label"
-    return _text(file) if file.exists() else channel
+    return _optional(chip / f"{channel}_label") or channel
+
+
+def _optional(file: Path) -> str:
+    """The text of a file that need not be there; `""` without it."""
+    return _text(file) if file.exists() else ""
 
 
 def _text(file: Path) -> str:

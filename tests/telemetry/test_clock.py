@@ -123,6 +123,14 @@ def test_cpuinfo_helps_out(tmp_path):
     assert cpufreq(tmp_path, core=1).read() == {"clock_mhz": 1200.0}
 
 
+def test_cpuinfo_leaves_out_a_core_that_is_offline(tmp_path):
+    rest = "model name\t: x\n"
+    cpuinfo(tmp_path, f"processor\t: 0\n{rest}cpu MHz\t\t: 1000.0\n\nprocessor\t: 2\n{rest}cpu MHz\t\t: 2000.0\n")
+    assert cpufreq(tmp_path, core=2).read() == {"clock_mhz": 2000.0}
+    with pytest.raises(TelemetryError, match=r"core 1 has no clock under .*; these have: 0, 2"):
+        cpufreq(tmp_path, core=1).read()
+
+
 @pytest.mark.parametrize("arm", [None, "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd\n"])
 def test_without_any_clock_the_error_says_where_it_looked(tmp_path, arm):
     if arm:

@@ -102,6 +102,17 @@ def test_the_packages_of_a_processor_are_added_up_and_their_parts_are_not(tmp_pa
     assert source.energy_j() == pytest.approx(9.0)
 
 
+def test_the_counter_of_the_whole_platform_is_not_added_to_the_packages_that_it_holds(tmp_path):
+    for name, kind in (("intel-rapl:0", "package-0"), ("intel-rapl:1", "psys")):
+        rapl_zone(tmp_path, name, 0)
+        (tmp_path / "sys/class/powercap" / name / "name").write_text(f"{kind}\n")
+    source = Rapl(str(tmp_path), 1.0)
+    source.energy_j()
+    rapl_zone(tmp_path, "intel-rapl:0", 10_000_000)
+    rapl_zone(tmp_path, "intel-rapl:1", 15_000_000)
+    assert source.energy_j() == pytest.approx(10.0)
+
+
 def test_a_counter_that_starts_again_at_zero(tmp_path):
     rapl_zone(tmp_path, "intel-rapl:0", 9_000_000, largest=10_000_000)
     source = Rapl(str(tmp_path), 1.0)
@@ -132,6 +143,15 @@ def test_voltage_times_current_of_an_ina3221_and_the_whole_boards_channel(tmp_pa
         Hwmon(str(tmp_path), "", "VDD_GPU", 1.0).read()
     with pytest.raises(TelemetryError, match=r"no chip named 'ina226' under .* measures power"):
         Hwmon(str(tmp_path), "ina226", "", 1.0).read()
+
+
+def test_the_sum_of_currents_of_an_ina3221_is_no_channel_and_one_that_is_off_is_left_out(tmp_path):
+    hwmon_chip(
+        tmp_path, 0, "ina3221", in1_label="CPU", in1_input=5000, curr1_input=1000, in1_enable=1, in2_label="GPU",
+        in2_input=5000, curr2_input=500, in3_enable=0, in3_input="", curr3_input="", in4_input=5000, in5_input=2500,
+        in7_input=7500, curr4_input=1500,
+    )  # fmt: skip
+    assert Hwmon(str(tmp_path), "", "", 1.0).read() == {"power_w": pytest.approx(7.5)}
 
 
 def test_channels_without_a_whole_board_are_added_up(tmp_path):
