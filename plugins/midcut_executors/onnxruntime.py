@@ -27,7 +27,7 @@ from midcut_executors.runtime import RuntimeExecutor
 from midcut_executors.saved import needs_packing, save_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -212,22 +212,24 @@ class WeightPool:
         proto.graph.input.remove(given)
         shape = tensor.numpy().shape
         _mark_external(proto.graph.initializer.add(name=name, data_type=given.type.tensor_type.elem_type, dims=shape))
-        key = f"{getattr(tensor, 'path', id(tensor))} {getattr(tensor, 'offset', 0)} {shape}".encode()
-        with self._lock:
-            weight = self._weights.get(key)
-            if weight is None:
-                weight = self._weights[key] = _Weight(tensor.numpy())
-        return weight
+        if isinstance(tensor, ir.ExternalTensor):
+            return self._shared(f"{tensor.path} {tensor.offset} {shape}".encode(), tensor.numpy)
+        # One that an optimisation made has no place in the file, and another may get its id once it is gone.
+        array = tensor.numpy()
+        return self._shared(_content_key(array), lambda: array)
 
     def _move(self, tensor: onnx.TensorProto) -> _Weight:
         array = numpy_helper.to_array(tensor)
-        key = hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{array.dtype}{array.shape}".encode()[:64]).digest()
+        weight = self._shared(_content_key(array), lambda: array)
+        tensor.ClearField("raw_data")
+        _mark_external(tensor)
+        return weight
+
+    def _shared(self, key: bytes, read: Callable[[], NDArray[Any]]) -> _Weight:
         with self._lock:
             weight = self._weights.get(key)
             if weight is None:
-                weight = self._weights[key] = _Weight(array)
-        tensor.ClearField("raw_data")
-        _mark_external(tensor)
+                weight = self._weights[key] = _Weight(read())
         return weight
 
 
@@ -247,6 +249,10 @@ def _take_large(model: ir.Model) -> dict[str, ir.TensorProtocol]:
             model.graph.inputs.append(value)
             large[name] = weight
     return large
+
+
+def _content_key(array: NDArray[Any]) -> bytes:
+    return hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{array.dtype}{array.shape}".encode()[:64]).digest()
 
 
 def _mark_external(tensor: onnx.TensorProto) -> None:

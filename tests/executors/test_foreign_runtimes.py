@@ -7,6 +7,7 @@ from contextlib import closing
 from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 import structlog
 import torch
@@ -377,3 +378,14 @@ def test_fast_in_onnx_runtime_is_one_line():
         ConfigError, match=r"executor\.accuracy=fast needs executor\.calibration=FOLDER.*executor=openvino"
     ):
         choosing.onnxruntime(threads=None, tolerance=None, segments=8, accuracy=Accuracy.fast)
+
+
+def test_weights_that_an_optimisation_made_are_not_taken_for_those_of_an_earlier_segment():
+    pool, held = runtime.WeightPool(), []
+    for number in range(50):  # each is gone when the next is made, which may get its id
+        tensor = runtime.ir.Tensor(np.full((4, 4), number, np.float32))
+        proto = runtime.onnx.ModelProto()
+        proto.graph.input.add(name="w").type.tensor_type.elem_type = 1
+        held.append(pool.insert(proto, "w", tensor))
+        del tensor
+    assert [weight.value.numpy()[0, 0] for weight in held] == list(range(50))
