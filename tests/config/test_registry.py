@@ -8,8 +8,11 @@ import textwrap
 
 import pytest
 import structlog
+from omegaconf import OmegaConf
 
 from midcut import Kind
+from midcut.config import folders
+from midcut.config.offers import Registry
 from midcut.config.registry import load
 
 GOOD = """
@@ -96,6 +99,25 @@ def test_a_frozen_config_has_settings_that_can_be_set(install):
     node = loaded.offers[Kind.PLANNER, "mine"].node.copy()
     node.x = 7
     assert (node.x, node._target_, loaded.problems) == (7, "somewhere.Planner", [])
+
+
+@pytest.mark.parametrize("setting", ["dict[str, float] | None = None", "dict[str, float] = MISSING"])
+def test_a_dict_without_a_default_takes_any_keys(install, setting):
+    source = "from omegaconf import MISSING\n" + GOOD.replace("x: int = 1", f"x: {setting}")
+    loaded = load(install("goodpack", source))
+    node = OmegaConf.create({"planner": loaded.offers[Kind.PLANNER, "mine"].node})
+    OmegaConf.set_struct(node, value=True)
+    merged = OmegaConf.merge(node, {"planner": {"x": {"a": 1}}})
+    assert (merged.planner.x, loaded.problems) == ({"a": 1.0}, [])
+
+
+@pytest.mark.parametrize("path", ["pkg://not_there.conf", "pkg://not_there.at_all.conf", "pkg://json.decoder.conf"])
+def test_presets_of_a_package_that_is_not_there_are_none(tmp_path, monkeypatch, path):
+    (tmp_path / "conf" / "planner").mkdir(parents=True)
+    (tmp_path / "conf" / "planner" / "no_preset.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(folders, "registry", lambda: Registry(config_paths=[("theirs", path)]))
+    assert "no_preset" not in folders.presets("planner")
 
 
 def test_a_plugin_that_fails_half_way_observes_nothing(install):

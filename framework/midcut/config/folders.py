@@ -24,15 +24,20 @@ def conf_dir() -> Path:
 def presets(group: str) -> list[str]:
     """Names of a group's YAML files, in midcut's own folder and in those of plugins."""
     folders = [conf_dir(), *(_folder_on_disk(path) for _, path in registry().config_paths)]
-    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+    return sorted({file.stem for folder in folders if folder for file in (folder / group).glob("*.yaml")})
 
 
-def _folder_on_disk(search_path: str) -> Path:
-    """The folder that `pkg://a.b` or `file://...` stands for, which may not exist."""
+def _folder_on_disk(search_path: str) -> Path | None:
+    """The folder that `pkg://a.b` or `file://...` stands for, which may not exist; None if its package does not."""
     scheme, _, place = search_path.partition("://")
     if scheme == "file":
         return Path(place)
     parent, _, last = place.replace("/", ".").rpartition(".")
-    spec = importlib.util.find_spec(parent or last)
-    locations = (spec.submodule_search_locations if spec else None) or [""]
+    try:
+        spec = importlib.util.find_spec(parent or last)
+    except (ImportError, ValueError):
+        return None
+    locations = spec.submodule_search_locations if spec else None
+    if not locations:
+        return None
     return Path(locations[0], last) if parent else Path(locations[0])

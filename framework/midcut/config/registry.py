@@ -228,5 +228,6 @@ def _config_node(component: Component) -> DictConfig:
         node["_target_"] = component.target
     for field in dataclasses.fields(component.config):
         if str(field.type).startswith("dict["):  # a setting that is a dict takes any keys, without Hydra's leading `+`
-            OmegaConf.set_struct(node[field.name], value=False)
+            # `node[...]` gives no node where the default is None or MISSING.
+            OmegaConf.set_struct(node._get_node(field.name), value=False)  # type: ignore[arg-type]  # noqa: SLF001
     return node
