@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import hydra
 import pytest
 
 import midcut
@@ -32,6 +33,13 @@ def test_plan_is_the_verb_s(tmp_path):
     assert (plan.cut, plan.codec) == (written["cut"], written["codec"])
     assert [row["latency_s"] for row in plan.rows] == [row["latency_s"] for row in written["rows"]]
     assert plan.based_on == written["based_on"]
+
+
+def test_a_program_that_is_a_hydra_application_itself_plans_and_goes_on(tmp_path):
+    (tmp_path / "config.yaml").write_text("x: 1\n")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert midcut.plan("model=vgg16", "planner.w=0").rows
+        assert hydra.compose("config").x == 1
 
 
 NET = """

@@ -79,10 +79,24 @@ def compose_with_choices(verb: str, overrides: Iterable[str] = ()) -> tuple[Dict
         hydra.errors.HydraException: an override is invalid.
     """
     register()
-    if GlobalHydra.instance().is_initialized():  # inside of a verb, whose folder is the same
+    if _is_in_verb():
         return _compose(verb, overrides)
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return _compose(verb, overrides)
+    # A program that calls midcut may be a Hydra application itself, which goes on afterwards.
+    other = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return _compose(verb, overrides)
+    finally:
+        GlobalHydra.instance().hydra = other
+
+
+def _is_in_verb() -> bool:
+    """Whether Hydra was started by a verb, whose folder is the same; it may have been given further ones."""
+    if not GlobalHydra.instance().is_initialized():
+        return False
+    folders = GlobalHydra.instance().config_loader().get_search_path().get_path()
+    return any(folder.path.removeprefix("file://") == str(conf_dir()) for folder in folders if folder.path)
 
 
 def _compose(verb: str, overrides: Iterable[str]) -> tuple[DictConfig, dict[str, Any]]:
