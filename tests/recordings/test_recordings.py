@@ -120,6 +120,7 @@ def test_csv_columns_by_name_or_number_and_in_other_units(read):
         ("mahimahi", "5\n4\n", r":2: 4 ms is before 5 ms"),
         ("mahimahi", "0\n0\n", r":2: the last time must be over 0"),
         ("mahimahi", "", "there is no delivery opportunity"),
+        ("mahimahi", "1700000000000\n", r"1.7e\+09 s are more than 10,000,000 bins of 0.1 s; times are milliseconds"),
         ("cooked", "0 1\n", "one row alone has no duration"),
         ("cooked", "0 1\nx 2\n", r":2: the time in seconds must be a number"),
         ("cooked", "0 1\n1\n", r":2: 2 columns are needed"),
@@ -223,6 +224,14 @@ def test_a_recording_that_runs_backwards_is_refused(read):
     text = "".join(f"{9 - number},5\n" for number in range(9))
     with pytest.raises(FileError, match="8 rows go back in time: the rows must be in order of time"):
         read("csv", "t,kbps\n" + text, columns={"time_s": "t", "bandwidth_kbps": "kbps"})
+    with pytest.raises(FileError, match="8 rows go back in time: the rows must be in order of time"):
+        read("cooked", text.replace(",", " "))
+
+
+def test_rows_of_a_cooked_trace_that_are_left_out_are_counted(read):
+    recording = read("cooked", "0 1\n1 2\n1 9\n2 3\n0.5 9\n3 4\n")
+    assert rows(recording) == [(0.0, 2000.0), (1.0, 3000.0), (2.0, 4000.0)]
+    assert recording.notes == ("1 rows that go back left out", "1 rows of 0 ms left out")
 
 
 def test_a_row_of_a_byte_log_in_which_no_time_passed_is_left_out_and_counted(read):

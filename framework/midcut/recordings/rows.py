@@ -81,16 +81,20 @@ class Rows:
         """Count a row in which no time passed."""
         self._without_duration += 1
 
+    def leave_out_earlier(self) -> None:
+        """Count a row that goes back."""
+        self._skipped += 1
+
     def recording(self, notes: Sequence[str] = ()) -> Recording:
         """The trace with its first row at time zero.
 
         Raises:
             FileError: there was no row, or most go back.
         """
-        if not self._times:
-            raise FileError(f"{self.path}: there is no row of data")
         if self._skipped > len(self._times):
             raise FileError(f"{self.path}: {self._skipped} rows go back in time: the rows must be in order of time")
+        if not self._times:
+            raise FileError(f"{self.path}: there is no row of data")
         names = self._values[0][0]
         rows = [{name: float(np.mean([value[name] for value in same])) for name in names} for same in self._values]
         times = (round(time_s - self._times[0], 6) for time_s in self._times)

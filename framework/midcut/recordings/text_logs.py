@@ -8,6 +8,7 @@ import numpy as np
 
 from midcut.errors import ConfigError, FileError
 from midcut.recordings.rows import Recording, Repeats, Rows, number_of, read_text, words_of_lines
+from midcut.recordings.shaping import MAX_BINS
 from midcut.traces import Trace
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def read_mahimahi(path: Path, packet_bytes: int, bin_s: float) -> Recording:
 
     Raises:
         ConfigError: the bin is not a whole number of milliseconds.
-        FileError: as for `read_opportunities`.
+        FileError: as for `read_opportunities`; or the trace has more than `MAX_BINS` bins.
     """
     bin_ms = round(bin_s * 1e3)
     if bin_ms < 1 or abs(bin_ms - bin_s * 1e3) > 1e-6:
@@ -52,6 +53,10 @@ def read_mahimahi(path: Path, packet_bytes: int, bin_s: float) -> Recording:
     times = read_opportunities(path)
     last = int(times[-1])
     count = -(-last // bin_ms)
+    if count > MAX_BINS:
+        raise FileError(
+            f"{path}: {last / 1e3:g} s are more than {MAX_BINS:,} bins of {bin_s:g} s; times are milliseconds from 0 on"
+        )
     packets = np.bincount(np.minimum(times // bin_ms, count - 1), minlength=count)
     length_ms = np.minimum(np.arange(1, count + 1) * bin_ms, last) - np.arange(count) * bin_ms
     trace = Trace(
@@ -72,7 +77,10 @@ def read_cooked(path: Path, repeats: Repeats) -> Recording:
         FileError: a row is wrong, or there are fewer than two.
     """
     rows, before = Rows(path, repeats), None
-    for line, words in words_of_lines(path, 2):
+    lines = list(words_of_lines(path, 2))
+    if len(lines) == 1:
+        raise FileError(f"{path}: one row alone has no duration; a rate holds from the row before to its own")
+    for line, words in lines:
         time_s = number_of(path, line, "the time in seconds", words[0])
         rate_kbps = number_of(path, line, "the rate in Mbit/s", words[1]) * 1e3
         if before is None or time_s > before:
@@ -81,8 +89,10 @@ def read_cooked(path: Path, repeats: Repeats) -> Recording:
             before = time_s
         elif repeats is Repeats.refuse:
             raise FileError(f"{path}:{line}: time {time_s:g} s is not after {before:g} s")
-    if before is not None and not len(rows):
-        raise FileError(f"{path}: one row alone has no duration; a rate holds from the row before to its own")
+        elif time_s < before:
+            rows.leave_out_earlier()
+        else:
+            rows.leave_out()
     return rows.recording()
 
 
