@@ -15,7 +15,7 @@ from msgspec import UNSET
 from midcut.cli.verbs.report import main
 from midcut.profiles import find_fit, find_profile, write_fit
 from midcut.profiles.fitting import fit
-from midcut.reporting.figures_compare import draw_claims
+from midcut.reporting.figures_compare import Dot, draw_claims, ratio_panel
 from midcut.reporting.figures_runs import draw_plan, draw_streams
 from midcut.reporting.figures_samples import draw_samples
 from midcut.reporting.formatting import as_number, policy_label, settings_text
@@ -299,6 +299,18 @@ def test_a_constant_cut_and_missing_telemetry_are_drawn_plainly():
         assert axes.get_yticks().tolist() == []
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kbps", [(0.0, 5000.0), (0.0, 0.0)])
+def test_an_outage_leaves_the_other_bandwidths_their_axis(kbps):
+    records = []
+    for number, bandwidth_kbps in enumerate(kbps):
+        seen = msgspec.structs.replace(OBSERVED, bandwidth_kbps=bandwidth_kbps)
+        decision = msgspec.structs.replace(RECORD.decision, observation=seen)
+        records.append(msgspec.structs.replace(RECORD, n=number, at_s=RECORD.at_s + number, decision=decision))
+    low, high = draw_streams({"mnist": records}).axes[0].get_ylim()
+    assert (low, high) == ((5.0 / 1.5, 7.5) if any(kbps) else (0.0, 1.0))
+
+
 def test_three_tiers_are_drawn_with_both_cuts_and_every_part():
     seen = msgspec.structs.replace(OBSERVED, others={"second_bandwidth_kbps": 2000.0, "second_ping_ms": 40.0})
     decision = msgspec.structs.replace(RECORD.decision, observation=seen)
@@ -355,6 +367,7 @@ def test_words():
     assert [as_number(value) for value in (0.0, 0.00123456, 12.3456, 1234.56, 123456.7, 1e12, 3e-7)] == [
         "0", "0.001235", "12.35", "1,235", "123,457", "1.000e+12", "3.000e-07",
     ]  # fmt: skip
+    assert [as_number(9999.7), as_number(999.7, 3), as_number(-9.9999e-5)] == ["10,000", "1,000", "-0.0001"]
     assert policy_label({"edge": "power_law", "link": "eq3", "cloud": "linear"}) == "paper (power_law, eq3, linear)"
     assert policy_label({"edge": "mine", "link": "eq3", "cloud": "linear"}) == "mine, eq3, linear"
     text = settings_text(
@@ -378,6 +391,11 @@ def test_sections_side_by_side_have_titles_of_their_own(simulation, write_run, t
 
 def claim(simulated, published):
     return ReproductionRow("Figure", "cost", published, simulated, None, Verdict.missed, "")
+
+
+def test_a_ratio_of_0_is_on_the_axis():
+    assert ratio_panel("", "", {"": [Dot(1.0), Dot(9.0, 1.0, 12.0), None]}).log
+    assert not ratio_panel("", "", {"": [Dot(0.0), Dot(1.0), Dot(9.0)]}).log
 
 
 def test_one_far_number_does_not_squeeze_the_others_and_is_written_down():

@@ -142,7 +142,8 @@ def _draw_frame(axes: Axes, panel: Panel) -> None:
 
 def ratio_panel(title: str, unit: str, dots: Mapping[str, Sequence[Dot | None]]) -> Panel:
     """A panel of ratios, with a line at 1; its axis is logarithmic where they span more than a factor of four."""
-    values = [value for row in dots.values() for dot in row if dot for value in (dot.value, dot.low, dot.high) if value]
+    ends = [(dot.value, dot.low, dot.high) for row in dots.values() for dot in row if dot]
+    values = [value for dot in ends for value in dot if value is not None]
     wide = bool(values) and min(values) > 0.0 and max(values) / min(values) > 4.0
     return Panel(title, unit, dots, reference=1.0, log=wide)
 

@@ -251,8 +251,8 @@ def _draw_telemetry(
         if np.isnan(values).all():
             axes.set(yticks=[])
             axes.set_ylabel(f"{axes.get_ylabel()}\nunknown", color=GREY)
-        elif axes is bandwidth:
-            axes.set(yscale="log", ylim=(np.nanmin(values) / 1.5, np.nanmax(values) * 1.5))
+        elif axes is bandwidth and (values > 0.0).any():
+            axes.set(yscale="log", ylim=(np.nanmin(values[values > 0.0]) / 1.5, np.nanmax(values) * 1.5))
             log_ticks(axes.yaxis, values)
         else:
             from_zero(axes)

@@ -42,7 +42,8 @@ def as_number(value: float, digits: int = 4) -> str:
     """A number with some significant digits, without an exponent as long as that is readable."""
     if value == 0.0:
         return "0"
-    return f"{value:,.{digits}g}" if 1e-4 <= abs(value) < 10**digits else _large_or_tiny(value, digits)
+    rounded = abs(float(f"{value:.{digits}g}"))
+    return f"{value:,.{digits}g}" if 1e-4 <= rounded < 10**digits else _large_or_tiny(value, digits)
 
 
 def _large_or_tiny(value: float, digits: int) -> str:
