@@ -149,6 +149,20 @@ def test_certificates_are_made_once(tmp_path):
     assert (tmp_path / "ca.key").stat().st_mode & 0o077 == 0
 
 
+def test_a_certificate_that_cannot_be_made_leaves_nothing_and_says_why(tmp_path):
+    refused = certificates(tmp_path, "1.2.3")
+    assert refused.returncode == 1
+    assert "bad ip address" in refused.stderr
+    assert not list(tmp_path.glob("cloud.*"))
+    assert certificates(tmp_path, "cloud.example").returncode == 0
+    (tmp_path / "ca.key").unlink()
+    (tmp_path / "edge.pem").unlink()
+    refused = certificates(tmp_path, "cloud.example")
+    assert refused.returncode == 1
+    assert "edge.pem needs" in refused.stderr
+    assert not (tmp_path / "edge.pem").exists()
+
+
 def test_certificates_without_a_name_are_refused(tmp_path):
     refused = certificates(tmp_path)
     assert refused.returncode == 2
