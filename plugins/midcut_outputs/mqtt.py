@@ -50,7 +50,7 @@ class Mqtt:
             from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
         except ImportError:
             raise ConfigError("output=mqtt needs paho-mqtt: pip install 'midcut[mqtt]'") from None
-        if not topic or set(topic) & set("+#"):
+        if not topic.strip("/") or set(topic) & set("+#"):
             raise ConfigError(f"output.mqtt.topic must be a topic without + and #, got {topic!r}")
         password = None if password_env is None else os.environ.get(password_env)
         if password_env is not None and username is None:
@@ -107,7 +107,8 @@ class Mqtt:
         client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
         if self._prefix is None:
             return
-        node = re.sub(r"\W", "_", self._topic)
+        # Home Assistant takes no other letters here than those of ASCII; two topics must not become one.
+        node = re.sub(r"[^a-zA-Z0-9_]", lambda found: "_" if found[0].isascii() else f"{ord(found[0]):x}", self._topic)
         device = {"identifiers": [f"midcut_{node}"], "name": self._name or self._topic, "manufacturer": "midcut"}
         for sensor, template, extra in _SENSORS:
             config = {

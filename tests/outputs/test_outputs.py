@@ -201,21 +201,22 @@ def mqtt():
     return lambda port, **settings: Mqtt(**vars(MqttConfig(port=port, **settings)))
 
 
-def test_a_broker_gets_each_result_and_home_assistant_the_sensors(mqtt, tmp_path):
+@pytest.mark.parametrize(("place", "node"), [("site/door", "site_door"), ("site/tür", "site_tfcr")])
+def test_a_broker_gets_each_result_and_home_assistant_the_sensors(mqtt, tmp_path, place, node):
     with broker(tmp_path) as port, subscriber(port) as messages:
-        output = mqtt(port, topic="site/door", name="Front door")
+        output = mqtt(port, topic=place, name="Front door")
         output.write(RESULT)
         output.close()
-        found = messages_until(messages, "site/door/status", 2)
-    assert [value for topic, value in found if topic == "site/door/status"] == ["online", "offline"]
-    assert [value for topic, value in found if topic == "site/door/result"] == [RESULT]
+        found = messages_until(messages, f"{place}/status", 2)
+    assert [value for topic, value in found if topic == f"{place}/status"] == ["online", "offline"]
+    assert [value for topic, value in found if topic == f"{place}/result"] == [RESULT]
     sensors = {topic: value for topic, value in found if topic.startswith("homeassistant/")}
     assert set(sensors) == {
-        f"homeassistant/sensor/site_door/{name}/config" for name in ("label", "probability", "latency")
+        f"homeassistant/sensor/{node}/{name}/config" for name in ("label", "probability", "latency")
     }
     for sensor in sensors.values():
-        assert sensor["state_topic"] == "site/door/result"
-        assert sensor["availability_topic"] == "site/door/status"
+        assert sensor["state_topic"] == f"{place}/result"
+        assert sensor["availability_topic"] == f"{place}/status"
         assert sensor["device"]["name"] == "Front door"
     assert len({sensor["unique_id"] for sensor in sensors.values()}) == 3
 
@@ -275,6 +276,7 @@ def test_settings_that_no_broker_takes_are_refused(mqtt, monkeypatch):
     monkeypatch.delenv("NO_SUCH_PASSWORD", raising=False)
     for settings, line in (
         ({"topic": "a/#"}, r"topic without \+ and #"),
+        ({"topic": "/"}, r"topic without \+ and #"),
         ({"host": ""}, r"output\.mqtt"),
         ({"password_env": "HOME"}, r"password_env is set without output\.mqtt\.username"),
         ({"username": "a", "password_env": "NO_SUCH_PASSWORD"}, "variable NO_SUCH_PASSWORD is not set"),
