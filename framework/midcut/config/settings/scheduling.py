@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from midcut.config.settings.bounds import check_at_least, check_over_zero
 from midcut.config.settings.cutting import CutSettings
+from midcut.terms import Role
 
 
 class Method(Enum):
@@ -51,13 +52,9 @@ class TierSettings:
     """
 
     profile: str = "pi4"
-    role: str = "edge"
+    role: Role = Role.edge
     faster: float = 1.0
     usd_per_hour: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_over_zero(self, "tiers.faster")
-        check_at_least(0, self, "tiers.usd_per_hour")
 
 
 @dataclass
@@ -73,10 +70,6 @@ class HopSettings:
     bandwidth_kbps: float = 10_000.0
     ping_ms: float = 0.0
     usd_per_gb: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_over_zero(self, "hops.bandwidth_kbps")
-        check_at_least(0, self, "hops.ping_ms", "hops.usd_per_gb")
 
 
 @dataclass
@@ -98,7 +91,7 @@ class ScheduleConfig:
     applications: list[ApplicationSettings] = field(default_factory=list)
     device: TierSettings = field(default_factory=TierSettings)
     edge: TierSettings = field(default_factory=lambda: TierSettings(faster=4.0, usd_per_hour=0.224))
-    cloud: TierSettings = field(default_factory=lambda: TierSettings("cloud", "cloud", 1.0, 0.1664))
+    cloud: TierSettings = field(default_factory=lambda: TierSettings("cloud", Role.cloud, 1.0, 0.1664))
     first_hop: HopSettings = field(default_factory=lambda: HopSettings(50_000.0, 2.0))
     second_hop: HopSettings = field(default_factory=lambda: HopSettings(10_000.0, 20.0))
     cuts: CutSettings = field(default_factory=CutSettings)
@@ -110,3 +103,9 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_at_least(1, self, "particles", "iterations", "seeds")
+        for name, tier in (("device", self.device), ("edge", self.edge), ("cloud", self.cloud)):
+            check_over_zero(tier, f"{name}.faster")
+            check_at_least(0, tier, f"{name}.usd_per_hour")
+        for name, hop in (("first_hop", self.first_hop), ("second_hop", self.second_hop)):
+            check_over_zero(hop, f"{name}.bandwidth_kbps")
+            check_at_least(0, hop, f"{name}.ping_ms", f"{name}.usd_per_gb")
