@@ -114,8 +114,9 @@ class LinUcb:
         """See `midcut.protocols.Learner`: learn the delay of a request that the cloud answered; forget a little."""
         self._answers += 1
         self._earned_s += self._budget * self._best_s
-        if self._trial is not None and self._trial[0] == placement:
-            self._earned_s -= self._trial[1]
+        trial = self._trial  # planning replaces it meanwhile
+        if trial is not None and trial[0] == placement:
+            self._earned_s -= trial[1]
         features = self._features_of.get(placement)
         if result.finished_by == "cloud" and features is not None:
             self.learn(features, sum(result.parts.values()) - result.edge_s)
@@ -165,9 +166,10 @@ class LinUcb:
         raw = tail_features(placements)
         if self._scale is None or len(self._scale) != raw.shape[1]:
             largest = raw.max(axis=0, initial=0.0)
-            self._scale = np.where(largest > 0.0, largest, 1.0)
-            self._scale[_BYTES] /= _BYTES_WEIGHT
+            scale = np.where(largest > 0.0, largest, 1.0)
+            scale[_BYTES] /= _BYTES_WEIGHT
             self._learnt = self._beta * np.eye(raw.shape[1]), np.zeros(raw.shape[1])
+            self._scale = scale  # last, because from then on answers fade what was learnt
         self._placements, self._features = placements, raw / self._scale
         self._features_of = {placements[row]: self._features[row] for row in range(len(placements))}
 

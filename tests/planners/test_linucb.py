@@ -17,7 +17,7 @@ from midcut.planning.policy import Policy
 from midcut.profiles import find_profile
 from midcut.protocols import Learner
 from midcut.testing import FixedSeconds, PlannerSuite
-from midcut.types import Forecast, InferenceResult, Observation
+from midcut.types import Forecast, InferenceResult, Observation, Placement
 from midcut_costs.busy_seconds import Rented
 from midcut_planners.linucb import LinUcb, tail_features
 from midcut_predictors.link import RoundTrip
@@ -43,6 +43,24 @@ class OneFeature(LinUcb):
     def estimates(self, forecast):
         mean_s, spread = self._tail_estimate(forecast.placements)
         return forecast.edge_s + mean_s - self._alpha * spread
+
+
+def test_an_answer_counts_also_while_planning_ends_its_trial():
+    planner = LinUcb()
+
+    class Tried:
+        def __eq__(self, other):
+            planner._trial = None
+            return True
+
+        def __hash__(self):
+            return 0
+
+    planner._trial = Placement(3), 0.5
+    planner.answered(
+        Tried(), Observation(), InferenceResult("", None, 3, "edge", "", 0.1, 0.0, 0.0, 0.1, 0.0, 0, {})
+    )  # fmt: skip
+    assert planner._earned_s == -0.5
 
 
 def test_the_worked_example():
