@@ -299,6 +299,13 @@ def test_a_constant_cut_and_missing_telemetry_are_drawn_plainly():
         assert axes.get_yticks().tolist() == []
 
 
+def test_requests_that_overtook_one_another_are_drawn_in_order_of_their_answers():
+    records = [msgspec.structs.replace(RECORD, n=number, at_s=at_s) for number, at_s in enumerate((3.0, 1.0, 2.0))]
+    *_, cost, _ = draw_streams({"mnist": records}).axes
+    assert cost.lines[0].get_xdata().tolist() == [0.0, 1.0, 2.0]
+    assert cost.get_xlim() == (-0.02, 2.02)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kbps", [(0.0, 5000.0), (0.0, 0.0)])
 def test_an_outage_leaves_the_other_bandwidths_their_axis(kbps):

@@ -194,6 +194,7 @@ def draw_streams(streams: Mapping[str, Sequence[Record]]) -> Figure:
 
 def _draw_stream(column: Sequence[Axes], title: str, records: Sequence[Record]) -> None:
     bandwidth, ping, cut, latency, cost = column
+    records = sorted(records, key=lambda record: record.at_s)  # of several at once a later one may be answered first
     time_s = _column_values(records, "at_s")
     time_s -= time_s[0]
     marker_style: dict[str, Any] = {"marker": "."} if len(records) <= MAX_MARKED else {}
