@@ -5,6 +5,8 @@
 | `plan.json` | `midcut.results.plan` | `midcut plan` |
 | `results.jsonl`, `summary.json` | `midcut.results.stream` | `midcut edge input=folder` |
 | `simulation.json` | `midcut.results.simulation` | `midcut simulate` |
+| `users.json` | `midcut.results.users` | `midcut simulate users=N` |
+| `schedule.json` | `midcut.results.schedule` | `midcut schedule` |
 | `sweep.jsonl` | `midcut.results.sweep` | every verb with `-m` |
 | `evaluation.json` | `midcut.results.evaluation` | `tools/evaluate` |
 
