@@ -102,6 +102,7 @@ def one_figure(**changes):
         (one_figure(series={"kind": "pie"}), "Invalid enum value 'pie' - at `$.figures[0].series[0].kind`"),
         (one_figure(series={"y": []}), "$.figures[0].series[0].y has 0 entries for 1 of x"),
         (one_figure(series={"low": [1]}), "$.figures[0].series[0].low and high: give both or neither"),
+        (one_figure(series={"x": ["b"]}, diagonal=True), "$.figures[0].diagonal: there is no line y = x where x are"),
         (one_figure(name="../a"), "$.figures[0].name: '../a' is no file stem"),
         (one_figure() | {"figures": one_figure()["figures"] * 2}, "$.figures[1].name: 'a' is taken by another figure"),
         ({"title": "t", "tables": [{"title": "", "columns": ["a"], "rows": [[1], [1, 2]]}]},
@@ -242,6 +243,11 @@ def test_more_series_than_colours_still_differ():
     (axes,) = drawn(lines([f"run {place}" for place in range(12)])).axes
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 12
     assert GREEN in {line.get_color() for line in axes.lines}
+
+
+def test_a_series_without_a_name_is_drawn():
+    (axes,) = drawn(lines(["", "mnist, paper"])).axes
+    assert [line.get_ydata()[0] for line in axes.lines] == [100.0, 101.0]
 
 
 @pytest.mark.parametrize("diagonal", [False, True])

@@ -55,8 +55,9 @@ class SeriesStyles:
     def __init__(self, figures: Iterable[Figure]) -> None:
         neighbours: dict[str, set[str]] = {}
         for figure in figures:
-            for names in zip(*(split_name(series.name) for series in figure.series), strict=True):
-                for name in filter(None, names):
+            pairs = [split_name(series.name) for series in figure.series]
+            for names in ([first for first, _ in pairs], [second for _, second in pairs if second]):
+                for name in names:
                     neighbours.setdefault(name, set()).update(names)
         self._styles: dict[str, SeriesStyle] = {name: style for name in neighbours if (style := _known_style(name))}
         for name, others in neighbours.items():

@@ -71,7 +71,7 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: stem of its files; letters, digits, `-` and `_`, unique in the evaluation.
         title: what the figure shows, in a sentence.
-        diagonal: whether the line y = x is drawn, and both axes show the same range.
+        diagonal: whether the line y = x is drawn, and both axes show the same range; not where x are names.
     """
 
     name: str
@@ -153,6 +153,8 @@ def _faults(evaluation: Evaluation) -> Iterator[str]:
             yield f"{where}.name: {figure.name!r} is no file stem (letters, digits, - and _)"
         if figure.name in names[:place]:
             yield f"{where}.name: {figure.name!r} is taken by another figure"
+        if figure.diagonal and any(isinstance(x, str) for series in figure.series for x in series.x):
+            yield f"{where}.diagonal: there is no line y = x where x are names"
         for row, series in enumerate(figure.series):
             yield from (f"{where}.series[{row}].{fault}" for fault in _series_faults(series))
 
