@@ -276,6 +276,7 @@ def test_a_folder_becomes_a_trace_a_file_and_a_bad_one_does_not_stop_the_others(
         (["--fill", "clock_mhz=0"], "clock_mhz must be a finite number over 0"),
         (["--fill", "clock_mhz"], "--fill takes NAME=VALUE"),
         (["--bin-s", "0"], "over 0 s"),
+        (["--bin-s", "inf"], "must be finite"),
     ],
 )
 def test_options_are_refused_in_one_line(tmp_path, capsys, words, complaint):
@@ -285,3 +286,10 @@ def test_options_are_refused_in_one_line(tmp_path, capsys, words, complaint):
     assert complaint in error
     assert len(error.splitlines()) == 1
     assert [path.name for path in Path(tmp_path).iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize("bin_s", ["0", "nan", "inf"])
+def test_bins_of_a_mahimahi_trace_without_a_length_are_refused_in_one_line(tmp_path, capsys, bin_s):
+    (tmp_path / "link.up").write_text("0\n5\n100\n")
+    assert main(["import", "mahimahi", str(tmp_path / "link.up"), "--out", str(tmp_path), "--bin-s", bin_s]) == 1
+    assert capsys.readouterr().err.endswith(f"whole milliseconds, 0.001 s or more, got {bin_s} s\n")

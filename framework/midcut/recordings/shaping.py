@@ -28,8 +28,8 @@ def average_in_bins(trace: Trace, bin_s: float) -> Trace:
         ConfigError: the bins are too many, or have no length.
     """
     trace = trace.rebased()
-    if not bin_s > 0.0:
-        raise ConfigError(f"the length of a bin must be over 0 s, got {bin_s:g}")
+    if not 0.0 < bin_s < np.inf:
+        raise ConfigError(f"the length of a bin must be finite and over 0 s, got {bin_s:g}")
     if trace.period_s / bin_s > MAX_BINS:
         raise ConfigError(f"bins of {bin_s:g} s make more than {MAX_BINS:,} of {trace.period_s:g} s; take longer ones")
     count = max(1, int(np.ceil(trace.period_s / bin_s - 1e-9)))

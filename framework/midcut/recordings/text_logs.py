@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +46,7 @@ def read_mahimahi(path: Path, packet_bytes: int, bin_s: float) -> Recording:
         ConfigError: the bin is not a whole number of milliseconds.
         FileError: as for `read_opportunities`; or the trace has more than `MAX_BINS` bins.
     """
-    bin_ms = round(bin_s * 1e3)
+    bin_ms = round(bin_s * 1e3) if math.isfinite(bin_s) else 0
     if bin_ms < 1 or abs(bin_ms - bin_s * 1e3) > 1e-6:
         raise ConfigError(f"a bin of a mahimahi trace must be whole milliseconds, 0.001 s or more, got {bin_s:g} s")
     if packet_bytes < 1:

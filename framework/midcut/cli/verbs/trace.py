@@ -30,7 +30,11 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"midcut trace: {error}\n")
         return 1
     read_options = ReadOptions(
-        Repeats(options.repeats), options.direction, columns, options.packet_bytes, options.bin_s or 0.1
+        Repeats(options.repeats),
+        options.direction,
+        columns,
+        options.packet_bytes,
+        0.1 if options.bin_s is None else options.bin_s,
     )
     failed = False
     for file, target in targets:
