@@ -36,6 +36,15 @@ def test_what_is_not_a_state_dict_is_refused_in_one_line(midcut, tmp_path):
         assert not (tmp_path / name).with_suffix(".safetensors").exists()
 
 
+@pytest.mark.parametrize("target", ["nowhere/net.safetensors", "."])
+def test_a_file_that_cannot_be_written_is_one_line(midcut, tmp_path, target):
+    torch.save(digit_network().state_dict(), tmp_path / "net.pth")
+    status, out, err = midcut("convert", "net.pth", target)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"midcut convert: {target} cannot be written: ")
+    assert len(err.splitlines()) == 1
+
+
 def test_a_pickle_as_weights_says_how_to_convert_it(midcut, tmp_path):
     torch.save(digit_network().state_dict(), tmp_path / "net.pth")
     status, _, err = midcut("profile", "model=mnist", "model.mnist.weights=net.pth")

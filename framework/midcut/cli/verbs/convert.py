@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("source", help="the pickled state dict")
     parser.add_argument("target", nargs="?", help="the safetensors file; default: beside the source")
     options = parser.parse_args(arguments)
+    from safetensors import SafetensorError  # noqa: PLC0415 - likewise
     from safetensors.torch import save_file  # noqa: PLC0415 - torch, which --help does not need
 
     source = Path(options.source)
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except ValueError as error:
         sys.stderr.write(f"midcut convert: {error}\n")
+        return 1
+    except SafetensorError as error:  # this is how the package says that a file cannot be written
+        sys.stderr.write(f"midcut convert: {target} cannot be written: {' '.join(str(error).split())}\n")
         return 1
     count = sum(tensor.numel() for tensor in state.values())
     sys.stdout.write(f"{target}: {len(state)} tensors, {count} numbers; use it as weights={target}\n")
