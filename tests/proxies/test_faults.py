@@ -161,6 +161,12 @@ def test_a_toxic_is_read():
     assert parse_toxic("reset_peer") == (ResetPeer(), Stream.downstream, 1.0)
 
 
+def test_a_whole_number_may_be_written_as_any_other():
+    applied = parse_toxic("limit_data@upstream:limit_bytes=1e3")
+    assert applied == parse_toxic("limit_data@upstream:limit_bytes=1000")
+    assert isinstance(applied[0].limit_bytes, int)
+
+
 def test_the_command_runs_until_it_is_ended(echo):
     command = [sys.executable, "-m", "midcut.testing.faults", "--upstream", echo, "--toxic", "limit_data:limit_bytes=2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:

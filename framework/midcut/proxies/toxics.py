@@ -210,8 +210,9 @@ def toxic(name: str, **settings: float) -> Toxic:
     unknown = [setting for setting in settings if setting not in known]
     if unknown:
         raise ConfigError(f"toxic {name} has no {unknown[0]}; there are: {', '.join(known) or 'none'}")
-    whole = [setting.name for setting in fields(kind) if setting.type == "int" and settings.get(setting.name, 0) % 1]
-    if whole:
-        raise ConfigError(f"toxic {name}: {whole[0]} must be a whole number, got {settings[whole[0]]}")
-    instance: Toxic = kind(**settings)
+    whole = [setting.name for setting in fields(kind) if setting.type == "int" and setting.name in settings]
+    for setting in whole:
+        if settings[setting] % 1:
+            raise ConfigError(f"toxic {name}: {setting} must be a whole number, got {settings[setting]}")
+    instance: Toxic = kind(**settings | {setting: int(settings[setting]) for setting in whole})
     return instance
