@@ -90,7 +90,7 @@ def _outcome(name: str, choices: Ints, game: Game, forecast: Forecast) -> UsersO
 
 def print_users(result: UsersResult) -> None:
     """Print the outcomes as a table."""
-    console = Console()
+    console = Console(markup=False, emoji=False)
     ended = f"settled in {result.rounds} rounds" if result.settled else f"not settled in {result.rounds} rounds"
     console.print(f"model {result.model}, {result.users} users, {result.turns} turns: {ended}", highlight=False)
     rich = Table("choices", "total", "mean ms", "energy mJ", "load", "$/h", "paid $/h", box=None, pad_edge=False)

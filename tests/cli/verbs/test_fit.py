@@ -37,6 +37,13 @@ def test_parameters_plot_and_use(midcut, tmp_path, shipped):
     assert status == 0, err
 
 
+def test_the_path_that_is_printed_is_the_one_that_is_written(midcut, tmp_path, shipped):
+    status, out, err = midcut("fit", shipped, "what=layers", "out='of[all]:on:pi.json'")
+    assert status == 0, err
+    assert out.endswith("written: of[all]:on:pi.json\n")
+    assert (tmp_path / "of[all]:on:pi.json").exists()
+
+
 @pytest.mark.parametrize(
     ("profiles", "message"),
     [
