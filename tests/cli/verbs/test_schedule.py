@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from midcut.profiles import SHIPPED, read_profile, write_profile
 from midcut.results.schedule import read_schedule
 
 
@@ -53,3 +55,12 @@ def test_what_cannot_be_scheduled_gets_one_line(midcut, overrides, message):
     assert status == 1
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("tier", ["device", "cloud"])
+def test_a_profile_of_several_images_at_once_is_refused(midcut, tmp_path, tier):
+    shipped = read_profile(SHIPPED / "profiles" / {"device": "pi4"}.get(tier, tier) / "mnist.json")
+    write_profile(msgspec.structs.replace(shipped, batch=4), tmp_path / "four.json")
+    status, _, err = midcut("schedule", "applications=[{model: mnist}]", f"{tier}.profile=four.json")
+    assert status == 1
+    assert "was measured with 4 images at once" in err

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from rich.console import Console
 from rich.table import Table
 
+from midcut.cli.tables import table_console
 from midcut.config.build import settings_of
 from midcut.config.settings import Method, ScheduleConfig
 from midcut.errors import ConfigError
 from midcut.planning.cuts import legal_cuts
-from midcut.profiles import find_profile
+from midcut.profiles import find_profile, one_image_at_a_time
 from midcut.results.schedule import FILE, MethodResult, ScheduledApplication, ScheduleResult, write_schedule
 from midcut.simulation.schedulers import PsoGa, Schedule, dynamic_programme, exhaustive, greedy, two_cuts_of
 from midcut.simulation.tiers import DEVICE, Application, Tiers
@@ -67,6 +67,7 @@ def _application(wanted: ApplicationSettings, settings: ScheduleConfig) -> Appli
     columns = []
     for tier in (settings.device, settings.edge, settings.cloud):
         profile = find_profile(tier.profile, tier.role, wanted.model)
+        one_image_at_a_time(profile)
         if len(profile.table.nodes) != len(table.nodes):
             raise ConfigError(
                 f"profile {tier.profile!r} of {wanted.model!r} has {len(profile.table.nodes)} nodes, "
@@ -159,7 +160,7 @@ def _reference(
 
 
 def _print_result(result: ScheduleResult, path: Path) -> None:
-    console = Console()
+    console = table_console()
     for application in result.applications:
         due = "no deadline" if application.deadline_s is None else f"due at {application.deadline_s * 1e3:.4g} ms"
         device_ms = f"{application.device_s * 1e3:.4g} ms on the device"
