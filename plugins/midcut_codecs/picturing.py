@@ -44,13 +44,14 @@ def levels_to_file(value: Tensor, file_format: str, options: dict[str, int | boo
 
 
 def range_to_file(value: Tensor, file_format: str, options: dict[str, int | bool]) -> tuple[bytes, ...] | None:
-    """Encode a tensor by 256 even steps of each channel's range; None where values are not finite."""
+    """Encode a tensor by 256 even steps of each channel's range; None where a range is not finite."""
     planes = to_numpy(value)
     low, high = planes.min(axis=(0, 2, 3)), planes.max(axis=(0, 2, 3))
     with np.errstate(over="ignore"):
-        step = ((high.astype(np.float64) - low) / (_LEVELS - 1)).astype(np.float32)
-    if not (np.isfinite(low).all() and np.isfinite(step).all()):
+        is_held = np.isfinite(low).all() and np.isfinite(high - low).all()
+    if not is_held:
         return None
+    step = ((high.astype(np.float64) - low) / (_LEVELS - 1)).astype(np.float32)
     scale = np.where(step > 0, step, 1).reshape(1, -1, 1, 1)
     pixels = np.rint((planes - low.reshape(1, -1, 1, 1)) / scale).clip(0, _LEVELS - 1).astype(np.uint8)
     tables = [np.array(ends, np.float32) for ends in zip(low, step, strict=True)]

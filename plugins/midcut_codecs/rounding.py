@@ -55,12 +55,14 @@ def quantise(value: Tensor, channels: int, bits: int, *, half_table: bool = Fals
     work = array.astype(_working_dtype(array.dtype.name), copy=False)
     low, high = _channel_ends(work, channels)
     with np.errstate(over="ignore", invalid="ignore"):
-        table = np.stack((low, (high - low) / steps)).astype(np.float32)
-    if not np.isfinite(table).all():
+        span = high - low
+        table = np.stack((low, span / steps)).astype(np.float32)
+        is_held = np.isfinite(table).all() and np.isfinite(span.astype(work.dtype)).all()
+    if not is_held:
         raise MalformedError("only finite values within the range of float32 can be quantised")
     half = _half_table(low, high, steps) if half_table else None
     low, step = (table if half is None else half).astype(np.float32)
-    codes = work - _per_channel(low, work)
+    codes = np.subtract(work, _per_channel(low, work), out=np.empty_like(work))  # an array, also of no dimensions
     codes *= _per_channel(_reciprocal_or_zero(step), work)
     np.rint(codes, out=codes)
     np.clip(codes, 0, steps, out=codes)
@@ -91,6 +93,8 @@ def dequantise(
     work = to_numpy(tensor_from_bytes(codes, "uint8", spec.shape, dim_order)).astype(_working_dtype(spec.dtype))
     work *= _per_channel(ranges[1], work)
     work += _per_channel(ranges[0], work)
+    if spec.dtype == "float16":  # a step is rounded up, and the largest code may reach beyond what was finite
+        np.clip(work, -_LARGEST_HALF, _LARGEST_HALF, out=work)
     return to_dtype(from_numpy(work), spec.dtype)
 
 

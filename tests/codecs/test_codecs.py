@@ -15,7 +15,7 @@ from midcut.types import Encoded, ValueSpec
 from midcut_codecs.config import Base64Config, Float16Config, Int8Config, Scale, ZstdConfig
 from midcut_codecs.exact import Base64, Raw
 from midcut_codecs.packed import Zstd
-from midcut_codecs.rounded import Float16, Int8
+from midcut_codecs.rounded import Float16, Int4, Int6, Int8
 
 
 def joined(encoded):
@@ -74,6 +74,16 @@ def test_int8_of_a_tensor_by_hand():
     assert list(joined(encoded)[8:]) == [0, 50, 255, 101]
     decoded = codec.decode(encoded, ValueSpec("x", "float32", (1, 4)))
     np.testing.assert_allclose(decoded.numpy(), [[-1.0, 0.0, 4.1, 1.02]], atol=1e-6)
+
+
+@pytest.mark.parametrize("codec_type", [Int8, Int6, Int4])
+def test_finite_values_stay_finite_or_are_refused(codec_type):
+    codec = codec_type(name="int", **vars(Int8Config(scale=Scale.tensor)))
+    half = torch.tensor([[65504.0, -65504.0, 0.0]], dtype=torch.float16)
+    decoded = codec.decode(codec.encode(half), ValueSpec("x", "float16", (1, 3)))
+    assert decoded[0, :2].tolist() == [65504.0, -65504.0]
+    with pytest.raises(MalformedError, match="within the range of float32"):
+        codec.encode(torch.tensor([[3e38, -3e38]]))
 
 
 def test_int8_gives_each_channel_its_own_steps():

@@ -230,3 +230,10 @@ def test_a_model_that_takes_no_pictures_is_measured_on_its_example():
 
     example = (torch.zeros(1, 7),)
     assert typical_inputs(LoadedModel("m", torch.nn.Identity(), example, refuse, (), "")) is example
+
+
+def test_jpeg_sends_a_range_that_float32_cannot_hold_as_it_is():
+    value = torch.full((1, 3, 32, 32), 3e38)
+    value[..., ::2] = -3e38
+    spec = ValueSpec("x", "float32", tuple(value.shape))
+    assert torch.equal(jpeg().decode(jpeg().encode(value), spec), value)

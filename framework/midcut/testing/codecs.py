@@ -72,7 +72,8 @@ class CodecSuite:
         import torch
 
         largest = torch.finfo(torch.float32).max
-        for value in (torch.zeros(2, 3, 4), torch.full((1, 5), 2.5), torch.tensor([[1e-45, 0.0, 1e-44]])):
+        small = torch.tensor([[1e-45, 0.0, 1e-44]])
+        for value in (torch.zeros(2, 3, 4), torch.full((1, 5), 2.5), small, torch.tensor(2.5)):
             self._assert_round_trip(value)
         for value in (torch.tensor([[-largest, largest]]), torch.tensor([[math.inf, math.nan, 1.0]]), torch.empty(0)):
             codec = self.make()
