@@ -72,6 +72,17 @@ def test_a_plan_by_a_profile_made_for_it_has_the_cuts_that_the_settings_ask_for(
     assert list((tmp_path / "captured").glob("*.json"))
 
 
+def test_cloud_and_relay_have_estimates_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net_to_plan.py").write_text(NET)
+    words = ("model=module", "model.module.path=net_to_plan.Net", "model.module.input_shapes=[[3,32,32]]", "tiers=3")
+    words += ("telemetry.constant.others={second_bandwidth_kbps: 50000, second_ping_ms: 5}",)
+    words += ("edge_profile=pi4", "cloud_profile=cloud")
+    based_on = midcut.plan(*words, "relay_profile=pi4").based_on
+    assert "Raspberry Pi 4" in based_on["relay"]
+    assert based_on["cloud"] == midcut.plan(*words, "relay_profile=cloud").based_on["cloud"]
+
+
 def test_simulate_is_the_verb_s(tmp_path):
     words = ("model=mnist", "w=[0,1]", "scenario.samples=50", "strategy=[knee,weighted_sum]")
     shares = []

@@ -116,7 +116,9 @@ def _estimated_if_unknown(spec: str, role: Role, model: str, captured: Captured,
 
 def _estimate(device: str, role: Role, captured: Captured, folder: Path, better: str, *, quiet: bool = False) -> str:
     profile = estimate(captured()[0].table, device, role)
-    path = write_cached(profile, folder / f"{profile.model}-{role}-estimate.json")
+    # Another device's, as of a relay, or that of a model of the same name would take its place.
+    name = f"{profile.model}-{role}-{device}-{profile.table.graph[:8]}-estimate.json"
+    path = write_cached(profile, folder / name)
     log = _log.debug if quiet else _log.warning
     log(
         f"no profile of {profile.model} as {role}: its seconds are an estimate from operations and bytes",
