@@ -117,6 +117,12 @@ def set_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
+def thread_count() -> int:
+    """The number of threads of PyTorch's operations on the calling thread; 1 where PyTorch is not used at all."""
+    torch = sys.modules.get("torch")
+    return 1 if torch is None else int(torch.get_num_threads())
+
+
 def dtype_name(dtype: torch.dtype | np.dtype[Any]) -> str:
     """Return torch's name of a dtype without the prefix (`float32`).
 

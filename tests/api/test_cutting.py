@@ -39,6 +39,18 @@ def test_what_cannot_be_is_one_clear_error(tiny_model):
         _ = midcut.nothing
 
 
+def test_a_plan_leaves_the_threads_of_the_program_alone(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIDCUT_CACHE", str(tmp_path))
+    net = midcut.cut(tiny_model.module, tiny_model.example[0])
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        net.plan(edge="auto")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_settings_of_a_capture_have_a_public_name(tiny_model):
     captured = partition(tiny_model, CutSettings(capture=Capture.export, first_cut=2))
     assert captured.legal[0] == 2

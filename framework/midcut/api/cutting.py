@@ -100,7 +100,7 @@ class CutModel:
                 no profile of this model, or for the edge `auto`: this machine, measured now.
 
         Raises:
-            ConfigError: a value out of bounds.
+            MidcutError: a value out of bounds, or no such profile; its text is one line.
         """
         cfg = self._with_profiles(edge, cloud)
         OmegaConf.update(cfg, "planner.w", w)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from midcut.component import Kind
 from midcut.config.build import build, build_each, single_name
 from midcut.profiles.choosing import cloud_profile_file, edge_profile_file, fused_executor
-from midcut.tensors import set_threads
+from midcut.tensors import set_threads, thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,6 +69,7 @@ def fill_profiles_of(
     with contextlib.ExitStack() as stack:
 
         def fused(partition: Partition) -> Executor | None:
+            stack.callback(set_threads, thread_count())  # of a program that only asks for a plan
             set_threads(1)  # the executor asks for the number when it is built
             executor = stack.enter_context(contextlib.closing(build(Kind.EXECUTOR, cfg.executor)))
             return fused_executor(executor, partition)
