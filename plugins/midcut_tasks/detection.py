@@ -74,7 +74,9 @@ class Detection:
         box_format, activation, background = self._meaning(outputs)
         numbers = np.arange(scores.shape[1] if scores.ndim == 2 else 1)
         if background is not None and scores.ndim == 2:
-            numbers = numbers[numbers != background % max(len(numbers), 1)]
+            if not -len(numbers) <= background < len(numbers):
+                raise ConfigError(f"task.background={background} is none of the {len(numbers)} classes of the scores")
+            numbers = numbers[numbers != background % len(numbers)]
         fit = boxes.ndim == 2 and boxes.shape[1] == 4 and scores.shape[:1] == boxes.shape[:1] and scores.ndim in (1, 2)
         if not fit or not len(numbers):
             raise ConfigError(f"task=detection needs boxes (N, 4) and scores (N) or (N, classes); {describe(outputs)}")
@@ -83,7 +85,9 @@ class Detection:
             boxes = np.concatenate([centre - half, centre + half], axis=1)
         if scores.ndim == 1:
             scores = sigmoid(scores) if activation is not Activation.none else scores
-            return boxes, scores.astype(np.float32), self._classes(outputs, len(boxes))
+            classes = self._classes(outputs, len(boxes))
+            kept = self._is_object(classes)
+            return boxes[kept], scores[kept].astype(np.float32), classes[kept]
         if activation is Activation.softmax:
             scores = softmax(scores)
         elif activation is Activation.sigmoid:
@@ -108,6 +112,15 @@ class Detection:
         if classes.shape != (count,):
             raise ConfigError(f"task=detection needs a label for each of {count} boxes; {describe(outputs)}")
         return classes
+
+    def _is_object(self, classes: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of the labels are not that of the background."""
+        if self._background is None:
+            return np.ones(classes.shape, np.bool_)
+        if self._background < 0:
+            raise ConfigError(f"task.background={self._background} has no end to count from, as classes are labels")
+        kept: NDArray[np.bool_] = classes != self._background
+        return kept
 
     def _find(self, outputs: Mapping[str, Any], part: str) -> NDArray[Any]:
         name = self._outputs[part] or _found(outputs, part)

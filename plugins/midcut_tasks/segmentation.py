@@ -49,7 +49,7 @@ class Segmentation:
 
 
 def _is_map(value: NDArray[Any]) -> bool:
-    return value.ndim == 4 and value.shape[0] == 1 and value.shape[2] * value.shape[3] > 1 and is_float(value)
+    return value.ndim == 4 and value.shape[0] == 1 and value[0, 0:1].size > 1 and is_float(value)
 
 
 def _mask(scores: NDArray[Any]) -> NDArray[np.intp]:

@@ -150,6 +150,21 @@ def test_outputs_named_as_those_of_detr_mean_what_detr_defines(task, names):
     assert found["box"] == pytest.approx([0.4, 0.3, 0.6, 0.7])
 
 
+def test_the_background_is_left_out_whether_classes_are_labels_or_scores():
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [2.0, 2.0, 3.0, 3.0]])
+    labelled = {"boxes": boxes, "scores": torch.tensor([0.9, 0.8]), "labels": torch.tensor([0, 1])}
+    scored = {"boxes": boxes, "scores": torch.tensor([[0.9, 0.0], [0.0, 0.8]])}
+    for outputs in (labelled, scored):
+        assert [found["class"] for found in Detection(background=0).answer(outputs)["objects"]] == [1]
+    for outputs, background, words in (
+        (scored, 2, "task.background=2 is none of the 2 classes"),
+        (scored, -3, "task.background=-3 is none of the 2 classes"),
+        (labelled, -1, "task.background=-1 has no end to count from"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Detection(background=background).answer(outputs)
+
+
 def test_what_is_set_wins_over_what_detr_defines():
     outputs = {"logits": torch.tensor([[[0.0, 0.0, np.log(3)]]]), "pred_boxes": torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])}
     task = Detection(format=BoxFormat.xyxy, activation=Activation.sigmoid)
@@ -181,6 +196,7 @@ def test_the_scores_of_boxes_are_never_those_of_classes():
         (BOXES, "detection"),
         ({"logits": torch.rand(1, 5, 50)}, "tokens"),
         ({"output": torch.rand(4)}, "tensors"),
+        ({"out": torch.rand(1, 0, 4, 4)}, "tensors"),
         ({"count": 3}, "tensors"),
         ({"ids": torch.arange(6).reshape(1, 6)}, "tensors"),
     ],
