@@ -82,6 +82,22 @@ def test_restored_after_sigterm(tree):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_cannot_be_restored_does_not_keep_the_others_from_it(tree):
+    clocks, lost = CpuClocks(tree), tree / "cpufreq" / "policy0" / "scaling_min_freq"
+
+    def switched_off():
+        with clocks.restored():
+            clocks.set_mhz(900)
+            lost.unlink()
+            lost.mkdir()
+
+    with pytest.raises(ConfigError, match="cannot write 600000 to"):
+        switched_off()
+    lost.rmdir()
+    lost.write_text("0")
+    assert limits(tree)[1] == (600_000, 1_500_000)
+
+
 def test_with_the_userspace_governor_the_speed_is_set_too(tree):
     folder = tree / "cpufreq" / "policy0"
     (folder / "scaling_governor").write_text("userspace\n")

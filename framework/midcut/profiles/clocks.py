@@ -80,11 +80,16 @@ class CpuClocks:
             try:
                 yield
             finally:
-                for policy, (low, high, speed) in saved.items():
-                    if low is not None and high is not None:
-                        _write_range(policy, low, high)
-                    if speed is not None:
-                        _write(policy / "scaling_setspeed", speed)
+                with contextlib.ExitStack() as stack:  # one that cannot be restored does not keep the others from it
+                    for policy, before in saved.items():
+                        stack.callback(_restore, policy, *before)
+
+
+def _restore(policy: Path, low: int | None, high: int | None, speed: int | None) -> None:
+    if low is not None and high is not None:
+        _write_range(policy, low, high)
+    if speed is not None:
+        _write(policy / "scaling_setspeed", speed)
 
 
 def _write_range(policy: Path, low: int, high: int) -> None:
