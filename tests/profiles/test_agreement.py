@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from PIL import Image
 from rich.console import Console
 
@@ -193,6 +194,9 @@ def test_a_plan_takes_sizes_and_agreement_at_each_cut_from_the_profile(profile_f
         "plan", ["model=mnist", f"edge_profile={profile_file}", "accuracy_floor=0.9", "codec=[zstd,int4-zstd]"]
     )
     assert list(build_measured_codecs(other, table)) == ["zstd"]
+    # So were other weights.
+    retrained = structs.replace(table, weights="retrained")
+    assert list(build_measured_codecs(config, retrained)) == ["zstd"]
     # However many pictures agreed, the codec is not exact.
     strict = compose("plan", ["model=mnist", f"edge_profile={profile_file}", "accuracy_floor=1", *CODECS])
     assert list(build_measured_codecs(strict, table)) == ["zstd"]

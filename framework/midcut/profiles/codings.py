@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from omegaconf import OmegaConf
 
 from midcut.component import Kind
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # Agreement on some pictures does not make a codec exact.
 _NOT_EXACT: Final = 1.0 - 2.0**-20
+_log = structlog.get_logger("midcut.profiles")
 _ESTIMATES: Final = ("_target_", "agreement", "ratio", "mb_per_s")
 
 
@@ -111,7 +113,7 @@ def build_measured_codecs(config: DictConfig, table: CutTable) -> dict[str, Code
         ConfigError: none is left.
     """
     profile = _edge_profile(config, table)
-    measured = {} if profile is None or profile.table.graph != table.graph else _codings(profile)
+    measured = {} if profile is None or not _is_of(profile, table) else _codings(profile)
     fastest_mhz = None if profile is None else profile.runs[-1].clock_mhz
     codecs: dict[str, Codec] = {}
     for name, codec in build_each(Kind.CODEC, config.codec).items():
@@ -140,6 +142,20 @@ def _edge_profile(config: DictConfig, table: CutTable) -> Profile | None:
         return find_profile(config.edge_profile, Role.edge, table.model)
     except FileError:  # a predictor that needs one will say so
         return None
+
+
+def _is_of(profile: Profile, table: CutTable) -> bool:
+    """Whether the codecs were measured with this graph and these weights: other weights agree otherwise."""
+    if profile.table.graph != table.graph:
+        return False
+    same = profile.table.weights in ("", table.weights)
+    if profile.codings and not same:
+        _log.warning(
+            "codecs count as not measured: the profile's agreement is of other weights",
+            model=table.model,
+            better=f"midcut profile model={table.model} agreement=FOLDER",
+        )
+    return same
 
 
 def _codings(profile: Profile) -> dict[tuple[str, str], Coding]:
