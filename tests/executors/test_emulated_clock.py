@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
+from midcut.cli.verbs import profile
+from midcut.config.composition import compose
 from midcut.errors import ConfigError, FileError
+from midcut.profiles import read_profile
 from midcut.profiles.choosing import fused_executor
-from midcut.testing import ExecutorSuite
+from midcut.testing import ExecutorSuite, TorchExecutor
 from midcut_executors.emulated_clock import CpufreqTree, EmulatedClock, write_slowdown
 from midcut_executors.hooks import midcut_executors
 from midcut_telemetry.config import Aggregate
@@ -223,3 +226,13 @@ def test_a_profile_is_measured_with_the_runtime_inside_at_full_speed(tmp_path, t
     with closing(slow):
         assert fused_executor(slow, tiny) is slow.full_speed
         assert slow.full_speed.identity.startswith("onnxruntime")
+
+
+def test_the_verb_profile_measures_the_runtime_inside_too(tmp_path, monkeypatch):
+    inside = TorchExecutor()
+    inside.identity, inside.fused = "inside", True
+    stretched = SimpleNamespace(full_speed=inside, identity="EMULATED clock, inside", close=inside.close)
+    monkeypatch.setattr(profile, "build", lambda *_: stretched)
+    out = tmp_path / "profile.json"
+    profile.run(compose("profile", ["model=mnist", "cuts.verify=false", "repeats=1", "warmup=0", f"out={out}"]))
+    assert read_profile(out).executor == "inside"

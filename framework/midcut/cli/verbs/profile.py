@@ -67,8 +67,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         meter = _energy_meter(settings, stack)
         executor = stack.enter_context(contextlib.closing(build(Kind.EXECUTOR, cfg.executor)))
-        executor.prepare(captured, 0, captured.table.last)
-        fused = executor if getattr(executor, "fused", False) else None
+        inside = getattr(executor, "full_speed", executor)  # of an emulated clock
+        inside.prepare(captured, 0, captured.table.last)
+        fused = inside if getattr(inside, "fused", False) else None
         runs = _measure_at_clocks(settings, captured, inputs, clocks, clocks_mhz, meter, fused)
     profile = Profile(
         model=captured.table.model,
