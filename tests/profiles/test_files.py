@@ -197,6 +197,8 @@ def test_fit_round_trip_and_refusals(tmp_path):
         (("laws", "minmax", "models", "alexnet", "a"), -1.0, r"\$\.laws\.minmax\.models\.alexnet: a is -1\.0"),
         (("laws", "max", "models", "vgg16", "lower"), 9.0, r"\$\.laws\.max\.models\.vgg16: bounds must be"),
         (("laws", "median"), {}, "Invalid enum value 'median'"),
+        (("laws",), {}, r"\$\.laws is empty"),
+        (("laws", "max", "models"), {}, r"\$\.laws\.max\.models is empty"),
         (("clock_min_mhz",), 9e9, "not a range of clocks"),
         (("format",), "fit", r"\$\.format is 'fit'"),
     ]:

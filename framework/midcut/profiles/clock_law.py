@@ -123,7 +123,11 @@ def _fault(fit: Fit) -> str:
     for model, slopes in fit.points.items():
         if not len(slopes.clock_mhz) == len(slopes.slope_s) == len(slopes.fitted) > 0:
             return f"$.points.{model}: clock_mhz, slope_s and fitted must have equal lengths and not be empty"
+    if not fit.laws:
+        return "$.laws is empty"
     for name, law in fit.laws.items():
+        if not law.models:
+            return f"$.laws.{name}.models is empty"
         for model, model_law in law.models.items():
             if fault := wrong_law(model_law):
                 return f"$.laws.{name}.models.{model}: {fault}"
