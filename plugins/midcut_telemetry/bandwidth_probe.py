@@ -11,7 +11,6 @@ from midcut import wire
 from midcut.errors import ConfigError, TelemetryError
 from midcut.terms import SlowStart
 from midcut.types import BodyArrival
-from midcut.wire import oip
 from midcut.wire.tcp import arrival_s, rate_kbps, starts_slowly
 from midcut_telemetry.cloud import Endpoint, KeepAliveConnection
 from midcut_telemetry.limits import check_timeout
@@ -87,7 +86,7 @@ class BandwidthProbe:
         try:
             read = json.loads(answer)
             received = int(read["received_bytes"])
-            arrival = BodyArrival(int(read.get(oip.ARRIVAL_BYTES, 0)), int(read.get(oip.ARRIVAL_US, 0)) / 1e6)
+            arrival = BodyArrival(int(read.get("arrival_bytes", 0)), int(read.get("arrival_us", 0)) / 1e6)
         except (ValueError, TypeError, KeyError):
             raise TelemetryError(f"POST {wire.PROBE_PATH}: not the answer to a probe: {answer[:100]!r}") from None
         if received != len(self._body):

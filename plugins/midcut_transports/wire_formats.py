@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import quote
@@ -92,9 +91,8 @@ class OpenInference:
         try:
             reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEADER_LENGTH))
             values = reply_values(reply, self._reply_codec)
-            beyond = route.read_times(reply.parameters.get(route.ROUTE_US))
-            server_s, compute_s = _seconds_parameter(reply, "server_us"), _seconds_parameter(reply, "compute_us")
-            arrival = _arrival(reply)
+            told = reply.parameters
+            beyond = () if told.route_us is None else route.read_times(told.route_us)
         except MalformedError as error:
             raise CloudRefusedError(f"the cloud's reply is invalid: {error}") from None
         _check_id(reply.id, request)
@@ -102,10 +100,14 @@ class OpenInference:
             raise CloudRefusedError(
                 f"the cloud answered with model {reply.model_version[:80]!r}, not {request.fingerprint!r}"
             )
-        if not self._plain and _checksum(reply) != reply.parameters.get(oip.CHECKSUM):
+        if not self._plain and _checksum(reply) != told.crc32:
             raise CloudRefusedError("the reply's tensors were damaged on the way: the checksum differs")
-        fallback = str(reply.parameters.get(route.FALLBACK, ""))[:_LONGEST_REASON]
-        return DecodedReply(values, compute_s, max(server_s, compute_s), beyond, fallback, arrival)
+        compute_s = (told.compute_us or 0.0) / 1e6
+        server_s = max((told.server_us or 0.0) / 1e6, compute_s)
+        arrival = (
+            BodyArrival(told.arrival_bytes, told.arrival_us / 1e6) if told.arrival_bytes and told.arrival_us else None
+        )
+        return DecodedReply(values, compute_s, server_s, beyond, (told.fallback or "")[:_LONGEST_REASON], arrival)
 
 
 class Paper:
@@ -142,19 +144,3 @@ def _check_id(reply_id: str, request: TailRequest) -> None:
 
 def _checksum(reply: oip_read.Reply) -> str:
     return oip.checksum(piece for tensor in reply.tensors for piece in tensor.pieces or ())
-
-
-def _seconds_parameter(reply: oip_read.Reply, name: str) -> float:
-    """A time in the reply's parameters, in seconds; 0 where the server sends none."""
-    value = reply.parameters.get(name, 0)
-    if isinstance(value, bool | str) or not (math.isfinite(value) and value >= 0):
-        raise MalformedError(f"parameter {name} must be microseconds, got {value!r:.40}")
-    return value / 1e6
-
-
-def _arrival(reply: oip_read.Reply) -> BodyArrival | None:
-    """How the request's body arrived, by the reply's parameters; None where the server does not tell."""
-    size, seconds = reply.parameters.get(oip.ARRIVAL_BYTES, 0), _seconds_parameter(reply, oip.ARRIVAL_US)
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise MalformedError(f"parameter {oip.ARRIVAL_BYTES} must be a number of bytes, got {size!r:.40}")
-    return BodyArrival(size, seconds) if size and seconds else None

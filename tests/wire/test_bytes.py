@@ -14,6 +14,7 @@ from midcut.errors import CloudRefusedError
 from midcut.serving import make_runner, message_response
 from midcut.types import Cut, CutTable, TailRequest, ValueSpec
 from midcut.wire.body import Body
+from midcut.wire.oip import ReplyParameters
 from midcut.wire.oip_read import read_infer
 from midcut.wire.oip_tensors import encode_reply
 from midcut_transports.http import HttpTransport
@@ -77,7 +78,7 @@ async def replied(request):
     specs = (ValueSpec("y", "float32", (2,)), ValueSpec("z", "uint8", (2, 2)), ValueSpec("k", "int"))
     table = CutTable("m@x", "fx", (), (Cut(0, 0, ends_module=False, values=specs),), "g", "w")
     call = read_infer(Body([body]), length)
-    message = encode_reply(call, table, {"y": PLAIN, "z": PERMUTED, "k": 7}, {"parse_us": 1, "server_us": 20})
+    message = encode_reply(call, table, {"y": PLAIN, "z": PERMUTED, "k": 7}, ReplyParameters(parse_us=1, server_us=20))
 
     async def answer(_):
         return message_response(message)

@@ -144,7 +144,9 @@ def serve_all() -> None:
         call = oip_read.read_infer(body, request.headers.get(oip.HEADER_LENGTH))
         _, _, (x,) = hosted.read_request(model, call)
         outputs = {} if isinstance(x, int) else {model.table.cuts[-1].values[0].name: x[:, :REPLY]}
-        return message_response(encode_reply(call, model.table, outputs, {"compute_us": 0, "server_us": 0}))
+        return message_response(
+            encode_reply(call, model.table, outputs, oip.ReplyParameters(compute_us=0, server_us=0))
+        )
 
     async def wire_unchecked(request: web.Request) -> web.StreamResponse:
         with unchecked():  # the client sends one request at a time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -35,7 +34,7 @@ from midcut.serving.images import PixelBudget
 from midcut.serving.metrics import CloudMetrics
 from midcut.wire import oip, oip_read, version, workload
 from midcut.wire.oip_tensors import encode_reply
-from midcut.wire.route import FALLBACK, ROUTE_US, times_text
+from midcut.wire.route import times_text
 from midcut.wire.workload import off_loop, values_bytes
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ class _Routes:
             result.compute_s,
             received,
         )
-        self._record_soon(
+        self._record(
             message.model, wire.PAPER, result, _Timestamps(started, received, parsed, computed, perf_counter())
         )
         response = json_response(reply)
@@ -185,17 +184,19 @@ class _Routes:
             with self._hosted.version_of(partition):
                 result, relayed = await self._compute(partition, call, cut, stop, values, left_s)
         computed = perf_counter()
-        parameters: dict[str, str | int] = {
-            "parse_us": int((parsed - received) * 1e6),
-            "queue_us": int(result.queue_s * 1e6),
-            "compute_us": int((result.compute_s + relayed.fallback_compute_s) * 1e6),
-            "server_us": int((computed - received) * 1e6),
-        }
-        parameters |= _arrival_parameters(request)
+        parameters = oip.ReplyParameters(
+            parse_us=int((parsed - received) * 1e6),
+            queue_us=int(result.queue_s * 1e6),
+            compute_us=int((result.compute_s + relayed.fallback_compute_s) * 1e6),
+            server_us=int((computed - received) * 1e6),
+        )
+        arrival = request[UPLOAD].arrival
+        if arrival is not None:
+            parameters.arrival_bytes, parameters.arrival_us = arrival.size_bytes, int(arrival.seconds * 1e6)
         if relayed.beyond:
-            parameters[ROUTE_US] = times_text(relayed.beyond)
+            parameters.route_us = times_text(relayed.beyond)
         if relayed.fallback:
-            parameters[FALLBACK] = relayed.fallback[:_LONGEST_REASON]
+            parameters.fallback = relayed.fallback[:_LONGEST_REASON]
         outputs = _named_outputs(partition.table, call, relayed.values)
         message = await off_loop(
             workload.encode_cost(call, relayed.values),
@@ -206,7 +207,7 @@ class _Routes:
             parameters,
             self._hosted.reply_codec(call),
         )
-        self._record_soon(
+        self._record(
             partition.table.model, call.codec, result, _Timestamps(started, received, parsed, computed, perf_counter())
         )
         return message_response(message)
@@ -232,19 +233,10 @@ class _Routes:
         left_s = None if left_s is None else left_s - (perf_counter() - began)
         return result, await self._relay.finish(partition, call, stop, result.values, left_s)
 
-    def _record_soon(self, model: str, codec: str, result: TailResult, times: _Timestamps) -> None:
-        """Record metrics after the reply is on its way, so that it is not delayed."""
-        asyncio.get_running_loop().call_soon(self._record, model, codec, result, times)
-
     def _record(self, model: str, codec: str, result: TailResult, times: _Timestamps) -> None:
-        self._metrics.inferred(model, codec)
-        self._metrics.parts(
-            read=times.received - times.started,
-            parse=times.parsed - times.received,
-            queue=result.queue_s,
-            compute=result.compute_s,
-            encode=times.encoded - times.computed,
-        )
+        read_s, parse_s = times.received - times.started, times.parsed - times.received
+        encode_s = times.encoded - times.computed
+        self._metrics.inferred(model, codec, (read_s, parse_s, result.queue_s, result.compute_s, encode_s))
 
     async def models(self, request: web.Request) -> web.Response:
         stated = request.headers.get(version.VERSION_HEADER)
@@ -280,7 +272,9 @@ class _Routes:
     async def probe(self, request: web.Request) -> web.Response:
         """Read a body and drop it: a client that times the upload measures the link."""
         received = await discard_body(request, PROBE_LIMIT_BYTES, self._body_timeout_s)
-        answer = {"received_bytes": received} | _arrival_parameters(request)
+        answer, arrival = {"received_bytes": received}, request[UPLOAD].arrival
+        if arrival is not None:
+            answer |= {"arrival_bytes": arrival.size_bytes, "arrival_us": int(arrival.seconds * 1e6)}
         return json_response(msgspec.json.encode(answer))
 
     async def health(self, request: web.Request) -> web.Response:
@@ -289,14 +283,6 @@ class _Routes:
         if may_read(request):
             body["models"] = self._hosted.names
         return json_response(msgspec.json.encode(body), 503 if draining else 200)
-
-
-def _arrival_parameters(request: web.Request) -> dict[str, int]:
-    """How the body of a request arrived, for its answer; empty where it came in too few pieces."""
-    arrival = request[UPLOAD].arrival
-    if arrival is None:
-        return {}
-    return {oip.ARRIVAL_BYTES: arrival.size_bytes, oip.ARRIVAL_US: int(arrival.seconds * 1e6)}
 
 
 def _named_outputs(table: CutTable, call: oip_read.InferCall, values: Sequence[Any]) -> dict[str, Any]:

@@ -121,7 +121,6 @@ class TailQueue:
             MalformedError: the tail does not run on these values.
         """
         with span("tail", model=partition.table.model, cut=cut):
-            loop = asyncio.get_running_loop()
             # Not `_capacity`: that is compared with all requests that hold a place, those being computed included.
             if len(self._waiting) >= self._settings.queue + self._free_workers * self._settings.batch_requests:
                 raise self._busy_error(f"{len(self._waiting)} requests wait")
@@ -131,6 +130,10 @@ class TailQueue:
             kind = self._job_kind(partition, cut, stop, values)
             elements = sum([1 if isinstance(value, int) else value.numel() for value in values])
             tail = partition.table.key, cut, stop, elements
+            may_run = self._free_workers > 0 and not self._waiting and not (kind and self._delay_s > 0.0)
+            if may_run and self._is_quick(tail):
+                return self._compute_at_once(partition, tail, values, kind)
+            loop = asyncio.get_running_loop()
             job = Job(partition, cut, stop, values, loop.create_future(), perf_counter(), tail, kind)
             self._waiting.append(job)
             self._metrics.waiting = len(self._waiting)
@@ -151,6 +154,18 @@ class TailQueue:
                     self._waiting.remove(job)
                     self._metrics.waiting = len(self._waiting)
                     self._observe_batch_size(job.kind, 1)
+
+    def _compute_at_once(
+        self, partition: Partition, tail: TailKey, values: Values, kind: tuple[Any, ...]
+    ) -> TailResult:
+        """Compute a tail on the event loop, without the queue, in which nothing waits."""
+        _, cut, stop, _ = tail
+        outcome = self._worker.run_alone(partition, cut, stop, values, perf_counter())
+        self._observe_batch_size(kind, 1)
+        if isinstance(outcome, Exception):
+            raise outcome
+        self._learn(outcome, outcome.queue_s, None if partition.resized else tail)
+        return outcome
 
     def _expire(self, job: Job) -> None:
         if not job.future.done():
@@ -203,7 +218,7 @@ class TailQueue:
                 self._timer = asyncio.get_running_loop().call_later(remaining_s, self._start_workers)
                 return
             group = self._take_group(first)
-            if self._is_quick(group):
+            if len(group) == 1 and self._is_quick(first.tail):
                 self._set_outcomes(group, self._run(group))
                 if self._waiting:  # one at a time, so that the loop can see to others
                     asyncio.get_running_loop().call_soon(self._start_workers)
@@ -211,12 +226,12 @@ class TailQueue:
             self._free_workers -= 1
             self._pool.submit(self._run_on_thread, group, asyncio.get_running_loop())
 
-    def _is_quick(self, group: list[Job]) -> bool:
-        """Whether the second shortest of the recent runs, or the only one, was short.
+    def _is_quick(self, tail: TailKey) -> bool:
+        """Whether a tail is shorter than handing it to a thread, by its second shortest recent run, or the only one.
 
         Under load, other threads slow most runs.
         """
-        recent_s = self._recent_s.get(group[0].tail) if len(group) == 1 else None
+        recent_s = self._recent_s.get(tail)
         return recent_s is not None and sorted(recent_s)[:2][-1] < _THREAD_ROUND_TRIP_S
 
     def _next_job(self) -> tuple[Job, float]:
@@ -264,16 +279,29 @@ class TailQueue:
         self._record(group, outcomes)
 
     def _record(self, group: list[Job], outcomes: Sequence[TailResult | Exception]) -> None:
-        self._observe_batch_size(group[0].kind, len(group))
+        first = group[0]
+        self._observe_batch_size(first.kind, len(group))
         computed = [outcome for outcome in outcomes if isinstance(outcome, TailResult)]
         if computed:
-            self._metrics.batch_requests.observe(computed[0].batch_requests)
-            self.load.computed(computed[0].compute_s, sum(outcome.queue_s for outcome in computed))
-            newest_s = computed[0].compute_s / computed[0].batch_requests
-            self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
-            if len(group) == 1 and not group[0].partition.resized:
-                # The number of keys is bounded by the cuts and batch sizes, as values are checked.
-                self._recent_s.setdefault(group[0].tail, deque(maxlen=_REMEMBERED_RUNS)).append(newest_s)
+            alone = len(group) == 1 and not first.partition.resized
+            self._learn(computed[0], sum(outcome.queue_s for outcome in computed), first.tail if alone else None)
+
+    def _learn(self, result: TailResult, queue_s: float, alone: TailKey | None) -> None:
+        """Take in how long a tail or a batch took.
+
+        Args:
+            queue_s: how long its requests waited, all together.
+            alone: the tail that ran for one request, of the example's sizes; None for all others.
+        """
+        self._metrics.batch_requests.observe(result.batch_requests)
+        self.load.computed(result.compute_s, queue_s)
+        newest_s = result.compute_s / result.batch_requests
+        self._tail_s += (newest_s - self._tail_s) * (_NEWEST_WEIGHT if self._tail_s else 1.0)
+        if alone is not None:
+            recent_s = self._recent_s.get(alone)
+            if recent_s is None:  # the number of keys is bounded by the cuts and batch sizes, as values are checked
+                recent_s = self._recent_s[alone] = deque(maxlen=_REMEMBERED_RUNS)
+            recent_s.append(newest_s)
 
     def _observe_batch_size(self, kind: tuple[Any, ...], left: int) -> None:
         """Report how many jobs of a kind were queued together: those that left the queue and those that wait."""

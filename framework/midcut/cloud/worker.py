@@ -88,7 +88,25 @@ class Worker:
                 _log.warning(
                     "batch failed, its requests are computed one by one", error=_one_line(error), requests=len(group)
                 )
-        return [self._run_single(job) for job in group]
+        return [self.run_alone(job.partition, job.cut, job.stop, job.values, job.queued_at_s) for job in group]
+
+    def run_alone(
+        self, partition: Partition, cut: int, stop: int, values: Values, queued_at_s: float
+    ) -> TailResult | Exception:
+        """The outcome of one segment. The arguments are the fields of a `Job`."""
+        started = perf_counter()
+        try:
+            values, compute_s = self._segments.run(partition, cut, stop, values)
+        except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
+            _log.warning("tail failed", model=partition.table.model, cut=cut, error=_one_line(error))
+            if is_exhausted(error):
+                return OutOfMemoryError(f"the tail from cut {cut} ran out of memory: {_one_line(error)}")
+            if _is_device_error(error):
+                return DeviceError(f"the device failed in the tail from cut {cut}: {_one_line(error)}")
+            return MalformedError(f"the tail from cut {cut} does not run on these values: {_one_line(error)}")
+        except BaseException as error:  # noqa: BLE001 - a library's panic is not an `Exception`; a client waits
+            return RuntimeError(f"{type(error).__name__}: {error}")
+        return TailResult(values, started - queued_at_s, compute_s, 1)
 
     def _run_batched(self, group: Sequence[Job]) -> list[TailResult]:
         started, first = perf_counter(), group[0]
@@ -101,19 +119,6 @@ class Worker:
             TailResult(values, started - job.queued_at_s, compute_s, len(group))
             for job, values in zip(group, values_of_each, strict=True)
         ]
-
-    def _run_single(self, job: Job) -> TailResult | Exception:
-        started = perf_counter()
-        try:
-            values, compute_s = self._segments.run(job.partition, job.cut, job.stop, job.values)
-        except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
-            _log.warning("tail failed", model=job.partition.table.model, cut=job.cut, error=_one_line(error))
-            if is_exhausted(error):
-                return OutOfMemoryError(f"the tail from cut {job.cut} ran out of memory: {_one_line(error)}")
-            if _is_device_error(error):
-                return DeviceError(f"the device failed in the tail from cut {job.cut}: {_one_line(error)}")
-            return MalformedError(f"the tail from cut {job.cut} does not run on these values: {_one_line(error)}")
-        return TailResult(values, started - job.queued_at_s, compute_s, 1)
 
 
 def _is_device_error(error: Exception) -> bool:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from midcut.serving.prometheus import FastCounter, FastHistogram
+from midcut.serving.prometheus import FastCounter, FastHistogram, FastHistogramRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,10 +96,11 @@ class CloudMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.waiting = 0
-        self._parts = FastHistogram(
+        self._parts = FastHistogramRows(
             "midcut_cloud_part_seconds",
             "Parts of an inference: read (the body), parse, queue, compute, encode",
-            ("part",),
+            "part",
+            ("read", "parse", "queue", "compute", "encode"),
             _SECONDS,
             registry,
         )
@@ -122,13 +123,10 @@ class CloudMetrics:
         gauge = Gauge("midcut_cloud_taken_in", "Inferences accepted and not answered yet", registry=self._registry)
         gauge.set_function(count)
 
-    def inferred(self, model: str, codec: str) -> None:
+    def inferred(self, model: str, codec: str, parts_s: tuple[float, float, float, float, float]) -> None:
+        """Record an inference and the seconds of its parts: read, parse, queue, compute, encode."""
         self._inferences.add(model, codec)
-
-    def parts(self, **seconds: float) -> None:
-        """Record the seconds of an inference's parts: `read`, `parse`, `queue`, `compute`, `encode`."""
-        for part, value in seconds.items():
-            self._parts.observe(value, part)
+        self._parts.observe_row(parts_s)
 
     def dropped(self, reason: str) -> None:
         self._dropped.add(reason)

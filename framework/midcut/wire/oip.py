@@ -64,9 +64,6 @@ models, `crc32`: this server sends `RECEIVED_HEADER`. Of a reply in the paper's 
 RECEIVED_HEADER: Final = "Midcut-Received"
 """Of every answer to a request whose body was read: the checksum of the request as the server received it."""
 DEFERRED: Final = "deferred"
-ARRIVAL_BYTES: Final = "arrival_bytes"
-ARRIVAL_US: Final = "arrival_us"
-"""In a reply, where the request's body came in several pieces: see `midcut.types.BodyArrival`."""
 PLATFORM: Final = "midcut_torch"
 DATATYPES: Final = {
     "bool": "BOOL", "uint8": "UINT8", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
@@ -108,12 +105,45 @@ class RequestedOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: _Parameters | None = None
 
 
+class RequestParameters(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The parameters of a request, the protocol's and midcut's, see above. All others are ignored."""
+
+    binary_data_output: bool = False
+    cut: int | None = None
+    fingerprint: str | None = None
+    codec: str | None = None
+    reply_codec: str | None = None
+    route: str | None = None
+    hops: int = 0
+    input_shapes: str | None = None
+    timeout: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+_Microseconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class ReplyParameters(msgspec.Struct, omit_defaults=True):
+    """The parameters of a reply, see above. `cut` and `finished_by` are an edge's. All others are ignored."""
+
+    parse_us: _Microseconds | None = None
+    queue_us: _Microseconds | None = None
+    compute_us: _Microseconds | None = None
+    server_us: _Microseconds | None = None
+    cut: int | None = None
+    finished_by: str | None = None
+    arrival_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    arrival_us: _Microseconds | None = None
+    route_us: str | None = None
+    fallback: str | None = None
+    crc32: str | None = None
+
+
 class InferHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     """The JSON header of a request. Fields unknown to the protocol are ignored, as other servers do."""
 
     inputs: Annotated[list[TensorHeader], msgspec.Meta(max_length=256)]
     id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
-    parameters: _Parameters | None = None
+    parameters: RequestParameters | None = None
     outputs: Annotated[list[RequestedOutput], msgspec.Meta(max_length=256)] | None = None
 
 
@@ -124,7 +154,7 @@ class ReplyHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     outputs: Annotated[list[TensorHeader], msgspec.Meta(max_length=256)]
     model_version: str | None = None
     id: str | None = None
-    parameters: _Parameters | None = None
+    parameters: ReplyParameters | None = None
 
 
 class Message(NamedTuple):
@@ -199,7 +229,7 @@ def _comma_separated(sizes: Sequence[int]) -> str:
 
 
 def infer_header(
-    tensors: Sequence[TensorHeader],
+    tensors: list[TensorHeader],
     request_id: str,
     timeout_s: float | None,
     *,
@@ -212,24 +242,18 @@ def infer_header(
     input_shapes: Sequence[Sequence[int]] = (),
 ) -> InferHeader:
     """The JSON header of a request for all outputs, as binary. Without a cut it asks for the whole model."""
-    parameters: _Parameters = {"binary_data_output": True}
-    if cut is not None:
-        parameters["cut"] = cut
-    if fingerprint is not None:
-        parameters["fingerprint"] = fingerprint
-    if codec != RAW:
-        parameters["codec"] = codec
-    if reply_codec != RAW:
-        parameters["reply_codec"] = reply_codec
-    if route:
-        parameters["route"] = route
-    if hops:
-        parameters["hops"] = hops
-    if input_shapes:
-        parameters[INPUT_SHAPES] = ",".join("x".join(map(str, shape)) for shape in input_shapes)
-    if timeout_s is not None:
-        parameters["timeout"] = max(int(min(timeout_s * 1e6, LONGEST_US)), 1)
-    return InferHeader(list(tensors), request_id, parameters)
+    parameters = RequestParameters(
+        binary_data_output=True,
+        cut=cut,
+        fingerprint=fingerprint,
+        codec=None if codec == RAW else codec,
+        reply_codec=None if reply_codec == RAW else reply_codec,
+        route=route or None,
+        hops=hops,
+        input_shapes=",".join("x".join(map(str, shape)) for shape in input_shapes) if input_shapes else None,
+        timeout=None if timeout_s is None else max(int(min(timeout_s * 1e6, LONGEST_US)), 1),
+    )
+    return InferHeader(tensors, request_id, parameters)
 
 
 def encode_header(header: InferHeader | ReplyHeader) -> bytes:

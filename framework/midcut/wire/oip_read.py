@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,9 @@ from midcut.wire.oip import (
     RAW,
     InferHeader,
     ReplyHeader,
+    ReplyParameters,
     RequestedOutput,
+    RequestParameters,
     TensorHeader,
 )
 
@@ -28,17 +30,8 @@ _ERROR_PREFIX: Final = "the body is not an Open Inference Protocol message"
 _REQUESTS: Final = msgspec.json.Decoder(InferHeader)
 _REPLIES: Final = msgspec.json.Decoder(ReplyHeader)
 _MOST_SIZES: Final = 64
-_REQUEST_PARAMETERS: Final[dict[str, type]] = {
-    "cut": int,
-    "timeout": int,
-    "fingerprint": str,
-    "codec": str,
-    "reply_codec": str,
-    "route": str,
-    "hops": int,
-    INPUT_SHAPES: str,
-    "binary_data_output": bool,
-}
+_NO_REQUEST_PARAMETERS: Final = RequestParameters()
+_NO_REPLY_PARAMETERS: Final = ReplyParameters()
 
 
 class WireTensor(NamedTuple):
@@ -90,7 +83,7 @@ class Reply(NamedTuple):
     id: str
     model_version: str
     tensors: Sequence[WireTensor]
-    parameters: Mapping[str, str | int | float | bool]
+    parameters: ReplyParameters
 
 
 def read_infer(body: Body, header_length: str | None) -> InferCall:
@@ -107,27 +100,21 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
     if length == 0:
         return InferCall("", None, None, RAW, None, [], None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
     header = parse(_REQUESTS, body.join(0, body.size_bytes if length is None else length), _ERROR_PREFIX)
-    parameters: Mapping[str, Any] = header.parameters or {}
-    for name, value in parameters.items():
-        if type(value) is not _REQUEST_PARAMETERS.get(name, type(value)):
-            raise _wrong_type(name, value, "the request", _REQUEST_PARAMETERS[name])
-    timeout_us = parameters.get("timeout")
-    if timeout_us is not None and timeout_us < 0:
-        raise MalformedError(f"parameter timeout of the request must be microseconds, 0 or more, got {timeout_us}")
-    binary = parameters.get("binary_data_output", False)
+    stated = header.parameters or _NO_REQUEST_PARAMETERS
+    timeout_us, binary = stated.timeout, stated.binary_data_output
     return InferCall(
-        id=header.id or "",
-        cut=parameters.get("cut"),
-        fingerprint=parameters.get("fingerprint"),
-        codec=parameters.get("codec") or RAW,
-        reply_codec=parameters.get("reply_codec") or RAW,
-        timeout_s=min(timeout_us, LONGEST_US) / 1e6 if timeout_us else None,
-        tensors=_split_tensors(body, length, header.inputs),
-        outputs=_requested_outputs(header.outputs, binary) if header.outputs else None,
-        binary=binary,
-        route=parameters.get("route"),
-        hops=parameters.get("hops", 0),
-        input_shapes=_read_shapes(parameters.get(INPUT_SHAPES)),
+        header.id or "",
+        stated.cut,
+        stated.fingerprint,
+        stated.codec or RAW,
+        min(timeout_us, LONGEST_US) / 1e6 if timeout_us else None,
+        _split_tensors(body, length, header.inputs),
+        _requested_outputs(header.outputs, binary) if header.outputs else None,
+        binary,
+        reply_codec=stated.reply_codec or RAW,
+        route=stated.route,
+        hops=stated.hops,
+        input_shapes=() if stated.input_shapes is None else _read_shapes(stated.input_shapes),
     )
 
 
@@ -143,14 +130,12 @@ def read_reply(body: Body, header_length: str | None) -> Reply:
         header.id or "",
         header.model_version or "",
         _split_tensors(body, length, header.outputs),
-        header.parameters or {},
+        header.parameters or _NO_REPLY_PARAMETERS,
     )
 
 
-def _read_shapes(text: str | None) -> tuple[tuple[int, ...], ...]:
-    """Parse the parameter `input_shapes` of a request; None is none."""
-    if text is None:
-        return ()
+def _read_shapes(text: str) -> tuple[tuple[int, ...], ...]:
+    """Parse the parameter `input_shapes` of a request."""
     shapes = [part.split("x") for part in text.split(",")]
     sizes = [size for shape in shapes for size in shape]
     if len(sizes) > _MOST_SIZES or not all(size.isascii() and size.isdigit() and len(size) < 10 for size in sizes):
@@ -162,17 +147,18 @@ def _header_length(body: Body, text: str | None) -> int | None:
     if text is None:
         return None
     # ASCII digits only: int() also accepts signs, underscores and digits of other scripts.
-    if not (text.isascii() and text.isdigit() and len(text) <= 15) or int(text) > body.size_bytes:
+    length = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else -1
+    if not 0 <= length <= body.size_bytes:
         raise MalformedError(f"{HEADER_LENGTH} must be 0 to the body's {body.size_bytes} bytes, got {text[:40]!r}")
-    return int(text)
+    return length
 
 
 def _split_tensors(body: Body, length: int | None, headers: Sequence[TensorHeader]) -> list[WireTensor]:
     """Give each tensor its part of the body."""
-    tensors = []
-    at = body.size_bytes if length is None else length
+    tensors, body_bytes = [], body.size_bytes
+    at = body_bytes if length is None else length
     for header in headers:
-        size = header.given_parameters.get("binary_data_size")
+        size = None if header.parameters is None else header.parameters.get("binary_data_size")
         if type(size) is not int:
             if size is not None:
                 raise _wrong_type("binary_data_size", size, f"tensor {header.name!r}", int)
@@ -184,12 +170,12 @@ def _split_tensors(body: Body, length: int | None, headers: Sequence[TensorHeade
             raise MalformedError(
                 f"tensor {header.name!r} has a binary_data_size and {'data' if length else f'no {HEADER_LENGTH}'}"
             )
-        if not 0 <= size <= body.size_bytes - at:
-            raise MalformedError(f"tensor {header.name!r}: {size} bytes announced, {body.size_bytes - at} are left")
+        if not 0 <= size <= body_bytes - at:
+            raise MalformedError(f"tensor {header.name!r}: {size} bytes announced, {body_bytes - at} are left")
         tensors.append(WireTensor(header, body.pieces(at, at + size)))
         at += size
-    if at != body.size_bytes:
-        raise MalformedError(f"the body has {body.size_bytes - at} bytes more than its tensors")
+    if at != body_bytes:
+        raise MalformedError(f"the body has {body_bytes - at} bytes more than its tensors")
     return tensors
 
 

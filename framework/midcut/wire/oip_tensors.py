@@ -15,7 +15,6 @@ from midcut.types import Encoded, ValueSpec
 from midcut.wire.body import join
 from midcut.wire.oip import (
     BYTES,
-    CHECKSUM,
     CODEC_PREFIX,
     DATATYPES,
     FILE,
@@ -23,6 +22,7 @@ from midcut.wire.oip import (
     RAW,
     Message,
     ReplyHeader,
+    ReplyParameters,
     TensorHeader,
     checksum,
     encode_header,
@@ -110,14 +110,14 @@ def encode_reply(
     call: InferCall,
     table: CutTable,
     outputs: Mapping[str, Tensor | int],
-    parameters: Mapping[str, str | int],
+    parameters: ReplyParameters,
     codec: Codec | None = None,
 ) -> Message:
     """Encode a reply: the requested outputs in the order of the request, or all of them where none is named.
 
     Args:
         outputs: the outputs by name, in the model's order.
-        parameters: the reply's parameters; the checksum is added to them.
+        parameters: the reply's parameters; the checksum is set here.
         codec: encodes the outputs that are sent as binary; None sends their own bytes.
 
     Raises:
@@ -138,9 +138,8 @@ def encode_reply(
             pieces += tensor_pieces
         else:
             headers.append(_json_header(name, value))
-    reply = ReplyHeader(
-        table.model, headers, table.fingerprint, call.id or None, {**parameters, CHECKSUM: checksum(pieces)}
-    )
+    parameters.crc32 = checksum(pieces)
+    reply = ReplyHeader(table.model, headers, table.fingerprint, call.id or None, parameters)
     return Message(encode_header(reply), pieces, binary=any(not header.has_data for header in headers))
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ROUTE: Final = "route"
 HOPS: Final = "hops"
 ROUTE_US: Final = "route_us"
-FALLBACK: Final = "fallback"
 MOST_HOPS: Final = 4
 """Relays that may pass one request on; beyond, it goes round in circles."""
 ROUTE_REPLY_BYTES: Final = len(',"route_us":"10000,10000,100000,1000"')
@@ -70,15 +69,13 @@ def times_text(beyond: Sequence[TierTimes]) -> str:
     )
 
 
-def read_times(text: object) -> tuple[TierTimes, ...]:
-    """Parse the parameter `route_us` of a reply; None is none.
+def read_times(text: str) -> tuple[TierTimes, ...]:
+    """Parse the parameter `route_us` of a reply.
 
     Raises:
         MalformedError: not of this form.
     """
-    if text is None:
-        return ()
-    parts = text.split(",") if isinstance(text, str) else []
+    parts = text.split(",")
     numbers = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 16]
     if len(numbers) != len(parts) or not numbers or len(numbers) % _FIELDS or len(numbers) > _FIELDS * MOST_HOPS:
         raise MalformedError(f"parameter {ROUTE_US} must be four whole numbers for each hop, got {text!r:.60}")

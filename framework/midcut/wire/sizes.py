@@ -35,7 +35,9 @@ _HOST: Final = "127.0.0.1:8700"
 _SECONDS: Final = 0.123456789
 _TIMEOUT_S: Final = 10.0
 _CHECKSUM: Final = oip.checksum(())
-_TIMES_US: Final = {"parse_us": 100, "queue_us": 100, "compute_us": 10_000, "server_us": 10_000}
+_REPLY_PARAMETERS: Final = oip.ReplyParameters(
+    parse_us=100, queue_us=100, compute_us=10_000, server_us=10_000, crc32=_CHECKSUM
+)
 _MARGIN_BYTES: Final = 64 * 1024
 
 
@@ -121,8 +123,8 @@ def reply_bytes(table: CutTable, codec: Codec | None = None, reply_codec: Codec 
         return reply_head_bytes(body) + body
     named = zip(table.reply_names, cut.values, strict=True)
     tensors = [_tensor_size(spec, reply_codec, name) for name, spec in named]
-    parameters: dict[str, str | int | float | bool] = {**_TIMES_US, oip.CHECKSUM: oip.checksum(())}
-    reply = oip.ReplyHeader(table.model, [entry for entry, _ in tensors], table.fingerprint, _REQUEST_ID, parameters)
+    entries = [entry for entry, _ in tensors]
+    reply = oip.ReplyHeader(table.model, entries, table.fingerprint, _REQUEST_ID, _REPLY_PARAMETERS)
     header_length = len(oip.encode_header(reply))
     body = header_length + sum(size for _, size in tensors)
     return reply_head_bytes(body, header_length) + body

@@ -116,11 +116,11 @@ class TensorAnswerer:
         if call.outputs is not None:  # names of nodes are understood, too, as the cloud does
             specs = self._table.cuts[-1].values
             outputs |= {specs[o.value].name: outputs[o.name] for o in self._table.outputs if o.name in outputs}
-        parameters: dict[str, str | int] = {
-            "parse_us": parse_us,
-            "compute_us": int((result.edge_s + result.between.get("relay", 0.0) + result.cloud_s) * 1e6),
-            "server_us": server_us,
-            "cut": result.cut,
-            "finished_by": result.finished_by,
-        }
+        parameters = oip.ReplyParameters(
+            parse_us=parse_us,
+            compute_us=int((result.edge_s + result.between.get("relay", 0.0) + result.cloud_s) * 1e6),
+            server_us=server_us,
+            cut=result.cut,
+            finished_by=result.finished_by,
+        )
         return encode_reply(call, self._table, outputs, parameters)
