@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import httptools
+from msgspec import Struct
 from msgspec.structs import replace
 
+from midcut.types import TcpInfo
 from midcut.wire.tcp import own_socket, tcp_info, unacknowledged_bytes
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
-
-    from midcut.types import TcpInfo
 
 _MAX_HEADER_BYTES: Final = 64 * 1024
 # Requests up to this size are joined: one more packet costs more than the copy.
@@ -73,8 +72,7 @@ class Limits(NamedTuple):
     answer_bytes: int
 
 
-@dataclass
-class Answer:
+class Answer(Struct):
     """A response.
 
     Attributes:
@@ -88,8 +86,8 @@ class Answer:
     """
 
     status: int = 0
-    chunks: list[bytes] = field(default_factory=list)
-    headers: dict[bytes, bytes] = field(default_factory=dict)
+    chunks: list[bytes] = []
+    headers: dict[bytes, bytes] = {}
     sent_bytes: int = 0
     received_bytes: int = 0
     wall_s: float = 0.0
@@ -131,6 +129,7 @@ class Connection(asyncio.Protocol):
         self._socket: socket.socket | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
+        self._headers: dict[bytes, bytes] = {}
         self._done: asyncio.Future[Answer] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._in_header = True
@@ -149,6 +148,7 @@ class Connection(asyncio.Protocol):
         self._in_header = True
         self._done = loop.create_future()
         self._answer = answer = Answer(sent_bytes=request.size_bytes, fresh=not self._used)
+        self._headers = answer.headers
         self._limits = limits
         started = perf_counter()
         self._silence_deadline_at_s = loop.time() + limits.silent_s if self._used else math.inf
@@ -289,14 +289,14 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._done is None or self._done.done():
             self._failed = True  # a second answer to the same request
+            self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._answer is not None and not self._failed:
-            self._answer.headers[name.lower()] = value
+        self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._in_header = False
-        length = b"" if self._answer is None else self._answer.headers.get(b"content-length", b"").strip()
+        length = self._headers.get(b"content-length", b"").strip()
         if length.isdigit() and int(length) > self._limits.answer_bytes:
             told = length[:20].decode()
             self._fail(InvalidResponseError(f"the reply has {told} bytes, over {self._limits.answer_bytes}"))

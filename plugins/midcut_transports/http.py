@@ -28,7 +28,7 @@ from midcut.wire.oip import RAW
 from midcut.wire.trace_context import trace_headers
 from midcut.wire.version import VERSION, VERSION_HEADER, check_version
 from midcut.wire.watched_files import ClientTls, Token
-from midcut.wire.workload import TEXT_WEIGHT, off_loop, values_bytes
+from midcut.wire.workload import SMALL_BYTES, TEXT_WEIGHT, off_loop, values_bytes
 from midcut_transports.connection import ConnectionLostError, InvalidResponseError
 from midcut_transports.integrity import Integrity
 from midcut_transports.pool import NoConnectionInTimeError, Pool, ReusedConnectionTimeoutError
@@ -158,7 +158,9 @@ class HttpTransport:
             + f"Content-Length: {encoded.size_bytes}\r\n"
         )
         limit_bytes = _REPLY_BYTES if request.reply_limit_bytes is None else request.reply_limit_bytes
-        answer = await self._exchange("POST", encoded.path, left_s, headers, encoded.pieces, limit_bytes, integrity)
+        answer = await self._exchange(
+            "POST", encoded.path, left_s, headers, encoded.pieces, encoded.size_bytes, limit_bytes, integrity
+        )
         left_s = timeout_s - (perf_counter() - started)
         try:
             decoded = await off_loop(_decode_cost(answer), wire_format.decode, request, answer, timeout_s=left_s)
@@ -190,6 +192,7 @@ class HttpTransport:
         timeout_s: float,
         headers: str = "",
         pieces: Sequence[memoryview] = (),
+        body_bytes: int = 0,
         limit_bytes: int = _LISTING_BYTES,
         integrity: Integrity | None = None,
     ) -> Answer:
@@ -198,7 +201,9 @@ class HttpTransport:
             raise CloudUnreachableError("the transport is not open")
         http_header = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._access_headers()}{headers}\r\n"
         try:
-            answer = await self._pool.exchange(http_header.encode("latin-1"), pieces, timeout_s, limit_bytes, integrity)
+            answer = await self._pool.exchange(
+                http_header.encode("latin-1"), pieces, body_bytes, timeout_s, limit_bytes, integrity
+            )
         except NoConnectionInTimeError:
             raise CloudTimeoutError(f"no connection to {self._address} in {self._connect_timeout_s:g} s") from None
         except TimeoutError as error:
@@ -285,8 +290,9 @@ def _id_header(request_id: str) -> str:
 
 
 def _decode_cost(answer: Answer) -> int:
-    """Work of decoding an answer: numbers as text take longer than their bytes."""
-    return answer.received_bytes * (TEXT_WEIGHT if answer.header(oip.HEADER_LENGTH) is None else 1)
+    """Work of decoding an answer: numbers as text take longer than their bytes. A small one counts as text."""
+    size = answer.received_bytes
+    return size if size > SMALL_BYTES and answer.header(oip.HEADER_LENGTH) is not None else size * TEXT_WEIGHT
 
 
 def _payload_bytes(request: TailRequest) -> int:

@@ -73,6 +73,7 @@ class Pool:
         self,
         header: bytes,
         pieces: Sequence[memoryview],
+        body_bytes: int,
         timeout_s: float,
         limit_bytes: int = 1_000_000,
         integrity: Integrity | None = None,
@@ -80,6 +81,7 @@ class Pool:
         """Send a request that is safe to repeat; where it does not get through it is sent once more, on a new one.
 
         Args:
+            pieces, body_bytes: the body, and its size.
             timeout_s: limit for all of it, connecting included.
             limit_bytes: the largest answer.
             integrity: tells whether the request got through undamaged; None does not ask.
@@ -91,7 +93,7 @@ class Pool:
             TimeoutError: `timeout_s` passed.
             OSError: no connection.
         """
-        size_bytes = len(header) + sum(piece.nbytes for piece in pieces)
+        size_bytes = len(header) + body_bytes
         self._under_way_bytes += size_bytes
         silent_s = max(
             self._connect_timeout_s,

@@ -7,8 +7,10 @@ import threading
 import weakref
 
 import pytest
+import torch
 
 from midcut.serving.event_loop import freeze_objects, run
+from midcut.serving.threads import Threads
 from midcut.wire.workload import off_loop
 
 
@@ -43,3 +45,13 @@ def test_frozen_objects_are_left_out_of_searches_for_cycles():
         assert not any(held is before for held in gc.get_objects())
     finally:
         gc.unfreeze()
+
+
+def test_nothing_is_recorded_for_gradients_while_a_server_runs():
+    async def on_loop_and_thread():
+        with Threads(1, "compute") as threads:
+            return torch.is_grad_enabled(), await threads.run(torch.is_grad_enabled)
+
+    assert torch.is_grad_enabled()
+    assert run(on_loop_and_thread()) == (False, False)
+    assert torch.is_grad_enabled()

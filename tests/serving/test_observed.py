@@ -11,16 +11,21 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import structlog
 from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from midcut import wire
 from midcut.config.settings import ServerSettings
 from midcut.serving import DRAIN, REQUEST_ID, Drain, RefusedError, bind_request_id, new_app, serve
+from midcut.serving.prometheus import FastHistogramRows
 from midcut.testing import TorchExecutor
 from midcut.types import TailRequest
+from midcut.wire.trace_context import trace_headers
 
 
 def ask(url, method, path, body=None, headers=None):
@@ -223,3 +228,39 @@ def test_a_full_cloud_answers_before_the_body_and_drops_whom_nobody_waits_for(ru
     assert samples["midcut_cloud_dropped_total{reason=gone}"] == 1
     assert samples["midcut_requests_total{method=POST,route=/v1/infer,status=499}"] == 1
     assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]
+
+
+async def test_the_trace_context_of_a_request_ends_with_it():
+    async def told(_):
+        return web.Response(text=trace_headers())
+
+    app = new_app(1000, ServerSettings())
+    app.router.add_get("/told", told)
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    async with TestClient(TestServer(app)) as client:
+        first = await client.get("/told", headers={"traceparent": parent})
+        assert await first.text() == f"traceparent: {parent}\r\n"
+        assert await (await client.get("/told")).text() == ""  # on the same connection
+
+
+@pytest.mark.parametrize("count", [0, 3, 1000, 2501])
+def test_a_histogram_of_rows_counts_as_one_of_single_values(count):
+    bounds, columns = (0.1, 0.5, 1.0), ("read", "parse")
+    rows = np.random.default_rng(count).choice([0.05, 0.1, 0.3, 0.5, 2.0], (count, 2))
+    by_rows, singly = CollectorRegistry(), CollectorRegistry()
+    fast = FastHistogramRows("parts", "Parts", "part", columns, bounds, by_rows)
+    slow = Histogram("parts", "Parts", ("part",), buckets=bounds, registry=singly)
+    for row in rows:
+        fast.observe_row(tuple(row))
+        for column, value in zip(columns, row, strict=True):
+            slow.labels(column).observe(value)
+    for name in columns:
+        labels = {"part": name}
+        assert by_rows.get_sample_value("parts_count", labels) == singly.get_sample_value("parts_count", labels)
+        total = singly.get_sample_value("parts_sum", labels)
+        assert by_rows.get_sample_value("parts_sum", labels) == (None if total is None else pytest.approx(total))
+        for bound in ("0.1", "0.5", "1.0", "+Inf"):
+            of_bound = {"part": name, "le": bound}
+            assert by_rows.get_sample_value("parts_bucket", of_bound) == singly.get_sample_value(
+                "parts_bucket", of_bound
+            )

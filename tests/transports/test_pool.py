@@ -47,7 +47,7 @@ class Server:
 
 async def fill(server, pool, count):
     """Put so many idle connections into the pool."""
-    asking = [asyncio.create_task(pool.exchange(REQUEST, (), 60.0)) for _ in range(count)]
+    asking = [asyncio.create_task(pool.exchange(REQUEST, (), 0, 60.0)) for _ in range(count)]
     while server.connections < count:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     server.answered.set()
@@ -62,11 +62,11 @@ async def test_a_kept_connection_that_fell_silent_takes_the_other_kept_ones_with
         server.fall_silent()
         if cancelled:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(pool.exchange(REQUEST, (), 60.0), 0.05)
+                await asyncio.wait_for(pool.exchange(REQUEST, (), 0, 60.0), 0.05)
         else:
             with pytest.raises(TimeoutError):
-                await pool.exchange(REQUEST, (), 0.05)
-        answer = await pool.exchange(REQUEST, (), 60.0)
+                await pool.exchange(REQUEST, (), 0, 0.05)
+        answer = await pool.exchange(REQUEST, (), 0, 60.0)
         assert (answer.status, answer.fresh, server.connections) == (200, True, 4)
         pool.close()
 
@@ -76,13 +76,13 @@ async def test_a_fresh_connection_that_is_silent_says_nothing_of_the_kept_ones()
         pool = Pool("127.0.0.1", server.port, 60.0)
         await fill(server, pool, 1)
         server.answered.clear()
-        first = asyncio.create_task(pool.exchange(REQUEST, (), 60.0))
+        first = asyncio.create_task(pool.exchange(REQUEST, (), 0, 60.0))
         await asyncio.sleep(0)
         with pytest.raises(TimeoutError):
-            await pool.exchange(REQUEST, (), 0.05)  # on a second, fresh connection
+            await pool.exchange(REQUEST, (), 0, 0.05)  # on a second, fresh connection
         server.answered.set()
         assert not (await first).fresh
-        assert not (await pool.exchange(REQUEST, (), 60.0)).fresh
+        assert not (await pool.exchange(REQUEST, (), 0, 60.0)).fresh
         pool.close()
 
 
@@ -98,7 +98,7 @@ def test_a_connection_that_stands_when_nobody_waits_for_it_any_more_is_closed_wh
     async def go():
         nonlocal asking
         async with Server() as server:
-            asking = asyncio.create_task(Pool("127.0.0.1", server.port, 60.0).exchange(REQUEST, (), 60.0))
+            asking = asyncio.create_task(Pool("127.0.0.1", server.port, 60.0).exchange(REQUEST, (), 0, 60.0))
             with pytest.raises(asyncio.CancelledError):
                 await asking
             assert stood[0]._socket is None

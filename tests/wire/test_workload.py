@@ -11,40 +11,49 @@ from midcut.wire.body import Body
 from midcut.wire.oip_read import InferCall, WireTensor
 from midcut.wire.workload import TEXT_WEIGHT
 
-BODY = Body([b"x" * 600, b"x" * 400])
+BODY = Body([b"x" * 60_000, b"x" * 40_000])
+SMALL = Body([b"x" * 1000])
 
 
 @pytest.mark.parametrize(
     ("header_length", "weight"),
     [
-        (None, 1000 * TEXT_WEIGHT),
-        ("0", 1000),
-        ("100", 100 * TEXT_WEIGHT + 900),
+        (None, 100_000 * TEXT_WEIGHT),
+        ("0", 100_000),
+        ("100", 100 * TEXT_WEIGHT + 99_900),
         # Such headers are refused; until then all of it may be text.
-        ("5000", 1000 * TEXT_WEIGHT),
-        ("-1", 1000 * TEXT_WEIGHT),
-        ("\u0663", 1000 * TEXT_WEIGHT),
+        ("500000", 100_000 * TEXT_WEIGHT),
+        ("-1", 100_000 * TEXT_WEIGHT),
+        ("\u0663", 100_000 * TEXT_WEIGHT),
     ],
 )
 def test_text_weighs_more_than_bytes(header_length, weight):
     assert workload.read_cost(BODY, workload.parse_cost(BODY, header_length)) == weight
 
 
-@pytest.mark.parametrize(("header_length", "text_bytes"), [(None, 1000), ("0", 0), ("100", 100), ("5000", 1000)])
+@pytest.mark.parametrize(
+    ("header_length", "text_bytes"), [(None, 100_000), ("0", 0), ("100", 100), ("500000", 100_000)]
+)
 def test_reading_the_text_leaves_the_tensors_alone(header_length, text_bytes):
     assert workload.parse_cost(BODY, header_length) == text_bytes * TEXT_WEIGHT
 
 
-def call(tensors=(), outputs=None, *, binary=True):
-    return InferCall("", None, None, oip.RAW, None, list(tensors), outputs, binary=binary)
+def test_a_small_body_is_small_work_whatever_it_is():
+    assert workload.parse_cost(SMALL, "100") == workload.parse_cost(SMALL, None) == 1000 * TEXT_WEIGHT
+    assert workload.read_cost(SMALL, workload.parse_cost(SMALL, "100")) == 1000 * TEXT_WEIGHT
+
+
+def call(tensors=(), outputs=None, *, binary=True, codec=oip.RAW):
+    return InferCall("", None, None, codec, None, list(tensors), outputs, binary=binary)
 
 
 def test_what_a_codec_brings_weighs_what_becomes_of_it():
     header, pieces = oip.encoded_header("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
-    assert workload.decode_cost(call([WireTensor(header, pieces)]), 1000) == 1000 + 4 * 64 * 55 * 55
+    assert workload.decode_cost(call([WireTensor(header, pieces)], codec="zstd"), 1000) == 1000 + 4 * 64 * 55 * 55
     odd = oip.TensorHeader("x", (3,), "UINT8", {"shape": "1,,2"})
     bare = oip.TensorHeader("y", (3,), "FP32", {})
-    assert workload.decode_cost(call([WireTensor(odd, ()), WireTensor(bare, ())]), 1000) == 1000
+    assert workload.decode_cost(call([WireTensor(odd, ()), WireTensor(bare, ())], codec="zstd"), 1000) == 1000
+    assert workload.decode_cost(call([WireTensor(header, pieces)]), 1000) == 1000
 
 
 @pytest.mark.parametrize(

@@ -171,11 +171,16 @@ class Program:
         for register, first_write in self.copies[start]:
             if first_write < stop:
                 registers[register] = own_copy(registers[register])
+        if not torch.is_grad_enabled():  # a server's threads compute none, and saying so takes a part of a short tail
+            return self._advance_all(registers, start, stop)
         with torch.no_grad():
-            for call, out, dead in self._instructions[start:stop]:
-                registers[out] = call(registers)
-                for register in dead:
-                    registers[register] = None
+            return self._advance_all(registers, start, stop)
+
+    def _advance_all(self, registers: Registers, start: int, stop: int) -> tuple[Any, ...]:
+        for call, out, dead in self._instructions[start:stop]:
+            registers[out] = call(registers)
+            for register in dead:
+                registers[register] = None
         return tuple([registers[register] for register in self.live[stop]])
 
     def output_leaves(self, values: Sequence[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ from midcut.serving.error_responses import BUSY_LOG, BusyLog, errors_as_json
 from midcut.serving.lifecycle import DRAIN, Drain
 from midcut.serving.metrics import ServerMetrics, new_registry
 from midcut.serving.origins import check_origins
-from midcut.wire.trace_context import PARENT_HEADER, STATE_HEADER, passing_on, read_trace_context
+from midcut.wire.trace_context import PARENT_HEADER, STATE_HEADER, pass_on, read_trace_context
 from midcut.wire.tracing import span
 from midcut.wire.watched_files import Token
 
@@ -111,12 +111,14 @@ def _observe_requests(metrics: ServerMetrics) -> Middleware:
         structlog.contextvars.bind_contextvars(request_id=request_id)  # each request has its own context in aiohttp
         parents = request.headers.getall(PARENT_HEADER, ())
         context = read_trace_context(parents, request.headers.getall(STATE_HEADER, ())) if parents else None
+        if context is not None:
+            pass_on(context)
         route = _route(request)
         status = 499  # nginx's status for a client that closed the connection
         started = request[ARRIVED_AT_S] = perf_counter()
         metrics.request_started()
         try:
-            with passing_on(context), span(route, "SERVER", context, request_id=request_id) as recorded:
+            with span(route, "SERVER", context, request_id=request_id) as recorded:
                 response = await handler(request)
                 status = response.status
                 recorded.set_attribute("http.response.status_code", status)

@@ -37,16 +37,17 @@ class Upload:
         received: bytes so far.
     """
 
+    received = 0
+    _pieces = 0
+    _begin = _before = _last = (0, 0.0)  # bytes so far, and when
+    _timer: asyncio.Timeout | None = None
+    _evicted = False
+
     def __init__(self, budget: BodyBudget, timeout_s: float) -> None:
-        self.received = 0
-        self._pieces = 0
-        self._begin = self._before = self._last = (0, 0.0)  # bytes so far, and when
         self._budget = budget
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._until = self._began + timeout_s
-        self._timer: asyncio.Timeout | None = None
-        self._evicted = False
 
     @property
     def age_s(self) -> float:
@@ -104,6 +105,11 @@ class Upload:
         self._before, self._last = self._last, (self.received, perf_counter())
         if self._pieces == _BEGIN_PIECE:
             self._begin = self._last
+        self._budget.take(self, count)
+
+    def hold(self, count: int) -> None:
+        """Count a body that has arrived as a whole. Raises like `add`."""
+        self.received = count
         self._budget.take(self, count)
 
     def release(self) -> None:

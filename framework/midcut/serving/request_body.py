@@ -69,44 +69,44 @@ async def _consume_chunks(
 ) -> None:
     if "Content-Encoding" in request.headers:
         raise RefusedError(415, "encoded bodies are not accepted: send the body without Content-Encoding")
-    if (request.content_length or 0) > limit_bytes:
-        raise _too_large(limit_bytes)
-    await _ask_for_body(request)
+    _check_size(request.content_length or 0, limit_bytes)
+    if request.get(AWAITS_CONTINUE):
+        await _ask_for_body(request)
     checksum = oip.RequestChecksum(request.match_info.get("model", ""), request.headers.get(oip.HEADER_LENGTH, ""))
     upload = request[UPLOAD] = request.app[BODIES].begin(timeout_s)
 
-    def take(chunk: bytes) -> None:
-        upload.add(len(chunk))
-        if upload.received > limit_bytes:
-            raise _too_large(limit_bytes)
-        checksum.add(chunk)
-        consume(chunk)
-
     try:
         if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
-            take(request.content.read_nowait())
+            body = request.content.read_nowait()
+            upload.hold(len(body))
+            _check_size(len(body), limit_bytes)
+            checksum.add(body)
+            consume(body)
         else:
             with upload.reading() as timeout:
                 async with timeout:
                     async for chunk in request.content.iter_any():
-                        take(chunk)
+                        upload.add(len(chunk))
+                        _check_size(upload.received, limit_bytes)
+                        checksum.add(chunk)
+                        consume(chunk)
     except TimeoutError:
         raise upload.refusal() from None
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         raise RefusedError(400, f"the body is incomplete or its HTTP framing is invalid: {error}") from None
-    request[RECEIVED] = checksum.text
+    request[RECEIVED] = received = checksum.text
     sent = request.headers.get(oip.CHECKSUM_HEADER, oip.DEFERRED)
-    if sent not in (oip.DEFERRED, checksum.text):
-        raise DamagedError(f"the request was damaged on the way: its checksum is {checksum.text}, not {sent[:40]!r}")
+    if sent not in (received, oip.DEFERRED):
+        raise DamagedError(f"the request was damaged on the way: its checksum is {received}, not {sent[:40]!r}")
 
 
 async def _ask_for_body(request: web.Request) -> None:
     """Send `100 Continue` to a client that waits for it before it sends the body."""
-    if request.get(AWAITS_CONTINUE):
-        request[AWAITS_CONTINUE] = False
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
+    request[AWAITS_CONTINUE] = False
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
 
 
-def _too_large(limit_bytes: int) -> TooLargeError:
-    return TooLargeError(f"the body is over this server's limit of {limit_bytes} bytes")
+def _check_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise TooLargeError(f"the body is over this server's limit of {limit_bytes} bytes")

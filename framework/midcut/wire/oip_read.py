@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ _ERROR_PREFIX: Final = "the body is not an Open Inference Protocol message"
 _REQUESTS: Final = msgspec.json.Decoder(InferHeader)
 _REPLIES: Final = msgspec.json.Decoder(ReplyHeader)
 _MOST_SIZES: Final = 64
+_LENGTH: Final = re.compile("[0-9]{1,15}")
 _NO_REQUEST_PARAMETERS: Final = RequestParameters()
 _NO_REPLY_PARAMETERS: Final = ReplyParameters()
 
@@ -147,7 +149,7 @@ def _header_length(body: Body, text: str | None) -> int | None:
     if text is None:
         return None
     # ASCII digits only: int() also accepts signs, underscores and digits of other scripts.
-    length = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else -1
+    length = int(text) if _LENGTH.fullmatch(text) else -1
     if not 0 <= length <= body.size_bytes:
         raise MalformedError(f"{HEADER_LENGTH} must be 0 to the body's {body.size_bytes} bytes, got {text[:40]!r}")
     return length

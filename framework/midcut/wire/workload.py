@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from midcut.errors import MalformedError
-from midcut.wire.oip import parse_sizes
+from midcut.wire.oip import RAW, parse_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +24,8 @@ _T = TypeVar("_T")
 _ON_LOOP_BYTES: Final = 256 * 1024
 # Parsing or writing a byte of numbers as text takes this many times as long as copying one: 256 KiB take 20 ms.
 TEXT_WEIGHT: Final = 16
+# So much is small work whatever it is.
+SMALL_BYTES: Final = _ON_LOOP_BYTES // TEXT_WEIGHT
 _NUMBER_BYTES: Final = 4
 
 
@@ -49,12 +51,13 @@ def values_bytes(values: Iterable[Tensor | int]) -> int:
 
 
 def parse_cost(body: Body, header_length: str | None) -> int:
-    """Work of parsing the JSON of a request body, which leaves the tensors' bytes untouched.
+    """Work of parsing the JSON of a request body, which leaves the tensors' bytes untouched. All of a small one counts.
 
     Args:
         header_length: the HTTP header `Inference-Header-Content-Length`; without one all of the body is JSON.
     """
-    return _text_bytes(body, header_length) * TEXT_WEIGHT
+    small = body.size_bytes <= SMALL_BYTES
+    return (body.size_bytes if small else _text_bytes(body, header_length)) * TEXT_WEIGHT
 
 
 def read_cost(body: Body, parse_cost: int) -> int:
@@ -72,6 +75,8 @@ def decode_cost(call: InferCall, body_cost: int) -> int:
     Args:
         body_cost: the `read_cost` of the body.
     """
+    if call.codec == RAW:
+        return body_cost
     return body_cost + sum(_NUMBER_BYTES * _decoded_numbers(tensor) for tensor in call.tensors)
 
 
@@ -88,7 +93,7 @@ def _text_bytes(body: Body, header_length: str | None) -> int:
 
 
 def _decoded_numbers(tensor: WireTensor) -> int:
-    """How many numbers an encoded tensor becomes, by its header; 0 for others, whose bytes are counted already."""
+    """How many numbers a tensor becomes that a codec encoded, by its header; 0 for others, whose bytes are counted."""
     try:
         shape = parse_sizes(tensor.header, "shape")
     except MalformedError:  # raised again by the decoding, which reports it
