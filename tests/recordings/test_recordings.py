@@ -288,6 +288,15 @@ def test_options_are_refused_in_one_line(tmp_path, capsys, words, complaint):
     assert [path.name for path in Path(tmp_path).iterdir()] == ["log"]
 
 
+def test_the_mean_that_is_printed_is_one_over_time(tmp_path, capsys):
+    # 1 Mbit/s for 1 s, 2 for 30 s, 0.5 for as long: 1.246.
+    (tmp_path / "log").write_text("t,kbps\n0,1000\n1,2000\n31,500\n")
+    columns = ["--columns", "time_s=t,bandwidth_kbps=kbps"]
+    for words in ([], ["--bin-s", "1"]):
+        assert main(["import", "csv", str(tmp_path / "log"), "--out", str(tmp_path / "out"), *columns, *words]) == 0
+        assert "mean 1246 kbit/s" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("bin_s", ["0", "nan", "inf"])
 def test_bins_of_a_mahimahi_trace_without_a_length_are_refused_in_one_line(tmp_path, capsys, bin_s):
     (tmp_path / "link.up").write_text("0\n5\n100\n")

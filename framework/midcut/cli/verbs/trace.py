@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from midcut.config.registry import registry
 from midcut.errors import ConfigError, MidcutError
 from midcut.fields import known_fields
@@ -15,6 +17,9 @@ from midcut.traces import write_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from midcut.traces import Trace
+    from midcut.types import Floats
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -145,7 +150,14 @@ def _import(
     target.parent.mkdir(parents=True, exist_ok=True)
     write_trace(target, trace)
     kbps = trace.fields.get("bandwidth_kbps")
-    link = "" if kbps is None else f", mean {kbps.mean():.0f} kbit/s, {(kbps == 0.0).mean():.1%} of rows without any"
+    link = ""
+    if kbps is not None:
+        link = f", mean {_mean(trace, kbps):.0f} kbit/s, {(kbps == 0.0).mean():.1%} of rows without any"
     return (
         f"{target}: {len(trace.time_s)} rows, {trace.period_s:g} s{link}{''.join(f'; {n}' for n in recording.notes)}\n"
     )
+
+
+def _mean(trace: Trace, values: Floats) -> float:
+    """The mean over time: rows may last differently."""
+    return float(np.average(values, weights=np.diff(np.append(trace.time_s, trace.period_s))))
