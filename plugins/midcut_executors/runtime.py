@@ -137,8 +137,10 @@ class RuntimeExecutor:
         return (network.table.fingerprint, start, stop) in self._segments
 
     def drop(self, network: Network) -> None:
-        """Forget the segments of a network that runs no more."""
+        """Forget what is known of a network that runs no more: what refused it then, as a full disk, may be over."""
         with self._preparing, self._lock:
+            for known in (self._refused, self._varying):
+                known.pop(network.table.fingerprint, None)
             for key in [key for key in self._segments if key[0] == network.table.fingerprint]:
                 del self._segments[key]
             self._exports.pop(network.table.fingerprint, None)

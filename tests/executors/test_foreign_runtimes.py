@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -389,3 +390,15 @@ def test_weights_that_an_optimisation_made_are_not_taken_for_those_of_an_earlier
         held.append(pool.insert(proto, "w", tensor))
         del tensor
     assert [weight.value.numpy()[0, 0] for weight in held] == list(range(50))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_model_that_was_refused_is_tried_again_when_it_was_unloaded_in_between(monkeypatch):
+    network = small_network()
+    with closing(OnnxRuntime(1, 1e-3, 8)) as executor, closing(Segments(executor)) as segments:
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime_module, "Exported", Mock(side_effect=ExecutorError("no space left on device")))
+            assert not segments.prepare(network, 0, network.table.last)
+        assert not segments.prepare(network, 0, network.table.last)  # the next request does not try it again
+        segments.drop(network)
+        assert segments.prepare(network, 0, network.table.last)

@@ -149,7 +149,11 @@ class Segments:
             then()
 
     def drop(self, partition: Partition) -> None:
-        """Release what was prepared for a model that runs no more."""
+        """Release what was prepared for a model that runs no more, and forget what was refused."""
+        with self._lock:
+            self._refused, self._failed = (
+                {key for key in keys if key[0] != partition.table.key} for keys in (self._refused, self._failed)
+            )
         release = getattr(self._executor, "drop", None)
         if release is not None:
             release(partition)
