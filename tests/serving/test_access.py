@@ -17,7 +17,7 @@ from midcut.config.settings import InputServer, ServerSettings
 from midcut.errors import ConfigError, TelemetryError
 from midcut.serving.access import warn_if_unprotected
 from midcut.wire.credentials import client_tls, read_token, server_tls
-from midcut.wire.watched_files import Token
+from midcut.wire.watched_files import ClientTls, Token, WatchedFiles
 from midcut_telemetry.bandwidth_probe import BandwidthProbe
 from midcut_telemetry.http_ping import HttpPing
 
@@ -296,34 +296,143 @@ def test_a_clients_token_file_that_changes_is_read_anew(tmp_path, monkeypatch):
     assert token.current() == "renewed"
 
 
-def test_a_certificate_that_changes_is_used_for_new_connections(running_cloud, tmp_path, monkeypatch):
+@pytest.fixture
+def renewals(monkeypatch):
+    """What a server of this process logs of its certificate, which it looks at all the time."""
     monkeypatch.setattr("midcut.wire.watched_files._LOOK_EVERY_S", 0.0)
     monkeypatch.setattr("midcut.serving.lifecycle._CERTIFICATES_EVERY_S", 0.02)
-    first, second = trustme.CA(), trustme.CA()
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    log = structlog.testing.LogCapture()
+    monkeypatch.setattr("midcut.wire.watched_files._log", structlog.wrap_logger(None, processors=[log]))
 
-    def install(authority):
-        issued = authority.issue_cert("127.0.0.1")
-        key.write_bytes(issued.private_key_pem.bytes())
-        cert.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
-
-    def trusting(authority):
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
-        return context
-
-    install(first)
-    with running_cloud(tls_cert=str(cert), tls_key=str(key)) as url:
-        assert get(url, tls=trusting(first))[0] == 200
-        install(second)
+    def wait_for(event):
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                assert get(url, tls=trusting(second))[0] == 200
-                break
-            except ssl.SSLError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+        while not any(event in entry["event"] for entry in log.entries):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        log.entries.clear()
+
+    return wait_for
+
+
+class Installed:
+    """The files of a certificate, each replaced in one step."""
+
+    def __init__(self, folder):
+        self.cert, self.key, self.ca = (str(folder / name) for name in ("cert.pem", "key.pem", "ca.pem"))
+        self.folder = folder
+
+    def replace(self, path, data):
+        (self.folder / "new").write_bytes(data)
+        (self.folder / "new").rename(path)
+
+    def certificate(self, issued):
+        self.replace(self.cert, b"".join(each.bytes() for each in issued.cert_chain_pems))
+
+    def private_key(self, issued):
+        self.replace(self.key, issued.private_key_pem.bytes())
+
+
+def trusting(*authorities):
+    context = ssl.create_default_context()
+    for authority in authorities:
+        authority.configure_trust(context)
+    return context
+
+
+def test_a_certificate_before_its_key_changes_nothing(running_cloud, tmp_path, renewals):
+    first, second = trustme.CA(), trustme.CA()
+    old, new, files = first.issue_cert("127.0.0.1"), second.issue_cert("127.0.0.1"), Installed(tmp_path)
+    files.certificate(old)
+    files.private_key(old)
+    with running_cloud(tls_cert=files.cert, tls_key=files.key) as url:
+        files.certificate(new)
+        renewals("stays as it was")
+        assert get(url, tls=trusting(first))[0] == 200
+        files.private_key(new)
+        renewals("read anew")
+        assert get(url, tls=trusting(second))[0] == 200
+        with pytest.raises(ssl.SSLCertVerificationError):
+            get(url, tls=trusting(first))
+
+
+def test_a_certificate_with_a_key_of_another_kind_replaces_the_old_one(running_cloud, tmp_path, renewals):
+    authority, files = trustme.CA(), Installed(tmp_path)
+    kinds = [authority.issue_cert("127.0.0.1", key_type=kind) for kind in (trustme.KeyType.ECDSA, trustme.KeyType.RSA)]
+    files.certificate(kinds[0])
+    files.private_key(kinds[0])
+    with running_cloud(tls_cert=files.cert, tls_key=files.key) as url:
+        for issued in reversed(kinds):
+            files.certificate(issued)
+            renewals("stays as it was")
+            files.private_key(issued)
+            renewals("read anew")
+            parts = urlsplit(url)
+            with (
+                socket.create_connection((parts.hostname, parts.port), timeout=60) as plain,
+                trusting(authority).wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+            ):
+                served = ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True))
+            assert served.split() == issued.cert_chain_pems[0].bytes().decode().split()
+
+
+def test_a_client_ca_that_is_replaced_counts_for_new_connections(running_cloud, tmp_path, renewals):
+    ours, theirs = trustme.CA(), trustme.CA()
+    server, files = ours.issue_cert("127.0.0.1"), Installed(tmp_path)
+    files.certificate(server)
+    files.private_key(server)
+    files.replace(files.ca, ours.cert_pem.bytes())
+
+    def ask(authority):
+        context = trusting(ours)
+        authority.issue_cert("edge@example.org").configure_cert(context)
+        return get(url, tls=context)[0]
+
+    with running_cloud(tls_cert=files.cert, tls_key=files.key, tls_client_ca=files.ca) as url:
+        assert ask(ours) == 200
+        files.replace(files.ca, b"no certificate")
+        renewals("stays as it was")
+        assert ask(ours) == 200
+        files.replace(files.ca, theirs.cert_pem.bytes())
+        renewals("read anew")
+        assert ask(theirs) == 200
+        with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+            ask(ours)
+        with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+            get(url, tls=trusting(ours))
+
+
+def test_a_clients_certificate_before_its_key_changes_nothing(running_cloud, tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut.wire.watched_files._LOOK_EVERY_S", 0.0)
+    ours = trustme.CA()
+    server, clients = ours.issue_cert("127.0.0.1"), [ours.issue_cert(f"edge{i}@example.org") for i in range(2)]
+    installed, folder = Installed(tmp_path), tmp_path / "client"
+    folder.mkdir()
+    mine = Installed(folder)
+    installed.certificate(server)
+    installed.private_key(server)
+    installed.replace(installed.ca, ours.cert_pem.bytes())
+    mine.certificate(clients[0])
+    mine.private_key(clients[0])
+    with running_cloud(tls_cert=installed.cert, tls_key=installed.key, tls_client_ca=installed.ca) as url:
+        tls = ClientTls(installed.ca, mine.cert, mine.key)
+        before = tls.current()
+        mine.certificate(clients[1])
+        assert tls.current() is before
+        assert get(url, tls=tls.current())[0] == 200
+        mine.private_key(clients[1])
+        assert tls.current() is not before
+        assert get(url, tls=tls.current())[0] == 200
+
+
+def test_a_file_that_became_readable_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("midcut.wire.watched_files._LOOK_EVERY_S", 0.0)
+    file = tmp_path / "key.pem"
+    file.touch(0o200)
+    files = WatchedFiles([str(file)])
+    assert not files.changed()
+    time.sleep(0.05)  # the clock of a file system may tick every few milliseconds only
+    file.chmod(0o600)
+    assert files.changed()
 
 
 @pytest.mark.parametrize(

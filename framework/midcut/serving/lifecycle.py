@@ -88,6 +88,7 @@ async def serve(
         ConfigError: the server cannot listen on the address, or the TLS files cannot be used.
     """
     tls = server_tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    certificate = _certificate(tls, settings)
     warn_if_unprotected(settings)
     runner = make_runner(app, settings)
     await runner.setup()
@@ -99,7 +100,7 @@ async def serve(
             raise ConfigError(f"cannot listen on {where}: {error}") from None
         stop = stop or stop_signals()
         ready(address_url("https" if tls else "http", settings.host, listener.port))
-        await _wait(stop, tls, settings)
+        await _wait(stop, certificate)
         await _drain(app[DRAIN], listener, settings)
         await listener.close()
     finally:
@@ -145,12 +146,17 @@ class Served:
             _log.error("the server failed, no request is answered any more", url=self._url.result(), exc_info=error)
 
 
-async def _wait(stop: asyncio.Event, tls: ssl.SSLContext | None, settings: ServerSettings) -> None:
-    """Wait until the server is to stop; use new certificates meanwhile."""
+def _certificate(tls: ssl.SSLContext | None, settings: ServerSettings) -> Certificate | None:
     if tls is None or settings.tls_cert is None:
+        return None
+    return Certificate(tls, settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+
+
+async def _wait(stop: asyncio.Event, certificate: Certificate | None) -> None:
+    """Wait until the server is to stop; use new certificates meanwhile."""
+    if certificate is None:
         await stop.wait()
         return
-    certificate = Certificate(tls, settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CERTIFICATES_EVERY_S):

@@ -58,6 +58,11 @@ def server_tls(cert: str | None, key: str | None, client_ca: str | None) -> ssl.
         if key or client_ca:
             raise ConfigError("tls_key and tls_client_ca need tls_cert")
         return None
+    return server_context(cert, key, client_ca)
+
+
+def server_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSLContext:
+    """The TLS context of a server that has a certificate; see `server_tls`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = _OLDEST_TLS
     _load_certificate(context, cert, key)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from midcut.errors import ConfigError
-from midcut.wire.credentials import client_tls, read_token
+from midcut.wire.credentials import client_tls, read_token, server_context
 
 if TYPE_CHECKING:
     import ssl
@@ -45,7 +46,8 @@ class WatchedFiles:
             except OSError:
                 stamps.append(())
             else:
-                stamps.append((found.st_mtime_ns, found.st_ino, found.st_size))
+                # The last one changes with permissions, too.
+                stamps.append((found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns))
         return stamps
 
 
@@ -58,8 +60,8 @@ class Token:
 
     def __init__(self, token_env: str | None, token_file: str | None, key: str = "token") -> None:
         self._file, self._key = token_file, key
+        self._files = WatchedFiles([token_file] if token_file else [])  # first, so that no change falls in between
         self._value = read_token(token_env, token_file, key)
-        self._files = WatchedFiles([token_file] if token_file else [])
 
     def current(self) -> str | None:
         """The token as it is now, None where none is configured. A file that holds none any more changes nothing."""
@@ -74,31 +76,35 @@ class Token:
 
 
 class Certificate:
-    """The certificate of a TLS context, with its key.
+    """The certificate of a server's TLS context, with its key and the CA of its clients.
 
     Args:
-        context: holds the certificate already; connections made after `refresh` use the new one.
+        context: holds them already; connections made after `refresh` use the new ones.
+        cert, key, ca: as for `server_tls`.
     """
 
     def __init__(self, context: ssl.SSLContext, cert: str, key: str | None, ca: str | None = None) -> None:
-        self._context, self._cert, self._key, self._ca = context, cert, key, ca
+        self._context, self._settings = context, (cert, key, ca)
         self._files = WatchedFiles([path for path in (cert, key, ca) if path])
 
     def refresh(self) -> None:
-        """Read the files anew where they have changed. Files that do not fit (yet) change nothing.
-
-        A CA that was added is trusted from then on; one that was taken away is trusted until the next start.
-        """
+        """Read the files anew where they have changed. Files that do not fit (yet) change nothing."""
         if not self._files.changed():
             return
+        cert = self._settings[0]
         try:
-            self._context.load_cert_chain(self._cert, self._key, password="")
-            if self._ca:
-                self._context.load_verify_locations(self._ca)
-        except (OSError, ValueError) as error:
-            _log.warning("the certificate stays as it was", file=self._cert, reason=str(error))
+            renewed = server_context(*self._settings)
+        except ConfigError as error:
+            _log.warning("the certificate stays as it was", file=cert, reason=str(error))
         else:
-            _log.info("certificate read anew", file=self._cert)
+            # Not loaded into the context itself: OpenSSL drops the old key before it finds that the new one does not
+            # fit, and keeps certificates with keys of other kinds, and CAs that were taken away.
+            self._context.sni_callback = partial(_use, renewed)
+            _log.info("certificate read anew", file=cert)
+
+
+def _use(context: ssl.SSLContext, connection: ssl.SSLObject, *_: object) -> None:
+    connection.context = context
 
 
 class ClientTls:
@@ -113,8 +119,8 @@ class ClientTls:
 
     def __init__(self, ca: str | None, cert: str | None, key: str | None) -> None:
         self._settings = ca, cert, key
+        self._files = WatchedFiles([path for path in (ca, cert, key) if path])  # first, as for a token
         self._context = client_tls(ca, cert, key)
-        self._files = WatchedFiles([path for path in (ca, cert, key) if path])
 
     def current(self) -> ssl.SSLContext:
         """The context for the next connection. Files that do not fit (yet) change nothing."""
