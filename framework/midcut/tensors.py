@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import contextmanager, nullcontext
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +22,7 @@ from midcut.errors import MalformedError
 from midcut.types import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -118,18 +117,18 @@ def set_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
+def begin_computing(count: int) -> None:
+    """Make the calling thread one that only computes: it records nothing for gradients. Otherwise as `set_threads`."""
+    set_threads(count)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_grad_enabled(False)
+
+
 def thread_count() -> int:
     """The number of threads of PyTorch's operations on the calling thread; 1 where PyTorch is not used at all."""
     torch = sys.modules.get("torch")
     return 1 if torch is None else int(torch.get_num_threads())
-
-
-@contextmanager
-def without_gradients() -> Iterator[None]:
-    """Have PyTorch, where it is used at all, record nothing for gradients on the calling thread."""
-    torch = sys.modules.get("torch")
-    with nullcontext() if torch is None else torch.no_grad():
-        yield
 
 
 def dtype_name(dtype: torch.dtype | np.dtype[Any]) -> str:

@@ -44,16 +44,27 @@ def test_a_config_that_cannot_serve_is_one_line(overrides, part):
     assert "\n" not in str(caught.value)
 
 
-def test_the_configured_threads_hold_on_every_worker():
+def test_the_configured_threads_hold_on_every_worker_and_none_records_gradients():
     threads = torch.get_num_threads() + 1
     both_there = threading.Barrier(2)
 
     def count():
         both_there.wait(60)
-        return torch.get_num_threads()
+        return torch.get_num_threads(), torch.is_grad_enabled()
 
     async def count_on_both():
         return await asyncio.gather(pool.run(count), pool.run(count))
 
     with tail_threads(CloudSettings(threads=threads, workers=2)) as pool:
-        assert asyncio.run(count_on_both()) == [threads, threads]
+        assert asyncio.run(count_on_both()) == [(threads, False)] * 2
+
+
+def test_the_loop_of_a_cloud_records_nothing_for_gradients(monkeypatch):
+    async def record(_):
+        recorded.append(torch.is_grad_enabled())
+
+    recorded = []
+    monkeypatch.setattr(cloud, "_serve", record)
+    cloud.run(compose("cloud", ["model=mnist", "cuts.verify=false"]))
+    assert recorded == [False]
+    assert torch.is_grad_enabled()

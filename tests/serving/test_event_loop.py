@@ -47,11 +47,15 @@ def test_frozen_objects_are_left_out_of_searches_for_cycles():
         gc.unfreeze()
 
 
-def test_nothing_is_recorded_for_gradients_while_a_server_runs():
-    async def on_loop_and_thread():
-        with Threads(1, "compute") as threads:
-            return torch.is_grad_enabled(), await threads.run(torch.is_grad_enabled)
+def test_a_plugin_may_learn_by_gradients_on_the_loop_and_on_a_thread():
+    layer = torch.nn.Linear(2, 1)
 
-    assert torch.is_grad_enabled()
-    assert run(on_loop_and_thread()) == (False, False)
-    assert torch.is_grad_enabled()
+    def learn():
+        layer(torch.ones(1, 2)).sum().backward()
+        return layer.bias.grad.item()
+
+    async def on_loop_and_thread():
+        with Threads(1, "planning") as threads:
+            return learn(), await threads.run(learn)
+
+    assert run(on_loop_and_thread()) == (1.0, 2.0)

@@ -29,6 +29,7 @@ from midcut.graph.segments import Segments
 from midcut.serving import check_credentials
 from midcut.serving.access import is_loopback
 from midcut.serving.threads import Threads
+from midcut.tensors import begin_computing
 from midcut.wire import PAPER, codec_names
 from midcut.wire.addresses import is_http_url
 
@@ -178,8 +179,8 @@ def _check_repository(settings: CloudConfig) -> None:
 
 def tail_threads(settings: CloudSettings) -> Threads:
     """The threads that compute tails."""
-    # torch.set_num_threads applies to the calling thread only, so each worker calls it.
-    return Threads(settings.workers, "tail", partial(torch.set_num_threads, settings.thread_count))
+    # Both settings hold for the calling thread only, so each worker calls it.
+    return Threads(settings.workers, "tail", partial(begin_computing, settings.thread_count))
 
 
 def _load(cfg: DictConfig, settings: CloudConfig) -> tuple[dict[str, tuple[LoadedModel, Partition]], dict[str, str]]:

@@ -17,7 +17,7 @@ from midcut.edge.recheck import Recheck, difference
 from midcut.errors import CloudError, CloudRefusedError, MalformedError
 from midcut.graph.segments import Segments
 from midcut.serving.threads import Threads
-from midcut.tensors import set_threads
+from midcut.tensors import begin_computing
 from midcut.types import TailReply, Transfer
 from midcut.wire.sizes import PAPER
 from midcut.wire.tracing import span
@@ -130,7 +130,7 @@ class LocalCompute:
     def __init__(self, partition: Partition, executor: Executor, threads: int) -> None:
         self._partition = partition
         self._segments = Segments(executor)
-        self._threads = Threads(1, "compute", partial(set_threads, threads))
+        self._threads = Threads(1, "compute", partial(begin_computing, threads))
 
     async def run(self, partition: Partition, start: int, stop: int, values: Values) -> tuple[Values, float]:
         """Run nodes start..stop-1; returns the values that cross `stop` and the seconds it took.

@@ -171,7 +171,7 @@ class Program:
         for register, first_write in self.copies[start]:
             if first_write < stop:
                 registers[register] = own_copy(registers[register])
-        if not torch.is_grad_enabled():  # a server's threads compute none, and saying so takes a part of a short tail
+        if not torch.is_grad_enabled():  # on a server's threads for tails; saying so takes a part of a short tail
             return self._advance_all(registers, start, stop)
         with torch.no_grad():
             return self._advance_all(registers, start, stop)

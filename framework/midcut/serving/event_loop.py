@@ -9,8 +9,6 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from midcut.tensors import without_gradients
-
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
@@ -23,7 +21,7 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     Args:
         main: the loop ends when this coroutine does.
     """
-    with _restore_signal_handlers(), without_gradients(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with _restore_signal_handlers(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
 
 

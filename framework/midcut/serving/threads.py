@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
 
-from midcut.tensors import without_gradients
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -118,10 +116,6 @@ class Threads:
             begun.put(error)
             return
         begun.put(None)
-        with without_gradients():
-            self._work_off()
-
-    def _work_off(self) -> None:
         while (item := self._work.get()) is not None:
             work, arguments = item
             try:

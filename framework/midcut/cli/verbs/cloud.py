@@ -6,6 +6,8 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+import torch
+
 from midcut.cloud.assembly import assemble
 from midcut.serving import event_loop, serve
 from midcut.wire.tracing import start_tracing
@@ -21,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     end_tracing = start_tracing("midcut cloud")
     event_loop.freeze_objects()  # of the packages; models may be unloaded, and go then
     try:
-        with assemble(cfg) as cloud:
+        with assemble(cfg) as cloud, torch.no_grad():  # once, as it would take a part of each tail run on the loop
             event_loop.run(_serve(cloud))
     finally:
         end_tracing()
