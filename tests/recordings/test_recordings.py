@@ -44,14 +44,45 @@ def test_mahimahi_counts_opportunities_in_bins_and_an_empty_bin_is_an_outage(rea
         (0.0, 3 * 12000 / 100), (0.1, 120.0), (pytest.approx(0.2), 0.0), (pytest.approx(0.3), 240.0),
     ]  # fmt: skip
     assert "longest gap 0.25 s" in recording.notes[0]
-    assert rows(read("mahimahi", "50\n100\n", packet_bytes=1504)) == [(0.0, 2 * 1504 * 8 / 100)]
+    assert rows(read("mahimahi", "50\n100\n", packet_bytes=1504)) == [
+        (0.0, 2 * 1504 * 8 / 100),
+        (0.05, 2 * 1504 * 8 / 100),
+    ]
 
 
 def test_a_cooked_rate_holds_before_its_own_time(read):
     text = "0\t2.34617\n0.89\t2.50239\n1.49\t2.12186\n2.33\t2.17425\n"
-    assert rows(read("cooked", text)) == [(0.0, 2502.39), (0.89, 2121.86), (1.49, 2174.25)]
+    expected = [(0.0, 2502.39), (0.89, 2121.86), (1.49, 2174.25), (1.91, 2174.25)]  # the last one until 2.33
+    assert rows(read("cooked", text)) == expected
     late = "".join(f"{2198.5 + float(line.split()[0])} {line.split()[1]}\n" for line in text.splitlines())
-    assert rows(read("cooked", late)) == [(0.0, 2502.39), (0.89, 2121.86), (1.49, 2174.25)]
+    assert rows(read("cooked", late)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "end_s", "kbit"),
+    [
+        ("cooked", "0 1\n1 2\n31 0.5\n", 31.0, 2000 + 30 * 500),
+        ("cooked", "0 1\n30 2\n31 0.5\n", 31.0, 30 * 2000 + 500),
+        ("cooked", "0 1\n1 2\n31 0.5\n31 9\n7 9\n", 31.0, 2000 + 30 * 500),
+        ("cooked", "5 1\n35 2\n", 30.0, 30 * 2000),
+        ("norway", "1 5000 59 10 100000 1000\n31 35000 59 10 30000 30000\n", 31.0, 800 + 240),
+        ("mahimahi", "0\n100\n200\n210\n", 0.21, 48),
+    ],
+)
+def test_a_recording_ends_with_its_last_interval(read, name, text, end_s, kbit):
+    assert_carried(read(name, text).trace, end_s, kbit)
+
+
+def test_the_last_interval_of_iperf3_may_be_a_short_one(read):
+    sums = [{"start": at, "end": end, "bits_per_second": 8e6} for at, end in ((0, 1), (1, 2), (2, 2.125))]
+    report = iperf3(start={"test_start": {"reverse": 1}}, intervals=[{"sum": each} for each in sums])
+    assert_carried(read("iperf3", report).trace, 2.125, 17000)
+
+
+def assert_carried(trace, end_s, kbit):
+    assert trace.period_s == pytest.approx(end_s, abs=1e-6)
+    lengths = np.diff(np.append(trace.time_s, trace.period_s))
+    assert (trace.fields["bandwidth_kbps"] * lengths).sum() == pytest.approx(kbit)
 
 
 @pytest.mark.parametrize(("name", "epoch"), [("norway", "1289406399"), ("ghent", "1453121728123")])
@@ -248,10 +279,8 @@ def test_bins_conserve_what_the_link_carries():
     times = np.concatenate(([0.0], np.cumsum(generator.uniform(0.1, 3.0, 50))))
     trace = Trace(times, {"bandwidth_kbps": generator.uniform(0.0, 9e3, 51)})
     for bin_s in (0.1, 1.0, 7.3, 1e3):
-        binned = average_in_bins(trace, bin_s)
-        lengths = np.diff(np.append(binned.time_s, trace.period_s))
         carried = (np.diff(np.append(times, trace.period_s)) * trace.fields["bandwidth_kbps"]).sum()
-        assert (binned.fields["bandwidth_kbps"] * lengths).sum() == pytest.approx(carried)
+        assert_carried(average_in_bins(trace, bin_s), trace.period_s, carried)
     with pytest.raises(ConfigError, match="over 0 s"):
         average_in_bins(trace, 0.0)
 

@@ -26,8 +26,9 @@ def read_iperf3(path: Path, repeats: Repeats) -> Recording:
     intervals, notes = _intervals(path, report)
     ping_ms = _ping_ms(report)
     rows = Rows(path, repeats)
-    for number, (start_s, _, kbps) in enumerate(intervals, start=1):
-        rows.add(number, start_s, {"bandwidth_kbps": kbps} | ({} if ping_ms is None else {"ping_ms": ping_ms}))
+    ping = {} if ping_ms is None else {"ping_ms": ping_ms}
+    for number, (start_s, end_s, kbps) in enumerate(intervals, start=1):
+        rows.add(number, start_s, {"bandwidth_kbps": kbps} | ping, end_s)
     return rows.recording(notes)
 
 

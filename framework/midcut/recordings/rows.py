@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from midcut.errors import FileError
+from midcut.recordings.shaping import end_at
 from midcut.traces import TIME, Trace
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Rows:
     repeats: Repeats
     _times: list[float] = field(default_factory=list)
     _values: list[list[Mapping[str, float]]] = field(default_factory=list)
+    _end_s: float | None = None
     _merged: int = 0
     _skipped: int = 0
     _without_duration: int = 0
@@ -59,8 +61,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self._times)
 
-    def add(self, line: int, time_s: float, values: Mapping[str, float]) -> None:
+    def add(self, line: int, time_s: float, values: Mapping[str, float], end_s: float | None = None) -> None:
         """Add a row.
+
+        Args:
+            end_s: when it ends, where the format tells; it counts for the last row.
 
         Raises:
             FileError: it repeats a time or goes back, and is to be refused.
@@ -73,9 +78,11 @@ class Rows:
                 return
             self._merged += 1
             self._values[-1].append(values)
+            self._end_s = end_s
             return
         self._times.append(time_s)
         self._values.append([values])
+        self._end_s = end_s
 
     def leave_out(self) -> None:
         """Count a row in which no time passed."""
@@ -99,6 +106,8 @@ class Rows:
         rows = [{name: float(np.mean([value[name] for value in same])) for name in names} for same in self._values]
         times = (round(time_s - self._times[0], 6) for time_s in self._times)
         trace = Trace.from_rows([{TIME: time_s, **row} for time_s, row in zip(times, rows, strict=True)])
+        if self._end_s is not None:
+            trace = end_at(trace, self._end_s - self._times[0])
         counted = (
             (self._merged, "rows with the time of the one before merged"),
             (self._skipped, "rows that go back left out"),

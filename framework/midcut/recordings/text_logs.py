@@ -9,7 +9,7 @@ import numpy as np
 
 from midcut.errors import ConfigError, FileError
 from midcut.recordings.rows import Recording, Repeats, Rows, number_of, read_text, words_of_lines
-from midcut.recordings.shaping import MAX_BINS
+from midcut.recordings.shaping import MAX_BINS, end_at
 from midcut.traces import Trace
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ def read_mahimahi(path: Path, packet_bytes: int, bin_s: float) -> Recording:
     )
     gap_ms = int(np.diff(times, prepend=0).max())
     notes = f"{len(times)} opportunities of {packet_bytes} bytes in {last / 1e3:g} s, longest gap {gap_ms / 1e3:g} s"
-    return Recording(trace, (notes,))
+    return Recording(end_at(trace, last / 1e3), (notes,))
 
 
 def read_cooked(path: Path, repeats: Repeats) -> Recording:
     """Rows of seconds and Mbit/s, where a row's rate holds from the time of the row before until its own.
 
-    So the rate of the first row has no time, and is not used.
+    So the rate of the first row has no time and is not used, and the last row's time is the end.
 
     Raises:
         FileError: a row is wrong, or there are fewer than two.
@@ -86,7 +86,7 @@ def read_cooked(path: Path, repeats: Repeats) -> Recording:
         rate_kbps = number_of(path, line, "the rate in Mbit/s", words[1]) * 1e3
         if before is None or time_s > before:
             if before is not None:
-                rows.add(line, before, {"bandwidth_kbps": round(rate_kbps, 6)})
+                rows.add(line, before, {"bandwidth_kbps": round(rate_kbps, 6)}, time_s)
             before = time_s
         elif repeats is Repeats.refuse:
             raise FileError(f"{path}:{line}: time {time_s:g} s is not after {before:g} s")
@@ -114,5 +114,5 @@ def read_byte_log(path: Path, repeats: Repeats) -> Recording:
                 raise FileError(f"{path}:{line}: {size:g} bytes in 0 ms have no rate")
             rows.leave_out()
             continue
-        rows.add(line, (at_ms - took_ms) / 1e3, {"bandwidth_kbps": size * 8 / took_ms})
+        rows.add(line, (at_ms - took_ms) / 1e3, {"bandwidth_kbps": size * 8 / took_ms}, at_ms / 1e3)
     return rows.recording()
