@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
+import msgspec
 import pytest
 import torch
 
 from midcut.types import Encoded
-from midcut.wire import oip, workload
+from midcut.wire import oip, oip_read, workload
 from midcut.wire.body import Body
 from midcut.wire.oip_read import InferCall, WireTensor
 from midcut.wire.workload import TEXT_WEIGHT
@@ -49,11 +52,23 @@ def call(tensors=(), outputs=None, *, binary=True, codec=oip.RAW):
 
 def test_what_a_codec_brings_weighs_what_becomes_of_it():
     header, pieces = oip.encoded_header("x", "float32", (64, 55, 55), Encoded([b"few"], {}, None))
-    assert workload.decode_cost(call([WireTensor(header, pieces)], codec="zstd"), 1000) == 1000 + 4 * 64 * 55 * 55
+    assert workload.decode_cost(call([WireTensor(header, pieces)], codec="zstd"), 1000) == 3 + 4 * 64 * 55 * 55
     odd = oip.TensorHeader("x", (3,), "UINT8", {"shape": "1,,2"})
     bare = oip.TensorHeader("y", (3,), "FP32", {})
-    assert workload.decode_cost(call([WireTensor(odd, ()), WireTensor(bare, ())], codec="zstd"), 1000) == 1000
+    text = oip.TensorHeader("z", (2,), "FP32", {}, msgspec.Raw(b"[1,2]"))
+    mixed = [WireTensor(odd, [memoryview(b"few")]), WireTensor(bare, ()), WireTensor(text, None)]
+    assert workload.decode_cost(call(mixed, codec="zstd"), 1000) == 3 + 5 * TEXT_WEIGHT
     assert workload.decode_cost(call([WireTensor(header, pieces)]), 1000) == 1000
+
+
+async def test_a_small_body_that_a_codec_encoded_is_decoded_on_the_loop():
+    header, pieces = oip.encoded_header("x", "float32", (12_000,), Encoded([b"x" * 15_000], {}, None))
+    header_text = oip.encode_header(oip.infer_header([header], "", None, codec="zstd"))
+    body = Body([header_text, *pieces])
+    parse_cost = workload.parse_cost(body, str(len(header_text)))
+    read = oip_read.read_infer(body, str(len(header_text)))
+    decode_cost = workload.decode_cost(read, workload.read_cost(body, parse_cost))
+    assert await workload.off_loop(decode_cost, threading.get_ident) == threading.get_ident()
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,11 @@ def decode_cost(call: InferCall, body_cost: int) -> int:
     """Work of decoding the tensors of a request: a codec may turn few bytes into many.
 
     Args:
-        body_cost: the `read_cost` of the body.
+        body_cost: the `read_cost` of the body; it holds where no codec encoded them.
     """
     if call.codec == RAW:
         return body_cost
-    return body_cost + sum(_NUMBER_BYTES * _decoded_numbers(tensor) for tensor in call.tensors)
+    return sum(_tensor_cost(tensor) for tensor in call.tensors)
 
 
 def encode_cost(call: InferCall, values: Iterable[Tensor | int]) -> int:
@@ -90,6 +90,12 @@ def _text_bytes(body: Body, header_length: str | None) -> int:
     text = header_length or ""
     length = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else body.size_bytes
     return min(length, body.size_bytes)
+
+
+def _tensor_cost(tensor: WireTensor) -> int:
+    pieces = tensor.pieces
+    received = len(tensor.header.data) * TEXT_WEIGHT if pieces is None else sum(map(len, pieces))
+    return received + _NUMBER_BYTES * _decoded_numbers(tensor)
 
 
 def _decoded_numbers(tensor: WireTensor) -> int:
