@@ -107,7 +107,7 @@ class OpenInference:
         arrival = (
             BodyArrival(told.arrival_bytes, told.arrival_us / 1e6) if told.arrival_bytes and told.arrival_us else None
         )
-        return DecodedReply(values, compute_s, server_s, beyond, (told.fallback or "")[:_LONGEST_REASON], arrival)
+        return DecodedReply(values, compute_s, server_s, beyond, str(told.fallback or "")[:_LONGEST_REASON], arrival)
 
 
 class Paper:

@@ -291,6 +291,21 @@ def test_an_answer_that_is_none_is_refused_with_the_reason(answer, part):
     assert "\n" not in str(caught.value)
 
 
+def test_another_vendors_server_may_mean_something_else_by_the_names_of_midcuts_parameters():
+    told = {"cut": "left", "finished_by": 3, "queue_us": "12", "crc32": 5, "fallback": True, "more": [None]}
+
+    async def go(url):
+        client = transport(url, plain=True)
+        await client.open()
+        try:
+            return await client.infer(replace(REQUEST, cut=0))
+        finally:
+            await client.close()
+
+    with scripted(oip_reply(parameters=told)) as (url, _):
+        assert asyncio.run(go(url)).values[0].tolist() == [1.0, 1.0]
+
+
 def test_a_reply_garbled_anywhere_on_the_way_is_never_an_answer(tiny, tiny_model, cloud_url):
     with torch.inference_mode():
         values, whole = tiny.head(4, tiny_model.example), tiny_model.module(*tiny_model.example)

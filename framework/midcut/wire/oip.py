@@ -125,17 +125,18 @@ _Microseconds = Annotated[float, msgspec.Meta(ge=0)]
 class ReplyParameters(msgspec.Struct, omit_defaults=True):
     """The parameters of a reply, see above. `cut` and `finished_by` are an edge's. All others are ignored."""
 
-    parse_us: _Microseconds | None = None
-    queue_us: _Microseconds | None = None
+    # An `object` is nothing that a client relies on: another vendor's server may mean something else by the name.
+    parse_us: object = None
+    queue_us: object = None
     compute_us: _Microseconds | None = None
     server_us: _Microseconds | None = None
-    cut: int | None = None
-    finished_by: str | None = None
+    cut: object = None
+    finished_by: object = None
     arrival_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
     arrival_us: _Microseconds | None = None
     route_us: str | None = None
-    fallback: str | None = None
-    crc32: str | None = None
+    fallback: object = None
+    crc32: object = None
 
 
 class InferHeader(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUTE: Final = "route"
-HOPS: Final = "hops"
 ROUTE_US: Final = "route_us"
 MOST_HOPS: Final = 4
 """Relays that may pass one request on; beyond, it goes round in circles."""
