@@ -155,6 +155,13 @@ def test_what_does_not_fit_is_refused_in_one_line(header, data, part):
     assert len(str(caught.value)) < 400
 
 
+def test_a_parameter_that_is_null_is_none_and_an_unknown_one_may_be_anything():
+    names = ("binary_data_output", "cut", "fingerprint", "codec", "reply_codec", "route", "hops", "input_shapes")
+    plain, _ = read(tensor(), SIX)
+    call, _ = read(tensor() | {"parameters": dict.fromkeys((*names, "timeout")) | {"x" * 500: [{"y": None}]}}, SIX)
+    assert call._replace(tensors=()) == plain._replace(tensors=())
+
+
 @pytest.mark.parametrize("place", ["parameters", "tensor", "unknown"])
 def test_a_head_of_nothing_but_words_is_refused_before_it_is_made_into_objects(place):
     words = {f"{number}": 1 for number in range(20_000)}

@@ -106,15 +106,15 @@ class RequestedOutput(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RequestParameters(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The parameters of a request, the protocol's and midcut's, see above. All others are ignored."""
+    """The parameters of a request, the protocol's and midcut's, see above. All others are ignored, and null is none."""
 
-    binary_data_output: bool = False
+    binary_data_output: bool | None = False
     cut: int | None = None
     fingerprint: str | None = None
     codec: str | None = None
     reply_codec: str | None = None
     route: str | None = None
-    hops: int = 0
+    hops: int | None = 0
     input_shapes: str | None = None
     timeout: Annotated[int, msgspec.Meta(ge=0)] | None = None
 

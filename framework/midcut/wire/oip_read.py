@@ -103,7 +103,7 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
         return InferCall("", None, None, RAW, None, [], None, binary=True, raw_bytes=body.pieces(0, body.size_bytes))
     header = parse(_REQUESTS, body.join(0, body.size_bytes if length is None else length), _ERROR_PREFIX)
     stated = header.parameters or _NO_REQUEST_PARAMETERS
-    timeout_us, binary = stated.timeout, stated.binary_data_output
+    timeout_us, binary = stated.timeout, stated.binary_data_output or False
     return InferCall(
         header.id or "",
         stated.cut,
@@ -115,7 +115,7 @@ def read_infer(body: Body, header_length: str | None) -> InferCall:
         binary,
         reply_codec=stated.reply_codec or RAW,
         route=stated.route,
-        hops=stated.hops,
+        hops=stated.hops or 0,
         input_shapes=() if stated.input_shapes is None else _read_shapes(stated.input_shapes),
     )
 
