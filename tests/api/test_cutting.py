@@ -51,6 +51,15 @@ def test_a_plan_leaves_the_threads_of_the_program_alone(tiny_model, tmp_path, mo
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("name", ["../up", "a" * 300])
+def test_a_model_of_any_name_has_files_in_the_folders_of_the_cache(tiny_model, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("MIDCUT_CACHE", str(tmp_path / "cache"))
+    midcut.cut(tiny_model.module, tiny_model.example[0], name=name).plan(edge="auto")
+    assert len(list((tmp_path / "cache" / "profiles").glob("*.json"))) == 1
+    files = [path.relative_to(tmp_path).parts for path in tmp_path.rglob("*") if path.is_file()]
+    assert {parts[:2] for parts in files} <= {("cache", folder) for folder in ("profiles", "speeds", "onnx")}
+
+
 def test_the_settings_of_a_capture_have_a_public_name(tiny_model):
     captured = partition(tiny_model, CutSettings(capture=Capture.export, first_cut=2))
     assert captured.legal[0] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import msgspec
 import pytest
 import structlog
 import torch
@@ -51,6 +52,17 @@ def test_a_later_start_measures_nothing_and_says_which_file_it_read(cache):
     assert again.seconds == {"slow 1": 0.5, "fast 1": 0.25}
     assert [again.file] == list(cache.iterdir())
     assert slow.runs == fast.runs == 0
+
+
+@pytest.mark.parametrize("name", ["../up", "org/net", "a" * 300, "x\0y"])
+def test_seconds_of_a_model_of_any_name_are_kept_in_the_cache(cache, name):
+    network = small_network()
+    network.table = msgspec.structs.replace(network.table, model=name)
+    fast = Fixed("fast 1", 0.25)
+    speeds_of(network, INPUTS, [fast])
+    fast.runs = 0
+    assert [speeds_of(network, INPUTS, [fast]).file] == list(cache.iterdir())
+    assert not fast.runs
 
 
 def test_some_of_the_executors_that_were_compared_need_no_other_measurement():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from midcut.errors import FileError
+from midcut.profiles.file_names import file_name
 from midcut.profiles.profile import read_profile, write_profile
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def cached_path(model: str, role: Role, *key: object) -> Path:
         key: whatever the seconds depend on besides model and role.
     """
     digest = hashlib.sha256("\n".join(map(str, key)).encode()).hexdigest()[:16]
-    return cache_folder() / f"{model}-{role}-{digest}.json"
+    return cache_folder() / f"{file_name(model)}-{role}-{digest}.json"
 
 
 def read_cached(path: Path) -> Profile | None:

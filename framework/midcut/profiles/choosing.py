@@ -12,6 +12,7 @@ import structlog
 
 from midcut.profiles.cache import cached_path, read_cached, write_cached
 from midcut.profiles.estimating import can_estimate, estimate
+from midcut.profiles.file_names import file_name
 from midcut.profiles.shipped import SHIPPED, is_path
 from midcut.profiles.speeds import speed_key
 from midcut.terms import Role
@@ -104,7 +105,7 @@ def own_where_unknown(spec: str, model: str) -> str:
 
 
 def _is_unknown(spec: str, model: str) -> bool:
-    return can_estimate(spec) and not (SHIPPED / "profiles" / spec / f"{model}.json").exists()
+    return can_estimate(spec) and not (SHIPPED / "profiles" / spec / f"{file_name(model)}.json").exists()
 
 
 def _estimated_if_unknown(spec: str, role: Role, model: str, captured: Captured, folder: Path) -> str:
@@ -117,7 +118,7 @@ def _estimated_if_unknown(spec: str, role: Role, model: str, captured: Captured,
 def _estimate(device: str, role: Role, captured: Captured, folder: Path, better: str, *, quiet: bool = False) -> str:
     profile = estimate(captured()[0].table, device, role)
     # Another device's, as of a relay, or that of a model of the same name would take its place.
-    name = f"{profile.model}-{role}-{device}-{profile.table.graph[:8]}-estimate.json"
+    name = f"{file_name(profile.model)}-{role}-{device}-{profile.table.graph[:8]}-estimate.json"
     path = write_cached(profile, folder / name)
     log = _log.debug if quiet else _log.warning
     log(

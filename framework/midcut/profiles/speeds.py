@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from midcut.errors import FileError, MidcutError
 from midcut.profiles.cache import cache_folder
+from midcut.profiles.file_names import file_name
 from midcut.results.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _path(network: Network) -> Path:
     table = network.table
     conditions = (table.fingerprint, this_machine(), _clock_limits(), versions().get("midcut", ""))
     digest = hashlib.sha256("\n".join(map(str, conditions)).encode()).hexdigest()[:16]
-    return cache_folder("speeds") / f"{table.model}-{digest}.json"
+    return cache_folder("speeds") / f"{file_name(table.model)}-{digest}.json"
 
 
 def _clock_limits() -> tuple[str, ...]:

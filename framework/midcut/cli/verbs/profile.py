@@ -25,6 +25,7 @@ from midcut.profiles.agreement import check_pictures, measure_codings
 from midcut.profiles.clocks import CpuClocks
 from midcut.profiles.coding_rows import coded_cuts
 from midcut.profiles.codings import settings_text
+from midcut.profiles.file_names import file_name
 from midcut.profiles.measuring import finish, measure, this_machine, versions
 from midcut.profiles.power import EnergyMeter, PowerMeasurement, SampledEnergy, first_that_works
 from midcut.profiles.segments import measuring_segments
@@ -219,7 +220,7 @@ def _clocks_to_set(settings: ProfileConfig, clocks: CpuClocks) -> list[float]:
 def _output_path(settings: ProfileConfig, profile: Profile) -> Path:
     """The configured file, or a file in the configured folder."""
     out = Path(settings.out or HydraConfig.get().runtime.output_dir).expanduser()
-    return out if out.suffix == ".json" else out / f"{profile.model}-{profile.role}.json"
+    return out if out.suffix == ".json" else out / f"{file_name(profile.model)}-{profile.role}.json"
 
 
 def _print_summary(profile: Profile, path: Path) -> None:
