@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from functools import cache
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
@@ -95,15 +94,10 @@ class Answer(Struct):
     fresh: bool = False
     tcp: TcpInfo | None = None
 
-    def header(self, name: str) -> str | None:
-        """A header's value, None where there is none."""
-        value = self.headers.get(_key(name))
+    def header(self, name: bytes) -> str | None:
+        """A header's value by its name in lower case, None where there is none."""
+        value = self.headers.get(name)
         return None if value is None else value.decode("latin-1").strip()
-
-
-@cache
-def _key(name: str) -> bytes:
-    return name.lower().encode()
 
 
 class Connection(asyncio.Protocol):
@@ -275,7 +269,7 @@ class Connection(asyncio.Protocol):
         """Whether the answer ends where the connection does: it has neither a length nor chunked encoding."""
         if self._answer is None or self._in_header:
             return False
-        return self._answer.header("content-length") is None and self._answer.header("transfer-encoding") is None
+        return not self._answer.headers.keys() & {b"content-length", b"transfer-encoding"}
 
     def _fail(self, error: Exception) -> None:
         self.usable = False

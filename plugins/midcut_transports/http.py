@@ -33,7 +33,7 @@ from midcut_transports.connection import ConnectionLostError, InvalidResponseErr
 from midcut_transports.integrity import Integrity
 from midcut_transports.pool import NoConnectionInTimeError, Pool, ReusedConnectionTimeoutError
 from midcut_transports.strangers import redirect_reason, stranger_reason
-from midcut_transports.wire_formats import OpenInference, Paper
+from midcut_transports.wire_formats import CHECKSUM, HEADER_LENGTH, OpenInference, Paper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -224,9 +224,9 @@ class HttpTransport:
             url = f"{self._scheme}://{self._address}"
             reason = redirect_reason(answer, url, f"{self._prefix}{path}") or _refusal(answer)
             raise CloudRefusedError(
-                reason, http_status=answer.status, retry_after_s=_retry_after_s(answer.header("retry-after") or "")
+                reason, http_status=answer.status, retry_after_s=_retry_after_s(answer.header(b"retry-after") or "")
             )
-        if (encoding := answer.header("content-encoding")) is not None:
+        if (encoding := answer.header(b"content-encoding")) is not None:
             raise CloudRefusedError(f"the reply is {encoding}-encoded, which was not requested")
         return answer
 
@@ -264,7 +264,7 @@ class ListingTransport(HttpTransport):
     async def _list_models(self) -> Mapping[str, HeldModel]:
         own_version = f"{VERSION_HEADER}: {VERSION}\r\n"
         answer = await self._exchange("GET", wire.MODELS_PATH, self._timeout_s, own_version)
-        self._checks_requests = answer.header(oip.CHECKSUM_HEADER) == oip.CHECKSUM
+        self._checks_requests = answer.header(CHECKSUM) == oip.CHECKSUM
         body = b"".join(answer.chunks)
         try:
             check_version(wire.read_wire_versions(body), address=self._address)
@@ -292,7 +292,7 @@ def _id_header(request_id: str) -> str:
 def _decode_cost(answer: Answer) -> int:
     """Work of decoding an answer: numbers as text take longer than their bytes. A small one counts as text."""
     size = answer.received_bytes
-    return size if size > SMALL_BYTES and answer.header(oip.HEADER_LENGTH) is not None else size * TEXT_WEIGHT
+    return size if size > SMALL_BYTES and answer.header(HEADER_LENGTH) is not None else size * TEXT_WEIGHT
 
 
 def _payload_bytes(request: TailRequest) -> int:

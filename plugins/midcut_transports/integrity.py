@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # The checksum of a larger request is computed while it is written, part by part: each is in the processor's cache then,
 # and the cloud is busy reading.
 _EARLY_BYTES: Final = 256 * 1024
+_RECEIVED: Final = oip.RECEIVED_HEADER.lower().encode()
 _SERVER_FAULTS: Final = frozenset({501, 505})
 
 
@@ -72,7 +73,7 @@ class Integrity:
             last: the request was sent twice. A refusal before the body was read, which has no checksum, is believed
                 then: most are what they seem to be.
         """
-        received = answer.header(oip.RECEIVED_HEADER)
+        received = answer.header(_RECEIVED)
         self.reported = received is not None
         if received is not None:
             return "" if received == self.text() else "the request was damaged on the way: its checksum differs"

@@ -28,7 +28,7 @@ def redirect_reason(answer: Answer, url: str, path: str) -> str:
         url: of the request, without the path.
         path: of the request.
     """
-    location = answer.header("location")
+    location = answer.header(b"location")
     if answer.status not in _REDIRECTS or location is None:
         return ""
     target = urljoin(f"{url}{path}", location)[:300]

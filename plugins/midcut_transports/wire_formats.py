@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from midcut_transports.connection import Answer
 
 _LONGEST_REASON = 300
+CHECKSUM = oip.CHECKSUM_HEADER.lower().encode()
+HEADER_LENGTH = oip.HEADER_LENGTH.lower().encode()
+"""Names of an answer's headers, see `Answer.header`."""
 
 
 class EncodedRequest(NamedTuple):
@@ -89,7 +92,7 @@ class OpenInference:
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
         try:
-            reply = oip_read.read_reply(Body(answer.chunks), answer.header(oip.HEADER_LENGTH))
+            reply = oip_read.read_reply(Body(answer.chunks), answer.header(HEADER_LENGTH))
             values = reply_values(reply, self._reply_codec)
             told = reply.parameters
             beyond = () if told.route_us is None else route.read_times(told.route_us)
@@ -120,7 +123,7 @@ class Paper:
         return EncodedRequest(wire.INFER_PATH, f"Content-Type: {wire.JSON_TYPE}\r\n", (memoryview(body),), len(body))
 
     def decode(self, request: TailRequest, answer: Answer) -> DecodedReply:
-        checksum = answer.header(oip.CHECKSUM_HEADER)
+        checksum = answer.header(CHECKSUM)
         if checksum is not None and checksum != oip.checksum(answer.chunks):
             raise CloudRefusedError("the reply was damaged on the way: the checksum differs")
         try:

@@ -167,8 +167,10 @@ class _Routes:
             header_length = request.headers.get(oip.HEADER_LENGTH)
             parse_cost = workload.parse_cost(body, header_length)
             call = await off_loop(parse_cost, oip_read.read_infer, body, header_length)
-            decoded = await self._hosted.read_pictures(model_ref, call, self._pixels)
-            if decoded is None:
+            files = self._hosted.picture_files(model_ref, call)
+            if files is not None:
+                decoded = await self._hosted.read_pictures(model_ref, call, files, self._pixels)
+            else:
                 make_size = self._hosted.size_to_make(model_ref, call)
                 if make_size is not None:
                     await self._pool.run(make_size)
@@ -182,7 +184,11 @@ class _Routes:
             left_s = None if call.timeout_s is None else call.timeout_s - (parsed - request[ARRIVED_AT_S])
             stop = read_stop(call, cut, partition, self._relay)
             with self._hosted.version_of(partition):
-                result, relayed = await self._compute(partition, call, cut, stop, values, left_s)
+                if stop is None:
+                    result = await self._tails.compute(partition, cut, values, left_s)
+                    relayed = RelayedTail(result.values)
+                else:
+                    result, relayed = await self._compute_and_pass_on(partition, call, cut, stop, values, left_s)
         computed = perf_counter()
         parameters = oip.ReplyParameters(
             parse_us=int((parsed - received) * 1e6),
@@ -212,19 +218,17 @@ class _Routes:
         )
         return message_response(message)
 
-    async def _compute(
+    async def _compute_and_pass_on(
         self,
         partition: Partition,
         call: oip_read.InferCall,
         cut: int,
-        stop: Placement | None,
+        stop: Placement,
         values: Sequence[Any],
         left_s: float | None,
     ) -> tuple[TailResult, RelayedTail]:
-        """Compute what is this cloud's, and have the rest computed upstream where the request says so."""
-        if stop is None or self._relay is None:
-            result = await self._tails.compute(partition, cut, values, left_s)
-            return result, RelayedTail(result.values)
+        """Compute what is this relay's, and have the rest computed upstream."""
+        assert self._relay is not None, "a request with a route is refused where there is none"  # noqa: S101 - a type
         began = perf_counter()
         if stop.cut == cut:
             result = TailResult(values, 0.0, 0.0, 1)
@@ -290,10 +294,10 @@ def _named_outputs(table: CutTable, call: oip_read.InferCall, values: Sequence[A
 
     A request may also ask for outputs by the names of their nodes, which earlier versions used.
     """
+    if call.outputs is None and call.fingerprint is not None:
+        return dict(zip(table.reply_names, values, strict=True))
     named = {output.name: values[output.value] for output in table.outputs}
-    if call.outputs is not None:
-        by_node = {spec.name: value for spec, value in zip(table.cuts[-1].values, values, strict=True)}
-        return by_node | named
-    if call.fingerprint is None:
+    if call.outputs is None:
         return named
-    return dict(zip(table.reply_names, values, strict=True))
+    by_node = {spec.name: value for spec, value in zip(table.cuts[-1].values, values, strict=True)}
+    return by_node | named

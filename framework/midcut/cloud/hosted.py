@@ -17,7 +17,7 @@ from midcut.wire import oip, oip_read, oip_tensors
 from midcut.wire.version import software
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
 
@@ -283,19 +283,25 @@ class HostedModels:
         partition.check_values(cut, values)
         return partition, cut, values
 
+    def picture_files(self, model_ref: ModelRef, call: oip_read.InferCall) -> list[bytes | memoryview] | None:
+        """The files of pictures that are a request's inputs; None if these are tensors.
+
+        Raises:
+            WireError: inputs that cannot be pictures.
+        """
+        table = model_ref.table
+        return oip_tensors.picture_files(call, table.cuts[0].values, self.max_batch, f"model {table.model!r}")
+
     async def read_pictures(
-        self, model_ref: ModelRef, call: oip_read.InferCall, budget: PixelBudget
-    ) -> tuple[Partition, int, list[torch.Tensor | int]] | None:
-        """Decode a request whose inputs are picture files: its model, cut and values; None if its inputs are tensors.
+        self, model_ref: ModelRef, call: oip_read.InferCall, files: Sequence[bytes | memoryview], budget: PixelBudget
+    ) -> tuple[Partition, int, list[torch.Tensor | int]]:
+        """Decode a request whose inputs are picture files: its model, cut and values.
 
         Raises:
             WireError: other fingerprint, no picture, one over the budget, or one that the model cannot use.
         """
         table = model_ref.table
         where = f"model {table.model!r}"
-        files = oip_tensors.picture_files(call, table.cuts[0].values, self.max_batch, where)
-        if files is None:
-            return None
         if model_ref.cut:
             raise MalformedError(f"{where}: BYTES is a picture for the whole model, not for cut {model_ref.cut}")
         partition = self.partition_at_cut(table.model, 0, _fingerprint(model_ref, call))
