@@ -64,6 +64,21 @@ class EmulatedClock:
         return f"EMULATED clock, {self._inner.identity}"
 
     @property
+    def fused(self) -> bool:
+        """Whether the runtime inside merges nodes."""
+        return getattr(self._inner, "fused", False)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the runtime inside has to keep the bits of the whole model."""
+        return getattr(self._inner, "exact", False)
+
+    @property
+    def conditions(self) -> str:
+        """Of the runtime inside."""
+        return getattr(self._inner, "conditions", "")
+
+    @property
     def full_speed(self) -> Executor:
         """What runs the segments, at the machine's own clock: profiles are measured with it."""
         return self._inner
@@ -83,6 +98,12 @@ class EmulatedClock:
 
     def ready(self, network: Network, start: int, stop: int) -> bool:
         return self._inner.ready(network, start, stop)
+
+    def drop(self, network: Network) -> None:
+        """Forget the segments of a network that runs no more."""
+        drop = getattr(self._inner, "drop", None)  # PyTorch's prepares nothing
+        if drop is not None:
+            drop(network)
 
     def close(self) -> None:
         self._clock.close()

@@ -5,11 +5,13 @@ from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
+import torch
 from structlog.testing import capture_logs
 
 from midcut.cli.verbs import profile
 from midcut.config.composition import compose
 from midcut.errors import ConfigError, FileError
+from midcut.graph.segments import Segments
 from midcut.profiles import read_profile
 from midcut.profiles.choosing import fused_executor
 from midcut.testing import ExecutorSuite, TorchExecutor
@@ -226,6 +228,67 @@ def test_a_profile_is_measured_with_the_runtime_inside_at_full_speed(tmp_path, t
     with closing(slow):
         assert fused_executor(slow, tiny) is slow.full_speed
         assert slow.full_speed.identity.startswith("onnxruntime")
+
+
+class Merging(TorchExecutor):
+    """A runtime that merges nodes, and takes one image at a time."""
+
+    identity, fused, exact, conditions = "merging", True, True, "threads 1"
+
+    def __init__(self):
+        self.dropped = []
+
+    def prepare(self, network, start, stop):
+        segment = super().prepare(network, start, stop)
+
+        def run_one(values):
+            if len(values[0]) > 1:
+                raise ValueError("one image at a time")
+            return segment.run(values)
+
+        return SimpleNamespace(run=run_one)
+
+    def drop(self, network):
+        self.dropped.append(network)
+
+
+@pytest.fixture
+def merging(tmp_path, monkeypatch):
+    """Such a runtime inside an emulated clock."""
+    monkeypatch.setattr("midcut_executors.emulated_clock.by_name", lambda _: Merging())
+    with closing(emulated(tmp_path)) as executor:
+        yield executor
+
+
+def test_a_run_that_the_runtime_inside_refuses_is_repeated_in_pytorch(merging, tiny):
+    two, last = (torch.rand(2, 3, 16, 16),), tiny.table.last
+    with closing(Segments(merging)) as segments, capture_logs() as logs:
+        values, _ = segments.run(tiny, 0, last, two)
+    assert torch.equal(values[0], tiny.run(0, last, two)[0])
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [
+        ("a run is repeated in PyTorch", "one image at a time")
+    ]
+
+
+def test_an_unloaded_model_is_forgotten_by_the_runtime_inside(merging, tiny):
+    with closing(Segments(merging)) as segments:
+        segments.drop(tiny)
+    assert merging.full_speed.dropped == [tiny]
+
+
+def test_what_a_runtime_says_of_itself_holds_inside_an_emulated_clock(merging):
+    assert (merging.fused, merging.exact, merging.conditions) == (True, True, "threads 1")
+
+
+def test_pytorch_inside_an_emulated_clock_says_what_it_says_outside(make, tiny):
+    executor = make()
+    assert (executor.fused, executor.exact, executor.conditions) == (False, False, executor.full_speed.conditions)
+    executor.drop(tiny)
+
+
+def test_a_cloud_measures_the_runtime_inside_at_full_speed(merging):
+    with closing(Segments(merging)) as segments:
+        assert segments.fused is merging.full_speed
 
 
 def test_the_verb_profile_measures_the_runtime_inside_too(tmp_path, monkeypatch):

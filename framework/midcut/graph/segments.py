@@ -45,8 +45,12 @@ class Segments:
 
     @property
     def fused(self) -> Executor | None:
-        """The executor if it merges nodes; known once a model was prepared."""
-        return self._executor if getattr(self._executor, "fused", False) else None
+        """The executor if it merges nodes; known once a model was prepared.
+
+        Of an emulated clock, it is the executor that runs inside it at full speed.
+        """
+        executor: Executor = getattr(self._executor, "full_speed", self._executor)
+        return executor if getattr(executor, "fused", False) else None
 
     def inexact(self, partition: Partition, cut: int) -> bool:
         """Whether a cut must be run as the whole model.
