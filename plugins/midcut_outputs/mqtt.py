@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,9 @@ class Mqtt:
         if password_env is not None and not password:
             raise ConfigError(f"output.mqtt.password_env: the environment variable {password_env} is not set")
         self._topic, self._prefix, self._name = topic.strip("/"), discovery_prefix, name
-        self._client = Client(CallbackAPIVersion.VERSION2)
+        # With an id the broker ends the connection that was lost, and its last will, before it takes the next one.
+        # Without one that will came later, and said "offline" of an edge that was back.
+        self._client = Client(CallbackAPIVersion.VERSION2, f"midcut{secrets.token_hex(8)}")
         self._client.max_queued_messages_set(_MOST_UNACKNOWLEDGED)
         self._connected, self._given_up = threading.Event(), False
         self._problem = ""
@@ -90,7 +93,7 @@ class Mqtt:
 
     def close(self) -> None:
         if self._client.is_connected():
-            self._client.publish(f"{self._topic}/status", "offline", qos=1, retain=True).wait_for_publish(1.0)
+            self._tell(f"{self._topic}/status", "offline").wait_for_publish(1.0)
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -99,12 +102,12 @@ class Mqtt:
         error = sys.exception()
         self._problem = f": {getattr(error, 'strerror', None) or error}" if error is not None else ""
 
-    def _announce(self, client: Any, _data: Any, _flags: Any, reason: Any, *_: Any) -> None:
+    def _announce(self, _client: Any, _data: Any, _flags: Any, reason: Any, *_: Any) -> None:
         self._problem = f": {reason}" if reason.is_failure else ""
         if reason.is_failure:
             return
         self._connected.set()
-        client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
+        self._tell(f"{self._topic}/status", "online")
         if self._prefix is None:
             return
         # Home Assistant takes no other letters here than those of ASCII; two topics must not become one.
@@ -120,4 +123,11 @@ class Mqtt:
                 "device": device,
                 **extra,
             }
-            client.publish(f"{self._prefix}/sensor/{node}/{sensor}/config", json.dumps(config), qos=1, retain=True)
+            self._tell(f"{self._prefix}/sensor/{node}/{sensor}/config", json.dumps(config))
+
+    def _tell(self, topic: str, text: str) -> Any:
+        """Publish what the broker is to keep. It is said again at each connection, so none of it waits.
+
+        With QoS 1 the client would refuse it while it is full of results, and send it after them.
+        """
+        return self._client.publish(topic, text, qos=0, retain=True)

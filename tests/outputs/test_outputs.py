@@ -259,6 +259,90 @@ def test_without_a_broker_nothing_piles_up(mqtt, tmp_path, monkeypatch):
     assert [value["n"] for topic, value in found if topic == "midcut/result"] == [3]
 
 
+class Way:
+    """A way to a broker that can be lost at the client's end alone, as when a network goes, or at both."""
+
+    def __init__(self, port):
+        self._broker, self._server = port, socket.create_server(("127.0.0.1", 0))
+        self.port, self._deaf, self._pairs = self._server.getsockname()[1], (), []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def deafen(self):
+        """Let nothing more through on the connections that there are."""
+        self._deaf = [end for pair in self._pairs for end in pair]
+
+    def lose(self):
+        """End the client's connection, which the broker does not see."""
+        self._pairs[-1][0].shutdown(socket.SHUT_RDWR)
+
+    def forget(self):
+        """End the broker's connection that was lost first."""
+        with contextlib.suppress(OSError):  # the broker may have done so
+            self._pairs[0][1].shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self._server.close()
+        for pair in self._pairs:
+            for end in pair:
+                end.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                broker = socket.create_connection(("127.0.0.1", self._broker))
+                self._pairs.append((client, broker))
+                for ends in ((client, broker), (broker, client)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if target not in self._deaf:
+                    target.sendall(data)
+
+
+@pytest.fixture
+def way(tmp_path):
+    if MOSQUITTO is None:
+        pytest.skip("Debian's mosquitto is not installed")
+    with broker(tmp_path) as port, subscriber(port) as messages, contextlib.closing(Way(port)) as made:
+        made.messages = messages
+        yield made
+
+
+def statuses(messages, count):
+    found = messages_until(messages, "midcut/status", count)
+    return [value for topic, value in found if topic == "midcut/status"]
+
+
+def test_an_edge_full_of_unacknowledged_results_is_online_once_it_has_connected_anew(mqtt, way, monkeypatch):
+    monkeypatch.setattr("midcut_outputs.mqtt._MOST_UNACKNOWLEDGED", 1)
+    output = mqtt(way.port)
+    assert statuses(way.messages, 1) == ["online"]
+    monkeypatch.setattr("midcut_outputs.mqtt._WAIT_S", 0.2)
+    way.deafen()
+    with pytest.raises(TimeoutError):
+        output.write(RESULT)
+    way.lose()
+    way.forget()
+    assert statuses(way.messages, 2) == ["offline", "online"]
+    assert messages_until(way.messages, "midcut/result")[-1][1] == RESULT
+    output.close()
+    assert statuses(way.messages, 1) == ["offline"]
+
+
+def test_the_last_will_of_a_lost_connection_does_not_outlive_the_next_one(mqtt, way):
+    output = mqtt(way.port)
+    assert statuses(way.messages, 1) == ["online"]
+    way.lose()
+    wait_for(lambda: len(way._pairs) == 2 and output._connected.is_set(), "second connection")
+    way.forget()
+    assert statuses(way.messages, 2) == ["offline", "online"]
+    output.close()
+    assert statuses(way.messages, 1) == ["offline"]
+
+
 def test_a_broker_that_refuses_is_quoted(mqtt, tmp_path, monkeypatch):
     monkeypatch.setattr("midcut_outputs.mqtt._WAIT_S", 0.2)
     with broker(tmp_path, anonymous="false") as port:
