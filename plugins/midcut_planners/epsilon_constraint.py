@@ -12,6 +12,8 @@ from midcut.planning import check_forecast, check_weight
 from midcut_planners.ranks import is_single, rank_single, row_slices
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from midcut.types import Floats, Forecast, Ints
@@ -64,9 +66,10 @@ class EpsilonConstraint:
             "max_second": max_second,
         }
         limits = {name: value for name, value in given.items() if value is not None}
-        if len(limits) != 1:
-            got = {(): "none", ("max_latency_s", "max_cost_usd"): "both"}.get(tuple(limits), " and ".join(limits))
-            raise ConfigError(f"epsilon_constraint takes exactly one of max_latency_s and max_cost_usd, got {got}")
+        if not limits:
+            raise ConfigError(f"epsilon_constraint takes exactly one of {_listing(given)}, got none")
+        if len(limits) > 1:
+            raise ConfigError(f"epsilon_constraint takes exactly one limit, got {_listing(limits)}")
         ((self._limit_key, self._limit_value),) = limits.items()
         if not 0.0 < self._limit_value < math.inf:
             raise ConfigError(f"epsilon_constraint: {self._limit_key} must be a number over 0, got {self._limit_value}")
@@ -141,3 +144,8 @@ class EpsilonConstraint:
     def _check_strict(self, limited: Floats) -> None:
         if self._strict:
             raise ForecastError(f"no placement has {self.limit}, the nearest has {limited.min():.4g}")
+
+
+def _listing(names: Iterable[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} and {last}"

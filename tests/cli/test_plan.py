@@ -120,7 +120,7 @@ def test_a_planner_without_a_weight(midcut, tmp_path):
     refused = midcut("plan", "planner=epsilon_constraint")
     (line,) = refused.stderr.splitlines()
     assert line.startswith("midcut plan: planner.max_latency_s: epsilon_constraint takes exactly one of")
-    assert line.endswith("max_latency_s and max_cost_usd, got none")
+    assert line.endswith("max_latency_s, max_cost_usd, max_first and max_second, got none")
 
 
 def test_a_plot(midcut, tmp_path):

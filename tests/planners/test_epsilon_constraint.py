@@ -113,10 +113,21 @@ def test_strict_refuses_where_nothing_is_within_and_says_what_is_nearest():
         planner("max_cost_usd", 0.5, strict=True).choose(forecast, 0.5)
 
 
-@pytest.mark.parametrize(("latency", "cost", "complaint"), [(None, None, "got none"), (0.1, 1e-6, "got both")])
-def test_exactly_one_limit(latency, cost, complaint):
-    with pytest.raises(ConfigError, match=f"exactly one of max_latency_s and max_cost_usd, {complaint}"):
-        EpsilonConstraint(latency, cost, strict=False)
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ((), "exactly one of max_latency_s, max_cost_usd, max_first and max_second, got none"),
+        (("max_latency_s", "max_cost_usd"), "exactly one limit, got max_latency_s and max_cost_usd"),
+        (("max_first", "max_second"), "exactly one limit, got max_first and max_second"),
+        (
+            ("max_cost_usd", "max_first", "max_second"),
+            "exactly one limit, got max_cost_usd, max_first and max_second",
+        ),
+    ],
+)
+def test_exactly_one_limit(given, complaint):
+    with pytest.raises(ConfigError, match=f"{complaint}$"):
+        EpsilonConstraint(**dict.fromkeys(given, 1.0), strict=False)
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, math.nan, math.inf])
