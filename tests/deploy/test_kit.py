@@ -63,6 +63,13 @@ def test_nothing_of_the_guide_lies_where_a_service_sees_nothing():
     assert not re.search(r"(folder|file|path|ca|cert|key)=/home/", (DEPLOY / "pi-and-vm.md").read_text())
 
 
+def test_what_the_guides_do_after_an_answer_they_do_not_after_a_refusal():
+    lines = [line for page in DEPLOY.glob("*.md") for line in page.read_text().splitlines()]
+    asking = [line for line in lines if line.startswith("curl ") and "&&" in line]
+    assert asking
+    assert all("-f" in line.split() for line in asking)  # without it the page of an error is a success, too
+
+
 def entry_points():
     return {
         stage: tuple(json.loads(words))
