@@ -162,7 +162,8 @@ def serve_all() -> None:
             print(await listen(bare), await listen(cloud), flush=True)
             await stop_signals().wait()
 
-    event_loop.run(serve())
+    with torch.no_grad():  # as `midcut cloud` does
+        event_loop.run(serve())
 
 
 async def listen(app: web.Application) -> str:
