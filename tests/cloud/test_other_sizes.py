@@ -148,7 +148,7 @@ def test_a_cloud_asked_directly_takes_whole_models_of_any_size_and_says_which(ne
                 ({"input_shapes": "1x3x11x31"}, "'image' has shape [1, 3, 11, 30], expected [1, 3, 11, 31]"),
                 ({"input_shapes": "one"}, "parameter input_shapes must be shapes like 1x3x320x320"),
                 ({"input_shapes": "1x3x11x30,1"}, "takes 1 inputs"),
-                ({"input_shapes": 7}, "must be str"),
+                ({"input_shapes": 7}, "got `int` - at `$.parameters.input_shapes`"),
             ):
                 status, reply = await ask(image, **parameters)
                 assert status == (400 if reason else 200), reply
