@@ -17,7 +17,7 @@ import numpy as np
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from prometheus_client import CollectorRegistry
 
@@ -67,13 +67,10 @@ class FastHistogram:
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]  # "1.0", as prometheus_client writes it
-        for labels, series in list(self._all_series().items()):
+        for labels, series in list(self._series.items()):
             buckets = [(name, float(count)) for name, count in zip(names, accumulate(series.counts), strict=True)]
             family.add_metric(labels, buckets, series.sum)
         yield family
-
-    def _all_series(self) -> Mapping[tuple[str, ...], _Series]:
-        return self._series
 
     def _add_series(self, labels: tuple[str, ...]) -> _Series:
         series = self._series[labels] = _Series(len(self._bounds) + 1)
@@ -103,19 +100,22 @@ class FastHistogramRows(FastHistogram):
     def observe_row(self, row: tuple[float, ...]) -> None:
         self._rows.append(row)
         if len(self._rows) >= _MOST_ROWS:
-            self._all_series()
+            self._count_rows()
 
-    def _all_series(self) -> Mapping[tuple[str, ...], _Series]:
+    def collect(self) -> Iterator[HistogramMetricFamily]:
         if self._rows:
-            values = np.array(self._rows)
-            self._rows.clear()
-            buckets = np.searchsorted(self._bounds, values)
-            for column, name in enumerate(self._columns):
-                series = self._series.get((name,)) or self._add_series((name,))
-                counts = np.bincount(buckets[:, column], minlength=len(series.counts)).tolist()
-                series.counts = [old + new for old, new in zip(series.counts, counts, strict=True)]
-                series.sum += float(values[:, column].sum())
-        return self._series
+            self._count_rows()
+        yield from super().collect()
+
+    def _count_rows(self) -> None:
+        values = np.array(self._rows)
+        self._rows.clear()
+        buckets = np.searchsorted(self._bounds, values)
+        for column, name in enumerate(self._columns):
+            series = self._series.get((name,)) or self._add_series((name,))
+            counts = np.bincount(buckets[:, column], minlength=len(series.counts)).tolist()
+            series.counts = [old + new for old, new in zip(series.counts, counts, strict=True)]
+            series.sum += float(values[:, column].sum())
 
 
 class _Series:
