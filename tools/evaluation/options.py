@@ -30,7 +30,7 @@ class Options:
         clock, link: kinds for the bed; `auto` takes what suits the experiment and the machine.
         core_mhz: what full speed of the edge's core is called; None for what suits the model. The edge runs at 600 to
             1500 MHz, and is as much slower than the cloud.
-        executor: what runs the network at the edge; the cloud's is PyTorch.
+        executor: what runs the network on both sides.
         off_bed: go on although the bed's calibration is off by more than 3 %; the report shows by how much.
         minutes, step_s: of a trace, and how long each of its steps lasts.
     """

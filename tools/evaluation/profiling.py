@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from evaluation.options import NATIVE
 from evaluation.processes import SiteError, run_to_end
 from midcut.profiles import read_profile, write_fit, write_profile
 from midcut.profiles.fitting import fit
@@ -26,7 +25,7 @@ TIMEOUT_S = 300.0
 def ensure_profiles(
     bed: Bed, folder: Path, model: str, clocks_mhz: Sequence[float], command: list[str], repeats: int, executor: str
 ) -> Path:
-    """Measure what `folder/profiles` does not have yet, the edge's with an executor; returns that folder.
+    """Measure what `folder/profiles` does not have yet; returns that folder.
 
     Each side is measured at full speed on its core. The edge's profile has the same seconds scaled by 1 / f to
     `clocks_mhz`: that is what the bed's time share does by construction, and `origin` tells it. The measurement itself
@@ -42,11 +41,11 @@ def ensure_profiles(
         raw, run = profiles / MEASURED / out.name, folder / "runs" / f"profile-{role}-{model}"
         overrides = [
             f"repeats={repeats}",
+            f"executor={executor}",
             f"stated_clock_mhz={bed.clock.max_mhz:g}",
             f"out={raw}",
             f"hydra.run.dir={run}",
         ]
-        overrides.append(f"executor={executor if role == 'edge' else NATIVE}")
         profile = [*command, "profile", f"model={model}", f"role={role}", *overrides]
         run_to_end(host, profile, "midcut profile", run, TIMEOUT_S)
         measured = read_profile(raw)

@@ -96,7 +96,7 @@ class Site:
         w: the planner's weight.
         repeats: of the profiles.
         seed: of the image that is posted.
-        executor: what runs the network at the edge.
+        executor: what runs the network on both sides.
     """
 
     def __init__(
@@ -135,7 +135,10 @@ class Site:
         bed = self.bed
         self.profiles = ensure_profiles(bed, self.folder, self.model, CLOCKS_MHZ, MIDCUT, self._repeats, self._executor)
         bed.clock.set(bed.clock.max_mhz)  # starting at full speed takes long enough
-        cloud = (f"model={self.model}", f"server.host={bed.cloud.address}", f"server.port={CLOUD_PORT}")
+        cloud = (
+            *(f"model={self.model}", f"executor={self._executor}"),
+            *(f"server.host={bed.cloud.address}", f"server.port={CLOUD_PORT}"),
+        )
         self._start_server(bed.cloud, "cloud", cloud)
         edge = (
             *(f"model={self.model}", f"cloud_url=http://{bed.cloud.address}:{CLOUD_PORT}", f"planner.w={self._w:g}"),
@@ -177,7 +180,7 @@ class Site:
         return self._client.infer(cut)
 
     def warm_up(self, cuts: Sequence[int]) -> None:
-        """Answer requests at cuts where the edge has not answered yet, and wait until its runtime has the heads ready.
+        """Answer requests at cuts where the edge has not answered yet, and wait until both runtimes are ready for them.
 
         Raises:
             SiteError: that took too long.
@@ -187,16 +190,21 @@ class Site:
         self._answered.update(cuts)
         if self._executor == NATIVE:
             return
-        heads = {f"cuts='0 to {cut}'" for cut in cuts if 0 < cut < self.profile().table.last}
+        last = self.profile().table.last
+        inner = [cut for cut in cuts if 0 < cut < last]  # both have the whole model since they began
+        heads = {f"cuts='0 to {cut}'" for cut in inner}
+        tails = {f"cuts='{cut} to {last}'" for cut in inner}
         until = time.monotonic() + READY_S
-        while True:
-            log = (self._run_folder("edge") / LOG).read_text(encoding="utf-8").splitlines()
-            ready = [line for line in log if "segment ready" in line or "runs in PyTorch instead" in line]
-            if all(any(head in line for line in ready) for head in heads):
-                return
+        while not (self._logs_ready("edge", heads) and self._logs_ready("cloud", tails)):
             if time.monotonic() > until:
-                raise SiteError(f"{self._executor} did not make the heads of cuts {list(cuts)} ready in {READY_S:g} s")
+                raise SiteError(f"{self._executor} did not make cuts {list(cuts)} ready in {READY_S:g} s")
             time.sleep(0.25)
+
+    def _logs_ready(self, verb: str, segments: set[str]) -> bool:
+        """Whether the log of a server has each of the segments as made ready, or as run in PyTorch."""
+        log = (self._run_folder(verb) / LOG).read_text(encoding="utf-8").splitlines()
+        ready = [line for line in log if "segment ready" in line or "runs in PyTorch instead" in line]
+        return all(any(segment in line for line in ready) for segment in segments)
 
     def decision(self) -> dict[str, Any]:
         """What the edge runs now: `cut`, `observation`, and with `forecast` a row for every placement."""

@@ -10,6 +10,7 @@ from evaluation.options import Options
 from evaluation.steps import measure as steps
 from evaluation.throttle import measure as throttle
 from evaluation.trace import measure as trace
+from evaluation.uncut import measure as uncut
 
 from midcut.results.evaluation import Evaluation, read_evaluation
 from midcut.traces import read_trace
@@ -53,6 +54,13 @@ def test_steps_find_the_best_cuts_by_measuring(options: Options) -> None:
     (row,) = result.tables[0].rows
     assert row[3] is not None
     assert row[4] is not None
+
+
+def test_the_picked_cut_is_compared_with_no_cut(options: Options) -> None:
+    result = evaluation_of(uncut, options)
+    assert result.values["lost"] == 0
+    (row,) = result.tables[0].rows
+    assert row[-1] == options.passes * uncut.ROUNDS_A_PASS
 
 
 @pytest.mark.slow

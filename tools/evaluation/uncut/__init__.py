@@ -1,0 +1,1 @@
+"""The cut that is picked, against the whole model at the edge and the whole model in the cloud."""
