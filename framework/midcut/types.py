@@ -714,6 +714,7 @@ class TailReply(msgspec.Struct, frozen=True):
         beyond: the further hops that a relay used, in order; empty where it, or a cloud, ran all that was left.
         fallback: why a relay finished the tail itself though it was to pass it on; `""` if it did not.
         arrival: as in `Transfer`.
+        stand_in: PyTorch computed it in place of a runtime that was not ready yet: later requests take another time.
     """
 
     values: Sequence[Tensor | int]
@@ -727,6 +728,7 @@ class TailReply(msgspec.Struct, frozen=True):
     beyond: tuple[TierTimes, ...] = ()
     fallback: str = ""
     arrival: BodyArrival | None = None
+    stand_in: bool = False
 
     @property
     def beyond_s(self) -> float:
@@ -819,6 +821,8 @@ class InferenceResult(msgspec.Struct, frozen=True):
         server_s: the part of the exchange spent inside the cloud (decoding, queueing, computing, encoding), seconds.
         between: on three tiers the measured seconds of `relay` and `second_link`, by name; empty on two.
         onward: where the relay was to stop; None where it was to run all that is left.
+        stand_in: PyTorch computed a part in place of a runtime that was not ready yet, so that the times are not those
+            of later requests; nothing is learnt from them.
     """
 
     request_id: str
@@ -837,6 +841,7 @@ class InferenceResult(msgspec.Struct, frozen=True):
     server_s: float = 0.0
     between: Mapping[str, float] = {}
     onward: Placement | None = None
+    stand_in: bool = False
 
     @property
     def placement(self) -> Placement:

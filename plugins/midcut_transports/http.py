@@ -178,6 +178,7 @@ class HttpTransport:
             beyond=decoded.beyond,
             fallback=decoded.fallback,
             arrival=decoded.arrival,
+            stand_in=decoded.stand_in,
         )
 
     async def close(self) -> None:

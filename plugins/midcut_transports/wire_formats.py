@@ -53,6 +53,7 @@ class DecodedReply(NamedTuple):
     beyond: tuple[TierTimes, ...] = ()
     fallback: str = ""
     arrival: BodyArrival | None = None
+    stand_in: bool = False
 
 
 class WireFormat(Protocol):
@@ -110,7 +111,8 @@ class OpenInference:
         arrival = (
             BodyArrival(told.arrival_bytes, told.arrival_us / 1e6) if told.arrival_bytes and told.arrival_us else None
         )
-        return DecodedReply(values, compute_s, server_s, beyond, str(told.fallback or "")[:_LONGEST_REASON], arrival)
+        fallback = str(told.fallback or "")[:_LONGEST_REASON]
+        return DecodedReply(values, compute_s, server_s, beyond, fallback, arrival, told.stand_in is True)
 
 
 class Paper:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from midcut.config.settings import CutSettings
 from midcut.graph import partition
+from midcut.graph.segments import Segments
 from midcut.serving.body_budget import Upload
 from midcut.testing import TorchExecutor
 from midcut.types import BodyArrival, Encoded, LoadedModel, TailRequest
@@ -78,6 +79,13 @@ def test_a_reply_tells_how_the_body_of_its_request_arrived(cloud_url, message, m
     status, body, response = infer(cloud_url, message.header, b"".join(message.pieces))
     parameters = json.loads(body[: int(response.getheader("Inference-Header-Content-Length"))])["parameters"]
     assert (status, parameters["arrival_bytes"], parameters["arrival_us"]) == (200, 13_159, 5528)
+
+
+def test_a_reply_tells_that_pytorch_stood_in_for_a_runtime(cloud_url, message, monkeypatch):
+    monkeypatch.setattr(Segments, "ready", lambda *_: False)
+    status, body, response = infer(cloud_url, message.header, b"".join(message.pieces))
+    parameters = json.loads(body[: int(response.getheader("Inference-Header-Content-Length"))])["parameters"]
+    assert (status, parameters["stand_in"]) == (200, True)
 
 
 def test_without_asking_for_binary_the_reply_is_json(cloud_url, message, whole):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from midcut.errors import MalformedError
+from midcut.graph.segments import Segments
 from midcut.proxies.link import ShapedLink
 from midcut.types import Placement
 
@@ -32,6 +33,17 @@ def test_each_hop_has_a_codec_of_its_own(net, route, whole):
                 assert (result.codec, result.onward.codec) == (first, second)
                 assert torch.equal(result.output, whole()) == exact
                 torch.testing.assert_close(result.output, whole(), rtol=0.01, atol=0.01)
+
+    asyncio.run(go())
+
+
+def test_a_relay_tells_that_pytorch_stood_in_for_its_upstreams_runtime(net, route, monkeypatch):
+    monkeypatch.setattr(Segments, "ready", lambda _, __, start, *___: start != 5)
+
+    async def go():
+        async with route() as tiers:
+            assert (await passed_on(tiers.engine, net.loaded.example, Placement(2, "raw", Placement(5)))).stand_in
+            assert not (await passed_on(tiers.engine, net.loaded.example, Placement(2, "raw", Placement(4)))).stand_in
 
     asyncio.run(go())
 

@@ -67,6 +67,16 @@ async def queue(tiny, **given):
             gate.open()
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+async def test_a_result_tells_that_pytorch_stood_in_for_a_runtime(tiny, batch):
+    async with queue(tiny, batch_requests=batch, batch_delay_s=0.2) as (tails, gate):
+        for ready in (False, True):
+            gate.ready = lambda *_, ready=ready: ready
+            results = await asyncio.gather(*[await ask(tails, tiny, 4, image) for image in images(batch)])
+            assert [result.batch_requests for result in results] == [batch] * batch
+            assert [result.stand_in for result in results] == [not ready] * batch
+
+
 async def ask(tails, tiny, cut, image, **more):
     """A task that waits for the tail, begun."""
     task = asyncio.create_task(tails.compute(tiny, cut, tiny.head(cut, (image,)), **more))

@@ -166,6 +166,12 @@ def send(url, times=1, **settings):
     return asyncio.run(go())
 
 
+@pytest.mark.parametrize(("told", "taken"), [({"stand_in": True}, True), ({"stand_in": "yes"}, False), ({}, False)])
+def test_whether_pytorch_stood_in_for_the_clouds_runtime_is_passed_on(told, taken):
+    with scripted(oip_reply(parameters=told)) as (url, _):
+        assert send(url).stand_in is taken
+
+
 def test_what_a_cloud_tells_of_the_bodys_arrival_is_passed_on():
     with scripted(oip_reply(parameters={"arrival_us": 5528, "arrival_bytes": 13_159})) as (url, _):
         assert send(url).arrival == BodyArrival(13_159, 0.005528)

@@ -201,6 +201,8 @@ class _Routes:
             parameters.arrival_bytes, parameters.arrival_us = arrival.size_bytes, int(arrival.seconds * 1e6)
         if relayed.beyond:
             parameters.route_us = times_text(relayed.beyond)
+        if result.stand_in or relayed.stand_in:
+            parameters.stand_in = True
         if relayed.fallback:
             parameters.fallback = relayed.fallback[:_LONGEST_REASON]
         outputs = _named_outputs(partition.table, call, relayed.values)

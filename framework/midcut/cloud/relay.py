@@ -53,12 +53,14 @@ class RelayedTail(NamedTuple):
         fallback_compute_s: seconds of computation here, if this relay had to finish the tail.
         beyond: the further hops that were used.
         fallback: why a relay finished the tail itself; `""` if none did.
+        stand_in: as of `TailReply`, of any further hop.
     """
 
     values: Values
     fallback_compute_s: float = 0.0
     beyond: tuple[TierTimes, ...] = ()
     fallback: str = ""
+    stand_in: bool = False
 
 
 class Relay:
@@ -168,7 +170,8 @@ class Relay:
             return RelayedTail(finished.values, finished.edge_s, wasted, finished.fallback)
         reply = finished.reply
         first = TierTimes(finished.link_s, reply.compute_s, reply.sent_bytes, reply.received_bytes)
-        return RelayedTail(finished.values, beyond=(first, *reply.beyond), fallback=reply.fallback)
+        beyond = (first, *reply.beyond)
+        return RelayedTail(finished.values, beyond=beyond, fallback=reply.fallback, stand_in=reply.stand_in)
 
     def check(self, call: InferCall) -> None:
         """Refuse a request that goes round in circles.

@@ -35,12 +35,14 @@ class TailResult(msgspec.Struct, frozen=True):
         queue_s: how long the request waited for a worker.
         compute_s: time of the tail; of the whole batch where several requests were computed together.
         batch_requests: how many requests were computed together.
+        stand_in: PyTorch computed it in place of a runtime that was not ready yet.
     """
 
     values: Values
     queue_s: float
     compute_s: float
     batch_requests: int
+    stand_in: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -95,6 +97,7 @@ class Worker:
     ) -> TailResult | Exception:
         """The outcome of one segment. The arguments are the fields of a `Job`."""
         started = perf_counter()
+        stand_in = not self._segments.ready(partition, cut, stop)
         try:
             values, compute_s = self._segments.run(partition, cut, stop, values)
         except Exception as error:  # noqa: BLE001 - ints or indices that fit by type may still be impossible
@@ -106,17 +109,17 @@ class Worker:
             return MalformedError(f"the tail from cut {cut} does not run on these values: {_one_line(error)}")
         except BaseException as error:  # noqa: BLE001 - a library's panic is not an `Exception`; a client waits
             return RuntimeError(f"{type(error).__name__}: {error}")
-        return TailResult(values, started - queued_at_s, compute_s, 1)
+        return TailResult(values, started - queued_at_s, compute_s, 1, stand_in)
 
     def _run_batched(self, group: Sequence[Job]) -> list[TailResult]:
         started, first = perf_counter(), group[0]
         batcher = self._batchers[first.partition.table.key]
-
+        stand_in = not self._segments.ready(first.partition, first.cut, first.stop)
         stacked = batcher.stack(first.cut, [job.values for job in group])
         outputs, compute_s = self._segments.run(first.partition, first.cut, first.stop, stacked)
         values_of_each = batcher.unstack(outputs, len(group), first.stop)
         return [
-            TailResult(values, started - job.queued_at_s, compute_s, len(group))
+            TailResult(values, started - job.queued_at_s, compute_s, len(group), stand_in)
             for job, values in zip(group, values_of_each, strict=True)
         ]
 

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from midcut import wire
 from midcut.edge.answer_price import AnswerPrice
@@ -185,7 +186,7 @@ class EdgeEngine:
         # If picture files may be sent, forecasts include decoding. A request with tensors has no decoding and cannot be
         # compared.
         comparable = self.parts.files is None or isinstance(inputs, PictureInput)
-        if comparable and self._has_example_shapes(inputs):
+        if comparable and not result.stand_in and self._has_example_shapes(inputs):
             if self.parts.calibration is not None:
                 self.parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
             if self.parts.learn is not None:
@@ -223,6 +224,7 @@ class EdgeEngine:
             used = decision.placement if placement is None else self._check_placement(placement, partition)
             patience_s = self._patience_s(decision, used)
         cut = used.cut
+        stand_in = cut > 0 and not self._local.ready(0, cut)
         # At cut 0 the head has no nodes, so there is no need to wait for the compute thread.
         with span("head", cut=cut):
             payload, edge_s = (
@@ -242,7 +244,8 @@ class EdgeEngine:
         )
         tail = await self._tails.finish(request, inputs, deadline_at_s, patience_s, partition=partition)
         edge_s += decode_s + tail.edge_s
-        return self._build_result(decision, request, tail, edge_s, perf_counter() - started, partition)
+        result = self._build_result(decision, request, tail, edge_s, perf_counter() - started, partition)
+        return replace(result, stand_in=True) if stand_in else result
 
     async def _partition_for(self, inputs: Sequence[Tensor]) -> Partition:
         """The model, prepared for the shapes of these inputs. The first request of a shape waits for verification."""
@@ -379,6 +382,7 @@ class EdgeEngine:
             server_s=reply.server_s if reply is not None else 0.0,
             between=between,
             onward=request.onward,
+            stand_in=reply is not None and reply.stand_in,
         )
 
 

@@ -18,9 +18,10 @@ protocol's own). To a tensor: `dim_order` where its bytes are not in row-major o
 `dtype`, `shape` and
 `codec_*` where a codec encoded it, so that it travels as UINT8 of shape [n]; `int` where it is a plain int. To a reply:
 `parse_us`, `queue_us`, `compute_us`, `server_us`; `arrival_bytes` and `arrival_us`, how long a part of the request's
-body took to arrive: the link's rate without the delays of either end; `crc32` over the bytes of its tensors, without
-which damaged bytes would go unnoticed. Requests are protected by two HTTP headers, see `CHECKSUM_HEADER`. Importing
-this imports no torch.
+body took to arrive: the link's rate without the delays of either end; `stand_in`, true where PyTorch computed in place
+of a runtime that was not ready yet, so that the next reply takes another time; `crc32` over the bytes of its tensors,
+without which damaged bytes would go unnoticed. Requests are protected by two HTTP headers, see `CHECKSUM_HEADER`.
+Importing this imports no torch.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ class ReplyParameters(msgspec.Struct, omit_defaults=True):
     arrival_us: _Microseconds | None = None
     route_us: str | None = None
     fallback: object = None
+    stand_in: object = None
     crc32: object = None
 
 

@@ -10,6 +10,7 @@ import aiohttp
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from midcut.config.settings import CalibrationSettings, InputServer
@@ -17,7 +18,7 @@ from midcut.edge.calibration.calibration import Calibration
 from midcut.edge.frontend.server import make_app
 from midcut.serving import serve
 from midcut.serving.metrics import EdgeMetrics, new_registry
-from midcut.testing import TorchExecutor
+from midcut.testing import LoopbackTransport, TorchExecutor
 from midcut.types import Placement
 
 # Cuts 4 and 9: 0 and 10 ms at the edge by the predictor; sending takes 1 s at 1 Mbit/s: here 100 ms, or 20 ms.
@@ -33,6 +34,7 @@ class Throttled(TorchExecutor):
 
     def __init__(self, partition):
         self.factor = 1.0
+        self.is_ready = True
         self._whole_s = 0.01
         self._last = partition.table.last
 
@@ -44,6 +46,9 @@ class Throttled(TorchExecutor):
         takes_s = self._whole_s * self.factor if whole else 0.0
         time.sleep(max(takes_s - (time.perf_counter() - started), 0.0))
         return values, takes_s
+
+    def ready(self, network, start, stop):  # noqa: ARG002
+        return self.is_ready
 
     def close(self):
         pass
@@ -130,6 +135,41 @@ async def test_a_batch_is_answered_and_teaches_nothing(bench, device, tiny_model
             await b.engine.infer([torch.cat([tiny_model.example[0]] * 3)])
         await planned(b)
     assert calibration.state()["parts"]["edge"]["samples"] == 0
+
+
+def learnt(calibration):
+    return {name: part["samples"] for name, part in calibration.state()["parts"].items()}
+
+
+async def test_what_pytorch_computes_in_place_of_a_runtime_is_not_learnt(bench, device, tiny_model):
+    calibration = Calibration(CalibrationSettings())
+    async with bench(executor=device, script=[NEARER], legal=(4, 9), calibration=calibration) as b:
+        device.is_ready = False
+        results = await asked(b, tiny_model, 5, HERE)
+        assert all(result.stand_in for result in results)
+        await planned(b)
+        assert set(learnt(calibration).values()) == {0}
+        device.is_ready = True
+        results = await asked(b, tiny_model, 5, HERE)
+        assert not any(result.stand_in for result in results)
+        await planned(b)
+        assert learnt(calibration)["edge"] == 5
+
+
+async def test_nor_what_pytorch_computes_so_in_the_cloud(bench, tiny, tiny_model):
+    class Young(LoopbackTransport):
+        async def infer(self, request):
+            return replace(await super().infer(request), stand_in=len(self.requests) <= 5)
+
+    calibration = Calibration(CalibrationSettings())
+    given = {"transport": Young(tiny), "script": [NEARER], "legal": (4, 9)}
+    async with bench(calibration=calibration, **given) as b:
+        assert all(result.stand_in for result in await asked(b, tiny_model, 5, SENT))
+        await planned(b)
+        assert set(learnt(calibration).values()) == {0}
+        assert not any(result.stand_in for result in await asked(b, tiny_model, 5, SENT))
+        await planned(b)
+        assert learnt(calibration)["link"] == 5
 
 
 async def test_without_calibration_forecasts_stay_the_predictors_own(bench, device, tiny_model):
