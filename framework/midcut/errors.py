@@ -234,6 +234,15 @@ class CloudVersionError(CloudRefusedError):
     """The cloud speaks versions of the messages that this edge does not: no request to it can be answered."""
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """What an error was raised from in the end: compilers wrap errors in those of their passes, which say little."""
+    seen: set[int] = set()
+    while error.__cause__ is not None and id(error) not in seen:  # whoever raises an error from itself makes a circle
+        seen.add(id(error))
+        error = error.__cause__
+    return error
+
+
 def is_exhausted(error: BaseException | None) -> bool:
     """Whether memory or file descriptors ran out, in this error or one that it came from: the request may be valid.
 

@@ -66,6 +66,10 @@ class ExportCache:
         """The graph, beside its weights. It may be gone after this object."""
         return self._folder / _MODEL
 
+    def holds(self, index: Index) -> bool:
+        """Whether the files of an export are there; a user may empty the cache at any time."""
+        return all((self._folder / name).exists() for name in index.digests)
+
     def read(self) -> Index | None:
         """What is known of the export; None if there is no export, or one that cannot be trusted."""
         index, why = self._find()

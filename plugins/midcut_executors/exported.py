@@ -61,12 +61,9 @@ class Exported:
     def __init__(self, network: Network, folder: Path) -> None:
         _quiet()
         cache = ExportCache(folder, network.table.model, network.table.fingerprint)
-        index = cache.read() or _export(network, cache)
-        self._names, self._orders, self._cache = (
-            index.names,
-            index.orders,
-            cache,
-        )  # the cache may hold a temporary folder
+        self._index = index = cache.read() or _export(network, cache)
+        self._cache = cache  # it may hold a temporary folder
+        self._names, self._orders = index.names, index.orders
         self._cuts = network.table.cuts
         self._model = ir.load(cache.model_file)
         self._values = {str(output.name): _source(output) for output in self._model.graph.outputs}
@@ -76,6 +73,11 @@ class Exported:
     def model_file(self) -> Path:
         """The whole network, whose outputs are the values of all cuts."""
         return self._cache.model_file
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its files still are in the cache."""
+        return self._cache.holds(self._index)
 
     @property
     def copies(self) -> Mapping[str, str]:

@@ -23,11 +23,11 @@ from midcut.errors import ConfigError, MidcutError
 from midcut.protocols import PicturedNetwork
 from midcut_executors.comparing import INT8_TOLERANCE, TOLERANCE
 from midcut_executors.config import Accuracy, tolerance_of
-from midcut_executors.runtime import RuntimeExecutor
+from midcut_executors.runtime import Compiled, RuntimeExecutor
 from midcut_executors.saved import needs_packing, save_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from midcut.protocols import Network
     from midcut_executors.exported import Exported
     from midcut_executors.int8 import Quantiser
-    from midcut_executors.runtime import Compiled, Inputs
+    from midcut_executors.runtime import Inputs
 
 _POOLED_BYTES: Final = 1024  # smaller weights stay in their session
 _LARGE_BYTES: Final = 1024 * 1024
@@ -163,17 +163,19 @@ class OnnxRuntime(RuntimeExecutor):
         options.add_external_initializers(list(held), [weight.value for weight in held.values()])
         for name, weight in held.items():
             options.add_initializer(name, weight.value)  # else each session keeps the copy that it makes of it
-        options.add_session_config_entry(
-            "session.disable_prepacking", str(int(quantiser is None and not needs_packing(proto)))
-        )
+        packing = quantiser is not None or needs_packing(proto)
+        options.add_session_config_entry("session.disable_prepacking", str(int(not packing)))
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
 
-        def run(arrays: Sequence[NDArray[Any]], _held: Any = held) -> Sequence[NDArray[Any]]:
+        def run(arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
             outputs: Sequence[NDArray[Any]] = session.run(None, dict(zip(names, arrays, strict=True)))
             return outputs
 
-        return run
+        weights: dict[Hashable, int] = {weight: weight.nbytes for weight in held.values()}
+        if packing:  # the session holds a rearranged copy of its matrices
+            weights[session] = sum(weights.values())
+        return Compiled(run, weights)
 
     def _options(self) -> ort.SessionOptions:
         options = ort.SessionOptions()
@@ -265,3 +267,4 @@ def _mark_external(tensor: onnx.TensorProto) -> None:
 class _Weight:
     def __init__(self, array: NDArray[Any]) -> None:
         self.value = ort.OrtValue.ortvalue_from_numpy(array)
+        self.nbytes = array.nbytes

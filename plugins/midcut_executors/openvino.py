@@ -11,14 +11,12 @@ import structlog
 import torch
 
 from midcut_executors.config import Accuracy, tolerance_of
-from midcut_executors.runtime import RuntimeExecutor
+from midcut_executors.runtime import Compiled, RuntimeExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from midcut_executors.runtime import Compiled
 
 _log = structlog.get_logger("midcut.executor")
 
@@ -78,4 +76,4 @@ class OpenVino(RuntimeExecutor):
             results = own.request.infer(list(arrays), share_inputs=True, share_outputs=False)
             return [results[output] for output in compiled.outputs]
 
-        return run
+        return Compiled(run)

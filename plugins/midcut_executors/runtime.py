@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import itertools
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import structlog
 import torch
 
-from midcut.errors import ExecutorError
+from midcut.errors import ExecutorError, root_cause
 from midcut.tensors import largest_error, with_order
 from midcut_executors.comparing import TOLERANCE
 from midcut_executors.export_cache import cache_folder
@@ -23,7 +22,7 @@ from midcut_executors.inputs import noise
 from midcut_executors.verifying import CHANGE_TOLERANCE, compare, last_varying_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from midcut_executors.exported import Part
 
     Inputs: TypeAlias = Sequence[torch.Tensor]
-    Compiled: TypeAlias = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
 
 _Key: TypeAlias = tuple[str, int, int]
 _SMALL_BYTES: Final = 512 * 1024 * 1024
@@ -41,6 +39,18 @@ _ROUNDING: Final = 1e-5
 _CLEAR: Final = 10.0  # times the tolerance: a change in which a wrong runtime cannot hide
 _LARGEST_BYTES: Final = 2**31  # of a message of protobuf
 _log = structlog.get_logger("midcut.executor")
+
+
+class Compiled(NamedTuple):
+    """A segment that a runtime can run.
+
+    Args:
+        run: from arrays to arrays.
+        weights: bytes by weight; what segments share has one key. None where it has a copy of each of its weights.
+    """
+
+    run: Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
+    weights: Mapping[Hashable, int] | None = None
 
 
 class RuntimeExecutor:
@@ -159,9 +169,13 @@ class RuntimeExecutor:
 
     def _fitting(self) -> int:
         """How many of the newest segments to keep: all four of two cuts, and more while their weights take little."""
-        sizes = [segment.weight_bytes for segment in reversed(self._segments.values())]
-        limit = max(_SMALL_BYTES, sum(sorted(sizes)[-_AT_LEAST:]))
-        fitting = sum(1 for total in itertools.accumulate(sizes) if total <= limit)
+        newest = [segment.weights for segment in reversed(self._segments.values())]
+        limit = max(_SMALL_BYTES, sum(sorted(sum(weights.values()) for weights in newest)[-_AT_LEAST:]))
+        together: dict[Hashable, int] = {}
+        fitting = 0
+        for weights in newest:
+            together |= weights
+            fitting += sum(together.values()) <= limit
         return min(max(fitting, _AT_LEAST), self._capacity)
 
     def _make(self, network: Network, start: int, stop: int) -> RuntimeSegment:
@@ -174,7 +188,7 @@ class RuntimeExecutor:
         except ExecutorError:
             raise
         except Exception as error:  # runtimes raise classes of their own
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(root_cause(error)).split())[:300]
             if weight_bytes >= _LARGEST_BYTES:
                 reason = f"their weights are {weight_bytes / 1e9:.1f} GB, and an ONNX graph holds less than 2.15 GB"
             raise ExecutorError(f"{self.identity} does not take nodes {start} to {stop}: {reason}") from error
@@ -196,6 +210,9 @@ class RuntimeExecutor:
         key = network.table.fingerprint
         if key in self._refused:
             raise ExecutorError(self._refused[key])
+        if key in self._exports and not self._exports[key][0].is_there:
+            _log.warning("ONNX export in the cache is made anew", model=network.table.model, reason="it is gone")
+            del self._exports[key]
         if key not in self._exports:
             began = time.perf_counter()
             _log.info("exporting to ONNX, unless the cache has it", model=network.table.model)
@@ -269,15 +286,15 @@ class RuntimeSegment:
 
     def __init__(self, part: Part, compiled: Compiled | None, weight_bytes: int) -> None:
         self._part, self._compiled = part, compiled
-        # A runtime may hold rearranged copies of its weights (ONNX Runtime of those of matrix products).
-        self.weight_bytes = weight_bytes
+        shared = None if compiled is None else compiled.weights
+        self.weights: Mapping[Hashable, int] = {object(): weight_bytes} if shared is None else shared
 
     def run(self, values: Sequence[Any]) -> tuple[Sequence[Any], float]:
         began = time.perf_counter()
         part = self._part
         computed: Sequence[Any] = ()
         if self._compiled is not None:
-            arrays = self._compiled([_to_numpy(values[position]) for position in part.inputs])
+            arrays = self._compiled.run([_to_numpy(values[position]) for position in part.inputs])
             computed = [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
             for number in part.ints:
                 computed[number] = int(arrays[number])

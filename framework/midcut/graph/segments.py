@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from midcut.errors import MidcutError
+from midcut.errors import MidcutError, root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,7 +115,8 @@ class Segments:
                 self._refused.add(key)
             if known:
                 return False
-            reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
+            cause = root_cause(error)
+            reason = str(error) if isinstance(error, MidcutError) else f"{type(cause).__name__}: {cause}"
             stands_in = getattr(partition, "has_torch", True)
             _log.warning(
                 "a segment runs in PyTorch instead" if stands_in else "a segment cannot run: its cut is not used",
