@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 from msgspec import Struct
@@ -20,7 +21,6 @@ from midcut.wire.tcp import own_socket, tcp_info, unacknowledged_bytes
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
 
 _MAX_HEADER_BYTES: Final = 64 * 1024
 # Requests up to this size are joined: one more packet costs more than the copy.
@@ -41,7 +41,7 @@ class InvalidResponseError(Exception):
     """The bytes that came are not an HTTP response."""
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True):
     """What one exchange sends.
 
     Attributes:
@@ -57,7 +57,7 @@ class Request(NamedTuple):
     written: Callable[[], object] | None = None
 
 
-class Limits(NamedTuple):
+class Limits(Struct, frozen=True):
     """What one exchange may take.
 
     Attributes:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
+
+import msgspec
 
 from midcut import wire
 from midcut.errors import CloudRefusedError, MalformedError
-from midcut.types import BodyArrival
+from midcut.types import BodyArrival, Tensor, TierTimes
 from midcut.wire import oip, oip_read, route
 from midcut.wire.body import Body
 from midcut.wire.oip_tensors import encode_infer, reply_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from midcut.protocols import Codec
-    from midcut.types import TailRequest, Tensor, TierTimes
+    from midcut.types import TailRequest
     from midcut_transports.connection import Answer
 
 _LONGEST_REASON = 300
@@ -26,7 +27,7 @@ HEADER_LENGTH = oip.HEADER_LENGTH.lower().encode()
 """Names of an answer's headers, see `Answer.header`."""
 
 
-class EncodedRequest(NamedTuple):
+class EncodedRequest(msgspec.Struct, frozen=True):
     """A request ready to be written.
 
     Attributes:
@@ -44,7 +45,7 @@ class EncodedRequest(NamedTuple):
     header_length: str = ""
 
 
-class DecodedReply(NamedTuple):
+class DecodedReply(msgspec.Struct, frozen=True):
     """The content of a reply; times in seconds by the cloud's clock."""
 
     values: Sequence[Tensor | int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
@@ -98,7 +98,7 @@ def make_app(
     return app
 
 
-class _Timestamps(NamedTuple):
+class _Timestamps(msgspec.Struct, frozen=True):
     """Points of time of one inference, seconds by `perf_counter`."""
 
     started: float

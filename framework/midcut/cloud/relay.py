@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import structlog
 
 from midcut.chains import accepts
@@ -45,7 +46,7 @@ _ASK_EVERY_S: Final = 30.0
 _LISTING_TIMEOUT_S: Final = 3.0
 
 
-class RelayedTail(NamedTuple):
+class RelayedTail(msgspec.Struct, frozen=True):
     """What a relay's reply says of the rest of a request.
 
     Attributes:

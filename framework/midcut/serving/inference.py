@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -14,6 +14,7 @@ from midcut import wire
 from midcut.errors import UnknownModelError
 from midcut.serving.error_responses import RECEIVED, json_response
 from midcut.serving.lifecycle import DRAIN
+from midcut.types import CutTable
 from midcut.wire import oip
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
     from midcut.serving.error_responses import Handler
-    from midcut.types import CutTable, ShapeRange, ValueSpec
+    from midcut.types import ShapeRange, ValueSpec
     from midcut.wire.oip import Message
 
 # Replies up to this size are joined: one more packet costs more than the copy.
 _JOINED_BYTES: Final = 64 * 1024
 
 
-class ModelRef(NamedTuple):
+class ModelRef(msgspec.Struct, frozen=True):
     """The model that a name in a path refers to.
 
     Attributes:

@@ -26,11 +26,13 @@ Importing this imports no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
 from midcut.errors import MalformedError
+from midcut.wire.body import Pieces
 
 try:
     from isal.isal_zlib import crc32  # the same checksum in a ninth of the time: 0.05 instead of 0.4 ms for 3 MB
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from midcut.types import Encoded
-    from midcut.wire.body import Pieces
 
 SERVER_PATH: Final = "/v2"
 LIVE_PATH: Final = "/v2/health/live"
@@ -160,7 +161,7 @@ class ReplyHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: ReplyParameters | None = None
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True):
     """A body to be written, in pieces, so that no tensor has to be copied.
 
     Attributes:
@@ -277,6 +278,11 @@ def checksum(pieces: Iterable[bytes | memoryview]) -> str:
     return f"{total:08x}"
 
 
+@lru_cache(maxsize=64)
+def _begin_checksum(model: str, header_length: str) -> int:
+    return crc32(f"{model}\n{header_length}\n".encode(errors="surrogateescape"))
+
+
 class RequestChecksum:
     """CRC-32 over what a request asks for: the model in its path, the length of its JSON header, and its body.
 
@@ -286,7 +292,7 @@ class RequestChecksum:
     """
 
     def __init__(self, model: str = "", header_length: str = "") -> None:
-        self._total = crc32(f"{model}\n{header_length}\n".encode(errors="surrogateescape"))
+        self._total = _begin_checksum(model, header_length)
 
     def add(self, piece: bytes | bytearray | memoryview) -> None:
         """Add the next piece of the body."""

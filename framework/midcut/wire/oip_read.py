@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from midcut.errors import MalformedError
-from midcut.wire.body import parse
+from midcut.wire.body import Pieces, parse
 from midcut.wire.oip import (
     HEADER_LENGTH,
     INPUT_SHAPES,
@@ -23,9 +24,7 @@ from midcut.wire.oip import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from midcut.wire.body import Body, Pieces
+    from midcut.wire.body import Body
 
 _ERROR_PREFIX: Final = "the body is not an Open Inference Protocol message"
 _REQUESTS: Final = msgspec.json.Decoder(InferHeader)
@@ -36,7 +35,7 @@ _NO_REQUEST_PARAMETERS: Final = RequestParameters()
 _NO_REPLY_PARAMETERS: Final = ReplyParameters()
 
 
-class WireTensor(NamedTuple):
+class WireTensor(msgspec.Struct, frozen=True):
     """A received tensor. Nothing of it is checked yet but that `pieces` have the length that its header states.
 
     Attributes:
@@ -47,7 +46,7 @@ class WireTensor(NamedTuple):
     pieces: Pieces | None
 
 
-class InferCall(NamedTuple):
+class InferCall(msgspec.Struct, frozen=True):
     """A parsed request whose tensors are not decoded yet.
 
     Attributes:
@@ -79,7 +78,7 @@ class InferCall(NamedTuple):
     input_shapes: tuple[tuple[int, ...], ...] = ()
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True):
     """A parsed reply whose tensors are not decoded yet."""
 
     id: str
