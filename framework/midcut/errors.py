@@ -234,13 +234,13 @@ class CloudVersionError(CloudRefusedError):
     """The cloud speaks versions of the messages that this edge does not: no request to it can be answered."""
 
 
-def root_cause(error: BaseException) -> BaseException:
+def one_line_cause(error: BaseException) -> str:
     """What an error was raised from in the end: compilers wrap errors in those of their passes, which say little."""
     seen: set[int] = set()
     while error.__cause__ is not None and id(error) not in seen:  # whoever raises an error from itself makes a circle
         seen.add(id(error))
         error = error.__cause__
-    return error
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
 def is_exhausted(error: BaseException | None) -> bool:

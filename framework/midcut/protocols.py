@@ -265,7 +265,7 @@ class Learner(Protocol):
             placement: where and how the request began.
             observation: what the placement was planned on.
             result: measured times, cost, and who finished it. One that the cloud did not finish has a `fallback`, or
-                ran at the edge alone.
+                ran at the edge alone. The parts in `stand_in` will not take their times again.
         """
         ...
 

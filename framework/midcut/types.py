@@ -821,8 +821,8 @@ class InferenceResult(msgspec.Struct, frozen=True):
         server_s: the part of the exchange spent inside the cloud (decoding, queueing, computing, encoding), seconds.
         between: on three tiers the measured seconds of `relay` and `second_link`, by name; empty on two.
         onward: where the relay was to stop; None where it was to run all that is left.
-        stand_in: PyTorch computed a part in place of a runtime that was not ready yet, so that the times are not those
-            of later requests; nothing is learnt from them.
+        stand_in: names of the parts that PyTorch computed in place of a runtime that was not ready yet: their times are
+            not those of later requests.
     """
 
     request_id: str
@@ -841,7 +841,7 @@ class InferenceResult(msgspec.Struct, frozen=True):
     server_s: float = 0.0
     between: Mapping[str, float] = {}
     onward: Placement | None = None
-    stand_in: bool = False
+    stand_in: tuple[str, ...] = ()
 
     @property
     def placement(self) -> Placement:

@@ -128,6 +128,7 @@ class OnnxRuntime(RuntimeExecutor):
             reason = str(error) if isinstance(error, MidcutError) else f"{type(error).__name__}: {error}"
             reason = " ".join(reason.split())[:300]
             _log.warning("executor.accuracy=fast computes in float32", model=network.table.model, reason=reason)
+            self._quantisers.pop(network.table.fingerprint, None)
             if not self._quantisers:
                 self.identity, self.tolerance = self._in_float32
             return super()._samples(network, export)
@@ -168,7 +169,7 @@ class OnnxRuntime(RuntimeExecutor):
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
 
-        def run(arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        def run(arrays: Sequence[NDArray[Any]], _held: Any = held) -> Sequence[NDArray[Any]]:
             outputs: Sequence[NDArray[Any]] = session.run(None, dict(zip(names, arrays, strict=True)))
             return outputs
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import structlog
 import torch
 
-from midcut.errors import ExecutorError, root_cause
+from midcut.errors import ExecutorError, one_line_cause
 from midcut.tensors import largest_error, with_order
 from midcut_executors.comparing import TOLERANCE
 from midcut_executors.export_cache import cache_folder
@@ -22,7 +22,7 @@ from midcut_executors.inputs import noise
 from midcut_executors.verifying import CHANGE_TOLERANCE, compare, last_varying_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -170,12 +170,9 @@ class RuntimeExecutor:
     def _fitting(self) -> int:
         """How many of the newest segments to keep: all four of two cuts, and more while their weights take little."""
         newest = [segment.weights for segment in reversed(self._segments.values())]
-        limit = max(_SMALL_BYTES, sum(sorted(sum(weights.values()) for weights in newest)[-_AT_LEAST:]))
-        together: dict[Hashable, int] = {}
-        fitting = 0
-        for weights in newest:
-            together |= weights
-            fitting += sum(together.values()) <= limit
+        largest = sorted(newest, key=lambda weights: sum(weights.values()))[-_AT_LEAST:]
+        limit = max(_SMALL_BYTES, list(_bytes_together(largest))[-1])
+        fitting = sum(size <= limit for size in _bytes_together(newest))
         return min(max(fitting, _AT_LEAST), self._capacity)
 
     def _make(self, network: Network, start: int, stop: int) -> RuntimeSegment:
@@ -188,7 +185,7 @@ class RuntimeExecutor:
         except ExecutorError:
             raise
         except Exception as error:  # runtimes raise classes of their own
-            reason = " ".join(str(root_cause(error)).split())[:300]
+            reason = one_line_cause(error)
             if weight_bytes >= _LARGEST_BYTES:
                 reason = f"their weights are {weight_bytes / 1e9:.1f} GB, and an ONNX graph holds less than 2.15 GB"
             raise ExecutorError(f"{self.identity} does not take nodes {start} to {stop}: {reason}") from error
@@ -305,6 +302,14 @@ class RuntimeSegment:
             for output, position in zip(part.outputs, part.passed, strict=True)
         )
         return result, time.perf_counter() - began
+
+
+def _bytes_together(weights_of_each: Iterable[Mapping[Hashable, int]]) -> Iterator[int]:
+    """Bytes of the first segment, of the first two, and so on; what they share counts once."""
+    together: dict[Hashable, int] = {}
+    for weights in weights_of_each:
+        together |= weights
+        yield sum(together.values())
 
 
 def _weight_bytes(model: ir.Model) -> int:

@@ -118,7 +118,8 @@ class LinUcb:
         if trial is not None and trial[0] == placement:
             self._earned_s -= trial[1]
         features = self._features_of.get(placement)
-        if result.finished_by == "cloud" and features is not None:
+        lasting = all(part == "edge" for part in result.stand_in)  # else PyTorch stood in for the cloud's runtime
+        if result.finished_by == "cloud" and features is not None and lasting:
             self.learn(features, sum(result.parts.values()) - result.edge_s)
         elif self._scale is not None:
             self._learnt = self._faded()

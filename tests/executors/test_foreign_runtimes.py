@@ -338,6 +338,14 @@ def test_the_segments_used_last_stay_ready():
         assert [executor.ready(network, 0, cut) for cut in (1, 2, 3, 4)] == [True, False, True, True]
 
 
+class Packing(OnnxRuntime):
+    """Says that each segment has a rearranged copy of its weights, beside those that all share."""
+
+    def _session(self, *given):
+        made = super()._session(*given)
+        return made._replace(weights={**made.weights, object(): 10 * sum(made.weights.values())})
+
+
 class Copying(OnnxRuntime):
     """Says that each segment has a copy of its weights."""
 
@@ -346,7 +354,9 @@ class Copying(OnnxRuntime):
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize(("make", "kept"), [(Copying, 4), (OnnxRuntime, 7)], ids=["of their own", "shared"])
+@pytest.mark.parametrize(
+    ("make", "kept"), [(Copying, 4), (Packing, 4), (OnnxRuntime, 7)], ids=["of their own", "both", "shared"]
+)
 def test_segments_with_large_weights_of_their_own_are_fewer(make, kept, monkeypatch):
     network = wide_network()
     monkeypatch.setattr(runtime_module, "_SMALL_BYTES", 0)

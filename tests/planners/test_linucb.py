@@ -16,7 +16,7 @@ from midcut.planning.placements import placements
 from midcut.planning.policy import Policy
 from midcut.profiles import find_profile
 from midcut.protocols import Learner
-from midcut.testing import FixedSeconds, PlannerSuite
+from midcut.testing import FixedSeconds, PlannerSuite, chain_placements
 from midcut.types import Forecast, InferenceResult, Observation, Placement
 from midcut_costs.busy_seconds import Rented
 from midcut_planners.linucb import LinUcb, tail_features
@@ -63,9 +63,21 @@ def test_an_answer_counts_also_while_planning_ends_its_trial():
     assert planner._earned_s == -0.5
 
 
-def test_the_worked_example():
-    from midcut.testing import chain_placements
+@pytest.mark.parametrize(("parts", "learns"), [((), True), (("edge",), True), (("cloud",), False)])
+def test_what_pytorch_computes_in_place_of_the_clouds_runtime_counts_but_is_not_learnt(parts, learns):
+    planner = OneFeature(budget=0.1)
+    placed, zero = chain_placements([1, 1, 1]), np.zeros(3)
+    planner.choose(Forecast(placed, zero, zero, zero, zero), 0.5)
+    delays = []
+    planner.learn = lambda _, delay_s: delays.append(delay_s)
+    planner._trial, planner._features_of = (placed[0], 0.5), {placed[0]: np.ones(1)}
+    result = InferenceResult("", None, 0, "cloud", "", 0.1, 0.2, 0.3, 0.6, 0.0, 9, {}, stand_in=parts)
+    planner.answered(placed[0], Observation(), result)
+    assert (planner._answers, planner._earned_s) == (1, pytest.approx(-0.5))
+    assert delays == ([pytest.approx(0.5)] if learns else [])
 
+
+def test_the_worked_example():
     placed, zero = chain_placements([1, 1, 1]), np.zeros(3)
     forecast = Forecast(placed, np.array([0.0, 0.05, 0.2]), zero, zero, zero)
     planner = OneFeature(alpha=0.1, beta=1.0, discount=1.0, forced=False, budget=0.0)

@@ -87,7 +87,7 @@ def site_on(bed: Bed, options: Options, model: str, overrides: Sequence[str] = (
     repeats = 5 if options.quick else 20
     name = f"core-{bed.options.max_clock_mhz:g}-repeats-{repeats}"
     if options.executor != NATIVE:
-        name += f"-{options.executor}"
+        name += f"-both-{options.executor}"
     folder = options.out / "sites" / name
     return Site(bed, folder, model, overrides, w=w, repeats=repeats, seed=options.seed, executor=options.executor)
 

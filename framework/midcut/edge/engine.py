@@ -186,7 +186,7 @@ class EdgeEngine:
         # If picture files may be sent, forecasts include decoding. A request with tensors has no decoding and cannot be
         # compared.
         comparable = self.parts.files is None or isinstance(inputs, PictureInput)
-        if comparable and not result.stand_in and self._has_example_shapes(inputs):
+        if comparable and self._has_example_shapes(inputs):
             if self.parts.calibration is not None:
                 self.parts.calibration.answered(decision, result, alone=alone and begun == self._begun)
             if self.parts.learn is not None:
@@ -245,7 +245,7 @@ class EdgeEngine:
         tail = await self._tails.finish(request, inputs, deadline_at_s, patience_s, partition=partition)
         edge_s += decode_s + tail.edge_s
         result = self._build_result(decision, request, tail, edge_s, perf_counter() - started, partition)
-        return replace(result, stand_in=True) if stand_in else result
+        return replace(result, stand_in=("edge", *result.stand_in)) if stand_in else result
 
     async def _partition_for(self, inputs: Sequence[Tensor]) -> Partition:
         """The model, prepared for the shapes of these inputs. The first request of a shape waits for verification."""
@@ -382,7 +382,7 @@ class EdgeEngine:
             server_s=reply.server_s if reply is not None else 0.0,
             between=between,
             onward=request.onward,
-            stand_in=reply is not None and reply.stand_in,
+            stand_in=() if reply is None or not reply.stand_in else ("relay", "cloud") if relayed else ("cloud",),
         )
 
 

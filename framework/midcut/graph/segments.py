@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from midcut.errors import MidcutError, root_cause
+from midcut.errors import MidcutError, one_line_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,8 +115,7 @@ class Segments:
                 self._refused.add(key)
             if known:
                 return False
-            cause = root_cause(error)
-            reason = str(error) if isinstance(error, MidcutError) else f"{type(cause).__name__}: {cause}"
+            reason = str(error) if isinstance(error, MidcutError) else one_line_cause(error)
             stands_in = getattr(partition, "has_torch", True)
             _log.warning(
                 "a segment runs in PyTorch instead" if stands_in else "a segment cannot run: its cut is not used",

@@ -146,30 +146,42 @@ async def test_what_pytorch_computes_in_place_of_a_runtime_is_not_learnt(bench, 
     async with bench(executor=device, script=[NEARER], legal=(4, 9), calibration=calibration) as b:
         device.is_ready = False
         results = await asked(b, tiny_model, 5, HERE)
-        assert all(result.stand_in for result in results)
+        assert {result.stand_in for result in results} == {("edge",)}
         await planned(b)
-        assert set(learnt(calibration).values()) == {0}
+        assert learnt(calibration)["edge"] == 0
         device.is_ready = True
         results = await asked(b, tiny_model, 5, HERE)
-        assert not any(result.stand_in for result in results)
+        assert {result.stand_in for result in results} == {()}
         await planned(b)
         assert learnt(calibration)["edge"] == 5
+
+
+async def test_a_runtime_that_is_not_ready_after_a_minute_is_taken_for_one_that_never_is(bench, device, tiny_model):
+    ahead_s = 0.0
+    calibration = Calibration(CalibrationSettings(forget_s=None), lambda: time.monotonic() + ahead_s)
+    async with bench(executor=device, script=[NEARER], legal=(4, 9), calibration=calibration) as b:
+        device.is_ready = False
+        await asked(b, tiny_model, 3, HERE)
+        await planned(b)
+        assert learnt(calibration)["edge"] == 0
+        ahead_s = 61.0
+        await asked(b, tiny_model, 3, HERE)
+        await planned(b)
+        assert learnt(calibration)["edge"] == 3
 
 
 async def test_nor_what_pytorch_computes_so_in_the_cloud(bench, tiny, tiny_model):
     class Young(LoopbackTransport):
         async def infer(self, request):
-            return replace(await super().infer(request), stand_in=len(self.requests) <= 5)
+            return replace(await super().infer(request), stand_in=True)
 
     calibration = Calibration(CalibrationSettings())
     given = {"transport": Young(tiny), "script": [NEARER], "legal": (4, 9)}
     async with bench(calibration=calibration, **given) as b:
-        assert all(result.stand_in for result in await asked(b, tiny_model, 5, SENT))
+        results = await asked(b, tiny_model, 5, SENT)
         await planned(b)
-        assert set(learnt(calibration).values()) == {0}
-        assert not any(result.stand_in for result in await asked(b, tiny_model, 5, SENT))
-        await planned(b)
-        assert learnt(calibration)["link"] == 5
+    assert {result.stand_in for result in results} == {("cloud",)}
+    assert learnt(calibration) == {"edge": 0, "link": 5, "cloud": 0, "here": 0}
 
 
 async def test_without_calibration_forecasts_stay_the_predictors_own(bench, device, tiny_model):

@@ -49,6 +49,8 @@ _LONGEST_S: Final = 1e6
 _SURPRISING_ERROR: Final = 0.25
 _SURPRISES: Final = 3
 _SURPRISE_EVERY_S: Final = 0.1
+# What a runtime needs to make a segment; an export of a large model takes longer, which costs some samples.
+_READY_S: Final = 60.0
 # Corrections are reused for this share of `forget_s`: they fade by at most half a percent in that time.
 _REUSED_SHARE: Final = 0.005
 
@@ -63,6 +65,7 @@ class _AnsweredRequest:
         rest_s: seconds of the latency that no measured part covers; None if another request ran at the same time.
         sent: whether the cloud finished it.
         ended_at_s: when it ended, on the calibration's clock.
+        stand_in: as of `InferenceResult`.
     """
 
     forecast: Forecast
@@ -72,6 +75,7 @@ class _AnsweredRequest:
     rest_s: float | None
     sent: bool
     ended_at_s: float
+    stand_in: tuple[str, ...]
 
 
 class Calibration:
@@ -108,6 +112,7 @@ class Calibration:
         self._corrections = NO_CORRECTIONS
         self._has_new = False
         self._pause_s: float | None = None
+        self._stand_in_since_s: dict[str, float] = {}
         self._lock = Lock()
 
     @property
@@ -134,9 +139,11 @@ class Calibration:
                 rest_s=rest_s if alone else None,
                 sent=result.finished_by != "edge",
                 ended_at_s=self._clock(),
+                stand_in=result.stand_in,
             )
         )
-        self._note_surprise(result)
+        if not result.stand_in:
+            self._note_surprise(result)
 
     def learn(self, policy: Policy, observation: Observation) -> None:
         """Fit the corrections to the requests answered since the last call.
@@ -254,13 +261,20 @@ class Calibration:
             based_on = self._based_on(answer.forecast.placements)
             self._pause_s = answer.pause_s
             for part, sample in _samples_of(answer, row).items():
-                if based_on.get(part) == now_based_on.get(part):
+                if based_on.get(part) == now_based_on.get(part) and not self._will_be_ready(part, answer):
                     new_samples.setdefault(part, []).append(sample)
         for name, samples in new_samples.items():
             usable = [sample for sample in samples if _is_time(sample.predicted_s) and _is_time(sample.measured_s)]
             if usable:
                 self._window(name).extend(usable)
                 self._corrections = NO_CORRECTIONS
+
+    def _will_be_ready(self, part: str, answer: _AnsweredRequest) -> bool:
+        """Whether PyTorch stood in for a part's runtime. One that is not ready for long may never be, and is learnt."""
+        if part not in answer.stand_in:
+            self._stand_in_since_s.pop(part, None)
+            return False
+        return answer.ended_at_s - self._stand_in_since_s.setdefault(part, answer.ended_at_s) < _READY_S
 
     def _window(self, name: str) -> SampleWindow:
         """The samples of a part; those of a third tier are there once it has answered."""
