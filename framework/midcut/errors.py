@@ -234,13 +234,19 @@ class CloudVersionError(CloudRefusedError):
     """The cloud speaks versions of the messages that this edge does not: no request to it can be answered."""
 
 
-def one_line_cause(error: BaseException) -> str:
+def root_cause(error: BaseException) -> BaseException:
     """What an error was raised from in the end: compilers wrap errors in those of their passes, which say little."""
     seen: set[int] = set()
     while error.__cause__ is not None and id(error) not in seen:  # whoever raises an error from itself makes a circle
         seen.add(id(error))
         error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return error
+
+
+def one_line_cause(error: BaseException) -> str:
+    """Class and text of the root cause."""
+    cause = root_cause(error)
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
 
 
 def is_exhausted(error: BaseException | None) -> bool:

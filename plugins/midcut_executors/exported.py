@@ -14,7 +14,7 @@ import torch
 from onnx_ir.convenience import extract
 from onnxscript import optimizer
 
-from midcut.errors import ExecutorError
+from midcut.errors import ExecutorError, root_cause
 from midcut_executors.export_cache import ExportCache, Index
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _export(network: Network, cache: ExportCache) -> Index:
             warnings.simplefilter("ignore")  # PyTorch's own code is deprecated there
             program = _dynamic(traceable)
     except Exception as error:
-        reason = f"PyTorch cannot export model {network.table.model!r} to ONNX: {_root_cause(error)}"
+        reason = f"PyTorch cannot export model {network.table.model!r} to ONNX: {_first_line(root_cause(error))}"
         raise ExecutorError(reason) from error
     return cache.write(program.model, traceable)
 
@@ -236,8 +236,5 @@ def _dynamic(traceable: Traceable) -> Any:
     return torch.onnx.export(traceable.module, traceable.example, **options)
 
 
-def _root_cause(error: BaseException) -> str:
-    """The first line of the error that the others were raised from: the outer ones name steps of the exporter."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
