@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from midcut.types import (
@@ -420,6 +421,14 @@ class PicturedNetwork(Protocol):
     """Reads the model's inputs from at most that many pictures of a folder; the last argument is the setting that
     names the folder. None where the preprocessing is not known. It raises ConfigError or FileError, each one line: no
     such folder, under ten pictures, noise, a model of several inputs, a picture that cannot be read."""
+
+
+@runtime_checkable
+class WeightedNetwork(Protocol):
+    """A network whose weights lie in PyTorch's memory."""
+
+    weights: Sequence[torch.Tensor]
+    """Its parameters and buffers, which nobody writes to: an executor may use them instead of a copy."""
 
 
 class Segment(Protocol):

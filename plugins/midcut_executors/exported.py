@@ -84,6 +84,14 @@ class Exported:
         """Output of the whole network -> name of the value in a part that it is a copy of."""
         return {name: str(value.name) for name, value in self._values.items()}
 
+    def unmap(self) -> None:
+        """Unmap the file of weights, but for those in use. It is mapped again when one is read."""
+        with self._lock:
+            for value in self._model.graph.initializers.values():
+                if isinstance(value.const_value, ir.ExternalTensor):
+                    with contextlib.suppress(BufferError):
+                        value.const_value.release()
+
     def part(self, start: int, stop: int) -> Part:
         """Extract and simplify the nodes between two cuts.
 

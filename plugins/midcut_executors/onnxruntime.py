@@ -12,6 +12,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
@@ -20,10 +21,10 @@ import torch
 from onnx import numpy_helper
 
 from midcut.errors import ConfigError, MidcutError
-from midcut.protocols import PicturedNetwork
+from midcut.protocols import PicturedNetwork, WeightedNetwork
 from midcut_executors.comparing import INT8_TOLERANCE, TOLERANCE
 from midcut_executors.config import Accuracy, tolerance_of
-from midcut_executors.runtime import Compiled, RuntimeExecutor
+from midcut_executors.runtime import Compiled, RuntimeExecutor, onnx_source
 from midcut_executors.saved import needs_packing, save_segments
 
 if TYPE_CHECKING:
@@ -139,28 +140,32 @@ class OnnxRuntime(RuntimeExecutor):
         return inputs[:_COMPARED_PICTURES]
 
     def _compile_part(self, network: Network, model: ir.Model) -> Compiled:
-        return self._session(model, self._quantisers.get(network.table.fingerprint))
+        there = network.weights if isinstance(network, WeightedNetwork) else ()
+        return self._session(model, there, self._quantisers.get(network.table.fingerprint))
 
-    def _session(self, model: ir.Model, quantiser: Quantiser | None = None) -> Compiled:
+    def _session(
+        self, model: ir.Model, there: Sequence[torch.Tensor] = (), quantiser: Quantiser | None = None
+    ) -> Compiled:
         """Optimise once, for this processor, and run what came out with the weights of the pool."""
         large = _take_large(model) if quantiser is None else {}
-        if quantiser is None:
-            given = ir.to_proto(ir.external_data.load_to_model(model))
-        else:
-            given = quantiser.quantise(model, self._options())
         with tempfile.TemporaryDirectory(prefix="midcut-onnx-") as folder:
+            if quantiser is None:
+                given = onnx_source(model, Path(folder))
+            else:
+                given = quantiser.quantise(model, self._options()).SerializeToString()
             optimised = str(Path(folder) / "optimised.onnx")
             options = self._options()
             options.optimized_model_filepath = optimised
             options.add_session_config_entry("session.disable_prepacking", "1")  # this session never runs
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
             if self._exact:
                 options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            ort.InferenceSession(given.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
             proto = onnx.load(optimised)
-        held = {name: self._pool.insert(proto, name, weight) for name, weight in large.items()}
+        held = {name: self._pool.insert(proto, name, weight, there) for name, weight in large.items()}
         options = self._options()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        held |= self._pool.take([tensor for tensor in proto.graph.initializer if tensor.name not in held])
+        held |= self._pool.take([tensor for tensor in proto.graph.initializer if tensor.name not in held], there)
         options.add_external_initializers(list(held), [weight.value for weight in held.values()])
         for name, weight in held.items():
             options.add_initializer(name, weight.value)  # else each session keeps the copy that it makes of it
@@ -204,36 +209,58 @@ class WeightPool:
         self._weights: weakref.WeakValueDictionary[bytes, _Weight] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def take(self, tensors: Sequence[onnx.TensorProto]) -> dict[str, _Weight]:
-        """Move the weights of a model to the pool; returns name -> weight, which must live as long as the session."""
-        sizes = {tensor.name: len(tensor.raw_data) for tensor in tensors}
-        return {tensor.name: self._move(tensor) for tensor in tensors if sizes[tensor.name] >= _POOLED_BYTES}
+    def take(self, tensors: Sequence[onnx.TensorProto], there: Sequence[torch.Tensor]) -> dict[str, _Weight]:
+        """Move the weights of a model to the pool; returns name -> weight, which must live as long as the session.
 
-    def insert(self, proto: onnx.ModelProto, name: str, tensor: ir.TensorProtocol) -> _Weight:
-        """Make an input of a model a weight in the pool."""
+        Args:
+            there: tensors in memory, whose memory is used where they are equal to a weight.
+        """
+        sizes = {tensor.name: len(tensor.raw_data) for tensor in tensors}
+        return {tensor.name: self._move(tensor, there) for tensor in tensors if sizes[tensor.name] >= _POOLED_BYTES}
+
+    def insert(
+        self, proto: onnx.ModelProto, name: str, tensor: ir.TensorProtocol, there: Sequence[torch.Tensor]
+    ) -> _Weight:
+        """Make an input of a model a weight in the pool. For `there` see `take`."""
         (given,) = (value for value in proto.graph.input if value.name == name)
         proto.graph.input.remove(given)
-        shape = tensor.numpy().shape
+        shape = tensor.shape.numpy()
         _mark_external(proto.graph.initializer.add(name=name, data_type=given.type.tensor_type.elem_type, dims=shape))
         if isinstance(tensor, ir.ExternalTensor):
-            return self._shared(f"{tensor.path} {tensor.offset} {shape}".encode(), tensor.numpy)
+            return self._shared(f"{tensor.path} {tensor.offset} {shape}".encode(), tensor.numpy, there)
         # One that an optimisation made has no place in the file, and another may get its id once it is gone.
         array = tensor.numpy()
-        return self._shared(_content_key(array), lambda: array)
+        return self._shared(_content_key(array), lambda: array, there)
 
-    def _move(self, tensor: onnx.TensorProto) -> _Weight:
+    def _move(self, tensor: onnx.TensorProto, there: Sequence[torch.Tensor]) -> _Weight:
         array = numpy_helper.to_array(tensor)
-        weight = self._shared(_content_key(array), lambda: array)
+        weight = self._shared(_content_key(array), lambda: array, there)
         tensor.ClearField("raw_data")
         _mark_external(tensor)
         return weight
 
-    def _shared(self, key: bytes, read: Callable[[], NDArray[Any]]) -> _Weight:
+    def _shared(self, key: bytes, read: Callable[[], NDArray[Any]], there: Sequence[torch.Tensor]) -> _Weight:
         with self._lock:
             weight = self._weights.get(key)
             if weight is None:
-                weight = self._weights[key] = _Weight(read())
+                weight = self._weights[key] = _Weight(_in_memory(read(), there))
         return weight
+
+
+def _in_memory(array: NDArray[Any], there: Sequence[torch.Tensor]) -> NDArray[Any]:
+    """The memory of a tensor of the same bits; else the array itself."""
+    if array.dtype != np.float32:
+        return array
+    for tensor in there:
+        if tensor.shape == array.shape and tensor.dtype is torch.float32 and _is_plain(tensor):
+            held: NDArray[Any] = tensor.numpy()
+            if np.array_equal(held.view(np.uint32), array.view(np.uint32)):
+                return held
+    return array
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.layout is torch.strided and tensor.is_contiguous()
 
 
 def _take_large(model: ir.Model) -> dict[str, ir.TensorProtocol]:

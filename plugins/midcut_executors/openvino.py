@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx_ir as ir
 import openvino as ov
 import structlog
 import torch
 
 from midcut_executors.config import Accuracy, tolerance_of
-from midcut_executors.runtime import Compiled, RuntimeExecutor
+from midcut_executors.runtime import Compiled, RuntimeExecutor, onnx_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import onnx_ir as ir
     from numpy.typing import NDArray
 
 _log = structlog.get_logger("midcut.executor")
@@ -65,9 +67,9 @@ class OpenVino(RuntimeExecutor):
         return False
 
     def _compiled(self, model: ir.Model) -> Compiled:
-        model = ir.external_data.load_to_model(model)
-        read = self._core.read_model(ir.to_proto(model).SerializeToString())
-        compiled = self._core.compile_model(read, "CPU", self._options)
+        with tempfile.TemporaryDirectory(prefix="midcut-onnx-") as folder:
+            read = self._core.read_model(onnx_source(model, Path(folder)))
+            compiled = self._core.compile_model(read, "CPU", self._options)
         own = threading.local()  # a request object serves one thread at a time
 
         def run(arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+import onnx_ir as ir
 import structlog
 import torch
 
@@ -23,8 +24,8 @@ from midcut_executors.verifying import CHANGE_TOLERANCE, compare, last_varying_c
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    import onnx_ir as ir
     from numpy.typing import NDArray
 
     from midcut.protocols import Network
@@ -37,7 +38,7 @@ _SMALL_BYTES: Final = 512 * 1024 * 1024
 _AT_LEAST: Final = 4
 _ROUNDING: Final = 1e-5
 _CLEAR: Final = 10.0  # times the tolerance: a change in which a wrong runtime cannot hide
-_LARGEST_BYTES: Final = 2**31  # of a message of protobuf
+_LARGEST_BYTES: Final = 2**31 - 2**24  # of weights in a message of protobuf, beside the graph
 _log = structlog.get_logger("midcut.executor")
 
 
@@ -185,13 +186,13 @@ class RuntimeExecutor:
         except ExecutorError:
             raise
         except Exception as error:  # runtimes raise classes of their own
-            reason = one_line_cause(error)
-            if weight_bytes >= _LARGEST_BYTES:
-                reason = f"their weights are {weight_bytes / 1e9:.1f} GB, and an ONNX graph holds less than 2.15 GB"
-            raise ExecutorError(f"{self.identity} does not take nodes {start} to {stop}: {reason}") from error
+            raise ExecutorError(
+                f"{self.identity} does not take nodes {start} to {stop}: {one_line_cause(error)}"
+            ) from error
         finally:
             if part.model is not None:
                 _forget_weights(part.model)
+            export.unmap()
         self._verify(network, start, stop, segment, samples)
         _return_memory()
         return segment
@@ -302,6 +303,20 @@ class RuntimeSegment:
             for output, position in zip(part.outputs, part.passed, strict=True)
         )
         return result, time.perf_counter() - began
+
+
+def onnx_source(model: ir.Model, folder: Path) -> bytes | str:
+    """What a runtime reads a graph from: its bytes, or a file, with its weights beside it where these are too large.
+
+    Args:
+        folder: where the file may be written.
+    """
+    if _weight_bytes(model) < _LARGEST_BYTES:
+        message: bytes = ir.to_proto(ir.external_data.load_to_model(model)).SerializeToString()
+        return message
+    path = folder / "given.onnx"
+    ir.save(model, path, external_data="given.weights")
+    return str(path)
 
 
 def _bytes_together(weights_of_each: Iterable[Mapping[Hashable, int]]) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -64,6 +65,34 @@ def test_an_export_that_was_removed_from_the_cache_is_made_anew(cache):
         values, _ = tail.run(head.run(inputs)[0])
     assert torch.allclose(values[0], network.run(0, network.table.last, inputs)[0], atol=1e-5)
     assert [entry["reason"] for entry in logs if "made anew" in entry["event"]] == ["it is gone"]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.usefixtures("cache")
+def test_weights_over_what_one_message_holds_are_read_from_a_file(monkeypatch, name):
+    pytest.importorskip(name, reason=f"needs the extra of {name}")
+    monkeypatch.setattr(runtime_module, "_LARGEST_BYTES", 1)  # instead of 2.5 GB of weights
+    network, inputs = small_network(), [torch.rand(1, 3, 12, 12)]
+    last = network.table.last
+    with closing(choosing.by_name(name)) as executor:
+        head, tail = (executor.prepare(network, *ends) for ends in ((0, 4), (4, last)))
+        values, _ = tail.run(head.run(inputs)[0])
+    assert torch.allclose(values[0], network.run(0, last, inputs)[0], atol=1e-5)
+
+
+@pytest.mark.usefixtures("cache")
+def test_weights_that_no_optimisation_changed_lie_in_pytorchs_memory_alone():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(512, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 600)).eval()
+    inputs = [torch.rand(1, 512)]
+    network = partition(LoadedModel("wide", module, (inputs[0],), lambda _: inputs[0]), CutSettings())
+    in_torch = {parameter.data_ptr() for parameter in module.parameters() if parameter.dim() == 2}
+    with closing(OnnxRuntime(1, 1e-3, 8)) as executor:
+        segment = executor.prepare(network, 0, network.table.last)
+        assert in_torch <= {weight.value.data_ptr() for weight in segment.weights}
+        assert "weights.bin" not in Path("/proc/self/maps").read_text()
+        values, _ = segment.run(inputs)
+    assert torch.allclose(values[0], module(inputs[0]), atol=1e-5)
 
 
 def test_a_refusal_names_what_the_errors_of_a_compilers_passes_were_raised_from():
@@ -438,7 +467,7 @@ def test_weights_that_an_optimisation_made_are_not_taken_for_those_of_an_earlier
         tensor = runtime.ir.Tensor(np.full((4, 4), number, np.float32))
         proto = runtime.onnx.ModelProto()
         proto.graph.input.add(name="w").type.tensor_type.elem_type = 1
-        held.append(pool.insert(proto, "w", tensor))
+        held.append(pool.insert(proto, "w", tensor, ()))
         del tensor
     assert [weight.value.numpy()[0, 0] for weight in held] == list(range(50))
 

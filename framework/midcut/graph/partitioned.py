@@ -66,10 +66,12 @@ class Partition:
         resized: whether it is for inputs of exactly the shapes that its table has, which are not the example's.
         sizes: makes those for inputs of other sizes; None where there are none.
         pictures: see `midcut.protocols.PicturedNetwork`; None where the model's preprocessing is not known.
+        weights: see `midcut.protocols.WeightedNetwork`.
     """
 
     sizes: SizedPartitions | None = None
     pictures: Callable[[str, int, str], list[tuple[Any, ...]]] | None = None
+    weights: Sequence[torch.Tensor] = ()
 
     def __init__(self, captured: Captured, legal: tuple[int, ...], *, resized: bool = False) -> None:
         self.resized = resized
