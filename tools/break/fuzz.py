@@ -50,6 +50,7 @@ CONNECTIONS = 4
 # returns memory at once, so that growth measured here is a leak of the server.
 MALLOC_SETTINGS = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "131072"}
 SLOW_S = 4.0  # how long the servers wait for headers or a body
+SHOWN_BYTES = 20_000  # of a request that got no valid answer
 PICTURE_S = 20.0  # how long a server may take for a hostile picture; it takes a few at most
 FLIPS = 20  # of one bit, in each valid request
 WARM_UP = 2000  # malformed requests before memory is first measured
@@ -173,14 +174,15 @@ async def send_malformed(
     """Send malformed requests on one connection until `goal` were refused on all connections together."""
     connection = RawConnection(port)
     while result.refused < goal and process.poll() is None and len(result.wrong) < 20:
-        request = breaker.request()
+        request, began = breaker.request(), time.perf_counter()
         status, answer = await connection.exchange(request)
         result.statuses[str(status or "closed")] += 1
         if (fault := find_fault(request, status, answer)) is None:
             result.refused += status >= 400
             result.kinds[request.kind] += status >= 400
         else:
-            result.wrong.append(f"{request.kind}: {fault}: {request.encoded()[:300]!r}")
+            took_s = time.perf_counter() - began
+            result.wrong.append(f"{request.kind}: {fault} after {took_s:.2f} s: {request.encoded()[:SHOWN_BYTES]!r}")
     connection.close()
 
 
