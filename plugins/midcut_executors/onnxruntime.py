@@ -253,14 +253,20 @@ def _in_memory(array: NDArray[Any], there: Sequence[torch.Tensor]) -> NDArray[An
         return array
     for tensor in there:
         if tensor.shape == array.shape and tensor.dtype is torch.float32 and _is_plain(tensor):
-            held: NDArray[Any] = tensor.numpy()
+            held: NDArray[Any] = tensor.detach().numpy()
             if np.array_equal(held.view(np.uint32), array.view(np.uint32)):
                 return held
     return array
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.layout is torch.strided and tensor.is_contiguous()
+    """Whether it lies in memory as an array of numpy does; a class of its own may keep its elements elsewhere."""
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.device.type == "cpu"
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+    )
 
 
 def _take_large(model: ir.Model) -> dict[str, ir.TensorProtocol]:

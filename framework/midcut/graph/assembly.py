@@ -89,7 +89,7 @@ def _with_sizes(model: LoadedModel, settings: CutSettings, captured: Partition) 
     if model.ranges:
         captured.sizes = SizedPartitions(captured.table, functools.partial(resized, model, settings, captured))
     captured.pictures = functools.partial(_pictures, model)
-    captured.weights = tuple(model.module.state_dict().values())
+    captured.weights = [*model.module.parameters(), *model.module.buffers()]
     return captured
 
 
