@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from structlog.testing import capture_logs
@@ -339,6 +340,36 @@ def test_a_ping_during_an_exchange_does_not_replace_a_smaller_one_of_late(monkey
             until(lambda: hub.observe().ping_ms == 15.0)
         source.values = {"ping_ms": 100.0}  # and what was read in calm does
         until(lambda: hub.observe().ping_ms == 100.0)
+
+
+def test_a_ping_of_before_an_upload_holds_as_long_as_the_upload_while_it_is_valid(later, monkeypatch):
+    monkeypatch.setattr("midcut.edge.telemetry.source_state._CALM_S", 0.01)
+    source = Quiet(ping_ms=20.0)
+    with TelemetryHub({"ping": source}, 3000.0) as hub:
+        assert hub.wait(SOON_S)
+        with hub.exchanging():
+            later(1000.0)
+            source.values = {"ping_ms": 800.0}
+            read_again(source)
+            assert hub.observe().ping_ms == 20.0
+            later(2500.0)
+            until(lambda: hub.observe().ping_ms == 800.0)
+
+
+def test_a_ping_during_exchanges_that_overlap_replaces_one_that_is_older_than_these(later, monkeypatch):
+    monkeypatch.setattr("midcut.edge.telemetry.source_state._CALM_S", 0.01)
+    source = Quiet(ping_ms=20.0)
+    with TelemetryHub({"ping": source}, 3000.0) as hub:
+        assert hub.wait(SOON_S)
+        with ExitStack() as under_way:
+            under_way.enter_context(hub.exchanging())
+            source.values = {"ping_ms": 800.0}
+            read_again(source)
+            assert hub.observe().ping_ms == 20.0
+            later(1000.0)
+            with hub.exchanging():
+                under_way.close()
+                until(lambda: hub.observe().ping_ms == 800.0)
 
 
 def test_a_listener_is_read_soon_after_an_exchange():

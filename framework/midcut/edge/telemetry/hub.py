@@ -40,7 +40,8 @@ class TelemetryHub:
     A source that is a `TransferListener` is read soon after an exchange; the values of an `AgeingSource` are brought up
     to date with each observation. A source with the attribute `quiet` measures
     the link itself and is read between exchanges, because during an exchange it would measure our own queued bytes.
-    If no pause comes within 2 s it is read all the same, but its ping does not replace a smaller one under 5 s old.
+    If no pause comes within 2 s it is read all the same, but its ping does not replace a smaller one that was under 5 s
+    old when the exchange began.
     A source with the attribute `standby` is read once, and afterwards only while a field that it gives is missing
     from the sources before it or older there than half of their max_age_s; then the newer value counts.
 
@@ -155,9 +156,9 @@ class TelemetryHub:
         read_at_s = -math.inf
         while not self._stop.is_set():
             if self._is_needed(state, read_at_s):
-                disturbed = state.calm_s > 0.0 and not self._traffic.wait_until_idle(state.calm_s)
+                since_s = self._disturbed_since_s(state)
                 try:
-                    self._store(state, _checked_values(state.source.read()), disturbed=disturbed)
+                    self._store(state, _checked_values(state.source.read()), since_s)
                 except BaseException as error:  # noqa: BLE001 - SystemExit or a panic would end the thread unnoticed
                     self._store_error(state, error)
                 state.answered.set()
@@ -191,10 +192,16 @@ class TelemetryHub:
         else:
             self._stop.wait(interval_s)
 
-    def _store(self, state: SourceState, values: dict[str, float], *, disturbed: bool) -> None:
+    def _disturbed_since_s(self, state: SourceState) -> float | None:
+        """Wait for a pause; since when there has been none where none comes, and None where the source needs none."""
+        if not state.calm_s or self._traffic.wait_until_idle(state.calm_s):
+            return None
+        return min((exchange.began_at_s for exchange in self._traffic.running()), default=time.monotonic())
+
+    def _store(self, state: SourceState, values: dict[str, float], disturbed_since_s: float | None) -> None:
         now = time.monotonic()
         with self._lock:
-            state.store(values, now, disturbed=disturbed)
+            state.store(values, now, disturbed_since_s)
             recovered = state.reported and not state.is_stale(now)
             state.reported = state.reported and not recovered
         if recovered:

@@ -13,7 +13,7 @@ from midcut.protocols import TransferListener
 if TYPE_CHECKING:
     from midcut.protocols import TelemetrySource
 
-# A ping measured during our own traffic does not replace a smaller one younger than this.
+# A ping measured during our own traffic does not replace a smaller one that was younger than this when that began.
 _KEEP_PING_S: Final = 5.0
 # How long a quiet source waits for a pause between exchanges.
 _CALM_S: Final = 2.0
@@ -70,12 +70,24 @@ class SourceState:
             return True
         return not self.resting and any(not self.is_fresh(name, now) for name in self.values)
 
-    def store(self, values: dict[str, float], now: float, *, disturbed: bool) -> None:
-        """Store the values of a read; a ping that our own traffic disturbed does not replace a smaller recent one."""
+    def store(self, values: dict[str, float], now: float, disturbed_since_s: float | None = None) -> None:
+        """Store the values of a read.
+
+        Args:
+            disturbed_since_s: since when the exchange has been under way that disturbed it; None if none did. Its ping
+                does not replace a smaller one that is valid until the next read and was recent when that began.
+        """
         self.last_read_at_s, self.error, self.resting = now, "", False
         for name, value in values.items():
             previous, at_s = self.values.get(name, (math.inf, -math.inf))
-            if not (disturbed and name == "ping_ms" and previous < value and now - at_s <= _KEEP_PING_S):
+            keeps = (
+                disturbed_since_s is not None
+                and name == "ping_ms"
+                and previous < value
+                and disturbed_since_s - at_s <= _KEEP_PING_S
+                and now - at_s <= self.max_age_s - self.calm_s - self.interval_s
+            )
+            if not keeps:
                 self.values[name] = (value, now)
 
     def why_missing(self, name: str, now: float) -> str:
