@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime as ort
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from midcut_executors.runtime import onnx_source
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import onnx_ir as ir
     from numpy.typing import NDArray
 
     from midcut_executors.exported import Exported
@@ -111,6 +113,6 @@ def _merged(model: ir.Model, options: ort.SessionOptions) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="midcut-onnx-") as folder:
         options.optimized_model_filepath = str(Path(folder) / "merged.onnx")
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        proto = ir.to_proto(ir.external_data.load_to_model(model))
-        ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+        ort.InferenceSession(onnx_source(model, Path(folder)), options, providers=["CPUExecutionProvider"])
         return onnx.load(options.optimized_model_filepath)

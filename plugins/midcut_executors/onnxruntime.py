@@ -28,7 +28,7 @@ from midcut_executors.runtime import Compiled, RuntimeExecutor, onnx_source
 from midcut_executors.saved import needs_packing, save_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -254,18 +254,27 @@ def _in_memory(array: NDArray[Any], there: Sequence[torch.Tensor]) -> NDArray[An
     for tensor in there:
         if tensor.shape == array.shape and tensor.dtype is torch.float32 and _is_plain(tensor):
             held: NDArray[Any] = tensor.detach().numpy()
-            if np.array_equal(held.view(np.uint32), array.view(np.uint32)):
+            if all(np.array_equal(*bits) for bits in zip(_bits(held), _bits(array), strict=True)):
                 return held
     return array
 
 
+def _bits(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The first few elements, which tell most weights apart, and all of them."""
+    bits = array.reshape(-1).view(np.uint32)
+    yield bits[:64]
+    yield bits
+
+
 def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether it lies in memory as an array of numpy does; a class of its own may keep its elements elsewhere."""
+    """Whether it lies in memory as an array of numpy does, and holds no more than that; other classes may not."""
     return (
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and tensor.device.type == "cpu"
         and tensor.layout is torch.strided
         and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and tensor.untyped_storage().nbytes() == tensor.nbytes
     )
 
 

@@ -41,6 +41,8 @@ class OpenVino(RuntimeExecutor):
         accuracy: Accuracy = Accuracy.float32,
     ) -> None:
         self._core = ov.Core()
+        # A file that is mapped keeps its place on the disk, also when it is removed.
+        self._core.set_property({"ENABLE_MMAP": False})
         threads = threads or torch.get_num_threads()
         self.conditions = f"threads {threads}"
         precision = "bf16" if accuracy is Accuracy.fast and self._has_bfloat16() else "f32"

@@ -178,11 +178,8 @@ class RuntimeExecutor:
 
     def _make(self, network: Network, start: int, stop: int) -> RuntimeSegment:
         export, samples = self._export(network)
-        part = export.part(start, stop)
-        weight_bytes = 0 if part.model is None else _weight_bytes(part.model)
         try:
-            compiled = None if part.model is None else self._compile_part(network, part.model)
-            segment = RuntimeSegment(replace(part, model=None), compiled, weight_bytes)
+            segment = self._segment(network, export.part(start, stop))
         except ExecutorError:
             raise
         except Exception as error:  # runtimes raise classes of their own
@@ -190,12 +187,20 @@ class RuntimeExecutor:
                 f"{self.identity} does not take nodes {start} to {stop}: {one_line_cause(error)}"
             ) from error
         finally:
-            if part.model is not None:
-                _forget_weights(part.model)
             export.unmap()
         self._verify(network, start, stop, segment, samples)
         _return_memory()
         return segment
+
+    def _segment(self, network: Network, part: Part) -> RuntimeSegment:
+        if part.model is None:
+            return RuntimeSegment(part, None, 0)
+        weight_bytes = _weight_bytes(part.model)
+        try:
+            compiled = self._compile_part(network, part.model)
+        finally:
+            _forget_weights(part.model)
+        return RuntimeSegment(replace(part, model=None), compiled, weight_bytes)
 
     def _compile_part(self, network: Network, model: ir.Model) -> Compiled:  # noqa: ARG002 - it may depend on it
         return self._compile(model)

@@ -77,6 +77,7 @@ def test_weights_over_what_one_message_holds_are_read_from_a_file(monkeypatch, n
     with closing(choosing.by_name(name)) as executor:
         head, tail = (executor.prepare(network, *ends) for ends in ((0, 4), (4, last)))
         values, _ = tail.run(head.run(inputs)[0])
+        assert "given.weights" not in Path("/proc/self/maps").read_text()
     assert torch.allclose(values[0], network.run(0, last, inputs)[0], atol=1e-5)
 
 

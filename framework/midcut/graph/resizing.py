@@ -116,9 +116,7 @@ def resized(model: LoadedModel, settings: CutSettings, parts: Partition, shapes:
     )
     one = tuple(value[:1].clone() for value in inputs)  # many sizes are kept
     made = Captured(program, table, expected, examination.forms, structure, one, any_batch=False)
-    at_sizes = Partition(made, tuple(cut for cut in parts.legal if not table.cuts[cut].refused), resized=True)
-    at_sizes.weights = parts.weights
-    return at_sizes
+    return Partition(made, tuple(cut for cut in parts.legal if not table.cuts[cut].refused), resized=True)
 
 
 def _of_shape(value: torch.Tensor, shape: Sizes) -> torch.Tensor:

@@ -342,18 +342,41 @@ def test_a_ping_during_an_exchange_does_not_replace_a_smaller_one_of_late(monkey
         until(lambda: hub.observe().ping_ms == 100.0)
 
 
-def test_a_ping_of_before_an_upload_holds_as_long_as_the_upload_while_it_is_valid(later, monkeypatch):
+def test_a_ping_of_before_an_upload_holds_as_long_as_the_upload(later, monkeypatch):
     monkeypatch.setattr("midcut.edge.telemetry.source_state._CALM_S", 0.01)
     source = Quiet(ping_ms=20.0)
     with TelemetryHub({"ping": source}, 3000.0) as hub:
         assert hub.wait(SOON_S)
         with hub.exchanging():
-            later(1000.0)
             source.values = {"ping_ms": 800.0}
+            for _ in range(5):
+                read_again(source)
+                later(1000.0)
             read_again(source)
             assert hub.observe().ping_ms == 20.0
-            later(2500.0)
-            until(lambda: hub.observe().ping_ms == 800.0)
+        until(lambda: hub.observe().ping_ms == 800.0)
+
+
+def test_a_ping_that_an_upload_overtook_does_not_replace_the_one_from_before_it(monkeypatch):
+    monkeypatch.setattr("midcut.edge.telemetry.source_state._CALM_S", 0.01)
+
+    class Overtaken(Quiet):
+        def read(self):
+            if self.values["ping_ms"] > 20.0:
+                started.set()
+                assert under_way.wait(SOON_S)
+            return super().read()
+
+    started, under_way = threading.Event(), threading.Event()
+    source = Overtaken(ping_ms=20.0)
+    with TelemetryHub({"ping": source}, 3000.0) as hub:
+        assert hub.wait(SOON_S)
+        source.values = {"ping_ms": 1000.0 * SOON_S}
+        assert started.wait(SOON_S)
+        with hub.exchanging():
+            under_way.set()
+            read_again(source)
+            assert hub.observe().ping_ms == 20.0
 
 
 def test_a_ping_during_exchanges_that_overlap_replaces_one_that_is_older_than_these(later, monkeypatch):

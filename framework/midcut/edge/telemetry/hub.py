@@ -40,8 +40,8 @@ class TelemetryHub:
     A source that is a `TransferListener` is read soon after an exchange; the values of an `AgeingSource` are brought up
     to date with each observation. A source with the attribute `quiet` measures
     the link itself and is read between exchanges, because during an exchange it would measure our own queued bytes.
-    If no pause comes within 2 s it is read all the same, but its ping does not replace a smaller one that was under 5 s
-    old when the exchange began.
+    If no pause comes within 2 s it is read all the same. A ping that was read then, or all through an exchange that
+    began just after the read, does not replace a smaller one that was under 5 s old when the exchange began.
     A source with the attribute `standby` is read once, and afterwards only while a field that it gives is missing
     from the sources before it or older there than half of their max_age_s; then the newer value counts.
 
@@ -156,9 +156,8 @@ class TelemetryHub:
         read_at_s = -math.inf
         while not self._stop.is_set():
             if self._is_needed(state, read_at_s):
-                since_s = self._disturbed_since_s(state)
                 try:
-                    self._store(state, _checked_values(state.source.read()), since_s)
+                    self._store(state, *self._read(state))
                 except BaseException as error:  # noqa: BLE001 - SystemExit or a panic would end the thread unnoticed
                     self._store_error(state, error)
                 state.answered.set()
@@ -192,11 +191,17 @@ class TelemetryHub:
         else:
             self._stop.wait(interval_s)
 
-    def _disturbed_since_s(self, state: SourceState) -> float | None:
-        """Wait for a pause; since when there has been none where none comes, and None where the source needs none."""
-        if not state.calm_s or self._traffic.wait_until_idle(state.calm_s):
-            return None
-        return min((exchange.began_at_s for exchange in self._traffic.running()), default=time.monotonic())
+    def _read(self, state: SourceState) -> tuple[dict[str, float], float | None]:
+        """The values, and when the exchange began that disturbed a quiet source; None if none did."""
+        if not state.calm_s:
+            return _checked_values(state.source.read()), None
+        calm = self._traffic.wait_until_idle(state.calm_s)
+        began_at_s = time.monotonic()
+        values = _checked_values(state.source.read())
+        # The smallest of several pings counts, so that one in calm is enough; the first cannot have ended before that.
+        first_at_s = began_at_s + values.get("ping_ms", 0.0) / 1e3
+        since_s = [each.began_at_s for each in self._traffic.running() if each.began_at_s < first_at_s]
+        return values, min(since_s, default=None if calm else began_at_s)
 
     def _store(self, state: SourceState, values: dict[str, float], disturbed_since_s: float | None) -> None:
         now = time.monotonic()

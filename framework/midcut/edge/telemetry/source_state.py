@@ -25,7 +25,8 @@ class SourceState:
 
     Attributes:
         max_age_s: its values are missing when they are older.
-        values: field -> (value, when it was read, by the monotonic clock).
+        values: field -> (value, when it was read or known to hold, by the monotonic clock).
+        ping_at_s: when its ping was measured.
         error: why the last read failed.
         reported: its failure or staleness is logged, its recovery not yet.
         listener_failed: whether the source's method `transferred` has raised an error, which is logged once.
@@ -39,6 +40,7 @@ class SourceState:
     source: TelemetrySource
     max_age_s: float
     values: dict[str, tuple[float, float]] = field(default_factory=dict)
+    ping_at_s: float = -math.inf
     error: str = ""
     reported: bool = False
     listener_failed: bool = False
@@ -70,25 +72,26 @@ class SourceState:
             return True
         return not self.resting and any(not self.is_fresh(name, now) for name in self.values)
 
-    def store(self, values: dict[str, float], now: float, disturbed_since_s: float | None = None) -> None:
+    def store(self, values: dict[str, float], now: float, disturbed_since_s: float | None) -> None:
         """Store the values of a read.
 
         Args:
-            disturbed_since_s: since when the exchange has been under way that disturbed it; None if none did. Its ping
-                does not replace a smaller one that is valid until the next read and was recent when that began.
+            disturbed_since_s: when the exchange began that disturbed it; None if none did. A smaller ping that was
+                recent then goes on, as this one timed our own queue.
         """
         self.last_read_at_s, self.error, self.resting = now, "", False
         for name, value in values.items():
-            previous, at_s = self.values.get(name, (math.inf, -math.inf))
-            keeps = (
-                disturbed_since_s is not None
-                and name == "ping_ms"
+            is_ping = name == "ping_ms"
+            previous, _ = self.values.get(name, (math.inf, now))
+            goes_on = (
+                is_ping
                 and previous < value
-                and disturbed_since_s - at_s <= _KEEP_PING_S
-                and now - at_s <= self.max_age_s - self.calm_s - self.interval_s
+                and disturbed_since_s is not None
+                and disturbed_since_s - self.ping_at_s <= _KEEP_PING_S
             )
-            if not keeps:
-                self.values[name] = (value, now)
+            self.values[name] = (previous if goes_on else value, now)
+            if is_ping and not goes_on:
+                self.ping_at_s = now
 
     def why_missing(self, name: str, now: float) -> str:
         """Why a field that it once gave is missing now."""
