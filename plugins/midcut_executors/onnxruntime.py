@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import tempfile
 import threading
@@ -21,6 +20,7 @@ import torch
 from onnx import numpy_helper
 
 from midcut.errors import ConfigError, MidcutError
+from midcut.exported import use_shared_arena
 from midcut.protocols import PicturedNetwork, WeightedNetwork
 from midcut_executors.comparing import INT8_TOLERANCE, TOLERANCE
 from midcut_executors.config import Accuracy, tolerance_of
@@ -89,7 +89,6 @@ class OnnxRuntime(RuntimeExecutor):
         if calibration is not None:
             self.conditions += f", ranges of {_folder_state(calibration)}"
         self._pool = WeightPool()
-        _share_arena()
         self._exact = accuracy is Accuracy.bits
         super().__init__(
             f"onnxruntime {ort.__version__} {'int8' if accuracy is Accuracy.fast else accuracy}",
@@ -190,16 +189,8 @@ class OnnxRuntime(RuntimeExecutor):
         options.log_severity_level = 3  # a saved optimised model warns that it is for this processor only, which it is
         # Idle threads that wait in a busy loop would take the processor from the link and the planner.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # One arena for the intermediate values of all segments, not one each.
-        options.add_session_config_entry("session.use_env_allocators", "1")
+        use_shared_arena(options)
         return options
-
-
-@functools.cache
-def _share_arena() -> None:
-    """Register the arena that sessions with `session.use_env_allocators` use."""
-    where = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(where, None)
 
 
 class WeightPool:

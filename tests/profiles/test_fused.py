@@ -81,3 +81,19 @@ def test_a_profile_states_what_the_executor_changes_of_the_output_at_each_measur
     assert set(exact.values()) == {0.0}
     assert exact.keys() == off.keys()
     assert off[whole] == pytest.approx(0.25, rel=1e-5)
+
+
+def test_without_pytorch_a_profile_states_no_difference_from_it_and_prepares_no_tails():
+    class WithoutTorch:
+        table, has_torch = NETWORK.table, False
+
+        def run(self, start, stop, values):
+            prepared.append((start, stop))
+            return NETWORK.run(start, stop, values)
+
+    prepared = []
+    run = Run(None, TORCH_S, tuple(0.0 for _ in TORCH_S), sum(TORCH_S), 0.0, 3)
+    inputs = NETWORK.traceable().example
+    found = finish(measuring_segments(WithoutTorch(), inputs, Role.edge, run, Known(), 3), lambda: None)
+    assert found.cut_errors == {}
+    assert all(start == 0 for start, _ in prepared)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from midcut.errors import ExecutorError, GraphError
+from midcut.exported.arena import use_shared_arena
 from midcut.tensors import dense, to_numpy, with_order
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Sessions:
         options.log_severity_level = 3
         # Idle threads that wait in a busy loop would take the processor from the link and the planner.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        use_shared_arena(options)
         # Sessions use the weights where they are, in the mapped file: a weight that is packed, or given as an external
         # initializer, is copied by each session.
         options.add_session_config_entry("session.disable_prepacking", str(int(not pack)))

@@ -43,7 +43,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         power_w: power that computing takes, the machine's idle power included, watts; null if it was not measured.
         idle_w: power of the idle machine, watts; null likewise.
         cut_errors: cut -> largest difference of the output from PyTorch's, as a share of its largest element, with the
-            measured head (or tail) in the executor and the rest in PyTorch; empty for PyTorch.
+            measured head (or tail) in the executor and the rest in PyTorch; empty for PyTorch, and without it.
     """
 
     clock_mhz: float | None

@@ -67,7 +67,11 @@ def measuring_segments(
         whole_s=float(medians[whole]),
         whole_spread_s=float(high - low),
         repeats=repeats,
-        cut_errors=_cut_errors(partition, role, cuts, segments, _samples(partition, inputs, executor)),
+        cut_errors=(
+            _cut_errors(partition, role, cuts, segments, _samples(partition, inputs, executor))
+            if getattr(partition, "has_torch", True)
+            else {}
+        ),
     )
 
 
