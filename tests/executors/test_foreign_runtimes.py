@@ -96,6 +96,15 @@ def test_weights_that_no_optimisation_changed_lie_in_pytorchs_memory_alone():
     assert torch.allclose(values[0], module(inputs[0]), atol=1e-5)
 
 
+@pytest.mark.usefixtures("cache")
+def test_weights_that_an_optimisation_changed_begin_where_a_line_of_the_cache_does():
+    with closing(OnnxRuntime(1, 1e-3, 8)) as executor:
+        network = small_network()
+        weights = executor.prepare(network, 0, network.table.last).weights
+    assert weights
+    assert {weight.value.data_ptr() % 64 for weight in weights} == {0}
+
+
 def test_a_refusal_names_what_the_errors_of_a_compilers_passes_were_raised_from():
     class Wrapping(TorchExecutor):
         def ready(self, network, start, stop):  # noqa: ARG002
