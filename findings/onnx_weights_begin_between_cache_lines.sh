@@ -5,10 +5,10 @@
 # bytes), or the array of `numpy_helper.to_array` is aligned already. Seen (onnx 1.23.2, onnxruntime 1.32.0, numpy 2.4.6,
 # x86-64): the array is a view of a `bytes` object, whose content never begins at a multiple of 64, and the session uses it
 # where it is. On the processor at hand (AVX-512, loads of 64 bytes) the convolution took 1.07 of the time that it takes with
-# an aligned copy (1.06 to 1.10 in three runs); products of matrices did not get slower. That share depends on the processor
+# an aligned copy (1.07 to 1.08 in three runs); products of matrices did not get slower. That share depends on the processor
 # and is only printed.
 # Output seen:
-#   to_array: address modulo 64 is 48; the OrtValue uses it in place: True
+#   to_array: address modulo 64 is 32; the OrtValue uses it in place: True
 #   convolution, unaligned weights over aligned ones: 1.07
 # Exits with 1 if the array is aligned or copied.
 set -euo pipefail
