@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _POOLED_BYTES: Final = 1024  # smaller weights stay in their session
 _LARGE_BYTES: Final = 1024 * 1024
 _LINE_BYTES: Final = 64
+_POOL: Final = "pool"  # the file in which a graph says that its weights are
+_FEW, _PIECE = 64, 1024 * 1024  # elements
 _PICTURES: Final = 30
 _COMPARED_PICTURES: Final = 5
 _log = structlog.get_logger("midcut.executor")
@@ -162,16 +164,19 @@ class OnnxRuntime(RuntimeExecutor):
                 options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
             proto = onnx.load(optimised)
-        held = {name: self._pool.insert(proto, name, weight, there) for name, weight in large.items()}
-        options = self._options()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        held |= self._pool.take([tensor for tensor in proto.graph.initializer if tensor.name not in held], there)
-        options.add_external_initializers(list(held), [weight.value for weight in held.values()])
-        for name, weight in held.items():
-            options.add_initializer(name, weight.value)  # else each session keeps the copy that it makes of it
-        packing = quantiser is not None or needs_packing(proto)
-        options.add_session_config_entry("session.disable_prepacking", str(int(not packing)))
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            held = {name: self._pool.insert(proto, name, weight, there) for name, weight in large.items()}
+            held |= self._pool.take([tensor for tensor in proto.graph.initializer if tensor.name not in held], there)
+            options = self._options()
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            # A weight that is given as an external initializer instead is copied by each session. The file is not read.
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            with (Path(folder) / _POOL).open("wb") as file:
+                file.truncate(max((weight.nbytes for weight in held.values()), default=0))
+            for name, weight in held.items():
+                options.add_initializer(name, weight.value)
+            packing = quantiser is not None or needs_packing(proto)
+            options.add_session_config_entry("session.disable_prepacking", str(int(not packing)))
+            session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
 
         def run(arrays: Sequence[NDArray[Any]], _held: Any = held) -> Sequence[NDArray[Any]]:
@@ -219,23 +224,25 @@ class WeightPool:
         shape = tensor.shape.numpy()
         _mark_external(proto.graph.initializer.add(name=name, data_type=given.type.tensor_type.elem_type, dims=shape))
         if isinstance(tensor, ir.ExternalTensor):
-            return self._shared(f"{tensor.path} {tensor.offset} {shape}".encode(), tensor.numpy, there)
+            return self._shared(
+                f"{tensor.path} {tensor.offset} {shape}".encode(), lambda: _in_memory_or_file(tensor, there)
+            )
         # One that an optimisation made has no place in the file, and another may get its id once it is gone.
         array = tensor.numpy()
-        return self._shared(_content_key(array), lambda: array, there)
+        return self._shared(_content_key(array), lambda: _in_memory(array, there))
 
     def _move(self, tensor: onnx.TensorProto, there: Sequence[torch.Tensor]) -> _Weight:
         array = numpy_helper.to_array(tensor)
-        weight = self._shared(_content_key(array), lambda: array, there)
+        weight = self._shared(_content_key(array), lambda: _in_memory(array, there))
         tensor.ClearField("raw_data")
         _mark_external(tensor)
         return weight
 
-    def _shared(self, key: bytes, read: Callable[[], NDArray[Any]], there: Sequence[torch.Tensor]) -> _Weight:
+    def _shared(self, key: bytes, read: Callable[[], NDArray[Any]]) -> _Weight:
         with self._lock:
             weight = self._weights.get(key)
             if weight is None:
-                weight = self._weights[key] = _Weight(_in_memory(read(), there))
+                weight = self._weights[key] = _Weight(read())
         return weight
 
 
@@ -243,19 +250,51 @@ def _in_memory(array: NDArray[Any], there: Sequence[torch.Tensor]) -> NDArray[An
     """The memory of a tensor of the same bits; else the array itself."""
     if array.dtype != np.float32:
         return array
+    found = _find(array.shape, lambda: _pieces_of_array(array), there)
+    return array if found is None else found
+
+
+def _in_memory_or_file(weight: ir.ExternalTensor, there: Sequence[torch.Tensor]) -> NDArray[Any]:
+    """The memory of a tensor of the same bits; else that of the mapped file."""
+    found = None
+    if weight.dtype == ir.DataType.FLOAT:
+        found = _find(tuple(weight.shape.numpy()), lambda: _pieces_of_file(weight), there)
+    return weight.numpy() if found is None else found
+
+
+def _find(
+    shape: tuple[int, ...], pieces: Callable[[], Iterator[NDArray[Any]]], there: Sequence[torch.Tensor]
+) -> NDArray[Any] | None:
+    """The memory of a float32 tensor of that shape with the bits of these pieces; None where there is none."""
     for tensor in there:
-        if tensor.shape == array.shape and tensor.dtype is torch.float32 and _is_plain(tensor):
+        if tensor.shape == shape and tensor.dtype is torch.float32 and _is_plain(tensor):
             held: NDArray[Any] = tensor.detach().numpy()
-            if all(np.array_equal(*bits) for bits in zip(_bits(held), _bits(array), strict=True)):
+            bits = held.reshape(-1).view(np.uint32)
+            parts = (bits[start:stop] for start, stop in _parts(bits.size))
+            if all(np.array_equal(*pair) for pair in zip(parts, pieces(), strict=True)):
                 return held
-    return array
+    return None
 
 
-def _bits(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The first few elements, which tell most weights apart, and all of them."""
+def _parts(size: int) -> Iterator[tuple[int, int]]:
+    """A few elements, which tell most weights apart, then some megabytes at a time, which take no room."""
+    start = 0
+    for stop in (*range(_FEW, size, _PIECE), size):
+        yield start, min(stop, size)
+        start = stop
+
+
+def _pieces_of_array(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     bits = array.reshape(-1).view(np.uint32)
-    yield bits[:64]
-    yield bits
+    return (bits[start:stop] for start, stop in _parts(bits.size))
+
+
+def _pieces_of_file(weight: ir.ExternalTensor) -> Iterator[NDArray[Any]]:
+    """Read, not mapped, as all of it would be in memory after the comparison."""
+    with Path(weight.path).open("rb") as file:
+        file.seek(weight.offset or 0)
+        for start, stop in _parts(weight.size):
+            yield np.fromfile(file, np.uint32, stop - start)
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
@@ -282,7 +321,7 @@ def _take_large(model: ir.Model) -> dict[str, ir.TensorProtocol]:
             continue
         if all(usage.node.op_type == "Gemm" and usage.idx == 1 for usage in value.uses()):
             del model.graph.initializers[name]
-            value.const_value, value.shape, value.dtype = None, ir.Shape(weight.numpy().shape), weight.dtype
+            value.const_value, value.shape, value.dtype = None, ir.Shape(weight.shape.numpy()), weight.dtype
             model.graph.inputs.append(value)
             large[name] = weight
     return large
@@ -296,7 +335,7 @@ def _mark_external(tensor: onnx.TensorProto) -> None:
     """Let a session take the weight from its options."""
     tensor.data_location = onnx.TensorProto.EXTERNAL
     entry = tensor.external_data.add()
-    entry.key, entry.value = "location", "pool"
+    entry.key, entry.value = "location", _POOL
 
 
 class _Weight:
