@@ -30,6 +30,7 @@ runtime = pytest.importorskip("midcut_executors.onnxruntime", reason="needs the 
 OnnxRuntime = runtime.OnnxRuntime
 runtime_module = pytest.importorskip("midcut_executors.runtime")
 export_cache = pytest.importorskip("midcut_executors.export_cache")
+weight_pool = pytest.importorskip("midcut_executors.weight_pool")
 
 
 @pytest.fixture
@@ -472,10 +473,10 @@ def test_fast_in_onnx_runtime_is_one_line():
 
 
 def test_weights_that_an_optimisation_made_are_not_taken_for_those_of_an_earlier_segment():
-    pool, held = runtime.WeightPool(), []
+    pool, held = weight_pool.WeightPool(), []
     for number in range(50):  # each is gone when the next is made, which may get its id
-        tensor = runtime.ir.Tensor(np.full((4, 4), number, np.float32))
-        proto = runtime.onnx.ModelProto()
+        tensor = weight_pool.ir.Tensor(np.full((4, 4), number, np.float32))
+        proto = weight_pool.onnx.ModelProto()
         proto.graph.input.add(name="w").type.tensor_type.elem_type = 1
         held.append(pool.insert(proto, "w", tensor, ()))
         del tensor
