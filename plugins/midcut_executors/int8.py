@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from midcut_executors.optimising import optimised
 from midcut_executors.runtime import onnx_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import onnx
     import onnx_ir as ir
     from numpy.typing import NDArray
 
@@ -111,8 +112,5 @@ def _saturates() -> bool:
 
 def _merged(model: ir.Model, options: ort.SessionOptions) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="midcut-onnx-") as folder:
-        options.optimized_model_filepath = str(Path(folder) / "merged.onnx")
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
-        ort.InferenceSession(onnx_source(model, Path(folder)), options, providers=["CPUExecutionProvider"])
-        return onnx.load(options.optimized_model_filepath)
+        return optimised(onnx_source(model, Path(folder)), options, folder)

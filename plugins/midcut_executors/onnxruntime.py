@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import structlog
@@ -20,6 +19,7 @@ from midcut.exported import use_shared_arena
 from midcut.protocols import PicturedNetwork, WeightedNetwork
 from midcut_executors.comparing import INT8_TOLERANCE, TOLERANCE
 from midcut_executors.config import Accuracy, tolerance_of
+from midcut_executors.optimising import optimised
 from midcut_executors.runtime import Compiled, RuntimeExecutor, onnx_source
 from midcut_executors.saved import needs_packing, save_segments
 from midcut_executors.weight_pool import POOL_FILE, WeightPool
@@ -148,15 +148,11 @@ class OnnxRuntime(RuntimeExecutor):
                 given = onnx_source(model, Path(folder))
             else:
                 given = quantiser.quantise(model, self._options()).SerializeToString()
-            optimised = str(Path(folder) / "optimised.onnx")
             options = self._options()
-            options.optimized_model_filepath = optimised
             options.add_session_config_entry("session.disable_prepacking", "1")  # this session never runs
-            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
             if self._exact:
                 options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-            proto = onnx.load(optimised)
+            proto = optimised(given, options, folder)
             held = {name: self._pool.insert(proto, name, weight, there) for name, weight in large.items()}
             held |= self._pool.take([tensor for tensor in proto.graph.initializer if tensor.name not in held], there)
             options = self._options()

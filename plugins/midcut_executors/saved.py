@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ from midcut.errors import ExecutorError
 from midcut.exported.manifest import WEIGHTS, SavedSegment, SavedSegments, Weight
 from midcut_executors.export_cache import cache_folder
 from midcut_executors.exported import Exported
+from midcut_executors.weight_pool import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,8 +100,7 @@ class _Pool:
     def move(self, tensor: onnx.TensorProto) -> int:
         """Move the content of a tensor to the file; returns its number."""
         array = numpy_helper.to_array(tensor)
-        content = array.tobytes()
-        key = hashlib.blake2b(content, digest_size=16, key=f"{array.dtype}{array.shape}".encode()[:64]).digest()
+        content, key = array.tobytes(), content_key(array)
         if key not in self._numbers:
             self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
             self._numbers[key] = len(self.weights)

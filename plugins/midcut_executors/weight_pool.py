@@ -57,11 +57,11 @@ class WeightPool:
             )
         # One that an optimisation made has no place in the file, and another may get its id once it is gone.
         array = tensor.numpy()
-        return self._shared(_content_key(array), lambda: _in_memory(array, there))
+        return self._shared(content_key(array), lambda: _in_memory(array, there))
 
     def _move(self, tensor: onnx.TensorProto, there: Sequence[torch.Tensor]) -> _Weight:
         array = numpy_helper.to_array(tensor)
-        weight = self._shared(_content_key(array), lambda: _in_memory(array, there))
+        weight = self._shared(content_key(array), lambda: _in_memory(array, there))
         tensor.ClearField("raw_data")
         _mark_external(tensor)
         return weight
@@ -97,9 +97,7 @@ def _find(
     for tensor in there:
         if tensor.shape == shape and tensor.dtype is torch.float32 and _is_plain(tensor):
             held: NDArray[Any] = tensor.detach().numpy()
-            bits = held.reshape(-1).view(np.uint32)
-            parts = (bits[start:stop] for start, stop in _parts(bits.size))
-            if all(np.array_equal(*pair) for pair in zip(parts, pieces(), strict=True)):
+            if all(np.array_equal(*pair) for pair in zip(_pieces_of_array(held), pieces(), strict=True)):
                 return held
     return None
 
@@ -137,7 +135,8 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     )
 
 
-def _content_key(array: NDArray[Any]) -> bytes:
+def content_key(array: NDArray[Any]) -> bytes:
+    """The same for arrays of the same bits, shape and dtype alone."""
     content = array.reshape(-1).view(np.uint8).data
     return hashlib.blake2b(content, digest_size=16, key=f"{array.dtype}{array.shape}".encode()[:64]).digest()
 
